@@ -1,0 +1,128 @@
+//! Ports of the host that lead into a cluster, without an interface, address or rule on the host.
+//!
+//! A socket belongs to the network namespace that it was made in, whoever uses it later: the listeners are made in
+//! the host's, then the thread moves into the cluster's and connects from there.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::thread::{self, JoinHandle};
+
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::netns::NetNs;
+use crate::plan::Forward;
+
+/// Listens for `forward` on the host.
+///
+/// # Errors
+/// The port is taken, or may not be listened on.
+pub(crate) fn listen(forward: &Forward) -> io::Result<(StdListener, SocketAddr)> {
+    let listener = StdListener::bind(forward.listen)?;
+    listener.set_nonblocking(true)?;
+    Ok((listener, forward.to))
+}
+
+/// Serves the listeners from a thread inside `cluster`, as long as this process lives.
+pub(crate) fn serve(cluster: NetNs, listeners: Vec<(StdListener, SocketAddr)>) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name("forward".into()).spawn(move || {
+        if let Err(error) = serve_here(&cluster, listeners) {
+            tracing::error!(%error, "ports are no longer forwarded");
+        }
+    })
+}
+
+fn serve_here(cluster: &NetNs, listeners: Vec<(StdListener, SocketAddr)>) -> io::Result<()> {
+    cluster.enter()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()?;
+    runtime.block_on(async {
+        let serving = listeners
+            .into_iter()
+            .map(|(listener, to)| Ok(accept(TcpListener::from_std(listener)?, to)))
+            .collect::<io::Result<Vec<_>>>()?;
+        futures::future::join_all(serving).await;
+        Ok(())
+    })
+}
+
+async fn accept(listener: TcpListener, to: SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok((client, _)) => {
+                tokio::spawn(carry(client, to));
+            }
+            Err(error) => {
+                // Too many open files, most likely: give connections time to end.
+                tracing::warn!(%error, "could not accept a connection");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn carry(mut client: TcpStream, to: SocketAddr) {
+    // Nobody there yet: closing the client's connection says so.
+    let Ok(mut server) = TcpStream::connect(to).await else {
+        return;
+    };
+    let _ = client.set_nodelay(true);
+    let _ = server.set_nodelay(true);
+    let _ = copy_bidirectional(&mut client, &mut server).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::thread;
+
+    use super::{listen, serve};
+    use crate::netns::NetNs;
+    use crate::network::Network;
+    use crate::plan::Forward;
+
+    #[test]
+    fn a_port_of_the_host_leads_into_the_cluster() {
+        let network = Network::create("10.89.0.1/24".parse().unwrap(), &[]).unwrap();
+        let server = network
+            .cluster
+            .run(|| TcpListener::bind("10.89.0.1:6443"))
+            .unwrap();
+        let echo = thread::spawn(move || {
+            let mut connection = server.accept().unwrap().0;
+            let mut word = [0; 5];
+            connection.read_exact(&mut word).unwrap();
+            connection.write_all(&word).unwrap();
+        });
+        let (listener, to) = listen(&Forward {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            to: "10.89.0.1:6443".parse().unwrap(),
+        })
+        .unwrap();
+        let port = listener.local_addr().unwrap();
+        serve(network.cluster, vec![(listener, to)]).unwrap();
+        let mut client = TcpStream::connect(port).unwrap();
+        client.write_all(b"hello").unwrap();
+        let mut answer = [0; 5];
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"hello");
+        echo.join().unwrap();
+    }
+
+    #[test]
+    fn nobody_there_closes_the_connection() {
+        let namespace = NetNs::create().unwrap();
+        let (listener, to) = listen(&Forward {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            to: "10.89.0.1:6443".parse().unwrap(),
+        })
+        .unwrap();
+        let port = listener.local_addr().unwrap();
+        serve(namespace, vec![(listener, to)]).unwrap();
+        let mut client = TcpStream::connect(port).unwrap();
+        assert_eq!(client.read(&mut [0; 1]).unwrap_or(0), 0);
+    }
+}

@@ -1,0 +1,205 @@
+//! Whether the host will do, and what to do if not.
+
+mod network;
+mod program;
+mod room;
+mod system;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::Host;
+use super::tool::{Need, WANTED};
+use super::trial::Trial;
+
+/// What the host is checked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Purpose {
+    /// Running clusters.
+    Up,
+    /// Baking them, which runs machines too.
+    Provision,
+    /// Both, where only what `up` needs can fail: what the bake alone needs is a warning.
+    All,
+}
+
+impl FromStr for Purpose {
+    type Err = PurposeError;
+
+    fn from_str(text: &str) -> Result<Self, PurposeError> {
+        match text {
+            "up" => Ok(Self::Up),
+            "provision" => Ok(Self::Provision),
+            "all" => Ok(Self::All),
+            _ => Err(PurposeError(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Up => "up",
+            Self::Provision => "provision",
+            Self::All => "all",
+        })
+    }
+}
+
+/// A text that names no [`Purpose`].
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is nothing to check a host for: say `up`, `provision` or `all`")]
+pub struct PurposeError(String);
+
+/// The outcome of one check, best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// As it should be.
+    Ok,
+    /// It works, but something is worse than it could be.
+    Warning,
+    /// It cannot work.
+    Failed,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// What was looked at, in a word or two.
+    pub name: String,
+    /// Whether it will do.
+    pub status: Status,
+    /// What was found, and what that means where it is not obvious.
+    pub found: String,
+    /// What to do about it, unless all is well.
+    pub remedy: Option<String>,
+}
+
+impl Check {
+    fn ok(name: &str, found: impl Into<String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            status: Status::Ok,
+            found: found.into(),
+            remedy: None,
+        }
+    }
+
+    fn warning(name: &str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            status: Status::Warning,
+            remedy: Some(remedy.into()),
+            ..Self::ok(name, found)
+        }
+    }
+
+    fn failed(name: &str, found: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            status: Status::Failed,
+            ..Self::warning(name, found, remedy)
+        }
+    }
+}
+
+/// A host that will not do.
+#[derive(Debug, thiserror::Error)]
+#[error("this host is not ready for `parbake {purpose}`:{}", listed(.failed))]
+pub struct HostError {
+    /// What it was to do.
+    pub purpose: Purpose,
+    /// The checks that failed, at least one.
+    pub failed: Vec<Check>,
+}
+
+fn listed(failed: &[Check]) -> String {
+    let line = |check: &Check| {
+        let remedy = check.remedy.as_deref().unwrap_or_default();
+        format!("\n  {}: {}; {remedy}", check.name, check.found)
+    };
+    failed.iter().map(line).collect()
+}
+
+impl Host {
+    /// The host itself, if it will do for `purpose`.
+    ///
+    /// # Errors
+    /// All checks that failed, with what to do about each.
+    pub fn require(self, purpose: Purpose) -> Result<Self, HostError> {
+        let mut failed = checks(&self, purpose);
+        failed.retain(|check| check.status == Status::Failed);
+        if failed.is_empty() {
+            Ok(self)
+        } else {
+            Err(HostError { purpose, failed })
+        }
+    }
+}
+
+/// Checks the host, in the order in which a person would mend it.
+pub fn checks(host: &Host, purpose: Purpose) -> Vec<Check> {
+    let mut checks = vec![
+        system::user(host),
+        system::architecture(host),
+        system::kernel(host),
+        system::init(host),
+    ];
+    checks.extend([
+        system::capabilities(host),
+        system::cgroup_layout(host),
+        system::cgroup_controllers(host),
+        system::namespaces(host),
+    ]);
+    checks.extend([
+        system::overlay(host),
+        network::conntrack(host),
+        network::bridge_netfilter(host),
+        network::bridge(host),
+        network::iptables(host),
+    ]);
+    checks.extend([
+        network::nftables(host),
+        system::modules(host),
+        room::inotify(host),
+        room::keyrings(host),
+        system::selinux(host),
+        room::memory(host),
+    ]);
+    checks.push(room::disk(host, purpose));
+    checks.extend(WANTED.iter().filter_map(|wanted| match (wanted.need, purpose) {
+        (Need::Machine, _) | (Need::Provision, Purpose::Provision) => Some(program::program(host, wanted)),
+        (Need::Provision, Purpose::All) => Some(only_for_the_bake(program::program(host, wanted))),
+        (Need::Provision, Purpose::Up) | (Need::Optional, _) => None,
+    }));
+    checks
+}
+
+fn tried(name: &str, works: &str, trial: &Trial, remedy: &str) -> Check {
+    match trial {
+        Trial::Works => Check::ok(name, works),
+        Trial::Failed(reason) => Check::failed(name, reason, remedy),
+        Trial::NotTried(reason) => {
+            Check::warning(name, format!("not tried: {reason}"), "run parbake as root")
+        }
+    }
+}
+
+/// What only the bake needs does not keep anyone from running clusters.
+fn only_for_the_bake(check: Check) -> Check {
+    if check.status == Status::Failed {
+        let found = format!("{} (only `parbake provision` needs it)", check.found);
+        Check {
+            status: Status::Warning,
+            found,
+            ..check
+        }
+    } else {
+        check
+    }
+}

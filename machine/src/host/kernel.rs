@@ -1,0 +1,129 @@
+//! What the kernel has built in, loaded, or ready to be loaded.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// How far a part of the kernel is from being used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KernelSupport {
+    /// Built in or loaded.
+    Present,
+    /// A module that modprobe(8) can load.
+    Loadable,
+    /// Neither.
+    Missing,
+}
+
+/// The state of SELinux.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Selinux {
+    /// Not there, or switched off.
+    Off,
+    /// It writes down what it would forbid.
+    Permissive,
+    /// It forbids.
+    Enforcing,
+}
+
+/// The module files of one kernel, at `/lib/modules/RELEASE` (modules.dep(5), modules.builtin in kbuild's words).
+pub(super) struct Modules(PathBuf);
+
+impl Modules {
+    pub(super) fn of_kernel(release: &str) -> Self {
+        Self(Path::new("/lib/modules").join(release))
+    }
+
+    /// The support by module `name`, where `used` says that the kernel already shows signs of it.
+    pub(super) fn support(&self, name: &str, used: bool) -> KernelSupport {
+        if used || self.lists("modules.builtin", name) {
+            KernelSupport::Present
+        } else if self.lists("modules.dep", name) {
+            KernelSupport::Loadable
+        } else {
+            KernelSupport::Missing
+        }
+    }
+
+    fn lists(&self, index: &str, name: &str) -> bool {
+        let index = fs::read_to_string(self.0.join(index)).unwrap_or_default();
+        index.lines().any(|line| {
+            // kernel/fs/overlayfs/overlay.ko.xz: kernel/lib/...
+            let path = line.split(':').next().unwrap_or_default();
+            let file = path.rsplit('/').next().unwrap_or_default();
+            file.split_once(".ko")
+                .is_some_and(|(module, _)| module.replace('-', "_") == name)
+        })
+    }
+}
+
+/// Reads `/sys/fs/selinux/enforce` (selinux(8)).
+pub(super) fn selinux() -> Selinux {
+    match fs::read_to_string("/sys/fs/selinux/enforce")
+        .as_deref()
+        .map(str::trim)
+    {
+        Ok("1") => Selinux::Enforcing,
+        Ok(_) => Selinux::Permissive,
+        Err(_) => Selinux::Off,
+    }
+}
+
+/// Whether AppArmor is on (apparmor(7)).
+pub(super) fn apparmor() -> bool {
+    fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|enabled| enabled.trim() == "Y")
+}
+
+/// Whether the kernel knows a file system by now (`/proc/filesystems`, proc(5)).
+pub(super) fn has_filesystem(name: &str) -> bool {
+    let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    known
+        .lines()
+        .any(|line| line.split_whitespace().last() == Some(name))
+}
+
+/// The value of a limit, by its name for sysctl(8).
+pub(super) fn limit(name: &str) -> Option<u64> {
+    let path = Path::new("/proc/sys").join(name.replace('.', "/"));
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::{KernelSupport, Modules};
+
+    #[test]
+    fn modules_are_found_by_name_however_they_are_packed() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(
+            dir.path().join("modules.builtin"),
+            "kernel/net/netfilter/nf_conntrack.ko\n",
+        )
+        .unwrap();
+        let dep = "kernel/fs/overlayfs/overlay.ko.xz:\nkernel/net/bridge/br-netfilter.ko: kernel/net/bridge/bridge.ko\n";
+        fs::write(dir.path().join("modules.dep"), dep).unwrap();
+        let modules = Modules(dir.path().to_owned());
+        let cases = [
+            ("overlay", false, KernelSupport::Loadable),
+            ("overlay", true, KernelSupport::Present),
+            ("nf_conntrack", false, KernelSupport::Present),
+            ("br_netfilter", false, KernelSupport::Loadable),
+            ("bridge", false, KernelSupport::Missing),
+        ];
+        for (name, used, support) in cases {
+            assert_eq!(modules.support(name, used), support, "{name}, used: {used}");
+        }
+    }
+
+    #[test]
+    fn a_kernel_without_module_files_has_what_it_shows() {
+        let modules = Modules::of_kernel("no-such-release");
+        assert_eq!(modules.support("overlay", false), KernelSupport::Missing);
+        assert_eq!(modules.support("overlay", true), KernelSupport::Present);
+    }
+}

@@ -1,0 +1,19 @@
+//! One machine, and the few of them that make a cluster: overlay, namespaces, cgroups, network, boot, exec, stop.
+//!
+//! This crate is the only home of system calls and of child processes ([`process`]). [`running::Running::start`]
+//! takes a [`plan::Plan`], and a [`supervisor`] process runs it; [`host`] says what is different on which host.
+
+pub mod boot;
+pub mod cgroup;
+pub mod dirs;
+mod forward;
+pub mod host;
+pub mod netns;
+pub mod network;
+pub mod overlay;
+pub mod pid;
+pub mod plan;
+pub mod process;
+pub mod root;
+pub mod running;
+pub mod supervisor;

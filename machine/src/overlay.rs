@@ -1,0 +1,137 @@
+//! A machine's root: read-only layers below, what the cluster writes above.
+
+use std::ffi::{CString, OsString};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+/// Keeps an upper dir free of anything but whiteouts and opaque directories, so that it means the same wherever it
+/// is thawed: no redirects, no metadata-only copies, no index of inode numbers.
+const SELF_CONTAINED: &str = "redirect_dir=off,metacopy=off,index=off,xino=off";
+
+/// A root that could not be mounted, unmounted or prepared.
+#[derive(Debug, thiserror::Error)]
+#[error("could not {act} `{}`", path.display())]
+pub struct Error {
+    act: &'static str,
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+fn failed<E: Into<io::Error>>(act: &'static str, path: &Path) -> impl FnOnce(E) -> Error {
+    let path = path.to_owned();
+    move |source| Error {
+        act,
+        path,
+        source: source.into(),
+    }
+}
+
+/// A mounted overlay; unmounted when dropped.
+#[derive(Debug)]
+pub struct Overlay {
+    root: PathBuf,
+}
+
+impl Overlay {
+    /// Mounts `layers` (bottom first) below `upper` at `root`. `work` must be empty and on the file system of `upper`;
+    /// the three directories are made where they are missing.
+    ///
+    /// # Errors
+    /// The directory that could not be opened or made, or what mount(2) says.
+    pub fn mount(layers: &[PathBuf], upper: &Path, work: &Path, root: &Path) -> Result<Self, Error> {
+        for dir in [upper, work, root] {
+            fs::create_dir_all(dir).map_err(failed("make", dir))?;
+        }
+        // By descriptor: mount options are limited to a page, which long paths would fill.
+        let open = |path: &PathBuf| File::open(path).map_err(failed("open the layer", path));
+        let layers = layers.iter().rev().map(open).collect::<Result<Vec<_>, _>>()?;
+        let lower: Vec<String> = layers
+            .iter()
+            .map(|dir| format!("/proc/self/fd/{}", dir.as_raw_fd()))
+            .collect();
+        let mut options = OsString::from(format!("{SELF_CONTAINED},lowerdir={},upperdir=", lower.join(":")));
+        options.push(upper);
+        options.push(",workdir=");
+        options.push(work);
+        let act = "mount an overlay at";
+        let options = CString::new(options.into_encoded_bytes())
+            .map_err(|_| failed(act, root)(io::Error::from(io::ErrorKind::InvalidInput)))?;
+        mount(
+            Some("parbake"),
+            root,
+            Some("overlay"),
+            MsFlags::empty(),
+            Some(options.as_c_str()),
+        )
+        .map_err(failed(act, root))?;
+        Ok(Self {
+            root: root.to_owned(),
+        })
+    }
+}
+
+impl Drop for Overlay {
+    fn drop(&mut self) {
+        if let Err(error) = umount2(&self.root, MntFlags::MNT_DETACH) {
+            tracing::warn!(root = %self.root.display(), %error, "could not unmount");
+        }
+    }
+}
+
+/// Mounts the directory `from`, with what is mounted below it, over the open directory `to` as well.
+///
+/// # Errors
+/// What mount(2) says.
+pub fn bind(from: &Path, to: &OwnedFd, read_only: bool) -> Result<(), Error> {
+    let (nothing, target) = (
+        None::<&str>,
+        PathBuf::from(format!("/proc/self/fd/{}", to.as_raw_fd())),
+    );
+    // The link names the directory below the mount: for the second step the path itself is needed.
+    let target = fs::read_link(&target).map_err(failed("look up where to mount", from))?;
+    mount(
+        Some(from),
+        &target,
+        nothing,
+        MsFlags::MS_BIND | MsFlags::MS_REC,
+        nothing,
+    )
+    .map_err(failed("bind a directory at", &target))?;
+    if read_only {
+        let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+        mount(nothing, &target, nothing, flags, nothing).map_err(failed("write-protect", &target))?;
+    }
+    Ok(())
+}
+
+/// Gives the calling process a mount namespace of its own that takes mounts of the host but hands none back, with
+/// an empty `/run` so that systemd-nspawn leaves no file on the host.
+///
+/// # Errors
+/// What unshare(2) or mount(2) says.
+pub fn private_mounts() -> Result<(), Error> {
+    let (root, run, nothing) = (Path::new("/"), Path::new("/run"), None::<&str>);
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)
+        .map_err(failed("leave the mount namespace of", root))?;
+    mount(
+        nothing,
+        root,
+        nothing,
+        MsFlags::MS_REC | MsFlags::MS_SLAVE,
+        nothing,
+    )
+    .map_err(failed("detach the mounts below", root))?;
+    mount(
+        Some("parbake"),
+        run,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some("mode=755"),
+    )
+    .map_err(failed("mount an empty", run))
+}

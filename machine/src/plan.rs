@@ -1,0 +1,107 @@
+//! What a supervisor is asked to run: plain data, handed over as JSON on its standard input.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use crate::host::Decisions;
+use crate::network::Endpoint;
+
+/// A cluster's machines and their network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// What tells the cluster's cgroups from those of others on this host: `[a-z0-9-]+`.
+    pub id: String,
+    /// Where the supervisor keeps its state and its log.
+    pub dir: PathBuf,
+    /// The address of the gateway, with the prefix length of the machines' network.
+    pub gateway: Ipv4Net,
+    /// The machines, all booted side by side.
+    pub machines: Vec<MachinePlan>,
+    /// Ports of the host that lead into the cluster.
+    pub forwards: Vec<Forward>,
+    /// What is different because of the host.
+    pub host: Decisions,
+    /// Whether everything ends when the process that starts the supervisor does, as a bake wants it.
+    pub end_with_parent: bool,
+}
+
+/// One machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MachinePlan {
+    /// Name, address and the pods' network.
+    pub endpoint: Endpoint,
+    /// Read-only layers in overlayfs form, bottom first.
+    pub layers: Vec<PathBuf>,
+    /// The directory that the machine owns, see [`crate::dirs`].
+    pub dir: PathBuf,
+    /// Directories of the host that the machine sees.
+    pub binds: Vec<Bind>,
+    /// Directories of the machine that cannot be on an overlay, relative to its root.
+    pub plain: Vec<PathBuf>,
+    /// Files to write into the root before the boot.
+    pub files: Vec<SeedFile>,
+}
+
+/// A directory of the host inside of a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bind {
+    /// The directory on the host.
+    pub from: PathBuf,
+    /// Where it appears, relative to the machine's root.
+    pub to: PathBuf,
+    /// Whether the machine may write to it.
+    pub read_only: bool,
+}
+
+/// A file or symbolic link to be written into a machine's root before it boots.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeedFile {
+    /// Path relative to the machine's root. Missing directories are made with mode 0755.
+    pub path: PathBuf,
+    /// What is there.
+    pub content: SeedContent,
+}
+
+/// What a seeded file is.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub enum SeedContent {
+    /// A regular file, owned by root.
+    File {
+        /// Permission bits, such as `0o600`.
+        mode: u32,
+        /// The whole content.
+        text: String,
+    },
+    /// A symbolic link.
+    Link {
+        /// Where it points.
+        target: PathBuf,
+    },
+}
+
+/// Contents may be keys: only the path is shown.
+impl std::fmt::Debug for SeedFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SeedFile")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A TCP port of the host that leads to one inside the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Forward {
+    /// Where the host listens; port 0 lets the kernel choose.
+    pub listen: SocketAddr,
+    /// Where connections go, in the cluster's network namespace.
+    pub to: SocketAddr,
+}

@@ -1,0 +1,286 @@
+//! A cluster's machines from the outside: started, looked up, entered, stopped.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::cgroup;
+use crate::host::CgroupPlan;
+use crate::netns::NetNs;
+use crate::pid::ProcessId;
+use crate::plan::Plan;
+use crate::process::Cmd;
+use crate::supervisor::{LOG, Report, STATE, State};
+
+/// How long machines may take to power off before they are killed.
+const POWER_OFF: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(10);
+/// Where nodes look for programs, as Debian's root does.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Machines that could not be started, looked up or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The supervisor could not be started or written to.
+    #[error("could not {act}")]
+    Supervisor {
+        /// What was tried.
+        act: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The supervisor said why it could not run the machines.
+    #[error("{}", .0.join(": "))]
+    Refused(Vec<String>),
+    /// The supervisor ended without a word.
+    #[error("the cluster's supervisor ended early; its log is `{}`", log.display())]
+    Ended {
+        /// The log.
+        log: PathBuf,
+    },
+    /// There is no such machine.
+    #[error("there is no node `{name}`; the nodes are {}", known.join(", "))]
+    NoSuchMachine {
+        /// The name that was given.
+        name: String,
+        /// The names there are.
+        known: Vec<String>,
+    },
+    /// The state file is damaged.
+    #[error("could not read the supervisor's state `{}`", path.display())]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Something is left in the cluster's cgroups.
+    #[error(transparent)]
+    Cgroup(#[from] cgroup::Error),
+}
+
+/// Machines that run.
+#[derive(Debug)]
+pub struct Running {
+    state: State,
+}
+
+/// Machines that do not run, and of which nothing is left but files: only now may they be frozen.
+#[derive(Debug)]
+#[must_use]
+pub struct Stopped(());
+
+impl Running {
+    /// Boots the plan's machines and waits until every init runs. `supervise` is the command that calls
+    /// [`crate::supervisor::supervise`].
+    ///
+    /// # Errors
+    /// What the supervisor says; nothing is left then.
+    pub fn start(plan: &Plan, supervise: &Cmd) -> Result<Self, Error> {
+        let failed = |act| move |source| Error::Supervisor { act, source };
+        fs::create_dir_all(&plan.dir).map_err(failed("make the cluster's directory"))?;
+        let log = plan.dir.join(LOG);
+        let log_file = File::create(&log).map_err(failed("open the supervisor's log"))?;
+        let mut child = supervisor_command(plan, supervise)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log_file)
+            .spawn()
+            .map_err(failed("start the cluster's supervisor"))?;
+        if let Some(mut input) = child.stdin.take() {
+            let text = serde_json::to_vec(plan)
+                .map_err(io::Error::from)
+                .map_err(failed("write the plan"))?;
+            input
+                .write_all(&text)
+                .map_err(failed("hand the plan to the cluster's supervisor"))?;
+        }
+        let mut line = String::new();
+        if let Some(output) = child.stdout.take() {
+            BufReader::new(output)
+                .read_line(&mut line)
+                .map_err(failed("listen to the cluster's supervisor"))?;
+        }
+        match serde_json::from_str(&line) {
+            Ok(Report::Running(state)) => Ok(Self { state }),
+            Ok(Report::Failed(reasons)) => {
+                let _ = child.wait();
+                Err(Error::Refused(reasons))
+            }
+            Err(_) => {
+                let _ = child.wait();
+                Err(Error::Ended { log })
+            }
+        }
+    }
+
+    /// Looks up what runs for the plan directory `dir`; nothing where the supervisor is gone.
+    ///
+    /// # Errors
+    /// The state file is damaged.
+    pub fn find(dir: &Path) -> Result<Option<Self>, Error> {
+        let path = dir.join(STATE);
+        let Ok(text) = fs::read_to_string(&path) else {
+            return Ok(None);
+        };
+        let state: State = serde_json::from_str(&text).map_err(|source| Error::State { path, source })?;
+        Ok(state.supervisor.is_alive().then_some(Self { state }))
+    }
+
+    /// What runs: processes, ports, cgroups.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Where the host listens, in the order of the plan's forwards.
+    pub fn ports(&self) -> &[SocketAddr] {
+        &self.state.ports
+    }
+
+    /// The machines by name.
+    pub fn machines(&self) -> &BTreeMap<String, ProcessId> {
+        &self.state.machines
+    }
+
+    fn init(&self, name: &str) -> Result<ProcessId, Error> {
+        self.state
+            .machines
+            .get(name)
+            .copied()
+            .ok_or_else(|| Error::NoSuchMachine {
+                name: name.to_owned(),
+                known: self.state.machines.keys().cloned().collect(),
+            })
+    }
+
+    /// A command that runs inside the machine `name`: in its namespaces and cgroups, with a root shell's environment.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchMachine`].
+    pub fn command<A: AsRef<std::ffi::OsStr>>(
+        &self,
+        name: &str,
+        words: impl IntoIterator<Item = A>,
+    ) -> Result<Cmd, Error> {
+        let init = self.init(name)?;
+        let term = std::env::var("TERM").unwrap_or_else(|_| "dumb".to_owned());
+        Ok(Cmd::new("nsenter")
+            .arg(format!("--target={}", init.pid))
+            .args([
+                "--mount",
+                "--uts",
+                "--ipc",
+                "--net",
+                "--pid",
+                "--cgroup",
+                "--root",
+                "--wdns=/root",
+            ])
+            .args([
+                "--",
+                "/usr/bin/env",
+                "-i",
+                &format!("PATH={PATH}"),
+                "HOME=/root",
+                "USER=root",
+            ])
+            .arg(format!("TERM={term}"))
+            .args(words)
+            .joining(self.state.cgroup.of_process(init.pid)))
+    }
+
+    /// The network namespace of the machine `name`.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchMachine`], or it has just ended.
+    pub fn network(&self, name: &str) -> Result<NetNs, Error> {
+        let init = self.init(name)?;
+        NetNs::of_process(init.pid).map_err(|source| Error::Supervisor {
+            act: "open a machine's network namespace",
+            source,
+        })
+    }
+
+    /// Powers all machines off side by side, waits for them, and removes their cgroups. After a minute they are
+    /// killed.
+    ///
+    /// # Errors
+    /// A cgroup that could not be removed.
+    pub fn stop(self) -> Result<Stopped, Error> {
+        // systemd(1), signals: SIGRTMIN+4 is 'power off'. nix knows no real-time signals.
+        for init in self.state.machines.values() {
+            if init.is_alive() {
+                let number = nix::libc::SIGRTMIN() + 4;
+                let _ = Cmd::new("kill")
+                    .arg(format!("-{number}"))
+                    .arg(init.pid.to_string())
+                    .run();
+            }
+        }
+        let deadline = Instant::now() + POWER_OFF;
+        while self.state.supervisor.is_alive() && Instant::now() < deadline {
+            std::thread::sleep(PAUSE);
+        }
+        self.kill()
+    }
+
+    /// Kills all machines at once and removes their cgroups.
+    ///
+    /// # Errors
+    /// A cgroup that could not be removed.
+    pub fn kill(self) -> Result<Stopped, Error> {
+        let failed = |source| Error::Supervisor {
+            act: "kill the cluster's supervisor",
+            source,
+        };
+        self.state.supervisor.signal(Signal::SIGKILL).map_err(failed)?;
+        self.state.cgroup.destroy()?;
+        while self.state.supervisor.is_alive() {
+            std::thread::sleep(PAUSE);
+        }
+        Ok(Stopped(()))
+    }
+}
+
+impl Stopped {
+    /// Makes sure that nothing of the plan directory `dir` runs or is left in cgroups, whatever happened before.
+    ///
+    /// # Errors
+    /// See [`Running::stop`].
+    pub fn ensure(dir: &Path) -> Result<Self, Error> {
+        let path = dir.join(STATE);
+        if let Ok(text) = fs::read_to_string(&path) {
+            let state: State = serde_json::from_str(&text).map_err(|source| Error::State {
+                path: path.clone(),
+                source,
+            })?;
+            let _stopped = Running { state }.kill()?;
+            let _ = fs::remove_file(path);
+        }
+        Ok(Self(()))
+    }
+}
+
+/// With systemd as PID 1 and cgroup v2, systemd owns the cgroups and lends a part of them to a scope.
+fn supervisor_command(plan: &Plan, supervise: &Cmd) -> Command {
+    let scope = match plan.host.cgroups {
+        CgroupPlan::DelegatedScope { .. } => Cmd::new("systemd-run")
+            .args(["--scope", "--quiet", "--collect", "--property=Delegate=yes"])
+            .arg(format!("--unit=parbake-{}", plan.id))
+            .arg("--"),
+        _ => Cmd::new("setsid"),
+    };
+    let mut command = scope.args(supervise.words()).outliving();
+    // A terminal's Ctrl-C is for the command that started us, not for the cluster.
+    command.process_group(0);
+    command
+}

@@ -1,0 +1,217 @@
+//! The one process that holds a cluster: its mounts, its network, its machines and its ports.
+//!
+//! Everything but cgroups and files belongs to namespaces that only this process and the machines are in, so when it
+//! ends, killed or not, the kernel takes mounts, interfaces, routes, rules and machines away.
+//!
+//! It reads a [`Plan`] from standard input and answers with one line of JSON, a [`Report`], on standard output once
+//! every machine's init runs. Then it waits for the machines to end. What it is running stands in `supervisor.json`.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
+
+use crate::boot;
+use crate::cgroup::{self, Cgroup};
+use crate::dirs::Dirs;
+use crate::forward;
+use crate::network::{self, Network};
+use crate::overlay;
+use crate::pid::ProcessId;
+use crate::plan::Plan;
+use crate::root;
+
+/// The name of the state file in the plan's directory.
+pub(crate) const STATE: &str = "supervisor.json";
+/// The name of the supervisor's log in the plan's directory.
+pub(crate) const LOG: &str = "supervisor.log";
+
+/// What a supervisor says once, on standard output.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Report {
+    /// Every machine's init runs.
+    Running(State),
+    /// Something failed, and nothing is left of it: the error and what caused it, outermost first.
+    Failed(Vec<String>),
+}
+
+/// What runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// The supervisor itself.
+    pub supervisor: ProcessId,
+    /// The machines' init processes by name.
+    pub machines: BTreeMap<String, ProcessId>,
+    /// Where the host listens, in the order of the plan's forwards.
+    pub ports: Vec<SocketAddr>,
+    /// The cluster's cgroup.
+    pub cgroup: Cgroup,
+}
+
+/// A cluster's machines that could not be run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The plan could not be read.
+    #[error("could not read the plan")]
+    Plan(#[source] io::Error),
+    /// A root could not be made ready.
+    #[error("could not make the root of `{name}` ready")]
+    Root {
+        /// The machine.
+        name: String,
+        /// Why.
+        #[source]
+        source: root::Error,
+    },
+    /// The mount namespace could not be made.
+    #[error(transparent)]
+    Mounts(#[from] overlay::Error),
+    /// The network could not be set up.
+    #[error("could not set the cluster's network up")]
+    Network(#[from] network::Error),
+    /// A port of the host could not be listened on.
+    #[error("could not listen on `{address}` of the host")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A cgroup could not be made.
+    #[error(transparent)]
+    Cgroup(#[from] cgroup::Error),
+    /// A machine did not boot.
+    #[error(transparent)]
+    Boot(#[from] boot::Error),
+    /// The state could not be written or a thread not be started.
+    #[error("could not {act}")]
+    Own {
+        /// What was tried.
+        act: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The whole life of a supervisor. To be called from a process with one thread.
+///
+/// # Errors
+/// What kept the machines from running; it was reported on standard output as well.
+pub fn supervise() -> Result<(), Error> {
+    let mut text = String::new();
+    io::stdin().read_to_string(&mut text).map_err(Error::Plan)?;
+    let plan: Plan = serde_json::from_str(&text).map_err(|error| Error::Plan(error.into()))?;
+    if plan.end_with_parent {
+        prctl::set_pdeathsig(Signal::SIGKILL).map_err(|errno| Error::Plan(errno.into()))?;
+    }
+    let cgroup = Cgroup::of_cluster(&plan.host.cgroups, &plan.id)?;
+    let outcome = run(&plan, &cgroup);
+    // The machines are gone or half-made: what they leave in the cgroups would cost the next boot dearly.
+    let cleaned = cgroup.destroy();
+    let _ = fs::remove_file(plan.dir.join(STATE));
+    if let Err(error) = &outcome {
+        report(&Report::Failed(chain(error)));
+    }
+    outcome.and(cleaned.map_err(Error::from))
+}
+
+fn run(plan: &Plan, cgroup: &Cgroup) -> Result<(), Error> {
+    // Ports first: a taken one is the likeliest mistake, and nothing has been made yet.
+    let listeners = plan
+        .forwards
+        .iter()
+        .map(|forward| {
+            forward::listen(forward).map_err(|source| Error::Listen {
+                address: forward.listen,
+                source,
+            })
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let own = |act| move |source| Error::Own { act, source };
+    let ports = listeners
+        .iter()
+        .map(|(listener, _)| listener.local_addr().map_err(own("look an own port up")))
+        .collect::<Result<Vec<_>, _>>()?;
+    // Leftovers of a supervisor that was killed.
+    cgroup.destroy()?;
+    Cgroup::make_way(&plan.host.cgroups)?;
+    overlay::private_mounts()?;
+    let _roots = plan
+        .machines
+        .iter()
+        .map(|machine| {
+            root::make(machine).map_err(|source| Error::Root {
+                name: machine.endpoint.name.clone(),
+                source,
+            })
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let endpoints: Vec<_> = plan
+        .machines
+        .iter()
+        .map(|machine| machine.endpoint.clone())
+        .collect();
+    let network = Network::create(plan.gateway, &endpoints)?;
+    let mut booting = Vec::new();
+    for (machine, namespace) in plan.machines.iter().zip(&network.machines) {
+        let (name, dirs) = (&machine.endpoint.name, Dirs(&machine.dir));
+        let own_cgroup = cgroup.child(name);
+        own_cgroup.create()?;
+        booting.push(boot::start(name, &dirs, namespace, &own_cgroup, &plan.host)?);
+    }
+    let mut running = Vec::new();
+    let mut machines = BTreeMap::new();
+    for (machine, booting) in plan.machines.iter().zip(booting) {
+        let (nspawn, init) = booting.wait_for_init(&Dirs(&machine.dir).console())?;
+        let init = ProcessId::of(init).map_err(own("look a machine's init up"))?;
+        machines.insert(machine.endpoint.name.clone(), init);
+        running.push(nspawn);
+    }
+    forward::serve(network.cluster, listeners).map_err(own("start the thread that forwards ports"))?;
+    let supervisor = ProcessId::of(std::process::id()).map_err(own("look the supervisor itself up"))?;
+    let state = State {
+        supervisor,
+        machines,
+        ports,
+        cgroup: cgroup.clone(),
+    };
+    write(&plan.dir.join(STATE), &state).map_err(own("write the supervisor's state"))?;
+    report(&Report::Running(state));
+    let waiting = running
+        .into_iter()
+        .map(|mut nspawn| thread::spawn(move || nspawn.wait()));
+    for waiting in waiting.collect::<Vec<_>>() {
+        let _ = waiting.join();
+    }
+    Ok(())
+}
+
+fn report(report: &Report) {
+    // Whoever started us may be gone; the state file says the same.
+    let line = serde_json::to_string(report).unwrap_or_default();
+    let _ = writeln!(io::stdout(), "{line}").and_then(|()| io::stdout().flush());
+}
+
+fn write(path: &Path, state: &State) -> io::Result<()> {
+    let partial: PathBuf = path.with_extension("json.partial");
+    let mut file = File::create(&partial)?;
+    file.write_all(serde_json::to_string_pretty(state)?.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(partial, path)
+}
+
+fn chain(error: &dyn std::error::Error) -> Vec<String> {
+    std::iter::successors(Some(error), |error| error.source())
+        .map(ToString::to_string)
+        .collect()
+}
