@@ -1,0 +1,224 @@
+//! The artifact's config: what the frozen cluster is.
+//!
+//! ```text
+//! {
+//!   "version": 1,                         format version; a newer one is refused
+//!   "created": "2026-01-31T12:00:00Z",    RFC 3339
+//!   "parbake": "0.1.0",                   who made it
+//!   "architecture": "amd64", "os": "linux",
+//!   "provider": "k8s-1.34",
+//!   "machines": [{"name": "node01", "layers": ["sha256:...", ...]}, ...],    bottom layer first
+//!   "cluster": {...},                     opaque here
+//!   "rootfs": {"type": "layers", "diff_ids": ["sha256:...", ...]}            one a layer of the manifest
+//! }
+//! ```
+//! `created`, `architecture`, `os` and `rootfs` mean what they mean in an OCI image config (OCI image-spec 1.1,
+//! config.md), so that image tools can read an artifact.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::layer::Layer;
+
+/// The format version written, and the newest understood.
+pub const VERSION: u64 = 1;
+
+/// What the frozen cluster is. Unknown fields are errors: a field that changes the meaning must raise the version.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Format version, [`VERSION`].
+    pub version: u64,
+    /// When the cluster was frozen.
+    pub created: Timestamp,
+    /// Version of the parbake that froze it.
+    pub parbake: String,
+    /// CPU architecture in Go's spelling (`amd64`, `arm64`).
+    pub architecture: String,
+    /// Always `linux`.
+    pub os: String,
+    /// Name of the provider it was baked from.
+    pub provider: String,
+    /// The machines, in the cluster's order.
+    pub machines: Vec<MachineLayers>,
+    /// What only the users of this crate understand.
+    pub cluster: serde_json::Value,
+    /// The layers' digests before compression.
+    pub rootfs: RootFs,
+}
+
+/// One machine and the layers its root file system is stacked from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MachineLayers {
+    /// Host name of the machine: an RFC 1123 label.
+    pub name: String,
+    /// Layers, bottom first: shared ones, then its own.
+    pub layers: Vec<Digest>,
+}
+
+/// `rootfs` of an OCI image config.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RootFs {
+    /// Always `layers`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Digest of every layer's tar stream before compression, in the manifest's order.
+    pub diff_ids: Vec<Digest>,
+}
+
+/// Why a config cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Written by a newer parbake.
+    #[error(
+        "artifact format version {found} is newer than this parbake understands ({VERSION}); upgrade parbake"
+    )]
+    Newer {
+        /// The version found.
+        found: u64,
+    },
+    /// A version that never was.
+    #[error("artifact format version {found} is not known; it must be between 1 and {VERSION}")]
+    UnknownVersion {
+        /// The version found.
+        found: u64,
+    },
+    /// No JSON, or not of this shape.
+    #[error("the artifact's config cannot be read")]
+    Json(#[source] serde_json::Error),
+    /// Well-formed, but contradicts itself or the manifest; all problems at once.
+    #[error("the artifact's config is not consistent: {}", .0.join("; "))]
+    Invalid(Vec<String>),
+}
+
+impl Config {
+    /// Reads a config; call [`Config::check`] next.
+    ///
+    /// # Errors
+    /// A newer version is [`ConfigError::Newer`], whatever else is in it.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, ConfigError> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u64,
+        }
+        match serde_json::from_slice::<Versioned>(bytes)
+            .map_err(ConfigError::Json)?
+            .version
+        {
+            VERSION => serde_json::from_slice(bytes).map_err(ConfigError::Json),
+            found if found > VERSION => Err(ConfigError::Newer { found }),
+            found => Err(ConfigError::UnknownVersion { found }),
+        }
+    }
+
+    /// Checks the config against itself and the manifest's layers.
+    ///
+    /// # Errors
+    /// [`ConfigError::Invalid`] with every problem found.
+    pub fn check(&self, layers: &[Layer]) -> Result<(), ConfigError> {
+        let mut problems = Vec::new();
+        if self.rootfs.kind != "layers" {
+            problems.push(format!("`rootfs.type` is `{}`, not `layers`", self.rootfs.kind));
+        }
+        if self.os != "linux" {
+            problems.push(format!("`os` is `{}`, not `linux`", self.os));
+        }
+        if self.rootfs.diff_ids.len() != layers.len() {
+            let (ids, count) = (self.rootfs.diff_ids.len(), layers.len());
+            problems.push(format!("it has {ids} diff ids for {count} layers"));
+        } else if self
+            .rootfs
+            .diff_ids
+            .iter()
+            .zip(layers)
+            .any(|(id, layer)| *id != layer.diff_id)
+        {
+            problems.push("its diff ids are not those of the layers".to_owned());
+        }
+        check_layers(layers, &mut problems);
+        check_machines(&self.machines, layers, &mut problems);
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(ConfigError::Invalid(problems))
+        }
+    }
+}
+
+fn check_layers(layers: &[Layer], problems: &mut Vec<String>) {
+    let mut titles = BTreeSet::new();
+    let mut by_digest = BTreeMap::new();
+    for layer in layers {
+        let title = &layer.title;
+        if title.is_empty() || title.chars().any(char::is_control) {
+            problems.push(format!("layer {} has no printable title", layer.digest));
+        }
+        if !titles.insert(title) {
+            problems.push(format!("two layers are called `{title}`"));
+        }
+        let facts = (&layer.diff_id, layer.size, layer.unpacked_size);
+        if *by_digest.entry(&layer.digest).or_insert(facts) != facts {
+            problems.push(format!("layer {} is listed twice and differently", layer.digest));
+        }
+    }
+}
+
+fn check_machines(machines: &[MachineLayers], layers: &[Layer], problems: &mut Vec<String>) {
+    if machines.is_empty() {
+        problems.push("it has no machine".to_owned());
+    }
+    let listed: BTreeSet<&Digest> = layers.iter().map(|layer| &layer.digest).collect();
+    let mut names = BTreeSet::new();
+    for MachineLayers { name, layers } in machines {
+        if !is_label(name) {
+            problems.push(format!(
+                "`{name}` is no host name (RFC 1123: lower-case letters, digits and `-`)"
+            ));
+        }
+        if !names.insert(name) {
+            problems.push(format!("two machines are called `{name}`"));
+        }
+        if layers.is_empty() {
+            problems.push(format!("machine `{name}` has no layer"));
+        }
+        let mut seen = BTreeSet::new();
+        for digest in layers {
+            if !listed.contains(digest) {
+                problems.push(format!(
+                    "machine `{name}` needs layer {digest}, which the manifest does not list"
+                ));
+            }
+            // Overlayfs refuses the same directory twice in one stack.
+            if !seen.insert(digest) {
+                problems.push(format!("machine `{name}` lists layer {digest} twice"));
+            }
+        }
+    }
+}
+
+/// A host name label: RFC 1123 section 2.1, lower case, 1 to 63 characters.
+fn is_label(name: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=63).contains(&name.len())
+        && name.bytes().all(inner)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+}
+
+/// This machine's architecture in Go's spelling, as OCI configs have it.
+pub(crate) fn host_architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

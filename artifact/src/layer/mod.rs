@@ -1,0 +1,73 @@
+//! A layer: an overlay upper directory as a tar stream, and back.
+//!
+//! # The stream
+//! A pax archive (POSIX.1-2024, pax, "pax Interchange Format") compressed with zstd, with deletions spelled as
+//! OCI whiteouts (OCI image-spec 1.1, layer.md, "Whiteouts"). The digest is that of the compressed, the
+//! diff id that of the plain stream. Equal trees give equal bytes: entries are sorted, owners are numbers,
+//! nothing depends on inode numbers, on time, or on which blocks are allocated.
+//!
+//! ```text
+//! ./                      the directory itself; every directory comes before what is in it,
+//! ├── .wh..wh..opq        "hide all that lower layers have here": overlay's trusted.overlay.opaque=y
+//! ├── .wh.NAME            "NAME is deleted": overlay's character device 0:0
+//! ├── NAME                then the other names, in byte order
+//! │     ustar header      type, mode, owner, whole seconds, names of up to 100 bytes
+//! │     pax records       path, linkpath (longer ones), hdrcharset=BINARY (when those are no UTF-8),
+//! │                       mtime (with a fraction, or before 1970), SCHILY.xattr.NAME (`%` and `=` in NAME
+//! │                       as `%25` and `%3D`, as GNU tar has it)
+//! └── ...                 later names of a file with several are hard links to its first
+//! ```
+//!
+//! Not stored: sockets, overlay's own book-keeping, labels that belong to a host (SELinux, IMA, EVM), access
+//! times, and file attributes of `chattr`. Sparse files are stored in full, for zeros compress to nothing and
+//! the bytes stay the same wherever the holes are; unpacking leaves out every block of zeros, so they come
+//! back sparse.
+//!
+//! # Unpacking
+//! The stream may be hostile. Nothing is created but below the destination, no link is followed on the way, nothing
+//! is created twice, a directory has to come before what is in it, and no more is read than the layer
+//! declares, so what it takes on disk is bounded too. What is read is hashed on the way; the directory is
+//! worthless unless [`unpack()`] returns `Ok`.
+//!
+//! Both ways need root of the host: nobody else sees `trusted.*` attributes, so opaque directories would be lost.
+
+mod entry;
+mod error;
+mod pack;
+mod path;
+mod pax;
+#[cfg(test)]
+mod test_stream;
+mod tree;
+mod unpack;
+mod xattrs;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+
+pub use error::{PackError, UnpackError};
+pub use pack::{Pack, Packed, pack};
+pub use path::PathProblem;
+pub use unpack::{Unpack, unpack};
+pub(crate) use xattrs::is_bookkeeping;
+
+/// First bytes of names that mean deletions (OCI image-spec 1.1, layer.md, "Whiteouts").
+const WHITEOUT_PREFIX: &[u8] = b".wh.";
+/// The name that makes its directory opaque.
+const OPAQUE_MARKER: &[u8] = b".wh..wh..opq";
+
+/// One layer of an artifact: what it is called and what its bytes must be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layer {
+    /// What is in it, for people: `os`, `kubelet`, `machine/node01`. Unique in an artifact.
+    pub title: String,
+    /// Digest of the compressed stream: the blob's name.
+    pub digest: Digest,
+    /// Digest of the plain tar stream.
+    pub diff_id: Digest,
+    /// Length of the compressed stream in bytes.
+    pub size: u64,
+    /// Length of the plain tar stream in bytes; no more will ever be unpacked.
+    pub unpacked_size: u64,
+}

@@ -1,0 +1,315 @@
+//! Makes file system objects below one directory, whatever their paths say.
+//!
+//! The kernel keeps them there: parents are opened with `openat2` and `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS`
+//! (openat2(2)), the last name is only ever created, never followed or replaced.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags,
+    chmodat, chownat, fchmod, fchown, fsetxattr, futimens, linkat, lsetxattr, makedev, mkdirat, mknodat,
+    open, openat, openat2, statat, symlinkat, utimensat,
+};
+
+use super::entry::{Entry, Kind};
+use super::path::LayerPath;
+use super::pax::Mtime;
+use super::xattrs::{OPAQUE_YES, OVERLAY_OPAQUE, Xattrs};
+
+/// Zeros are left out in units of this many bytes, the block size of common file systems.
+const BLOCK: usize = 4096;
+static ZEROS: [u8; BLOCK] = [0; BLOCK];
+
+/// A directory that is being filled.
+pub(super) struct Tree {
+    root: OwnedFd,
+    /// The directory used last: entries come in order, so it is the right one nearly always.
+    recent: Option<(LayerPath, OwnedFd)>,
+    /// What directories get at the end: filling them changes their times, a default ACL or a set-group-id bit would
+    /// rub off on what is made in them.
+    unfinished: Vec<Entry>,
+}
+
+/// Why an object could not be made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TreeProblem {
+    #[error("its directory is not in the layer before it")]
+    NoParent,
+    #[error("it is in the layer twice")]
+    Twice,
+    #[error("it is a hard link to something that is no file of the layer before it")]
+    BadLink,
+    #[error("its data ends early")]
+    Truncated,
+    #[error("its data cannot be read")]
+    Read(#[source] io::Error),
+    #[error("it cannot be made")]
+    Make(#[source] io::Error),
+}
+
+impl From<rustix::io::Errno> for TreeProblem {
+    fn from(errno: rustix::io::Errno) -> Self {
+        match errno {
+            rustix::io::Errno::EXIST => Self::Twice,
+            other => Self::Make(other.into()),
+        }
+    }
+}
+
+impl From<io::Error> for TreeProblem {
+    fn from(error: io::Error) -> Self {
+        Self::Make(error)
+    }
+}
+
+impl Tree {
+    /// Fills the directory `dir`.
+    pub(super) fn open(dir: &Path) -> io::Result<Self> {
+        let root = open(dir, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Self {
+            root,
+            recent: None,
+            unfinished: Vec::new(),
+        })
+    }
+
+    /// Makes the object; `data` is what a file holds.
+    pub(super) fn make(&mut self, entry: Entry, data: impl Read) -> Result<(), TreeProblem> {
+        let path = entry.path.clone();
+        let Some((parent_path, name)) = path.split() else {
+            if self.unfinished.iter().any(|other| other.path == path) {
+                return Err(TreeProblem::Twice);
+            }
+            self.unfinished.push(entry);
+            return Ok(());
+        };
+        let parent = self.parent(&parent_path)?;
+        match &entry.kind {
+            Kind::Directory => {
+                mkdirat(parent, name, Mode::RWXU)?;
+                self.unfinished.push(entry);
+            }
+            Kind::File { size } => {
+                let flags =
+                    OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let mut file = File::from(openat(parent, name, flags, Mode::RUSR | Mode::WUSR)?);
+                copy_sparsely(data, &mut file, *size)?;
+                finish_open(&file, &entry)?;
+            }
+            Kind::HardLink { to } => self.hard_link(to, &path)?,
+            Kind::Symlink { target } => {
+                symlinkat(&target[..], parent, name)?;
+                finish_named(parent, name, &entry)?;
+            }
+            Kind::Fifo => special(parent, name, FileType::Fifo, 0, &entry)?,
+            Kind::CharDevice { major, minor } => {
+                special(
+                    parent,
+                    name,
+                    FileType::CharacterDevice,
+                    makedev(*major, *minor),
+                    &entry,
+                )?;
+            }
+            Kind::BlockDevice { major, minor } => {
+                special(
+                    parent,
+                    name,
+                    FileType::BlockDevice,
+                    makedev(*major, *minor),
+                    &entry,
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes overlay's whiteout of a name.
+    pub(super) fn whiteout(&mut self, path: &LayerPath) -> Result<(), TreeProblem> {
+        let (parent, name) = path.split().ok_or(TreeProblem::Twice)?;
+        mknodat(
+            self.parent(&parent)?,
+            name,
+            FileType::CharacterDevice,
+            Mode::empty(),
+            0,
+        )?;
+        Ok(())
+    }
+
+    /// Makes a directory of the layer opaque.
+    pub(super) fn opaque(&mut self, path: &LayerPath) -> Result<(), TreeProblem> {
+        let dir = self.open_beneath(path, OFlags::DIRECTORY)?;
+        Ok(fsetxattr(dir, OVERLAY_OPAQUE, OPAQUE_YES, XattrFlags::CREATE)?)
+    }
+
+    /// Gives the directories their owners, modes, attributes and times.
+    pub(super) fn finish(mut self) -> Result<(), (LayerPath, TreeProblem)> {
+        for entry in std::mem::take(&mut self.unfinished) {
+            self.open_beneath(&entry.path, OFlags::DIRECTORY | OFlags::RDONLY)
+                .and_then(|dir| finish_open(&dir, &entry))
+                .map_err(|problem| (entry.path, problem))?;
+        }
+        Ok(())
+    }
+
+    fn hard_link(&mut self, to: &LayerPath, path: &LayerPath) -> Result<(), TreeProblem> {
+        let (Some((to_parent, to_name)), Some((parent, name))) = (to.split(), path.split()) else {
+            return Err(TreeProblem::BadLink);
+        };
+        let to_dir = self.open_beneath(&to_parent, OFlags::PATH | OFlags::DIRECTORY);
+        let to_dir = to_dir.map_err(|_| TreeProblem::BadLink)?;
+        let stat = statat(&to_dir, to_name, AtFlags::SYMLINK_NOFOLLOW).map_err(|_| TreeProblem::BadLink)?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if kind == FileType::Directory || (kind == FileType::CharacterDevice && stat.st_rdev == 0) {
+            return Err(TreeProblem::BadLink);
+        }
+        Ok(linkat(
+            &to_dir,
+            to_name,
+            self.parent(&parent)?,
+            name,
+            AtFlags::empty(),
+        )?)
+    }
+
+    fn parent(&mut self, path: &LayerPath) -> Result<BorrowedFd<'_>, TreeProblem> {
+        if self.recent.as_ref().is_none_or(|(recent, _)| recent != path) {
+            let opened = self.open_beneath(path, OFlags::PATH | OFlags::DIRECTORY)?;
+            self.recent = Some((path.clone(), opened));
+        }
+        match &self.recent {
+            Some((_, dir)) => Ok(dir.as_fd()),
+            None => Err(TreeProblem::NoParent),
+        }
+    }
+
+    fn open_beneath(&self, path: &LayerPath, flags: OFlags) -> Result<OwnedFd, TreeProblem> {
+        let path = if path.as_bytes().is_empty() {
+            Path::new(".")
+        } else {
+            path.as_path()
+        };
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+        openat2(&self.root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve).map_err(
+            |errno| match errno {
+                rustix::io::Errno::NOENT
+                | rustix::io::Errno::NOTDIR
+                | rustix::io::Errno::LOOP
+                | rustix::io::Errno::XDEV => TreeProblem::NoParent,
+                other => TreeProblem::Make(other.into()),
+            },
+        )
+    }
+}
+
+/// Copies `size` bytes, leaving a hole for every block of zeros.
+fn copy_sparsely(mut data: impl Read, file: &mut File, size: u64) -> Result<(), TreeProblem> {
+    // No larger than the file: most are small.
+    let mut buffer = vec![0; usize::try_from(size).unwrap_or(usize::MAX).min(64 * BLOCK)];
+    let mut offset = 0;
+    while offset < size {
+        let want = buffer
+            .len()
+            .min(usize::try_from(size - offset).unwrap_or(usize::MAX));
+        let chunk = &mut buffer[..want];
+        data.read_exact(chunk).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => TreeProblem::Truncated,
+            _ => TreeProblem::Read(error),
+        })?;
+        for (start, run) in non_zero_runs(chunk) {
+            file.write_all_at(run, offset + start as u64)?;
+        }
+        offset += want as u64;
+    }
+    file.set_len(size)?;
+    Ok(())
+}
+
+/// The stretches of whole blocks that are not all zeros, with their offsets.
+fn non_zero_runs(chunk: &[u8]) -> Vec<(usize, &[u8])> {
+    let mut runs = Vec::new();
+    let mut start = None;
+    for (index, block) in chunk.chunks(BLOCK).enumerate() {
+        let offset = index * BLOCK;
+        match (*block == ZEROS[..block.len()], start) {
+            (false, None) => start = Some(offset),
+            (true, Some(from)) => {
+                runs.push((from, &chunk[from..offset]));
+                start = None;
+            }
+            _ => {}
+        }
+    }
+    if let Some(from) = start {
+        runs.push((from, &chunk[from..]));
+    }
+    runs
+}
+
+fn special(
+    parent: BorrowedFd<'_>,
+    name: &[u8],
+    kind: FileType,
+    device: u64,
+    entry: &Entry,
+) -> Result<(), TreeProblem> {
+    mknodat(parent, name, kind, Mode::RUSR | Mode::WUSR, device)?;
+    finish_named(parent, name, entry)
+}
+
+/// Owner first, for a change of owner takes set-id bits and capabilities away; times last.
+fn finish_open(object: impl AsFd, entry: &Entry) -> Result<(), TreeProblem> {
+    fchown(
+        &object,
+        Some(Uid::from_raw(entry.uid)),
+        Some(Gid::from_raw(entry.gid)),
+    )?;
+    fchmod(&object, Mode::from_raw_mode(entry.mode))?;
+    for (name, value) in &entry.xattrs {
+        fsetxattr(&object, &name[..], value, XattrFlags::empty())?;
+    }
+    Ok(futimens(&object, &times(entry.mtime))?)
+}
+
+/// The same for what cannot be opened without side effects: links, devices, pipes.
+fn finish_named(parent: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Result<(), TreeProblem> {
+    let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
+    chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    if !matches!(entry.kind, Kind::Symlink { .. }) {
+        chmodat(parent, name, Mode::from_raw_mode(entry.mode), AtFlags::empty())?;
+    }
+    set_xattrs_of_named(parent, name, &entry.xattrs)?;
+    Ok(utimensat(
+        parent,
+        name,
+        &times(entry.mtime),
+        AtFlags::SYMLINK_NOFOLLOW,
+    )?)
+}
+
+fn set_xattrs_of_named(parent: BorrowedFd<'_>, name: &[u8], xattrs: &Xattrs) -> Result<(), TreeProblem> {
+    // There is no lsetxattrat before Linux 6.13; the directory's own link in /proc leads to the same place.
+    let path = [format!("/proc/self/fd/{}/", parent.as_raw_fd()).as_bytes(), name].concat();
+    for (xattr, value) in xattrs {
+        lsetxattr(&path[..], &xattr[..], value, XattrFlags::empty())?;
+    }
+    Ok(())
+}
+
+fn times(mtime: Mtime) -> Timestamps {
+    Timestamps {
+        last_access: Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        },
+        last_modification: Timespec {
+            tv_sec: mtime.seconds,
+            tv_nsec: mtime.nanoseconds.into(),
+        },
+    }
+}

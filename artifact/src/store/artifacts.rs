@@ -1,0 +1,242 @@
+//! Artifacts in a store: made, found, removed.
+
+use jiff::Timestamp;
+
+use super::{Store, StoreError};
+use crate::config::{self, Config, MachineLayers, RootFs};
+use crate::digest::Digest;
+use crate::layer::Layer;
+use crate::manifest::{self, Manifest, ManifestError, canonical_json};
+use crate::tag::Tag;
+
+/// A frozen cluster in the store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Artifact {
+    /// Its local name.
+    pub tag: Tag,
+    /// Digest of its manifest: equal digests are equal clusters.
+    pub digest: Digest,
+    /// What the cluster is.
+    pub config: Config,
+    /// Its layers, in the manifest's order.
+    pub layers: Vec<Layer>,
+}
+
+/// A name in the store.
+#[derive(Debug)]
+pub struct Listed {
+    /// The name.
+    pub tag: Tag,
+    /// The artifact, or what is wrong with it.
+    pub artifact: Result<Artifact, StoreError>,
+}
+
+/// An artifact that is to be made; its layers are in the store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Draft {
+    /// When the cluster was frozen.
+    pub created: Timestamp,
+    /// Name of the provider.
+    pub provider: String,
+    /// The machines and what they are stacked from.
+    pub machines: Vec<MachineLayers>,
+    /// What only the users of this crate understand.
+    pub cluster: serde_json::Value,
+    /// All layers.
+    pub layers: Vec<Layer>,
+}
+
+impl Artifact {
+    /// The layers of a machine, bottom first; `None` when there is no such machine.
+    pub fn machine_layers(&self, name: &str) -> Option<Vec<&Layer>> {
+        let machine = self.config.machines.iter().find(|machine| machine.name == name)?;
+        machine.layers.iter().map(|digest| self.layer(digest)).collect()
+    }
+
+    /// The layer of this digest.
+    pub fn layer(&self, digest: &Digest) -> Option<&Layer> {
+        self.layers.iter().find(|layer| layer.digest == *digest)
+    }
+
+    /// What it takes in a registry, in bytes: every layer once.
+    pub fn size(&self) -> u64 {
+        let by_digest: std::collections::BTreeMap<_, _> = self
+            .layers
+            .iter()
+            .map(|layer| (&layer.digest, layer.size))
+            .collect();
+        by_digest.values().sum()
+    }
+}
+
+impl Store {
+    /// Makes an artifact and gives it the name `tag`, which it takes from the artifact that had it.
+    ///
+    /// # Errors
+    /// When the draft contradicts itself, a layer is not in the store, or the store cannot be written. The
+    /// name means what it meant before then.
+    pub fn put(&self, tag: &Tag, draft: Draft) -> Result<Artifact, StoreError> {
+        let Draft {
+            created,
+            provider,
+            machines,
+            cluster,
+            layers,
+        } = draft;
+        let config = Config {
+            version: config::VERSION,
+            created,
+            parbake: env!("CARGO_PKG_VERSION").to_owned(),
+            architecture: config::host_architecture().to_owned(),
+            os: "linux".to_owned(),
+            provider,
+            machines,
+            cluster,
+            rootfs: RootFs {
+                kind: "layers".to_owned(),
+                diff_ids: layers.iter().map(|layer| layer.diff_id.clone()).collect(),
+            },
+        };
+        config.check(&layers).map_err(|source| StoreError::Draft {
+            tag: tag.clone(),
+            source,
+        })?;
+        self.check_present(&layers)?;
+        let config_blob = self.put_document(&canonical_json(&config))?;
+        let manifest = self.put_document(&manifest::to_json(&config_blob, &layers))?;
+        self.point(tag, Some(&manifest))?;
+        Ok(Artifact {
+            tag: tag.clone(),
+            digest: manifest.digest,
+            config,
+            layers,
+        })
+    }
+
+    /// Gives the name `tag` to an artifact from elsewhere: `manifest` is its manifest's exact bytes, and its config and
+    /// layers were written with [`Store::blob_writer`] before.
+    ///
+    /// # Errors
+    /// As for [`Store::get`]; the name means what it meant before then.
+    pub fn import(&self, tag: &Tag, manifest: &[u8]) -> Result<Artifact, StoreError> {
+        let digest = Digest::of(manifest);
+        let artifact = self.read_artifact(tag, digest, manifest)?;
+        self.check_present(&artifact.layers)?;
+        let blob = self.put_document(manifest)?;
+        self.point(tag, Some(&blob))?;
+        Ok(artifact)
+    }
+
+    /// The artifact called `tag`. Its manifest and config are checked against their digests, its layers when they
+    /// are unpacked.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] names those there are.
+    pub fn get(&self, tag: &Tag) -> Result<Artifact, StoreError> {
+        let (digest, manifest) = self.manifest_bytes(tag)?;
+        self.read_artifact(tag, digest, &manifest)
+    }
+
+    /// Exact bytes and digest of the manifest of `tag`, to publish it.
+    ///
+    /// # Errors
+    /// As for [`Store::get`].
+    pub fn manifest_bytes(&self, tag: &Tag) -> Result<(Digest, Vec<u8>), StoreError> {
+        let reference = self.reference(tag)?;
+        let bytes = self.document(&reference)?;
+        Ok((
+            reference.digest,
+            bytes.ok_or_else(|| damaged(tag, "its manifest"))?,
+        ))
+    }
+
+    /// Every name, in order, with its artifact, or with what is wrong with that one.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn list(&self) -> Result<Vec<Listed>, StoreError> {
+        let list = |tag: Tag| Listed {
+            artifact: self.get(&tag),
+            tag,
+        };
+        Ok(self.tags()?.into_iter().map(list).collect())
+    }
+
+    /// Forgets the name `tag`. What nothing else needs is freed by the next [`Store::sweep`].
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] names those there are.
+    pub fn remove(&self, tag: &Tag) -> Result<(), StoreError> {
+        if self.point(tag, None)? {
+            return Ok(());
+        }
+        Err(StoreError::NotFound {
+            tag: tag.clone(),
+            have: self.tags()?,
+        })
+    }
+
+    /// The manifest of `tag`, its blobs unseen.
+    pub(super) fn manifest(&self, tag: &Tag) -> Result<Manifest, StoreError> {
+        let (_, bytes) = self.manifest_bytes(tag)?;
+        Manifest::from_json(&bytes).map_err(|source| unusable(tag, source))
+    }
+
+    /// The names of the artifacts that have this layer, as far as their manifests can be read.
+    pub(super) fn tags_with(&self, digest: &Digest) -> Vec<Tag> {
+        let has = |tag: &Tag| {
+            self.manifest(tag)
+                .is_ok_and(|manifest| manifest.title(digest).is_some())
+        };
+        self.tags().unwrap_or_default().into_iter().filter(has).collect()
+    }
+
+    fn read_artifact(&self, tag: &Tag, digest: Digest, bytes: &[u8]) -> Result<Artifact, StoreError> {
+        let manifest = Manifest::from_json(bytes).map_err(|source| unusable(tag, source))?;
+        let config = self
+            .document(&manifest.config)?
+            .ok_or_else(|| damaged(tag, "its config"))?;
+        let (config, layers) = manifest
+            .with_config(&config)
+            .map_err(|source| unusable(tag, source))?;
+        Ok(Artifact {
+            tag: tag.clone(),
+            digest,
+            config,
+            layers,
+        })
+    }
+
+    fn check_present(&self, layers: &[Layer]) -> Result<(), StoreError> {
+        for layer in layers {
+            let metadata = std::fs::metadata(self.blob_path(&layer.digest));
+            if !metadata.is_ok_and(|metadata| metadata.len() == layer.size) {
+                return Err(self.missing(layer));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn missing(&self, layer: &Layer) -> StoreError {
+        let tags = self.tags_with(&layer.digest);
+        StoreError::MissingLayer {
+            title: layer.title.clone(),
+            digest: layer.digest.clone(),
+            tags,
+        }
+    }
+}
+
+fn unusable(tag: &Tag, source: ManifestError) -> StoreError {
+    StoreError::Artifact {
+        tag: tag.clone(),
+        source,
+    }
+}
+
+fn damaged(tag: &Tag, what: &str) -> StoreError {
+    StoreError::Damaged {
+        tag: tag.clone(),
+        blobs: vec![format!("{what} is missing or has other bytes")],
+    }
+}

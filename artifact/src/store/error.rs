@@ -1,0 +1,165 @@
+//! What can go wrong with a store.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::config::ConfigError;
+use crate::digest::Digest;
+use crate::layer::{PackError, UnpackError};
+use crate::manifest::ManifestError;
+use crate::tag::Tag;
+
+/// What can go wrong with a store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file system refused.
+    #[error("cannot {act} `{}`", .path.display())]
+    Io {
+        /// What was tried: `read`, `make`.
+        act: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The directory is something else.
+    #[error("`{}` is not the marker of an OCI image layout; give another directory", .path.display())]
+    Layout {
+        /// The marker.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// A layout from the future.
+    #[error("`{}` says version `{found}` of the OCI image layout, only `1.0.0` is understood; upgrade parbake", .path.display())]
+    LayoutVersion {
+        /// The marker.
+        path: PathBuf,
+        /// What it says.
+        found: String,
+    },
+    /// `index.json` cannot be understood.
+    #[error("`{}` is no OCI image index; repair it, or remove the store and provision again", .path.display())]
+    Index {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// No artifact of that name.
+    #[error("there is no artifact `{tag}` here ({}); `parbake provision {tag}` makes it", there_are(.have))]
+    NotFound {
+        /// The name.
+        tag: Tag,
+        /// The names there are.
+        have: Vec<Tag>,
+    },
+    /// Somebody else uses the store.
+    #[error("the store `{}` is in use by another parbake; try again when that has ended", .dir.display())]
+    Busy {
+        /// The store.
+        dir: PathBuf,
+    },
+    /// A manifest or config that cannot be used.
+    #[error(
+        "artifact `{tag}` cannot be used; `parbake artifact remove {tag}`, then provision or pull it again"
+    )]
+    Artifact {
+        /// Its name.
+        tag: Tag,
+        /// Why.
+        source: ManifestError,
+    },
+    /// Blobs that are missing or have other bytes than their digest says.
+    #[error("artifact `{tag}` is damaged: {}; `parbake artifact remove {tag}`, then provision or pull it again", .blobs.join(", "))]
+    Damaged {
+        /// Its name.
+        tag: Tag,
+        /// What each blob is and what is wrong with it.
+        blobs: Vec<String>,
+    },
+    /// A layer that cannot be unpacked.
+    #[error("layer `{title}` cannot be unpacked; {}, then provision or pull again", remove(.tags))]
+    Unpack {
+        /// Its title.
+        title: String,
+        /// Artifacts that have it.
+        tags: Vec<Tag>,
+        /// Why.
+        source: UnpackError,
+    },
+    /// A layer that is not in the store.
+    #[error("layer `{title}` ({digest}) is not in the store; {}, then provision or pull again", remove(.tags))]
+    MissingLayer {
+        /// Its title.
+        title: String,
+        /// Its digest.
+        digest: Digest,
+        /// Artifacts that have it.
+        tags: Vec<Tag>,
+    },
+    /// A directory that cannot be made a layer.
+    #[error("cannot pack layer `{title}`")]
+    Pack {
+        /// Its title.
+        title: String,
+        /// Why.
+        source: PackError,
+    },
+    /// A new artifact that contradicts itself.
+    #[error("cannot make artifact `{tag}`")]
+    Draft {
+        /// Its name.
+        tag: Tag,
+        /// Why.
+        source: ConfigError,
+    },
+    /// Bytes from outside that are not what they were announced as.
+    #[error(
+        "the data of {expected} is not what it should be: {found_size} bytes of {size}, {found}; fetch it again"
+    )]
+    WrongBlob {
+        /// The digest announced.
+        expected: Digest,
+        /// The length announced, in bytes.
+        size: u64,
+        /// The digest of what came.
+        found: Digest,
+        /// How much came, in bytes.
+        found_size: u64,
+    },
+}
+
+impl StoreError {
+    /// For `map_err`: what was tried with which path.
+    pub(super) fn io(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::Io { act, path, source }
+    }
+}
+
+fn names(tags: &[Tag]) -> String {
+    tags.iter()
+        .map(|tag| format!("`{tag}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn there_are(tags: &[Tag]) -> String {
+    if tags.is_empty() {
+        "there are none".to_owned()
+    } else {
+        format!("there are {}", names(tags))
+    }
+}
+
+fn remove(tags: &[Tag]) -> String {
+    if tags.is_empty() {
+        return "`parbake artifact remove` what has it".to_owned();
+    }
+    let commands: Vec<_> = tags
+        .iter()
+        .map(|tag| format!("`parbake artifact remove {tag}`"))
+        .collect();
+    commands.join(", ")
+}

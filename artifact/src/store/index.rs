@@ -1,0 +1,87 @@
+//! `index.json`: which tag is which manifest (OCI image-spec 1.1, image-layout.md, "index.json file").
+
+use std::fs;
+use std::io;
+
+use oci_spec::image::{Descriptor, ImageIndex, ImageIndexBuilder, MediaType};
+
+use super::{Store, StoreError, lock};
+use crate::manifest::{BlobRef, blob_ref, canonical_json, descriptor};
+use crate::tag::Tag;
+
+/// The annotation that holds a tag (OCI image-spec 1.1, annotations.md).
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+const MANIFEST_MEDIA_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+
+impl Store {
+    /// The names of all artifacts, in order.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn tags(&self) -> Result<Vec<Tag>, StoreError> {
+        Ok(self.references()?.into_iter().map(|(tag, _)| tag).collect())
+    }
+
+    /// Every tag and its manifest. What other tools put into the index under no proper tag is not ours.
+    pub(super) fn references(&self) -> Result<Vec<(Tag, BlobRef)>, StoreError> {
+        let mut references: Vec<_> = self
+            .read_index()?
+            .manifests()
+            .iter()
+            .filter_map(|manifest| Some((tag_of(manifest)?, blob_ref(manifest).ok()?)))
+            .collect();
+        references.sort_by(|(left, _), (right, _)| left.cmp(right));
+        Ok(references)
+    }
+
+    pub(super) fn reference(&self, tag: &Tag) -> Result<BlobRef, StoreError> {
+        let references = self.references()?;
+        match references.iter().find(|(other, _)| other == tag) {
+            Some((_, manifest)) => Ok(manifest.clone()),
+            None => {
+                let have = references.into_iter().map(|(tag, _)| tag).collect();
+                Err(StoreError::NotFound {
+                    tag: tag.clone(),
+                    have,
+                })
+            }
+        }
+    }
+
+    /// Points a tag to a manifest, or to none; tells whether it pointed to one before.
+    pub(super) fn point(&self, tag: &Tag, manifest: Option<&BlobRef>) -> Result<bool, StoreError> {
+        let _only_writer = lock::exclusive(&self.dir.join("index.lock"))?;
+        let mut index = self.read_index()?;
+        let mut manifests = index.manifests().clone();
+        manifests.retain(|other| tag_of(other).as_ref() != Some(tag));
+        let was_there = manifests.len() != index.manifests().len();
+        if let Some(manifest) = manifest {
+            manifests.push(descriptor(
+                MANIFEST_MEDIA_TYPE,
+                manifest,
+                &[(REF_NAME, tag.as_str())],
+            ));
+        }
+        index.set_manifests(manifests);
+        self.replace_file(&self.dir.join("index.json"), &canonical_json(&index))?;
+        Ok(was_there)
+    }
+
+    fn read_index(&self) -> Result<ImageIndex, StoreError> {
+        let path = self.dir.join("index.json");
+        match fs::read(&path) {
+            Ok(text) => serde_json::from_slice(&text).map_err(|source| StoreError::Index { path, source }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(ImageIndexBuilder::default()
+                .schema_version(2_u32)
+                .media_type(MediaType::ImageIndex)
+                .manifests(Vec::new())
+                .build()
+                .expect("all required fields are set above")),
+            Err(error) => Err(StoreError::io("read", &path)(error)),
+        }
+    }
+}
+
+fn tag_of(manifest: &Descriptor) -> Option<Tag> {
+    manifest.annotations().as_ref()?.get(REF_NAME)?.parse().ok()
+}

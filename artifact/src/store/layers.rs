@@ -1,0 +1,144 @@
+//! Layers in a store: packed into blobs, unpacked into directories.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use walkdir::WalkDir;
+
+use super::blobs::sync_parent;
+use super::{Store, StoreError, lock};
+use crate::layer::{Layer, Pack, Packed, Unpack, UnpackError, is_bookkeeping, pack, unpack};
+use crate::manifest::BlobRef;
+
+impl Store {
+    /// Packs the directory `dir`, in overlayfs form, into a blob. When an equal one is there, that is kept.
+    ///
+    /// # Errors
+    /// See [`PackError`](crate::PackError); nothing is stored then.
+    pub fn add_layer(&self, title: &str, dir: &Path, options: &Pack) -> Result<Layer, StoreError> {
+        Ok(self.pack_blob(title, dir, options)?.layer(title))
+    }
+
+    /// Packs `dir` like [`Store::add_layer`] and has the layer unpacked too: by moving `dir` into the store when
+    /// that is the same as unpacking (nothing clamped, excluded or left out; same file system), by unpacking otherwise.
+    /// So `dir` may be gone afterwards; whether it is, it is of no more use.
+    ///
+    /// # Errors
+    /// As for [`Store::add_layer`] and [`Store::unpacked`].
+    pub fn adopt_layer(&self, title: &str, dir: &Path, options: &Pack) -> Result<Layer, StoreError> {
+        let packed = self.pack_blob(title, dir, options)?;
+        let layer = packed.layer(title);
+        if packed.exact && self.adopt(&layer, dir)? {
+            return Ok(layer);
+        }
+        self.unpacked(&layer)?;
+        Ok(layer)
+    }
+
+    /// The directory where the layer is unpacked in overlayfs form, to be an overlay's lower directory; unpacks it when
+    /// that has not been done. Several threads and processes may ask for the same layer at once.
+    /// Nobody may write to the directory.
+    ///
+    /// # Errors
+    /// When the blob is missing, damaged, or holds what a layer must not hold.
+    pub fn unpacked(&self, layer: &Layer) -> Result<PathBuf, StoreError> {
+        let path = self.unpacked_path(&layer.digest);
+        if path.is_dir() {
+            return Ok(path);
+        }
+        let _only_one = self.lock_layer(layer)?;
+        if path.is_dir() {
+            return Ok(path);
+        }
+        let _step = tracing::info_span!("step", what = format!("unpack layer `{}`", layer.title)).entered();
+        let blob_path = self.blob_path(&layer.digest);
+        let blob = match File::open(&blob_path) {
+            Ok(blob) => blob,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(self.missing(layer)),
+            Err(error) => return Err(StoreError::io("read", &blob_path)(error)),
+        };
+        let tmp = self.tmp();
+        let dir = tempfile::Builder::new().prefix("unpack-").tempdir_in(&tmp);
+        let dir = dir.map_err(StoreError::io("write in", &tmp))?;
+        // Machines run with all capabilities and could make any device themselves, and nobody else
+        // gets into the store.
+        let options = Unpack { devices: true };
+        unpack(blob, layer, dir.path(), &options).map_err(|source| self.unpack_error(layer, source))?;
+        keep_unpacked(dir.path(), &path)?;
+        let _moved = dir.keep();
+        Ok(path)
+    }
+
+    fn pack_blob(&self, title: &str, dir: &Path, options: &Pack) -> Result<Packed, StoreError> {
+        let _step = tracing::info_span!("step", what = format!("pack layer `{title}`")).entered();
+        let packed = pack(dir, self.temp_file()?, options);
+        let (file, packed) = packed.map_err(|source| StoreError::Pack {
+            title: title.to_owned(),
+            source,
+        })?;
+        self.keep_blob(
+            file,
+            &BlobRef {
+                digest: packed.digest.clone(),
+                size: packed.size,
+            },
+        )?;
+        Ok(packed)
+    }
+
+    /// Makes `dir` the unpacked form; `false` when it is on another file system.
+    fn adopt(&self, layer: &Layer, dir: &Path) -> Result<bool, StoreError> {
+        let path = self.unpacked_path(&layer.digest);
+        let _only_one = self.lock_layer(layer)?;
+        if path.is_dir() {
+            return Ok(true);
+        }
+        drop_bookkeeping(dir)?;
+        match keep_unpacked(dir, &path) {
+            Ok(()) => Ok(true),
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::CrossesDevices => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn lock_layer(&self, layer: &Layer) -> Result<File, StoreError> {
+        lock::exclusive(&self.tmp().join(format!("{}.lock", layer.digest.hex())))
+    }
+
+    fn unpack_error(&self, layer: &Layer, source: UnpackError) -> StoreError {
+        let tags = self.tags_with(&layer.digest);
+        StoreError::Unpack {
+            title: layer.title.clone(),
+            tags,
+            source,
+        }
+    }
+}
+
+/// Moves a complete directory to where others find it. After a power cut it must be whole or absent, and it is many
+/// files, so the whole file system is synced.
+fn keep_unpacked(dir: &Path, path: &Path) -> Result<(), StoreError> {
+    let opened = File::open(dir).map_err(StoreError::io("read", dir))?;
+    rustix::fs::syncfs(&opened).map_err(|errno| StoreError::io("write", dir)(errno.into()))?;
+    fs::rename(dir, path).map_err(StoreError::io("make", path))?;
+    sync_parent(path)
+}
+
+/// Takes off what overlay noted for the mount that `dir` was the upper directory of.
+fn drop_bookkeeping(dir: &Path) -> Result<(), StoreError> {
+    for entry in WalkDir::new(dir) {
+        let entry = entry.map_err(|error| StoreError::io("read", dir)(error.into()))?;
+        let path = entry.path();
+        let names = match xattr::list(path) {
+            Ok(names) => names,
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => continue,
+            Err(error) => return Err(StoreError::io("read", path)(error)),
+        };
+        for name in names.filter(|name| is_bookkeeping(name.as_bytes())) {
+            xattr::remove(path, &name).map_err(StoreError::io("write", path))?;
+        }
+    }
+    Ok(())
+}

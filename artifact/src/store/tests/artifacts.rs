@@ -1,0 +1,138 @@
+//! Tests of artifacts and the index.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use super::super::{Store, StoreError};
+use super::{draft, one, open, tag};
+use crate::digest::Digest;
+use crate::layer::Layer;
+
+#[test]
+fn puts_gets_lists_and_removes() {
+    let (_temp, store, artifact) = one();
+    assert_eq!(store.get(&tag("one")).unwrap(), artifact);
+    let titles: Vec<_> = artifact
+        .machine_layers("node01")
+        .unwrap()
+        .iter()
+        .map(|layer| layer.title.as_str())
+        .collect();
+    assert_eq!(titles, ["os", "machine/node01"]);
+    assert!(artifact.machine_layers("node02").is_none());
+    assert_eq!(
+        artifact.size(),
+        artifact.layers.iter().map(|layer| layer.size).sum::<u64>()
+    );
+
+    let again = store.put(&tag("two"), draft(&artifact.layers)).unwrap();
+    assert_eq!(
+        again.digest, artifact.digest,
+        "equal artifacts have equal digests"
+    );
+    let listed: Vec<_> = store
+        .list()
+        .unwrap()
+        .into_iter()
+        .map(|listed| (listed.tag, listed.artifact.unwrap().tag))
+        .collect();
+    assert_eq!(listed, [(tag("one"), tag("one")), (tag("two"), tag("two"))]);
+
+    let error = store.get(&tag("three")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "there is no artifact `three` here (there are `one`, `two`); `parbake provision three` makes it"
+    );
+    store.remove(&tag("one")).unwrap();
+    store.remove(&tag("two")).unwrap();
+    let error = store.remove(&tag("two")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "there is no artifact `two` here (there are none); `parbake provision two` makes it"
+    );
+}
+
+#[test]
+fn closed_to_others() {
+    let (_temp, store) = open();
+    assert_eq!(
+        fs::metadata(store.dir()).unwrap().permissions().mode() & 0o7777,
+        0o700
+    );
+    assert_eq!(
+        fs::metadata(store.dir().join("unpacked"))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o7777,
+        0o700
+    );
+}
+
+#[test]
+fn refuses_other_layouts() {
+    let (_temp, store) = open();
+    let marker = store.dir().join("oci-layout");
+    fs::write(&marker, r#"{"imageLayoutVersion":"2.0.0"}"#).unwrap();
+    let error = Store::open(store.dir()).unwrap_err();
+    assert!(matches!(error, StoreError::LayoutVersion { found, .. } if found == "2.0.0"));
+    fs::write(&marker, "something else").unwrap();
+    assert!(matches!(
+        Store::open(store.dir()).unwrap_err(),
+        StoreError::Layout { .. }
+    ));
+}
+
+#[test]
+fn contradictory_drafts_leave_the_old_artifact() {
+    let (_temp, store, artifact) = one();
+    let mut bad = draft(&artifact.layers);
+    bad.machines.clear();
+    assert!(matches!(
+        store.put(&tag("one"), bad).unwrap_err(),
+        StoreError::Draft { .. }
+    ));
+    let absent = Layer {
+        digest: Digest::of(b"absent"),
+        ..artifact.layers[0].clone()
+    };
+    let error = store.put(&tag("one"), draft(&[absent])).unwrap_err();
+    assert!(error.to_string().starts_with("layer `os` (sha256:"), "{error}");
+    assert_eq!(store.get(&tag("one")).unwrap(), artifact);
+}
+
+#[test]
+fn two_writers_lose_no_tag() {
+    let (_temp, store, artifact) = one();
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let (store, artifact) = (&store, &artifact);
+            scope.spawn(move || {
+                store
+                    .put(&tag(&format!("t{number}")), draft(&artifact.layers))
+                    .unwrap()
+            });
+        }
+    });
+    assert_eq!(store.tags().unwrap().len(), 9);
+}
+
+#[test]
+fn verifies_every_blob() {
+    let (_temp, store, artifact) = one();
+    let verified = store.verify(&tag("one")).unwrap();
+    let on_disk = fs::read_dir(store.dir().join("blobs/sha256"))
+        .unwrap()
+        .map(|blob| blob.unwrap());
+    let bytes: u64 = on_disk.map(|blob| blob.metadata().unwrap().len()).sum();
+    assert_eq!((verified.blobs, verified.bytes), (4, bytes));
+    fs::write(store.blob_path(&artifact.digest), "{}").unwrap();
+    assert!(
+        store
+            .verify(&tag("one"))
+            .unwrap_err()
+            .to_string()
+            .contains("its manifest")
+    );
+    assert!(store.list().unwrap()[0].artifact.is_err());
+}

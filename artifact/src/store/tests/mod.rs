@@ -1,0 +1,62 @@
+//! Tests of the store; as root, for layers give files away.
+
+mod artifacts;
+mod interop;
+mod layers;
+mod sweep;
+
+use std::fs;
+
+use jiff::Timestamp;
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::{Artifact, Draft, Store};
+use crate::config::MachineLayers;
+use crate::layer::{Layer, Pack};
+use crate::tag::Tag;
+
+pub(super) fn open() -> (TempDir, Store) {
+    let temp = tempfile::tempdir().unwrap();
+    let store = Store::open(&temp.path().join("state/store")).unwrap();
+    (temp, store)
+}
+
+pub(super) fn tag(text: &str) -> Tag {
+    text.parse().unwrap()
+}
+
+/// A tree with one file.
+pub(super) fn tree(content: &str) -> TempDir {
+    let temp = tempfile::tempdir().unwrap();
+    fs::write(temp.path().join("file"), content).unwrap();
+    temp
+}
+
+pub(super) fn add(store: &Store, title: &str, content: &str) -> Layer {
+    store
+        .add_layer(title, tree(content).path(), &Pack::default())
+        .unwrap()
+}
+
+pub(super) fn draft(layers: &[Layer]) -> Draft {
+    let digests = layers.iter().map(|layer| layer.digest.clone()).collect();
+    Draft {
+        created: "2026-01-31T12:00:00Z".parse::<Timestamp>().unwrap(),
+        provider: "k8s-1.34".to_owned(),
+        machines: vec![MachineLayers {
+            name: "node01".to_owned(),
+            layers: digests,
+        }],
+        cluster: json!({"b": 1, "a": [2]}),
+        layers: layers.to_vec(),
+    }
+}
+
+/// A store with one artifact, `one`, of two layers.
+pub(super) fn one() -> (TempDir, Store, Artifact) {
+    let (temp, store) = open();
+    let layers = [add(&store, "os", "base"), add(&store, "machine/node01", "own")];
+    let artifact = store.put(&tag("one"), draft(&layers)).unwrap();
+    (temp, store, artifact)
+}

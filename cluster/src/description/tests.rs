@@ -1,0 +1,107 @@
+use serde_json::{Value, json};
+
+use super::{Description, DescriptionError};
+
+fn sample() -> Value {
+    json!({
+        "kubernetes": "v1.34.4",
+        "domain": "cluster.local",
+        "networks": {
+            "nodes": "10.89.0.0/24", "gateway": "10.89.0.1", "pods": "10.244.0.0/16",
+            "services": "10.96.0.0/12", "api": "10.96.0.1", "dns": "10.96.0.10"
+        },
+        "nodes": [
+            {"name": "node01", "role": "control-plane", "address": "10.89.0.11", "pod_cidr": "10.244.0.0/24"},
+            {"name": "node02", "role": "worker", "address": "10.89.0.12", "pod_cidr": "10.244.1.0/24"},
+            {"name": "node03", "role": "worker", "address": "10.89.0.13", "pod_cidr": "10.244.2.0/24"}
+        ]
+    })
+}
+
+fn read(value: Value) -> Result<Description, String> {
+    serde_json::from_value(value).map_err(|error| error.to_string())
+}
+
+#[test]
+fn survives_a_round_trip() {
+    let description = read(sample()).unwrap();
+    assert_eq!(serde_json::to_value(&description).unwrap(), sample());
+    assert_eq!(description.api_url(), "https://10.89.0.11:6443");
+}
+
+#[test]
+fn refuses_contradictions() {
+    let cases = [
+        ("/networks/pods", json!("10.89.0.0/16"), "overlap"),
+        (
+            "/networks/gateway",
+            json!("10.90.0.1"),
+            "the gateway address `10.90.0.1` is not a host",
+        ),
+        ("/networks/gateway", json!("10.89.0.0"), "is not a host"),
+        ("/networks/dns", json!("10.89.0.10"), "the DNS service address"),
+        ("/nodes/0/role", json!("worker"), "must come first"),
+        ("/nodes/2/role", json!("control-plane"), "must come first"),
+        ("/nodes", json!([]), "must come first"),
+        ("/nodes/1/name", json!("node01"), "`node01` is used twice"),
+        (
+            "/nodes/1/address",
+            json!("10.89.0.11"),
+            "`10.89.0.11` is used twice",
+        ),
+        (
+            "/nodes/1/address",
+            json!("10.89.0.1"),
+            "`10.89.0.1` is used twice",
+        ),
+        ("/nodes/1/address", json!("10.244.1.1"), "node `node02`'s address"),
+        ("/nodes/1/pod_cidr", json!("10.244.0.0/25"), "of node `node02`"),
+        ("/nodes/1/pod_cidr", json!("10.0.0.0/8"), "of node `node02`"),
+        ("/nodes/1/role", json!("king"), "unknown variant"),
+        ("/kubernetes", json!("1.34"), "is not a Kubernetes version"),
+    ];
+    for (path, value, expected) in cases {
+        let mut changed = sample();
+        *changed.pointer_mut(path).unwrap() = value.clone();
+        let error = read(changed).unwrap_err();
+        assert!(error.contains(expected), "{path} = {value}: {error}");
+    }
+    for path in ["", "/networks", "/nodes/0"] {
+        let mut changed = sample();
+        changed.pointer_mut(path).unwrap()["extra"] = json!(1);
+        assert!(
+            read(changed).unwrap_err().contains("unknown field `extra`"),
+            "{path}"
+        );
+    }
+}
+
+#[test]
+fn takes_the_first_nodes() {
+    let description = read(sample()).unwrap();
+    assert_eq!(
+        description.with_nodes(2).unwrap().nodes(),
+        &description.nodes()[..2]
+    );
+    assert_eq!(description.with_nodes(3).unwrap(), description);
+    for asked in [0, 4] {
+        let error = description.with_nodes(asked).unwrap_err();
+        assert_eq!(
+            error,
+            DescriptionError::Count {
+                asked,
+                baked: 3,
+                control_planes: 1
+            }
+        );
+    }
+}
+
+#[test]
+fn keeps_all_control_planes() {
+    let mut value = sample();
+    value["nodes"][1]["role"] = json!("control-plane");
+    let description = read(value).unwrap();
+    assert!(description.with_nodes(1).is_err());
+    assert!(description.with_nodes(2).is_ok());
+}

@@ -1,0 +1,29 @@
+//! What a bake and a thaw both know of a Kubernetes cluster: its description, its API, readiness.
+//!
+//! [`Description`] is the value that travels in the artifact. Everything else talks to a running cluster
+//! through its API: [`readiness`] waits until it is honestly ready, [`cleanup`], [`trust`] and [`settle`]
+//! change what the database remembers, [`summary`] reports.
+
+mod api_error;
+pub mod cleanup;
+pub mod client;
+mod description;
+pub mod machines;
+mod name;
+mod plan;
+pub mod readiness;
+pub mod runtime;
+pub mod settle;
+pub mod summary;
+mod tokens;
+pub mod trust;
+mod version;
+pub mod wait;
+
+pub use api_error::ApiError;
+pub use client::{connect, connect_file};
+pub use description::{Description, DescriptionError, Networks, Node, Role};
+pub use kube::Client;
+pub use name::{ClusterDomain, InvalidName, NodeName};
+pub use plan::Subnets;
+pub use version::{InvalidVersion, KubernetesVersion};

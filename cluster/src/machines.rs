@@ -1,0 +1,190 @@
+//! The machines of a cluster as the supervisor wants them: a pure function from description and layers to a plan.
+
+use std::fmt::Write;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ipnet::Ipv4Net;
+use parbake_machine::host::Decisions;
+use parbake_machine::network::Endpoint;
+use parbake_machine::plan::{Bind, Forward, MachinePlan, Plan, SeedContent, SeedFile};
+
+use crate::runtime;
+use crate::{Description, Node, NodeName};
+
+/// The runtime's state: overlays of containers live there, so it cannot be on an overlay itself.
+pub const RUNTIME_DIR: &str = "var/lib/containerd";
+
+/// Where nodes see the layers of container images that they share: `NAME/N`, one directory for each layer. The runtime's
+/// own directories of committed layers are symbolic links to these.
+pub const IMAGES_DIR: &str = "var/lib/parbake/images";
+
+/// Machines that could not be planned.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The runtime's configuration in the layers is damaged.
+    #[error(transparent)]
+    Runtime(#[from] runtime::Error),
+    /// The images' layers cannot be listed.
+    #[error("could not list the image layers of node `{node}`")]
+    Images {
+        /// The node.
+        node: NodeName,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// What a plan needs beside the cluster's description.
+#[derive(Debug)]
+pub struct Surroundings<'a> {
+    /// Tells the cluster's cgroups from those of others on this host: `[a-z0-9-]+`.
+    pub id: &'a str,
+    /// The directory that the cluster owns.
+    pub dir: &'a Path,
+    /// What is different because of the host.
+    pub host: &'a Decisions,
+    /// Ports of the host that lead into the cluster.
+    pub forwards: Vec<Forward>,
+    /// Whether everything ends when the process that starts it does.
+    pub end_with_parent: bool,
+}
+
+/// Plans the machines of `cluster`. `layers` gives a node's layers, bottom first, and `files` what is to be written into
+/// its root beside what every node gets.
+///
+/// # Errors
+/// The runtime's configuration in the layers is damaged, or the layers cannot be read.
+pub fn plan(
+    cluster: &Description,
+    surroundings: Surroundings<'_>,
+    layers: impl Fn(&Node) -> Vec<PathBuf>,
+    files: impl Fn(&Node) -> Vec<SeedFile>,
+) -> Result<Plan, Error> {
+    let prefix = cluster.networks().nodes.prefix_len();
+    let network = |address| Ipv4Net::new_assert(address, prefix);
+    let machines = cluster
+        .nodes()
+        .iter()
+        .map(|node| {
+            let layers = layers(node);
+            let binds = images(&layers).map_err(|source| Error::Images {
+                node: node.name.clone(),
+                source,
+            })?;
+            // Layers of images are for containers: stacked below the node their whiteouts would be the node's.
+            let layers: Vec<PathBuf> = layers.into_iter().filter(|layer| !holds_images(layer)).collect();
+            let mut own = common_files(cluster, node);
+            own.extend(runtime::config(&layers, surroundings.host)?);
+            own.extend(files(node));
+            Ok(MachinePlan {
+                endpoint: Endpoint {
+                    name: node.name.to_string(),
+                    address: network(node.address),
+                    behind: vec![node.pod_cidr],
+                },
+                layers,
+                binds,
+                dir: machine_dir(surroundings.dir, node),
+                plain: vec![RUNTIME_DIR.into()],
+                files: own,
+            })
+        })
+        .collect::<Result<Vec<_>, Error>>()?;
+    Ok(Plan {
+        id: surroundings.id.to_owned(),
+        dir: surroundings.dir.to_owned(),
+        gateway: network(cluster.networks().gateway),
+        machines,
+        forwards: surroundings.forwards,
+        host: surroundings.host.clone(),
+        end_with_parent: surroundings.end_with_parent,
+    })
+}
+
+/// The committed layers of container images, as binds: `/var/lib/parbake/images/NAME` of a layer.
+fn images(layers: &[PathBuf]) -> io::Result<Vec<Bind>> {
+    let mut binds = Vec::new();
+    for layer in layers.iter().filter(|layer| holds_images(layer)) {
+        for entry in fs::read_dir(layer.join(IMAGES_DIR))? {
+            let entry = entry?;
+            let to = Path::new(IMAGES_DIR).join(entry.file_name());
+            binds.push(Bind {
+                from: entry.path(),
+                to,
+                read_only: true,
+            });
+        }
+    }
+    binds.sort_by(|one, other| one.to.cmp(&other.to));
+    Ok(binds)
+}
+
+fn holds_images(layer: &Path) -> bool {
+    layer.join(IMAGES_DIR).is_dir()
+}
+
+/// The directory that the machine `node` of the cluster in `dir` owns.
+pub fn machine_dir(dir: &Path, node: &Node) -> PathBuf {
+    dir.join("machines").join(node.name.to_string())
+}
+
+/// A regular file to be seeded, world-readable.
+pub fn public_file(path: &str, text: impl Into<String>) -> SeedFile {
+    SeedFile {
+        path: path.into(),
+        content: SeedContent::File {
+            mode: 0o644,
+            text: text.into(),
+        },
+    }
+}
+
+fn common_files(cluster: &Description, node: &Node) -> Vec<SeedFile> {
+    vec![
+        public_file("etc/hostname", format!("{}\n", node.name)),
+        public_file("etc/hosts", hosts(cluster)),
+        // Nobody answers there, but the gateway says so at once.
+        public_file(
+            "etc/resolv.conf",
+            format!("nameserver {}\n", cluster.networks().gateway),
+        ),
+        public_file("etc/cni/net.d/10-parbake.conflist", pod_network(node)),
+    ]
+}
+
+/// A name that no resolver answers costs a kubelet minutes, so every node knows every other.
+fn hosts(cluster: &Description) -> String {
+    let mut text = "127.0.0.1 localhost\n".to_owned();
+    for node in cluster.nodes() {
+        let _ = writeln!(text, "{} {}", node.address, node.name);
+    }
+    text
+}
+
+/// The pod network without a daemon: a bridge on each node; the supervisor sets the routes between nodes.
+fn pod_network(node: &Node) -> String {
+    let config = serde_json::json!({
+        "cniVersion": "0.4.0",
+        "name": "parbake",
+        "plugins": [
+            {
+                "type": "bridge",
+                "bridge": "cni0",
+                "isGateway": true,
+                "hairpinMode": true,
+                "ipam": {
+                    "type": "host-local",
+                    // On a file system that a power-off clears: after a thaw no address is taken.
+                    "dataDir": "/run/cni/networks",
+                    "ranges": [[{ "subnet": node.pod_cidr }]],
+                    "routes": [{ "dst": "0.0.0.0/0" }],
+                },
+            },
+            { "type": "portmap", "capabilities": { "portMappings": true } },
+        ],
+    });
+    format!("{config:#}\n")
+}

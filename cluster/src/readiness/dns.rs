@@ -1,0 +1,287 @@
+//! Asking the cluster's DNS from inside the nodes.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hickory_proto::op::{Message, MessageType, Query, ResponseCode};
+use hickory_proto::rr::{Name, RData, RecordType};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::missing::Missing;
+use crate::description::Description;
+use crate::name::NodeName;
+
+/// How long an answer may take before the question is asked anew.
+const ANSWER: Duration = Duration::from_millis(200);
+/// The pause before that.
+const PAUSE: Duration = Duration::from_millis(50);
+const PORT: u16 = 53;
+/// More than any answer to a single question for an address.
+const BUFFER: usize = 1500;
+
+type MakeSocket = Box<dyn Fn() -> io::Result<UdpSocket> + Send + Sync>;
+
+/// A node to ask from.
+///
+/// Every question goes out through a new socket: a question that was sent before the service address led
+/// anywhere leaves an entry in the node's connection tracking, and later ones from the same port would follow
+/// it into nowhere.
+pub struct Vantage {
+    node: NodeName,
+    socket: MakeSocket,
+}
+
+impl Vantage {
+    /// The vantage of `node`; `socket` makes an unconnected IPv4 socket inside its network namespace.
+    pub fn new(node: NodeName, socket: impl Fn() -> io::Result<UdpSocket> + Send + Sync + 'static) -> Self {
+        Self {
+            node,
+            socket: Box::new(socket),
+        }
+    }
+}
+
+impl fmt::Debug for Vantage {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Vantage")
+            .field("node", &self.node)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is asked for, and what must be answered.
+#[derive(Debug, Clone)]
+struct Question {
+    server: SocketAddr,
+    name: String,
+    answer: Ipv4Addr,
+}
+
+/// Asks from every node in the background until each got its answer. Ends when dropped.
+pub(super) struct DnsWatch {
+    /// What came last for each node; `None` once it was the right answer.
+    last: Vec<(NodeName, Arc<Mutex<Option<String>>>)>,
+    _tasks: JoinSet<()>,
+}
+
+impl DnsWatch {
+    /// Starts asking for the API's name, from the vantage of every node of the cluster.
+    pub(super) fn start(cluster: &Description, vantages: Vec<Vantage>) -> Self {
+        let networks = cluster.networks();
+        let question = Question {
+            server: SocketAddr::from((networks.dns, PORT)),
+            name: format!("kubernetes.default.svc.{}.", cluster.domain()),
+            answer: networks.api,
+        };
+        Self::ask_all(
+            cluster.nodes().iter().map(|node| node.name.clone()).collect(),
+            vantages,
+            &question,
+        )
+    }
+
+    fn ask_all(nodes: Vec<NodeName>, vantages: Vec<Vantage>, question: &Question) -> Self {
+        let mut tasks = JoinSet::new();
+        let last: Vec<_> = nodes
+            .into_iter()
+            .map(|node| {
+                (
+                    node,
+                    Arc::new(Mutex::new(Some("no place to ask from".to_owned()))),
+                )
+            })
+            .collect();
+        for vantage in vantages {
+            if let Some((_, last)) = last.iter().find(|(node, _)| *node == vantage.node) {
+                tasks.spawn(ask_until_answered(vantage, question.clone(), Arc::clone(last)));
+            }
+        }
+        Self { last, _tasks: tasks }
+    }
+
+    /// The nodes without an answer so far.
+    pub(super) fn missing(&self) -> Vec<Missing> {
+        let missing = |(node, last): &(NodeName, Arc<Mutex<Option<String>>>)| {
+            let last = last.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+            Some(Missing::Dns {
+                node: node.clone(),
+                last,
+            })
+        };
+        self.last.iter().filter_map(missing).collect()
+    }
+}
+
+async fn ask_until_answered(vantage: Vantage, question: Question, last: Arc<Mutex<Option<String>>>) {
+    loop {
+        let result = ask(&vantage, &question).await;
+        let done = result.is_ok();
+        *last.lock().unwrap_or_else(PoisonError::into_inner) = result.err();
+        if done {
+            return;
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// Asks once. The error says what came instead of the answer.
+async fn ask(vantage: &Vantage, question: &Question) -> Result<(), String> {
+    let socket = || {
+        let socket = (vantage.socket)()?;
+        socket.set_nonblocking(true)?;
+        tokio::net::UdpSocket::from_std(socket)
+    };
+    let socket = socket().map_err(|error| format!("could not make a socket: {error}"))?;
+    let (id, query) = encode(&question.name).map_err(|error| format!("could not ask: {error}"))?;
+    let exchange = async {
+        // Connected, so that only this server is heard and a refusal by ICMP shows at once.
+        socket.connect(question.server).await?;
+        socket.send(&query).await?;
+        let mut buffer = vec![0; BUFFER];
+        let length = socket.recv(&mut buffer).await?;
+        buffer.truncate(length);
+        io::Result::Ok(buffer)
+    };
+    match timeout(ANSWER, exchange).await {
+        Err(_) => Err(format!(
+            "no answer from {} within {} ms",
+            question.server,
+            ANSWER.as_millis()
+        )),
+        Ok(Err(error)) => Err(format!("asking {}: {error}", question.server)),
+        Ok(Ok(answer)) => check(&answer, id, question),
+    }
+}
+
+fn encode(name: &str) -> Result<(u16, Vec<u8>), hickory_proto::ProtoError> {
+    let mut message = Message::query();
+    message.metadata.recursion_desired = true;
+    message.add_query(Query::query(Name::from_ascii(name)?, RecordType::A));
+    Ok((message.metadata.id, message.to_vec()?))
+}
+
+fn check(answer: &[u8], id: u16, question: &Question) -> Result<(), String> {
+    let message = Message::from_vec(answer).map_err(|error| format!("an answer that is no DNS: {error}"))?;
+    if message.metadata.id != id || message.metadata.message_type != MessageType::Response {
+        return Err("an answer to another question".to_owned());
+    }
+    if message.metadata.response_code != ResponseCode::NoError {
+        return Err(format!("`{}`: {}", question.name, message.metadata.response_code));
+    }
+    let found: Vec<IpAddr> = message
+        .answers
+        .iter()
+        .filter_map(|record| RData::ip_addr(&record.data))
+        .collect();
+    if found.contains(&IpAddr::from(question.answer)) {
+        return Ok(());
+    }
+    Err(format!(
+        "`{}` is {found:?} instead of {}",
+        question.name, question.answer
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, UdpSocket};
+    use std::thread;
+    use std::time::Duration;
+
+    use hickory_proto::op::{Message, OpCode, ResponseCode};
+    use hickory_proto::rr::rdata::A;
+    use hickory_proto::rr::{RData, Record};
+    use tokio::time::{sleep, timeout};
+
+    use super::{DnsWatch, Question, Vantage, check};
+    use crate::name::NodeName;
+
+    const API: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
+
+    /// The answer to `query`, with an address or an error code.
+    fn answer(query: &[u8], result: Result<Ipv4Addr, ResponseCode>) -> Vec<u8> {
+        let query = Message::from_vec(query).unwrap();
+        let mut message = Message::response(query.metadata.id, OpCode::Query);
+        match result {
+            Ok(address) => {
+                let name = query.queries[0].name().clone();
+                message.add_answer(Record::from_rdata(name, 5, RData::A(A(address))));
+            }
+            Err(code) => message.metadata.response_code = code,
+        }
+        message.to_vec().unwrap()
+    }
+
+    fn question(server: &UdpSocket) -> Question {
+        Question {
+            server: server.local_addr().unwrap(),
+            name: "kubernetes.default.svc.cluster.local.".to_owned(),
+            answer: API,
+        }
+    }
+
+    fn vantage(number: usize) -> Vantage {
+        Vantage::new(NodeName::numbered(number), || UdpSocket::bind("127.0.0.1:0"))
+    }
+
+    #[tokio::test]
+    async fn asks_from_every_node_until_the_answer_is_right() {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let question = question(&server);
+        // Two nodes: their first questions are not answered, the next answered wrongly, the rest rightly.
+        // Serves until the test's process ends.
+        thread::spawn(move || {
+            for turn in 0.. {
+                let mut buffer = [0; 512];
+                let (length, client) = server.recv_from(&mut buffer).unwrap();
+                let result = match turn {
+                    0 | 1 => continue,
+                    2 | 3 => Err(ResponseCode::ServFail),
+                    4 | 5 => Ok(Ipv4Addr::LOCALHOST),
+                    _ => Ok(API),
+                };
+                server
+                    .send_to(&answer(&buffer[..length], result), client)
+                    .unwrap();
+            }
+        });
+        let nodes = vec![NodeName::numbered(1), NodeName::numbered(2)];
+        let watch = DnsWatch::ask_all(nodes, vec![vantage(1), vantage(2)], &question);
+        assert_eq!(watch.missing().len(), 2);
+        let answered = async {
+            while !watch.missing().is_empty() {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), answered).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_node_without_a_vantage_stays_missing() {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let watch = DnsWatch::ask_all(vec![NodeName::numbered(1)], vec![vantage(2)], &question(&server));
+        let missing: Vec<String> = watch.missing().iter().map(ToString::to_string).collect();
+        assert_eq!(missing, ["DNS on node `node01`: no place to ask from"]);
+    }
+
+    #[test]
+    fn answers_are_checked() {
+        let question = question(&UdpSocket::bind("127.0.0.1:0").unwrap());
+        let (id, query) = super::encode(&question.name).unwrap();
+        let verdict = |bytes: &[u8], id: u16| check(bytes, id, &question).err().unwrap_or_default();
+        assert_eq!(verdict(&answer(&query, Ok(API)), id), "");
+        assert_eq!(
+            verdict(&answer(&query, Ok(API)), !id),
+            "an answer to another question"
+        );
+        assert_eq!(verdict(&query, id), "an answer to another question");
+        assert!(verdict(&answer(&query, Err(ResponseCode::NXDomain)), id).contains("Non-Existent Domain"));
+        let wrong = verdict(&answer(&query, Ok(Ipv4Addr::LOCALHOST)), id);
+        assert!(wrong.ends_with("is [127.0.0.1] instead of 10.96.0.1"), "{wrong}");
+        assert!(verdict(b"no dns", id).starts_with("an answer that is no DNS"));
+    }
+}

@@ -1,0 +1,78 @@
+//! The container runtime's configuration, fitted to the host.
+
+use std::fs;
+use std::path::PathBuf;
+
+use parbake_machine::host::Decisions;
+use parbake_machine::plan::SeedFile;
+use toml::{Table, Value};
+
+use crate::machines::public_file;
+
+/// Where containerd's configuration stands on a node.
+const CONFIG: &str = "etc/containerd/config.toml";
+
+/// The runtime's configuration in a layer that cannot be fitted.
+#[derive(Debug, thiserror::Error)]
+#[error("could not read the runtime's configuration `{}`", path.display())]
+pub struct Error {
+    path: PathBuf,
+    #[source]
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// The configuration of the topmost of `layers` (bottom first) that has one, with what the host asks for; nothing where
+/// none has one.
+///
+/// # Errors
+/// It cannot be read, or is no TOML.
+pub fn config(layers: &[PathBuf], host: &Decisions) -> Result<Option<SeedFile>, Error> {
+    let Some(path) = layers
+        .iter()
+        .rev()
+        .map(|layer| layer.join(CONFIG))
+        .find(|path| path.is_file())
+    else {
+        return Ok(None);
+    };
+    let fitted = fs::read_to_string(&path)
+        .map_err(|error| error.into())
+        .and_then(|text| fit(&text, host).map_err(|error| error.into()))
+        .map_err(|source| Error { path, source })?;
+    Ok(Some(public_file(CONFIG, fitted)))
+}
+
+fn fit(text: &str, host: &Decisions) -> Result<String, toml::de::Error> {
+    let mut config: Table = text.parse()?;
+    // containerd 1 keeps both in `io.containerd.grpc.v1.cri`, containerd 2 in `io.containerd.cri.v1.runtime`.
+    let plugins = config.get_mut("plugins").and_then(Value::as_table_mut);
+    for (_, plugin) in plugins.into_iter().flatten() {
+        let Some(plugin) = plugin.as_table_mut() else {
+            continue;
+        };
+        for (key, value) in [
+            ("disable_apparmor", host.disable_apparmor),
+            ("restrict_oom_score_adj", host.restrict_oom_score_adj),
+        ] {
+            if let Some(setting) = plugin.get_mut(key) {
+                *setting = Value::Boolean(value);
+            }
+        }
+    }
+    Ok(config.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fit;
+
+    #[test]
+    fn only_what_the_file_has_is_set() {
+        let text = "version = 2\n[plugins.cri]\nrestrict_oom_score_adj = false\n[plugins.other]\nx = 1\n";
+        let mut host = parbake_machine::host::Host::probe("/".as_ref()).decide();
+        host.restrict_oom_score_adj = true;
+        let fitted = fit(text, &host).unwrap();
+        assert!(fitted.contains("restrict_oom_score_adj = true"), "{fitted}");
+        assert!(!fitted.contains("disable_apparmor"), "{fitted}");
+    }
+}

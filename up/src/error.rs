@@ -1,0 +1,108 @@
+//! What can go wrong with a cluster.
+
+use std::io;
+use std::path::PathBuf;
+
+use parbake_artifact::StoreError;
+use parbake_cluster::client::ClientError;
+use parbake_cluster::{ApiError, DescriptionError, cleanup, machines, wait};
+use parbake_machine::host::HostError;
+use parbake_machine::{process, running};
+
+use crate::ClusterName;
+
+/// An operation on a cluster that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The host lacks something.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The store failed, or has no such artifact.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The artifact's description of its cluster makes no sense.
+    #[error("the artifact's description of its cluster is broken")]
+    Artifact(#[source] serde_json::Error),
+    /// The artifact lists no layers for one of its nodes.
+    #[error("the artifact has no layers for node `{0}`; remove it and provision or pull it again")]
+    NoLayers(String),
+    /// The artifact cannot run with so many nodes.
+    #[error(transparent)]
+    Nodes(#[from] DescriptionError),
+    /// There is a cluster of this name.
+    #[error("there is a cluster `{name}` already; remove it with `parbake down --name {name}`, or choose another `--name`")]
+    Taken {
+        /// The name.
+        name: ClusterName,
+    },
+    /// There is no cluster of this name.
+    #[error("there is no cluster `{name}`; `parbake up` starts one, `parbake list` shows those there are")]
+    NotFound {
+        /// The name.
+        name: ClusterName,
+    },
+    /// The cluster's machines do not run.
+    #[error("the cluster `{name}` does not run; remove it with `parbake down --name {name}` and start it anew")]
+    NotRunning {
+        /// The name.
+        name: ClusterName,
+    },
+    /// Another command works on the cluster.
+    #[error("another command is at work on the cluster `{name}`; wait for it")]
+    Busy {
+        /// The name.
+        name: ClusterName,
+    },
+    /// The new identity could not be made.
+    #[error("could not make the cluster's new identity")]
+    Identity(#[from] crate::identity::IdentityError),
+    /// The machines could not be planned.
+    #[error(transparent)]
+    Plan(#[from] machines::Error),
+    /// The machines could not be run.
+    #[error(transparent)]
+    Machines(#[from] running::Error),
+    /// A command could not be run.
+    #[error(transparent)]
+    Command(#[from] process::Error),
+    /// The cluster's API could not be reached.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The cluster's API refused something.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// The cluster did not become ready.
+    #[error(transparent)]
+    NotReady(#[from] wait::TimedOut),
+    /// The nodes that do not run could not be taken out of the cluster.
+    #[error(transparent)]
+    Cleanup(#[from] cleanup::CleanupError),
+    /// A file of the cluster's state could not be made, read or removed.
+    #[error("could not {act} `{}`", path.display())]
+    Files {
+        /// What was tried.
+        act: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The state of a cluster is damaged.
+    #[error("could not read the cluster's state `{}`", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The state of a cluster is from another parbake.
+    #[error("the cluster's state `{}` has the unsupported version {found}; use the parbake that made it", path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// The version it has.
+        found: u32,
+    },
+}

@@ -1,0 +1,101 @@
+//! What every node has, worker or not.
+
+use jiff::Timestamp;
+use parbake_cluster::{Description, Node, Role};
+use parbake_machine::plan::{SeedContent, SeedFile};
+use uuid::Uuid;
+
+use super::IdentityError;
+use super::certificate::{Authority, Leaf, Pair, Usage, Validity};
+use super::kubeconfig::Kubeconfig;
+
+/// Only root may read it: a key, or what holds one.
+const SECRET: u32 = 0o600;
+/// Anyone may read it.
+const PUBLIC: u32 = 0o644;
+/// Nobody writes to it, as `systemd-machine-id-setup` leaves it.
+const FIXED: u32 = 0o444;
+
+const KUBELET_PKI: &str = "var/lib/kubelet/pki";
+
+/// The files of one node that make it a member of the cluster.
+pub(super) fn files(
+    ca: &Authority,
+    cluster: &Description,
+    node: &Node,
+    now: Timestamp,
+    validity: Validity,
+) -> Result<Vec<SeedFile>, IdentityError> {
+    let user = format!("system:node:{}", node.name);
+    let of_nodes = |usage| Leaf {
+        group: Some("system:nodes"),
+        ..Leaf::new(&user, usage, validity)
+    };
+    let client = ca.sign(&of_nodes(Usage::Client))?;
+    // The kubelet would sign this one by itself, and nobody could verify it.
+    let alt_names = vec![node.name.to_string(), node.address.to_string()];
+    let server = ca.sign(&Leaf {
+        alt_names,
+        ..of_nodes(Usage::Server)
+    })?;
+
+    let dated = format!("kubelet-client-{}.pem", now.strftime("%Y-%m-%d-%H-%M-%S"));
+    let current = format!("{KUBELET_PKI}/kubelet-client-current.pem");
+    let kubeconfig = Kubeconfig {
+        server: &api_url(cluster, node),
+        ca: &ca.certificate(),
+        user: &user,
+    }
+    .with_file(&format!("/{current}"));
+    let mut files = vec![
+        // Version 4 of a UUID, as systemd makes its machine ids (machine-id(5)).
+        file("etc/machine-id", FIXED, format!("{}\n", Uuid::new_v4().simple())),
+        file("etc/kubernetes/kubelet.conf", SECRET, kubeconfig),
+        public("etc/kubernetes/pki/ca.crt", ca.certificate()),
+        secret(
+            &format!("{KUBELET_PKI}/{dated}"),
+            client.certificate + &client.key,
+        ),
+        SeedFile {
+            path: current.into(),
+            content: SeedContent::Link {
+                target: format!("/{KUBELET_PKI}/{dated}").into(),
+            },
+        },
+    ];
+    files.extend(pair_files(&format!("{KUBELET_PKI}/kubelet"), server));
+    Ok(files)
+}
+
+/// Where components on `node` reach the API: a control plane reaches its own.
+pub(super) fn api_url(cluster: &Description, node: &Node) -> String {
+    match node.role {
+        Role::ControlPlane => format!("https://{}:{}", node.address, cluster.api_server().port()),
+        Role::Worker => cluster.api_url(),
+    }
+}
+
+/// `stem`.crt and `stem`.key.
+pub(super) fn pair_files(stem: &str, pair: Pair) -> [SeedFile; 2] {
+    [
+        public(&format!("{stem}.crt"), pair.certificate),
+        secret(&format!("{stem}.key"), pair.key),
+    ]
+}
+
+/// A file that anyone may read.
+pub(super) fn public(path: &str, text: String) -> SeedFile {
+    file(path, PUBLIC, text)
+}
+
+/// A file that only root may read.
+pub(super) fn secret(path: &str, text: String) -> SeedFile {
+    file(path, SECRET, text)
+}
+
+fn file(path: &str, mode: u32, text: String) -> SeedFile {
+    SeedFile {
+        path: path.into(),
+        content: SeedContent::File { mode, text },
+    }
+}

@@ -1,0 +1,14 @@
+//! The thaw and what comes after: plan, identity, readiness, lifecycle, cluster state.
+
+mod clusters;
+mod error;
+pub mod identity;
+mod name;
+mod state;
+mod thaw;
+
+pub use clusters::{Cluster, Condition, Listed, down, layers_in_use, list};
+pub use error::Error;
+pub use name::{ClusterName, InvalidClusterName};
+pub use state::{Phase, Record, dir_of};
+pub use thaw::{Options, Thawed, thaw};

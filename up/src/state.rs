@@ -1,0 +1,177 @@
+//! What is known of a cluster on disk.
+//!
+//! ```text
+//! DIR/clusters/NAME/          locked (flock) by the command that works on the cluster
+//! ├── cluster.json            what it is and how far it came; written before anything else is
+//! ├── kubeconfig              the administrator's way in
+//! ├── supervisor.json, .log   what runs, see `parbake_machine::supervisor`
+//! └── machines/node01/        a machine's own directory, see `parbake_machine::dirs`
+//! ```
+//!
+//! A cluster whose `up` was killed is [`Phase::Starting`] and nobody holds its lock: the next command on it removes it.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use parbake_artifact::{Digest, Tag};
+use parbake_cluster::Description;
+use parbake_machine::running::Stopped;
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+use crate::{ClusterName, Error};
+
+/// The version of `cluster.json`.
+const VERSION: u32 = 1;
+const FILE: &str = "cluster.json";
+const KUBECONFIG: &str = "kubeconfig";
+
+/// How far a cluster came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// `up` is at work on it, or was killed.
+    Starting,
+    /// It was ready.
+    Up,
+}
+
+/// `cluster.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// Version of the format.
+    pub version: u32,
+    /// How far it came.
+    pub phase: Phase,
+    /// When it was made.
+    pub created: Timestamp,
+    /// The artifact's name in the store when it was thawed.
+    pub tag: Tag,
+    /// Digest of the artifact's manifest.
+    pub artifact: Digest,
+    /// Digests of the layers in use, which the store must keep.
+    pub layers: Vec<Digest>,
+    /// The cluster, with those of its nodes that run.
+    pub cluster: Description,
+}
+
+impl Record {
+    /// A record of a cluster that is about to be started.
+    pub(crate) fn new(tag: Tag, artifact: Digest, layers: Vec<Digest>, cluster: Description) -> Self {
+        let created = Timestamp::now();
+        Self { version: VERSION, phase: Phase::Starting, created, tag, artifact, layers, cluster }
+    }
+}
+
+/// A cluster's directory, locked by this process.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    dir: PathBuf,
+    _lock: File,
+}
+
+pub(crate) fn files(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Files { act, path, source }
+}
+
+/// The directory of the cluster `name`.
+pub fn dir_of(state: &Path, name: &ClusterName) -> PathBuf {
+    state.join("clusters").join(name.as_str())
+}
+
+/// The kubeconfig of the cluster in `dir`.
+pub(crate) fn kubeconfig(dir: &Path) -> PathBuf {
+    dir.join(KUBECONFIG)
+}
+
+impl Claim {
+    /// Locks the directory of `name`, which is made where it is missing.
+    pub(crate) fn lock(state: &Path, name: &ClusterName) -> Result<Self, Error> {
+        let dir = dir_of(state, name);
+        loop {
+            fs::create_dir_all(&dir).map_err(files("make", &dir))?;
+            let lock = File::open(&dir).map_err(files("open", &dir))?;
+            flock(&lock, FlockOperation::NonBlockingLockExclusive)
+                .map_err(|_| Error::Busy { name: name.clone() })?;
+            // Whoever held the lock before may have removed the directory.
+            let same = |found: fs::Metadata| lock.metadata().is_ok_and(|own| own.ino() == found.ino());
+            if fs::metadata(&dir).is_ok_and(same) {
+                return Ok(Self { dir, _lock: lock });
+            }
+        }
+    }
+
+    /// The directory.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Writes the record, whole or not at all.
+    pub(crate) fn write(&self, record: &Record) -> Result<(), Error> {
+        let text = serde_json::to_string_pretty(record).unwrap_or_default();
+        write_private(&self.dir.join(FILE), &text)
+    }
+
+    /// Writes the kubeconfig, which is the key to the cluster.
+    pub(crate) fn write_kubeconfig(&self, text: &str) -> Result<(), Error> {
+        write_private(&kubeconfig(&self.dir), text)
+    }
+
+    /// Ends what runs of the cluster and removes its directory.
+    pub(crate) fn remove(self) -> Result<(), Error> {
+        let _stopped = Stopped::ensure(&self.dir)?;
+        fs::remove_dir_all(&self.dir).map_err(files("remove", &self.dir))
+    }
+}
+
+/// Reads the record of the cluster in `dir`; nothing where there is none.
+pub(crate) fn read(dir: &Path) -> Result<Option<Record>, Error> {
+    let path = dir.join(FILE);
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        text => text.map_err(files("read", &path))?,
+    };
+    match serde_json::from_str::<Record>(&text) {
+        Ok(record) if record.version == VERSION => Ok(Some(record)),
+        Ok(record) => Err(Error::Version { path, found: record.version }),
+        Err(source) => Err(Error::Record { path, source }),
+    }
+}
+
+fn write_private(path: &Path, text: &str) -> Result<(), Error> {
+    let partial = path.with_extension("partial");
+    let written = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&partial)
+        .and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&partial, path)
+        });
+    written.map_err(files("write", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Claim, dir_of};
+    use crate::{ClusterName, Error};
+
+    #[test]
+    fn only_one_works_on_a_cluster() {
+        let state = tempfile::tempdir().unwrap();
+        let name: ClusterName = "one".parse().unwrap();
+        let claim = Claim::lock(state.path(), &name).unwrap();
+        assert!(matches!(Claim::lock(state.path(), &name), Err(Error::Busy { .. })));
+        claim.remove().unwrap();
+        assert!(!dir_of(state.path(), &name).exists());
+        Claim::lock(state.path(), &name).unwrap();
+    }
+}
