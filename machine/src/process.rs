@@ -271,8 +271,19 @@ impl Cmd {
         Ok(command)
     }
 
-    /// The standard library's command, which goes on when this process ends.
-    pub(crate) fn outliving(&self) -> Command {
+    /// The standard library's command, which goes on when this process or its terminal ends.
+    pub(crate) fn in_own_session(&self) -> Command {
+        let mut command = self.outliving();
+        // SAFETY: between fork and exec only setsid(2) is called, which is async-signal-safe.
+        #[expect(unsafe_code, reason = "pre_exec is the only hook between fork and exec")]
+        unsafe {
+            command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(io::Error::from));
+        }
+        command
+    }
+
+    /// The standard library's command, without any tie to this process.
+    fn outliving(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.args);
         if self.clear_env {

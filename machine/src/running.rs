@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::SocketAddr;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -272,15 +271,13 @@ impl Stopped {
 
 /// With systemd as PID 1 and cgroup v2, systemd owns the cgroups and lends a part of them to a scope.
 fn supervisor_command(plan: &Plan, supervise: &Cmd) -> Command {
-    let scope = match plan.host.cgroups {
+    match plan.host.cgroups {
         CgroupPlan::DelegatedScope { .. } => Cmd::new("systemd-run")
             .args(["--scope", "--quiet", "--collect", "--property=Delegate=yes"])
             .arg(format!("--unit=parbake-{}", plan.id))
-            .arg("--"),
-        _ => Cmd::new("setsid"),
-    };
-    let mut command = scope.args(supervise.words()).outliving();
-    // A terminal's Ctrl-C is for the command that started us, not for the cluster.
-    command.process_group(0);
-    command
+            .arg("--")
+            .args(supervise.words())
+            .in_own_session(),
+        _ => supervise.in_own_session(),
+    }
 }

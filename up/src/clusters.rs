@@ -61,11 +61,15 @@ pub struct Cluster {
 /// A directory that cannot be read, or a damaged state.
 pub fn list(state: &Path) -> Result<Vec<Listed>, Error> {
     let dir = state.join("clusters");
-    let Ok(entries) = fs::read_dir(&dir) else { return Ok(Vec::new()) };
+    let Ok(entries) = fs::read_dir(&dir) else {
+        return Ok(Vec::new());
+    };
     let mut clusters = Vec::new();
     for entry in entries {
         let entry = entry.map_err(files("read", &dir))?;
-        let Some(name) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let Some(name) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
         if let Some(record) = read(&entry.path())? {
             clusters.push(listed(name, &record, &entry.path())?);
         }
@@ -99,8 +103,14 @@ fn listed(name: ClusterName, record: &Record, dir: &Path) -> Result<Listed, Erro
 /// See [`list`].
 pub fn layers_in_use(state: &Path) -> Result<Vec<Digest>, Error> {
     let names = list(state)?.into_iter().map(|cluster| cluster.name);
-    let records = names.map(|name| read(&dir_of(state, &name))).collect::<Result<Vec<_>, _>>()?;
-    Ok(records.into_iter().flatten().flat_map(|record| record.layers).collect())
+    let records = names
+        .map(|name| read(&dir_of(state, &name)))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(records
+        .into_iter()
+        .flatten()
+        .flat_map(|record| record.layers)
+        .collect())
 }
 
 /// Ends a cluster and removes all that is left of it.
@@ -170,8 +180,13 @@ impl Cluster {
         let store = Store::open(&state.join("store"))?;
         let artifact = store.get(&self.record.tag)?;
         let layers = artifact.layers.iter().filter(|layer| layer.title == "kubectl");
-        let unpacked = layers.map(|layer| store.unpacked(layer)).collect::<Result<Vec<_>, _>>()?;
-        let program = unpacked.iter().map(|layer| layer.join("usr/bin/kubectl")).find(|path| path.is_file());
+        let unpacked = layers
+            .map(|layer| store.unpacked(layer))
+            .collect::<Result<Vec<_>, _>>()?;
+        let program = unpacked
+            .iter()
+            .map(|layer| layer.join("usr/bin/kubectl"))
+            .find(|path| path.is_file());
         let program = program.ok_or_else(|| Error::NoLayers("kubectl".to_owned()))?;
         Ok(Cmd::new(program).env("KUBECONFIG", self.kubeconfig()).args(words))
     }

@@ -30,7 +30,9 @@ pub enum Error {
     #[error(transparent)]
     Nodes(#[from] DescriptionError),
     /// There is a cluster of this name.
-    #[error("there is a cluster `{name}` already; remove it with `parbake down --name {name}`, or choose another `--name`")]
+    #[error(
+        "there is a cluster `{name}` already; remove it with `parbake down --name {name}`, or choose another `--name`"
+    )]
     Taken {
         /// The name.
         name: ClusterName,
@@ -42,7 +44,9 @@ pub enum Error {
         name: ClusterName,
     },
     /// The cluster's machines do not run.
-    #[error("the cluster `{name}` does not run; remove it with `parbake down --name {name}` and start it anew")]
+    #[error(
+        "the cluster `{name}` does not run; remove it with `parbake down --name {name}` and start it anew"
+    )]
     NotRunning {
         /// The name.
         name: ClusterName,

@@ -63,7 +63,15 @@ impl Record {
     /// A record of a cluster that is about to be started.
     pub(crate) fn new(tag: Tag, artifact: Digest, layers: Vec<Digest>, cluster: Description) -> Self {
         let created = Timestamp::now();
-        Self { version: VERSION, phase: Phase::Starting, created, tag, artifact, layers, cluster }
+        Self {
+            version: VERSION,
+            phase: Phase::Starting,
+            created,
+            tag,
+            artifact,
+            layers,
+            cluster,
+        }
     }
 }
 
@@ -138,7 +146,10 @@ pub(crate) fn read(dir: &Path) -> Result<Option<Record>, Error> {
     };
     match serde_json::from_str::<Record>(&text) {
         Ok(record) if record.version == VERSION => Ok(Some(record)),
-        Ok(record) => Err(Error::Version { path, found: record.version }),
+        Ok(record) => Err(Error::Version {
+            path,
+            found: record.version,
+        }),
         Err(source) => Err(Error::Record { path, source }),
     }
 }
@@ -169,7 +180,10 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let name: ClusterName = "one".parse().unwrap();
         let claim = Claim::lock(state.path(), &name).unwrap();
-        assert!(matches!(Claim::lock(state.path(), &name), Err(Error::Busy { .. })));
+        assert!(matches!(
+            Claim::lock(state.path(), &name),
+            Err(Error::Busy { .. })
+        ));
         claim.remove().unwrap();
         assert!(!dir_of(state.path(), &name).exists());
         Claim::lock(state.path(), &name).unwrap();

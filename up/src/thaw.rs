@@ -60,7 +60,12 @@ pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
     let cluster = baked.with_nodes(options.nodes.unwrap_or(baked.nodes().len()))?;
     let stacks = stacks(&store, &artifact, &cluster)?;
     let claim = claim(options)?;
-    let record = Record::new(options.tag.clone(), artifact.digest.clone(), digests(&artifact), cluster);
+    let record = Record::new(
+        options.tag.clone(),
+        artifact.digest.clone(),
+        digests(&artifact),
+        cluster,
+    );
     let outcome = run(options, &host, &claim, record, &baked, &stacks, started).await;
     if outcome.is_err() {
         // What failed says why; what is in the way of cleaning up comes second.
@@ -75,7 +80,9 @@ pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
 fn claim(options: &Options) -> Result<Claim, Error> {
     let claim = Claim::lock(&options.dir, &options.name)?;
     match read(claim.dir()) {
-        Ok(Some(record)) if record.phase == Phase::Up => Err(Error::Taken { name: options.name.clone() }),
+        Ok(Some(record)) if record.phase == Phase::Up => Err(Error::Taken {
+            name: options.name.clone(),
+        }),
         Ok(Some(_)) | Ok(None) => {
             claim.remove()?;
             Claim::lock(&options.dir, &options.name)
@@ -102,11 +109,19 @@ async fn run(
     let url = format!("https://{api}");
     claim.write_kubeconfig(&identity.admin_kubeconfig(&url))?;
     let client = connect(&identity.super_admin_kubeconfig(&url)).await?;
-    let expected = Expected { cluster: &cluster, boot, started };
+    let expected = Expected {
+        cluster: &cluster,
+        boot,
+        started,
+    };
     let milestones = become_ready(options, &client, &expected, baked, &identity, &running).await?;
     record.phase = Phase::Up;
     claim.write(&record)?;
-    Ok(Thawed { record, api, milestones })
+    Ok(Thawed {
+        record,
+        api,
+        milestones,
+    })
 }
 
 fn boot_machines(
@@ -117,7 +132,8 @@ fn boot_machines(
     identity: &Identity,
     stacks: &[(NodeName, Vec<PathBuf>)],
 ) -> Result<Running, Error> {
-    let _step = tracing::info_span!("step", what = format!("boot {} machines", cluster.nodes().len())).entered();
+    let _step =
+        tracing::info_span!("step", what = format!("boot {} machines", cluster.nodes().len())).entered();
     let decisions = host.decide();
     let surroundings = Surroundings {
         id: &id(options, dir),
@@ -130,7 +146,11 @@ fn boot_machines(
         end_with_parent: false,
     };
     let stack = |node: &Node| {
-        stacks.iter().find(|(name, _)| *name == node.name).map(|(_, stack)| stack.clone()).unwrap_or_default()
+        stacks
+            .iter()
+            .find(|(name, _)| *name == node.name)
+            .map(|(_, stack)| stack.clone())
+            .unwrap_or_default()
     };
     let plan = machines::plan(cluster, surroundings, stack, |node| identity.files(node))?;
     Ok(Running::start(&plan, &options.supervise)?)
@@ -148,11 +168,16 @@ async fn become_ready(
     // Whoever trusts the cluster by its database must learn of the new authorities before anything else; whoever was
     // baked but does not run must be gone before pods are counted. Both try until the API answers.
     let api_url = expected.cluster.api_url();
-    let publish = async { Ok::<_, Error>(trust::publish(client, identity.authorities(&api_url), left()).await?) };
+    let publish =
+        async { Ok::<_, Error>(trust::publish(client, identity.authorities(&api_url), left()).await?) };
     let remove = async { Ok(cleanup::remove_nodes(client, baked, expected.cluster, left()).await?) };
     tokio::try_join!(publish, remove)?;
-    let vantages =
-        expected.cluster.nodes().iter().map(|node| vantage(running, node)).collect::<Result<Vec<_>, _>>()?;
+    let vantages = expected
+        .cluster
+        .nodes()
+        .iter()
+        .map(|node| vantage(running, node))
+        .collect::<Result<Vec<_>, _>>()?;
     let told = |milestone: Milestone, after: Duration| {
         tracing::info!("{milestone} after {:.1} s", after.as_secs_f64());
     };
@@ -174,8 +199,13 @@ fn stacks(
 ) -> Result<Vec<(NodeName, Vec<PathBuf>)>, Error> {
     let stack = |node: &Node| {
         let name = node.name.as_str();
-        let layers = artifact.machine_layers(name).ok_or_else(|| Error::NoLayers(name.to_owned()))?;
-        let paths = layers.into_iter().map(|layer| store.unpacked(layer)).collect::<Result<_, _>>()?;
+        let layers = artifact
+            .machine_layers(name)
+            .ok_or_else(|| Error::NoLayers(name.to_owned()))?;
+        let paths = layers
+            .into_iter()
+            .map(|layer| store.unpacked(layer))
+            .collect::<Result<_, _>>()?;
         Ok((node.name.clone(), paths))
     };
     cluster.nodes().iter().map(stack).collect()

@@ -139,9 +139,7 @@ pub(super) fn iptables(tool: Option<&Tool>) -> Trial {
 
 /// Adds a table with a chain.
 pub(super) fn nftables(tool: Option<&Tool>) -> Trial {
-    let rules =
-        "table ip parbake { chain trial { type nat hook prerouting priority -100; ct state new accept; } }";
-    firewall(tool, &["-f", "-"], rules)
+    firewall(tool, &["-f", "-"], NFTABLES_RULES)
 }
 
 fn firewall(tool: Option<&Tool>, args: &[&str], rules: &str) -> Trial {
@@ -194,13 +192,7 @@ mod tests {
 
     use super::{Trial, bridge, iptables, namespaces, nftables, overlay};
     use crate::host::Tool;
-
-    fn tool(path: &str) -> Tool {
-        Tool {
-            path: PathBuf::from(path),
-            version: None,
-        }
-    }
+    use crate::host::tool::find_all;
 
     #[test]
     fn this_host_passes_them_all_and_keeps_nothing() {

@@ -1,0 +1,38 @@
+//! One command, one file: its arguments, and the library calls that they become.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitCode, ExitStatus};
+
+use anyhow::Context;
+
+pub(crate) mod artifact;
+pub(crate) mod bench;
+pub(crate) mod completion;
+pub(crate) mod doctor;
+pub(crate) mod down;
+pub(crate) mod exec;
+pub(crate) mod kubeconfig;
+pub(crate) mod kubectl;
+pub(crate) mod list;
+pub(crate) mod provider;
+pub(crate) mod provision;
+pub(crate) mod status;
+pub(crate) mod supervise;
+pub(crate) mod up;
+
+/// Runs what is asynchronous in a command.
+fn block_on<T>(future: impl Future<Output = T>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    Ok(runtime.context("could not start threads")?.block_on(future))
+}
+
+/// A child's own exit code; as shells have it, 128 and the signal's number where it was killed.
+fn exit_code(status: ExitStatus) -> ExitCode {
+    let code = status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal));
+    ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+}

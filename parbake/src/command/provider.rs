@@ -1,0 +1,155 @@
+//! `parbake provider`
+
+use std::collections::BTreeMap;
+
+use parbake_cluster::{Description, Role};
+use parbake_provision::inputs::update_lock;
+use parbake_provision::provider::lock::Lock;
+use parbake_provision::provider::{Provider, ProviderName};
+use serde::Serialize;
+
+use crate::cli::Global;
+use crate::output::{self, table};
+
+/// Look at the providers: recipes of clusters that can be baked
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// List all providers
+    List,
+    /// Show what a provider's cluster consists of
+    Show(Args),
+    /// Say whether a provider's files are sound, or all that is wrong with them
+    Check(Args),
+    /// Pin the newest packages that the Debian mirror has, in the provider's lock file
+    Update(Args),
+}
+
+/// The provider that is meant.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The provider, such as k8s-1.34
+    provider: String,
+}
+
+/// What is printed of a provider.
+#[derive(Debug, Serialize)]
+struct Shown {
+    name: ProviderName,
+    cluster: Description,
+    /// The Debian release of the nodes.
+    os: String,
+    /// Versions by name of component.
+    components: BTreeMap<String, String>,
+    /// The container images.
+    images: Vec<String>,
+}
+
+/// What is printed of a provider without problems.
+#[derive(Debug, Serialize)]
+struct Checked {
+    provider: ProviderName,
+    sound: bool,
+}
+
+/// What is printed of a provider whose packages were looked up.
+#[derive(Debug, Serialize)]
+struct Updated {
+    provider: ProviderName,
+    changed: bool,
+}
+
+impl Command {
+    pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
+        match self {
+            Self::List => {
+                let names = Provider::list(&global.providers)?;
+                output::print(global.output, &names, |names| {
+                    names.iter().map(|name| format!("{name}\n")).collect()
+                })
+            }
+            Self::Show(args) => output::print(global.output, &args.shown(global)?, text),
+            Self::Update(args) => {
+                let provider = Provider::find(&args.provider, &global.providers)?;
+                let changed = update_lock(&provider)?;
+                let updated = Updated {
+                    provider: provider.name,
+                    changed,
+                };
+                output::print(global.output, &updated, |updated| {
+                    let verb = if updated.changed {
+                        "has newer packages now"
+                    } else {
+                        "has the newest packages"
+                    };
+                    format!("`{}` {verb}\n", updated.provider)
+                })
+            }
+            Self::Check(args) => {
+                let provider = Provider::find(&args.provider, &global.providers)?;
+                Lock::load(&provider)?;
+                let checked = Checked {
+                    provider: provider.name,
+                    sound: true,
+                };
+                output::print(global.output, &checked, |checked| {
+                    format!("`{}` is sound\n", checked.provider)
+                })
+            }
+        }
+    }
+}
+
+impl Args {
+    fn shown(&self, global: &Global) -> anyhow::Result<Shown> {
+        let provider = Provider::find(&self.provider, &global.providers)?;
+        let cluster = provider.describe()?;
+        let Provider { name, recipe, .. } = provider;
+        let components = recipe
+            .components
+            .into_iter()
+            .map(|(name, version)| (name, version.to_string()));
+        Ok(Shown {
+            name,
+            cluster,
+            os: recipe.os.suite,
+            components: components.collect(),
+            images: recipe.images.into_keys().collect(),
+        })
+    }
+}
+
+fn text(shown: &Shown) -> String {
+    let networks = shown.cluster.networks();
+    let components = shown
+        .components
+        .iter()
+        .map(|(name, version)| format!("{name} {version}"));
+    let mut text = format!(
+        "provider    {}\nkubernetes  {}\nnode OS     Debian {}\ncomponents  {}\nimages      {}\n\
+         nodes       {}, gateway {}\npods        {}\nservices    {}, DNS {}\n\n",
+        shown.name,
+        shown.cluster.kubernetes(),
+        shown.os,
+        components.collect::<Vec<_>>().join(", "),
+        shown.images.join(", "),
+        networks.nodes,
+        networks.gateway,
+        networks.pods,
+        networks.services,
+        networks.dns,
+    );
+    let rows = shown.cluster.nodes().iter().map(|node| {
+        let role = match node.role {
+            Role::ControlPlane => "control-plane",
+            Role::Worker => "worker",
+        };
+        [
+            node.name.to_string(),
+            role.to_owned(),
+            node.address.to_string(),
+            node.pod_cidr.to_string(),
+        ]
+    });
+    text.push_str(&table(["NODE", "ROLE", "ADDRESS", "PODS"], rows));
+    text
+}

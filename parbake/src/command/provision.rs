@@ -1,0 +1,105 @@
+//! `parbake provision`
+
+use std::convert::Infallible;
+
+use parbake_artifact::{Artifact, Tag};
+use parbake_provision::bake::{self, Options, Outcome};
+use parbake_provision::inputs::Source;
+use parbake_provision::provider::Provider;
+use serde::Serialize;
+
+use super::supervise;
+use crate::cli::Global;
+use crate::output::{self, size};
+
+const EXAMPLES: &str = "\
+Examples:
+  parbake provision k8s-1.34                    bake, or say that nothing changed
+  parbake provision k8s-1.34 --nodes 1 --tag small
+  parbake provision k8s-1.34 --keep             leave what a failed bake made, for a look";
+
+/// Bake a provider: form its cluster with kubeadm, and freeze it into an artifact
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The provider, such as k8s-1.34
+    provider: String,
+    /// Where binaries and images come from: auto, release, modules, or a folder
+    #[arg(long, default_value = "auto", value_parser = source)]
+    source: Source,
+    /// How many of the provider's nodes to bake [default: all]
+    #[arg(long, value_name = "N")]
+    nodes: Option<usize>,
+    /// Leave the machines' directories of a failed bake
+    #[arg(long)]
+    keep: bool,
+    /// What the artifact is called in the store [default: the provider's name]
+    #[arg(long)]
+    tag: Option<Tag>,
+}
+
+/// What is printed.
+#[derive(Debug, Serialize)]
+struct Report {
+    tag: Tag,
+    digest: String,
+    /// Bytes of all layers, compressed.
+    size: u64,
+    nodes: usize,
+    /// Whether the store had it from the same inputs.
+    unchanged: bool,
+}
+
+fn source(text: &str) -> Result<Source, Infallible> {
+    text.parse()
+}
+
+impl Args {
+    pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
+        let provider = Provider::find(&self.provider, &global.providers)?;
+        let tag = match self.tag {
+            Some(tag) => tag,
+            None => self.provider.parse()?,
+        };
+        let outcome = bake::provision(&Options {
+            provider,
+            source: self.source,
+            nodes: self.nodes,
+            keep: self.keep,
+            tag,
+            dir: global.dir.clone(),
+            cache: global.cache(),
+            supervise: supervise::command()?,
+        })?;
+        let report = match &outcome {
+            Outcome::Baked(artifact) => report(artifact, false),
+            Outcome::Unchanged(artifact) => report(artifact, true),
+        };
+        output::print(global.output, &report, text)
+    }
+}
+
+fn report(artifact: &Artifact, unchanged: bool) -> Report {
+    Report {
+        tag: artifact.tag.clone(),
+        digest: artifact.digest.to_string(),
+        size: artifact.size(),
+        nodes: artifact.config.machines.len(),
+        unchanged,
+    }
+}
+
+fn text(report: &Report) -> String {
+    let verb = if report.unchanged {
+        "is up to date"
+    } else {
+        "is baked"
+    };
+    format!(
+        "`{tag}` {verb}: {nodes} nodes, {size}, {digest}\nstart it with `parbake up {tag}`\n",
+        tag = report.tag,
+        nodes = report.nodes,
+        size = size(report.size),
+        digest = report.digest,
+    )
+}

@@ -1,0 +1,111 @@
+//! `parbake up`
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use parbake_artifact::Tag;
+use parbake_cluster::readiness::Milestones;
+use parbake_up::{ClusterName, Options, Thawed, thaw};
+use serde::Serialize;
+
+use super::supervise;
+use crate::cli::Global;
+use crate::output;
+
+const EXAMPLES: &str = "\
+Examples:
+  parbake up k8s-1.34                           the cluster `default`, with all baked nodes
+  parbake up k8s-1.34 --nodes 1 --name ci       another one beside it
+  parbake kubectl get pods -A                   look around
+  parbake down                                  remove it without a trace";
+
+/// Start a cluster from an artifact: offline, and ready when the command ends
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The artifact's name in the store, such as k8s-1.34
+    artifact: Tag,
+    /// How many of the baked nodes to run [default: all]
+    #[arg(long, value_name = "N")]
+    nodes: Option<usize>,
+    /// How long it may take until the cluster is ready, such as 90s or 2m
+    #[arg(long, value_name = "TIME", default_value = "120s", value_parser = duration)]
+    wait: Duration,
+}
+
+/// What is printed.
+#[derive(Debug, Serialize)]
+struct Report {
+    name: ClusterName,
+    artifact: Tag,
+    digest: String,
+    nodes: usize,
+    api: SocketAddr,
+    milestones: Milestones,
+}
+
+/// Whole seconds or minutes.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is no time such as 90s or 2m");
+    let (number, factor) = match text.strip_suffix('m') {
+        Some(minutes) => (minutes, 60),
+        None => (text.strip_suffix('s').unwrap_or(text), 1),
+    };
+    let seconds = number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(factor));
+    seconds.map(Duration::from_secs).ok_or_else(wrong)
+}
+
+impl Args {
+    pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
+        let thawed = super::block_on(thaw(&Options {
+            tag: self.artifact,
+            name: global.name.clone(),
+            nodes: self.nodes,
+            wait: self.wait,
+            dir: global.dir.clone(),
+            supervise: supervise::command()?,
+        }))??;
+        output::print(global.output, &report(global, thawed), text)
+    }
+}
+
+fn report(global: &Global, thawed: Thawed) -> Report {
+    Report {
+        name: global.name.clone(),
+        artifact: thawed.record.tag,
+        digest: thawed.record.artifact.to_string(),
+        nodes: thawed.record.cluster.nodes().len(),
+        api: thawed.api,
+        milestones: thawed.milestones,
+    }
+}
+
+fn text(report: &Report) -> String {
+    let seconds = report.milestones.ready.as_secs_f64();
+    let (name, nodes, api) = (&report.name, report.nodes, report.api);
+    format!(
+        "cluster `{name}` is ready after {seconds:.1} s: {nodes} nodes, API at https://{api}\n\
+         next: `parbake kubectl get pods -A`, `export KUBECONFIG=$(parbake kubeconfig --path)`\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::duration;
+
+    #[test]
+    fn times_are_seconds_or_minutes() {
+        let cases = [("90s", 90), ("90", 90), ("2m", 120)];
+        for (text, seconds) in cases {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "s", "-1s", "1h", "1.5s", "400000000000000000000m"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

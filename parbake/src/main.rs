@@ -1,0 +1,24 @@
+//! The `parbake` command line: parse, log, call, report.
+
+mod cli;
+mod command;
+mod output;
+mod report;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::Cli;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return report::usage(&error),
+    };
+    let progress = terminal::start(cli.global.verbose);
+    let outcome = cli.run();
+    progress.finish(outcome.is_ok());
+    outcome.unwrap_or_else(|error| report::failure(&error))
+}

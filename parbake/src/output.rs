@@ -1,0 +1,88 @@
+//! Results on standard output: as text for people, as JSON for programs.
+
+use std::io::{self, Write};
+
+use anyhow::Context;
+use clap::ValueEnum;
+use comfy_table::{Table, TableStyle};
+use serde::Serialize;
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    // Not documentation, since that would make every command's help three times as long.
+    // For people.
+    #[default]
+    Text,
+    // For programs: one JSON value.
+    Json,
+}
+
+/// Prints `value` as JSON, or what `text` makes of it.
+pub(crate) fn print<T: Serialize>(
+    format: Format,
+    value: &T,
+    text: impl FnOnce(&T) -> String,
+) -> anyhow::Result<()> {
+    let printed = match format {
+        Format::Text => text(value),
+        Format::Json => {
+            serde_json::to_string_pretty(value).context("could not turn the result into JSON")? + "\n"
+        }
+    };
+    raw(printed.as_bytes())
+}
+
+/// Writes bytes to standard output.
+pub(crate) fn raw(bytes: &[u8]) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        // The reader has seen enough, as in `parbake list | head -1`.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome.context("could not write to standard output"),
+    }
+}
+
+/// A table of left-aligned columns without lines.
+pub(crate) fn table<const COLUMNS: usize>(
+    header: [&str; COLUMNS],
+    rows: impl IntoIterator<Item = [String; COLUMNS]>,
+) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(TableStyle::new())
+        .set_header(header)
+        .add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.trim_fmt() + "\n"
+}
+
+/// A size for people, such as `305.2 MB`; in powers of ten as registries and disks have it.
+pub(crate) fn size(bytes: u64) -> String {
+    indicatif::DecimalBytes(bytes).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{size, table};
+
+    #[test]
+    fn columns_are_as_wide_as_they_must_be() {
+        let rows = [
+            ["a".to_owned(), "long one".to_owned()],
+            ["wide".to_owned(), String::new()],
+        ];
+        assert_eq!(table(["NAME", "B"], rows), "NAME  B\na     long one\nwide\n");
+        assert_eq!(table(["NAME", "B"], []), "NAME  B\n");
+    }
+
+    #[test]
+    fn sizes_are_decimal() {
+        assert_eq!(
+            (size(305_200_000), size(999)),
+            ("305.20 MB".to_owned(), "999 B".to_owned())
+        );
+    }
+}

@@ -1,0 +1,63 @@
+//! From a formed cluster to the artifact: settle, stop, clean, pack.
+
+use jiff::Timestamp;
+use parbake_artifact::{Artifact, Draft, Layer, MachineLayers, Pack, Store};
+use parbake_cluster::{Description, Role, machines};
+use parbake_machine::dirs::Dirs;
+
+use super::form::Formed;
+use super::settle;
+use super::work::Work;
+use super::{Error, Options};
+use crate::inputs::Inputs;
+
+/// The tool that writes etcd's files anew.
+const ETCDUTL: &str = "etcdutl";
+
+/// Freezes the cluster into an artifact.
+pub(super) fn freeze(
+    options: &Options,
+    store: &Store,
+    shared: Vec<Layer>,
+    cluster: &Description,
+    inputs: &Inputs,
+    work: &Work,
+    formed: Formed,
+) -> Result<Artifact, Error> {
+    let Formed {
+        running,
+        client,
+        runtime,
+    } = formed;
+    settle::settle(&running, &runtime, &client, cluster)?;
+    drop(client);
+    {
+        let _step = tracing::info_span!("step", what = "power the machines off").entered();
+        let _stopped = running.stop()?;
+    }
+    let etcdutl = inputs.binaries.get(ETCDUTL).map(|binary| binary.path.as_path());
+    let below: Vec<_> = shared.iter().map(|layer| layer.digest.clone()).collect();
+    let mut layers = shared;
+    let mut machines = Vec::new();
+    for node in cluster.nodes() {
+        let dir = machines::machine_dir(&work.dir("cluster"), node);
+        let upper = Dirs(&dir).upper();
+        let etcdutl = etcdutl.filter(|_| node.role == Role::ControlPlane);
+        settle::clean(&upper, node, etcdutl)?;
+        let own = store.adopt_layer(&format!("machine/{}", node.name), &upper, &Pack::default())?;
+        let stack = [below.as_slice(), &[own.digest.clone()]].concat();
+        machines.push(MachineLayers {
+            name: node.name.to_string(),
+            layers: stack,
+        });
+        layers.push(own);
+    }
+    let draft = Draft {
+        created: Timestamp::now(),
+        provider: options.provider.name.to_string(),
+        machines,
+        cluster: serde_json::to_value(cluster).unwrap_or_default(),
+        layers,
+    };
+    Ok(store.put(&options.tag, draft)?)
+}

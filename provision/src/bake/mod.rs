@@ -1,0 +1,163 @@
+//! The bake: from a provider to an artifact in the store.
+
+mod boot;
+mod form;
+mod freeze;
+mod images;
+mod layers;
+mod settle;
+mod work;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use parbake_artifact::{Artifact, Digest, Store, StoreError, Tag};
+use parbake_cluster::client::ClientError;
+use parbake_cluster::machines;
+use parbake_cluster::{ApiError, Description, DescriptionError};
+use parbake_machine::host::{Host, HostError, Purpose};
+use parbake_machine::process::{self, Cmd};
+use parbake_machine::running;
+
+use crate::inputs::{self, Inputs, Source};
+use crate::provider::Provider;
+use work::Work;
+
+/// How long the cluster may take from its last join until it is ready.
+const READY: Duration = Duration::from_secs(300);
+/// Changes whenever the steps of a bake do, so that an artifact of older steps does not pass for a fresh one.
+const RECIPE: &str = "1";
+
+/// What to bake, and where.
+#[derive(Debug)]
+pub struct Options {
+    /// The recipe.
+    pub provider: Provider,
+    /// Where binaries and images come from.
+    pub source: Source,
+    /// How many of the provider's nodes; all of them where nothing is given.
+    pub nodes: Option<usize>,
+    /// Leave machines and directories of a failed bake for a look.
+    pub keep: bool,
+    /// What the artifact is called in the store.
+    pub tag: Tag,
+    /// Where parbake keeps its state.
+    pub dir: PathBuf,
+    /// Where inputs are kept between bakes.
+    pub cache: PathBuf,
+    /// The command that calls [`parbake_machine::supervisor::supervise`].
+    pub supervise: Cmd,
+}
+
+/// What a bake came to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// A new artifact.
+    Baked(Artifact),
+    /// The artifact in the store was made from these very inputs.
+    Unchanged(Artifact),
+}
+
+/// A bake that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The host lacks something.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// The inputs could not be had.
+    #[error(transparent)]
+    Inputs(#[from] inputs::Error),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The provider's nodes or networks contradict each other.
+    #[error(transparent)]
+    Description(#[from] DescriptionError),
+    /// The machines could not be planned.
+    #[error(transparent)]
+    Plan(#[from] machines::Error),
+    /// The machines could not be run.
+    #[error(transparent)]
+    Machines(#[from] running::Error),
+    /// A command on the host or a node failed.
+    #[error(transparent)]
+    Command(#[from] process::Error),
+    /// The cluster's API could not be reached.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The cluster's API refused something.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// The cluster did not become ready.
+    #[error("the cluster did not become ready")]
+    NotReady(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A node got other pod addresses than planned, so its pods would not be reached.
+    #[error("node `{node}` was given the pod addresses `{given}`, not `{planned}` as planned")]
+    PodAddresses {
+        /// The node.
+        node: String,
+        /// What the control plane gave it.
+        given: String,
+        /// What the plan says.
+        planned: String,
+    },
+    /// A file of the bake could not be written, moved or removed.
+    #[error("could not {act} `{}`", path.display())]
+    Files {
+        /// What was tried.
+        act: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Another bake of the same tag is running.
+    #[error("`{0}` is being baked already; wait for it, or bake under another name with `--tag`")]
+    Busy(Tag),
+}
+
+/// Bakes an artifact, unless the store has it from the same inputs.
+///
+/// # Errors
+/// The first step that failed. The store is as it was then, and nothing else is left unless `keep` is set.
+pub fn provision(options: &Options) -> Result<Outcome, Error> {
+    let host = Host::probe(&options.dir).require(Purpose::Provision)?;
+    let cluster = describe(&options.provider, options.nodes)?;
+    let inputs = inputs::prepare(&options.provider, &options.source, &options.cache)?;
+    let store = Store::open(&options.dir.join("store"))?;
+    let key = key(&options.provider, &cluster, &inputs);
+    if let Ok(artifact) = store.get(&options.tag) {
+        if work::is_from(&options.dir, &options.tag, &key, &artifact.digest) {
+            return Ok(Outcome::Unchanged(artifact));
+        }
+    }
+    let work = Work::claim(&options.dir, &options.tag, options.keep)?;
+    let shared = layers::shared(options, &store, &inputs, &work, &host)?;
+    let formed = form::form(options, &store, &shared, &cluster, &work, &host)?;
+    let artifact = freeze::freeze(options, &store, shared, &cluster, &inputs, &work, formed)?;
+    work::remember(&options.dir, &options.tag, &key, &artifact.digest)?;
+    work.done()?;
+    Ok(Outcome::Baked(artifact))
+}
+
+fn describe(provider: &Provider, nodes: Option<usize>) -> Result<Description, Error> {
+    let cluster = provider.describe()?;
+    match nodes {
+        Some(count) => Ok(cluster.with_nodes(count)?),
+        None => Ok(cluster),
+    }
+}
+
+fn key(provider: &Provider, cluster: &Description, inputs: &Inputs) -> Digest {
+    let description = serde_json::to_string(cluster).unwrap_or_default();
+    let parts = [
+        RECIPE,
+        &crate::node::fingerprint(),
+        &description,
+        &inputs.key,
+        provider.name.as_str(),
+    ];
+    Digest::of(parts.join("\0").as_bytes())
+}

@@ -1,0 +1,156 @@
+//! A bake's own directory and what is remembered between bakes.
+//!
+//! ```text
+//! DIR/bake/
+//! ├── k8s-1.34.lock       held (flock) by the bake that works on the tag
+//! ├── k8s-1.34/           its machines and trees; gone when it ends, left where it failed under `--keep`
+//! ├── k8s-1.34.json       the inputs of the artifact that the last bake made
+//! └── steps/KEY.json      the layers that a step made from inputs with that key
+//! ```
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use parbake_artifact::{Digest, Layer, Store, Tag};
+use parbake_machine::running::Stopped;
+use rustix::fs::{FlockOperation, flock};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+
+/// A bake's directory, locked.
+#[derive(Debug)]
+pub(super) struct Work {
+    dir: PathBuf,
+    keep: bool,
+    finished: bool,
+    _lock: File,
+}
+
+/// Which inputs an artifact was made from.
+#[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
+struct Origin {
+    inputs: Digest,
+    artifact: Digest,
+}
+
+fn files(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Files { act, path, source }
+}
+
+impl Work {
+    /// Claims the directory of `tag` below the state directory `dir`, and clears what a bake that was killed left.
+    pub(super) fn claim(dir: &Path, tag: &Tag, keep: bool) -> Result<Self, Error> {
+        let bakes = dir.join("bake");
+        fs::create_dir_all(bakes.join("steps")).map_err(files("make", &bakes))?;
+        let path = bakes.join(format!("{tag}.lock"));
+        let lock = File::create(&path).map_err(files("open", &path))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| Error::Busy(tag.clone()))?;
+        let work = Self {
+            dir: bakes.join(tag.as_str()),
+            keep,
+            finished: false,
+            _lock: lock,
+        };
+        work.clear()?;
+        fs::create_dir_all(&work.dir).map_err(files("make", &work.dir))?;
+        Ok(work)
+    }
+
+    /// The directory `name` inside.
+    pub(super) fn dir(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Removes the directory: the bake is over and was good.
+    pub(super) fn done(mut self) -> Result<(), Error> {
+        self.finished = true;
+        self.clear()
+    }
+
+    /// Ends what still runs on machines in here, then removes everything.
+    fn clear(&self) -> Result<(), Error> {
+        let Ok(entries) = fs::read_dir(&self.dir) else {
+            return Ok(());
+        };
+        for entry in entries.flatten() {
+            let _stopped = Stopped::ensure(&entry.path())?;
+        }
+        fs::remove_dir_all(&self.dir).map_err(files("remove", &self.dir))
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        if self.finished {
+            return;
+        }
+        if self.keep {
+            tracing::info!("what the bake left is in `{}`", self.dir.display());
+        } else if let Err(error) = self.clear() {
+            tracing::warn!(%error, "could not clean up after the bake");
+        }
+    }
+}
+
+/// The layers of a step with the key `key`: from the store where it was done before, otherwise by `make`.
+pub(super) fn step(
+    dir: &Path,
+    store: &Store,
+    key: &Digest,
+    make: impl FnOnce() -> Result<Vec<Layer>, Error>,
+) -> Result<Vec<Layer>, Error> {
+    let path = dir.join("bake/steps").join(format!("{}.json", key.hex()));
+    if let Some(layers) = read::<Vec<Layer>>(&path) {
+        if layers.iter().all(|layer| store.unpacked(layer).is_ok()) {
+            let titles: Vec<&str> = layers.iter().map(|layer| layer.title.as_str()).collect();
+            tracing::info!("reusing {}", titles.join(", "));
+            return Ok(layers);
+        }
+    }
+    let layers = make()?;
+    write(&path, &layers)?;
+    Ok(layers)
+}
+
+/// Whether `artifact` is what the last bake of `tag` made from inputs with the key `inputs`.
+pub(super) fn is_from(dir: &Path, tag: &Tag, inputs: &Digest, artifact: &Digest) -> bool {
+    let origin = Origin {
+        inputs: inputs.clone(),
+        artifact: artifact.clone(),
+    };
+    read(&origin_path(dir, tag)).is_some_and(|found: Origin| found == origin)
+}
+
+/// Remembers that `artifact` was made from inputs with the key `inputs`.
+pub(super) fn remember(dir: &Path, tag: &Tag, inputs: &Digest, artifact: &Digest) -> Result<(), Error> {
+    write(
+        &origin_path(dir, tag),
+        &Origin {
+            inputs: inputs.clone(),
+            artifact: artifact.clone(),
+        },
+    )
+}
+
+fn origin_path(dir: &Path, tag: &Tag) -> PathBuf {
+    dir.join("bake").join(format!("{tag}.json"))
+}
+
+/// What cannot be read is made again.
+fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_str(&fs::read_to_string(path).ok()?).ok()
+}
+
+fn write(path: &Path, value: &impl Serialize) -> Result<(), Error> {
+    let partial = path.with_extension("partial");
+    let written = File::create(&partial).and_then(|mut file| {
+        file.write_all(&serde_json::to_vec_pretty(value)?)?;
+        file.sync_all()?;
+        fs::rename(&partial, path)
+    });
+    written.map_err(files("write", path))
+}

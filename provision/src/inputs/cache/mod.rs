@@ -1,0 +1,198 @@
+//! Results that are made once and then kept.
+//!
+//! ```text
+//! CACHE/
+//! |-- lock                  held while inputs are prepared
+//! |-- tmp/                  what is being made; emptied by whoever takes the lock
+//! |-- debs/SHA256.deb       Debian packages; checked whenever one is used
+//! `-- KIND/KEY/             a result; KEY is the digest of everything that determines it
+//!     |-- manifest.json     version 1: what the result consists of
+//!     `-- content/          the result
+//! ```
+//!
+//! A result appears whole or not at all: it is made in `tmp/`, flushed to disk and renamed.
+
+mod key;
+mod manifest;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::syncfs;
+use tempfile::TempDir;
+
+pub(crate) use self::key::{Key, KeyBuilder};
+pub(crate) use self::manifest::sha256_of_file;
+use self::manifest::{Manifest, State};
+use super::error::Error;
+
+const MANIFEST: &str = "manifest.json";
+const CONTENT: &str = "content";
+const TMP: &str = "tmp";
+
+/// A directory that keeps results, not yet locked.
+#[derive(Debug, Clone)]
+pub(crate) struct Cache {
+    dir: PathBuf,
+}
+
+/// A [`Cache`] that nobody else works with at the moment.
+#[derive(Debug)]
+pub(crate) struct Locked {
+    dir: PathBuf,
+    _lock: File,
+}
+
+/// A result in the cache.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// The directory with the result.
+    pub(crate) path: PathBuf,
+    manifest: Manifest,
+}
+
+impl Entry {
+    /// The SHA-256 of the file `name` of the result.
+    pub(crate) fn sha256(&self, name: &str) -> Result<String, Error> {
+        self.manifest
+            .sha256(name)
+            .map(str::to_owned)
+            .ok_or_else(|| Error::File {
+                act: "find",
+                path: self.path.join(name),
+                source: io::ErrorKind::NotFound.into(),
+            })
+    }
+}
+
+impl Cache {
+    /// A cache in the directory `dir`, which need not exist.
+    pub(crate) fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into() }
+    }
+
+    /// Creates the directory where needed, waits until nobody else works with it, and clears away what they left
+    /// unfinished.
+    pub(crate) fn lock(&self) -> Result<Locked, Error> {
+        fs::create_dir_all(&self.dir).map_err(Error::file("create", &self.dir))?;
+        let dir = fs::canonicalize(&self.dir).map_err(Error::file("find", &self.dir))?;
+        let path = dir.join("lock");
+        let lock = File::create(&path).map_err(Error::file("create", &path))?;
+        if lock.try_lock().is_err() {
+            tracing::info!("waiting for another parbake that works with `{}`", dir.display());
+            lock.lock().map_err(Error::file("lock", &path))?;
+        }
+        let tmp = dir.join(TMP);
+        remove(&tmp)?;
+        fs::create_dir(&tmp).map_err(Error::file("create", &tmp))?;
+        Ok(Locked { dir, _lock: lock })
+    }
+}
+
+impl Locked {
+    /// The result of the kind `kind` under `key`; where it is not there, or damaged, the step `what` makes it: `build`
+    /// is given an empty directory to fill.
+    pub(crate) fn entry(
+        &self,
+        kind: &str,
+        key: &Key,
+        what: &str,
+        build: impl FnOnce(&Path) -> Result<(), Error>,
+    ) -> Result<Entry, Error> {
+        let path = self.dir.join(kind).join(key.as_str());
+        if let Some(entry) = self.existing(&path, what)? {
+            return Ok(entry);
+        }
+        let _step = tracing::info_span!("step", what).entered();
+        let made = self.temp_dir()?;
+        let content = made.path().join(CONTENT);
+        fs::create_dir(&content).map_err(Error::file("create", &content))?;
+        build(&content)?;
+        let manifest = Manifest::of(&content).map_err(Error::file("read", &content))?;
+        write_manifest(&made.path().join(MANIFEST), &manifest)?;
+        sync(made.path())?;
+        let parent = self.dir.join(kind);
+        fs::create_dir_all(&parent).map_err(Error::file("create", &parent))?;
+        fs::rename(made.path(), &path).map_err(Error::file("move a result to", &path))?;
+        // The name is gone, so nothing is left for the guard to remove.
+        let _ = made.keep();
+        sync(&parent)?;
+        Ok(Entry {
+            path: path.join(CONTENT),
+            manifest,
+        })
+    }
+
+    fn existing(&self, path: &Path, what: &str) -> Result<Option<Entry>, Error> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let content = path.join(CONTENT);
+        let text = fs::read_to_string(path.join(MANIFEST)).unwrap_or_default();
+        let damage = match Manifest::parse(&text) {
+            None => "its manifest cannot be read".to_owned(),
+            Some(manifest) => match manifest.check(&content) {
+                Ok(State::Sound) => {
+                    return Ok(Some(Entry {
+                        path: content,
+                        manifest,
+                    }));
+                }
+                Ok(State::Moved) => {
+                    let manifest = Manifest::of(&content).map_err(Error::file("read", &content))?;
+                    write_manifest(&path.join(MANIFEST), &manifest)?;
+                    return Ok(Some(Entry {
+                        path: content,
+                        manifest,
+                    }));
+                }
+                Ok(State::Damaged(damage)) => damage,
+                Err(error) => error.to_string(),
+            },
+        };
+        tracing::warn!("the cached result of `{what}` is damaged and will be made anew: {damage}");
+        remove(path)?;
+        Ok(None)
+    }
+
+    /// An empty directory on the cache's file system.
+    pub(crate) fn temp_dir(&self) -> Result<TempDir, Error> {
+        let tmp = self.dir.join(TMP);
+        tempfile::Builder::new()
+            .prefix("")
+            .tempdir_in(&tmp)
+            .map_err(Error::file("create a directory in", &tmp))
+    }
+
+    /// A directory of the cache that holds files which are no results.
+    pub(crate) fn plain_dir(&self, name: &str) -> Result<PathBuf, Error> {
+        let dir = self.dir.join(name);
+        fs::create_dir_all(&dir).map_err(Error::file("create", &dir))?;
+        Ok(dir)
+    }
+}
+
+fn write_manifest(path: &Path, manifest: &Manifest) -> Result<(), Error> {
+    let text = manifest
+        .to_text()
+        .map_err(|error| Error::file("write", path)(error.into()))?;
+    let temporary = path.with_extension("new");
+    fs::write(&temporary, text).map_err(Error::file("write", &temporary))?;
+    fs::rename(&temporary, path).map_err(Error::file("write", path))
+}
+
+/// Flushes everything that was written to the file system of `path`: an entry may have thousands of files.
+fn sync(path: &Path) -> Result<(), Error> {
+    let flush = || -> io::Result<()> { Ok(syncfs(File::open(path)?)?) };
+    flush().map_err(Error::file("flush to disk", path))
+}
+
+fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::file("remove", path)(error)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,124 @@
+//! Fetching locked packages.
+//!
+//! apt's own downloader does it: it knows this host's proxies and credentials, keeps connections open, and checks the
+//! locked digest while it writes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use parbake_machine::process;
+
+use super::super::cache::{Locked, sha256_of_file};
+use super::super::error::Error;
+use super::Deb;
+use super::apt;
+use super::mirror::{Archives, Mirrors};
+use crate::provider::ProviderName;
+use crate::provider::lock::{Archive, Package};
+
+/// The directory of the cache that keeps the packages.
+const DIR: &str = "debs";
+
+/// The files of `packages`, from the cache or a mirror, each with its locked digest.
+pub(super) fn fetch<'a>(
+    provider: &ProviderName,
+    packages: Vec<&'a Package>,
+    cache: &Locked,
+    mirrors: &Mirrors,
+) -> Result<Vec<Deb<'a>>, Error> {
+    let dir = cache.plain_dir(DIR)?;
+    let mut missing = Vec::new();
+    for package in &packages {
+        if !is_there(package, &path(&dir, package))? {
+            missing.push(*package);
+        }
+    }
+    if !missing.is_empty() {
+        let what = format!("download {} Debian packages", missing.len());
+        let _step = tracing::info_span!("step", what).entered();
+        download(provider, &missing, &dir, cache, &mirrors.archives()?)?;
+    }
+    Ok(packages
+        .into_iter()
+        .map(|package| Deb {
+            package,
+            path: path(&dir, package),
+        })
+        .collect())
+}
+
+fn path(dir: &Path, package: &Package) -> PathBuf {
+    dir.join(format!("{}.deb", package.sha256))
+}
+
+fn is_there(package: &Package, path: &Path) -> Result<bool, Error> {
+    if !path.exists() {
+        return Ok(false);
+    }
+    if sha256_of_file(path).map_err(Error::file("read", path))? == package.sha256 {
+        return Ok(true);
+    }
+    tracing::warn!(
+        "the cached package `{}` is damaged and will be downloaded again",
+        package.name
+    );
+    fs::remove_file(path).map_err(Error::file("remove", path))?;
+    Ok(false)
+}
+
+fn download(
+    provider: &ProviderName,
+    packages: &[&Package],
+    dir: &Path,
+    cache: &Locked,
+    archives: &Archives,
+) -> Result<(), Error> {
+    let temporary = cache.temp_dir()?;
+    let to = |package: &Package| path(temporary.path(), package);
+    // All at once is fast; when that fails, one by one tells which package it is. A security update moves into the
+    // release itself in time, so the other archive is asked as well.
+    let all = packages.iter().map(|package| (*package, package.archive));
+    if run(archives, all, &to).is_err() {
+        for package in packages.iter().filter(|package| !to(package).exists()) {
+            let other = match package.archive {
+                Archive::Main => Archive::Security,
+                Archive::Security => Archive::Main,
+            };
+            run(archives, [(*package, package.archive)], &to)
+                .or_else(|source| run(archives, [(*package, other)], &to).map_err(|_| source))
+                .map_err(|source| Error::Download {
+                    package: format!("{} {}", package.name, package.version),
+                    provider: provider.to_string(),
+                    source,
+                })?;
+        }
+    }
+    for package in packages {
+        let (from, to) = (to(package), path(dir, package));
+        let found = sha256_of_file(&from).map_err(Error::file("read", &from))?;
+        if found != package.sha256 {
+            return Err(Error::Digest {
+                path: from,
+                expected: package.sha256.clone(),
+                found,
+            });
+        }
+        fs::rename(&from, &to).map_err(Error::file("move a package to", &to))?;
+    }
+    Ok(())
+}
+
+fn run<'a>(
+    archives: &Archives,
+    packages: impl IntoIterator<Item = (&'a Package, Archive)>,
+    to: &impl Fn(&Package) -> PathBuf,
+) -> Result<(), process::Error> {
+    let mut command = apt::helper().arg("download-file");
+    for (package, archive) in packages {
+        command = command
+            .arg(archives.url(archive, &package.filename))
+            .arg(to(package))
+            .arg(format!("SHA256:{}", package.sha256));
+    }
+    command.run().map(|_| ())
+}

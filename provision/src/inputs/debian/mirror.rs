@@ -1,0 +1,193 @@
+//! Which Debian mirror to use: the one this host's apt uses, or one of the user's choice.
+
+use std::env;
+use std::str::FromStr;
+
+use parbake_machine::process::Cmd;
+
+use super::super::error::Error;
+use crate::provider::lock::Archive;
+
+/// The environment variable that names a mirror.
+const SETTING: &str = "PARBAKE_DEBIAN_MIRROR";
+/// What apt is asked for: one line for each index of packages that it is configured for, tabs between the fields.
+const FORMAT: &str = "$(REPO_URI)\t$(RELEASE)\t$(COMPONENT)\t$(ORIGIN)";
+
+/// Which Debian mirror to use, where packages must be downloaded: `URL`, or `URL,SECURITY-URL` where security updates
+/// are not beside it in `URL-security`. By default the one that this host's apt uses.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(in crate::inputs) struct Mirrors(Option<Archives>);
+
+/// A text that names no mirror.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{SETTING}` is `{text}`, which is not a Debian mirror: set it to `URL` or `URL,SECURITY-URL`")]
+pub struct InvalidMirrors {
+    text: String,
+}
+
+impl Mirrors {
+    /// The mirror that the environment names, or else apt's.
+    pub(in crate::inputs) fn from_environment() -> Result<Self, InvalidMirrors> {
+        match env::var_os(SETTING).filter(|setting| !setting.is_empty()) {
+            Some(setting) => setting.to_string_lossy().parse(),
+            None => Ok(Self::default()),
+        }
+    }
+
+    /// The archives, after a look at apt's configuration where that is needed.
+    pub(super) fn archives(&self) -> Result<Archives, Error> {
+        match &self.0 {
+            Some(given) => Ok(given.clone()),
+            None => {
+                let targets =
+                    Cmd::new("apt-get").args(["indextargets", "--format", FORMAT, "Created-By: Packages"]);
+                Archives::choose(&targets.run()?.stdout).ok_or(Error::NoMirror)
+            }
+        }
+    }
+}
+
+impl FromStr for Mirrors {
+    type Err = InvalidMirrors;
+
+    fn from_str(text: &str) -> Result<Self, InvalidMirrors> {
+        let parts: Vec<&str> = text.split(',').map(|url| url.trim_end_matches('/')).collect();
+        let good = parts
+            .iter()
+            .all(|url| url.contains(":/") && !url.contains(char::is_whitespace));
+        match parts[..] {
+            [main] if good => Ok(Self(Some(Archives::with_security_beside(main)))),
+            [main, security] if good => Ok(Self(Some(Archives {
+                main: main.into(),
+                security: security.into(),
+            }))),
+            _ => Err(InvalidMirrors {
+                text: text.to_owned(),
+            }),
+        }
+    }
+}
+
+/// Where a stable release and its security updates are, without a slash at the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Archives {
+    main: String,
+    security: String,
+}
+
+impl Archives {
+    /// The root of an archive, without a slash at the end.
+    pub(super) fn archive(&self, archive: Archive) -> &str {
+        match archive {
+            Archive::Main => &self.main,
+            Archive::Security => &self.security,
+        }
+    }
+
+    /// Where the file `filename` of an archive is.
+    pub(super) fn url(&self, archive: Archive, filename: &str) -> String {
+        // As apt does it: some servers take a plus sign for a space.
+        format!("{}/{}", self.archive(archive), filename.replace('+', "%2b"))
+    }
+
+    /// Takes Debian's own archives from among all that apt is configured for. An index that was never downloaded has
+    /// no origin yet; such an archive is taken when its URL ends as Debian's does.
+    fn choose(targets: &str) -> Option<Self> {
+        let targets: Vec<Vec<&str>> = targets.lines().map(|line| line.split('\t').collect()).collect();
+        let find = |security: bool, folder: &str| {
+            targets.iter().find_map(|target| {
+                let [url, release, "main", origin] = target[..] else {
+                    return None;
+                };
+                let url = url.trim_end_matches('/');
+                let unknown = origin.is_empty() || origin.starts_with("$(");
+                let debian = origin == "Debian" || (unknown && url.ends_with(folder));
+                (debian && release.contains("-security") == security).then_some(url)
+            })
+        };
+        let main = find(false, "/debian")?;
+        Some(match find(true, "/debian-security") {
+            Some(security) => Self {
+                main: main.into(),
+                security: security.into(),
+            },
+            None => Self::with_security_beside(main),
+        })
+    }
+
+    fn with_security_beside(main: &str) -> Self {
+        Self {
+            main: main.into(),
+            security: format!("{main}-security"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Archives, Mirrors};
+    use crate::provider::lock::Archive;
+
+    fn archives(main: &str, security: &str) -> Archives {
+        Archives {
+            main: main.into(),
+            security: security.into(),
+        }
+    }
+
+    #[test]
+    fn debians_own_archives_are_chosen() {
+        let cases = [
+            (
+                "http://other.example/apt/\tbookworm\tmain\tOther\n\
+                 http://m.example/debian/\tbookworm-updates\tmain\tDebian\n\
+                 http://m.example/debian-security/\tbookworm-security\tmain\tDebian\n",
+                Some(archives(
+                    "http://m.example/debian",
+                    "http://m.example/debian-security",
+                )),
+            ),
+            (
+                "http://m.example/debian/\ttrixie\tmain\t$(ORIGIN)\n\
+                 http://o.example/x/\tx\tmain\t$(ORIGIN)\n",
+                Some(archives(
+                    "http://m.example/debian",
+                    "http://m.example/debian-security",
+                )),
+            ),
+            ("http://u.example/ubuntu/\tnoble\tmain\tUbuntu\n", None),
+            ("http://m.example/debian/\tbookworm\tcontrib\tDebian\n", None),
+            ("", None),
+        ];
+        for (targets, expected) in cases {
+            assert_eq!(Archives::choose(targets), expected, "{targets}");
+        }
+    }
+
+    #[test]
+    fn a_mirror_can_be_set() {
+        let parse = |text: &str| text.parse::<Mirrors>().ok().and_then(|mirrors| mirrors.0);
+        assert_eq!(
+            parse("http://m/debian/"),
+            Some(archives("http://m/debian", "http://m/debian-security"))
+        );
+        assert_eq!(
+            parse("http://m/d,file:/s"),
+            Some(archives("http://m/d", "file:/s"))
+        );
+        for bad in ["", "m", "http://a,http://b,http://c", "http://a b", "http://a,"] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+        let error = "m".parse::<Mirrors>().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "`PARBAKE_DEBIAN_MIRROR` is `m`, which is not a Debian mirror: set it to `URL` or `URL,SECURITY-URL`"
+        );
+    }
+
+    #[test]
+    fn plus_signs_are_escaped() {
+        let url = archives("http://m/debian", "http://m/s").url(Archive::Main, "pool/main/g/gmp/x_1+2.deb");
+        assert_eq!(url, "http://m/debian/pool/main/g/gmp/x_1%2b2.deb");
+    }
+}

@@ -1,0 +1,91 @@
+//! Debian packages: the node operating system, and what container images need beside a static binary.
+
+mod apt;
+mod download;
+mod mirror;
+mod os_tree;
+pub(super) mod prune;
+mod repository;
+mod setup;
+mod update;
+
+use std::path::{Path, PathBuf};
+
+use parbake_machine::process::Cmd;
+
+pub use self::mirror::InvalidMirrors;
+pub(super) use self::mirror::Mirrors;
+pub use self::update::update_lock;
+use super::OsTree;
+use super::cache::Locked;
+use super::error::Error;
+use crate::provider::ProviderName;
+use crate::provider::lock::{Lock, Package};
+
+/// The set of the node operating system's packages.
+const OS_SET: &str = "os";
+
+/// The locked packages of a provider, fetched when they are needed.
+pub(super) struct Debian<'a> {
+    provider: &'a ProviderName,
+    lock: &'a Lock,
+    cache: &'a Locked,
+    mirrors: &'a Mirrors,
+}
+
+/// A package that was fetched and verified.
+struct Deb<'a> {
+    package: &'a Package,
+    path: PathBuf,
+}
+
+impl<'a> Debian<'a> {
+    pub(super) fn new(
+        provider: &'a ProviderName,
+        lock: &'a Lock,
+        cache: &'a Locked,
+        mirrors: &'a Mirrors,
+    ) -> Self {
+        Self {
+            provider,
+            lock,
+            cache,
+            mirrors,
+        }
+    }
+
+    /// Debian's name of the architecture. Go has the same name for those that matter here.
+    pub(super) fn architecture(&self) -> &'a str {
+        &self.lock.architecture
+    }
+
+    /// A text that changes whenever a package of the set `set` does.
+    pub(super) fn fingerprint(&self, set: &str) -> String {
+        self.lock
+            .set(set)
+            .iter()
+            .map(|package| format!("{} {}\n", package.name, package.sha256))
+            .collect()
+    }
+
+    /// Unpacks the packages of the set `set` below `tree`, without running their scripts.
+    pub(super) fn unpack(&self, set: &str, tree: &Path) -> Result<(), Error> {
+        for deb in self.fetch(set)? {
+            Cmd::new("dpkg-deb")
+                .arg("--extract")
+                .arg(&deb.path)
+                .arg(tree)
+                .run()?;
+        }
+        prune::prune(tree, prune::For::Image)
+    }
+
+    /// The node operating system.
+    pub(super) fn os_tree(&self) -> Result<OsTree, Error> {
+        os_tree::build(self)
+    }
+
+    fn fetch(&self, set: &str) -> Result<Vec<Deb<'a>>, Error> {
+        download::fetch(self.provider, self.lock.set(set), self.cache, self.mirrors)
+    }
+}

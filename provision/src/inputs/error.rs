@@ -1,0 +1,129 @@
+//! What can go wrong with inputs.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use parbake_machine::process;
+
+use super::debian::InvalidMirrors;
+use crate::provider::lock;
+
+/// Why inputs could not be prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The source is not supported.
+    #[error("source `{name}` is not supported yet, use `modules`")]
+    Source {
+        /// What was asked for.
+        name: String,
+    },
+    /// The lock cannot be used.
+    #[error(transparent)]
+    Lock(#[from] lock::Error),
+    /// A child process failed.
+    #[error(transparent)]
+    Command(#[from] process::Error),
+    /// A file operation failed.
+    #[error("could not {act} `{}`", path.display())]
+    File {
+        /// What was tried.
+        act: &'static str,
+        /// With which file or directory.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// No Debian mirror is configured on this host.
+    #[error(
+        "no Debian mirror is configured for this host's apt; name one, for example \
+         `PARBAKE_DEBIAN_MIRROR=http://mirror.example/debian`"
+    )]
+    NoMirror,
+    /// The mirror that the environment names is none.
+    #[error(transparent)]
+    Mirror(#[from] InvalidMirrors),
+    /// A locked package cannot be downloaded.
+    #[error(
+        "could not download the locked package `{package}`; if the mirror has only newer versions by now, \
+         run `parbake provider update {provider}`"
+    )]
+    Download {
+        /// Name and version of the package.
+        package: String,
+        /// Whose lock it is.
+        provider: String,
+        /// What the download said.
+        #[source]
+        source: process::Error,
+    },
+    /// A downloaded file is not what the lock says.
+    #[error("`{}` has the SHA-256 `{found}`, not `{expected}` as locked", path.display())]
+    Digest {
+        /// The file.
+        path: PathBuf,
+        /// The locked digest.
+        expected: String,
+        /// The file's digest.
+        found: String,
+    },
+    /// The package that provides a name cannot be found.
+    #[error("the mirror's index of `{suite}` does not describe the package `{package}`")]
+    NoPackage {
+        /// The Debian release.
+        suite: String,
+        /// The package.
+        package: String,
+    },
+    /// A binary is of another version than the provider file says.
+    #[error(
+        "`{command}` is built from version `{found}` of its module, but the provider file says `{expected}`; \
+         make `modules/{module}/go.mod` and the provider file agree"
+    )]
+    BinaryVersion {
+        /// The binary.
+        command: String,
+        /// Its folder under `modules/`.
+        module: String,
+        /// The provider file's version.
+        expected: String,
+        /// The version in the binary.
+        found: String,
+    },
+    /// The provider file lacks something that the source needs.
+    #[error("the provider file has no {0}, without which nothing can be baked")]
+    Incomplete(&'static str),
+    /// kubeadm asks for an image that the provider file does not describe.
+    #[error(
+        "kubeadm asks for the image `{reference}`; describe it in the provider file, as `images.{short_name}`"
+    )]
+    NoImage {
+        /// The image's full name.
+        reference: String,
+        /// The last part of its name.
+        short_name: String,
+    },
+    /// The provider file describes an image that kubeadm does not ask for.
+    #[error("the provider file describes the image `{short_name}`, which kubeadm does not ask for")]
+    ExtraImage {
+        /// The image's short name.
+        short_name: String,
+    },
+    /// An image's parts could not be described as JSON.
+    #[error("could not describe the image `{reference}`")]
+    ImageDescription {
+        /// The image's full name.
+        reference: String,
+        /// Why.
+        #[source]
+        source: oci_spec::OciSpecError,
+    },
+}
+
+impl Error {
+    /// For `map_err` after a file operation.
+    pub(super) fn file(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { act, path, source }
+    }
+}

@@ -1,0 +1,171 @@
+//! The container images that kubeadm asks for, put together from binaries and Debian packages.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use parbake_machine::process::Cmd;
+
+use super::cache::{KeyBuilder, Locked};
+use super::debian::{self, Debian};
+use super::error::Error;
+use super::oci_image::{self, Image};
+use super::{Binary, ImageArchive};
+use crate::provider::{ImageRecipe, Recipe};
+
+/// Changes whenever this file or [`oci_image`] would make something else from the same inputs.
+const RECIPE: u32 = 1;
+/// The name of the archive in a cache entry.
+const ARCHIVE: &str = "image.tar";
+
+/// Makes an archive of every image of the recipe.
+pub(super) fn assemble(
+    recipe: &Recipe,
+    binaries: &BTreeMap<String, Binary>,
+    debian: &Debian<'_>,
+    cache: &Locked,
+) -> Result<Vec<ImageArchive>, Error> {
+    let kubeadm = binaries
+        .get("kubeadm")
+        .ok_or(Error::Incomplete("command `kubeadm`"))?;
+    let version = recipe.kubernetes.to_string();
+    let references = Cmd::new(&kubeadm.path)
+        .args(["config", "images", "list", "--kubernetes-version", &version])
+        .run()?
+        .stdout;
+    let references = named(&references, &recipe.images)?;
+    recipe
+        .images
+        .iter()
+        .zip(references)
+        .map(|((name, image), reference)| assemble_one(name, image, reference, binaries, debian, cache))
+        .collect()
+}
+
+fn assemble_one(
+    name: &str,
+    image: &ImageRecipe,
+    reference: String,
+    binaries: &BTreeMap<String, Binary>,
+    debian: &Debian<'_>,
+    cache: &Locked,
+) -> Result<ImageArchive, Error> {
+    let set = format!("image/{name}");
+    let mut key = KeyBuilder::new("image", RECIPE)
+        .field("reference", &reference)
+        .field("architecture", debian.architecture())
+        .field("packages", debian.fingerprint(&set))
+        .field("prune", debian::prune::FINGERPRINT);
+    let mut files = BTreeMap::new();
+    for (path, binary) in &image.files {
+        let binary = binaries
+            .get(binary)
+            .ok_or(Error::Incomplete("build of a binary that an image has"))?;
+        key = key.field(path, &binary.sha256);
+        files.insert(path.clone(), binary.path.clone());
+    }
+    for (path, target) in &image.links {
+        key = key.field(path, target);
+    }
+    for word in &image.entrypoint {
+        key = key.field("entrypoint", word);
+    }
+    let key = key.finish();
+    let entry = cache.entry("images", &key, &format!("assemble the image {name}"), |out| {
+        let tree = cache.temp_dir()?;
+        debian.unpack(&set, tree.path())?;
+        oci_image::write(
+            &Image {
+                reference: &reference,
+                architecture: debian.architecture(),
+                tree: tree.path(),
+                files: &files,
+                links: &image.links,
+                entrypoint: &image.entrypoint,
+            },
+            &out.join(ARCHIVE),
+        )
+    })?;
+    Ok(ImageArchive {
+        short_name: name.to_owned(),
+        reference,
+        path: entry.path.join(ARCHIVE),
+        key: key.to_string(),
+    })
+}
+
+/// The full name of each of `images`, in their order. `list` has one full name a line.
+fn named(list: &str, images: &BTreeMap<String, ImageRecipe>) -> Result<Vec<String>, Error> {
+    let references: BTreeMap<&str, &str> = list
+        .split_whitespace()
+        .map(|reference| (short_name(reference), reference))
+        .collect();
+    let described: BTreeSet<&str> = images.keys().map(String::as_str).collect();
+    if let Some((short_name, reference)) = references.iter().find(|(name, _)| !described.contains(*name)) {
+        let (reference, short_name) = ((*reference).to_owned(), (*short_name).to_owned());
+        return Err(Error::NoImage {
+            reference,
+            short_name,
+        });
+    }
+    described
+        .iter()
+        .map(|name| match references.get(name) {
+            Some(reference) => Ok((*reference).to_owned()),
+            None => Err(Error::ExtraImage {
+                short_name: (*name).to_owned(),
+            }),
+        })
+        .collect()
+}
+
+/// The last part of an image's name, without its tag.
+fn short_name(reference: &str) -> &str {
+    let last = reference.rsplit_once('/').map_or(reference, |(_, last)| last);
+    last.split_once(':').map_or(last, |(name, _)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::named;
+    use crate::provider::ImageRecipe;
+
+    const LIST: &str =
+        "registry.example:5000/kube-apiserver:v1.34.4\nregistry.example:5000/coredns/coredns:v1.12.1\n";
+
+    fn named_for(names: &[&str]) -> Result<Vec<String>, String> {
+        let image = || ImageRecipe {
+            files: BTreeMap::new(),
+            links: BTreeMap::new(),
+            packages: Vec::new(),
+            entrypoint: Vec::new(),
+        };
+        let images = names.iter().map(|name| ((*name).to_owned(), image())).collect();
+        named(LIST, &images).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn images_are_matched_by_the_last_part_of_their_name() {
+        let references = named_for(&["kube-apiserver", "coredns"]).unwrap();
+        assert_eq!(
+            references,
+            [
+                "registry.example:5000/coredns/coredns:v1.12.1",
+                "registry.example:5000/kube-apiserver:v1.34.4"
+            ]
+        );
+    }
+
+    #[test]
+    fn both_lists_must_be_the_same() {
+        assert_eq!(
+            named_for(&["kube-apiserver"]).unwrap_err(),
+            "kubeadm asks for the image `registry.example:5000/coredns/coredns:v1.12.1`; \
+             describe it in the provider file, as `images.coredns`"
+        );
+        assert_eq!(
+            named_for(&["kube-apiserver", "coredns", "etcd"]).unwrap_err(),
+            "the provider file describes the image `etcd`, which kubeadm does not ask for"
+        );
+    }
+}

@@ -1,0 +1,109 @@
+//! The inputs of a bake: node operating system, binaries and container images, each built once and then cached.
+//!
+//! Every step is a function of pinned inputs (the provider file, its lock, its `go.sum` files), so it has a key and
+//! its result goes into the cache under that key.
+
+mod cache;
+mod debian;
+mod error;
+mod images;
+mod modules;
+mod oci_image;
+mod pause;
+mod source;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use self::cache::{Cache, KeyBuilder};
+use self::debian::{Debian, Mirrors};
+pub use self::debian::{InvalidMirrors, update_lock};
+pub use self::error::Error;
+use self::source::Chosen;
+pub use self::source::Source;
+use crate::provider::Provider;
+use crate::provider::lock::Lock;
+
+/// Everything a bake starts from. The paths are in the cache and stay as they are: never write to them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inputs {
+    /// The node operating system.
+    pub os: OsTree,
+    /// The binaries that nodes have, by name (`kubelet`, `kubeadm`, `kubectl`, `crictl`, `etcdctl`, `etcdutl`).
+    pub binaries: BTreeMap<String, Binary>,
+    /// The container images that kubeadm asks for, sorted by short name.
+    pub images: Vec<ImageArchive>,
+    /// Identifies all of the above together: 64 hexadecimal digits.
+    pub key: String,
+}
+
+/// The node operating system as a directory tree with its real owners and modes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OsTree {
+    /// Identifies what it was made from: 64 hexadecimal digits.
+    pub key: String,
+    /// The tree's root.
+    pub path: PathBuf,
+}
+
+/// A static executable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binary {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The SHA-256 of its bytes: 64 hexadecimal digits.
+    pub sha256: String,
+}
+
+/// A container image as an OCI image layout in a tar archive, ready for `ctr images import`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageArchive {
+    /// Its name in the provider file, for example `kube-apiserver`.
+    pub short_name: String,
+    /// Its full name, for example `registry.k8s.io/kube-apiserver:v1.34.4`.
+    pub reference: String,
+    /// The archive.
+    pub path: PathBuf,
+    /// Identifies what it was made from: 64 hexadecimal digits.
+    pub key: String,
+}
+
+/// Builds, or takes out of the cache in the directory `cache`, all inputs of `provider`'s bake.
+///
+/// Debian packages that the cache lacks come from the mirror that `PARBAKE_DEBIAN_MIRROR` names (`URL`, or
+/// `URL,SECURITY-URL`), or else from the one in this host's apt configuration.
+///
+/// # Errors
+/// Before the first side effect: a source that is not supported, a lock that is missing, malformed or out of date.
+/// Later: a download, a build or a file operation that failed. What was finished before stays in the cache.
+pub fn prepare(provider: &Provider, source: &Source, cache: &Path) -> Result<Inputs, Error> {
+    let Chosen::Modules = source.choose()?;
+    let lock = Lock::load(provider)?;
+    let mirrors = Mirrors::from_environment()?;
+    let cache = Cache::new(cache).lock()?;
+    let debian = Debian::new(&provider.name, &lock, &cache, &mirrors);
+
+    let mut built = modules::build_all(provider, debian.architecture(), &cache)?;
+    built.insert(pause::NAME.to_owned(), pause::build(provider, &cache)?);
+    let os = debian.os_tree()?;
+    let images = images::assemble(&provider.recipe, &built, &debian, &cache)?;
+    let wanted = &provider.recipe.os.binaries;
+    let binaries: BTreeMap<_, _> = built
+        .into_iter()
+        .filter(|(name, _)| wanted.contains(name))
+        .collect();
+
+    let mut key = KeyBuilder::new("inputs", 1).field("os", &os.key);
+    for (name, binary) in &binaries {
+        key = key.field(name, &binary.sha256);
+    }
+    for image in &images {
+        key = key.field(&image.reference, &image.key);
+    }
+    Ok(Inputs {
+        os,
+        binaries,
+        images,
+        key: key.finish().to_string(),
+    })
+}

@@ -1,0 +1,209 @@
+//! Binaries that are built from Go modules.
+//!
+//! `go` verifies every module against the provider's `go.sum`, and the flags leave nothing of this host in the
+//! binaries, so equal inputs give equal bytes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use parbake_machine::process::Cmd;
+
+use super::Binary;
+use super::cache::{KeyBuilder, Locked};
+use super::error::Error;
+use crate::provider::{Modules, Provider};
+
+/// Changes whenever this file would build something else from the same inputs.
+const RECIPE: u32 = 1;
+/// The folder whose version is the provider's Kubernetes version.
+const KUBERNETES: &str = "kubernetes";
+
+/// Builds everything in the provider's `modules`; by name of the binary.
+pub(super) fn build_all(
+    provider: &Provider,
+    architecture: &str,
+    cache: &Locked,
+) -> Result<BTreeMap<String, Binary>, Error> {
+    let mut binaries = BTreeMap::new();
+    for (name, modules) in &provider.recipe.modules {
+        binaries.extend(build(provider, name, modules, architecture, cache)?);
+    }
+    Ok(binaries)
+}
+
+fn build(
+    provider: &Provider,
+    name: &str,
+    modules: &Modules,
+    architecture: &str,
+    cache: &Locked,
+) -> Result<BTreeMap<String, Binary>, Error> {
+    let dir = provider.dir.join("modules").join(name);
+    let (arguments, environment) = (arguments(modules), environment(modules, architecture));
+    let mut key = KeyBuilder::new("modules", RECIPE);
+    for file in ["go.mod", "go.sum"] {
+        let path = dir.join(file);
+        key = key.field(file, fs::read(&path).map_err(Error::file("read", &path))?);
+    }
+    for argument in &arguments {
+        key = key.field("argument", argument);
+    }
+    for (variable, value) in &environment {
+        key = key.field(variable, value);
+    }
+    for (command, package) in &modules.commands {
+        key = key.field(command, package);
+    }
+    let what = format!("build {} from Go modules", summary(name, modules));
+    let entry = cache.entry("modules", &key.finish(), &what, |out| {
+        let mut go = Cmd::new("go")
+            .args(&arguments)
+            .arg("-o")
+            .arg(out)
+            .args(modules.commands.values());
+        for (variable, value) in &environment {
+            go = go.env(variable, value);
+        }
+        go.current_dir(&dir).run()?;
+        for (command, package) in &modules.commands {
+            let (built, wanted) = (out.join(output_name(package)), out.join(command));
+            fs::rename(&built, &wanted).map_err(Error::file("rename", &built))?;
+            check_version(provider, name, command, &wanted)?;
+        }
+        Ok(())
+    })?;
+    modules
+        .commands
+        .keys()
+        .map(|command| {
+            let binary = Binary {
+                path: entry.path.join(command),
+                sha256: entry.sha256(command)?,
+            };
+            Ok((command.clone(), binary))
+        })
+        .collect()
+}
+
+fn summary(name: &str, modules: &Modules) -> String {
+    match modules.commands.len() {
+        1 => name.to_owned(),
+        count => format!("{name} ({count} commands)"),
+    }
+}
+
+fn arguments(modules: &Modules) -> Vec<String> {
+    let mut linker = "-s -w -buildid=".to_owned();
+    for (variable, value) in &modules.variables {
+        linker.push_str(&format!(" -X {variable}={value}"));
+    }
+    ["build", "-trimpath", "-buildvcs=false", "-ldflags", &linker]
+        .map(str::to_owned)
+        .to_vec()
+}
+
+fn environment(modules: &Modules, architecture: &str) -> [(&'static str, String); 8] {
+    [
+        ("CGO_ENABLED", "0".into()),
+        ("GOARCH", architecture.into()),
+        ("GOAMD64", "v1".into()),
+        ("GOEXPERIMENT", String::new()),
+        ("GOFLAGS", "-mod=readonly".into()),
+        ("GOOS", "linux".into()),
+        ("GOTOOLCHAIN", format!("go{}", modules.go)),
+        ("GOWORK", "off".into()),
+    ]
+}
+
+/// How `go build` names the binary of a package: by the last part of its path that is no major version.
+fn output_name(package: &str) -> &str {
+    let is_major = |part: &str| {
+        part.strip_prefix('v')
+            .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+    };
+    match package.rsplit_once('/') {
+        Some((rest, last)) if is_major(last) => rest.rsplit_once('/').map_or(rest, |(_, name)| name),
+        Some((_, last)) => last,
+        None => package,
+    }
+}
+
+fn check_version(provider: &Provider, module: &str, command: &str, path: &Path) -> Result<(), Error> {
+    let recipe = &provider.recipe;
+    let expected = match recipe.components.get(module) {
+        Some(version) => format!("v{version}"),
+        None if module == KUBERNETES => recipe.kubernetes.to_string(),
+        None => return Err(Error::Incomplete("version of every folder of modules")),
+    };
+    let found = Cmd::new("go")
+        .args(["version", "-m"])
+        .arg(path)
+        .run()?
+        .parse(main_version)?;
+    if found == expected {
+        Ok(())
+    } else {
+        Err(Error::BinaryVersion {
+            command: command.into(),
+            module: module.into(),
+            expected,
+            found,
+        })
+    }
+}
+
+/// The version of the main package's module in the output of `go version -m`.
+fn main_version(text: &str) -> Result<String, &'static str> {
+    text.lines()
+        .find_map(|line| line.strip_prefix("\tmod\t"))
+        .and_then(|module| module.split('\t').nth(1))
+        .map(str::to_owned)
+        .ok_or("it names no main module")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{arguments, main_version, output_name};
+    use crate::provider::Modules;
+
+    #[test]
+    fn binaries_are_named_as_go_names_them() {
+        for (package, name) in [
+            ("k8s.io/kubernetes/cmd/kubelet", "kubelet"),
+            ("go.etcd.io/etcd/server/v3", "server"),
+            ("github.com/coredns/coredns", "coredns"),
+            ("example/value", "value"),
+            ("example/v", "v"),
+            ("plain", "plain"),
+        ] {
+            assert_eq!(output_name(package), name);
+        }
+    }
+
+    #[test]
+    fn variables_go_to_the_linker() {
+        let modules = Modules {
+            go: "1.26.8".parse().unwrap(),
+            commands: [("a".into(), "example/a".into())].into(),
+            variables: [
+                ("x/version.a".into(), "1".into()),
+                ("x/version.b".into(), "2".into()),
+            ]
+            .into(),
+        };
+        let expected = "-s -w -buildid= -X x/version.a=1 -X x/version.b=2";
+        assert_eq!(
+            arguments(&modules),
+            ["build", "-trimpath", "-buildvcs=false", "-ldflags", expected]
+        );
+    }
+
+    #[test]
+    fn a_binary_names_its_module() {
+        let text = "/b/kubelet: go1.26.8\n\tpath\tk8s.io/kubernetes/cmd/kubelet\n\
+                    \tmod\tk8s.io/kubernetes\tv1.34.4\th1:Yy6R\n\tdep\tcel.dev/expr\tv0.24.0\th1:56\n";
+        assert_eq!(main_version(text).unwrap(), "v1.34.4");
+        assert!(main_version("/b/sh: no Go").is_err());
+    }
+}

@@ -1,0 +1,7 @@
+//! The bake: inputs, shared layers, boot, kubeadm, settle, freeze.
+
+pub mod bake;
+pub mod inputs;
+mod kubeadm;
+mod node;
+pub mod provider;

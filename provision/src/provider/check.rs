@@ -1,0 +1,146 @@
+//! What must hold between the fields of a provider file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use ipnet::Ipv4Net;
+use parbake_cluster::{NodeName, Role};
+use semver::Version;
+
+use super::document::At;
+use super::problem::Collector;
+use super::read::Segment;
+use super::recipe::{ImageRecipe, Modules};
+
+/// The component that is built from Kubernetes' own modules, with C instead of Go.
+const PAUSE: &str = "pause";
+/// The folder of Kubernetes' own modules, whose version is the provider's own.
+const KUBERNETES: &str = "kubernetes";
+
+/// Whether the networks are private, given by their first address, and apart from each other.
+pub(super) fn networks(problems: &mut Collector<'_>, networks: [(&str, &At<Ipv4Net>); 3]) -> bool {
+    let mut sound = true;
+    let mut complain = |span: &Range<usize>, message: String| {
+        problems.add(span, message);
+        sound = false;
+    };
+    for (index, (name, (net, span))) in networks.iter().enumerate() {
+        if net.addr() != net.network() {
+            complain(
+                span,
+                format!(
+                    "`network.{name}`: `{net}` has host bits set; write `{}`",
+                    net.trunc()
+                ),
+            );
+        }
+        if !(net.network().is_private() && net.broadcast().is_private()) {
+            complain(
+                span,
+                format!("`network.{name}`: `{net}` is not a private network (RFC 1918)"),
+            );
+        }
+        for (other, (other_net, _)) in &networks[..index] {
+            if net.contains(other_net) || other_net.contains(net) {
+                complain(
+                    span,
+                    format!("`network.{name}`: `{net}` overlaps `network.{other}`, `{other_net}`"),
+                );
+            }
+        }
+    }
+    sound
+}
+
+/// One control plane, first; no name twice.
+pub(super) fn nodes(problems: &mut Collector<'_>, nodes: &[At<(NodeName, Role)>], span: &Range<usize>) {
+    let mut names = BTreeSet::new();
+    for ((name, _), span) in nodes {
+        if !names.insert(name) {
+            problems.add(span, format!("there are two nodes of the name `{name}`"));
+        }
+    }
+    match nodes {
+        [] => problems.add(span, "`nodes` must have at least one node"),
+        [((first, Role::Worker), _), ..] => {
+            problems.add(
+                span,
+                format!("the first node, `{first}`, must have the role `control-plane`"),
+            );
+        }
+        [_, rest @ ..] => {
+            for ((name, _), span) in rest.iter().filter(|((_, role), _)| *role == Role::ControlPlane) {
+                let message = format!("`{name}` is a second control plane; only one is supported");
+                problems.add(span, message);
+            }
+        }
+    }
+}
+
+/// Every module folder has a known version, and no two commands have one name.
+pub(super) fn modules(
+    problems: &mut Collector<'_>,
+    modules: &BTreeMap<Segment, At<Modules>>,
+    components: &BTreeMap<String, Version>,
+) {
+    let mut commands = BTreeMap::new();
+    for (name, (module, span)) in modules {
+        if name.0 != KUBERNETES && !components.contains_key(&name.0) {
+            problems.add(
+                span,
+                format!("`modules.{0}` needs its version in `components.{0}`", name.0),
+            );
+        }
+        if module.commands.is_empty() {
+            problems.add(
+                span,
+                format!("`modules.{}.commands` must name at least one command", name.0),
+            );
+        }
+        for command in module.commands.keys() {
+            if let Some(other) = commands.insert(command, &name.0) {
+                let message = format!(
+                    "`modules.{}.commands.{command}` is also in `modules.{other}`",
+                    name.0
+                );
+                problems.add(span, message);
+            }
+        }
+    }
+}
+
+/// Every binary on nodes and in images is one that is built.
+pub(super) fn binaries(
+    problems: &mut Collector<'_>,
+    on_nodes: &[At<String>],
+    images: &BTreeMap<Segment, At<ImageRecipe>>,
+    modules: &BTreeMap<Segment, At<Modules>>,
+) {
+    let built = |binary: &str| {
+        binary == PAUSE
+            || modules
+                .values()
+                .any(|(module, _)| module.commands.contains_key(binary))
+    };
+    for (binary, span) in on_nodes.iter().filter(|(binary, _)| !built(binary)) {
+        problems.add(
+            span,
+            format!("`os.binaries` has `{binary}`, which nothing in `modules` builds"),
+        );
+    }
+    for (name, (image, span)) in images {
+        if image.files.is_empty() {
+            problems.add(
+                span,
+                format!("`images.{}.files` must have at least one file", name.0),
+            );
+        }
+        for binary in image.files.values().filter(|binary| !built(binary)) {
+            let message = format!(
+                "`images.{}` has the binary `{binary}`, which nothing in `modules` builds",
+                name.0
+            );
+            problems.add(span, message);
+        }
+    }
+}

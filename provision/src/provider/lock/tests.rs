@@ -1,0 +1,78 @@
+use super::{Archive, Lock};
+use crate::provider::tests::recipe;
+
+const SAMPLE: &str = include_str!("../../../testdata/lock-v1.toml");
+
+#[test]
+fn the_sample_of_version_1_is_read() {
+    let lock = Lock::parse(SAMPLE).unwrap();
+    assert_eq!(
+        (lock.architecture.as_str(), lock.suite.as_str()),
+        ("amd64", "bookworm")
+    );
+    let os = lock.set("os");
+    assert_eq!(
+        os.iter().map(|package| package.name.as_str()).collect::<Vec<_>>(),
+        ["containerd", "runc"]
+    );
+    assert_eq!((os[0].archive, os[1].archive), (Archive::Security, Archive::Main));
+    assert_eq!(os[0].size, 25950104);
+    assert!(lock.set("image/none").is_empty());
+}
+
+#[test]
+fn the_text_survives_a_round_trip() {
+    assert_eq!(Lock::parse(SAMPLE).unwrap().to_text("k8s-1.34").unwrap(), SAMPLE);
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    let cases = [
+        (
+            "version = 1",
+            "version = 2",
+            "format version 2 is not supported; this parbake knows version 1",
+        ),
+        (
+            "name = \"runc\"",
+            "name = \"runk\"",
+            "set `os` names the package `runc`, which is not in the lock",
+        ),
+        (
+            "name = \"runc\"",
+            "name = \"containerd\"",
+            "there are two packages of the name `containerd`",
+        ),
+        ("\"bb", "\"xb", "is not a SHA-256 digest"),
+        (
+            "pool/main/r/",
+            "pool/../r/",
+            "is not the name of a file below `pool/`",
+        ),
+        ("suite =", "sweet =", "unknown field `sweet`"),
+    ];
+    for (from, to, expected) in cases {
+        assert!(SAMPLE.contains(from), "{from}");
+        let error = Lock::parse(&SAMPLE.replacen(from, to, 1))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(expected), "{to}: {error}");
+    }
+}
+
+#[test]
+fn a_lock_goes_out_of_date_with_the_provider_file() {
+    let lock = Lock::parse(SAMPLE).unwrap();
+    let mut recipe = recipe();
+    recipe.os.packages = vec!["containerd".into()];
+    recipe.images.clear();
+    assert_eq!(lock.difference(&recipe), None);
+    recipe.os.packages.push("socat".into());
+    let changed = lock.difference(&recipe).unwrap();
+    assert_eq!(changed, "the packages asked for in the set `os` have changed");
+    recipe.os.suite = "trixie".into();
+    assert_eq!(
+        lock.difference(&recipe).unwrap(),
+        "it is for `bookworm`, not for `trixie`"
+    );
+}

@@ -1,0 +1,267 @@
+//! From the text of a provider file to a [`Recipe`].
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::str::FromStr;
+
+use ipnet::Ipv4Net;
+use parbake_cluster::{NodeName, Role, Subnets};
+use toml::de::DeTable;
+
+use super::check;
+use super::document::{At, Fields};
+use super::problem::{Collector, Problems};
+use super::recipe::{ImageRecipe, Modules, Os, Recipe};
+
+pub(super) fn recipe(text: &str) -> Result<Recipe, Problems> {
+    let mut problems = Collector::new(text);
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        problems.add(&error.span().unwrap_or_default(), error.message());
+    }
+    let fields = Fields::new("", document.span(), document.get_ref());
+    let recipe = read_recipe(&mut problems, fields);
+    problems.finish(recipe)
+}
+
+fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Option<Recipe> {
+    // Everything is read before the first `?`, so that one bad field does not hide the others.
+    let kubernetes = fields.parsed(problems, "kubernetes");
+    let nodes = fields.array(problems, "nodes", read_node);
+    let network = fields
+        .table(problems, "network")
+        .and_then(|fields| read_network(problems, fields));
+    let os = fields
+        .table(problems, "os")
+        .and_then(|fields| read_os(problems, fields));
+    let components = fields.map::<Segment, _>(problems, "components").map(plain);
+    let modules = fields.tables::<Segment, _>(problems, "modules", read_modules);
+    let images = fields.tables::<Segment, _>(problems, "images", read_image);
+    fields.finish(problems);
+
+    if let Some((nodes, span)) = &nodes {
+        check::nodes(problems, nodes, span);
+    }
+    let (modules, images) = (modules?, images?);
+    let components = components?;
+    check::modules(problems, &modules, &components);
+    let (os, binaries) = os?;
+    check::binaries(problems, &binaries, &images, &modules);
+    let (nodes, nodes_span) = nodes?;
+    let recipe = Recipe {
+        kubernetes: kubernetes?.0,
+        nodes: nodes.into_iter().map(|(node, _)| node).collect(),
+        network: network?,
+        os,
+        components,
+        modules: modules
+            .into_iter()
+            .map(|(name, (module, _))| (name.0, module))
+            .collect(),
+        images: images
+            .into_iter()
+            .map(|(name, (image, _))| (name.0, image))
+            .collect(),
+    };
+    if let Err(error) = recipe.describe() {
+        problems.add(&nodes_span, error.to_string());
+    }
+    Some(recipe)
+}
+
+fn read_node(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Option<At<(NodeName, Role)>> {
+    let span = fields.span().clone();
+    let name = fields.parsed::<NodeName>(problems, "name");
+    let role = fields.parsed::<RoleName>(problems, "role");
+    fields.finish(problems);
+    Some(((name?.0, role?.0.0), span))
+}
+
+fn read_network(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Option<Subnets> {
+    let nodes = fields.parsed::<Ipv4Net>(problems, "nodes");
+    let pods = fields.parsed::<Ipv4Net>(problems, "pods");
+    let services = fields.parsed::<Ipv4Net>(problems, "services");
+    fields.finish(problems);
+    let (nodes, pods, services) = (nodes?, pods?, services?);
+    let sound = check::networks(
+        problems,
+        [("nodes", &nodes), ("pods", &pods), ("services", &services)],
+    );
+    sound.then_some(Subnets {
+        nodes: nodes.0,
+        pods: pods.0,
+        services: services.0,
+    })
+}
+
+fn read_os(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Option<(Os, Vec<At<String>>)> {
+    let suite = fields.parsed::<Segment>(problems, "suite");
+    let packages = fields.list::<PackageName>(problems, "packages");
+    if packages.as_ref().is_some_and(Vec::is_empty) {
+        problems.add(fields.span(), "`os.packages` must name at least one package");
+    }
+    let binaries = fields.list::<Segment>(problems, "binaries");
+    fields.finish(problems);
+    let binaries: Vec<_> = binaries?.into_iter().map(|(name, span)| (name.0, span)).collect();
+    let names = binaries.iter().map(|(name, _)| name.clone()).collect();
+    Some((
+        Os {
+            suite: suite?.0.0,
+            packages: package_names(packages?),
+            binaries: names,
+        },
+        binaries,
+    ))
+}
+
+fn read_modules(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Option<At<Modules>> {
+    let span = fields.span().clone();
+    let go = fields.parsed(problems, "go");
+    let commands = fields.map::<Segment, Text>(problems, "commands");
+    let variables = fields.map::<Word, Word>(problems, "variables");
+    fields.finish(problems);
+    let commands = commands?
+        .into_iter()
+        .map(|(name, (package, _))| (name.0, package.0))
+        .collect();
+    let variables = variables?
+        .into_iter()
+        .map(|(name, (value, _))| (name.0, value.0))
+        .collect();
+    Some((
+        Modules {
+            go: go?.0,
+            commands,
+            variables,
+        },
+        span,
+    ))
+}
+
+fn read_image(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Option<At<ImageRecipe>> {
+    let span = fields.span().clone();
+    let files = fields.map::<ImagePath, Segment>(problems, "files");
+    let links = fields.map::<ImagePath, Text>(problems, "links");
+    let packages = fields.list::<PackageName>(problems, "packages");
+    let entrypoint = fields.list::<Text>(problems, "entrypoint");
+    fields.finish(problems);
+    let image = ImageRecipe {
+        files: files?
+            .into_iter()
+            .map(|(path, (binary, _))| (path.0, binary.0))
+            .collect(),
+        links: links?
+            .into_iter()
+            .map(|(path, (target, _))| (path.0, target.0))
+            .collect(),
+        packages: package_names(packages?),
+        entrypoint: entrypoint?.into_iter().map(|(word, _)| word.0).collect(),
+    };
+    Some((image, span))
+}
+
+fn plain<T>(map: BTreeMap<Segment, At<T>>) -> BTreeMap<String, T> {
+    map.into_iter().map(|(key, (value, _))| (key.0, value)).collect()
+}
+
+fn package_names(names: Vec<At<PackageName>>) -> Vec<String> {
+    names.into_iter().map(|(name, _)| name.0).collect()
+}
+
+struct RoleName(Role);
+
+impl FromStr for RoleName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "control-plane" => Ok(Self(Role::ControlPlane)),
+            "worker" => Ok(Self(Role::Worker)),
+            _ => Err(format!(
+                "`{text}` is no role; there are `control-plane` and `worker`"
+            )),
+        }
+    }
+}
+
+/// Any text.
+struct Text(String);
+
+impl FromStr for Text {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.into()))
+    }
+}
+
+/// A name that is also a file name: of a binary, a component, an image, a module folder, a Debian suite.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Segment(pub(super) String);
+
+impl FromStr for Segment {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || ".-_".contains(c);
+        if text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(good) {
+            Ok(Self(text.into()))
+        } else {
+            Err(format!(
+                "`{text}` is not a name of `a`-`z`, `0`-`9`, `.`, `_` and `-`"
+            ))
+        }
+    }
+}
+
+/// A text without white space or quotes, which the Go linker's flags would need quoted.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Word(String);
+
+impl FromStr for Word {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.is_empty() || text.contains(|c: char| c.is_whitespace() || "'\"".contains(c)) {
+            return Err(format!(
+                "`{text}` must have neither white space nor quotes and not be empty"
+            ));
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+/// The name of a Debian package (Debian Policy, section 5.6.1).
+struct PackageName(String);
+
+impl FromStr for PackageName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        if text.len() >= 2 && text.starts_with(plain) && text.chars().all(|c| plain(c) || "+-.".contains(c)) {
+            Ok(Self(text.into()))
+        } else {
+            Err(format!("`{text}` is not the name of a Debian package"))
+        }
+    }
+}
+
+/// An absolute path inside an image, already in its shortest form.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct ImagePath(String);
+
+impl FromStr for ImagePath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.strip_prefix('/').map(|rest| rest.split('/'));
+        if parts.is_some_and(|mut parts| parts.all(|part| !matches!(part, "" | "." | ".."))) {
+            Ok(Self(text.into()))
+        } else {
+            Err(format!(
+                "`{text}` is not an absolute path without `.`, `..` and double slashes"
+            ))
+        }
+    }
+}

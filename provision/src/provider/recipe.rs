@@ -1,0 +1,125 @@
+//! What a provider file says, validated.
+
+use std::collections::BTreeMap;
+
+use parbake_cluster::{
+    ClusterDomain, Description, DescriptionError, KubernetesVersion, NodeName, Role, Subnets,
+};
+use semver::Version;
+
+use super::problem::Problems;
+use super::read;
+
+/// What a provider file says: one cluster, with everything it is made of.
+///
+/// ```toml
+/// kubernetes = "1.34.4"                 # what kubeadm is told to install
+/// nodes = [                             # exactly one control plane
+///     { name = "node01", role = "control-plane" },
+///     { name = "node02", role = "worker" },
+/// ]
+///
+/// [network]                             # private, apart from each other
+/// nodes = "10.89.0.0/24"
+/// pods = "10.244.0.0/16"                # a /24 of it for every node
+/// services = "10.96.0.0/12"
+///
+/// [os]                                  # Debian; what is named here, and what that needs
+/// suite = "bookworm"
+/// packages = ["systemd-sysv", "containerd"]
+/// binaries = ["kubelet", "kubeadm"]     # what else every node has
+///
+/// [components]                          # versions of everything else that is built
+/// etcd = "3.6.5"
+/// pause = "3.10.1"
+///
+/// [modules.kubernetes]                  # `modules/kubernetes/go.mod` and `go.sum` beside the provider file
+/// go = "1.26.8"                         # the toolchain that builds it
+/// commands = { kubeadm = "k8s.io/kubernetes/cmd/kubeadm" }
+/// variables = { "k8s.io/component-base/version.gitVersion" = "v1.34.4" }
+///
+/// [images.etcd]                         # named as in `kubeadm config images list`
+/// files = { "/usr/local/bin/etcd" = "etcd" }
+/// links = { "/usr/sbin/iptables" = "xtables-nft-multi" }
+/// packages = ["iptables"]               # Debian packages beside the files, and what these need
+/// entrypoint = ["/usr/local/bin/etcd"]
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipe {
+    /// The version of Kubernetes.
+    pub kubernetes: KubernetesVersion,
+    /// The nodes in order: their addresses follow from it. The first one is the control plane.
+    pub nodes: Vec<(NodeName, Role)>,
+    /// The cluster's networks.
+    pub network: Subnets,
+    /// The node operating system.
+    pub os: Os,
+    /// Versions by name of component (`etcd`, `coredns`, `pause`, ...).
+    pub components: BTreeMap<String, Version>,
+    /// What is built from Go modules, by name of the folder under `modules/`.
+    pub modules: BTreeMap<String, Modules>,
+    /// The container images, by short name (`kube-apiserver`, `etcd`, ...).
+    pub images: BTreeMap<String, ImageRecipe>,
+}
+
+/// The node operating system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Os {
+    /// The Debian release, by code name.
+    pub suite: String,
+    /// The Debian packages that are asked for; the lock adds what they need.
+    pub packages: Vec<String>,
+    /// The names of the binaries that nodes have beside the packages.
+    pub binaries: Vec<String>,
+}
+
+/// One main module and the commands that are built in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Modules {
+    /// The Go toolchain that builds it.
+    pub go: Version,
+    /// Name of the binary and import path of its `main` package.
+    pub commands: BTreeMap<String, String>,
+    /// String variables that the linker sets, by `importpath.name`.
+    pub variables: BTreeMap<String, String>,
+}
+
+/// What a container image is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageRecipe {
+    /// Absolute path in the image and name of the binary that goes there.
+    pub files: BTreeMap<String, String>,
+    /// Absolute path in the image and target of the symbolic link that goes there.
+    pub links: BTreeMap<String, String>,
+    /// Debian packages that are unpacked into the image; the lock adds what they need.
+    pub packages: Vec<String>,
+    /// The image's entry point; may be empty where the pod says what to run.
+    pub entrypoint: Vec<String>,
+}
+
+impl Recipe {
+    /// Reads and validates the text of a provider file.
+    ///
+    /// # Errors
+    /// Every problem of the text, with line and column: syntax, unknown fields, wrong types, bad values.
+    pub fn parse(text: &str) -> Result<Self, Problems> {
+        read::recipe(text)
+    }
+
+    /// The cluster that comes of it, with every address.
+    ///
+    /// # Errors
+    /// None for a recipe that was parsed: parsing has tried it.
+    pub fn describe(&self) -> Result<Description, DescriptionError> {
+        self.network
+            .describe(self.kubernetes.clone(), ClusterDomain::default(), &self.nodes)
+    }
+
+    /// The Debian packages asked for, by name of the set that the lock keeps for them: `os` and `image/NAME`.
+    pub fn package_sets(&self) -> BTreeMap<String, Vec<String>> {
+        let images = self.images.iter().filter(|(_, image)| !image.packages.is_empty());
+        std::iter::once(("os".to_owned(), self.os.packages.clone()))
+            .chain(images.map(|(name, image)| (format!("image/{name}"), image.packages.clone())))
+            .collect()
+    }
+}

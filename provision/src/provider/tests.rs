@@ -1,0 +1,293 @@
+use std::fs;
+
+use parbake_cluster::Role;
+
+use super::{Error, Provider, Recipe};
+
+const GOOD: &str = r#"kubernetes = "1.34.4"
+nodes = [
+    { name = "node01", role = "control-plane" },
+    { name = "node02", role = "worker" },
+]
+
+[network]
+nodes = "10.89.0.0/24"
+pods = "10.244.0.0/16"
+services = "10.96.0.0/12"
+
+[os]
+suite = "bookworm"
+packages = ["containerd", "libstdc++6"]
+binaries = ["kubelet"]
+
+[components]
+etcd = "3.6.5"
+
+[modules.kubernetes]
+go = "1.26.8"
+commands = { kubelet = "k8s.io/kubernetes/cmd/kubelet" }
+variables = { "k8s.io/component-base/version.gitVersion" = "v1.34.4" }
+
+[modules.etcd]
+go = "1.26.8"
+commands = { etcd = "go.etcd.io/etcd/server/v3" }
+
+[images.etcd]
+files = { "/usr/local/bin/etcd" = "etcd" }
+
+[images.pause]
+files = { "/pause" = "pause" }
+links = { "/bin/pause" = "../pause" }
+packages = ["iptables"]
+entrypoint = ["/pause"]
+"#;
+
+pub(super) fn recipe() -> Recipe {
+    Recipe::parse(GOOD).unwrap()
+}
+
+fn problems(text: &str) -> String {
+    Recipe::parse(text).unwrap_err().to_string()
+}
+
+#[test]
+fn a_good_file_is_read() {
+    let recipe = recipe();
+    assert_eq!(recipe.kubernetes.to_string(), "v1.34.4");
+    assert_eq!(recipe.nodes[1], ("node02".parse().unwrap(), Role::Worker));
+    assert_eq!(recipe.components["etcd"].to_string(), "3.6.5");
+    assert_eq!(
+        recipe.modules["etcd"].commands["etcd"],
+        "go.etcd.io/etcd/server/v3"
+    );
+    assert_eq!(recipe.images["pause"].links["/bin/pause"], "../pause");
+    assert_eq!(recipe.package_sets()["image/pause"], ["iptables"]);
+    assert_eq!(recipe.package_sets().len(), 2);
+    assert_eq!(
+        recipe.describe().unwrap().nodes()[1].address.to_string(),
+        "10.89.0.12"
+    );
+}
+
+#[test]
+fn a_file_with_three_mistakes_names_all_three() {
+    let text = GOOD
+        .replace("kubernetes = \"1.34.4\"", "kubernetes = 1.34")
+        .replace("suite = \"bookworm\"", "suit = \"bookworm\"")
+        .replace("\"10.244.0.0/16\"", "\"10.89.0.128/25\"");
+    assert_eq!(
+        problems(&text),
+        "4 problems:\n  \
+         1:14: `kubernetes` must be a string, not of type float\n  \
+         9:8: `network.pods`: `10.89.0.128/25` overlaps `network.nodes`, `10.89.0.0/24`\n  \
+         12:1: `os.suite` is missing\n  \
+         13:1: unknown field `os.suit`; known here: `binaries`, `packages`, `suite`"
+    );
+}
+
+#[test]
+fn syntax_errors_have_a_place_and_do_not_hide_the_rest() {
+    let text = problems("kubernetes = \"1.34.4\"\nnodes = [\nunknown = 1\n");
+    assert!(text.contains("problems:\n"), "{text}");
+    assert!(text.contains("`network` is missing"), "{text}");
+}
+
+#[test]
+fn each_mistake_is_named() {
+    let cases = [
+        (
+            "\"1.34.4\"",
+            "\"1.34\"",
+            "1:14: `kubernetes`: `1.34` is not a Kubernetes version such as `v1.34.4`",
+        ),
+        (
+            "\"node01\"",
+            "\"Node01\"",
+            "3:14: `nodes.name`: `Node01` is not a node name",
+        ),
+        (
+            "\"node02\"",
+            "\"node01\"",
+            "4:5: there are two nodes of the name `node01`",
+        ),
+        (
+            "\"worker\"",
+            "\"control-plane\"",
+            "4:5: `node02` is a second control plane; only one is supported",
+        ),
+        (
+            "\"control-plane\"",
+            "\"worker\"",
+            "the first node, `node01`, must have the role `control-plane`",
+        ),
+        (
+            "\"worker\"",
+            "\"king\"",
+            "4:31: `nodes.role`: `king` is no role; there are `control-plane` and `worker`",
+        ),
+        (
+            "role = \"worker\"",
+            "role = \"worker\", size = 1",
+            "4:41: unknown field `nodes.size`",
+        ),
+        (
+            "10.89.0.0/24",
+            "10.89.0.7/24",
+            "`10.89.0.7/24` has host bits set; write `10.89.0.0/24`",
+        ),
+        (
+            "10.89.0.0/24",
+            "8.8.8.0/24",
+            "`8.8.8.0/24` is not a private network",
+        ),
+        ("10.89.0.0/24", "10.0.0.0/7", "is not a private network"),
+        ("10.89.0.0/24", "10.89.0.0/29", "has no room for node `node01`"),
+        ("10.89.0.0/24", "fd00::/64", "8:9: `network.nodes`: "),
+        (
+            "10.244.0.0/16",
+            "10.244.0.0/24",
+            "has no room for the pods of node `node02`",
+        ),
+        (
+            "10.96.0.0/12",
+            "10.96.0.0/29",
+            "has no room for the service address of DNS",
+        ),
+        (
+            "libstdc++6",
+            "a b",
+            "14:27: `os.packages`: `a b` is not the name of a Debian package",
+        ),
+        (
+            "packages = [\"containerd\", \"libstdc++6\"]",
+            "packages = []",
+            "must name at least one package",
+        ),
+        (
+            "packages = [\"containerd\", \"libstdc++6\"]",
+            "packages = \"a\"",
+            "must be a list of strings, not of type string",
+        ),
+        (
+            "[\"kubelet\"]",
+            "[\"kubelot\"]",
+            "15:13: `os.binaries` has `kubelot`, which nothing in `modules` builds",
+        ),
+        (
+            "etcd = \"3.6.5\"",
+            "",
+            "`modules.etcd` needs its version in `components.etcd`",
+        ),
+        ("\"3.6.5\"", "\"3.6\"", "18:8: `components.etcd`: "),
+        (
+            "{ etcd = \"go",
+            "{ kubelet = \"go",
+            "`modules.kubernetes.commands.kubelet` is also in `modules.etcd`",
+        ),
+        (
+            "{ etcd = \"go.etcd.io/etcd/server/v3\" }",
+            "{}",
+            "`modules.etcd.commands` must name at least one command",
+        ),
+        (
+            "= \"v1.34.4\" }",
+            "= \"v1 -X\" }",
+            "must have neither white space nor quotes",
+        ),
+        (
+            "\"/pause\" = \"pause\"",
+            "\"pause\" = \"pause\"",
+            "`pause` is not an absolute path",
+        ),
+        (
+            "\"/pause\" = \"pause\"",
+            "\"/../pause\" = \"pause\"",
+            "`/../pause` is not an absolute path",
+        ),
+        (
+            "\"/pause\" = \"pause\"",
+            "\"/pause\" = \"paws\"",
+            "`images.pause` has the binary `paws`, which nothing",
+        ),
+        (
+            "files = { \"/pause\" = \"pause\" }",
+            "",
+            "`images.pause.files` must have at least one file",
+        ),
+        ("[images.etcd]", "[images.\"../etcd\"]", "`../etcd` is not a name"),
+        ("[images.pause]", "[image.pause]", "unknown field `image`"),
+    ];
+    for (from, to, expected) in cases {
+        assert!(GOOD.contains(from), "{from}");
+        let text = problems(&GOOD.replacen(from, to, 1));
+        assert!(text.contains(expected), "{to}: {text}");
+    }
+}
+
+#[test]
+fn an_unknown_provider_is_answered_with_the_known_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path();
+    let missing = |name: &str| Provider::find(name, path).unwrap_err().to_string();
+    assert_eq!(
+        missing("k8s"),
+        format!(
+            "there is no provider `k8s` in `{}`; there is none at all",
+            path.display()
+        )
+    );
+    for name in ["k8s-1.34", "k8s-1.17", "Not-One"] {
+        fs::create_dir(path.join(name)).unwrap();
+        fs::write(path.join(name).join("provider.toml"), GOOD).unwrap();
+    }
+    fs::create_dir(path.join("empty")).unwrap();
+    let known = format!("in `{}`; there are `k8s-1.17`, `k8s-1.34`", path.display());
+    for name in ["k8s", "../x", "empty", "", "Not-One"] {
+        assert_eq!(missing(name), format!("there is no provider `{name}` {known}"));
+    }
+    assert_eq!(
+        Provider::find("k8s-1.34", path).unwrap().name.as_str(),
+        "k8s-1.34"
+    );
+}
+
+#[test]
+fn a_wrong_file_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x");
+    fs::create_dir(&path).unwrap();
+    assert!(matches!(Provider::load(&path).unwrap_err(), Error::Read { .. }));
+    fs::write(path.join("provider.toml"), "kubernetes = 1\n").unwrap();
+    let error = Provider::load(&path).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("x/provider.toml` is not a valid provider file"),
+        "{error}"
+    );
+    assert!(
+        std::error::Error::source(&error)
+            .unwrap()
+            .to_string()
+            .contains("1:14: `kubernetes` must be a string")
+    );
+}
+
+#[test]
+fn the_providers_of_this_repository_are_valid_and_locked() {
+    let providers = concat!(env!("CARGO_MANIFEST_DIR"), "/../providers").as_ref();
+    let names = Provider::list(providers).unwrap();
+    assert!(!names.is_empty());
+    for name in names {
+        let provider = Provider::find(name.as_str(), providers).unwrap();
+        super::lock::Lock::load(&provider).unwrap();
+        for module in provider.recipe.modules.keys() {
+            for file in ["go.mod", "go.sum"] {
+                assert!(
+                    provider.dir.join("modules").join(module).join(file).is_file(),
+                    "{name}: {module}/{file}"
+                );
+            }
+        }
+    }
+}
