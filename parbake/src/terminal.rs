@@ -53,6 +53,8 @@ pub(crate) fn start(verbose: bool) -> Progress {
     };
     let filter = Targets::new()
         .with_target("parbake", own)
+        // It reports every refused connection, which is what waiting for an API is made of.
+        .with_target("kube_client", LevelFilter::OFF)
         .with_default(LevelFilter::WARN);
     // It can only fail when it was done before; then progress goes there.
     let _ = tracing_subscriber::registry()

@@ -35,7 +35,7 @@ crictl rmp -fa
 "#;
 /// What a machine wrote that must not or need not be in the artifact, below its upper directory: credentials, what
 /// kubeadm was told, volumes of pods that are started anew, logs, and what every start of a node makes by itself.
-const SCRAPS: [&str; 17] = [
+const SCRAPS: [&str; 18] = [
     "etc/.updated",
     "etc/kubernetes/pki",
     "etc/kubernetes/tmp",
@@ -50,6 +50,8 @@ const SCRAPS: [&str; 17] = [
     "var/lib/kubelet/pki",
     "var/lib/kubelet/plugins_registry",
     "var/lib/kubelet/pods",
+    // Where the images' layers were mounted.
+    "var/lib/parbake/images",
     "var/lib/systemd",
     "var/log",
     "var/tmp",
