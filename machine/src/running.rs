@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use crate::cgroup;
-use crate::host::CgroupPlan;
+use crate::host::{ApplyError, CgroupPlan};
 use crate::netns::NetNs;
 use crate::pid::ProcessId;
 use crate::plan::Plan;
@@ -62,6 +62,9 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// The host's kernel could not be told what machines need.
+    #[error(transparent)]
+    Host(#[from] ApplyError),
     /// Something is left in the cluster's cgroups.
     #[error(transparent)]
     Cgroup(#[from] cgroup::Error),
@@ -85,6 +88,7 @@ impl Running {
     /// # Errors
     /// What the supervisor says; nothing is left then.
     pub fn start(plan: &Plan, supervise: &Cmd) -> Result<Self, Error> {
+        plan.host.apply()?;
         let failed = |act| move |source| Error::Supervisor { act, source };
         fs::create_dir_all(&plan.dir).map_err(failed("make the cluster's directory"))?;
         let log = plan.dir.join(LOG);

@@ -3,7 +3,7 @@
 //! Everything but cgroups and files belongs to namespaces that only this process and the machines are in, so when it
 //! ends, killed or not, the kernel takes mounts, interfaces, routes, rules and machines away.
 //!
-//! It reads a [`Plan`] from standard input and answers with one line of JSON, a [`Report`], on standard output once
+//! It reads a [`Plan`] from standard input and answers with one line of JSON, a `Report`, on standard output once
 //! every machine's init runs. Then it waits for the machines to end. What it is running stands in `supervisor.json`.
 
 use std::collections::BTreeMap;

@@ -97,7 +97,7 @@ enum Command {
     Down(down::Args),
     Exec(exec::Args),
     Shell(exec::ShellArgs),
-    /// Open a shell on a node, or run a command there; needs no SSH daemon and no key
+    /// The same as `shell`; needs no SSH daemon and no key
     Ssh(exec::ShellArgs),
     Kubectl(kubectl::Args),
     Kubeconfig(kubeconfig::Args),

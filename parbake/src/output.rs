@@ -59,6 +59,12 @@ pub(crate) fn table<const COLUMNS: usize>(
     table.trim_fmt() + "\n"
 }
 
+/// A number of things for people, such as `1 node` or `3 nodes`.
+pub(crate) fn count(number: usize, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{plural}")
+}
+
 /// A size for people, such as `305.2 MB`; in powers of ten as registries and disks have it.
 pub(crate) fn size(bytes: u64) -> String {
     indicatif::DecimalBytes(bytes).to_string()
@@ -66,7 +72,7 @@ pub(crate) fn size(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{size, table};
+    use super::{count, size, table};
 
     #[test]
     fn columns_are_as_wide_as_they_must_be() {
@@ -76,6 +82,12 @@ mod tests {
         ];
         assert_eq!(table(["NAME", "B"], rows), "NAME  B\na     long one\nwide\n");
         assert_eq!(table(["NAME", "B"], []), "NAME  B\n");
+    }
+
+    #[test]
+    fn one_thing_is_not_many() {
+        let texts = [0, 1, 3].map(|number| count(number, "node"));
+        assert_eq!(texts, ["0 nodes", "1 node", "3 nodes"]);
     }
 
     #[test]

@@ -26,6 +26,7 @@ fn exact_output() {
     let dir = tempfile::tempdir().unwrap();
     trycmd::TestCases::new()
         .env("PARBAKE_DIR", dir.path().join("state").to_str().unwrap())
+        .env("PARBAKE_CACHE", dir.path().join("cache").to_str().unwrap())
         .env("PARBAKE_PROVIDERS", "tests/providers")
         .case("tests/cmd/*.trycmd");
 }

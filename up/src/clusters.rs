@@ -177,17 +177,17 @@ impl Cluster {
     /// # Errors
     /// The store has no layer with a kubectl in it.
     pub fn kubectl(&self, state: &Path, words: &[String]) -> Result<Cmd, Error> {
+        // By the layers in use: the tag may mean another artifact by now.
         let store = Store::open(&state.join("store"))?;
-        let artifact = store.get(&self.record.tag)?;
-        let layers = artifact.layers.iter().filter(|layer| layer.title == "kubectl");
-        let unpacked = layers
-            .map(|layer| store.unpacked(layer))
-            .collect::<Result<Vec<_>, _>>()?;
-        let program = unpacked
+        let layers = self
+            .record
+            .layers
             .iter()
+            .map(|digest| store.unpacked_path(digest));
+        let program = layers
             .map(|layer| layer.join("usr/bin/kubectl"))
             .find(|path| path.is_file());
-        let program = program.ok_or_else(|| Error::NoLayers("kubectl".to_owned()))?;
+        let program = program.ok_or(Error::NoKubectl)?;
         Ok(Cmd::new(program).env("KUBECONFIG", self.kubeconfig()).args(words))
     }
 }

@@ -26,6 +26,9 @@ pub enum Error {
     /// The artifact lists no layers for one of its nodes.
     #[error("the artifact has no layers for node `{0}`; remove it and provision or pull it again")]
     NoLayers(String),
+    /// No layer of the artifact holds a kubectl.
+    #[error("the artifact came without kubectl; use your own with `parbake kubeconfig`")]
+    NoKubectl,
     /// The artifact cannot run with so many nodes.
     #[error(transparent)]
     Nodes(#[from] DescriptionError),

@@ -4,6 +4,7 @@
 //! it, [`checks`] and [`Host::require`] say whether that is enough and what to do if not. A [`Host`] is plain data, so
 //! everything after the probe is a function that a table of made-up hosts can test.
 
+mod apply;
 mod cgroup;
 mod check;
 mod decide;
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use apply::ApplyError;
 pub use cgroup::{CgroupLayout, Cgroups, Hierarchy};
 pub use check::{Check, HostError, Purpose, PurposeError, Status, checks};
 pub use decide::{CgroupPlan, Decisions, KernelLimit};

@@ -1,6 +1,5 @@
 //! `parbake bench`
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use parbake_artifact::{Tag, disk_usage};
@@ -9,12 +8,12 @@ use serde::Serialize;
 
 use super::supervise;
 use crate::cli::Global;
-use crate::output::{self, size, table};
+use crate::output::{self, count, size, table};
 
-/// Measure, several times over, and give medians
+/// Measure how fast parbake is on this host
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// Measure how long `up` takes, by what it passes on its way
+    /// Start a cluster several times over, and say how long it took to each milestone
     Up(Args),
 }
 
@@ -23,10 +22,10 @@ pub(crate) enum Command {
 pub(crate) struct Args {
     /// The artifact's name in the store, such as k8s-1.34
     artifact: Tag,
-    /// How many of the baked nodes to run [default: all]
-    #[arg(long, value_name = "N")]
+    /// How many of the baked nodes to run, the first ones [default: all]
+    #[arg(long, value_name = "N", value_parser = super::node_count())]
     nodes: Option<usize>,
-    /// How many times
+    /// How many times to start it
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     runs: u16,
 }
@@ -47,7 +46,15 @@ struct Report {
 #[derive(Debug, Serialize)]
 struct Event {
     name: &'static str,
+    #[serde(flatten)]
+    seconds: Spread,
+}
+
+/// What several measurements of one thing come to.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+struct Spread {
     minimum: f64,
+    /// Of an even number of values, the mean of the two in the middle.
     median: f64,
     maximum: f64,
 }
@@ -87,45 +94,47 @@ impl Args {
             dir: global.dir.clone(),
             supervise: supervise::command()?,
         }))??;
-        let dir: PathBuf = dir_of(&global.dir, &name);
-        let disk = disk_usage(&dir)?;
+        let disk = disk_usage(&dir_of(&global.dir, &name));
         down(&global.dir, &name)?;
         let times = thawed.milestones;
         Ok(Run {
             digest: thawed.record.artifact.to_string(),
             nodes: thawed.record.cluster.nodes().len(),
             times: [times.api, times.nodes, times.dns, times.pods, times.ready],
-            disk,
+            disk: disk?,
         })
     }
 
     fn report(&self, runs: &[Run]) -> Report {
         let events = EVENTS.iter().enumerate().map(|(index, name)| {
-            let times = sorted(runs.iter().map(|run| run.times[index]));
-            let seconds = |index: usize| times.get(index).map_or(0.0, Duration::as_secs_f64);
-            Event {
-                name,
-                minimum: seconds(0),
-                median: seconds(times.len() / 2),
-                maximum: seconds(times.len().saturating_sub(1)),
-            }
+            let seconds = Spread::of(runs.iter().map(|run| run.times[index].as_secs_f64()));
+            Event { name, seconds }
         });
-        let disk = sorted(runs.iter().map(|run| run.disk));
+        let disk = Spread::of(runs.iter().map(|run| run.disk as f64));
         Report {
             artifact: self.artifact.clone(),
             digest: runs.first().map(|run| run.digest.clone()).unwrap_or_default(),
             nodes: runs.first().map_or(0, |run| run.nodes),
             runs: runs.len(),
             events: events.collect(),
-            disk: disk.get(disk.len() / 2).copied().unwrap_or_default(),
+            disk: disk.median.round() as u64,
         }
     }
 }
 
-fn sorted<T: Ord>(values: impl Iterator<Item = T>) -> Vec<T> {
-    let mut values: Vec<T> = values.collect();
-    values.sort();
-    values
+impl Spread {
+    /// Of values in any order; all zero where there is none.
+    fn of(values: impl Iterator<Item = f64>) -> Self {
+        let mut values: Vec<f64> = values.collect();
+        values.sort_by(f64::total_cmp);
+        let at = |index: usize| values.get(index).copied().unwrap_or_default();
+        let last = values.len().saturating_sub(1);
+        Self {
+            minimum: at(0),
+            median: f64::midpoint(at(last / 2), at(values.len() / 2)),
+            maximum: at(last),
+        }
+    }
 }
 
 fn text(report: &Report) -> String {
@@ -133,17 +142,41 @@ fn text(report: &Report) -> String {
         let seconds = |value: f64| format!("{value:.2} s");
         [
             event.name.to_owned(),
-            seconds(event.minimum),
-            seconds(event.median),
-            seconds(event.maximum),
+            seconds(event.seconds.minimum),
+            seconds(event.seconds.median),
+            seconds(event.seconds.maximum),
         ]
     });
     format!(
-        "{} with {} nodes, {} runs; disk of a cluster when ready: {}\n\n{}",
+        "{} with {}, {}; disk of a cluster when ready: {}\n\n{}",
         report.artifact,
-        report.nodes,
-        report.runs,
+        count(report.nodes, "node"),
+        count(report.runs, "run"),
         size(report.disk),
         table(["EVENT", "MIN", "MEDIAN", "MAX"], rows),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Spread;
+
+    #[test]
+    fn the_median_of_an_even_number_is_between_the_two_in_the_middle() {
+        let cases: [(&[f64], [f64; 3]); 5] = [
+            (&[], [0.0, 0.0, 0.0]),
+            (&[7.0], [7.0, 7.0, 7.0]),
+            (&[9.0, 4.0], [4.0, 6.5, 9.0]),
+            (&[9.0, 1.0, 2.0], [1.0, 2.0, 9.0]),
+            (&[8.0, 1.0, 2.0, 3.0], [1.0, 2.5, 8.0]),
+        ];
+        for (values, [minimum, median, maximum]) in cases {
+            let expected = Spread {
+                minimum,
+                median,
+                maximum,
+            };
+            assert_eq!(Spread::of(values.iter().copied()), expected, "{values:?}");
+        }
+    }
 }

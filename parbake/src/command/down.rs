@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::cli::Global;
 use crate::output;
 
-/// Remove a cluster without a trace
+/// Remove a cluster without a trace, whether it runs or not
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 

@@ -6,8 +6,16 @@ use parbake_up::Cluster;
 
 use crate::cli::Global;
 
+const EXAMPLES: &str = "\
+Examples:
+  parbake exec node01 -- crictl ps
+  parbake exec --name ci node02 -- sh -c 'journalctl -u kubelet | tail'
+
+Ends with the command's own exit code.";
+
 /// Run a command on a node, as root
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The node, such as node01
     node: String,
@@ -16,12 +24,12 @@ pub(crate) struct Args {
     command: Vec<String>,
 }
 
-/// Open a shell on a node, or run a command there
+/// Open a shell on a node, as root, or run a command there
 #[derive(Debug, clap::Args)]
 pub(crate) struct ShellArgs {
     /// The node, such as node01
     node: String,
-    /// The command and its arguments; a login shell where there is none
+    /// The command and its arguments [default: a login shell]
     #[arg(last = true, value_name = "CMD")]
     command: Vec<String>,
 }

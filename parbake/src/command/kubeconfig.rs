@@ -6,10 +6,17 @@ use parbake_up::Cluster;
 use crate::cli::Global;
 use crate::output;
 
-/// Print a cluster's kubeconfig
+const EXAMPLE: &str = "\
+Example:
+  export KUBECONFIG=$(parbake kubeconfig --path)
+
+It is the administrator's, and good until `parbake down`.";
+
+/// Print a cluster's kubeconfig, for any client on this host
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLE)]
 pub(crate) struct Args {
-    /// Print where the file is instead
+    /// Print the name of the file instead of its content
     #[arg(long)]
     path: bool,
 }

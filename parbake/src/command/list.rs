@@ -16,6 +16,9 @@ impl Args {
 }
 
 fn text(clusters: &[Listed]) -> String {
+    if clusters.is_empty() {
+        return "no clusters: start one with `parbake up`\n".to_owned();
+    }
     let rows = clusters.iter().map(|cluster| {
         [
             cluster.name.to_string(),

@@ -4,6 +4,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
 
 use anyhow::Context;
+use clap::builder::TypedValueParser;
 
 pub(crate) mod artifact;
 pub(crate) mod bench;
@@ -27,6 +28,11 @@ fn block_on<T>(future: impl Future<Output = T>) -> anyhow::Result<T> {
         .enable_all()
         .build();
     Ok(runtime.context("could not start threads")?.block_on(future))
+}
+
+/// Reads a number of nodes, which is at least one.
+fn node_count() -> impl TypedValueParser<Value = usize> {
+    clap::value_parser!(u16).range(1..).map(usize::from)
 }
 
 /// A child's own exit code; as shells have it, 128 and the signal's number where it was killed.

@@ -10,13 +10,16 @@ use serde::Serialize;
 
 use super::supervise;
 use crate::cli::Global;
-use crate::output::{self, size};
+use crate::output::{self, count, size};
 
 const EXAMPLES: &str = "\
 Examples:
-  parbake provision k8s-1.34                    bake, or say that nothing changed
-  parbake provision k8s-1.34 --nodes 1 --tag small
-  parbake provision k8s-1.34 --keep             leave what a failed bake made, for a look";
+  parbake provision k8s-1.34                           bake, or say that nothing changed
+  parbake provision k8s-1.34 --nodes 1 --tag small     a smaller one beside it
+  parbake provision k8s-1.34 --keep                    leave what a failed bake made, for a look
+
+What did not change since the last bake is reused; a bake that fails changes no artifact.
+No source but `modules` is supported yet, and `auto` takes it: it builds from Go modules.";
 
 /// Bake a provider: form its cluster with kubeadm, and freeze it into an artifact
 #[derive(Debug, clap::Args)]
@@ -24,11 +27,11 @@ Examples:
 pub(crate) struct Args {
     /// The provider, such as k8s-1.34
     provider: String,
-    /// Where binaries and images come from: auto, release, modules, or a folder
+    /// Where binaries and images come from: auto, release, modules or a folder
     #[arg(long, default_value = "auto", value_parser = source)]
     source: Source,
-    /// How many of the provider's nodes to bake [default: all]
-    #[arg(long, value_name = "N")]
+    /// How many of the provider's nodes to bake, the first ones [default: all]
+    #[arg(long, value_name = "N", value_parser = super::node_count())]
     nodes: Option<usize>,
     /// Leave the machines' directories of a failed bake
     #[arg(long)]
@@ -96,9 +99,9 @@ fn text(report: &Report) -> String {
         "is baked"
     };
     format!(
-        "`{tag}` {verb}: {nodes} nodes, {size}, {digest}\nstart it with `parbake up {tag}`\n",
+        "`{tag}` {verb}: {nodes}, {size}, {digest}\nstart it with `parbake up {tag}`\n",
         tag = report.tag,
-        nodes = report.nodes,
+        nodes = count(report.nodes, "node"),
         size = size(report.size),
         digest = report.digest,
     )

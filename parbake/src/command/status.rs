@@ -6,7 +6,7 @@ use parbake_up::Cluster;
 use crate::cli::Global;
 use crate::output::{self, table};
 
-/// Show a running cluster's nodes and pods
+/// Show a running cluster's nodes and pods, as its API has them
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 

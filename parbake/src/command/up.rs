@@ -10,25 +10,27 @@ use serde::Serialize;
 
 use super::supervise;
 use crate::cli::Global;
-use crate::output;
+use crate::output::{self, count};
 
 const EXAMPLES: &str = "\
 Examples:
-  parbake up k8s-1.34                           the cluster `default`, with all baked nodes
-  parbake up k8s-1.34 --nodes 1 --name ci       another one beside it
-  parbake kubectl get pods -A                   look around
-  parbake down                                  remove it without a trace";
+  parbake up k8s-1.34                        the cluster `default`, with all baked nodes
+  parbake up k8s-1.34 --nodes 1 --name ci    another one beside it, the control plane alone
+  parbake kubectl get pods -A                look around
+  parbake down                               remove `default` without a trace
 
-/// Start a cluster from an artifact: offline, and ready when the command ends
+A start that fails leaves nothing behind.";
+
+/// Start a cluster from an artifact, offline; it is ready when the command ends
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The artifact's name in the store, such as k8s-1.34
     artifact: Tag,
-    /// How many of the baked nodes to run [default: all]
-    #[arg(long, value_name = "N")]
+    /// How many of the baked nodes to run, the first ones [default: all]
+    #[arg(long, value_name = "N", value_parser = super::node_count())]
     nodes: Option<usize>,
-    /// How long it may take until the cluster is ready, such as 90s or 2m
+    /// How long a start may take, such as 90s or 2m
     #[arg(long, value_name = "TIME", default_value = "120s", value_parser = duration)]
     wait: Duration,
 }
@@ -85,10 +87,15 @@ fn report(global: &Global, thawed: Thawed) -> Report {
 
 fn text(report: &Report) -> String {
     let seconds = report.milestones.ready.as_secs_f64();
-    let (name, nodes, api) = (&report.name, report.nodes, report.api);
+    let (name, nodes, api) = (&report.name, count(report.nodes, "node"), report.api);
+    let parbake = if *name == ClusterName::default() {
+        "parbake".to_owned()
+    } else {
+        format!("parbake --name {name}")
+    };
     format!(
-        "cluster `{name}` is ready after {seconds:.1} s: {nodes} nodes, API at https://{api}\n\
-         next: `parbake kubectl get pods -A`, `export KUBECONFIG=$(parbake kubeconfig --path)`\n"
+        "cluster `{name}` is ready after {seconds:.1} s: {nodes}, API at https://{api}\n\
+         next: `{parbake} kubectl get pods -A`, `export KUBECONFIG=$({parbake} kubeconfig --path)`\n"
     )
 }
 

@@ -45,7 +45,7 @@ pub(super) fn freeze(
         let etcdutl = etcdutl.filter(|_| node.role == Role::ControlPlane);
         settle::clean(&upper, node, etcdutl)?;
         let own = store.adopt_layer(&format!("machine/{}", node.name), &upper, &Pack::default())?;
-        let stack = [below.as_slice(), &[own.digest.clone()]].concat();
+        let stack = [below.as_slice(), std::slice::from_ref(&own.digest)].concat();
         machines.push(MachineLayers {
             name: node.name.to_string(),
             layers: stack,

@@ -128,10 +128,10 @@ pub fn provision(options: &Options) -> Result<Outcome, Error> {
     let inputs = inputs::prepare(&options.provider, &options.source, &options.cache)?;
     let store = Store::open(&options.dir.join("store"))?;
     let key = key(&options.provider, &cluster, &inputs);
-    if let Ok(artifact) = store.get(&options.tag) {
-        if work::is_from(&options.dir, &options.tag, &key, &artifact.digest) {
-            return Ok(Outcome::Unchanged(artifact));
-        }
+    if let Ok(artifact) = store.get(&options.tag)
+        && work::is_from(&options.dir, &options.tag, &key, &artifact.digest)
+    {
+        return Ok(Outcome::Unchanged(artifact));
     }
     let work = Work::claim(&options.dir, &options.tag, options.keep)?;
     let shared = layers::shared(options, &store, &inputs, &work, &host)?;

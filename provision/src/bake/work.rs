@@ -104,12 +104,12 @@ pub(super) fn step(
     make: impl FnOnce() -> Result<Vec<Layer>, Error>,
 ) -> Result<Vec<Layer>, Error> {
     let path = dir.join("bake/steps").join(format!("{}.json", key.hex()));
-    if let Some(layers) = read::<Vec<Layer>>(&path) {
-        if layers.iter().all(|layer| store.unpacked(layer).is_ok()) {
-            let titles: Vec<&str> = layers.iter().map(|layer| layer.title.as_str()).collect();
-            tracing::info!("reusing {}", titles.join(", "));
-            return Ok(layers);
-        }
+    if let Some(layers) = read::<Vec<Layer>>(&path)
+        && layers.iter().all(|layer| store.unpacked(layer).is_ok())
+    {
+        let titles: Vec<&str> = layers.iter().map(|layer| layer.title.as_str()).collect();
+        tracing::info!("reusing {}", titles.join(", "));
+        return Ok(layers);
     }
     let layers = make()?;
     write(&path, &layers)?;

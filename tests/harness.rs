@@ -1,0 +1,155 @@
+//! Where the tests work, and how they call parbake.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// What a test comes to: an error is a text for people.
+pub(crate) type Outcome = Result<(), String>;
+
+/// The provider that is baked.
+pub(crate) const PROVIDER: &str = "k8s-1.34";
+
+/// A state directory of the tests' own.
+pub(crate) struct Place {
+    dir: PathBuf,
+}
+
+impl Place {
+    /// Names the directory; an overlay's upper directory cannot be on another overlay, nor on every `/tmp`.
+    pub(crate) fn new() -> Self {
+        Self {
+            dir: PathBuf::from(format!("/var/tmp/parbake-tests-{}", std::process::id())),
+        }
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// parbake with `words`, on this place.
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_parbake"));
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .unwrap_or(Path::new("/"));
+        command
+            .args(words)
+            .env("PARBAKE_DIR", &self.dir)
+            .env("PARBAKE_PROVIDERS", repository.join("providers"));
+        if std::env::var_os("PARBAKE_CACHE").is_none() {
+            command.env("PARBAKE_CACHE", "/var/cache/parbake");
+        }
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Runs parbake and gives its standard output.
+    pub(crate) fn run(&self, words: &[&str]) -> Result<String, String> {
+        let output = self.command(words).output().map_err(|error| error.to_string())?;
+        succeeded(words, &output)
+    }
+
+    /// Runs parbake with `--output json`.
+    pub(crate) fn json(&self, words: &[&str]) -> Result<Value, String> {
+        let text = self.run(&[&["--output", "json"], words].concat())?;
+        serde_json::from_str(&text).map_err(|error| format!("{error} in {text}"))
+    }
+
+    /// Runs parbake with `input` as its standard input.
+    pub(crate) fn feed(&self, words: &[&str], input: &str) -> Result<String, String> {
+        let mut command = self.command(words);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| error.to_string())?;
+        if let Some(mut pipe) = child.stdin.take() {
+            pipe.write_all(input.as_bytes())
+                .map_err(|error| error.to_string())?;
+        }
+        let output = child.wait_with_output().map_err(|error| error.to_string())?;
+        succeeded(words, &output)
+    }
+
+    /// Runs parbake, which must fail with exit code 1 and exactly one `error:` that holds all of `said`.
+    pub(crate) fn refused(&self, words: &[&str], said: &[&str]) -> Outcome {
+        let output = self.command(words).output().map_err(|error| error.to_string())?;
+        let text = String::from_utf8_lossy(&output.stderr);
+        check(output.status.code() == Some(1), || {
+            format!("{words:?} ended with {}: {text}", output.status)
+        })?;
+        let errors = text.lines().filter(|line| line.starts_with("error: ")).count();
+        check(errors == 1, || format!("{words:?} gave {errors} errors: {text}"))?;
+        for part in said {
+            check(text.contains(part), || {
+                format!("{words:?}: `{part}` is not in: {text}")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Starts parbake and kills it, and only it, after `time`.
+    pub(crate) fn kill_after(&self, words: &[&str], time: Duration) -> Outcome {
+        let mut child = self.spawn(words)?;
+        thread::sleep(time);
+        check(matches!(child.try_wait(), Ok(None)), || {
+            format!("{words:?} was done before it could be killed")
+        })?;
+        child
+            .kill()
+            .and_then(|()| child.wait())
+            .map_err(|error| error.to_string())?;
+        Ok(())
+    }
+
+    /// Starts parbake with its output in a pipe.
+    pub(crate) fn spawn(&self, words: &[&str]) -> Result<Child, String> {
+        let mut command = self.command(words);
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        command.spawn().map_err(|error| error.to_string())
+    }
+
+    /// Removes what the tests left, clusters first.
+    pub(crate) fn clear(&self) {
+        for name in ["default", "second", "killed"] {
+            let _ = self.run(&["down", "--name", name]);
+        }
+        if let Err(error) = fs::remove_dir_all(&self.dir) {
+            eprintln!("could not remove `{}`: {error}", self.dir.display());
+        }
+    }
+}
+
+fn succeeded(words: &[&str], output: &Output) -> Result<String, String> {
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(format!(
+        "{words:?} ended with {}:\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    ))
+}
+
+/// An error unless `condition` holds.
+pub(crate) fn check(condition: bool, problem: impl FnOnce() -> String) -> Outcome {
+    if condition { Ok(()) } else { Err(problem()) }
+}
+
+/// Waits until `look` sees what it wants.
+pub(crate) fn eventually(what: &str, limit: Duration, mut look: impl FnMut() -> Outcome) -> Outcome {
+    let deadline = Instant::now() + limit;
+    loop {
+        match look() {
+            Ok(()) => return Ok(()),
+            Err(problem) if Instant::now() > deadline => return Err(format!("gave up on {what}: {problem}")),
+            Err(_) => thread::sleep(Duration::from_millis(200)),
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! End to end, on real clusters: bake once, then thaw and use.
+//!
+//! The tests run in order, one at a time, since each cluster wants both processors of a small machine. They need root
+//! and fail without. State lives in a directory of its own that is removed at the end; inputs come from `PARBAKE_CACHE`.
+
+mod bad_input;
+mod bake;
+mod harness;
+mod listing;
+mod thaw;
+mod workload;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Trial};
+
+use harness::{Outcome, Place};
+
+type Test = fn(&Place) -> Outcome;
+
+/// The tests, in the order in which they run.
+const TESTS: [(&str, Test); 15] = [
+    ("bad_input_before_a_bake", bad_input::before_a_bake),
+    ("provision_bakes_a_small_artifact", bake::provision),
+    ("provision_again_changes_nothing", bake::again),
+    ("a_killed_provision_leaves_the_old_artifact", bake::killed),
+    ("the_artifact_is_an_oci_image_layout", bake::layout),
+    ("the_artifact_holds_no_credential", bake::no_credential),
+    ("up_with_one_node_leaves_no_ghost", thaw::one_node),
+    ("up_with_three_nodes_has_no_way_out", thaw::three_nodes),
+    ("a_name_that_is_taken_is_refused", bad_input::taken_name),
+    (
+        "a_service_is_reached_by_name_from_another_node",
+        workload::service,
+    ),
+    ("logs_exec_and_port_forward_work", workload::access),
+    ("a_second_cluster_stands_beside_the_first", thaw::second),
+    ("down_leaves_nothing", thaw::down),
+    ("a_killed_up_is_cleaned_up_by_the_next", thaw::killed),
+    ("bad_input_in_the_store", bad_input::in_the_store),
+];
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let place = Arc::new(Place::new());
+    let trials = TESTS.map(|(name, test)| {
+        let place = Arc::clone(&place);
+        Trial::test(name, move || test(&place).map_err(Into::into))
+    });
+    let conclusion = libtest_mimic::run(&arguments, trials.into());
+    if !arguments.list {
+        place.clear();
+    }
+    conclusion.exit_code()
+}

@@ -1,0 +1,142 @@
+//! Clusters that come and go.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::harness::{Outcome, PROVIDER, Place, check, eventually};
+use crate::listing::Listing;
+
+/// The host before the clusters that `down` must leave no trace of.
+static BEFORE: Mutex<Option<Listing>> = Mutex::new(None);
+
+/// What each further cluster may take on disk at its start, in KiB.
+const DISK: u64 = 200 * 1000 * 1000 / 1024;
+
+pub(crate) fn one_node(place: &Place) -> Outcome {
+    let before = Listing::take(place.dir())?;
+    let report = place.json(&["up", PROVIDER, "--nodes", "1"])?;
+    check(report["nodes"] == 1, || format!("{report}"))?;
+    let nodes = place.run(&["kubectl", "get", "nodes", "-o", "name"])?;
+    check(nodes == "node/node01\n", || nodes.clone())?;
+    let query = "jsonpath={range .items[*]}{.spec.nodeName}{\"\\n\"}{end}";
+    let bound = place.run(&["kubectl", "get", "pods", "-A", "-o", query])?;
+    check(bound.lines().all(|node| node == "node01"), || bound.clone())?;
+    // Users' pods may run on the only node there is.
+    let taints = place.run(&[
+        "kubectl",
+        "get",
+        "node",
+        "node01",
+        "-o",
+        "jsonpath={.spec.taints}",
+    ])?;
+    check(taints.is_empty(), || taints.clone())?;
+    place.run(&["down"])?;
+    Listing::take(place.dir())?.nothing_new(&before)
+}
+
+pub(crate) fn three_nodes(place: &Place) -> Outcome {
+    let before = Listing::take(place.dir())?;
+    let report = place.json(&["up", PROVIDER])?;
+    check(report["nodes"] == 3, || format!("{report}"))?;
+    let status = place.json(&["status"])?;
+    let ready = status["nodes"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|node| node["ready"] == true)
+        .count();
+    check(ready == 3, || format!("{status}"))?;
+    // The host has no new interface or route that could lead anywhere, and nodes are told so at once.
+    let during = Listing::take(place.dir())?;
+    for kind in ["interface", "route", "rule", "mount:"] {
+        check(!during.has_new(&before, kind), || {
+            format!("a new {kind} on the host")
+        })?;
+    }
+    let dial = "timeout 5 bash -c 'exec 3<>/dev/tcp/192.0.2.1/443' 2>&1; echo $?";
+    let refused = place.run(&["ssh", "node02", "--", "sh", "-c", dial])?;
+    check(
+        refused.trim_end().ends_with('1') && !refused.contains("124"),
+        || refused.clone(),
+    )?;
+    let pods = place.run(&["ssh", "node01", "--", "crictl", "pods"])?;
+    check(pods.contains("kube-apiserver-node01"), || pods.clone())?;
+    disk(place)?;
+    *BEFORE.lock().map_err(|error| error.to_string())? = Some(before);
+    Ok(())
+}
+
+/// What the cluster owns on disk.
+fn disk(place: &Place) -> Outcome {
+    let dir = place.dir().join("clusters/default");
+    let output = std::process::Command::new("du")
+        .arg("-sk")
+        .arg(dir)
+        .output()
+        .map_err(|error| error.to_string())?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let taken = text
+        .split_whitespace()
+        .next()
+        .and_then(|number| number.parse::<u64>().ok());
+    check(taken.is_some_and(|taken| taken < DISK), || {
+        format!("the cluster takes {text}")
+    })
+}
+
+/// The same addresses, the same artifact, at the same time; and neither trusts the other.
+pub(crate) fn second(place: &Place) -> Outcome {
+    place.json(&["up", PROVIDER, "--nodes", "1", "--name", "second"])?;
+    let listed = place.json(&["list"])?;
+    let running = |cluster: &&Value| cluster["state"] == "running";
+    check(
+        listed.as_array().into_iter().flatten().filter(running).count() == 2,
+        || format!("{listed}"),
+    )?;
+    let nodes = place.run(&["--name", "second", "kubectl", "get", "nodes", "-o", "name"])?;
+    check(nodes == "node/node01\n", || nodes.clone())?;
+    let nodes = place.run(&["kubectl", "get", "nodes", "-o", "name"])?;
+    check(nodes.lines().count() == 3, || nodes.clone())?;
+    let server = format!("--server=https://{}", api(place, "second")?);
+    let first_at_second = place.command(&["kubectl", &server, "get", "nodes"]).output();
+    let output = first_at_second.map_err(|error| error.to_string())?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    check(text.contains("certificate signed by unknown authority"), || {
+        text.into_owned()
+    })?;
+    place.run(&["down", "--name", "second"]).map(drop)
+}
+
+fn api(place: &Place, name: &str) -> Result<String, String> {
+    let listed = place.json(&["list"])?;
+    let cluster = listed
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|cluster| cluster["name"] == name);
+    let api = cluster.and_then(|cluster| cluster["api"].as_str());
+    api.map(str::to_owned)
+        .ok_or_else(|| format!("no `{name}` in {listed}"))
+}
+
+pub(crate) fn down(place: &Place) -> Outcome {
+    place.run(&["down"])?;
+    let before = BEFORE.lock().map_err(|error| error.to_string())?.take();
+    let before = before.ok_or("there is no listing from before")?;
+    Listing::take(place.dir())?.nothing_new(&before)
+}
+
+pub(crate) fn killed(place: &Place) -> Outcome {
+    let before = Listing::take(place.dir())?;
+    let words = ["up", PROVIDER, "--nodes", "1", "--name", "killed"];
+    place.kill_after(&words, Duration::from_millis(1500))?;
+    // Nobody holds what was half-made; the next command of that name starts from nothing.
+    place.json(&words)?;
+    place.run(&["down", "--name", "killed"])?;
+    eventually("the host to be as before", Duration::from_secs(5), || {
+        Listing::take(place.dir())?.nothing_new(&before)
+    })
+}
