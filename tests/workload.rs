@@ -57,10 +57,9 @@ pub(crate) fn access(place: &Place) -> Outcome {
 
 fn forwarded(forward: &mut std::process::Child) -> Outcome {
     let mut line = String::new();
-    let output = forward.stdout.take().ok_or("no output of port-forward")?;
-    BufReader::new(output)
-        .read_line(&mut line)
-        .map_err(|error| error.to_string())?;
+    // Held to the end: kubectl ends when nobody reads what it prints.
+    let mut output = BufReader::new(forward.stdout.take().ok_or("no output of port-forward")?);
+    output.read_line(&mut line).map_err(|error| error.to_string())?;
     let port = line
         .split("127.0.0.1:")
         .nth(1)

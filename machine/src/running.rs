@@ -9,17 +9,20 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use serde::de::DeserializeOwned;
 
-use crate::cgroup;
+use crate::cgroup::{self, Cgroup};
 use crate::host::{ApplyError, CgroupPlan};
 use crate::netns::NetNs;
 use crate::pid::ProcessId;
 use crate::plan::Plan;
 use crate::process::Cmd;
-use crate::supervisor::{LOG, Report, STATE, State};
+use crate::supervisor::{CGROUP, LOG, Order, Report, STATE, State};
 
 /// How long machines may take to power off before they are killed.
 const POWER_OFF: Duration = Duration::from_secs(60);
+/// How long a supervisor without machines may take to end.
+const LEAVE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(10);
 /// Where nodes look for programs, as Debian's root does.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -100,7 +103,7 @@ impl Running {
             .spawn()
             .map_err(failed("start the cluster's supervisor"))?;
         if let Some(mut input) = child.stdin.take() {
-            let text = serde_json::to_vec(plan)
+            let text = serde_json::to_vec(&Order::Run(Box::new(plan.clone())))
                 .map_err(io::Error::from)
                 .map_err(failed("write the plan"))?;
             input
@@ -241,13 +244,17 @@ impl Running {
     /// # Errors
     /// A cgroup that could not be removed.
     pub fn kill(self) -> Result<Stopped, Error> {
-        let failed = |source| Error::Supervisor {
-            act: "kill the cluster's supervisor",
-            source,
-        };
-        self.state.supervisor.signal(Signal::SIGKILL).map_err(failed)?;
+        // Once its machines are gone the supervisor takes leave of them, of its sweeper, and of us.
         self.state.cgroup.destroy()?;
+        let deadline = Instant::now() + LEAVE;
         while self.state.supervisor.is_alive() {
+            if Instant::now() > deadline {
+                let failed = |source| Error::Supervisor {
+                    act: "kill the cluster's supervisor",
+                    source,
+                };
+                self.state.supervisor.signal(Signal::SIGKILL).map_err(failed)?;
+            }
             std::thread::sleep(PAUSE);
         }
         Ok(Stopped(()))
@@ -260,17 +267,31 @@ impl Stopped {
     /// # Errors
     /// See [`Running::stop`].
     pub fn ensure(dir: &Path) -> Result<Self, Error> {
-        let path = dir.join(STATE);
-        if let Ok(text) = fs::read_to_string(&path) {
-            let state: State = serde_json::from_str(&text).map_err(|source| Error::State {
-                path: path.clone(),
-                source,
-            })?;
+        if let Some(state) = read::<State>(&dir.join(STATE))? {
             let _stopped = Running { state }.kill()?;
-            let _ = fs::remove_file(path);
+        }
+        // A supervisor that was killed early had no machine yet, but cgroups.
+        if let Some(cgroup) = read::<Cgroup>(&dir.join(CGROUP))? {
+            cgroup.destroy()?;
+        }
+        for file in [STATE, CGROUP] {
+            let _ = fs::remove_file(dir.join(file));
         }
         Ok(Self(()))
     }
+}
+
+/// Reads a file of the supervisor's; nothing where it is not there.
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
+    let Ok(text) = fs::read_to_string(path) else {
+        return Ok(None);
+    };
+    serde_json::from_str(&text)
+        .map(Some)
+        .map_err(|source| Error::State {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 /// With systemd as PID 1 and cgroup v2, systemd owns the cgroups and lends a part of them to a scope.

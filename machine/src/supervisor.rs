@@ -1,20 +1,23 @@
 //! The one process that holds a cluster: its mounts, its network, its machines and its ports.
 //!
-//! Everything but cgroups and files belongs to namespaces that only this process and the machines are in, so when it
-//! ends, killed or not, the kernel takes mounts, interfaces, routes, rules and machines away.
+//! Everything but cgroups and files belongs to namespaces that only this process and the machines are in, so when they
+//! end, killed or not, the kernel takes mounts, interfaces, routes and rules away. A second process, the sweeper, sees
+//! to it that the machines end when the supervisor does.
 //!
 //! It reads a [`Plan`] from standard input and answers with one line of JSON, a `Report`, on standard output once
 //! every machine's init runs. Then it waits for the machines to end. What it is running stands in `supervisor.json`.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
+use nix::sys::wait::wait;
 use serde::{Deserialize, Serialize};
 
 use crate::boot;
@@ -29,6 +32,8 @@ use crate::root;
 
 /// The name of the state file in the plan's directory.
 pub(crate) const STATE: &str = "supervisor.json";
+/// The name of the file that says which cgroups may be left when the supervisor is killed.
+pub(crate) const CGROUP: &str = "cgroup.json";
 /// The name of the supervisor's log in the plan's directory.
 pub(crate) const LOG: &str = "supervisor.log";
 
@@ -103,26 +108,76 @@ pub enum Error {
     },
 }
 
-/// The whole life of a supervisor. To be called from a process with one thread.
+/// What the command that calls [`supervise`] is to do: one line of JSON on its standard input.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Order {
+    /// Run the plan's machines until they end.
+    Run(Box<Plan>),
+    /// Wait until standard input ends, then end what is in the cgroup. systemd-nspawn does not take its machine along
+    /// when it is killed, so somebody must who outlives a supervisor that is.
+    Sweep(Cgroup),
+}
+
+/// The whole life of a supervisor, or of its sweeper. To be called from a process with one thread.
 ///
 /// # Errors
-/// What kept the machines from running; it was reported on standard output as well.
+/// What kept the machines from running, which was reported on standard output as well, or a cgroup that could not be
+/// removed.
 pub fn supervise() -> Result<(), Error> {
-    let mut text = String::new();
-    io::stdin().read_to_string(&mut text).map_err(Error::Plan)?;
-    let plan: Plan = serde_json::from_str(&text).map_err(|error| Error::Plan(error.into()))?;
-    if plan.end_with_parent {
-        prctl::set_pdeathsig(Signal::SIGKILL).map_err(|errno| Error::Plan(errno.into()))?;
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line).map_err(Error::Plan)?;
+    match serde_json::from_str(&line).map_err(|error| Error::Plan(error.into()))? {
+        Order::Run(plan) => run_and_report(&plan),
+        Order::Sweep(cgroup) => {
+            io::stdin()
+                .lock()
+                .read_to_string(&mut line)
+                .map_err(Error::Plan)?;
+            Ok(cgroup.destroy()?)
+        }
     }
+}
+
+fn run_and_report(plan: &Plan) -> Result<(), Error> {
+    let own = |act| move |source| Error::Own { act, source };
+    if plan.end_with_parent {
+        prctl::set_pdeathsig(Signal::SIGKILL).map_err(|errno| own("end with the parent")(errno.into()))?;
+    }
+    // Machines whose systemd-nspawn ended first are this process's to reap.
+    prctl::set_child_subreaper(true).map_err(|errno| own("adopt orphans")(errno.into()))?;
     let cgroup = Cgroup::of_cluster(&plan.host.cgroups, &plan.id)?;
-    let outcome = run(&plan, &cgroup);
+    let sweeper = start_sweeper(&cgroup).map_err(own("start the sweeper"))?;
+    let outcome = run(plan, &cgroup);
     // The machines are gone or half-made: what they leave in the cgroups would cost the next boot dearly.
     let cleaned = cgroup.destroy();
-    let _ = fs::remove_file(plan.dir.join(STATE));
+    reap(sweeper);
+    for file in [STATE, CGROUP] {
+        let _ = fs::remove_file(plan.dir.join(file));
+    }
     if let Err(error) = &outcome {
         report(&Report::Failed(chain(error)));
     }
     outcome.and(cleaned.map_err(Error::from))
+}
+
+/// Starts this very command again to sweep `cgroup` when the returned child's standard input closes.
+fn start_sweeper(cgroup: &Cgroup) -> io::Result<Child> {
+    let mut sweeper = Command::new("/proc/self/exe")
+        .args(std::env::args_os().skip(1))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()?;
+    if let Some(input) = &mut sweeper.stdin {
+        writeln!(input, "{}", serde_json::to_string(&Order::Sweep(cgroup.clone()))?)?;
+    }
+    Ok(sweeper)
+}
+
+/// Lets the sweeper end, and takes leave of every other child.
+fn reap(mut sweeper: Child) {
+    drop(sweeper.stdin.take());
+    while wait().is_ok() {}
 }
 
 fn run(plan: &Plan, cgroup: &Cgroup) -> Result<(), Error> {
@@ -142,6 +197,8 @@ fn run(plan: &Plan, cgroup: &Cgroup) -> Result<(), Error> {
         .iter()
         .map(|(listener, _)| listener.local_addr().map_err(own("look an own port up")))
         .collect::<Result<Vec<_>, _>>()?;
+    // Before the first is made: whoever clears up after a kill must know where to look.
+    write(&plan.dir.join(CGROUP), cgroup).map_err(own("write down the cluster's cgroup"))?;
     // Leftovers of a supervisor that was killed.
     cgroup.destroy()?;
     Cgroup::make_way(&plan.host.cgroups)?;
@@ -202,7 +259,7 @@ fn report(report: &Report) {
     let _ = writeln!(io::stdout(), "{line}").and_then(|()| io::stdout().flush());
 }
 
-fn write(path: &Path, state: &State) -> io::Result<()> {
+fn write(path: &Path, state: &impl Serialize) -> io::Result<()> {
     let partial: PathBuf = path.with_extension("json.partial");
     let mut file = File::create(&partial)?;
     file.write_all(serde_json::to_string_pretty(state)?.as_bytes())?;

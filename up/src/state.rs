@@ -103,7 +103,11 @@ impl Claim {
         let dir = dir_of(state, name);
         loop {
             fs::create_dir_all(&dir).map_err(files("make", &dir))?;
-            let lock = File::open(&dir).map_err(files("open", &dir))?;
+            let lock = match File::open(&dir) {
+                // Whoever held it has just removed it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                lock => lock.map_err(files("open", &dir))?,
+            };
             flock(&lock, FlockOperation::NonBlockingLockExclusive)
                 .map_err(|_| Error::Busy { name: name.clone() })?;
             // Whoever held the lock before may have removed the directory.
@@ -133,7 +137,12 @@ impl Claim {
     /// Ends what runs of the cluster and removes its directory.
     pub(crate) fn remove(self) -> Result<(), Error> {
         let _stopped = Stopped::ensure(&self.dir)?;
-        fs::remove_dir_all(&self.dir).map_err(files("remove", &self.dir))
+        fs::remove_dir_all(&self.dir).map_err(files("remove", &self.dir))?;
+        if let Some(clusters) = self.dir.parent() {
+            // Not empty means that there are other clusters.
+            let _ = fs::remove_dir(clusters);
+        }
+        Ok(())
     }
 }
 
