@@ -2,6 +2,10 @@
 
 use std::fs;
 use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
 
 use crate::harness::{Outcome, PROVIDER, Place, check};
 
@@ -41,7 +45,7 @@ fn disk_full(place: &Place) -> Outcome {
     let script = "set -e; mkdir -p \"$PARBAKE_DIR.small\"; mount -t tmpfs -o size=64M tmpfs \"$PARBAKE_DIR.small\"; \
         exec \"$0\" --dir \"$PARBAKE_DIR.small\" provision k8s-1.34";
     let parbake = place.command(&[]);
-    let mut command = std::process::Command::new("unshare");
+    let mut command = Command::new("unshare");
     command
         .args(["--mount", "sh", "-c", script])
         .arg(parbake.get_program());
@@ -62,6 +66,34 @@ fn disk_full(place: &Place) -> Outcome {
     )
 }
 
+/// A disk that fills up in the middle of a bake: one error, and everything that was begun is gone.
+pub(crate) fn full_disk(place: &Place) -> Outcome {
+    let dir = place.dir().join("full");
+    let parbake = place.command(&[]);
+    let mut command = Command::new("unshare");
+    command
+        .args(["--mount", "sh"])
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/full_disk.sh"));
+    command.arg(&dir).arg(parbake.get_program());
+    for (name, value) in parbake
+        .get_envs()
+        .filter_map(|(name, value)| Some((name, value?)))
+    {
+        command.env(name, value);
+    }
+    let output = command.output().map_err(|error| error.to_string())?;
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    fs::remove_dir_all(&dir).map_err(|error| error.to_string())?;
+    let errors = text.lines().filter(|line| line.starts_with("error: ")).count();
+    check(text.contains("exit 1\n") && errors == 1, || text.clone())?;
+    check(text.contains("No space left on device"), || text.clone())?;
+    check(
+        text.contains("left: \n") && text.trim_end().ends_with("[]"),
+        || text.clone(),
+    )
+}
+
 pub(crate) fn taken_name(place: &Place) -> Outcome {
     place.refused(
         &["up", PROVIDER],
@@ -77,7 +109,7 @@ pub(crate) fn taken_name(place: &Place) -> Outcome {
 pub(crate) fn in_the_store(place: &Place) -> Outcome {
     let store = place.dir().join("store");
     let blob = |digest: &str| store.join("blobs").join(digest.replace(':', "/"));
-    let read = |path: &std::path::Path| -> Result<serde_json::Value, String> {
+    let read = |path: &Path| -> Result<Value, String> {
         let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
         serde_json::from_str(&text).map_err(|error| error.to_string())
     };
@@ -110,5 +142,50 @@ pub(crate) fn in_the_store(place: &Place) -> Outcome {
         "a cluster was begun".to_owned()
     })?;
     overwrite(&bytes)?;
-    place.run(&["artifact", "verify", PROVIDER]).map(drop)
+    place.run(&["artifact", "verify", PROVIDER])?;
+    newer_format(place, &store, index, manifest)
+}
+
+/// The artifact as a later parbake would have made it.
+fn newer_format(place: &Place, store: &Path, mut index: Value, mut manifest: Value) -> Outcome {
+    let blobs = store.join("blobs/sha256");
+    let name = |digest: &Value| digest.as_str().unwrap_or_default().replace("sha256:", "");
+    let config = fs::read_to_string(blobs.join(name(&manifest["config"]["digest"])));
+    let mut config: Value = serde_json::from_str(&config.map_err(|error| error.to_string())?)
+        .map_err(|error| error.to_string())?;
+    config["version"] = 2.into();
+    let config = config.to_string();
+    manifest["config"]["digest"] = add(&blobs, &config)?.into();
+    manifest["config"]["size"] = config.len().into();
+    let manifest = manifest.to_string();
+    index["manifests"][0]["digest"] = add(&blobs, &manifest)?.into();
+    index["manifests"][0]["size"] = manifest.len().into();
+    let path = store.join("index.json");
+    let before = fs::read(&path).map_err(|error| error.to_string())?;
+    fs::write(&path, index.to_string()).map_err(|error| error.to_string())?;
+    let said = [
+        "artifact format version 2 is newer than this parbake understands (1)",
+        "upgrade parbake",
+    ];
+    let refused = place.refused(&["up", PROVIDER], &said);
+    fs::write(&path, before).map_err(|error| error.to_string())?;
+    refused
+}
+
+/// Writes a blob under its digest, as coreutils compute it.
+fn add(blobs: &Path, text: &str) -> Result<String, String> {
+    let mut child = Command::new("sha256sum")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| error.to_string())?;
+    if let Some(mut pipe) = child.stdin.take() {
+        pipe.write_all(text.as_bytes())
+            .map_err(|error| error.to_string())?;
+    }
+    let output = child.wait_with_output().map_err(|error| error.to_string())?;
+    let digest = String::from_utf8_lossy(&output.stdout);
+    let digest = digest.split(' ').next().unwrap_or_default();
+    fs::write(blobs.join(digest), text).map_err(|error| error.to_string())?;
+    Ok(format!("sha256:{digest}"))
 }

@@ -20,8 +20,9 @@ use harness::{Outcome, Place};
 type Test = fn(&Place) -> Outcome;
 
 /// The tests, in the order in which they run.
-const TESTS: [(&str, Test); 15] = [
+const TESTS: [(&str, Test); 16] = [
     ("bad_input_before_a_bake", bad_input::before_a_bake),
+    ("a_full_disk_is_one_error", bad_input::full_disk),
     ("provision_bakes_a_small_artifact", bake::provision),
     ("provision_again_changes_nothing", bake::again),
     ("a_killed_provision_leaves_the_old_artifact", bake::killed),
