@@ -1,6 +1,6 @@
 //! The thaw: from an artifact in the store to a cluster that is honestly ready. No kubeadm, no network.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -172,23 +172,11 @@ async fn become_ready(
         async { Ok::<_, Error>(trust::publish(client, identity.authorities(&api_url), left()).await?) };
     let remove = async { Ok(cleanup::remove_nodes(client, baked, expected.cluster, left()).await?) };
     tokio::try_join!(publish, remove)?;
-    let vantages = expected
-        .cluster
-        .nodes()
-        .iter()
-        .map(|node| vantage(running, node))
-        .collect::<Result<Vec<_>, _>>()?;
+    let vantages = Vantage::of_machines(running, expected.cluster)?;
     let told = |milestone: Milestone, after: Duration| {
         tracing::info!("{milestone} after {:.1} s", after.as_secs_f64());
     };
     Ok(wait_until_ready(client, expected, vantages, left(), told).await?)
-}
-
-/// A place to ask the cluster's DNS from: the node's own network namespace.
-fn vantage(running: &Running, node: &Node) -> Result<Vantage, Error> {
-    let network = running.network(node.name.as_str())?;
-    let socket = move || network.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)));
-    Ok(Vantage::new(node.name.clone(), socket))
 }
 
 /// The unpacked layers of each node, bottom first.

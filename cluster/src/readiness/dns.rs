@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use hickory_proto::op::{Message, MessageType, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
+use parbake_machine::running::{self, Running};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::missing::Missing;
-use crate::description::Description;
+use crate::description::{Description, Node};
 use crate::name::NodeName;
 
 /// How long an answer may take before the question is asked anew.
@@ -42,6 +43,19 @@ impl Vantage {
             node,
             socket: Box::new(socket),
         }
+    }
+
+    /// The vantages of all nodes of `cluster`: their own network namespaces.
+    ///
+    /// # Errors
+    /// A node's machine does not run.
+    pub fn of_machines(running: &Running, cluster: &Description) -> Result<Vec<Self>, running::Error> {
+        let vantage = |node: &Node| {
+            let network = running.network(node.name.as_str())?;
+            let socket = move || network.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)));
+            Ok(Self::new(node.name.clone(), socket))
+        };
+        cluster.nodes().iter().map(vantage).collect()
     }
 }
 

@@ -169,11 +169,7 @@ fn wait(
     started: Instant,
 ) -> Result<(), Error> {
     let _step = tracing::info_span!("step", what = "wait until everything is ready").entered();
-    let vantages = cluster
-        .nodes()
-        .iter()
-        .map(|node| vantage(running, node))
-        .collect::<Result<Vec<_>, _>>()?;
+    let vantages = Vantage::of_machines(running, cluster)?;
     let expected = Expected {
         cluster,
         boot,
@@ -186,13 +182,6 @@ fn wait(
         .block_on(ready)
         .map_err(|timed_out| Error::NotReady(timed_out.into()))?;
     Ok(())
-}
-
-fn vantage(running: &Running, node: &Node) -> Result<Vantage, Error> {
-    let network = running.network(node.name.as_str())?;
-    Ok(Vantage::new(node.name.clone(), move || {
-        network.run(|| std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))
-    }))
 }
 
 /// The hash that lets a joining node trust the control plane's CA, as kubeadm's documents compute it.
