@@ -20,6 +20,9 @@ pub const RUNTIME_DIR: &str = "var/lib/containerd";
 /// own directories of committed layers are symbolic links to these.
 pub const IMAGES_DIR: &str = "var/lib/parbake/images";
 
+/// The manifest of a control plane's API server.
+const API_SERVER: &str = "etc/kubernetes/manifests/kube-apiserver.yaml";
+
 /// Machines that could not be planned.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -78,6 +81,7 @@ pub fn plan(
             let layers: Vec<PathBuf> = layers.into_iter().filter(|layer| !holds_images(layer)).collect();
             let mut own = common_files(cluster, node);
             own.extend(runtime::config(&layers, surroundings.host)?);
+            own.push(runtime::kubelet_flags(surroundings.host));
             own.extend(files(node));
             Ok(MachinePlan {
                 endpoint: Endpoint {
@@ -85,6 +89,7 @@ pub fn plan(
                     address: network(node.address),
                     behind: vec![node.pod_cidr],
                 },
+                hold: shares_api_port(&layers).then(|| cluster.api_server().port()),
                 layers,
                 binds,
                 dir: machine_dir(surroundings.dir, node),
@@ -120,6 +125,15 @@ fn images(layers: &[PathBuf]) -> io::Result<Vec<Bind>> {
     }
     binds.sort_by(|one, other| one.to.cmp(&other.to));
     Ok(binds)
+}
+
+/// Whether there is an API server that agrees to share its port, as its manifest in the topmost of `layers` that has one
+/// says.
+fn shares_api_port(layers: &[PathBuf]) -> bool {
+    let mut manifests = layers.iter().rev().map(|layer| layer.join(API_SERVER));
+    manifests
+        .find_map(|manifest| fs::read_to_string(manifest).ok())
+        .is_some_and(|manifest| manifest.contains("--permit-port-sharing=true"))
 }
 
 fn holds_images(layer: &Path) -> bool {

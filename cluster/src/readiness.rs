@@ -41,7 +41,7 @@ use dns::DnsWatch;
 use observe::{observe, readyz};
 
 /// The pause between two looks at the API. Its answers come from its watch cache and cost it little.
-const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What is expected to become ready, and since when.
 #[derive(Debug, Clone, Copy)]

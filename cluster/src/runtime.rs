@@ -12,6 +12,9 @@ use crate::machines::public_file;
 /// Where containerd's configuration stands on a node.
 const CONFIG: &str = "etc/containerd/config.toml";
 
+/// Where the kubelet's unit takes more flags from.
+const KUBELET: &str = "etc/default/kubelet";
+
 /// The runtime's configuration in a layer that cannot be fitted.
 #[derive(Debug, thiserror::Error)]
 #[error("could not read the runtime's configuration `{}`", path.display())]
@@ -40,6 +43,17 @@ pub fn config(layers: &[PathBuf], host: &Decisions) -> Result<Option<SeedFile>, 
         .and_then(|text| fit(&text, host).map_err(|error| error.into()))
         .map_err(|source| Error { path, source })?;
     Ok(Some(public_file(CONFIG, fitted)))
+}
+
+/// The flags of the kubelet that the host asks for.
+pub fn kubelet_flags(host: &Decisions) -> SeedFile {
+    let flags = if host.restrict_oom_score_adj {
+        // It would try for 200 ms to lower its own, before anything else.
+        "--oom-score-adj=0"
+    } else {
+        ""
+    };
+    public_file(KUBELET, format!("KUBELET_EXTRA_ARGS={flags}\n"))
 }
 
 fn fit(text: &str, host: &Decisions) -> Result<String, toml::de::Error> {

@@ -45,6 +45,8 @@ pub struct MachinePlan {
     pub plain: Vec<PathBuf>,
     /// Files to write into the root before the boot.
     pub files: Vec<SeedFile>,
+    /// A port on which connections wait until a process of the machine listens there with `SO_REUSEPORT`.
+    pub hold: Option<u16>,
 }
 
 /// A directory of the host inside of a machine.

@@ -24,11 +24,14 @@ use crate::boot;
 use crate::cgroup::{self, Cgroup};
 use crate::dirs::Dirs;
 use crate::forward;
+use crate::hold::Hold;
+use crate::netns::NetNs;
 use crate::network::{self, Network};
 use crate::overlay;
 use crate::pid::ProcessId;
-use crate::plan::Plan;
+use crate::plan::{MachinePlan, Plan};
 use crate::root;
+use crate::span::{Moment, Span, Spans};
 
 /// The name of the state file in the plan's directory.
 pub(crate) const STATE: &str = "supervisor.json";
@@ -59,6 +62,9 @@ pub struct State {
     pub ports: Vec<SocketAddr>,
     /// The cluster's cgroup.
     pub cgroup: Cgroup,
+    /// What the start took its time for.
+    #[serde(default)]
+    pub spans: Vec<Span>,
 }
 
 /// A cluster's machines that could not be run.
@@ -87,6 +93,17 @@ pub enum Error {
     Listen {
         /// The address.
         address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A port of a machine could not be held open.
+    #[error("could not hold port {port} of `{name}` open")]
+    Hold {
+        /// The machine.
+        name: String,
+        /// The port.
+        port: u16,
         /// Why.
         #[source]
         source: io::Error,
@@ -203,37 +220,45 @@ fn run(plan: &Plan, cgroup: &Cgroup) -> Result<(), Error> {
     cgroup.destroy()?;
     Cgroup::make_way(&plan.host.cgroups)?;
     overlay::private_mounts()?;
-    let _roots = plan
-        .machines
-        .iter()
-        .map(|machine| {
+    let mut spans = Spans::default();
+    let roots = || {
+        let root = |machine: &MachinePlan| {
             root::make(machine).map_err(|source| Error::Root {
                 name: machine.endpoint.name.clone(),
                 source,
             })
-        })
-        .collect::<Result<Vec<_>, _>>()?;
+        };
+        plan.machines.iter().map(root).collect::<Result<Vec<_>, _>>()
+    };
+    let _roots = spans.time("mount the roots", roots)?;
     let endpoints: Vec<_> = plan
         .machines
         .iter()
         .map(|machine| machine.endpoint.clone())
         .collect();
-    let network = Network::create(plan.gateway, &endpoints)?;
+    let network = spans.time("set the network up", || Network::create(plan.gateway, &endpoints))?;
+    let from = Moment::now();
     let mut booting = Vec::new();
+    let mut holds = Vec::new();
     for (machine, namespace) in plan.machines.iter().zip(&network.machines) {
         let (name, dirs) = (&machine.endpoint.name, Dirs(&machine.dir));
+        holds.push(hold(machine, namespace)?);
         let own_cgroup = cgroup.child(name);
         own_cgroup.create()?;
         booting.push(boot::start(name, &dirs, namespace, &own_cgroup, &plan.host)?);
     }
     let mut running = Vec::new();
     let mut machines = BTreeMap::new();
-    for (machine, booting) in plan.machines.iter().zip(booting) {
+    for ((machine, booting), hold) in plan.machines.iter().zip(booting).zip(holds) {
         let (nspawn, init) = booting.wait_for_init(&Dirs(&machine.dir).console())?;
+        if let Some(hold) = hold {
+            hold.until_served(init).map_err(own("start a thread"))?;
+        }
         let init = ProcessId::of(init).map_err(own("look a machine's init up"))?;
         machines.insert(machine.endpoint.name.clone(), init);
         running.push(nspawn);
     }
+    spans.end("systemd-nspawn, until each init runs", from);
     forward::serve(network.cluster, listeners).map_err(own("start the thread that forwards ports"))?;
     let supervisor = ProcessId::of(std::process::id()).map_err(own("look the supervisor itself up"))?;
     let state = State {
@@ -241,6 +266,7 @@ fn run(plan: &Plan, cgroup: &Cgroup) -> Result<(), Error> {
         machines,
         ports,
         cgroup: cgroup.clone(),
+        spans: spans.into_vec(),
     };
     write(&plan.dir.join(STATE), &state).map_err(own("write the supervisor's state"))?;
     report(&Report::Running(state));
@@ -251,6 +277,17 @@ fn run(plan: &Plan, cgroup: &Cgroup) -> Result<(), Error> {
         let _ = waiting.join();
     }
     Ok(())
+}
+
+fn hold(machine: &MachinePlan, namespace: &NetNs) -> Result<Option<Hold>, Error> {
+    let Some(port) = machine.hold else {
+        return Ok(None);
+    };
+    Hold::open(namespace, port).map_err(|source| Error::Hold {
+        name: machine.endpoint.name.clone(),
+        port,
+        source,
+    })
 }
 
 fn report(report: &Report) {

@@ -88,7 +88,12 @@ fn registration(node: &Node) -> Value {
 
 fn cluster_configuration(cluster: &Description, node: &Node) -> Value {
     // With one control plane nobody competes, and a lease left over from the bake would cost its full 15 s.
-    let alone = json!({ "extraArgs": [{ "name": "leader-elect", "value": "false" }] });
+    let alone = ("leader-elect", "false");
+    // One client for each of its controllers, all held back by one limit: at the default of 20 requests a second the
+    // last of them starts 2 s late.
+    let quick = [("kube-api-qps", "200"), ("kube-api-burst", "400")];
+    // A member without peers wins every election, after a time-out of up to 20 heartbeats.
+    let etcd = [("heartbeat-interval", "10"), ("election-timeout", "100")];
     json!({
         "apiVersion": "kubeadm.k8s.io/v1beta4",
         "kind": "ClusterConfiguration",
@@ -102,10 +107,20 @@ fn cluster_configuration(cluster: &Description, node: &Node) -> Value {
             "dnsDomain": cluster.domain(),
         },
         // The bake's own way in, through a port of the host.
-        "apiServer": { "certSANs": ["127.0.0.1"] },
-        "controllerManager": alone,
-        "scheduler": alone,
+        "apiServer": {
+            "certSANs": ["127.0.0.1"],
+            // A thaw opens the port before the API server does, so that clients wait instead of backing off.
+            "extraArgs": arguments(&[("permit-port-sharing", "true")]),
+        },
+        "controllerManager": { "extraArgs": arguments(&[&[alone], quick.as_slice()].concat()) },
+        "scheduler": { "extraArgs": arguments(&[alone]) },
+        "etcd": { "local": { "extraArgs": arguments(&etcd) } },
     })
+}
+
+fn arguments(arguments: &[(&str, &str)]) -> Vec<Value> {
+    let argument = |(name, value): &(&str, &str)| json!({ "name": name, "value": value });
+    arguments.iter().map(argument).collect()
 }
 
 fn kubelet(cluster: &Description) -> Value {

@@ -6,6 +6,7 @@ pub mod identity;
 mod name;
 mod state;
 mod thaw;
+pub mod timeline;
 
 pub use clusters::{Cluster, Condition, Listed, down, layers_in_use, list};
 pub use error::Error;

@@ -9,13 +9,15 @@ use parbake_artifact::{Artifact, Digest, Store, Tag};
 use parbake_cluster::machines::{self, Surroundings};
 use parbake_cluster::readiness::{Expected, Milestone, Milestones, Vantage, wait_until_ready};
 use parbake_cluster::{Client, Description, Node, NodeName, cleanup, connect, trust};
-use parbake_machine::host::{Host, Purpose};
+use parbake_machine::host::{Decisions, Host, Purpose};
 use parbake_machine::plan::Forward;
 use parbake_machine::process::Cmd;
 use parbake_machine::running::Running;
+use parbake_machine::span::{Moment, Spans};
 
 use crate::identity::{self, Identity};
 use crate::state::{Claim, Phase, Record, read};
+use crate::timeline::Timeline;
 use crate::{ClusterName, Error};
 
 /// What to thaw, and how.
@@ -33,6 +35,8 @@ pub struct Options {
     pub dir: PathBuf,
     /// The command that calls [`parbake_machine::supervisor::supervise`].
     pub supervise: Cmd,
+    /// Whether to say where the time went.
+    pub timings: bool,
 }
 
 /// A cluster that was thawed and is ready.
@@ -44,6 +48,15 @@ pub struct Thawed {
     pub api: SocketAddr,
     /// When it passed what on its way, counted from the start of [`thaw`].
     pub milestones: Milestones,
+    /// Where the time went, if [`Options::timings`] asked for it.
+    pub timeline: Option<Timeline>,
+}
+
+/// When a thaw began, on two clocks.
+#[derive(Debug, Clone, Copy)]
+struct Started {
+    instant: Instant,
+    moment: Moment,
 }
 
 /// Starts a cluster from an artifact and waits until it is ready.
@@ -51,14 +64,22 @@ pub struct Thawed {
 /// # Errors
 /// The first step that failed; nothing of the cluster is left then.
 pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
-    let started = Instant::now();
-    let host = Host::probe(&options.dir).require(Purpose::Up)?;
+    let started = Started {
+        instant: Instant::now(),
+        moment: Moment::now(),
+    };
+    let mut spans = Spans::default();
+    let host = spans.time("look at the host", || {
+        Host::probe(&options.dir).require(Purpose::Up)
+    })?;
+    let from = Moment::now();
     let store = Store::open(&options.dir.join("store"))?;
     let artifact = store.get(&options.tag)?;
     let baked: Description =
         serde_json::from_value(artifact.config.cluster.clone()).map_err(Error::Artifact)?;
     let cluster = baked.with_nodes(options.nodes.unwrap_or(baked.nodes().len()))?;
     let stacks = stacks(&store, &artifact, &cluster)?;
+    spans.end("look the artifact up", from);
     let claim = claim(options)?;
     let record = Record::new(
         options.tag.clone(),
@@ -66,7 +87,14 @@ pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
         digests(&artifact),
         cluster,
     );
-    let outcome = run(options, &host, &claim, record, &baked, &stacks, started).await;
+    let prepared = Prepared {
+        options,
+        host: host.decide(),
+        baked,
+        stacks,
+        started,
+    };
+    let outcome = prepared.run(&claim, record, spans).await;
     if outcome.is_err() {
         // What failed says why; what is in the way of cleaning up comes second.
         if let Err(error) = claim.remove() {
@@ -91,92 +119,112 @@ fn claim(options: &Options) -> Result<Claim, Error> {
     }
 }
 
-async fn run(
-    options: &Options,
-    host: &Host,
-    claim: &Claim,
-    mut record: Record,
-    baked: &Description,
-    stacks: &[(NodeName, Vec<PathBuf>)],
-    started: Instant,
-) -> Result<Thawed, Error> {
-    claim.write(&record)?;
-    let cluster = record.cluster.clone();
-    let identity = Identity::new(&cluster, &identity::Options::default())?;
-    let boot = Timestamp::now();
-    let running = boot_machines(options, host, claim.dir(), &cluster, &identity, stacks)?;
-    let api = running.ports()[0];
-    let url = format!("https://{api}");
-    claim.write_kubeconfig(&identity.admin_kubeconfig(&url))?;
-    let client = connect(&identity.super_admin_kubeconfig(&url)).await?;
-    let expected = Expected {
-        cluster: &cluster,
-        boot,
-        started,
-    };
-    let milestones = become_ready(options, &client, &expected, baked, &identity, &running).await?;
-    record.phase = Phase::Up;
-    claim.write(&record)?;
-    Ok(Thawed {
-        record,
-        api,
-        milestones,
-    })
+/// All that a thaw follows from.
+struct Prepared<'a> {
+    options: &'a Options,
+    host: Decisions,
+    /// The cluster as it was baked.
+    baked: Description,
+    /// The unpacked layers of each node that runs, bottom first.
+    stacks: Vec<(NodeName, Vec<PathBuf>)>,
+    started: Started,
 }
 
-fn boot_machines(
-    options: &Options,
-    host: &Host,
-    dir: &Path,
-    cluster: &Description,
-    identity: &Identity,
-    stacks: &[(NodeName, Vec<PathBuf>)],
-) -> Result<Running, Error> {
-    let _step =
-        tracing::info_span!("step", what = format!("boot {} machines", cluster.nodes().len())).entered();
-    let decisions = host.decide();
-    let surroundings = Surroundings {
-        id: &id(options, dir),
-        dir,
-        host: &decisions,
-        forwards: vec![Forward {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            to: cluster.api_server().into(),
-        }],
-        end_with_parent: false,
-    };
-    let stack = |node: &Node| {
-        stacks
-            .iter()
-            .find(|(name, _)| *name == node.name)
-            .map(|(_, stack)| stack.clone())
-            .unwrap_or_default()
-    };
-    let plan = machines::plan(cluster, surroundings, stack, |node| identity.files(node))?;
-    Ok(Running::start(&plan, &options.supervise)?)
-}
+impl Prepared<'_> {
+    async fn run(&self, claim: &Claim, mut record: Record, mut spans: Spans) -> Result<Thawed, Error> {
+        claim.write(&record)?;
+        let cluster = record.cluster.clone();
+        let identity = spans.time("make a new identity", || {
+            Identity::new(&cluster, &identity::Options::default())
+        })?;
+        let boot = Timestamp::now();
+        let running = spans.time("start the machines", || {
+            self.boot_machines(claim.dir(), &cluster, &identity)
+        })?;
+        let api = running.ports()[0];
+        let url = format!("https://{api}");
+        claim.write_kubeconfig(&identity.admin_kubeconfig(&url))?;
+        let client = connect(&identity.super_admin_kubeconfig(&url)).await?;
+        let expected = Expected {
+            cluster: &cluster,
+            boot,
+            started: self.started.instant,
+        };
+        let milestones = self
+            .become_ready(&client, &expected, &identity, &running, &mut spans)
+            .await?;
+        record.phase = Phase::Up;
+        claim.write(&record)?;
+        let timeline = self.options.timings.then(|| {
+            let spans = spans.into_vec();
+            Timeline::collect(self.started.moment, spans, &milestones, &cluster, &running)
+        });
+        Ok(Thawed {
+            record,
+            api,
+            milestones,
+            timeline: timeline.transpose()?,
+        })
+    }
 
-async fn become_ready(
-    options: &Options,
-    client: &Client,
-    expected: &Expected<'_>,
-    baked: &Description,
-    identity: &Identity,
-    running: &Running,
-) -> Result<Milestones, Error> {
-    let left = || options.wait.saturating_sub(expected.started.elapsed());
-    // Whoever trusts the cluster by its database must learn of the new authorities before anything else; whoever was
-    // baked but does not run must be gone before pods are counted. Both try until the API answers.
-    let api_url = expected.cluster.api_url();
-    let publish =
-        async { Ok::<_, Error>(trust::publish(client, identity.authorities(&api_url), left()).await?) };
-    let remove = async { Ok(cleanup::remove_nodes(client, baked, expected.cluster, left()).await?) };
-    tokio::try_join!(publish, remove)?;
-    let vantages = Vantage::of_machines(running, expected.cluster)?;
-    let told = |milestone: Milestone, after: Duration| {
-        tracing::info!("{milestone} after {:.1} s", after.as_secs_f64());
-    };
-    Ok(wait_until_ready(client, expected, vantages, left(), told).await?)
+    fn boot_machines(
+        &self,
+        dir: &Path,
+        cluster: &Description,
+        identity: &Identity,
+    ) -> Result<Running, Error> {
+        let what = format!("boot {} machines", cluster.nodes().len());
+        let _step = tracing::info_span!("step", what).entered();
+        let surroundings = Surroundings {
+            id: &id(self.options, dir),
+            dir,
+            host: &self.host,
+            forwards: vec![Forward {
+                listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+                to: cluster.api_server().into(),
+            }],
+            end_with_parent: false,
+        };
+        let stack = |node: &Node| {
+            let mut stacks = self.stacks.iter();
+            let found = stacks.find(|(name, _)| *name == node.name);
+            found.map(|(_, stack)| stack.clone()).unwrap_or_default()
+        };
+        let plan = machines::plan(cluster, surroundings, stack, |node| identity.files(node))?;
+        Ok(Running::start(&plan, &self.options.supervise)?)
+    }
+
+    async fn become_ready(
+        &self,
+        client: &Client,
+        expected: &Expected<'_>,
+        identity: &Identity,
+        running: &Running,
+        spans: &mut Spans,
+    ) -> Result<Milestones, Error> {
+        let left = self.options.wait.saturating_sub(expected.started.elapsed());
+        let vantages = Vantage::of_machines(running, expected.cluster)?;
+        let told = |milestone: Milestone, after: Duration| {
+            tracing::info!("{milestone} after {:.1} s", after.as_secs_f64());
+        };
+        // Whoever trusts the cluster by its database must learn of the new authorities, and whoever was baked but does
+        // not run must go. Both try until the API answers, and nothing is ready before they have succeeded.
+        let api_url = expected.cluster.api_url();
+        let from = Moment::now();
+        let publish = async {
+            let published = trust::publish(client, identity.authorities(&api_url), left).await;
+            spans.end("publish the new authorities, as soon as the API listens", from);
+            published
+        };
+        let remove = cleanup::remove_nodes(client, &self.baked, expected.cluster, left);
+        let ready = wait_until_ready(client, expected, vantages, left, told);
+        let (published, removed, milestones) = tokio::join!(publish, remove, ready);
+        // Who waits for everything has the most to say when the time is over.
+        let milestones = milestones?;
+        published?;
+        removed?;
+        Ok(milestones)
+    }
 }
 
 /// The unpacked layers of each node, bottom first.

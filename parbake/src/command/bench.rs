@@ -93,6 +93,7 @@ impl Args {
             wait: Duration::from_secs(300),
             dir: global.dir.clone(),
             supervise: supervise::command()?,
+            timings: false,
         }))??;
         let disk = disk_usage(&dir_of(&global.dir, &name));
         down(&global.dir, &name)?;

@@ -1,10 +1,16 @@
 //! `parbake up`
 
+use std::ffi::OsStr;
+use std::fs;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
+use anyhow::Context;
 use parbake_artifact::Tag;
 use parbake_cluster::readiness::Milestones;
+use parbake_up::timeline::Timeline;
 use parbake_up::{ClusterName, Options, Thawed, thaw};
 use serde::Serialize;
 
@@ -33,6 +39,9 @@ pub(crate) struct Args {
     /// How long a start may take, such as 90s or 2m
     #[arg(long, value_name = "TIME", default_value = "120s", value_parser = duration)]
     wait: Duration,
+    /// Say where the time went: as text, or into FILE (.svg for a picture, .json)
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    timings: Option<Option<TimingsFile>>,
 }
 
 /// What is printed.
@@ -44,6 +53,40 @@ struct Report {
     nodes: usize,
     api: SocketAddr,
     milestones: Milestones,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeline: Option<Timeline>,
+}
+
+/// Where a timeline goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum TimingsFile {
+    Picture(PathBuf),
+    Json(PathBuf),
+}
+
+impl FromStr for TimingsFile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let path = PathBuf::from(text);
+        match path.extension().and_then(OsStr::to_str) {
+            Some("svg") => Ok(Self::Picture(path)),
+            Some("json") => Ok(Self::Json(path)),
+            _ => Err(format!("`{text}` ends neither in .svg nor in .json")),
+        }
+    }
+}
+
+impl TimingsFile {
+    fn write(&self, timeline: &Timeline) -> anyhow::Result<()> {
+        let (path, text) = match self {
+            Self::Picture(path) => (path, timeline.svg()),
+            Self::Json(path) => (path, serde_json::to_string_pretty(timeline)? + "\n"),
+        };
+        // The cluster is up all the same.
+        fs::write(path, text)
+            .with_context(|| format!("the cluster is up, but could not write `{}`", path.display()))
+    }
 }
 
 /// Whole seconds or minutes.
@@ -69,8 +112,14 @@ impl Args {
             wait: self.wait,
             dir: global.dir.clone(),
             supervise: supervise::command()?,
+            timings: self.timings.is_some(),
         }))??;
-        output::print(global.output, &report(global, thawed), text)
+        if let (Some(Some(file)), Some(timeline)) = (&self.timings, &thawed.timeline) {
+            file.write(timeline)?;
+        }
+        output::print(global.output, &report(global, thawed), |report| {
+            text(report, self.timings == Some(None))
+        })
     }
 }
 
@@ -82,10 +131,11 @@ fn report(global: &Global, thawed: Thawed) -> Report {
         nodes: thawed.record.cluster.nodes().len(),
         api: thawed.api,
         milestones: thawed.milestones,
+        timeline: thawed.timeline,
     }
 }
 
-fn text(report: &Report) -> String {
+fn text(report: &Report, timings: bool) -> String {
     let seconds = report.milestones.ready.as_secs_f64();
     let (name, nodes, api) = (&report.name, count(report.nodes, "node"), report.api);
     let parbake = if *name == ClusterName::default() {
@@ -93,8 +143,12 @@ fn text(report: &Report) -> String {
     } else {
         format!("parbake --name {name}")
     };
+    let timings = report.timeline.as_ref().filter(|_| timings);
+    let timings = timings
+        .map(|timeline| format!("{timeline}\n"))
+        .unwrap_or_default();
     format!(
-        "cluster `{name}` is ready after {seconds:.1} s: {nodes}, API at https://{api}\n\
+        "{timings}cluster `{name}` is ready after {seconds:.1} s: {nodes}, API at https://{api}\n\
          next: `{parbake} kubectl get pods -A`, `export KUBECONFIG=$({parbake} kubeconfig --path)`\n"
     )
 }

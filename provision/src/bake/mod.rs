@@ -3,6 +3,7 @@
 mod boot;
 mod form;
 mod freeze;
+mod head_start;
 mod images;
 mod layers;
 mod settle;
@@ -27,7 +28,7 @@ use work::Work;
 /// How long the cluster may take from its last join until it is ready.
 const READY: Duration = Duration::from_secs(300);
 /// Changes whenever the steps of a bake do, so that an artifact of older steps does not pass for a fresh one.
-const RECIPE: &str = "3";
+const RECIPE: &str = "4";
 
 /// What to bake, and where.
 #[derive(Debug)]

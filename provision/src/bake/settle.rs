@@ -11,6 +11,7 @@ use tokio::runtime::Runtime;
 
 use super::Error;
 use super::boot::{on, shell};
+use super::head_start;
 
 /// What `parbake-iptables.service` restores. The kernel may know no nfacct, and the counters mean nothing any more.
 const SAVE_RULES: &str =
@@ -71,6 +72,9 @@ pub(super) fn settle(
 ) -> Result<(), Error> {
     let _step = tracing::info_span!("step", what = "settle").entered();
     let names: Vec<String> = cluster.nodes().iter().map(|node| node.name.to_string()).collect();
+    for plane in cluster.control_planes() {
+        head_start::record(running, plane)?;
+    }
     for node in &names {
         shell(running, node, SAVE_RULES)?;
         on(running, node, &["systemctl", "stop", "kubelet"])?;

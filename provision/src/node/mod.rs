@@ -6,17 +6,18 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 /// Units that start at boot. The unit files stand in `/etc/systemd/system`.
-const ENABLED: [&str; 4] = [
+const ENABLED: [&str; 5] = [
     "containerd.service",
     "kubelet.service",
     "parbake-node.service",
     "parbake-iptables.service",
+    "parbake-head-start.service",
 ];
 /// Where the units of packages stand.
 const PACKAGED: [&str; 1] = ["containerd.service"];
 
 /// The files, by path below a node's root.
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 8] = [
     (
         "etc/containerd/config.toml",
         include_str!("files/containerd.toml"),
@@ -37,6 +38,14 @@ const FILES: [(&str, &str); 6] = [
     (
         "etc/systemd/system/parbake-iptables.service",
         include_str!("files/parbake-iptables.service"),
+    ),
+    (
+        "etc/systemd/system/parbake-head-start.service",
+        include_str!("files/parbake-head-start.service"),
+    ),
+    (
+        "usr/lib/parbake/head-start",
+        include_str!("files/parbake-head-start.sh"),
     ),
 ];
 

@@ -1,0 +1,146 @@
+//! What a node itself remembers of its start: its service manager of the units, its runtime of the containers.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use parbake_machine::running::Running;
+use parbake_machine::span::{Moment, Span};
+use serde_json::Value;
+
+use crate::Error;
+
+/// The units that were started since the boot, the longest of them only: most take less than a picture can show.
+const SHORTEST: Duration = Duration::from_millis(5);
+
+/// When each service of the node began to start, and when it was active.
+pub(super) fn units(running: &Running, node: &str) -> Result<Vec<Span>, Error> {
+    let properties = "--property=Id,InactiveExitTimestampMonotonic,ActiveEnterTimestampMonotonic";
+    let show = ["systemctl", "show", properties, "*.service"];
+    let output = running.command(node, show)?.run()?;
+    Ok(read_units(&output.stdout))
+}
+
+/// Blocks of `NAME=VALUE` lines with an empty line between them; times are microseconds.
+fn read_units(text: &str) -> Vec<Span> {
+    let unit = |block: &str| {
+        let value = |name: &str| {
+            block
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+        };
+        let moment = |name: &str| -> Option<Moment> {
+            let micros = value(name)?.parse().ok().filter(|micros| *micros > 0)?;
+            Some(Moment(Duration::from_micros(micros)))
+        };
+        let span = Span {
+            what: value("Id")?.trim_end_matches(".service").to_owned(),
+            from: moment("InactiveExitTimestampMonotonic")?,
+            to: moment("ActiveEnterTimestampMonotonic")?,
+        };
+        (span.to.0.saturating_sub(span.from.0) >= SHORTEST).then_some(span)
+    };
+    text.split("\n\n").filter_map(unit).collect()
+}
+
+/// For each container of the node the time from its pod's sandbox until it ran.
+pub(super) fn containers(running: &Running, node: &str) -> Result<Vec<Span>, Error> {
+    let ask = |words: &[&str]| -> Result<Vec<Value>, Error> {
+        let words = [&["crictl", "--timeout=30s"], words].concat();
+        let output = running.command(node, words)?.run()?;
+        Ok(output.parse(read_json)?)
+    };
+    let pods = ask(&["pods", "--output=json"])?;
+    let list = ask(&["ps", "--all", "--output=json"])?;
+    let ids: Vec<String> = items(&list, "containers")
+        .filter_map(|container| Some(container["id"].as_str()?.to_owned()))
+        .collect();
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let details = ask(&[&["inspect", "--output=json"], ids.as_slice()].concat())?;
+    let epoch = epoch();
+    let spans = details
+        .iter()
+        .filter_map(|container| span(container, &pods, epoch));
+    Ok(spans.collect())
+}
+
+fn items<'a>(documents: &'a [Value], list: &'a str) -> impl Iterator<Item = &'a Value> {
+    documents
+        .iter()
+        .filter_map(move |document| document[list].as_array())
+        .flatten()
+}
+
+fn span(container: &Value, pods: &[Value], epoch: Duration) -> Option<Span> {
+    let sandbox = container["info"]["sandboxID"].as_str()?;
+    let pod = items(pods, "items").find(|pod| pod["id"] == sandbox)?;
+    let created: u64 = pod["createdAt"].as_str()?.parse().ok()?;
+    let started: jiff::Timestamp = container["status"]["startedAt"].as_str()?.parse().ok()?;
+    let moment = |since: Duration| Moment(since.saturating_sub(epoch));
+    Some(Span {
+        what: pod["metadata"]["name"].as_str()?.to_owned(),
+        from: moment(Duration::from_nanos(created)),
+        to: moment(Duration::from_nanos(started.as_nanosecond().try_into().ok()?)),
+    })
+}
+
+/// When the host booted, on the clock that tells the date.
+fn epoch() -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.saturating_sub(Moment::now().0)
+}
+
+/// JSON documents one after the other, or in an array: versions of the tool differ.
+fn read_json(text: &str) -> Result<Vec<Value>, serde_json::Error> {
+    let documents = serde_json::Deserializer::from_str(text).into_iter::<Value>();
+    let mut values = Vec::new();
+    for document in documents {
+        match document? {
+            Value::Array(all) => values.extend(all),
+            one => values.push(one),
+        }
+    }
+    Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::{read_json, read_units, span};
+
+    #[test]
+    fn units_that_never_started_or_took_no_time_are_left_out() {
+        let text = "Id=a.service\nInactiveExitTimestampMonotonic=1000000\nActiveEnterTimestampMonotonic=1250000\n\n\
+                    Id=b.service\nInactiveExitTimestampMonotonic=0\nActiveEnterTimestampMonotonic=0\n\n\
+                    Id=c.service\nInactiveExitTimestampMonotonic=7\nActiveEnterTimestampMonotonic=8\n";
+        let spans = read_units(text);
+        assert_eq!(spans.len(), 1);
+        assert_eq!(spans[0].what, "a");
+        assert_eq!(spans[0].to.0 - spans[0].from.0, Duration::from_millis(250));
+    }
+
+    #[test]
+    fn a_container_lasts_from_its_sandbox_until_it_runs() {
+        let pods = [json!({ "items": [
+            { "id": "s", "metadata": { "name": "etcd-node01" }, "createdAt": "1000000000" },
+        ] })];
+        let container = json!({
+            "info": { "sandboxID": "s" }, "status": { "startedAt": "1970-01-01T00:00:03.5Z" },
+        });
+        let span = span(&container, &pods, Duration::from_millis(500)).unwrap();
+        assert_eq!(span.what, "etcd-node01");
+        assert_eq!(span.from.0, Duration::from_millis(500));
+        assert_eq!(span.to.0, Duration::from_secs(3));
+    }
+
+    #[test]
+    fn documents_come_in_arrays_or_rows() {
+        assert_eq!(read_json("{} {}").unwrap().len(), 2);
+        assert_eq!(read_json("[{}, {}, {}]").unwrap().len(), 3);
+        assert!(read_json("{").is_err());
+    }
+}
