@@ -16,7 +16,7 @@ pub enum Look<T> {
 
 /// A wait that ended without its condition.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("gave up after {} s waiting for {what}; last seen: {last}", limit.as_secs_f64())]
+#[error("gave up after {:.1} s waiting for {what}; last seen: {last}", limit.as_secs_f64())]
 pub struct TimedOut {
     /// What was waited for.
     pub what: String,
