@@ -12,6 +12,7 @@ mod kernel;
 mod probe;
 mod tool;
 mod trial;
+mod trials;
 mod version;
 
 #[cfg(test)]

@@ -4,44 +4,45 @@ use std::collections::BTreeSet;
 use std::env::consts::ARCH;
 use std::fs;
 use std::path::Path;
-use std::thread;
 
 use procfs::{FromRead, Meminfo};
 
 use super::cgroup::Cgroups;
 use super::kernel::{self, Modules};
-use super::trial::{self, Trial};
-use super::{Host, Limits, Memory, Namespaces, Network, Overlay, StateDir, tool};
+use super::trials::Trials;
+use super::{Host, Limits, Memory, Namespaces, Network, Overlay, StateDir};
 
 impl Host {
     /// Finds out about the host; `state_dir` is where parbake's state is or will be. Trials need root and take some
     /// tenths of a second; they leave nothing behind. What cannot be found out counts as absent: the checks say so.
     pub fn probe(state_dir: &Path) -> Self {
-        let root = nix::unistd::geteuid().is_root();
-        let attempt = |trial: &dyn Fn() -> Trial| if root { trial() } else { Trial::not_root() };
-        let existing = state_dir
-            .ancestors()
-            .find(|dir| dir.is_dir())
-            .unwrap_or(Path::new("/"));
-        let tools = tool::find_all();
-        // Side by side, since the kernel makes and unmakes namespaces at leisure.
-        let (overlay, bridge, iptables, nftables) = thread::scope(|scope| {
-            let overlay = scope.spawn(|| attempt(&|| trial::overlay(existing)));
-            let bridge = scope.spawn(|| attempt(&trial::bridge));
-            let iptables = scope.spawn(|| attempt(&|| trial::iptables(tools.get("iptables-restore"))));
-            let nftables = scope.spawn(|| attempt(&|| trial::nftables(tools.get("nft"))));
-            let outcome = |trial: thread::ScopedJoinHandle<'_, Trial>| {
-                trial
-                    .join()
-                    .unwrap_or_else(|_| Trial::Failed("the trial panicked".to_owned()))
-            };
-            (
-                outcome(overlay),
-                outcome(bridge),
-                outcome(iptables),
-                outcome(nftables),
-            )
-        });
+        Self::with(state_dir, Trials::run(is_root(), existing(state_dir)))
+    }
+
+    /// As [`Host::probe`], but leaves trials out that are known to work since this host booted, see
+    /// [`Host::remember`].
+    pub fn look(state_dir: &Path) -> Self {
+        let trials = Trials::recall(state_dir);
+        Self::with(
+            state_dir,
+            trials.unwrap_or_else(|| Trials::run(is_root(), existing(state_dir))),
+        )
+    }
+
+    /// Remembers in the state directory which trials worked.
+    pub fn remember(self) {
+        let trials = Trials {
+            namespaces: self.namespaces.create,
+            overlay: self.overlay.state_dir,
+            bridge: self.network.bridge,
+            iptables: self.network.iptables,
+            nftables: self.network.nftables,
+            tools: self.tools,
+        };
+        trials.remember(&self.state_dir.path);
+    }
+
+    fn with(state_dir: &Path, trials: Trials) -> Self {
         let kernel = nix::sys::utsname::uname()
             .map(|names| names.release().to_string_lossy().into_owned())
             .unwrap_or_default();
@@ -49,18 +50,18 @@ impl Host {
         let modules = Modules::of_kernel(&kernel);
         let shows = |path: &str| Path::new(path).exists();
         Self {
-            root,
+            root: is_root(),
             architecture: ARCH.to_owned(),
             systemd: shows("/run/systemd/system"),
             capabilities: capabilities(),
             cgroups: Cgroups::probe(),
             namespaces: Namespaces {
                 kinds: namespace_kinds(),
-                create: attempt(&trial::namespaces),
+                create: trials.namespaces,
             },
             overlay: Overlay {
                 kernel: modules.support("overlay", kernel::has_filesystem("overlay")),
-                state_dir: overlay,
+                state_dir: trials.overlay,
             },
             network: Network {
                 conntrack: modules.support("nf_conntrack", shows("/proc/sys/net/netfilter/nf_conntrack_max")),
@@ -68,14 +69,14 @@ impl Host {
                     "br_netfilter",
                     shows("/proc/sys/net/bridge/bridge-nf-call-iptables"),
                 ),
-                bridge,
-                iptables,
-                nftables,
+                bridge: trials.bridge,
+                iptables: trials.iptables,
+                nftables: trials.nftables,
             },
-            tools,
+            tools: trials.tools,
             state_dir: StateDir {
                 path: state_dir.to_owned(),
-                free_bytes: free_bytes(existing),
+                free_bytes: free_bytes(existing(state_dir)),
             },
             memory: memory(),
             limits: Limits {
@@ -88,6 +89,16 @@ impl Host {
             kernel,
         }
     }
+}
+
+fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// The directory, or the one above it that is there.
+fn existing(dir: &Path) -> &Path {
+    let mut above = dir.ancestors();
+    above.find(|dir| dir.is_dir()).unwrap_or(Path::new("/"))
 }
 
 fn capabilities() -> BTreeSet<String> {
