@@ -5,6 +5,8 @@
 //! /sys/fs/cgroup/parbake/default-1f3a9c/node01            cgroup v2
 //! ```
 
+mod usage;
+
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,7 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::host::CgroupPlan;
+pub use usage::Usage;
 
 /// How long killed processes may take to leave.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -113,6 +116,28 @@ impl Cgroup {
                 fs::create_dir(path).map_err(failed("make", path))?;
                 hand_down(path).map_err(failed("prepare", path))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Says how much processor time the cgroup gets when there is not enough for it and those beside it: `cpu.weight` of
+    /// cgroup v2, 1 to 10000 (default 100), or the same in `cpu.shares` of v1. Where the kernel cannot do that, all are
+    /// alike.
+    ///
+    /// # Errors
+    /// The file that could not be written.
+    pub(crate) fn set_cpu_weight(&self, weight: u32) -> Result<(), Error> {
+        for dir in &self.dirs {
+            let (weights, shares) = (dir.join("cpu.weight"), dir.join("cpu.shares"));
+            let (path, value) = if weights.exists() {
+                (weights, weight)
+            } else if shares.exists() {
+                // 1024 is the default there.
+                (shares, weight * 1024 / 100)
+            } else {
+                continue;
+            };
+            fs::write(&path, value.to_string()).map_err(failed("set the weight of", &path))?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 pub mod boot;
 pub mod cgroup;
 pub mod dirs;
+pub mod files;
 mod forward;
 mod hold;
 pub mod host;

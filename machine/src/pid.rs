@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -33,6 +34,23 @@ impl ProcessId {
         Self::of(self.pid).is_ok_and(|now| now == *self)
     }
 
+    /// The processor time that it and those of its children that it has taken leave of have used
+    /// (proc_pid_stat(5), fields 14 to 17).
+    ///
+    /// # Errors
+    /// It does not run any more.
+    pub fn cpu_time(&self) -> io::Result<Duration> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
+        let gone = || io::Error::from(io::ErrorKind::NotFound);
+        if start_time(&stat) != Some(self.started) {
+            return Err(gone());
+        }
+        let ticks = cpu_ticks(&stat).ok_or_else(gone)?;
+        Ok(Duration::from_secs(ticks)
+            .checked_div(ticks_per_second())
+            .unwrap_or_default())
+    }
+
     /// Sends it a signal. A process that is gone counts as reached.
     ///
     /// # Errors
@@ -60,14 +78,38 @@ fn start_time(stat: &str) -> Option<u64> {
     }
 }
 
+/// Fields 14 to 17 of `/proc/PID/stat`, summed up.
+fn cpu_ticks(stat: &str) -> Option<u64> {
+    let fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let ticks = fields.skip(11).take(4).map(|field| field.parse::<u64>().ok());
+    ticks.sum()
+}
+
+fn ticks_per_second() -> u32 {
+    procfs::ticks_per_second().try_into().unwrap_or(u32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{ProcessId, start_time};
+    use super::{ProcessId, cpu_ticks, start_time};
 
     #[test]
     fn a_name_with_spaces_and_parentheses_does_no_harm() {
         let stat = "7 (a) b) (c) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 1000 10";
         assert_eq!(start_time(stat), Some(4711));
+        assert_eq!(cpu_ticks(stat), Some(5 + 6 + 7 + 8));
+    }
+
+    #[test]
+    fn only_a_process_that_runs_has_a_processor_time() {
+        let own = ProcessId::of(std::process::id()).unwrap();
+        let before = own.cpu_time().unwrap();
+        // More than one tick of the clock, whatever its rate.
+        let begin = std::time::Instant::now();
+        while begin.elapsed() < std::time::Duration::from_millis(60) {}
+        assert!(own.cpu_time().unwrap() > before);
+        let started = own.started + 1;
+        assert!(ProcessId { started, ..own }.cpu_time().is_err());
     }
 
     #[test]

@@ -45,6 +45,9 @@ pub struct MachinePlan {
     pub plain: Vec<PathBuf>,
     /// Files to write into the root before the boot.
     pub files: Vec<SeedFile>,
+    /// How much processor time it gets when there is not enough for the cluster's machines: 1 to 10000, as `cpu.weight`
+    /// of cgroup v2.
+    pub cpu_weight: u32,
     /// A port on which connections wait until a process of the machine listens there with `SO_REUSEPORT`.
     pub hold: Option<u16>,
 }

@@ -8,10 +8,10 @@
 //! every machine's init runs. Then it waits for the machines to end. What it is running stands in `supervisor.json`.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufRead, Read, Write};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::boot;
 use crate::cgroup::{self, Cgroup};
 use crate::dirs::Dirs;
+use crate::files;
 use crate::forward;
 use crate::hold::Hold;
 use crate::netns::NetNs;
@@ -221,15 +222,13 @@ fn run(plan: &Plan, cgroup: &Cgroup) -> Result<(), Error> {
     Cgroup::make_way(&plan.host.cgroups)?;
     overlay::private_mounts()?;
     let mut spans = Spans::default();
-    let roots = || {
-        let root = |machine: &MachinePlan| {
-            root::make(machine).map_err(|source| Error::Root {
-                name: machine.endpoint.name.clone(),
-                source,
-            })
-        };
-        plan.machines.iter().map(root).collect::<Result<Vec<_>, _>>()
+    let root = |machine: &MachinePlan| {
+        root::make(machine).map_err(|source| Error::Root {
+            name: machine.endpoint.name.clone(),
+            source,
+        })
     };
+    let roots = || plan.machines.iter().map(root).collect::<Result<Vec<_>, _>>();
     let _roots = spans.time("mount the roots", roots)?;
     let endpoints: Vec<_> = plan
         .machines
@@ -245,6 +244,7 @@ fn run(plan: &Plan, cgroup: &Cgroup) -> Result<(), Error> {
         holds.push(hold(machine, namespace)?);
         let own_cgroup = cgroup.child(name);
         own_cgroup.create()?;
+        own_cgroup.set_cpu_weight(machine.cpu_weight)?;
         booting.push(boot::start(name, &dirs, namespace, &own_cgroup, &plan.host)?);
     }
     let mut running = Vec::new();
@@ -297,11 +297,7 @@ fn report(report: &Report) {
 }
 
 fn write(path: &Path, state: &impl Serialize) -> io::Result<()> {
-    let partial: PathBuf = path.with_extension("json.partial");
-    let mut file = File::create(&partial)?;
-    file.write_all(serde_json::to_string_pretty(state)?.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(partial, path)
+    files::replace(path, serde_json::to_string_pretty(state)?.as_bytes(), 0o644)
 }
 
 fn chain(error: &dyn std::error::Error) -> Vec<String> {

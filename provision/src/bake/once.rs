@@ -1,0 +1,208 @@
+//! A cluster formed by kubeadm that is not frozen: what a thaw saves, for the comparison.
+//!
+//! The same layers, programs, machines, network and readiness as a thaw's, the images unpacked already. But no layer
+//! of a machine: everything that makes it a cluster is done anew, with kubeadm's own settings.
+
+use std::fs;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use parbake_artifact::{Artifact, Layer, Store, Tag};
+use parbake_cluster::readiness::{Expected, Milestones, Vantage, wait_until_ready};
+use parbake_cluster::wait::{Look, Wait};
+use parbake_cluster::{Client, Description, connect, machines};
+use parbake_machine::dirs::Dirs;
+use parbake_machine::host::{Host, Purpose};
+use parbake_machine::process::Cmd;
+use parbake_machine::running::Running;
+use tokio::sync::oneshot;
+
+use super::form::runtime;
+use super::layers::unpacked;
+use super::site::{ADMIN, Site, token};
+use super::work::Work;
+use super::{Error, MACHINE_LAYER};
+use crate::kubeadm::Manner;
+
+/// What to form.
+#[derive(Debug)]
+pub struct OnceOptions {
+    /// The artifact's name in the store.
+    pub tag: Tag,
+    /// What the cluster's directory is called meanwhile: no artifact's name that may be baked.
+    pub work: Tag,
+    /// How many of the baked nodes; all of them where nothing is given.
+    pub nodes: Option<usize>,
+    /// How long it may take until the cluster is ready.
+    pub wait: Duration,
+    /// Where parbake keeps its state.
+    pub dir: PathBuf,
+    /// The command that calls [`parbake_machine::supervisor::supervise`].
+    pub supervise: Cmd,
+}
+
+/// A cluster that kubeadm formed and that is ready. It goes when this is dropped.
+#[derive(Debug)]
+pub struct Once {
+    /// Its machines.
+    pub running: Running,
+    /// What it is.
+    pub cluster: Description,
+    /// The administrator's way in, from the host.
+    pub kubeconfig: String,
+    /// Where its files are.
+    pub dir: PathBuf,
+    /// When it passed what, counted from the call of [`form_once`]. [`Milestones::pods`] says little: until kubeadm has
+    /// made the first pod none is missing.
+    pub milestones: Milestones,
+    work: Work,
+}
+
+impl Once {
+    /// Kills the machines and removes all that is left of them.
+    ///
+    /// # Errors
+    /// A cgroup or a file that could not be removed.
+    pub fn remove(self) -> Result<(), Error> {
+        self.work.done()
+    }
+}
+
+/// Forms the cluster of an artifact anew and waits until it is ready.
+///
+/// # Errors
+/// The first step that failed; nothing of the cluster is left then.
+pub fn form_once(options: &OnceOptions) -> Result<Once, Error> {
+    let started = Instant::now();
+    let host = Host::look(&options.dir).require(Purpose::Up)?;
+    let store = Store::open(&options.dir.join("store"))?;
+    let artifact = store.get(&options.tag)?;
+    let cluster = describe(&artifact, options.nodes)?;
+    let work = Work::claim(&options.dir, &options.work, false)?;
+    let site = Site {
+        id: format!("once-{}", std::process::id()),
+        dir: work.dir("cluster"),
+        layers: unpacked(&store, &shared(&artifact))?,
+        cluster: &cluster,
+        host: &host,
+        supervise: &options.supervise,
+        manner: Manner::Stock,
+        token: token()?,
+    };
+    let boot = Timestamp::now();
+    let running = site.boot()?;
+    let expected = Expected {
+        cluster: &cluster,
+        boot,
+        started,
+    };
+    let (kubeconfig, milestones) = become_ready(options, &site, &running, &expected)?;
+    let dir = site.dir.clone();
+    Ok(Once {
+        running,
+        kubeconfig,
+        dir,
+        milestones,
+        work,
+        cluster,
+    })
+}
+
+fn describe(artifact: &Artifact, nodes: Option<usize>) -> Result<Description, Error> {
+    let baked: Description =
+        serde_json::from_value(artifact.config.cluster.clone()).map_err(Error::Artifact)?;
+    Ok(baked.with_nodes(nodes.unwrap_or(baked.nodes().len()))?)
+}
+
+/// The layers that are no machine's own.
+fn shared(artifact: &Artifact) -> Vec<Layer> {
+    let own = |layer: &&Layer| layer.title.starts_with(MACHINE_LAYER);
+    artifact
+        .layers
+        .iter()
+        .filter(|layer| !own(layer))
+        .cloned()
+        .collect()
+}
+
+/// kubeadm works in a thread of its own, so that readiness is seen when it comes, as in a thaw.
+fn become_ready(
+    options: &OnceOptions,
+    site: &Site<'_>,
+    running: &Running,
+    expected: &Expected<'_>,
+) -> Result<(String, Milestones), Error> {
+    let runtime = runtime(&options.dir)?;
+    let (sender, receiver) = oneshot::channel();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            // Who waits for it is gone only when something else has failed.
+            let _ = sender.send(install(site, running));
+        });
+        runtime.block_on(async {
+            let installed = async {
+                // The thread ends without a word only when it panics, which the scope passes on.
+                receiver.await.unwrap_or(Ok(()))
+            };
+            let ((), ready) = tokio::try_join!(installed, wait(options, site, running, expected))?;
+            Ok(ready)
+        })
+    })
+}
+
+/// What people do by hand, or kind and minikube for them: the workers join side by side.
+fn install(site: &Site<'_>, running: &Running) -> Result<(), Error> {
+    let ca_hash = &site.init(running)?;
+    thread::scope(|scope| {
+        let join = |node| scope.spawn(move || site.join(running, node, ca_hash));
+        let joins: Vec<_> = site.others().iter().map(join).collect();
+        let mut outcomes = joins.into_iter().map(|join| match join.join() {
+            Ok(outcome) => outcome,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        outcomes.try_for_each(|outcome| outcome)
+    })
+}
+
+async fn wait(
+    options: &OnceOptions,
+    site: &Site<'_>,
+    running: &Running,
+    expected: &Expected<'_>,
+) -> Result<(String, Milestones), Error> {
+    let left = || options.wait.saturating_sub(expected.started.elapsed());
+    let (kubeconfig, client) = connect_early(site, running, left()).await?;
+    let vantages = Vantage::of_machines(running, site.cluster)?;
+    let ready = wait_until_ready(&client, expected, vantages, left(), |milestone, after| {
+        tracing::info!("{milestone} after {:.1} s", after.as_secs_f64());
+    });
+    let milestones = ready.await.map_err(|error| Error::NotReady(error.into()))?;
+    Ok((kubeconfig, milestones))
+}
+
+/// Connects as soon as kubeadm has written the administrator's kubeconfig, which is before the API server starts.
+async fn connect_early(
+    site: &Site<'_>,
+    running: &Running,
+    limit: Duration,
+) -> Result<(String, Client), Error> {
+    let upper = Dirs(&machines::machine_dir(&site.dir, site.first())).upper();
+    let path = upper.join(ADMIN);
+    let look = || async {
+        let Ok(written) = fs::read_to_string(&path) else {
+            return Look::NotYet("no kubeconfig".to_owned());
+        };
+        let kubeconfig = site.kubeconfig(running, &written);
+        match connect(&kubeconfig).await {
+            Ok(client) => Look::Seen((kubeconfig, client)),
+            // Half of it is written.
+            Err(error) => Look::NotYet(error.to_string()),
+        }
+    };
+    let connected = Wait::new("kubeadm to write a kubeconfig", limit)
+        .until(look)
+        .await;
+    connected.map_err(|error| Error::NotReady(error.into()))
+}

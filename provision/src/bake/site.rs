@@ -1,0 +1,134 @@
+//! The steps of kubeadm: machines booted side by side, `kubeadm init`, `kubeadm join`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use parbake_cluster::machines::{self, Surroundings};
+use parbake_cluster::{Description, Node};
+use parbake_machine::host::Host;
+use parbake_machine::plan::Forward;
+use parbake_machine::process::Cmd;
+use parbake_machine::running::Running;
+
+use super::Error;
+use super::boot::{on, wait_for_runtime};
+use crate::kubeadm::{self, Manner};
+
+/// Where the administrator's way in stands on a control plane, below its root.
+pub(super) const ADMIN: &str = "etc/kubernetes/admin.conf";
+
+/// Where a cluster is formed, and of what.
+pub(super) struct Site<'a> {
+    /// Tells its cgroups from those of others on this host.
+    pub(super) id: String,
+    /// The directory that the cluster owns.
+    pub(super) dir: PathBuf,
+    /// The layers that all machines share, bottom first.
+    pub(super) layers: Vec<PathBuf>,
+    pub(super) cluster: &'a Description,
+    pub(super) host: &'a Host,
+    pub(super) supervise: &'a Cmd,
+    pub(super) manner: Manner,
+    /// With what nodes join, see [`token`].
+    pub(super) token: String,
+}
+
+impl Site<'_> {
+    /// The control plane that comes first.
+    pub(super) fn first(&self) -> &Node {
+        // A description has a node, and control planes come first.
+        &self.cluster.nodes()[0]
+    }
+
+    /// All nodes but that one.
+    pub(super) fn others(&self) -> &[Node] {
+        &self.cluster.nodes()[1..]
+    }
+
+    /// Boots the machines and waits for their runtimes.
+    pub(super) fn boot(&self) -> Result<Running, Error> {
+        let what = format!("boot {} machines", self.cluster.nodes().len());
+        let _step = tracing::info_span!("step", what).entered();
+        let decisions = self.host.decide();
+        let surroundings = Surroundings {
+            id: &self.id,
+            dir: &self.dir,
+            host: &decisions,
+            forwards: vec![Forward {
+                listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+                to: self.cluster.api_server().into(),
+            }],
+            end_with_parent: true,
+        };
+        let plan = machines::plan(
+            self.cluster,
+            surroundings,
+            |_| self.layers.clone(),
+            |node| kubeadm::init_files(self.cluster, node, &self.token, self.manner),
+        )?;
+        let running = Running::start(&plan, self.supervise)?;
+        for node in self.cluster.nodes() {
+            wait_for_runtime(&running, node.name.as_str())?;
+        }
+        Ok(running)
+    }
+
+    /// Runs `kubeadm init` on the first node; gives the hash that lets others trust the new CA.
+    pub(super) fn init(&self, running: &Running) -> Result<String, Error> {
+        let node = self.first().name.as_str();
+        let _step = tracing::info_span!("step", what = format!("kubeadm init on {node}")).entered();
+        let output = on(running, node, &["kubeadm", "init", "--config", kubeadm::CONFIG])?;
+        Ok(output.parse(ca_hash)?)
+    }
+
+    /// Runs `kubeadm join` on `node`.
+    pub(super) fn join(&self, running: &Running, node: &Node, ca_hash: &str) -> Result<(), Error> {
+        let name = node.name.as_str();
+        let _step = tracing::info_span!("step", what = format!("kubeadm join on {name}")).entered();
+        let config = kubeadm::join_config(node, &kubeadm::endpoint(self.first()), &self.token, ca_hash);
+        running
+            .command(name, ["sh", "-euc", &format!("cat > {}", kubeadm::CONFIG)])?
+            .stdin(config)
+            .run()?;
+        on(running, name, &["kubeadm", "join", "--config", kubeadm::CONFIG])?;
+        Ok(())
+    }
+
+    /// The administrator's kubeconfig as kubeadm wrote it, for the use on the host.
+    pub(super) fn kubeconfig(&self, running: &Running, written: &str) -> String {
+        let here = format!("https://{}", running.ports()[0]);
+        written.replace(&self.cluster.api_url(), &here)
+    }
+}
+
+/// The hash of the CA's key, `sha256:HEX`, in the command that `kubeadm init` prints for nodes that are to join.
+fn ca_hash(text: &str) -> Result<String, &'static str> {
+    let hash = text.split_whitespace().find(|word| word.starts_with("sha256:"));
+    hash.map(str::to_owned).ok_or("no hash of the CA's key")
+}
+
+/// A new bootstrap token (Kubernetes documentation, 'Authenticating with Bootstrap Tokens', Token Format).
+pub(super) fn token() -> Result<String, Error> {
+    let mut bytes = [0_u8; 11];
+    getrandom::fill(&mut bytes).map_err(|error| Error::Files {
+        act: "read random bytes from",
+        path: "/dev/urandom".into(),
+        source: std::io::Error::other(error),
+    })?;
+    let digits = hex::encode(bytes);
+    Ok(format!("{}.{}", &digits[..6], &digits[6..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ca_hash;
+
+    #[test]
+    fn the_hash_is_in_what_init_prints() {
+        let printed = "Then you can join any number of worker nodes:\n\n\
+                       kubeadm join 10.89.0.11:6443 --token a.b \\\n\
+                       \t--discovery-token-ca-cert-hash sha256:0abc \n";
+        assert_eq!(ca_hash(printed), Ok("sha256:0abc".to_owned()));
+        assert!(ca_hash("Your Kubernetes control-plane has initialized").is_err());
+    }
+}
