@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -14,8 +14,8 @@ pub(crate) fn before_a_bake(place: &Place) -> Outcome {
     place.refused(&["up", PROVIDER], &[PROVIDER, "parbake provision"])?;
     place.refused(&["down"], &["there is no cluster `default`"])?;
     place.refused(
-        &["provision", PROVIDER, "--nodes", "9"],
-        &["9 nodes", "baked with 3"],
+        &["provision", PROVIDER, "--nodes", "300"],
+        &["10.89.0.0/24", "has no room for node `node245`"],
     )?;
     // Without the tools of a bake, nothing is begun.
     let mut command = place.command(&["provision", PROVIDER]);
@@ -105,7 +105,7 @@ pub(crate) fn taken_name(place: &Place) -> Outcome {
     )
 }
 
-/// A newer format, and a layer with other bytes.
+/// A layer with other bytes.
 pub(crate) fn in_the_store(place: &Place) -> Outcome {
     let store = place.dir().join("store");
     let blob = |digest: &str| store.join("blobs").join(digest.replace(':', "/"));
@@ -142,50 +142,5 @@ pub(crate) fn in_the_store(place: &Place) -> Outcome {
         "a cluster was begun".to_owned()
     })?;
     overwrite(&bytes)?;
-    place.run(&["artifact", "verify", PROVIDER])?;
-    newer_format(place, &store, index, manifest)
-}
-
-/// The artifact as a later parbake would have made it.
-fn newer_format(place: &Place, store: &Path, mut index: Value, mut manifest: Value) -> Outcome {
-    let blobs = store.join("blobs/sha256");
-    let name = |digest: &Value| digest.as_str().unwrap_or_default().replace("sha256:", "");
-    let config = fs::read_to_string(blobs.join(name(&manifest["config"]["digest"])));
-    let mut config: Value = serde_json::from_str(&config.map_err(|error| error.to_string())?)
-        .map_err(|error| error.to_string())?;
-    config["version"] = 2.into();
-    let config = config.to_string();
-    manifest["config"]["digest"] = add(&blobs, &config)?.into();
-    manifest["config"]["size"] = config.len().into();
-    let manifest = manifest.to_string();
-    index["manifests"][0]["digest"] = add(&blobs, &manifest)?.into();
-    index["manifests"][0]["size"] = manifest.len().into();
-    let path = store.join("index.json");
-    let before = fs::read(&path).map_err(|error| error.to_string())?;
-    fs::write(&path, index.to_string()).map_err(|error| error.to_string())?;
-    let said = [
-        "artifact format version 2 is newer than this parbake understands (1)",
-        "upgrade parbake",
-    ];
-    let refused = place.refused(&["up", PROVIDER], &said);
-    fs::write(&path, before).map_err(|error| error.to_string())?;
-    refused
-}
-
-/// Writes a blob under its digest, as coreutils compute it.
-fn add(blobs: &Path, text: &str) -> Result<String, String> {
-    let mut child = Command::new("sha256sum")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|error| error.to_string())?;
-    if let Some(mut pipe) = child.stdin.take() {
-        pipe.write_all(text.as_bytes())
-            .map_err(|error| error.to_string())?;
-    }
-    let output = child.wait_with_output().map_err(|error| error.to_string())?;
-    let digest = String::from_utf8_lossy(&output.stdout);
-    let digest = digest.split(' ').next().unwrap_or_default();
-    fs::write(blobs.join(digest), text).map_err(|error| error.to_string())?;
-    Ok(format!("sha256:{digest}"))
+    place.run(&["artifact", "verify", PROVIDER]).map(drop)
 }

@@ -1,24 +1,26 @@
 //! The bake and what comes of it.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::harness::{Outcome, PROVIDER, Place, check};
+use crate::identity;
 
 /// What a 3-node artifact may take, compressed.
 const SIZE: u64 = 350_000_000;
 
 pub(crate) fn provision(place: &Place) -> Outcome {
-    let report = place.json(&["provision", PROVIDER])?;
-    check(report["unchanged"] == false && report["nodes"] == 3, || {
-        format!("{report}")
-    })?;
-    check(report["size"].as_u64().is_some_and(|size| size < SIZE), || {
-        format!("too large: {report}")
+    identity::watched(place, || {
+        let report = place.json(&["provision", PROVIDER])?;
+        check(report["unchanged"] == false && report["nodes"] == 3, || {
+            format!("{report}")
+        })?;
+        check(report["size"].as_u64().is_some_and(|size| size < SIZE), || {
+            format!("too large: {report}")
+        })
     })?;
     place.run(&["artifact", "verify", PROVIDER]).map(drop)
 }
@@ -77,46 +79,4 @@ pub(crate) fn layout(place: &Place) -> Outcome {
         })?;
     }
     Ok(())
-}
-
-/// No private key, kubeconfig or token in what the machines' own layers hold, etcd's database and log included.
-pub(crate) fn no_credential(place: &Place) -> Outcome {
-    let unpacked = place.dir().join("store/unpacked");
-    let mut searched = 0;
-    for layer in fs::read_dir(&unpacked)
-        .map_err(|error| error.to_string())?
-        .flatten()
-    {
-        if !layer.path().join("var/lib/kubelet").exists() {
-            continue;
-        }
-        for file in files(layer.path()) {
-            let bytes = fs::read(&file).map_err(|error| error.to_string())?;
-            for secret in [
-                "PRIVATE KEY-----",
-                "client-key-data",
-                "bootstrap.kubernetes.io/token",
-                "kubeadm-certs",
-                "eyJhbGciOi",
-            ] {
-                let found = bytes
-                    .windows(secret.len())
-                    .any(|window| window == secret.as_bytes());
-                check(!found, || format!("`{secret}` is in {}", file.display()))?;
-            }
-            searched += 1;
-        }
-    }
-    check(searched > 20, || format!("only {searched} files were searched"))
-}
-
-fn files(dir: PathBuf) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries
-        .flat_map(|entry| match entry.file_type() {
-            Ok(kind) if kind.is_dir() => files(entry.path()),
-            Ok(kind) if kind.is_file() => vec![entry.path()],
-            _ => Vec::new(),
-        })
-        .collect()
 }

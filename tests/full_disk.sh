@@ -1,3 +1,4 @@
+#!/bin/sh
 # Bakes on a disk that fills up in the middle: `full_disk.sh DIR PARBAKE`. To be run in a mount namespace of its own.
 set -eu
 dir=$1 parbake=$2

@@ -117,8 +117,14 @@ impl Place {
 
     /// Removes what the tests left, clusters first.
     pub(crate) fn clear(&self) {
-        for name in ["default", "second", "killed"] {
-            let _ = self.run(&["down", "--name", name]);
+        for cluster in fs::read_dir(self.dir.join("clusters"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            if let Some(name) = cluster.file_name().to_str() {
+                let _ = self.run(&["down", "--name", name]);
+            }
         }
         if let Err(error) = fs::remove_dir_all(&self.dir) {
             eprintln!("could not remove `{}`: {error}", self.dir.display());

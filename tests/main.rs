@@ -3,11 +3,19 @@
 //! The tests run in order, one at a time, since each cluster wants both processors of a small machine. They need root
 //! and fail without. State lives in a directory of its own that is removed at the end; inputs come from `PARBAKE_CACHE`.
 
+mod age;
+mod bad_artifact;
+mod bad_host;
 mod bad_input;
 mod bake;
 mod harness;
+mod honesty;
+mod identity;
 mod listing;
+mod secrets;
+mod strangers;
 mod thaw;
+mod variant;
 mod workload;
 
 use std::process::ExitCode;
@@ -20,14 +28,14 @@ use harness::{Outcome, Place};
 type Test = fn(&Place) -> Outcome;
 
 /// The tests, in the order in which they run.
-const TESTS: [(&str, Test); 16] = [
+const TESTS: [(&str, Test); 24] = [
     ("bad_input_before_a_bake", bad_input::before_a_bake),
     ("a_full_disk_is_one_error", bad_input::full_disk),
     ("provision_bakes_a_small_artifact", bake::provision),
     ("provision_again_changes_nothing", bake::again),
     ("a_killed_provision_leaves_the_old_artifact", bake::killed),
     ("the_artifact_is_an_oci_image_layout", bake::layout),
-    ("the_artifact_holds_no_credential", bake::no_credential),
+    ("the_artifact_holds_no_credential", identity::at_rest),
     ("up_with_one_node_leaves_no_ghost", thaw::one_node),
     ("up_with_three_nodes_has_no_way_out", thaw::three_nodes),
     ("a_name_that_is_taken_is_refused", bad_input::taken_name),
@@ -39,7 +47,15 @@ const TESTS: [(&str, Test); 16] = [
     ("a_second_cluster_stands_beside_the_first", thaw::second),
     ("down_leaves_nothing", thaw::down),
     ("a_killed_up_is_cleaned_up_by_the_next", thaw::killed),
+    ("an_interrupted_up_leaves_nothing", thaw::interrupted),
+    ("a_time_out_blames_the_control_plane", honesty::control_plane),
+    ("a_time_out_blames_the_workers", honesty::workers),
+    ("a_time_out_blames_a_pod", honesty::pod),
+    ("a_clock_far_from_the_bakes_is_no_matter", honesty::clock),
+    ("the_hosts_addresses_are_no_matter", bad_host::addresses),
+    ("no_free_port_is_one_error", bad_host::no_port),
     ("bad_input_in_the_store", bad_input::in_the_store),
+    ("a_damaged_artifact_is_one_error", bad_artifact::config),
 ];
 
 fn main() -> ExitCode {

@@ -1,5 +1,6 @@
 //! Clusters that come and go.
 
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use serde_json::Value;
 
 use crate::harness::{Outcome, PROVIDER, Place, check, eventually};
 use crate::listing::Listing;
+use crate::strangers;
 
 /// The host before the clusters that `down` must leave no trace of.
 static BEFORE: Mutex<Option<Listing>> = Mutex::new(None);
@@ -107,6 +109,7 @@ pub(crate) fn second(place: &Place) -> Outcome {
     check(text.contains("certificate signed by unknown authority"), || {
         text.into_owned()
     })?;
+    strangers::refused(place, "default", "second")?;
     place.run(&["down", "--name", "second"]).map(drop)
 }
 
@@ -139,4 +142,26 @@ pub(crate) fn killed(place: &Place) -> Outcome {
     eventually("the host to be as before", Duration::from_secs(5), || {
         Listing::take(place.dir())?.nothing_new(&before)
     })
+}
+
+pub(crate) fn interrupted(place: &Place) -> Outcome {
+    let before = Listing::take(place.dir())?;
+    let words = ["up", PROVIDER, "--nodes", "1", "--name", "interrupted"];
+    let mut command = place.command(&words);
+    let spawned = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child = spawned.map_err(|error| error.to_string())?;
+    std::thread::sleep(Duration::from_millis(1500));
+    let kill = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    check(kill.is_ok_and(|status| status.success()), || {
+        "no such process".to_owned()
+    })?;
+    let output = child.wait_with_output().map_err(|error| error.to_string())?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    check(
+        output.status.code() == Some(1) && said.contains("error: interrupted"),
+        || said.clone(),
+    )?;
+    Listing::take(place.dir())?.nothing_new(&before)
 }

@@ -1,0 +1,75 @@
+//! Hosts that already have what a cluster wants for itself, as network namespaces of their own.
+
+use std::process::{Command, Output};
+
+use crate::harness::{Outcome, Place, check};
+use crate::listing::Listing;
+
+/// The host has the very addresses of the nodes, of pods and of services: nobody minds, on either side.
+pub(crate) fn addresses(place: &Place) -> Outcome {
+    let script = r#"
+        set -eu
+        ip link set lo up
+        ip link add taken type bridge
+        ip link set taken up
+        for address in 10.89.0.1/24 10.89.0.11/24 10.244.0.1/16 10.96.0.1/12; do
+            ip address add "$address" dev taken
+        done
+        ip -brief address show dev taken >"$PARBAKE_DIR/before"
+        "$0" up k8s-1.34 --nodes 1 --name taken
+        ip -brief address show dev taken | diff "$PARBAKE_DIR/before" - && rm "$PARBAKE_DIR/before"
+        "$0" kubectl --name taken get nodes -o name
+        "$0" down --name taken
+        echo "left: $(ip -oneline link | wc -l) interfaces"
+    "#;
+    let before = Listing::take(place.dir())?;
+    let output = on_a_host(place, script)?;
+    let printed = String::from_utf8_lossy(&output.stdout);
+    check(
+        output.status.success()
+            && printed.contains("node/node01\n")
+            && printed.ends_with("left: 2 interfaces\n"),
+        || format!("{printed}{}", String::from_utf8_lossy(&output.stderr)),
+    )?;
+    Listing::take(place.dir())?.nothing_new(&before)
+}
+
+/// Not one port is left that the host could listen on for the cluster.
+pub(crate) fn no_port(place: &Place) -> Outcome {
+    let script = r#"
+        set -eu
+        ip link set lo up
+        echo 60000 60001 >/proc/sys/net/ipv4/ip_local_port_range
+        echo 60000-60001 >/proc/sys/net/ipv4/ip_local_reserved_ports
+        exec "$0" up k8s-1.34 --nodes 1 --name portless
+    "#;
+    let before = Listing::take(place.dir())?;
+    let output = on_a_host(place, script)?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let errors = said.lines().filter(|line| line.starts_with("error: ")).count();
+    check(output.status.code() == Some(1) && errors == 1, || {
+        format!("{} and {errors} errors: {said}", output.status)
+    })?;
+    for part in [
+        "could not listen on `127.0.0.1:0` of the host",
+        "Address already in use",
+    ] {
+        check(said.contains(part), || said.clone().into_owned())?;
+    }
+    Listing::take(place.dir())?.nothing_new(&before)
+}
+
+/// Runs a script in a network namespace of its own; `$0` is parbake.
+fn on_a_host(place: &Place, script: &str) -> Result<Output, String> {
+    let parbake = place.command(&[]);
+    let mut command = Command::new("unshare");
+    command
+        .args(["--net", "sh", "-c", script])
+        .arg(parbake.get_program());
+    for (name, value) in parbake.get_envs() {
+        if let Some(value) = value {
+            command.env(name, value);
+        }
+    }
+    command.output().map_err(|error| error.to_string())
+}
