@@ -205,6 +205,19 @@ impl Description {
         format!("https://{}", self.api_server())
     }
 
+    /// The same cluster with other nodes.
+    ///
+    /// # Errors
+    /// The nodes contradict each other or the networks.
+    pub fn with(&self, nodes: Vec<Node>) -> Result<Self, DescriptionError> {
+        Self::new(
+            self.kubernetes.clone(),
+            self.domain.clone(),
+            self.networks.clone(),
+            nodes,
+        )
+    }
+
     /// The same cluster with its first `count` nodes only.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 //!
 //! [`Description`] is the value that travels in the artifact. Everything else talks to a running cluster
 //! through its API: [`readiness`] waits until it is honestly ready, [`cleanup`], [`trust`] and [`settle`]
-//! change what the database remembers, [`summary`] reports.
+//! change what the database remembers, [`summary`] reports, [`workload`] tries the cluster out.
 
 mod api_error;
 pub mod cleanup;
@@ -19,6 +19,7 @@ mod tokens;
 pub mod trust;
 mod version;
 pub mod wait;
+pub mod workload;
 
 pub use api_error::ApiError;
 pub use client::{connect, connect_file};

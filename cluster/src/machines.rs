@@ -11,7 +11,7 @@ use parbake_machine::network::Endpoint;
 use parbake_machine::plan::{Bind, Forward, MachinePlan, Plan, SeedContent, SeedFile};
 
 use crate::runtime;
-use crate::{Description, Node, NodeName};
+use crate::{Description, Node, NodeName, Role};
 
 /// The runtime's state: overlays of containers live there, so it cannot be on an overlay itself.
 pub const RUNTIME_DIR: &str = "var/lib/containerd";
@@ -92,6 +92,7 @@ pub fn plan(
                 hold: shares_api_port(&layers).then(|| cluster.api_server().port()),
                 layers,
                 binds,
+                cpu_weight: cpu_weight(node),
                 dir: machine_dir(surroundings.dir, node),
                 plain: vec![RUNTIME_DIR.into()],
                 files: own,
@@ -125,6 +126,14 @@ fn images(layers: &[PathBuf]) -> io::Result<Vec<Bind>> {
     }
     binds.sort_by(|one, other| one.to.cmp(&other.to));
     Ok(binds)
+}
+
+/// Workers wait for the control plane, never the other way round: while all of them start it comes first.
+fn cpu_weight(node: &Node) -> u32 {
+    match node.role {
+        Role::ControlPlane => 1000,
+        Role::Worker => 100,
+    }
 }
 
 /// Whether there is an API server that agrees to share its port, as its manifest in the topmost of `layers` that has one

@@ -27,7 +27,9 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use kube::Client;
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 
+pub(crate) use dns::Question;
 pub use dns::Vantage;
 pub use evidence::Since;
 pub use judge::{Observed, Verdict, judge};
@@ -42,6 +44,9 @@ use observe::{observe, readyz};
 
 /// The pause between two looks at the API. Its answers come from its watch cache and cost it little.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long `/readyz` may take. Less than a whole look may, so that a look says something even while the way to the API
+/// is open and nobody answers.
+const ANSWER: Duration = Duration::from_millis(2500);
 
 /// What is expected to become ready, and since when.
 #[derive(Debug, Clone, Copy)]
@@ -154,7 +159,8 @@ async fn look(
     let mut missing = Vec::new();
     let no_dns = dns.missing();
     let mut passed = vec![(Milestone::Dns, no_dns.is_empty())];
-    match readyz(client).await {
+    let answer = timeout(ANSWER, readyz(client)).await;
+    match answer.unwrap_or_else(|_| Err("no answer".to_owned())) {
         Err(answer) => missing.push(Missing::Api { answer }),
         Ok(()) => {
             passed.push((Milestone::Api, true));

@@ -27,15 +27,27 @@ const STATIC_PODS: [&str; 4] = [
     "kube-scheduler",
 ];
 
+/// Whose settings a cluster gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// Those of a bake: it will be frozen, and be quick when it is thawed.
+    Baked,
+    /// kubeadm's own, for a comparison. What stays is what a node inside of a host cannot do without.
+    Stock,
+}
+
 /// The seeded files of the control plane: configuration for `kubeadm init` and patches.
-pub(crate) fn init_files(cluster: &Description, node: &Node, token: &str) -> Vec<SeedFile> {
+pub(crate) fn init_files(cluster: &Description, node: &Node, token: &str, manner: Manner) -> Vec<SeedFile> {
     let documents = [
-        init(node, token),
-        cluster_configuration(cluster, node),
-        kubelet(cluster),
-        kube_proxy(cluster),
+        init(node, token, manner),
+        cluster_configuration(cluster, node, manner),
+        kubelet(cluster, manner),
+        kube_proxy(cluster, manner),
     ];
     let mut files = vec![file(CONFIG, &yaml(&documents))];
+    if manner == Manner::Stock {
+        return files;
+    }
     for pod in STATIC_PODS {
         files.push(file(
             &format!("{PATCHES}/{pod}+strategic.json"),
@@ -63,17 +75,20 @@ pub(crate) fn endpoint(node: &Node) -> String {
     format!("{}:6443", node.address)
 }
 
-fn init(node: &Node, token: &str) -> Value {
-    json!({
+fn init(node: &Node, token: &str, manner: Manner) -> Value {
+    let mut init = json!({
         "apiVersion": "kubeadm.k8s.io/v1beta4",
         "kind": "InitConfiguration",
         "localAPIEndpoint": { "advertiseAddress": node.address, "bindPort": 6443 },
         "bootstrapTokens": [{ "token": token, "ttl": "1h0m0s", "usages": ["signing", "authentication"],
             "groups": ["system:bootstrappers:kubeadm:default-node-token"] }],
         "nodeRegistration": registration(node),
-        "patches": { "directory": PATCHES },
         "timeouts": { "controlPlaneComponentHealthCheck": "4m0s" },
-    })
+    });
+    if manner == Manner::Baked {
+        init["patches"] = json!({ "directory": PATCHES });
+    }
+    init
 }
 
 fn registration(node: &Node) -> Value {
@@ -86,7 +101,28 @@ fn registration(node: &Node) -> Value {
     })
 }
 
-fn cluster_configuration(cluster: &Description, node: &Node) -> Value {
+fn cluster_configuration(cluster: &Description, node: &Node, manner: Manner) -> Value {
+    let mut configuration = json!({
+        "apiVersion": "kubeadm.k8s.io/v1beta4",
+        "kind": "ClusterConfiguration",
+        "clusterName": "parbake",
+        "kubernetesVersion": cluster.kubernetes(),
+        "controlPlaneEndpoint": endpoint(node),
+        "networking": {
+            "podSubnet": cluster.networks().pods,
+            "serviceSubnet": cluster.networks().services,
+            "dnsDomain": cluster.domain(),
+        },
+        // The way in of whoever forms the cluster, through a port of the host.
+        "apiServer": { "certSANs": ["127.0.0.1"] },
+    });
+    if manner == Manner::Baked {
+        quicken(&mut configuration);
+    }
+    configuration
+}
+
+fn quicken(configuration: &mut Value) {
     // With one control plane nobody competes, and a lease left over from the bake would cost its full 15 s.
     let alone = ("leader-elect", "false");
     // One client for each of its controllers, all held back by one limit: at the default of 20 requests a second the
@@ -94,37 +130,21 @@ fn cluster_configuration(cluster: &Description, node: &Node) -> Value {
     let quick = [("kube-api-qps", "200"), ("kube-api-burst", "400")];
     // A member without peers wins every election, after a time-out of up to 20 heartbeats.
     let etcd = [("heartbeat-interval", "10"), ("election-timeout", "100")];
-    json!({
-        "apiVersion": "kubeadm.k8s.io/v1beta4",
-        "kind": "ClusterConfiguration",
-        "clusterName": "parbake",
-        "kubernetesVersion": cluster.kubernetes(),
-        "controlPlaneEndpoint": endpoint(node),
-        "encryptionAlgorithm": "ECDSA-P256",
-        "networking": {
-            "podSubnet": cluster.networks().pods,
-            "serviceSubnet": cluster.networks().services,
-            "dnsDomain": cluster.domain(),
-        },
-        // The bake's own way in, through a port of the host.
-        "apiServer": {
-            "certSANs": ["127.0.0.1"],
-            // A thaw opens the port before the API server does, so that clients wait instead of backing off.
-            "extraArgs": arguments(&[("permit-port-sharing", "true")]),
-        },
-        "controllerManager": { "extraArgs": arguments(&[&[alone], quick.as_slice()].concat()) },
-        "scheduler": { "extraArgs": arguments(&[alone]) },
-        "etcd": { "local": { "extraArgs": arguments(&etcd) } },
-    })
+    configuration["encryptionAlgorithm"] = json!("ECDSA-P256");
+    // A thaw opens the port before the API server does, so that clients wait instead of backing off.
+    configuration["apiServer"]["extraArgs"] = arguments(&[("permit-port-sharing", "true")]);
+    configuration["controllerManager"]["extraArgs"] = arguments(&[&[alone], quick.as_slice()].concat());
+    configuration["scheduler"]["extraArgs"] = arguments(&[alone]);
+    configuration["etcd"]["local"]["extraArgs"] = arguments(&etcd);
 }
 
-fn arguments(arguments: &[(&str, &str)]) -> Vec<Value> {
+fn arguments(arguments: &[(&str, &str)]) -> Value {
     let argument = |(name, value): &(&str, &str)| json!({ "name": name, "value": value });
     arguments.iter().map(argument).collect()
 }
 
-fn kubelet(cluster: &Description) -> Value {
-    json!({
+fn kubelet(cluster: &Description, manner: Manner) -> Value {
+    let mut kubelet = json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
         "cgroupDriver": "cgroupfs",
@@ -136,14 +156,20 @@ fn kubelet(cluster: &Description) -> Value {
         // The disk is the host's: what fills it is not this node's to clean up, and baked images cannot be pulled again.
         "imageGCHighThresholdPercent": 100,
         "evictionHard": { "nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%" },
-        // Static pods are found at the start even when the file watch is late.
-        "fileCheckFrequency": "1s",
         "rotateCertificates": true,
-    })
+    });
+    if manner == Manner::Baked {
+        // Static pods are found at the start even when the file watch is late.
+        kubelet["fileCheckFrequency"] = json!("1s");
+        // The frozen status says Ready, so the kubelet is in no hurry when its first report fails.
+        kubelet["nodeStatusUpdateFrequency"] = json!("1s");
+        kubelet["nodeStatusReportFrequency"] = json!("5m0s");
+    }
+    kubelet
 }
 
-fn kube_proxy(cluster: &Description) -> Value {
-    json!({
+fn kube_proxy(cluster: &Description, manner: Manner) -> Value {
+    let mut proxy = json!({
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
         "mode": "iptables",
@@ -152,7 +178,12 @@ fn kube_proxy(cluster: &Description) -> Value {
         "conntrack": {
             "maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s",
         },
-    })
+    });
+    if manner == Manner::Baked {
+        // A pod that has just become ready is reachable at once; nodes here have few services.
+        proxy["iptables"] = json!({ "minSyncPeriod": "100ms" });
+    }
+    proxy
 }
 
 /// kubeadm's first probe comes after 10 s and the next 10 s later; a thaw wants to know sooner.
@@ -182,5 +213,54 @@ fn file(path: &str, text: &str) -> SeedFile {
             mode: 0o644,
             text: text.to_owned(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parbake_cluster::{ClusterDomain, Description, NodeName, Role, Subnets};
+    use parbake_machine::plan::SeedContent;
+
+    use super::{Manner, PATCHES, init_files};
+
+    fn cluster() -> Description {
+        let [nodes, pods, services] =
+            ["10.89.0.0/24", "10.244.0.0/16", "10.96.0.0/12"].map(|net| net.parse().unwrap());
+        let subnets = Subnets {
+            nodes,
+            pods,
+            services,
+        };
+        let names = [(NodeName::numbered(1), Role::ControlPlane)];
+        subnets
+            .describe("v1.34.4".parse().unwrap(), ClusterDomain::default(), &names)
+            .unwrap()
+    }
+
+    #[test]
+    fn a_stock_cluster_gets_nothing_that_makes_a_thaw_quick() {
+        let cluster = cluster();
+        let node = &cluster.nodes()[0];
+        let tuned = [
+            "extraArgs",
+            "leader-elect",
+            "encryptionAlgorithm",
+            "fileCheckFrequency",
+            PATCHES,
+        ];
+        for (manner, files, found) in [(Manner::Baked, 5, true), (Manner::Stock, 1, false)] {
+            let seeded = init_files(&cluster, node, "abcdef.0123456789abcdef", manner);
+            assert_eq!(seeded.len(), files, "{manner:?}");
+            let SeedContent::File { text, .. } = &seeded[0].content else {
+                panic!("no file")
+            };
+            for word in tuned {
+                assert_eq!(text.contains(word), found, "{manner:?} {word}");
+            }
+            assert!(
+                text.contains("127.0.0.1") && text.contains("failCgroupV1"),
+                "{text}"
+            );
+        }
     }
 }

@@ -188,6 +188,12 @@ impl Cluster {
             .map(|layer| layer.join("usr/bin/kubectl"))
             .find(|path| path.is_file());
         let program = program.ok_or(Error::NoKubectl)?;
-        Ok(Cmd::new(program).env("KUBECONFIG", self.kubeconfig()).args(words))
+        let kubeconfig = self.kubeconfig();
+        // What it remembers of a cluster that is gone would pile up in the user's home.
+        let memory = kubeconfig.with_file_name("kubectl");
+        Ok(Cmd::new(program)
+            .env("KUBECACHEDIR", memory)
+            .env("KUBECONFIG", kubeconfig)
+            .args(words))
     }
 }

@@ -9,7 +9,7 @@ use parbake_cluster::{ApiError, DescriptionError, cleanup, machines, wait};
 use parbake_machine::host::HostError;
 use parbake_machine::{process, running};
 
-use crate::ClusterName;
+use crate::{ClusterName, Diagnosis};
 
 /// An operation on a cluster that failed.
 #[derive(Debug, thiserror::Error)]
@@ -79,8 +79,19 @@ pub enum Error {
     #[error(transparent)]
     Api(#[from] ApiError),
     /// The cluster did not become ready.
+    #[error("{timed_out}{diagnosis}")]
+    NotReady {
+        /// What was waited for.
+        timed_out: wait::TimedOut,
+        /// What the nodes had to say.
+        diagnosis: Diagnosis,
+    },
+    /// Somebody asked for an end.
+    #[error("interrupted; nothing is left of the cluster")]
+    Interrupted,
+    /// The cluster could not be told of its new authorities.
     #[error(transparent)]
-    NotReady(#[from] wait::TimedOut),
+    Publish(#[from] wait::TimedOut),
     /// The nodes that do not run could not be taken out of the cluster.
     #[error(transparent)]
     Cleanup(#[from] cleanup::CleanupError),

@@ -11,13 +11,14 @@
 //! A cluster whose `up` was killed is [`Phase::Starting`] and nobody holds its lock: the next command on it removes it.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use parbake_artifact::{Digest, Tag};
 use parbake_cluster::Description;
+use parbake_machine::files::replace;
 use parbake_machine::running::Stopped;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -164,19 +165,7 @@ pub(crate) fn read(dir: &Path) -> Result<Option<Record>, Error> {
 }
 
 fn write_private(path: &Path, text: &str) -> Result<(), Error> {
-    let partial = path.with_extension("partial");
-    let written = File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&partial)
-        .and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&partial, path)
-        });
-    written.map_err(files("write", path))
+    replace(path, text.as_bytes(), 0o600).map_err(files("write", path))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The thaw: from an artifact in the store to a cluster that is honestly ready. No kubeadm, no network.
 
+use std::future::pending;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -14,11 +15,14 @@ use parbake_machine::plan::Forward;
 use parbake_machine::process::Cmd;
 use parbake_machine::running::Running;
 use parbake_machine::span::{Moment, Spans};
+use tokio::signal::ctrl_c;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::Instrument;
 
 use crate::identity::{self, Identity};
-use crate::state::{Claim, Phase, Record, read};
+use crate::state::{Claim, Phase, Record, dir_of, read};
 use crate::timeline::Timeline;
-use crate::{ClusterName, Error};
+use crate::{ClusterName, Diagnosis, Error};
 
 /// What to thaw, and how.
 #[derive(Debug)]
@@ -70,7 +74,7 @@ pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
     };
     let mut spans = Spans::default();
     let host = spans.time("look at the host", || {
-        Host::probe(&options.dir).require(Purpose::Up)
+        Host::look(&options.dir).require(Purpose::Up)
     })?;
     let from = Moment::now();
     let store = Store::open(&options.dir.join("store"))?;
@@ -94,8 +98,13 @@ pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
         stacks,
         started,
     };
-    let outcome = prepared.run(&claim, record, spans).await;
-    if outcome.is_err() {
+    let outcome = tokio::select! {
+        outcome = prepared.run(&claim, record, spans) => outcome,
+        () = interrupted() => Err(Error::Interrupted),
+    };
+    if outcome.is_ok() {
+        host.remember();
+    } else {
         // What failed says why; what is in the way of cleaning up comes second.
         if let Err(error) = claim.remove() {
             tracing::warn!(%error, "could not remove what the failed start left");
@@ -104,8 +113,24 @@ pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
     outcome
 }
 
+/// Ends when the user or a service manager asks this process to (SIGINT, SIGTERM); never where that cannot be noticed.
+async fn interrupted() {
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut asked) => asked.recv().await.unwrap_or(()),
+            Err(_) => pending().await,
+        }
+    };
+    let pressed = async {
+        if ctrl_c().await.is_err() {
+            pending().await
+        }
+    };
+    tokio::select! { () = terminated => (), () = pressed => () }
+}
+
 /// Claims the cluster's directory; what a killed `up` left there is removed first.
-fn claim(options: &Options) -> Result<Claim, Error> {
+pub(crate) fn claim(options: &Options) -> Result<Claim, Error> {
     let claim = Claim::lock(&options.dir, &options.name)?;
     match read(claim.dir()) {
         Ok(Some(record)) if record.phase == Phase::Up => Err(Error::Taken {
@@ -152,6 +177,10 @@ impl Prepared<'_> {
         };
         let milestones = self
             .become_ready(&client, &expected, &identity, &running, &mut spans)
+            .instrument(tracing::info_span!(
+                "step",
+                what = "wait until everything is ready"
+            ))
             .await?;
         record.phase = Phase::Up;
         claim.write(&record)?;
@@ -220,7 +249,11 @@ impl Prepared<'_> {
         let ready = wait_until_ready(client, expected, vantages, left, told);
         let (published, removed, milestones) = tokio::join!(publish, remove, ready);
         // Who waits for everything has the most to say when the time is over.
-        let milestones = milestones?;
+        let milestones = milestones.map_err(|timed_out| {
+            let dir = dir_of(&self.options.dir, &self.options.name);
+            let diagnosis = Diagnosis::take(running, expected.cluster, &dir);
+            Error::NotReady { timed_out, diagnosis }
+        })?;
         published?;
         removed?;
         Ok(milestones)
@@ -228,7 +261,7 @@ impl Prepared<'_> {
 }
 
 /// The unpacked layers of each node, bottom first.
-fn stacks(
+pub(crate) fn stacks(
     store: &Store,
     artifact: &Artifact,
     cluster: &Description,
@@ -247,12 +280,12 @@ fn stacks(
     cluster.nodes().iter().map(stack).collect()
 }
 
-fn digests(artifact: &Artifact) -> Vec<Digest> {
+pub(crate) fn digests(artifact: &Artifact) -> Vec<Digest> {
     artifact.layers.iter().map(|layer| layer.digest.clone()).collect()
 }
 
 /// Clusters of the same name may live under several state directories.
-fn id(options: &Options, dir: &Path) -> String {
+pub(crate) fn id(options: &Options, dir: &Path) -> String {
     let place = Digest::of(dir.as_os_str().as_encoded_bytes());
     format!("{}-{}", options.name, &place.hex()[..8])
 }

@@ -105,3 +105,16 @@ fn keeps_all_control_planes() {
     assert!(description.with_nodes(1).is_err());
     assert!(description.with_nodes(2).is_ok());
 }
+
+#[test]
+fn other_nodes_are_checked_too() {
+    let description = read(sample()).unwrap();
+    let mut nodes = description.nodes().to_vec();
+    nodes[2].pod_cidr = "10.244.7.0/24".parse().unwrap();
+    assert_eq!(description.with(nodes.clone()).unwrap().nodes(), nodes);
+    nodes[2].pod_cidr = nodes[1].pod_cidr;
+    assert!(matches!(
+        description.with(nodes),
+        Err(DescriptionError::PodCidr { .. })
+    ));
+}

@@ -69,10 +69,44 @@ impl fmt::Debug for Vantage {
 
 /// What is asked for, and what must be answered.
 #[derive(Debug, Clone)]
-struct Question {
-    server: SocketAddr,
-    name: String,
-    answer: Ipv4Addr,
+pub(crate) struct Question {
+    /// Who is asked.
+    pub(crate) server: SocketAddr,
+    /// The name, with a dot at its end.
+    pub(crate) name: String,
+    /// The address it must have.
+    pub(crate) answer: Ipv4Addr,
+}
+
+impl Question {
+    /// Asks once. The error says what came instead of the answer.
+    pub(crate) async fn ask(&self, vantage: &Vantage) -> Result<(), String> {
+        let socket = || {
+            let socket = (vantage.socket)()?;
+            socket.set_nonblocking(true)?;
+            tokio::net::UdpSocket::from_std(socket)
+        };
+        let socket = socket().map_err(|error| format!("could not make a socket: {error}"))?;
+        let (id, query) = encode(&self.name).map_err(|error| format!("could not ask: {error}"))?;
+        let exchange = async {
+            // Connected, so that only this server is heard and a refusal by ICMP shows at once.
+            socket.connect(self.server).await?;
+            socket.send(&query).await?;
+            let mut buffer = vec![0; BUFFER];
+            let length = socket.recv(&mut buffer).await?;
+            buffer.truncate(length);
+            io::Result::Ok(buffer)
+        };
+        match timeout(ANSWER, exchange).await {
+            Err(_) => Err(format!(
+                "no answer from {} within {} ms",
+                self.server,
+                ANSWER.as_millis()
+            )),
+            Ok(Err(error)) => Err(format!("asking {}: {error}", self.server)),
+            Ok(Ok(answer)) => check(&answer, id, self),
+        }
+    }
 }
 
 /// Asks from every node in the background until each got its answer. Ends when dropped.
@@ -132,42 +166,13 @@ impl DnsWatch {
 
 async fn ask_until_answered(vantage: Vantage, question: Question, last: Arc<Mutex<Option<String>>>) {
     loop {
-        let result = ask(&vantage, &question).await;
+        let result = question.ask(&vantage).await;
         let done = result.is_ok();
         *last.lock().unwrap_or_else(PoisonError::into_inner) = result.err();
         if done {
             return;
         }
         sleep(PAUSE).await;
-    }
-}
-
-/// Asks once. The error says what came instead of the answer.
-async fn ask(vantage: &Vantage, question: &Question) -> Result<(), String> {
-    let socket = || {
-        let socket = (vantage.socket)()?;
-        socket.set_nonblocking(true)?;
-        tokio::net::UdpSocket::from_std(socket)
-    };
-    let socket = socket().map_err(|error| format!("could not make a socket: {error}"))?;
-    let (id, query) = encode(&question.name).map_err(|error| format!("could not ask: {error}"))?;
-    let exchange = async {
-        // Connected, so that only this server is heard and a refusal by ICMP shows at once.
-        socket.connect(question.server).await?;
-        socket.send(&query).await?;
-        let mut buffer = vec![0; BUFFER];
-        let length = socket.recv(&mut buffer).await?;
-        buffer.truncate(length);
-        io::Result::Ok(buffer)
-    };
-    match timeout(ANSWER, exchange).await {
-        Err(_) => Err(format!(
-            "no answer from {} within {} ms",
-            question.server,
-            ANSWER.as_millis()
-        )),
-        Ok(Err(error)) => Err(format!("asking {}: {error}", question.server)),
-        Ok(Ok(answer)) => check(&answer, id, question),
     }
 }
 

@@ -16,6 +16,7 @@ const EXAMPLES: &str = "\
 Examples:
   parbake provision k8s-1.34                           bake, or say that nothing changed
   parbake provision k8s-1.34 --nodes 1 --tag small     a smaller one beside it
+  parbake provision k8s-1.34 --nodes 8 --tag large     a larger one, with more workers than it lists
   parbake provision k8s-1.34 --keep                    leave what a failed bake made, for a look
 
 What did not change since the last bake is reused; a bake that fails changes no artifact.
@@ -30,7 +31,7 @@ pub(crate) struct Args {
     /// Where binaries and images come from: auto, release, modules or a folder
     #[arg(long, default_value = "auto", value_parser = source)]
     source: Source,
-    /// How many of the provider's nodes to bake, the first ones [default: all]
+    /// How many nodes to bake; more than the provider lists are further workers [default: all it lists]
     #[arg(long, value_name = "N", value_parser = super::node_count())]
     nodes: Option<usize>,
     /// Leave the machines' directories of a failed bake

@@ -1,24 +1,23 @@
-//! The cluster itself: machines booted side by side, `kubeadm init`, `kubeadm join`, ready.
+//! The cluster itself: formed by kubeadm, ready to be frozen.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Instant;
 
 use jiff::Timestamp;
 use parbake_artifact::{Layer, Store};
-use parbake_cluster::machines::{self, Surroundings};
 use parbake_cluster::readiness::{Expected, Vantage, wait_until_ready};
 use parbake_cluster::{Client, Description, Node, connect};
 use parbake_machine::host::Host;
-use parbake_machine::plan::Forward;
 use parbake_machine::running::Running;
 use tokio::runtime::Runtime;
 
-use super::boot::{on, shell, wait_for_runtime};
+use super::boot::{on, shell};
 use super::layers::unpacked;
+use super::settle::STOP_PODS;
+use super::site::{ADMIN, Site, token};
 use super::work::Work;
 use super::{Error, Options, READY};
-use crate::kubeadm;
+use crate::kubeadm::Manner;
 
 /// What is different about CoreDNS: a strategic merge patch of its deployment.
 const DNS_PATCH: &str = r#"{"spec": {"template": {"spec": {"containers": [
@@ -27,6 +26,8 @@ const DNS_PATCH: &str = r#"{"spec": {"template": {"spec": {"containers": [
 
 /// A cluster that was formed by kubeadm and is ready.
 pub(super) struct Formed {
+    /// With the addresses that its pods were given.
+    pub(super) cluster: Description,
     pub(super) running: Running,
     pub(super) client: Client,
     pub(super) runtime: Runtime,
@@ -41,89 +42,79 @@ pub(super) fn form(
     work: &Work,
     host: &Host,
 ) -> Result<Formed, Error> {
-    let token = token()?;
-    let (boot, started) = (Timestamp::now(), Instant::now());
-    let running = boot_machines(options, unpacked(store, shared)?, cluster, work, host, &token)?;
-    let mut planes = cluster.control_planes();
-    let Some(first) = planes.next() else {
-        unreachable!("a description has a control plane")
+    let site = Site {
+        id: format!("bake-{}", std::process::id()),
+        dir: work.dir("cluster"),
+        layers: unpacked(store, shared)?,
+        cluster,
+        host,
+        supervise: &options.supervise,
+        manner: Manner::Baked,
+        token: token()?,
     };
-    init(&running, first)?;
+    let (boot, started) = (Timestamp::now(), Instant::now());
+    let running = site.boot()?;
+    let first = site.first();
+    let ca_hash = site.init(&running)?;
     quicken_dns(&running, first)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .map_err(|source| Error::Files {
-            act: "start threads for",
-            path: options.dir.clone(),
-            source,
-        })?;
-    let kubeconfig = on(
-        &running,
-        first.name.as_str(),
-        &["cat", "/etc/kubernetes/admin.conf"],
-    )?
-    .stdout;
-    let kubeconfig = kubeconfig.replace(&cluster.api_url(), &format!("https://{}", running.ports()[0]));
-    let client = runtime.block_on(connect(&kubeconfig))?;
-    let ca_hash = ca_hash(&running, first)?;
-    for node in cluster.nodes().iter().filter(|node| node.name != first.name) {
-        // One after the other: pod addresses are handed out in the order of arrival.
-        join(
-            &running,
-            node,
-            &kubeadm::join_config(node, &kubeadm::endpoint(first), &token, &ca_hash),
-        )?;
+    let runtime = runtime(&options.dir)?;
+    let written = on(&running, first.name.as_str(), &["cat", &format!("/{ADMIN}")])?.stdout;
+    let client = runtime.block_on(connect(&site.kubeconfig(&running, &written)))?;
+    for node in site.others() {
+        // One after the other: pod addresses are handed out in the order of arrival, mostly.
+        site.join(&running, node, &ca_hash)?;
     }
     wait(&running, &runtime, &client, cluster, boot, started)?;
-    check_pod_addresses(&running, first, cluster)?;
+    let cluster = given_pod_addresses(&running, first, cluster)?;
+    drop(client);
+    let site = Site {
+        cluster: &cluster,
+        ..site
+    };
+    let (running, client) = rehearse(&site, &runtime, running, &written)?;
     Ok(Formed {
+        cluster,
         running,
         client,
         runtime,
     })
 }
 
-fn boot_machines(
-    options: &Options,
-    layers: Vec<PathBuf>,
-    cluster: &Description,
-    work: &Work,
-    host: &Host,
-    token: &str,
-) -> Result<Running, Error> {
-    let _step =
-        tracing::info_span!("step", what = format!("boot {} machines", cluster.nodes().len())).entered();
-    let decisions = host.decide();
-    let surroundings = Surroundings {
-        id: &format!("bake-{}", std::process::id()),
-        dir: &work.dir("cluster"),
-        host: &decisions,
-        forwards: vec![Forward {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            to: cluster.api_server().into(),
-        }],
-        end_with_parent: true,
-    };
-    let plan = machines::plan(
-        cluster,
-        surroundings,
-        |_| layers.clone(),
-        |node| kubeadm::init_files(cluster, node, token),
-    )?;
-    let running = Running::start(&plan, &options.supervise)?;
-    for node in cluster.nodes() {
-        wait_for_runtime(&running, node.name.as_str())?;
+/// Stops the cluster and starts it once more, as every thaw will. Pods got their addresses in the order in which kubeadm
+/// came to them, at a start they get the first ones: only now do the database and the service rules know those that a
+/// thaw will find, and what a component does once after its installation is done.
+fn rehearse(
+    site: &Site<'_>,
+    runtime: &Runtime,
+    running: Running,
+    written: &str,
+) -> Result<(Running, Client), Error> {
+    let _step = tracing::info_span!("step", what = "start it once more").entered();
+    for node in site.cluster.nodes() {
+        on(&running, node.name.as_str(), &["systemctl", "stop", "kubelet"])?;
     }
-    Ok(running)
+    for node in site.cluster.nodes().iter().rev() {
+        shell(&running, node.name.as_str(), STOP_PODS)?;
+    }
+    let _stopped = running.stop()?;
+    let (boot, started) = (Timestamp::now(), Instant::now());
+    let running = site.boot()?;
+    let client = runtime.block_on(connect(&site.kubeconfig(&running, written)))?;
+    wait(&running, runtime, &client, site.cluster, boot, started)?;
+    Ok((running, client))
 }
 
-fn init(running: &Running, node: &Node) -> Result<(), Error> {
-    let _step = tracing::info_span!("step", what = format!("kubeadm init on {}", node.name)).entered();
-    let name = node.name.as_str();
-    on(running, name, &["kubeadm", "init", "--config", kubeadm::CONFIG])?;
-    Ok(())
+/// What is asynchronous in the forming of a cluster runs on it.
+pub(super) fn runtime(dir: &Path) -> Result<Runtime, Error> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build();
+    runtime.map_err(|source| Error::Files {
+        act: "start threads for",
+        path: dir.to_owned(),
+        source,
+    })
 }
 
 /// A cluster is only ready when its DNS is, and with the period of kubeadm's manifest that is seen up to 10 s late at
@@ -143,19 +134,9 @@ fn quicken_dns(running: &Running, plane: &Node) -> Result<(), Error> {
     Ok(())
 }
 
-fn join(running: &Running, node: &Node, config: &str) -> Result<(), Error> {
-    let _step = tracing::info_span!("step", what = format!("kubeadm join on {}", node.name)).entered();
-    let name = node.name.as_str();
-    running
-        .command(name, ["sh", "-euc", &format!("cat > {}", kubeadm::CONFIG)])?
-        .stdin(config)
-        .run()?;
-    on(running, name, &["kubeadm", "join", "--config", kubeadm::CONFIG])?;
-    Ok(())
-}
-
-/// Nodes get their pods' addresses from the control plane; the network was set up for those of the plan.
-fn check_pod_addresses(running: &Running, plane: &Node, cluster: &Description) -> Result<(), Error> {
+/// The cluster with the pod addresses that its control plane gave to the nodes. Mostly they are those of the plan, but
+/// now and then it leaves some out.
+fn given_pod_addresses(running: &Running, plane: &Node, cluster: &Description) -> Result<Description, Error> {
     let query = "jsonpath={range .items[*]}{.metadata.name} {.spec.podCIDR}{\"\\n\"}{end}";
     let kubectl = [
         "kubectl",
@@ -166,21 +147,19 @@ fn check_pod_addresses(running: &Running, plane: &Node, cluster: &Description) -
         query,
     ];
     let output = on(running, plane.name.as_str(), &kubectl)?;
-    for node in cluster.nodes() {
+    let given = |node: &Node| {
         let mut lines = output.stdout.lines().filter_map(|line| line.split_once(' '));
-        let given = lines
-            .find(|(name, _)| *name == node.name.as_str())
-            .map_or("", |(_, given)| given);
-        let planned = node.pod_cidr.to_string();
-        if given != planned {
-            return Err(Error::PodAddresses {
-                node: node.name.to_string(),
-                given: given.to_owned(),
-                planned,
-            });
-        }
-    }
-    Ok(())
+        let (_, given) = lines.find(|(name, _)| *name == node.name.as_str())?;
+        given.parse().ok()
+    };
+    let nodes = cluster.nodes().iter().map(|node| match given(node) {
+        Some(pod_cidr) => Ok(Node {
+            pod_cidr,
+            ..node.clone()
+        }),
+        None => Err(Error::PodAddresses(node.name.to_string())),
+    });
+    Ok(cluster.with(nodes.collect::<Result<_, _>>()?)?)
 }
 
 fn wait(
@@ -205,30 +184,4 @@ fn wait(
         .block_on(ready)
         .map_err(|timed_out| Error::NotReady(timed_out.into()))?;
     Ok(())
-}
-
-/// The hash that lets a joining node trust the control plane's CA, as kubeadm's documents compute it.
-fn ca_hash(running: &Running, node: &Node) -> Result<String, Error> {
-    let output = shell(
-        running,
-        node.name.as_str(),
-        "kubeadm token create --print-join-command",
-    )?;
-    let find = |text: &str| {
-        let hash = text.split_whitespace().find(|word| word.starts_with("sha256:"));
-        hash.map(str::to_owned).ok_or("no hash of the CA's key")
-    };
-    Ok(output.parse(find)?)
-}
-
-/// A bootstrap token (Kubernetes documentation, 'Authenticating with Bootstrap Tokens', Token Format).
-fn token() -> Result<String, Error> {
-    let mut bytes = [0_u8; 11];
-    getrandom::fill(&mut bytes).map_err(|error| Error::Files {
-        act: "read random bytes from",
-        path: "/dev/urandom".into(),
-        source: std::io::Error::other(error),
-    })?;
-    let digits = hex::encode(bytes);
-    Ok(format!("{}.{}", &digits[..6], &digits[6..]))
 }

@@ -2,13 +2,13 @@
 
 use jiff::Timestamp;
 use parbake_artifact::{Artifact, Draft, Layer, MachineLayers, Pack, Store};
-use parbake_cluster::{Description, Role, machines};
+use parbake_cluster::{Role, machines};
 use parbake_machine::dirs::Dirs;
 
 use super::form::Formed;
 use super::settle;
 use super::work::Work;
-use super::{Error, Options};
+use super::{Error, MACHINE_LAYER, Options};
 use crate::inputs::Inputs;
 
 /// The tool that writes etcd's files anew.
@@ -19,17 +19,17 @@ pub(super) fn freeze(
     options: &Options,
     store: &Store,
     shared: Vec<Layer>,
-    cluster: &Description,
     inputs: &Inputs,
     work: &Work,
     formed: Formed,
 ) -> Result<Artifact, Error> {
     let Formed {
+        cluster,
         running,
         client,
         runtime,
     } = formed;
-    settle::settle(&running, &runtime, &client, cluster)?;
+    settle::settle(&running, &runtime, &client, &cluster)?;
     drop(client);
     {
         let _step = tracing::info_span!("step", what = "power the machines off").entered();
@@ -44,7 +44,7 @@ pub(super) fn freeze(
         let upper = Dirs(&dir).upper();
         let etcdutl = etcdutl.filter(|_| node.role == Role::ControlPlane);
         settle::clean(&upper, node, etcdutl)?;
-        let own = store.adopt_layer(&format!("machine/{}", node.name), &upper, &Pack::default())?;
+        let own = store.adopt_layer(&format!("{MACHINE_LAYER}{}", node.name), &upper, &Pack::default())?;
         let stack = [below.as_slice(), std::slice::from_ref(&own.digest)].concat();
         machines.push(MachineLayers {
             name: node.name.to_string(),
@@ -56,7 +56,7 @@ pub(super) fn freeze(
         created: Timestamp::now(),
         provider: options.provider.name.to_string(),
         machines,
-        cluster: serde_json::to_value(cluster).unwrap_or_default(),
+        cluster: serde_json::to_value(&cluster).unwrap_or_default(),
         layers,
     };
     Ok(store.put(&options.tag, draft)?)

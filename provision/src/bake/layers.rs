@@ -121,6 +121,7 @@ fn importer(dir: &Path, layers: Vec<PathBuf>, host: &Host) -> Result<Plan, Error
             binds: Vec::new(),
             plain: vec![RUNTIME_DIR.into()],
             files,
+            cpu_weight: 100,
             hold: None,
         }],
         forwards: Vec::new(),

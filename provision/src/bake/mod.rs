@@ -6,7 +6,9 @@ mod freeze;
 mod head_start;
 mod images;
 mod layers;
+mod once;
 mod settle;
+mod site;
 mod work;
 
 use std::io;
@@ -22,13 +24,17 @@ use parbake_machine::process::{self, Cmd};
 use parbake_machine::running;
 
 use crate::inputs::{self, Inputs, Source};
+use crate::kubeadm::{self, Manner};
 use crate::provider::Provider;
+pub use once::{Once, OnceOptions, form_once};
 use work::Work;
 
 /// How long the cluster may take from its last join until it is ready.
 const READY: Duration = Duration::from_secs(300);
 /// Changes whenever the steps of a bake do, so that an artifact of older steps does not pass for a fresh one.
-const RECIPE: &str = "4";
+const RECIPE: &str = "5";
+/// How the titles of layers begin that are one machine's own.
+const MACHINE_LAYER: &str = "machine/";
 
 /// What to bake, and where.
 #[derive(Debug)]
@@ -37,7 +43,8 @@ pub struct Options {
     pub provider: Provider,
     /// Where binaries and images come from.
     pub source: Source,
-    /// How many of the provider's nodes; all of them where nothing is given.
+    /// How many nodes: the provider's first ones, or more workers than it lists. As many as it lists where nothing is
+    /// given.
     pub nodes: Option<usize>,
     /// Leave machines and directories of a failed bake for a look.
     pub keep: bool,
@@ -93,16 +100,12 @@ pub enum Error {
     /// The cluster did not become ready.
     #[error("the cluster did not become ready")]
     NotReady(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A node got other pod addresses than planned, so its pods would not be reached.
-    #[error("node `{node}` was given the pod addresses `{given}`, not `{planned}` as planned")]
-    PodAddresses {
-        /// The node.
-        node: String,
-        /// What the control plane gave it.
-        given: String,
-        /// What the plan says.
-        planned: String,
-    },
+    /// The artifact's description of its cluster makes no sense.
+    #[error("the artifact's description of its cluster is broken")]
+    Artifact(#[source] serde_json::Error),
+    /// A node got no pod addresses, so its pods would not be reached.
+    #[error("node `{0}` was given no pod addresses")]
+    PodAddresses(String),
     /// A file of the bake could not be written, moved or removed.
     #[error("could not {act} `{}`", path.display())]
     Files {
@@ -124,7 +127,7 @@ pub enum Error {
 /// # Errors
 /// The first step that failed. The store is as it was then, and nothing else is left unless `keep` is set.
 pub fn provision(options: &Options) -> Result<Outcome, Error> {
-    let host = Host::probe(&options.dir).require(Purpose::Provision)?;
+    let host = Host::look(&options.dir).require(Purpose::Provision)?;
     let cluster = describe(&options.provider, options.nodes)?;
     let inputs = inputs::prepare(&options.provider, &options.source, &options.cache)?;
     let store = Store::open(&options.dir.join("store"))?;
@@ -137,25 +140,30 @@ pub fn provision(options: &Options) -> Result<Outcome, Error> {
     let work = Work::claim(&options.dir, &options.tag, options.keep)?;
     let shared = layers::shared(options, &store, &inputs, &work, &host)?;
     let formed = form::form(options, &store, &shared, &cluster, &work, &host)?;
-    let artifact = freeze::freeze(options, &store, shared, &cluster, &inputs, &work, formed)?;
+    let artifact = freeze::freeze(options, &store, shared, &inputs, &work, formed)?;
     work::remember(&options.dir, &options.tag, &key, &artifact.digest)?;
     work.done()?;
     Ok(Outcome::Baked(artifact))
 }
 
 fn describe(provider: &Provider, nodes: Option<usize>) -> Result<Description, Error> {
-    let cluster = provider.describe()?;
     match nodes {
-        Some(count) => Ok(cluster.with_nodes(count)?),
-        None => Ok(cluster),
+        Some(count) => Ok(provider.describe_with(count)?),
+        None => Ok(provider.describe()?),
     }
 }
 
 fn key(provider: &Provider, cluster: &Description, inputs: &Inputs) -> Digest {
     let description = serde_json::to_string(cluster).unwrap_or_default();
+    let told = cluster
+        .nodes()
+        .iter()
+        .flat_map(|node| kubeadm::init_files(cluster, node, "", Manner::Baked));
+    let told = serde_json::to_string(&told.collect::<Vec<_>>()).unwrap_or_default();
     let parts = [
         RECIPE,
         &crate::node::fingerprint(),
+        &told,
         &description,
         &inputs.key,
         provider.name.as_str(),

@@ -13,9 +13,21 @@ use super::Error;
 use super::boot::{on, shell};
 use super::head_start;
 
-/// What `parbake-iptables.service` restores. The kernel may know no nfacct, and the counters mean nothing any more.
-const SAVE_RULES: &str =
-    "mkdir -p /var/lib/parbake; iptables-save | grep -v nfacct > /var/lib/parbake/iptables.rules";
+/// What `parbake-iptables.service` restores, once kube-proxy has had nothing to add for two of its periods. The kernel
+/// may know no nfacct, and the counters mean nothing any more.
+const SAVE_RULES: &str = r#"
+mkdir -p /var/lib/parbake
+cd /var/lib/parbake
+rules() { iptables-save | grep -v -e nfacct -e '^#' | sed 's/\[[0-9:]*\]/[0:0]/'; }
+rules > iptables.rules
+for _ in $(seq 30); do
+    sleep 2
+    rules > iptables.rules.now
+    if cmp -s iptables.rules.now iptables.rules; then break; fi
+    mv iptables.rules.now iptables.rules
+done
+rm -f iptables.rules.now
+"#;
 /// Compacts the database to its newest revision, so that deleted secrets are in no old one.
 const COMPACT: &str = r#"
 etcd=$(crictl ps -q --name '^etcd$')
@@ -27,7 +39,7 @@ revision=$(ctl endpoint status --write-out=fields | sed -n 's/^"Revision" : //p'
 ctl compact --physical "$revision"
 "#;
 /// Ends every pod, etcd last, since the others need it to end in order.
-const STOP_PODS: &str = r#"
+pub(super) const STOP_PODS: &str = r#"
 for pod in $(crictl pods -q --label tier=control-plane | grep -vxF "$(crictl pods -q --name ^etcd-)" || true) \
         $(crictl pods -q --name ^etcd-); do
     crictl stopp "$pod" || true

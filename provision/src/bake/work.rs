@@ -9,10 +9,11 @@
 //! ```
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use parbake_artifact::{Digest, Layer, Store, Tag};
+use parbake_machine::files::replace;
 use parbake_machine::running::Stopped;
 use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
@@ -146,11 +147,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
 }
 
 fn write(path: &Path, value: &impl Serialize) -> Result<(), Error> {
-    let partial = path.with_extension("partial");
-    let written = File::create(&partial).and_then(|mut file| {
-        file.write_all(&serde_json::to_vec_pretty(value)?)?;
-        file.sync_all()?;
-        fs::rename(&partial, path)
-    });
+    let written = serde_json::to_vec_pretty(value).map_err(io::Error::from);
+    let written = written.and_then(|text| replace(path, &text, 0o644));
     written.map_err(files("write", path))
 }

@@ -139,6 +139,14 @@ impl Provider {
         self.recipe.describe()
     }
 
+    /// The cluster with `count` nodes: the provider's first ones, or all of them and more workers.
+    ///
+    /// # Errors
+    /// The control plane would be left out, or the networks have no room for so many.
+    pub fn describe_with(&self, count: usize) -> Result<Description, DescriptionError> {
+        self.recipe.describe_with(count)
+    }
+
     /// The names of all providers of the folder `providers`, sorted.
     ///
     /// # Errors

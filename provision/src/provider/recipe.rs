@@ -111,8 +111,26 @@ impl Recipe {
     /// # Errors
     /// None for a recipe that was parsed: parsing has tried it.
     pub fn describe(&self) -> Result<Description, DescriptionError> {
+        self.describe_nodes(&self.nodes)
+    }
+
+    /// The cluster with `count` nodes: the first ones, or all of them and more workers, called `node04` and so on.
+    ///
+    /// # Errors
+    /// The control plane would be left out, the networks have no room for so many, or a name comes twice.
+    pub fn describe_with(&self, count: usize) -> Result<Description, DescriptionError> {
+        let listed = self.nodes.len();
+        if count <= listed {
+            return self.describe()?.with_nodes(count);
+        }
+        let more = (listed + 1..=count).map(|number| (NodeName::numbered(number), Role::Worker));
+        let nodes: Vec<_> = self.nodes.iter().cloned().chain(more).collect();
+        self.describe_nodes(&nodes)
+    }
+
+    fn describe_nodes(&self, nodes: &[(NodeName, Role)]) -> Result<Description, DescriptionError> {
         self.network
-            .describe(self.kubernetes.clone(), ClusterDomain::default(), &self.nodes)
+            .describe(self.kubernetes.clone(), ClusterDomain::default(), nodes)
     }
 
     /// The Debian packages asked for, by name of the set that the lock keeps for them: `os` and `image/NAME`.

@@ -1,6 +1,6 @@
 use std::fs;
 
-use parbake_cluster::Role;
+use parbake_cluster::{Node, Role};
 
 use super::{Error, Provider, Recipe};
 
@@ -67,6 +67,26 @@ fn a_good_file_is_read() {
         recipe.describe().unwrap().nodes()[1].address.to_string(),
         "10.89.0.12"
     );
+}
+
+#[test]
+fn a_cluster_may_have_more_workers_than_are_listed() {
+    let names = |count: usize| -> Vec<String> {
+        let cluster = recipe().describe_with(count).unwrap();
+        let node = |node: &Node| format!("{} {}", node.name, node.address);
+        cluster.nodes().iter().map(node).collect()
+    };
+    assert_eq!(names(1), ["node01 10.89.0.11"]);
+    let all = [
+        "node01 10.89.0.11",
+        "node02 10.89.0.12",
+        "node03 10.89.0.13",
+        "node04 10.89.0.14",
+    ];
+    assert_eq!(names(4), all);
+    for count in [0, 300] {
+        assert!(recipe().describe_with(count).is_err(), "{count}");
+    }
 }
 
 #[test]

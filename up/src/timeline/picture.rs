@@ -111,7 +111,7 @@ mod tests {
             "{picture}"
         );
         assert!(
-            picture.contains("DNS answers 2.25 s") && picture.contains(">3 s<"),
+            picture.contains("DNS answers 2.25 s") && picture.contains("\n3 s\n"),
             "{picture}"
         );
     }
