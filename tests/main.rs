@@ -11,6 +11,7 @@ mod bake;
 mod harness;
 mod honesty;
 mod identity;
+mod kubeadm;
 mod listing;
 mod secrets;
 mod strangers;
@@ -28,7 +29,7 @@ use harness::{Outcome, Place};
 type Test = fn(&Place) -> Outcome;
 
 /// The tests, in the order in which they run.
-const TESTS: [(&str, Test); 24] = [
+const TESTS: [(&str, Test); 26] = [
     ("bad_input_before_a_bake", bad_input::before_a_bake),
     ("a_full_disk_is_one_error", bad_input::full_disk),
     ("provision_bakes_a_small_artifact", bake::provision),
@@ -45,6 +46,8 @@ const TESTS: [(&str, Test); 24] = [
     ),
     ("logs_exec_and_port_forward_work", workload::access),
     ("a_second_cluster_stands_beside_the_first", thaw::second),
+    ("kubeadm_knows_its_way_around", kubeadm::looks),
+    ("a_node_joins_anew", kubeadm::joins),
     ("down_leaves_nothing", thaw::down),
     ("a_killed_up_is_cleaned_up_by_the_next", thaw::killed),
     ("an_interrupted_up_leaves_nothing", thaw::interrupted),

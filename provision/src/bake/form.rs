@@ -118,7 +118,7 @@ pub(super) fn runtime(dir: &Path) -> Result<Runtime, Error> {
 }
 
 /// A cluster is only ready when its DNS is, and with the period of kubeadm's manifest that is seen up to 10 s late at
-/// every thaw. Before the first join, so that the new pods stay on the control plane, which every thaw has.
+/// every thaw. Done before the first join, so that the new pods stay on the control plane, which every thaw has.
 fn quicken_dns(running: &Running, plane: &Node) -> Result<(), Error> {
     let kubectl = [
         "kubectl",
@@ -126,11 +126,14 @@ fn quicken_dns(running: &Running, plane: &Node) -> Result<(), Error> {
         "--namespace=kube-system",
     ];
     let patch = ["patch", "deployment", "coredns", "--patch", DNS_PATCH];
-    on(
-        running,
-        plane.name.as_str(),
-        &[kubectl.as_slice(), &patch].concat(),
-    )?;
+    let rollout = ["rollout", "status", "deployment", "coredns", "--timeout=120s"];
+    for words in [patch, rollout] {
+        on(
+            running,
+            plane.name.as_str(),
+            &[kubectl.as_slice(), &words].concat(),
+        )?;
+    }
     Ok(())
 }
 
