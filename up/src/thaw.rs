@@ -242,7 +242,7 @@ impl Prepared<'_> {
         let from = Moment::now();
         let publish = async {
             let published = trust::publish(client, identity.authorities(&api_url), left).await;
-            spans.end("publish the new authorities, as soon as the API listens", from);
+            spans.end("publish the new authorities", from);
             published
         };
         let remove = cleanup::remove_nodes(client, &self.baked, expected.cluster, left);
