@@ -79,7 +79,14 @@ impl Place {
 
     /// Runs parbake, which must fail with exit code 1 and exactly one `error:` that holds all of `said`.
     pub(crate) fn refused(&self, words: &[&str], said: &[&str]) -> Outcome {
-        let output = self.command(words).output().map_err(|error| error.to_string())?;
+        self.refused_by(words, &[], said)
+    }
+
+    /// The same, with paths in variables of its environment.
+    pub(crate) fn refused_by(&self, words: &[&str], paths: &[(&str, &Path)], said: &[&str]) -> Outcome {
+        let mut command = self.command(words);
+        command.envs(paths.iter().copied());
+        let output = command.output().map_err(|error| error.to_string())?;
         let text = String::from_utf8_lossy(&output.stderr);
         check(output.status.code() == Some(1), || {
             format!("{words:?} ended with {}: {text}", output.status)

@@ -8,11 +8,13 @@ mod bad_artifact;
 mod bad_host;
 mod bad_input;
 mod bake;
+mod elsewhere;
 mod harness;
 mod honesty;
 mod identity;
 mod kubeadm;
 mod listing;
+mod registry;
 mod secrets;
 mod strangers;
 mod thaw;
@@ -29,13 +31,19 @@ use harness::{Outcome, Place};
 type Test = fn(&Place) -> Outcome;
 
 /// The tests, in the order in which they run.
-const TESTS: [(&str, Test); 26] = [
+const TESTS: [(&str, Test); 32] = [
     ("bad_input_before_a_bake", bad_input::before_a_bake),
     ("a_full_disk_is_one_error", bad_input::full_disk),
     ("provision_bakes_a_small_artifact", bake::provision),
     ("provision_again_changes_nothing", bake::again),
     ("a_killed_provision_leaves_the_old_artifact", bake::killed),
     ("the_artifact_is_an_oci_image_layout", bake::layout),
+    ("a_registry_takes_and_gives_an_artifact", registry::round_trip),
+    ("a_killed_pull_goes_on_where_it_was", registry::interrupted),
+    ("an_artifact_that_skopeo_copied_is_the_same", registry::copied),
+    ("a_registry_wants_credentials", registry::credentials),
+    ("a_blob_that_a_registry_spoilt_is_refused", registry::spoilt),
+    ("mistakes_with_registries_are_one_error_each", registry::mistakes),
     ("the_artifact_holds_no_credential", identity::at_rest),
     ("up_with_one_node_leaves_no_ghost", thaw::one_node),
     ("up_with_three_nodes_has_no_way_out", thaw::three_nodes),

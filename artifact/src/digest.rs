@@ -103,6 +103,11 @@ impl<S> Hashing<S> {
         (self.inner, Digest::from_hasher(self.hasher), self.length)
     }
 
+    /// How much has passed, in bytes.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
     fn passed(&mut self, bytes: &[u8]) {
         self.hasher.update(bytes);
         self.length += bytes.len() as u64;

@@ -1,4 +1,5 @@
-//! The frozen cluster as an OCI artifact: format, layers and the local store. Knows nothing of Kubernetes.
+//! The frozen cluster as an OCI artifact: format, layers, the local store and registries. Knows
+//! nothing of Kubernetes.
 //!
 //! # The artifact
 //! An artifact is an OCI image manifest (OCI image-spec 1.1, manifest.md) whose config says what the cluster
@@ -19,7 +20,8 @@
 //! ```text
 //! STORE/                       mode 0700: layers hold set-user-id programs and whatever the cluster keeps
 //! ├── oci-layout               {"imageLayoutVersion":"1.0.0"}
-//! ├── index.json               tag -> manifest, in the annotation org.opencontainers.image.ref.name
+//! ├── index.json               tag -> manifest, in the annotation org.opencontainers.image.ref.name;
+//! │                            dev.parbake.origin: the reference it was pulled from
 //! ├── blobs/sha256/HEX         manifests, configs, layers
 //! ├── unpacked/HEX32/          one layer in overlayfs form; HEX32: first 32 digits of its digest
 //! ├── tmp/                     what is being written; swept when nobody uses the store
@@ -31,6 +33,8 @@ pub mod config;
 pub mod digest;
 pub mod layer;
 mod manifest;
+pub mod reference;
+pub mod registry;
 pub mod store;
 pub mod tag;
 
@@ -40,5 +44,7 @@ pub use layer::{Layer, Pack, PackError, Packed, Unpack, UnpackError};
 pub use manifest::{
     CONFIG_MEDIA_TYPE, LAYER_MEDIA_TYPE, ManifestError, TITLE_ANNOTATION, UNPACKED_SIZE_ANNOTATION,
 };
+pub use reference::{Reference, ReferenceError};
+pub use registry::RegistryError;
 pub use store::{Artifact, BlobWriter, Draft, Listed, Store, StoreError, Swept, Verified, disk_usage};
 pub use tag::{Tag, TagError};

@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use parbake_up::ClusterName;
 
 use crate::command::{
-    artifact, bench, completion, doctor, down, exec, kubeconfig, kubectl, list, provider, provision, status,
-    supervise, up,
+    artifact, bench, completion, doctor, down, exec, kubeconfig, kubectl, list, provider, provision, publish,
+    pull, status, supervise, up,
 };
 use crate::output::Format;
 
@@ -90,6 +90,8 @@ impl Global {
 #[derive(Debug, Subcommand)]
 enum Command {
     Provision(provision::Args),
+    Publish(publish::Args),
+    Pull(pull::Args),
     Up(up::Args),
     List(list::Args),
     Status(status::Args),
@@ -119,6 +121,8 @@ impl Cli {
         let done = |()| ExitCode::SUCCESS;
         match self.command {
             Command::Provision(args) => args.run(global).map(done),
+            Command::Publish(args) => args.run(global).map(done),
+            Command::Pull(args) => args.run(global).map(done),
             Command::Up(args) => args.run(global).map(done),
             Command::List(args) => args.run(global).map(done),
             Command::Status(args) => args.run(global).map(done),

@@ -9,6 +9,9 @@
 //! ✓ build the node OS (16.4 s)
 //! ```
 //!
+//! A step that moves bytes has the field `total_bytes` too, and records `done_bytes` as it goes on: a bar with a rate on a
+//! terminal, `✓ pull it: 302.20 MB (4.1 s)` elsewhere.
+//!
 //! A span does not say whether it ended well: an error leaves it like a result. So the line of a step that ended is
 //! held back until it is known. It ended well if anything else is reported after it, and badly (`✗`) if an event of
 //! level ERROR is next or the command fails. What is on its way out of an error must therefore not start a step
@@ -21,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id};
+use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -29,9 +32,14 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::output::size;
+
 /// The name of the spans that are steps, and of the field that says what they do.
 const STEP: &str = "step";
 const WHAT: &str = "what";
+/// The fields of a step that moves bytes.
+const TOTAL_BYTES: &str = "total_bytes";
+const DONE_BYTES: &str = "done_bytes";
 /// How often a spinner moves.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -76,9 +84,15 @@ struct State {
 enum Target {
     Terminal {
         bars: MultiProgress,
-        style: ProgressStyle,
+        styles: Box<Styles>,
     },
     Lines(fn(&str)),
+}
+
+struct Styles {
+    steps: ProgressStyle,
+    /// For steps that move bytes.
+    bytes: ProgressStyle,
 }
 
 /// What is kept of a step while it lasts.
@@ -87,14 +101,22 @@ struct Step {
     depth: usize,
     started: Instant,
     bar: Option<ProgressBar>,
+    /// Bytes moved, if it moves any.
+    done: Option<u64>,
 }
 
 impl Target {
     fn terminal() -> Self {
-        let style = ProgressStyle::with_template("{prefix}{spinner} {msg} ({elapsed})");
+        let steps = ProgressStyle::with_template("{prefix}{spinner} {msg} ({elapsed})");
+        let bytes = ProgressStyle::with_template(
+            "{prefix}{spinner} {msg}: {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec} ({elapsed})",
+        );
         Self::Terminal {
             bars: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()),
-            style: style.unwrap_or_else(|_| ProgressStyle::default_spinner()),
+            styles: Box::new(Styles {
+                steps: steps.unwrap_or_else(|_| ProgressStyle::default_spinner()),
+                bytes: bytes.unwrap_or_else(|_| ProgressStyle::default_bar()),
+            }),
         }
     }
 
@@ -106,10 +128,14 @@ impl Target {
         }
     }
 
-    fn begin(&self, what: &str, depth: usize) -> Option<ProgressBar> {
+    fn begin(&self, what: &str, total: Option<u64>, depth: usize) -> Option<ProgressBar> {
         match self {
-            Self::Terminal { bars, style } => {
-                let bar = bars.add(ProgressBar::new_spinner().with_style(style.clone()));
+            Self::Terminal { bars, styles } => {
+                let bar = match total {
+                    Some(total) => ProgressBar::new(total).with_style(styles.bytes.clone()),
+                    None => ProgressBar::new_spinner().with_style(styles.steps.clone()),
+                };
+                let bar = bars.add(bar);
                 bar.set_prefix(indent(depth));
                 bar.set_message(what.to_owned());
                 bar.enable_steady_tick(TICK);
@@ -164,13 +190,29 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Progress {
             .count();
         let mut state = self.state();
         state.settle(true);
-        let bar = state.target.begin(&words.what, depth);
+        let bar = state.target.begin(&words.what, words.total, depth);
         span.extensions_mut().insert(Step {
             what: words.what,
             depth,
             started: Instant::now(),
             bar,
+            done: words.total.map(|_| 0),
         });
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        let mut words = Words::default();
+        values.record(&mut words);
+        let Some(span) = context.span(id).filter(|_| words.done.is_some()) else {
+            return;
+        };
+        let mut extensions = span.extensions_mut();
+        if let Some(step) = extensions.get_mut::<Step>() {
+            step.done = words.done;
+            if let (Some(bar), Some(done)) = (&step.bar, words.done) {
+                bar.set_position(done);
+            }
+        }
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
@@ -201,7 +243,11 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Progress {
             bar.finish_and_clear();
         }
         let seconds = step.started.elapsed().as_secs_f64();
-        let line = format!("{}{} ({seconds:.1} s)", indent(step.depth), step.what);
+        let amount = step
+            .done
+            .map(|bytes| format!(": {}", size(bytes)))
+            .unwrap_or_default();
+        let line = format!("{}{}{amount} ({seconds:.1} s)", indent(step.depth), step.what);
         self.state().ended.push(line);
     }
 }
@@ -217,6 +263,8 @@ struct Words {
     message: String,
     /// ` name=value` for each other field.
     others: String,
+    total: Option<u64>,
+    done: Option<u64>,
 }
 
 impl Words {
@@ -235,108 +283,19 @@ impl Visit for Words {
         self.add(field, format_args!("{value}"));
     }
 
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        match field.name() {
+            TOTAL_BYTES => self.total = Some(value),
+            DONE_BYTES => self.done = Some(value),
+            _ => self.add(field, format_args!("{value}")),
+        }
+    }
+
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.add(field, format_args!("{value:?}"));
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::cell::RefCell;
-    use std::sync::{Arc, Mutex};
-
-    use tracing_subscriber::layer::SubscriberExt;
-
-    use super::{Progress, State, Target};
-
-    thread_local! {
-        static LINES: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-    }
-
-    /// What is printed for `act`, times left out.
-    fn lines(well: bool, act: impl FnOnce()) -> Vec<String> {
-        let print = |line: &str| LINES.with_borrow_mut(|lines| lines.push(line.replace(" (0.0 s)", "")));
-        let state = State {
-            target: Target::Lines(print),
-            ended: Vec::new(),
-        };
-        let progress = Progress(Arc::new(Mutex::new(state)));
-        let subscriber = tracing_subscriber::registry().with(progress.clone());
-        tracing::subscriber::with_default(subscriber, act);
-        progress.finish(well);
-        LINES.take()
-    }
-
-    fn step(what: &str) -> tracing::span::EnteredSpan {
-        tracing::info_span!("step", what).entered()
-    }
-
-    #[test]
-    fn steps_are_announced_and_ended() {
-        let printed = lines(true, || {
-            let outer = step("outer");
-            drop(step("inner"));
-            tracing::info!(nodes = 3, "found them");
-            drop(outer);
-            drop(step("next"));
-        });
-        let expected = [
-            "==> outer",
-            "  ==> inner",
-            "  ✓ inner",
-            "found them nodes=3",
-            "✓ outer",
-            "==> next",
-            "✓ next",
-        ];
-        assert_eq!(printed, expected);
-    }
-
-    #[test]
-    fn the_steps_that_an_error_leaves_are_marked() {
-        let printed = lines(false, || {
-            drop(step("first"));
-            let outer = step("outer");
-            drop(step("inner"));
-            drop(outer);
-        });
-        assert_eq!(
-            printed,
-            [
-                "==> first",
-                "✓ first",
-                "==> outer",
-                "  ==> inner",
-                "  ✗ inner",
-                "✗ outer"
-            ]
-        );
-    }
-
-    #[test]
-    fn an_error_that_is_reported_marks_what_ended_before_it() {
-        let printed = lines(true, || {
-            drop(step("risky"));
-            tracing::error!("it broke");
-            drop(step("clean up"));
-        });
-        assert_eq!(
-            printed,
-            [
-                "==> risky",
-                "✗ risky",
-                "error: it broke",
-                "==> clean up",
-                "✓ clean up"
-            ]
-        );
-    }
-
-    #[test]
-    fn other_spans_are_nobodys_business() {
-        assert_eq!(
-            lines(true, || drop(tracing::info_span!("query", what = "x").entered())),
-            [""; 0]
-        );
-    }
-}
+#[path = "terminal_tests.rs"]
+mod tests;

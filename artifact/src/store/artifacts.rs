@@ -7,6 +7,7 @@ use crate::config::{self, Config, MachineLayers, RootFs};
 use crate::digest::Digest;
 use crate::layer::Layer;
 use crate::manifest::{self, Manifest, ManifestError, canonical_json};
+use crate::reference::Reference;
 use crate::tag::Tag;
 
 /// A frozen cluster in the store.
@@ -20,6 +21,8 @@ pub struct Artifact {
     pub config: Config,
     /// Its layers, in the manifest's order.
     pub layers: Vec<Layer>,
+    /// From where it was pulled; those made here have none.
+    pub origin: Option<Reference>,
 }
 
 /// A name in the store.
@@ -104,26 +107,32 @@ impl Store {
         self.check_present(&layers)?;
         let config_blob = self.put_document(&canonical_json(&config))?;
         let manifest = self.put_document(&manifest::to_json(&config_blob, &layers))?;
-        self.point(tag, Some(&manifest))?;
+        self.point(tag, Some(&manifest), None)?;
         Ok(Artifact {
             tag: tag.clone(),
             digest: manifest.digest,
             config,
             layers,
+            origin: None,
         })
     }
 
     /// Gives the name `tag` to an artifact from elsewhere: `manifest` is its manifest's exact bytes, and its config and
-    /// layers were written with [`Store::blob_writer`] before.
+    /// layers were written with [`Store::blob_writer`] before. The name remembers `origin`.
     ///
     /// # Errors
     /// As for [`Store::get`]; the name means what it meant before then.
-    pub fn import(&self, tag: &Tag, manifest: &[u8]) -> Result<Artifact, StoreError> {
+    pub fn import(
+        &self,
+        tag: &Tag,
+        manifest: &[u8],
+        origin: Option<&Reference>,
+    ) -> Result<Artifact, StoreError> {
         let digest = Digest::of(manifest);
-        let artifact = self.read_artifact(tag, digest, manifest)?;
+        let artifact = self.read_artifact(tag, digest, manifest, origin.cloned())?;
         self.check_present(&artifact.layers)?;
         let blob = self.put_document(manifest)?;
-        self.point(tag, Some(&blob))?;
+        self.point(tag, Some(&blob), origin)?;
         Ok(artifact)
     }
 
@@ -134,7 +143,7 @@ impl Store {
     /// [`StoreError::NotFound`] names those there are.
     pub fn get(&self, tag: &Tag) -> Result<Artifact, StoreError> {
         let (digest, manifest) = self.manifest_bytes(tag)?;
-        self.read_artifact(tag, digest, &manifest)
+        self.read_artifact(tag, digest, &manifest, self.origin(tag)?)
     }
 
     /// Exact bytes and digest of the manifest of `tag`, to publish it.
@@ -167,7 +176,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] names those there are.
     pub fn remove(&self, tag: &Tag) -> Result<(), StoreError> {
-        if self.point(tag, None)? {
+        if self.point(tag, None, None)? {
             return Ok(());
         }
         Err(StoreError::NotFound {
@@ -191,7 +200,13 @@ impl Store {
         self.tags().unwrap_or_default().into_iter().filter(has).collect()
     }
 
-    fn read_artifact(&self, tag: &Tag, digest: Digest, bytes: &[u8]) -> Result<Artifact, StoreError> {
+    fn read_artifact(
+        &self,
+        tag: &Tag,
+        digest: Digest,
+        bytes: &[u8],
+        origin: Option<Reference>,
+    ) -> Result<Artifact, StoreError> {
         let manifest = Manifest::from_json(bytes).map_err(|source| unusable(tag, source))?;
         let config = self
             .document(&manifest.config)?
@@ -204,6 +219,7 @@ impl Store {
             digest,
             config,
             layers,
+            origin,
         })
     }
 

@@ -80,7 +80,7 @@ impl Store {
     }
 
     /// Reads a small blob; `None` when it is missing, too large, or not what its digest says.
-    pub(super) fn document(&self, blob: &BlobRef) -> Result<Option<Vec<u8>>, StoreError> {
+    pub(crate) fn document(&self, blob: &BlobRef) -> Result<Option<Vec<u8>>, StoreError> {
         let path = self.blob_path(&blob.digest);
         let file = match File::open(&path) {
             Ok(file) => file,

@@ -132,7 +132,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// For `map_err`: what was tried with which path.
-    pub(super) fn io(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+    pub(crate) fn io(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_owned();
         move |source| Self::Io { act, path, source }
     }

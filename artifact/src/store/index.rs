@@ -7,10 +7,13 @@ use oci_spec::image::{Descriptor, ImageIndex, ImageIndexBuilder, MediaType};
 
 use super::{Store, StoreError, lock};
 use crate::manifest::{BlobRef, blob_ref, canonical_json, descriptor};
+use crate::reference::Reference;
 use crate::tag::Tag;
 
 /// The annotation that holds a tag (OCI image-spec 1.1, annotations.md).
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The annotation that holds the [`Reference`] from which the artifact was pulled; those made here have none.
+const ORIGIN: &str = "dev.parbake.origin";
 const MANIFEST_MEDIA_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 
 impl Store {
@@ -20,6 +23,31 @@ impl Store {
     /// When the index cannot be read.
     pub fn tags(&self) -> Result<Vec<Tag>, StoreError> {
         Ok(self.references()?.into_iter().map(|(tag, _)| tag).collect())
+    }
+
+    /// From where the artifact called `tag` was pulled; `None` when it was made here, or there is none of that name.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn origin(&self, tag: &Tag) -> Result<Option<Reference>, StoreError> {
+        let index = self.read_index()?;
+        let mut manifests = index.manifests().iter();
+        let found = manifests.find(|manifest| tag_of(manifest).as_ref() == Some(tag));
+        Ok(found.and_then(origin_of))
+    }
+
+    /// The name of an artifact that was pulled from exactly there, or, where the reference has a digest, of any that
+    /// has this digest.
+    ///
+    /// # Errors
+    /// When the index cannot be read.
+    pub fn find(&self, reference: &Reference) -> Result<Option<Tag>, StoreError> {
+        let is_it = |manifest: &&Descriptor| match reference.digest() {
+            Some(digest) => manifest.digest().as_ref() == digest.as_str(),
+            None => origin_of(manifest).as_ref() == Some(reference),
+        };
+        let index = self.read_index()?;
+        Ok(index.manifests().iter().filter(is_it).find_map(tag_of))
     }
 
     /// Every tag and its manifest. What other tools put into the index under no proper tag is not ours.
@@ -49,18 +77,25 @@ impl Store {
     }
 
     /// Points a tag to a manifest, or to none; tells whether it pointed to one before.
-    pub(super) fn point(&self, tag: &Tag, manifest: Option<&BlobRef>) -> Result<bool, StoreError> {
+    pub(super) fn point(
+        &self,
+        tag: &Tag,
+        manifest: Option<&BlobRef>,
+        origin: Option<&Reference>,
+    ) -> Result<bool, StoreError> {
         let _only_writer = lock::exclusive(&self.dir.join("index.lock"))?;
         let mut index = self.read_index()?;
         let mut manifests = index.manifests().clone();
         manifests.retain(|other| tag_of(other).as_ref() != Some(tag));
         let was_there = manifests.len() != index.manifests().len();
         if let Some(manifest) = manifest {
-            manifests.push(descriptor(
-                MANIFEST_MEDIA_TYPE,
-                manifest,
-                &[(REF_NAME, tag.as_str())],
-            ));
+            let origin = origin.map(Reference::to_string);
+            let annotations = [(REF_NAME, Some(tag.as_str())), (ORIGIN, origin.as_deref())];
+            let annotations: Vec<_> = annotations
+                .into_iter()
+                .filter_map(|(key, value)| Some((key, value?)))
+                .collect();
+            manifests.push(descriptor(MANIFEST_MEDIA_TYPE, manifest, &annotations));
         }
         index.set_manifests(manifests);
         self.replace_file(&self.dir.join("index.json"), &canonical_json(&index))?;
@@ -84,4 +119,8 @@ impl Store {
 
 fn tag_of(manifest: &Descriptor) -> Option<Tag> {
     manifest.annotations().as_ref()?.get(REF_NAME)?.parse().ok()
+}
+
+fn origin_of(manifest: &Descriptor) -> Option<Reference> {
+    manifest.annotations().as_ref()?.get(ORIGIN)?.parse().ok()
 }

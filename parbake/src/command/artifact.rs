@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use parbake_artifact::{Artifact, Store, Tag};
+use parbake_artifact::{Artifact, Reference, Store, Tag};
 use parbake_up::layers_in_use;
 use serde::Serialize;
 
@@ -47,6 +47,8 @@ struct Listed {
 struct Inspected {
     tag: Tag,
     digest: String,
+    /// From where it was pulled, if it was.
+    origin: Option<Reference>,
     provider: String,
     created: String,
     architecture: String,
@@ -186,6 +188,7 @@ fn inspected(artifact: Artifact) -> Inspected {
         machines: machines.collect(),
         layers: layers.collect(),
         tag: artifact.tag,
+        origin: artifact.origin,
         provider: artifact.config.provider,
         architecture: artifact.config.architecture,
         parbake: artifact.config.parbake,
@@ -205,6 +208,9 @@ fn inspected_text(artifact: &Inspected) -> String {
     );
     let machines = artifact.machines.iter();
     let rows = machines.map(|machine| [machine.name.clone(), machine.layers.join(", ")]);
+    if let Some(origin) = &artifact.origin {
+        text.insert_str(text.len() - 1, &format!("pulled from {origin}\n"));
+    }
     text.push_str(&table(["MACHINE", "LAYERS, BOTTOM FIRST"], rows));
     text.push('\n');
     let rows = artifact.layers.iter().map(|layer| {

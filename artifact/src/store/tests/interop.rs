@@ -18,7 +18,7 @@ fn imports_from_elsewhere() {
     let (_temp, store) = open();
     let (_, manifest) = source.manifest_bytes(&tag("one")).unwrap();
     assert!(
-        store.import(&tag("copy"), &manifest).is_err(),
+        store.import(&tag("copy"), &manifest, None).is_err(),
         "its blobs are not there yet"
     );
     assert!(store.tags().unwrap().is_empty());
@@ -38,7 +38,7 @@ fn imports_from_elsewhere() {
         writer.finish().unwrap();
         assert!(store.has_blob(&digest, size).unwrap());
     }
-    let copy = store.import(&tag("copy"), &manifest).unwrap();
+    let copy = store.import(&tag("copy"), &manifest, None).unwrap();
     assert_eq!(copy.digest, artifact.digest);
     store.verify(&tag("copy")).unwrap();
 }

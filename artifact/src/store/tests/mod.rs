@@ -3,6 +3,8 @@
 mod artifacts;
 mod interop;
 mod layers;
+mod origin;
+mod partial;
 mod sweep;
 
 use std::fs;

@@ -1,0 +1,167 @@
+//! One blob, from a registry into the store: in pieces, if it must be.
+
+use std::io;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use oci_client::client::{BlobResponse, SizedStream};
+use oci_client::errors::DigestError;
+use tokio::task::spawn_blocking;
+
+use super::client::Repository;
+use super::error::status;
+use super::progress::Progress;
+use super::retry::Backoff;
+use super::{RegistryError, joined};
+use crate::manifest::BlobRef;
+use crate::store::{PartialBlob, Store, StoreError};
+
+const RANGE_NOT_SATISFIABLE: u16 = 416;
+
+/// Gets a blob, unless the store has it.
+///
+/// # Errors
+/// [`StoreError::WrongBlob`] when the registry has other bytes than the digest says; nothing is kept then.
+pub(super) async fn fetch(
+    repository: &Repository,
+    store: &Arc<Store>,
+    blob: &BlobRef,
+    what: &str,
+    progress: &Progress,
+) -> Result<(), RegistryError> {
+    loop {
+        let (opener, wanted) = (Arc::clone(store), blob.clone());
+        let opened = spawn_blocking(move || opener.partial_blob(&wanted.digest, wanted.size));
+        let Some(mut partial) = joined(opened.await)? else {
+            progress.skipped(blob.size);
+            return Ok(());
+        };
+        let was_there = partial.length();
+        progress.skipped(was_there);
+        let fetching = Fetch {
+            repository,
+            blob,
+            what,
+            progress,
+        };
+        fetching.complete(&mut partial).await?;
+        match joined(spawn_blocking(move || partial.finish()).await) {
+            // What an earlier process left may have been the wrong part; all of it is gone now.
+            Err(StoreError::WrongBlob { .. }) if was_there > 0 => {}
+            outcome => return Ok(outcome?),
+        }
+    }
+}
+
+struct Fetch<'a> {
+    repository: &'a Repository,
+    blob: &'a BlobRef,
+    what: &'a str,
+    progress: &'a Progress,
+}
+
+impl Fetch<'_> {
+    /// Gets what is missing, and tries again where that helps.
+    async fn complete(&self, partial: &mut PartialBlob) -> Result<(), RegistryError> {
+        let mut backoff = Backoff::default();
+        while partial.length() < self.blob.size {
+            let before = partial.length();
+            let Err(error) = self.receive(partial).await else {
+                continue;
+            };
+            if partial.length() > before {
+                backoff.reset();
+            }
+            let no_such_range = matches!(
+                error,
+                RegistryError::Length { .. }
+                    | RegistryError::Status {
+                        status: RANGE_NOT_SATISFIABLE,
+                        ..
+                    }
+            );
+            if no_such_range && before > 0 {
+                // Some registries cannot go on in the middle; from the start it is clear what they have.
+                partial.restart()?;
+            } else {
+                backoff.wait(error).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gets as much as comes of what is missing.
+    async fn receive(&self, partial: &mut PartialBlob) -> Result<(), RegistryError> {
+        let mut stream = self.open(partial).await?;
+        while let Some(chunk) = stream.next().await {
+            let chunk = match chunk {
+                Ok(chunk) => chunk,
+                // It has all come; what to say of it is up to the store, which has hashed it too.
+                Err(error) if is_digest(&error) => return Ok(()),
+                Err(error) => return Err(self.broken(error)),
+            };
+            let length = partial.length() + chunk.len() as u64;
+            self.progress.moved(chunk.len() as u64);
+            if length > self.blob.size {
+                return Err(self.wrong_length(length));
+            }
+            partial.append(&chunk)?;
+        }
+        if partial.length() < self.blob.size {
+            return Err(self.broken(io::ErrorKind::UnexpectedEof.into()));
+        }
+        Ok(())
+    }
+
+    async fn open(&self, partial: &mut PartialBlob) -> Result<SizedStream, RegistryError> {
+        let response = self
+            .repository
+            .stream(&self.blob.digest, partial.length())
+            .await
+            .map_err(|error| match status(&error) {
+                Some((RANGE_NOT_SATISFIABLE, _)) if partial.length() == 0 => self.wrong_length(0),
+                _ => self.repository.failed(self.act(), error),
+            })?;
+        let stream = match response {
+            BlobResponse::Partial(stream) => stream,
+            BlobResponse::Full(stream) => {
+                if partial.length() > 0 {
+                    partial.restart()?;
+                }
+                stream
+            }
+        };
+        let start = partial.length();
+        match stream.content_length {
+            Some(length) if start.saturating_add(length) != self.blob.size => {
+                Err(self.wrong_length(start.saturating_add(length)))
+            }
+            _ => Ok(stream),
+        }
+    }
+
+    fn act(&self) -> String {
+        format!("send {}", self.what)
+    }
+
+    fn wrong_length(&self, found: u64) -> RegistryError {
+        RegistryError::Length {
+            registry: self.repository.registry(),
+            what: self.what.to_owned(),
+            found,
+            size: self.blob.size,
+        }
+    }
+
+    fn broken(&self, source: io::Error) -> RegistryError {
+        RegistryError::Broken {
+            registry: self.repository.registry(),
+            act: self.act(),
+            source,
+        }
+    }
+}
+
+fn is_digest(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<DigestError>())
+}

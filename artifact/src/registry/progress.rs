@@ -1,0 +1,67 @@
+//! How many bytes were moved, for the report at the end and for who waits meanwhile.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tracing::{Span, field, info_span};
+
+/// Bytes of blobs: config and layers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// Sent over the network, in bytes.
+    pub moved: u64,
+    /// Already there, in bytes.
+    pub skipped: u64,
+}
+
+/// Counts bytes, and shows them in a span: a step with `total_bytes` and `done_bytes`.
+#[derive(Debug, Clone)]
+pub(super) struct Progress {
+    span: Span,
+    total: u64,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    moved: AtomicU64,
+    skipped: AtomicU64,
+}
+
+impl Progress {
+    pub(super) fn new(what: &str, total: u64) -> Self {
+        Self {
+            span: info_span!("step", what, total_bytes = total, done_bytes = field::Empty),
+            total,
+            counts: Arc::default(),
+        }
+    }
+
+    /// The step: what is part of it runs in there.
+    pub(super) fn span(&self) -> Span {
+        self.span.clone()
+    }
+
+    pub(super) fn moved(&self, bytes: u64) {
+        self.counts.moved.fetch_add(bytes, Ordering::Relaxed);
+        self.show();
+    }
+
+    pub(super) fn skipped(&self, bytes: u64) {
+        self.counts.skipped.fetch_add(bytes, Ordering::Relaxed);
+        self.show();
+    }
+
+    pub(super) fn amount(&self) -> Amount {
+        Amount {
+            moved: self.counts.moved.load(Ordering::Relaxed),
+            skipped: self.counts.skipped.load(Ordering::Relaxed),
+        }
+    }
+
+    fn show(&self) {
+        let Amount { moved, skipped } = self.amount();
+        // What had to be moved twice is no further progress.
+        self.span.record("done_bytes", (moved + skipped).min(self.total));
+    }
+}

@@ -1,0 +1,137 @@
+//! From the store into a registry.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::task::{JoinSet, spawn_blocking};
+use tracing::Instrument;
+
+use super::client::{Purpose, Repository};
+use super::progress::Progress;
+use super::{Amount, Options, RegistryError, SIDE_BY_SIDE, joined};
+use crate::digest::Digest;
+use crate::manifest::{BlobRef, Manifest, ManifestError};
+use crate::reference::Reference;
+use crate::store::Store;
+use crate::tag::Tag;
+
+/// What was published.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Published {
+    /// Digest of the manifest.
+    pub digest: Digest,
+    /// What it took.
+    pub amount: Amount,
+    /// Whether the registry had all of it, under the same tag.
+    pub unchanged: bool,
+}
+
+/// Publishes the artifact `tag` as `reference`. What the repository has is not sent again; the manifest comes last, so
+/// that whoever can see it can pull all of it.
+///
+/// # Errors
+/// The reference means what it meant before then.
+pub async fn publish(
+    store: &Arc<Store>,
+    tag: &Tag,
+    reference: &Reference,
+    options: &Options,
+) -> Result<Published, RegistryError> {
+    if reference.digest().is_some() {
+        return Err(RegistryError::DigestGiven {
+            reference: reference.to_string(),
+        });
+    }
+    let artifact = store.get(tag)?;
+    let (digest, bytes) = store.manifest_bytes(tag)?;
+    let unusable = |source: ManifestError| RegistryError::Unusable {
+        reference: reference.to_string(),
+        source,
+    };
+    let manifest = Manifest::from_json(&bytes).map_err(unusable)?;
+    let repository = Arc::new(Repository::new(reference, options, Purpose::Publish).await?);
+    let progress = Progress::new(
+        &format!("publish `{tag}`"),
+        artifact.size() + manifest.config.size,
+    );
+    let publishing = Publishing {
+        repository,
+        store: Arc::clone(store),
+        tag: tag.clone(),
+        progress: progress.clone(),
+        uploads: Arc::new(Semaphore::new(SIDE_BY_SIDE)),
+    };
+    let unchanged = publishing
+        .all(&manifest, &digest, &bytes)
+        .instrument(progress.span())
+        .await?;
+    Ok(Published {
+        digest,
+        amount: progress.amount(),
+        unchanged,
+    })
+}
+
+/// All that a blob's way into the registry takes.
+#[derive(Clone)]
+struct Publishing {
+    repository: Arc<Repository>,
+    store: Arc<Store>,
+    tag: Tag,
+    progress: Progress,
+    uploads: Arc<Semaphore>,
+}
+
+impl Publishing {
+    async fn all(&self, manifest: &Manifest, digest: &Digest, bytes: &[u8]) -> Result<bool, RegistryError> {
+        let blobs: BTreeMap<_, _> = manifest.blobs().map(|blob| (&blob.digest, blob)).collect();
+        let mut tasks = JoinSet::new();
+        for blob in blobs.into_values() {
+            let what = match manifest.title(&blob.digest) {
+                Some(title) => format!("layer `{title}`"),
+                None => "the config".to_owned(),
+            };
+            let (publishing, blob) = (self.clone(), blob.clone());
+            tasks.spawn(async move { publishing.blob(&blob, &what).await }.in_current_span());
+        }
+        while let Some(outcome) = tasks.join_next().await {
+            joined(outcome)?;
+        }
+        if self.is_there(digest).await? {
+            return Ok(self.progress.amount().moved == 0);
+        }
+        self.repository.send_manifest(bytes).await?;
+        Ok(false)
+    }
+
+    async fn blob(&self, blob: &BlobRef, what: &str) -> Result<(), RegistryError> {
+        let _turn = self.uploads.acquire().await;
+        if self.repository.has(&blob.digest, what).await? {
+            self.progress.skipped(blob.size);
+            return Ok(());
+        }
+        let path = self.store.blob_path(&blob.digest);
+        let progress = self.progress.clone();
+        let sent = move |bytes| progress.moved(bytes);
+        match self.repository.send(&path, blob, what, sent).await {
+            // It says that the bytes are not those of the digest.
+            Err(error @ RegistryError::Status { status: 400, .. }) => {
+                let (store, tag) = (Arc::clone(&self.store), self.tag.clone());
+                joined(spawn_blocking(move || store.verify(&tag)).await)?;
+                Err(error)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Whether the reference means this manifest already.
+    async fn is_there(&self, digest: &Digest) -> Result<bool, RegistryError> {
+        match self.repository.manifest().await {
+            Ok((_, found)) => Ok(found == *digest),
+            // Some say so, and some only that it is forbidden, of what is not there.
+            Err(RegistryError::NotFound { .. } | RegistryError::Denied { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Tests of blobs that come in pieces.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use super::super::StoreError;
+use super::open;
+use crate::digest::Digest;
+
+const BYTES: &[u8] = b"all of the blob";
+
+#[test]
+fn goes_on_where_it_was() {
+    let (_temp, store) = open();
+    let (digest, size) = (Digest::of(BYTES), BYTES.len() as u64);
+    let mut partial = store.partial_blob(&digest, size).unwrap().unwrap();
+    partial.append(&BYTES[..4]).unwrap();
+    drop(partial);
+    assert!(!store.has_blob(&digest, size).unwrap());
+
+    let mut partial = store.partial_blob(&digest, size).unwrap().unwrap();
+    assert_eq!(partial.length(), 4);
+    partial.append(&BYTES[4..]).unwrap();
+    partial.finish().unwrap();
+    assert!(store.has_blob(&digest, size).unwrap());
+    assert!(store.partial_blob(&digest, size).unwrap().is_none());
+}
+
+#[test]
+fn keeps_nothing_wrong() {
+    let (_temp, mut store) = open();
+    let (digest, size) = (Digest::of(BYTES), BYTES.len() as u64);
+    let mut partial = store.partial_blob(&digest, size).unwrap().unwrap();
+    partial.append(&[0; BYTES.len()]).unwrap();
+    let error = partial.finish().unwrap_err();
+    assert!(matches!(error, StoreError::WrongBlob { .. }), "{error}");
+    assert!(!store.has_blob(&digest, size).unwrap());
+
+    // Nor what is longer than it may be, and what is forgotten.
+    let part = store.tmp().join(format!("{}.part", digest.hex()));
+    fs::write(&part, [1; 64]).unwrap();
+    let mut partial = store.partial_blob(&digest, size).unwrap().unwrap();
+    assert_eq!(partial.length(), 0);
+    partial.append(b"wrong").unwrap();
+    partial.restart().unwrap();
+    partial.append(BYTES).unwrap();
+    partial.finish().unwrap();
+
+    fs::write(&part, "left over").unwrap();
+    assert_eq!(store.sweep(&BTreeSet::from([digest])).unwrap().left_overs, 1);
+    assert!(!part.exists());
+}
