@@ -171,7 +171,8 @@ listing() {
     ip route show table all
     nft list ruleset
     find /sys/fs/cgroup -type d | sort
-    find "$STATE_DIR" -path "$STATE_DIR/store" -prune -o -print | sort
+    # What is remembered of the host is no cluster's.
+    find "$STATE_DIR" -path "$STATE_DIR/store" -prune -o -path "$STATE_DIR/host.json" -o -print | sort
     systemctl list-units --all --plain --no-legend 'parbake*'
 }
 

@@ -1,4 +1,6 @@
 //! The `parbake` command line: parse, log, call, report.
+// Comments on arguments are their help, where brackets are no links.
+#![allow(rustdoc::broken_intra_doc_links)]
 
 mod cli;
 mod command;
