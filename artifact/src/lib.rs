@@ -21,7 +21,9 @@
 //! STORE/                       mode 0700: layers hold set-user-id programs and whatever the cluster keeps
 //! ├── oci-layout               {"imageLayoutVersion":"1.0.0"}
 //! ├── index.json               tag -> manifest, in the annotation org.opencontainers.image.ref.name;
-//! │                            dev.parbake.origin: the reference it was pulled from
+//! │                            dev.parbake.origin: the reference it was pulled from;
+//! │                            without a tag: documents and signatures, with the digest of
+//! │                            the manifest that they belong to in dev.parbake.subject
 //! ├── blobs/sha256/HEX         manifests, configs, layers
 //! ├── unpacked/HEX32/          one layer in overlayfs form; HEX32: first 32 digits of its digest
 //! ├── tmp/                     what is being written; swept when nobody uses the store
@@ -29,22 +31,28 @@
 //! └── lock                     flock, shared by everyone who uses the store, exclusive for a sweep
 //! ```
 
+mod attached;
 pub mod config;
 pub mod digest;
 pub mod layer;
 mod manifest;
+mod policy;
 pub mod reference;
 pub mod registry;
+mod signature;
 pub mod store;
 pub mod tag;
 
+pub use attached::{Attached, Document, DocumentKind};
 pub use config::{Config, ConfigError, MachineLayers};
 pub use digest::{Digest, DigestError};
 pub use layer::{Layer, Pack, PackError, Packed, Unpack, UnpackError};
 pub use manifest::{
     CONFIG_MEDIA_TYPE, LAYER_MEDIA_TYPE, ManifestError, TITLE_ANNOTATION, UNPACKED_SIZE_ANNOTATION,
 };
+pub use policy::{Policy, PolicyError};
 pub use reference::{Reference, ReferenceError};
 pub use registry::RegistryError;
+pub use signature::{KeyError, PrivateKey, PublicKey, Signed};
 pub use store::{Artifact, BlobWriter, Draft, Listed, Store, StoreError, Swept, Verified, disk_usage};
 pub use tag::{Tag, TagError};

@@ -10,7 +10,7 @@ use oci_client::errors::OciDistributionError;
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, RegistryOperation};
 use reqwest::header::{ACCEPT, RETRY_AFTER};
-use reqwest::{Response, StatusCode};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use tokio_util::io::ReaderStream;
 
 use super::credentials::Credentials;
@@ -115,21 +115,11 @@ impl Repository {
     async fn try_manifest(&self) -> Result<(Vec<u8>, Digest), RegistryError> {
         let act = || format!("read the manifest of `{}`", self.reference);
         let image = self.reference.image();
-        let token = self
-            .client
-            .auth(image, &self.credentials.auth, RegistryOperation::Pull)
-            .await
-            .map_err(|error| self.failed(act(), error))?;
-        let (registry, repository) = (image.resolve_registry(), image.repository());
         let which = image.digest().or(image.tag()).unwrap_or_default();
-        let url = format!("{}://{registry}/v2/{repository}/manifests/{which}", self.scheme);
-        let request = self.http.get(url).header(ACCEPT, MANIFESTS);
-        let request = match (&token, &self.credentials.auth) {
-            (Some(token), _) => request.bearer_auth(token),
-            (None, RegistryAuth::Basic(user, password)) => request.basic_auth(user, Some(password)),
-            (None, _) => request,
-        };
+        let path = format!("manifests/{which}");
+        let request = self.request(Method::GET, &path, RegistryOperation::Pull).await?;
         let response = request
+            .header(ACCEPT, MANIFESTS)
             .send()
             .await
             .map_err(|error| self.failed(act(), error.into()))?;
@@ -147,7 +137,31 @@ impl Repository {
         }
     }
 
-    async fn bounded(&self, mut response: Response) -> Result<Vec<u8>, RegistryError> {
+    /// A request for `path` in the repository, as whoever the credentials say.
+    pub(super) async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        operation: RegistryOperation,
+    ) -> Result<RequestBuilder, RegistryError> {
+        let image = self.reference.image();
+        let token = self
+            .client
+            .auth(image, &self.credentials.auth, operation)
+            .await
+            .map_err(|error| self.failed(format!("answer for {path} of `{}`", self.reference), error))?;
+        let (registry, repository) = (image.resolve_registry(), image.repository());
+        let url = format!("{}://{registry}/v2/{repository}/{path}", self.scheme);
+        let request = self.http.request(method, url);
+        Ok(match (&token, &self.credentials.auth) {
+            (Some(token), _) => request.bearer_auth(token),
+            (None, RegistryAuth::Basic(user, password)) => request.basic_auth(user, Some(password)),
+            (None, _) => request,
+        })
+    }
+
+    /// The body of an answer, as long as it is no longer than a manifest may be.
+    pub(super) async fn bounded(&self, mut response: Response) -> Result<Vec<u8>, RegistryError> {
         let act = || format!("read the manifest of `{}`", self.reference);
         let mut bytes = Vec::new();
         while let Some(chunk) = response
@@ -233,7 +247,7 @@ impl Repository {
     }
 
     /// What an answer that is no success means.
-    fn refused(&self, act: String, response: &Response) -> RegistryError {
+    pub(super) fn refused(&self, act: String, response: &Response) -> RegistryError {
         let wait = response.headers().get(RETRY_AFTER);
         // The other form, a date, is not worth the trouble: then it waits as long as without.
         let seconds = wait.and_then(|wait| wait.to_str().ok()?.trim().parse().ok());

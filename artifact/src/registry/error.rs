@@ -9,6 +9,7 @@ use oci_client::errors::{OciDistributionError, OciEnvelope, OciErrorCode};
 use super::CredentialError;
 use crate::digest::Digest;
 use crate::manifest::ManifestError;
+use crate::policy::PolicyError;
 use crate::store::StoreError;
 use crate::tag::{Tag, TagError};
 
@@ -21,6 +22,12 @@ pub enum RegistryError {
     /// The credentials cannot be used.
     #[error(transparent)]
     Credentials(#[from] CredentialError),
+    /// The host's policy does not let the artifact in.
+    #[error(transparent)]
+    Policy(#[from] Box<PolicyError>),
+    /// Nothing can be signed.
+    #[error("cannot sign: this host has no source of randomness")]
+    Sign,
     /// The certificate authorities cannot be used.
     #[error("cannot read the certificates in `{}`", .path.display())]
     CaFile {

@@ -5,8 +5,10 @@ use std::io;
 
 use oci_spec::image::{Descriptor, ImageIndex, ImageIndexBuilder, MediaType};
 
+use super::attached::with_attached;
 use super::{Store, StoreError, lock};
-use crate::manifest::{BlobRef, blob_ref, canonical_json, descriptor};
+use crate::attached::{Attached, MANIFEST_MEDIA_TYPE};
+use crate::manifest::{BlobRef, blob_ref, descriptor};
 use crate::reference::Reference;
 use crate::tag::Tag;
 
@@ -14,7 +16,6 @@ use crate::tag::Tag;
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The annotation that holds the [`Reference`] from which the artifact was pulled; those made here have none.
 const ORIGIN: &str = "dev.parbake.origin";
-const MANIFEST_MEDIA_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 
 impl Store {
     /// The names of all artifacts, in order.
@@ -76,11 +77,11 @@ impl Store {
         }
     }
 
-    /// Points a tag to a manifest, or to none; tells whether it pointed to one before.
+    /// Points a tag to a manifest, with what is attached to that, or to none; tells whether it pointed to one before.
     pub(super) fn point(
         &self,
         tag: &Tag,
-        manifest: Option<&BlobRef>,
+        manifest: Option<(&BlobRef, &[Attached])>,
         origin: Option<&Reference>,
     ) -> Result<bool, StoreError> {
         let _only_writer = lock::exclusive(&self.dir.join("index.lock"))?;
@@ -88,7 +89,7 @@ impl Store {
         let mut manifests = index.manifests().clone();
         manifests.retain(|other| tag_of(other).as_ref() != Some(tag));
         let was_there = manifests.len() != index.manifests().len();
-        if let Some(manifest) = manifest {
+        if let Some((manifest, _)) = manifest {
             let origin = origin.map(Reference::to_string);
             let annotations = [(REF_NAME, Some(tag.as_str())), (ORIGIN, origin.as_deref())];
             let annotations: Vec<_> = annotations
@@ -98,11 +99,14 @@ impl Store {
             manifests.push(descriptor(MANIFEST_MEDIA_TYPE, manifest, &annotations));
         }
         index.set_manifests(manifests);
-        self.replace_file(&self.dir.join("index.json"), &canonical_json(&index))?;
+        if let Some((manifest, attached)) = manifest {
+            index = with_attached(index, &manifest.digest, attached);
+        }
+        self.write_index(index)?;
         Ok(was_there)
     }
 
-    fn read_index(&self) -> Result<ImageIndex, StoreError> {
+    pub(super) fn read_index(&self) -> Result<ImageIndex, StoreError> {
         let path = self.dir.join("index.json");
         match fs::read(&path) {
             Ok(text) => serde_json::from_slice(&text).map_err(|source| StoreError::Index { path, source }),

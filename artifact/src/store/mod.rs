@@ -6,6 +6,7 @@
 //! in `tmp/`, and goes with the next [`Store::sweep`].
 
 mod artifacts;
+mod attached;
 mod blobs;
 mod error;
 mod index;

@@ -42,6 +42,7 @@ impl Store {
 
     fn sweep_alone(&self, keep: &BTreeSet<Digest>) -> Result<Swept, StoreError> {
         let mut needed = keep.clone();
+        needed.extend(self.attached_blobs()?);
         for (tag, reference) in self.references()? {
             let manifest = self.manifest(&tag)?;
             needed.extend(manifest.blobs().map(|blob| blob.digest.clone()));

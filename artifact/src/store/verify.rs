@@ -9,7 +9,7 @@ use crate::tag::Tag;
 /// What was read and found good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verified {
-    /// Blobs read: manifest, config and layers, each once.
+    /// Blobs read: manifest, config and layers, each once, and what is attached.
     pub blobs: usize,
     /// Bytes read.
     pub bytes: u64,
@@ -21,7 +21,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Damaged`] names every layer that is missing or damaged.
     pub fn verify(&self, tag: &Tag) -> Result<Verified, StoreError> {
-        let (_, manifest_bytes) = self.manifest_bytes(tag)?;
+        let (digest, manifest_bytes) = self.manifest_bytes(tag)?;
         let manifest = self.manifest(tag)?;
         let mut verified = Verified {
             blobs: 1,
@@ -46,6 +46,7 @@ impl Store {
                 }
             }
         }
+        self.verify_attached(&digest, &mut verified, &mut damaged)?;
         if !damaged.is_empty() {
             return Err(StoreError::Damaged {
                 tag: tag.clone(),
