@@ -17,6 +17,7 @@ mod listing;
 mod registry;
 mod secrets;
 mod strangers;
+mod supply;
 mod thaw;
 mod variant;
 mod workload;
@@ -31,7 +32,7 @@ use harness::{Outcome, Place};
 type Test = fn(&Place) -> Outcome;
 
 /// The tests, in the order in which they run.
-const TESTS: [(&str, Test); 32] = [
+const TESTS: [(&str, Test); 36] = [
     ("bad_input_before_a_bake", bad_input::before_a_bake),
     ("a_full_disk_is_one_error", bad_input::full_disk),
     ("provision_bakes_a_small_artifact", bake::provision),
@@ -44,6 +45,10 @@ const TESTS: [(&str, Test); 32] = [
     ("a_registry_wants_credentials", registry::credentials),
     ("a_blob_that_a_registry_spoilt_is_refused", registry::spoilt),
     ("mistakes_with_registries_are_one_error_each", registry::mistakes),
+    ("the_artifact_tells_what_it_is_made_of", supply::documents),
+    ("cosign_accepts_what_parbake_signs", supply::parbake_signs),
+    ("parbake_accepts_what_cosign_signs", supply::cosign_signs),
+    ("the_policy_refuses_what_nobody_trusted_signed", supply::policy),
     ("the_artifact_holds_no_credential", identity::at_rest),
     ("up_with_one_node_leaves_no_ghost", thaw::one_node),
     ("up_with_three_nodes_has_no_way_out", thaw::three_nodes),

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parbake_artifact::Store;
+use parbake_artifact::{Policy, Store};
 use parbake_cluster::machines::{self, IMAGES_DIR, Surroundings};
 use parbake_cluster::readiness::wait_until_api;
 use parbake_cluster::wait::{Look, TimedOut, Wait};
@@ -90,6 +90,8 @@ async fn measure(options: &Options, claim: &Claim) -> Result<Duration, FloorErro
         .decide();
     let store = Store::open(&options.dir.join("store")).map_err(Error::from)?;
     let artifact = store.get(&options.tag).map_err(Error::from)?;
+    let policy = Policy::load(&options.dir).map_err(Error::from)?;
+    policy.check(&store, &artifact).map_err(Error::from)?;
     let baked: Description =
         serde_json::from_value(artifact.config.cluster.clone()).map_err(Error::Artifact)?;
     let cluster = baked.with_nodes(1).map_err(Error::from)?;

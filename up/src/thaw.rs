@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use parbake_artifact::{Artifact, Digest, Store, Tag};
+use parbake_artifact::{Artifact, Digest, Policy, Store, Tag};
 use parbake_cluster::machines::{self, Surroundings};
 use parbake_cluster::readiness::{Expected, Milestone, Milestones, Vantage, wait_until_ready};
 use parbake_cluster::{Client, Description, Node, NodeName, cleanup, connect, trust};
@@ -79,6 +79,7 @@ pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
     let from = Moment::now();
     let store = Store::open(&options.dir.join("store"))?;
     let artifact = store.get(&options.tag)?;
+    Policy::load(&options.dir)?.check(&store, &artifact)?;
     let baked: Description =
         serde_json::from_value(artifact.config.cluster.clone()).map_err(Error::Artifact)?;
     let cluster = baked.with_nodes(options.nodes.unwrap_or(baked.nodes().len()))?;

@@ -1,11 +1,13 @@
 //! `parbake artifact`
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
-use parbake_artifact::{Artifact, Reference, Store, Tag};
+use parbake_artifact::{Artifact, DocumentKind, Reference, Store, Tag};
 use parbake_up::layers_in_use;
 use serde::Serialize;
 
+use super::attached;
 use crate::cli::Global;
 use crate::output::{self, size, table};
 
@@ -16,8 +18,12 @@ pub(crate) enum Command {
     List,
     /// Show what an artifact consists of
     Inspect(Args),
-    /// Read the whole of an artifact and check it against its digests
-    Verify(Args),
+    /// Read the whole of an artifact and check it against its digests, and its signature
+    Verify(VerifyArgs),
+    /// Print what an artifact consists of: its software bill of materials, CycloneDX as JSON
+    Sbom(Args),
+    /// Print what an artifact was made from, and how: SLSA provenance as an in-toto statement
+    Provenance(Args),
     /// Remove an artifact, and what no other one and no cluster needs of it
     Remove(Args),
 }
@@ -27,6 +33,16 @@ pub(crate) enum Command {
 pub(crate) struct Args {
     /// The artifact's name in the store, such as k8s-1.34
     tag: Tag,
+}
+
+/// The artifact that is meant, and who should have signed it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct VerifyArgs {
+    /// The artifact's name in the store, such as k8s-1.34
+    tag: Tag,
+    /// The public key in this PEM file must have a signature that is good
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
 }
 
 /// A line of the list.
@@ -57,6 +73,8 @@ struct Inspected {
     size_bytes: u64,
     machines: Vec<InspectedMachine>,
     layers: Vec<InspectedLayer>,
+    /// Documents about it, and its signatures.
+    attached: Vec<attached::Listed>,
     cluster: serde_json::Value,
 }
 
@@ -80,6 +98,8 @@ struct Verified {
     tag: Tag,
     blobs: usize,
     bytes: u64,
+    /// By which key, where one was given.
+    signed: Option<attached::Signed>,
 }
 
 #[derive(Debug, Serialize)]
@@ -102,12 +122,30 @@ impl Command {
                 })
             }
             Self::Inspect(Args { tag }) => {
-                output::print(global.output, &inspected(store.get(&tag)?), inspected_text)
+                let artifact = store.get(&tag)?;
+                let attached = attached::list(&store, &artifact)?;
+                output::print(global.output, &inspected(artifact, attached), inspected_text)
             }
-            Self::Verify(Args { tag }) => {
+            Self::Sbom(Args { tag }) => attached::print(&store, &tag, DocumentKind::Sbom),
+            Self::Provenance(Args { tag }) => attached::print(&store, &tag, DocumentKind::Provenance),
+            Self::Verify(VerifyArgs { tag, key }) => {
+                let key = key.map(attached::Key::load).transpose()?;
                 let parbake_artifact::Verified { blobs, bytes } = store.verify(&tag)?;
-                output::print(global.output, &Verified { tag, blobs, bytes }, |verified| {
-                    format!("`{}` is sound: {blobs} blobs, {}\n", verified.tag, size(bytes))
+                let signed = key.map(|key| key.check(&store, &tag)).transpose()?;
+                let verified = Verified {
+                    tag,
+                    blobs,
+                    bytes,
+                    signed,
+                };
+                output::print(global.output, &verified, |verified| {
+                    let signed = verified.signed.as_ref().map(ToString::to_string);
+                    let signed = signed.unwrap_or_default();
+                    format!(
+                        "`{}` is sound: {blobs} blobs, {}\n{signed}",
+                        verified.tag,
+                        size(bytes)
+                    )
                 })
             }
             Self::Remove(Args { tag }) => {
@@ -169,7 +207,7 @@ fn list_text(list: &[Listed]) -> String {
     table(["TAG", "PROVIDER", "MACHINES", "SIZE", "CREATED", "DIGEST"], rows)
 }
 
-fn inspected(artifact: Artifact) -> Inspected {
+fn inspected(artifact: Artifact, attached: Vec<attached::Listed>) -> Inspected {
     let title = |digest| artifact.layer(digest).map(|layer| layer.title.clone());
     let machines = artifact.config.machines.iter().map(|machine| InspectedMachine {
         name: machine.name.clone(),
@@ -187,6 +225,7 @@ fn inspected(artifact: Artifact) -> Inspected {
         size_bytes: artifact.size(),
         machines: machines.collect(),
         layers: layers.collect(),
+        attached,
         tag: artifact.tag,
         origin: artifact.origin,
         provider: artifact.config.provider,
@@ -222,5 +261,6 @@ fn inspected_text(artifact: &Inspected) -> String {
         ]
     });
     text.push_str(&table(["LAYER", "COMPRESSED", "UNPACKED", "DIGEST"], rows));
+    text.push_str(&attached::table_of(&artifact.attached));
     text
 }

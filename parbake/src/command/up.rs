@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use parbake_artifact::registry::{Options as RegistryOptions, pull};
-use parbake_artifact::{Reference, Store, Tag};
+use parbake_artifact::{Policy, Reference, Store, Tag};
 use parbake_cluster::readiness::Milestones;
 use parbake_up::timeline::Timeline;
 use parbake_up::{ClusterName, Options, Thawed, thaw};
@@ -146,7 +146,11 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 impl Args {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
-        let tag = self.artifact.stored(global, &self.registry.into())?;
+        let options = RegistryOptions {
+            policy: Policy::load(&global.dir)?,
+            ..self.registry.into()
+        };
+        let tag = self.artifact.stored(global, &options)?;
         let thawed = super::block_on(thaw(&Options {
             tag,
             name: global.name.clone(),
