@@ -22,7 +22,7 @@ pub enum Error {
     Store(#[from] StoreError),
     /// The host's policy does not let the artifact start.
     #[error(transparent)]
-    Policy(#[from] PolicyError),
+    Policy(#[from] Box<PolicyError>),
     /// The artifact's description of its cluster makes no sense.
     #[error("the artifact's description of its cluster is broken")]
     Artifact(#[source] serde_json::Error),

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parbake_artifact::{Policy, Store};
+use parbake_artifact::Store;
 use parbake_cluster::machines::{self, IMAGES_DIR, Surroundings};
 use parbake_cluster::readiness::wait_until_api;
 use parbake_cluster::wait::{Look, TimedOut, Wait};
@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 
 use crate::identity::{self, Identity};
 use crate::state::{Claim, Record};
-use crate::thaw::{claim, digests, id, stacks};
+use crate::thaw::{allowed, claim, digests, id, stacks};
 use crate::{Error, Options};
 
 /// The programs, which are also the names of their pods and images.
@@ -90,8 +90,7 @@ async fn measure(options: &Options, claim: &Claim) -> Result<Duration, FloorErro
         .decide();
     let store = Store::open(&options.dir.join("store")).map_err(Error::from)?;
     let artifact = store.get(&options.tag).map_err(Error::from)?;
-    let policy = Policy::load(&options.dir).map_err(Error::from)?;
-    policy.check(&store, &artifact).map_err(Error::from)?;
+    allowed(options, &store, &artifact)?;
     let baked: Description =
         serde_json::from_value(artifact.config.cluster.clone()).map_err(Error::Artifact)?;
     let cluster = baked.with_nodes(1).map_err(Error::from)?;

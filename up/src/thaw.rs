@@ -79,7 +79,7 @@ pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
     let from = Moment::now();
     let store = Store::open(&options.dir.join("store"))?;
     let artifact = store.get(&options.tag)?;
-    Policy::load(&options.dir)?.check(&store, &artifact)?;
+    allowed(options, &store, &artifact)?;
     let baked: Description =
         serde_json::from_value(artifact.config.cluster.clone()).map_err(Error::Artifact)?;
     let cluster = baked.with_nodes(options.nodes.unwrap_or(baked.nodes().len()))?;
@@ -259,6 +259,12 @@ impl Prepared<'_> {
         removed?;
         Ok(milestones)
     }
+}
+
+/// Whether the host's policy lets the artifact start.
+pub(crate) fn allowed(options: &Options, store: &Store, artifact: &Artifact) -> Result<(), Error> {
+    let policy = Policy::load(&options.dir).map_err(Box::new)?;
+    Ok(policy.check(store, artifact).map_err(Box::new)?)
 }
 
 /// The unpacked layers of each node, bottom first.

@@ -32,7 +32,7 @@ impl Attachments<'_> {
             attached.extend(self.keep_signatures(&signatures).await?);
         }
         let listed = self.repository.referrers(self.subject).await?;
-        let kind = |kind: &Option<MediaType>| DocumentKind::of(&kind.as_ref()?.to_string());
+        let kind = |kind: &Option<MediaType>| DocumentKind::of(kind.as_ref()?.as_ref());
         let documents = listed
             .iter()
             .filter(|entry| kind(entry.artifact_type()).is_some());

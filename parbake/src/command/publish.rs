@@ -20,7 +20,7 @@ Examples:
   parbake publish k8s-1.34 registry.example.org/clusters/k8s-1.34        as its tag `latest`
   parbake publish k8s-1.34 registry.example.org/clusters/k8s-1.34:v5     as another tag
   parbake publish k8s-1.34 127.0.0.1:5000/k8s-1.34 --plain-http          to a registry without TLS
-  parbake publish k8s-1.34 registry.example.org/k8s-1.34 --sign cosign.key   signed, as cosign does it
+  parbake publish k8s-1.34 registry.example.org/k8s-1.34 --sign k8s.key  signed as cosign signs
 
 What the repository has is not sent again. The tag changes at the very end.
 Credentials come from where Docker and Podman keep them: $REGISTRY_AUTH_FILE,
