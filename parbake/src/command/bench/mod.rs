@@ -76,8 +76,7 @@ impl Command {
 impl Args {
     fn measure(&self, global: &Global) -> anyhow::Result<Report> {
         let artifact = Store::open(&global.store())?.get(&self.artifact)?;
-        let baked: Description = serde_json::from_value(artifact.config.cluster)
-            .context("the artifact's description of its cluster is broken")?;
+        let baked = Description::of_artifact(&artifact.config.cluster)?;
         // Before the first start, not after an hour.
         for nodes in &self.nodes {
             baked.with_nodes(*nodes)?;
