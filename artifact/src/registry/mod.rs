@@ -17,6 +17,7 @@
 //! to the registry that they are for, and to nobody it redirects to.
 
 mod client;
+mod connection;
 mod credentials;
 mod error;
 mod fetch;
@@ -24,9 +25,12 @@ mod progress;
 mod publish;
 mod pull;
 mod retry;
+mod token;
+mod upload;
 
 use std::panic::resume_unwind;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio::task::JoinError;
 
@@ -40,12 +44,24 @@ pub use pull::{Pulled, pull};
 const SIDE_BY_SIDE: usize = 4;
 
 /// How to speak to a registry.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// Without TLS.
     pub plain_http: bool,
     /// A PEM file with certificate authorities to trust besides those of the host.
     pub ca_file: Option<PathBuf>,
+    /// How long a registry may be silent while it is to send or to take something.
+    pub patience: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            plain_http: false,
+            ca_file: None,
+            patience: Duration::from_secs(30),
+        }
+    }
 }
 
 /// The outcome of a task that nobody cancels.

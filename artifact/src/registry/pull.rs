@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, spawn_blocking};
 use tracing::{Instrument, Span};
 
-use super::client::{Purpose, Repository};
+use super::client::Repository;
 use super::fetch::fetch;
 use super::progress::Progress;
 use super::{Amount, Options, RegistryError, SIDE_BY_SIDE, joined};
@@ -43,7 +43,7 @@ pub async fn pull(
     tag: Option<&Tag>,
     options: &Options,
 ) -> Result<Pulled, RegistryError> {
-    let repository = Arc::new(Repository::new(reference, options, Purpose::Pull).await?);
+    let repository = Arc::new(Repository::to_pull(reference, options)?);
     let (bytes, digest) = repository.manifest().await?;
     let manifest = Manifest::from_json(&bytes).map_err(|source| unusable(reference, source))?;
     if manifest.config.size > MAX_CONFIG {
