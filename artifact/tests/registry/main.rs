@@ -14,4 +14,6 @@ mod server;
 mod silence;
 mod small;
 mod statuses;
+mod tls;
+mod tokens;
 mod wrong;
