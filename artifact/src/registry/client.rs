@@ -4,6 +4,7 @@ use reqwest::header::{ACCEPT, CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
 use reqwest::{Method, Response, StatusCode};
 
 use super::connection::{Connection, authorities};
+use super::mirrors::Place;
 use super::retry::retrying;
 use super::upload::Uploads;
 use super::{Options, RegistryError};
@@ -32,12 +33,15 @@ pub(super) struct Body {
 }
 
 impl Repository {
-    /// Prepares to read; nothing is sent yet.
-    pub(super) fn to_pull(reference: &Reference, options: &Options) -> Result<Self, RegistryError> {
+    /// Prepares to read from a place; nothing is sent yet, unless it may be insecure.
+    pub(super) async fn to_pull(place: &Place, options: &Options) -> Result<Self, RegistryError> {
         let authorities = authorities(options)?;
+        let Place { reference, insecure } = place;
         let scopes = vec![format!("repository:{}:pull", name(reference))];
+        let mut connection = Connection::new(reference, options, authorities.as_deref(), *insecure, scopes)?;
+        connection.settle().await;
         Ok(Self {
-            connection: Connection::new(reference, options, authorities.as_deref(), scopes)?,
+            connection,
             reference: reference.clone(),
         })
     }
@@ -53,7 +57,7 @@ impl Repository {
         let scopes = [Some(format!("repository:{}:pull,push", name(reference))), source];
         let scopes = scopes.into_iter().flatten().collect();
         let repository = Self {
-            connection: Connection::new(reference, options, authorities.as_deref(), scopes)?,
+            connection: Connection::new(reference, options, authorities.as_deref(), false, scopes)?,
             reference: reference.clone(),
         };
         let uploads = Uploads::new(&repository, options, authorities.as_deref()).await?;

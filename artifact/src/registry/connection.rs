@@ -24,6 +24,8 @@ pub(super) struct Connection {
     pub(super) http: reqwest::Client,
     /// `https://HOST[:PORT]`.
     pub(super) base: String,
+    /// Whatever certificate it shows will do, or none.
+    insecure: bool,
     /// What people call it.
     name: String,
     pub(super) credentials: Credentials,
@@ -38,20 +40,32 @@ impl Connection {
         reference: &Reference,
         options: &Options,
         authorities: Option<&[u8]>,
+        insecure: bool,
         scopes: Vec<String>,
     ) -> Result<Self, RegistryError> {
         // An error means that there is one already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let scheme = if options.plain_http { "http" } else { "https" };
-        let http = http(authorities, options.patience);
+        let http = http(authorities, insecure, options.patience);
         Ok(Self {
             http: http.map_err(|error| RegistryError::Client(error.into()))?,
             base: format!("{scheme}://{}", reference.image().resolve_registry()),
             name: reference.registry().to_owned(),
+            insecure,
             credentials: Credentials::find(reference)?,
             scopes,
             grant: RwLock::new(None),
         })
+    }
+
+    /// Goes without TLS to who has none, if that may be.
+    pub(super) async fn settle(&mut self) {
+        let Some(host) = self.base.strip_prefix("https://").filter(|_| self.insecure) else {
+            return;
+        };
+        if self.http.get(format!("{}/v2/", self.base)).send().await.is_err() {
+            self.base = format!("http://{host}");
+        }
     }
 
     /// Its host name and port.
@@ -225,12 +239,17 @@ pub(super) fn authorities(options: &Options) -> Result<Option<Vec<u8>>, Registry
     read.map(Some)
 }
 
-fn http(authorities: Option<&[u8]>, patience: Duration) -> Result<reqwest::Client, reqwest::Error> {
+fn http(
+    authorities: Option<&[u8]>,
+    insecure: bool,
+    patience: Duration,
+) -> Result<reqwest::Client, reqwest::Error> {
     let authorities = authorities
         .map(reqwest::Certificate::from_pem_bundle)
         .transpose()?;
     reqwest::Client::builder()
         .tls_certs_merge(authorities.unwrap_or_default())
+        .tls_danger_accept_invalid_certs(insecure)
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(patience)
         .user_agent(USER_AGENT)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use oci_client::errors::{OciDistributionError, OciEnvelope, OciErrorCode};
 
-use super::CredentialError;
+use super::{CredentialError, MirrorError};
 use crate::digest::Digest;
 use crate::manifest::ManifestError;
 use crate::store::StoreError;
@@ -21,6 +21,9 @@ pub enum RegistryError {
     /// The credentials cannot be used.
     #[error(transparent)]
     Credentials(#[from] CredentialError),
+    /// What the host says of registries cannot be used, or it says no.
+    #[error(transparent)]
+    Mirrors(#[from] MirrorError),
     /// The certificate authorities cannot be used.
     #[error("cannot read the certificates in `{}`", .path.display())]
     CaFile {

@@ -9,23 +9,26 @@ use tokio::task::spawn_blocking;
 use super::client::Repository;
 use super::progress::Progress;
 use super::retry::Backoff;
+use super::sources::{Sources, pass_over};
 use super::{RegistryError, joined};
 use crate::manifest::BlobRef;
 use crate::store::{PartialBlob, Store, StoreError};
 
 const RANGE_NOT_SATISFIABLE: u16 = 416;
 
-/// Gets a blob, unless the store has it.
+/// Gets a blob from the first place that has it, unless the store does.
 ///
 /// # Errors
-/// [`StoreError::WrongBlob`] when the registry has other bytes than the digest says; nothing is kept then.
+/// [`StoreError::WrongBlob`] when the last place has other bytes than the digest says; nothing is kept then.
 pub(super) async fn fetch(
-    repository: &Repository,
+    sources: &Sources,
     store: &Arc<Store>,
     blob: &BlobRef,
     what: &str,
     progress: &Progress,
 ) -> Result<(), RegistryError> {
+    let (mut repository, mut others) = sources.in_order();
+    let mut skipped = None;
     loop {
         let (opener, wanted) = (Arc::clone(store), blob.clone());
         let opened = spawn_blocking(move || opener.partial_blob(&wanted.digest, wanted.size));
@@ -34,18 +37,31 @@ pub(super) async fn fetch(
             return Ok(());
         };
         let was_there = partial.length();
-        progress.skipped(was_there);
+        // What came only now from another place was counted then.
+        if skipped.is_none() {
+            progress.skipped(*skipped.insert(was_there));
+        }
         let fetching = Fetch {
             repository,
             blob,
             what,
             progress,
         };
-        fetching.complete(&mut partial).await?;
-        match joined(spawn_blocking(move || partial.finish()).await) {
+        let outcome = match fetching.complete(&mut partial).await {
+            Ok(()) => joined(spawn_blocking(move || partial.finish()).await).map_err(RegistryError::from),
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(()) => return Ok(()),
             // What an earlier process left may have been the wrong part; all of it is gone now.
-            Err(StoreError::WrongBlob { .. }) if was_there > 0 => {}
-            outcome => return Ok(outcome?),
+            Err(RegistryError::Store(StoreError::WrongBlob { .. })) if was_there > 0 => {}
+            Err(error) => {
+                let Some(next) = others.next() else {
+                    return Err(error);
+                };
+                pass_over(repository, error)?;
+                repository = next;
+            }
         }
     }
 }

@@ -79,7 +79,8 @@ fn wait(failures: u32, asked: Option<Duration>, random: u8) -> Duration {
     wait.max(asked.unwrap_or_default())
 }
 
-fn in_a_line(error: &dyn std::error::Error) -> String {
+/// An error and its causes.
+pub(super) fn in_a_line(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

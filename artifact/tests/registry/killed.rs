@@ -27,16 +27,13 @@ async fn a_pull_that_is_killed_leaves_all_or_nothing() {
     let start = Instant::now();
     ended(&command(&words, target.dir.path(), "{}").output().unwrap()).unwrap();
     let mut moments = Moments::new(start.elapsed());
-    let mut died = 0;
-    for _ in 0..TIMES {
+    while moments.killed < TIMES {
         let target = Place::empty();
-        died += u32::from(moments.kill(&mut command(&words, target.dir.path(), "{}")));
+        moments.kill(&mut command(&words, target.dir.path(), "{}"));
         check(&target.store);
         target.pull(&reference).await.unwrap();
         target.check();
     }
-    println!("{died} of {TIMES} died");
-    assert!(died > TIMES / 4, "only {died} were killed before they were done");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,16 +42,16 @@ async fn a_publish_that_is_killed_leaves_all_or_nothing() {
     let text = |number: u32| server.reference(&format!("killed-{number}")).to_string();
     let start = Instant::now();
     ended(
-        &command(&["publish", &text(TIMES)], source.dir.path(), "{}")
+        &command(&["publish", &text(u32::MAX)], source.dir.path(), "{}")
             .output()
             .unwrap(),
     )
     .unwrap();
     let mut moments = Moments::new(start.elapsed());
-    let mut died = 0;
-    for number in 0..TIMES {
+    while moments.killed < TIMES {
+        let number = moments.tried;
         let reference = server.reference(&format!("killed-{number}"));
-        died += u32::from(moments.kill(&mut command(&["publish", &text(number)], source.dir.path(), "{}")));
+        moments.kill(&mut command(&["publish", &text(number)], source.dir.path(), "{}"));
         source.check();
         // What others can see by now they can also have.
         let target = Place::empty();
@@ -63,11 +60,12 @@ async fn a_publish_that_is_killed_leaves_all_or_nothing() {
             Err(error) => assert!(error.to_string().contains("has nothing there"), "{error}"),
         }
         source.publish(&reference).await.unwrap();
-        target.pull(&reference).await.unwrap();
-        target.check();
+        // It takes long, and the registry has checked each blob.
+        if number % 10 == 0 {
+            target.pull(&reference).await.unwrap();
+            target.check();
+        }
     }
-    println!("{died} of {TIMES} died");
-    assert!(died > TIMES / 4, "only {died} were killed before they were done");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,6 +100,9 @@ async fn two_pulls_at_once_are_one() {
 struct Moments {
     random: Random,
     all: Duration,
+    /// Processes that were started, and those that were not done when they were killed.
+    tried: u32,
+    killed: u32,
 }
 
 impl Moments {
@@ -116,21 +117,28 @@ impl Moments {
         };
         println!("{SEED}={seed}; undisturbed it takes {all:?}");
         let random = Random(seed);
-        Self { random, all }
+        Self {
+            random,
+            all,
+            tried: 0,
+            killed: 0,
+        }
     }
 
-    /// Kills the process somewhere in the middle; `false` when it was done before.
-    fn kill(&mut self, command: &mut Command) -> bool {
+    /// Kills the process somewhere in the middle.
+    fn kill(&mut self, command: &mut Command) {
         let moment = self.all.mul_f64((self.random.next() % 10_000) as f64 / 10_000.0);
         let mut child = command.spawn().unwrap();
         sleep(moment);
         let running = child.try_wait().unwrap().is_none();
-        if !running {
+        self.tried += 1;
+        if running {
+            self.killed += 1;
+        } else {
             // The machine had more to do when it was measured.
             self.all = self.all.mul_f64(0.9);
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        running
     }
 }

@@ -9,6 +9,7 @@ mod child;
 mod cuts;
 mod full_disk;
 mod killed;
+mod mirrors;
 mod mounts;
 mod proxy;
 mod server;

@@ -8,7 +8,8 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::server::Server;
+use crate::mirrors;
+use crate::server::{Server, free_address};
 use crate::small::{Place, chain, tag};
 
 /// An authority, and a certificate that it gave to who is at 127.0.0.1.
@@ -84,6 +85,21 @@ async fn an_authority_of_ones_own_is_trusted_when_named() {
         }
         target.check_without();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_that_may_be_insecure_may_show_any_certificate() {
+    let certificates = Certificates::new();
+    let (server, source, target) = (certificates.server(), Place::with_artifact(), Place::empty());
+    let trusting = certificates.trusting("alone", &[&certificates.authority]);
+    let reference = server.reference("small");
+    publish(&source.store, &tag(), &reference, &trusting)
+        .await
+        .unwrap();
+    let registry = free_address();
+    let reference = format!("{registry}/small:latest");
+    mirrors::pull(&target, &reference, &registry, &[&server.address]).unwrap();
+    target.check();
 }
 
 #[tokio::test(flavor = "multi_thread")]
