@@ -61,7 +61,7 @@ async fn a_publish_that_is_killed_leaves_all_or_nothing() {
         }
         source.publish(&reference).await.unwrap();
         // It takes long, and the registry has checked each blob.
-        if number % 10 == 0 {
+        if number.is_multiple_of(10) {
             target.pull(&reference).await.unwrap();
             target.check();
         }
