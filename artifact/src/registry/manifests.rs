@@ -1,51 +1,42 @@
 //! Manifests beside the one that a reference means, by tag or digest, and lists of those that refer to it.
 
-use oci_client::RegistryOperation;
 use oci_spec::image::{Descriptor, ImageIndex, ImageIndexBuilder, MediaType};
+use reqwest::Method;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
-use reqwest::{Method, StatusCode};
 
 use super::RegistryError;
-use super::client::Repository;
+use super::client::{Repository, headers};
 use super::retry::retrying;
 use crate::attached::MANIFEST_MEDIA_TYPE;
 use crate::digest::Digest;
-use crate::manifest::canonical_json;
+use crate::manifest::{BlobRef, canonical_json};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// By this header of its answer a registry says that it lists referrers itself (OCI distribution-spec 1.1, "Pushing
 /// Manifests with Subject").
 const SUBJECT_HEADER: &str = "OCI-Subject";
-/// What a registry without the referrers API may answer when it is asked for one.
-const NO_SUCH_API: [StatusCode; 3] = [
-    StatusCode::BAD_REQUEST,
-    StatusCode::NOT_FOUND,
-    StatusCode::METHOD_NOT_ALLOWED,
-];
 
 impl Repository {
     /// The exact bytes of the manifest with this tag or digest; `None` when there is none, or whoever asks may not know.
     pub(super) async fn find_manifest(&self, which: &str) -> Result<Option<Vec<u8>>, RegistryError> {
-        let found = retrying(|| async {
-            let accept = format!("{MANIFEST_MEDIA_TYPE}, {INDEX}");
-            let path = format!("manifests/{which}");
-            let request = self.request(Method::GET, &path, RegistryOperation::Pull);
-            let response = self.answer(request.await?.header(ACCEPT, accept), &path).await?;
-            if response.status() != StatusCode::OK {
-                return Err(self.refused(format!("read {path}"), &response));
-            }
-            self.bounded(response).await
-        });
-        let bytes = match found.await {
-            Ok(bytes) => bytes,
+        retrying(|| self.try_find_manifest(which)).await
+    }
+
+    /// The same, but gives up when that fails.
+    pub(super) async fn try_find_manifest(&self, which: &str) -> Result<Option<Vec<u8>>, RegistryError> {
+        let act = format!("read the manifest {which}");
+        let accept = headers([(ACCEPT, format!("{MANIFEST_MEDIA_TYPE}, {INDEX}"))]);
+        let path = self.path("manifests", which);
+        let response = match self.connection.ask(Method::GET, &path, accept, &act).await {
             Err(RegistryError::NotFound { .. } | RegistryError::Denied { .. }) => return Ok(None),
-            Err(error) => return Err(error),
+            response => response?,
         };
-        let digest = Digest::of(&bytes);
+        let bytes = self.bounded(response, &act).await?;
+        let found = Digest::of(&bytes);
         match which.parse::<Digest>() {
-            Ok(expected) if expected != digest => Err(RegistryError::WrongManifest {
+            Ok(expected) if expected != found => Err(RegistryError::WrongManifest {
                 reference: self.reference.pinned(&expected).to_string(),
-                found: digest,
+                found,
             }),
             _ => Ok(Some(bytes)),
         }
@@ -55,27 +46,29 @@ impl Repository {
     /// tell has a list under a tag, if somebody made one. Only the first page: what was baked has two.
     pub(super) async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, RegistryError> {
         let listed = retrying(|| async {
-            let path = format!("referrers/{subject}");
-            let request = self.request(Method::GET, &path, RegistryOperation::Pull);
-            let response = self.answer(request.await?.header(ACCEPT, INDEX), &path).await?;
-            match response.status() {
-                StatusCode::OK => self.bounded(response).await.map(Some),
-                status if NO_SUCH_API.contains(&status) => Ok(None),
-                _ => Err(self.refused(format!("list {path}"), &response)),
+            let (path, act) = (self.path("referrers", subject.as_str()), "list referrers");
+            let accept = headers([(ACCEPT, INDEX.to_owned())]);
+            match self.connection.ask(Method::GET, &path, accept, act).await {
+                Ok(response) => self.bounded(response, act).await.map(Some),
+                // Ways to say that it knows no such thing.
+                Err(
+                    RegistryError::NotFound { .. }
+                    | RegistryError::Denied { .. }
+                    | RegistryError::Status {
+                        status: 400 | 405, ..
+                    },
+                ) => Ok(None),
+                Err(error) => Err(error),
             }
         });
-        let listed = match listed.await {
-            Err(RegistryError::Denied { .. }) => None,
-            listed => listed?,
+        let index = match listed.await?.and_then(|bytes| parse(&bytes)) {
+            Some(index) => Some(index),
+            None => {
+                let index = self.find_manifest(&fallback_tag(subject)).await?;
+                index.and_then(|bytes| parse(&bytes))
+            }
         };
-        if let Some(index) = listed.and_then(|bytes| parse(&bytes)) {
-            return Ok(index.manifests().clone());
-        }
-        let index = self.find_manifest(&fallback_tag(subject)).await?;
-        Ok(index
-            .and_then(|bytes| parse(&bytes))
-            .map(|index| index.manifests().clone())
-            .unwrap_or_default())
+        Ok(index.map(|index| index.manifests().clone()).unwrap_or_default())
     }
 
     /// Sends a manifest that refers to `subject`, and lists it there if the registry does not do so by itself.
@@ -113,26 +106,31 @@ impl Repository {
         media_type: &str,
         bytes: &[u8],
     ) -> Result<bool, RegistryError> {
+        let (path, act) = (
+            self.path("manifests", which),
+            format!("take the manifest {which}"),
+        );
+        let headers = headers([(CONTENT_TYPE, media_type.to_owned())]);
         retrying(|| async {
-            let path = format!("manifests/{which}");
-            let request = self.request(Method::PUT, &path, RegistryOperation::Push).await?;
-            let request = request.header(CONTENT_TYPE, media_type).body(bytes.to_vec());
-            let response = self.answer(request, &path).await?;
-            if !response.status().is_success() {
-                return Err(self.refused(format!("take {path}"), &response));
-            }
-            Ok(response.headers().contains_key(SUBJECT_HEADER))
+            let put = self.connection.put(&path, headers.clone(), bytes, &act);
+            Ok(put.await?.headers().contains_key(SUBJECT_HEADER))
         })
         .await
     }
 
-    async fn answer(
+    /// A small blob; `None` when the registry has other bytes than its digest says.
+    pub(super) async fn small_blob(
         &self,
-        request: reqwest::RequestBuilder,
-        path: &str,
-    ) -> Result<reqwest::Response, RegistryError> {
-        let answer = request.send().await;
-        answer.map_err(|error| self.failed(format!("answer for {path}"), error.into()))
+        blob: &BlobRef,
+        what: &str,
+    ) -> Result<Option<Vec<u8>>, RegistryError> {
+        let act = format!("send the {what}");
+        retrying(|| async {
+            let body = self.blob(&blob.digest, 0, &act).await?;
+            let bytes = self.bounded(body.response, &act).await?;
+            Ok(Some(bytes).filter(|bytes| Digest::of(bytes) == blob.digest))
+        })
+        .await
     }
 }
 
