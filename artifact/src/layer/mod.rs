@@ -31,6 +31,7 @@
 //!
 //! Both ways need root of the host: nobody else sees `trusted.*` attributes, so opaque directories would be lost.
 
+mod compare;
 mod entry;
 mod error;
 mod pack;
@@ -46,6 +47,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 
+pub use compare::{Comparison, Deviation, Difference, compare};
 pub use error::{PackError, UnpackError};
 pub use pack::{Pack, Packed, pack};
 pub use path::PathProblem;

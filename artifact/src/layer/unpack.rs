@@ -28,8 +28,31 @@ pub struct Unpack {
 /// See [`UnpackError`]. When the bytes are not those of the layer, that is what the error says, whatever else
 /// went wrong because of it.
 pub fn unpack(blob: impl Read, layer: &Layer, dir: &Path, options: &Unpack) -> Result<(), UnpackError> {
+    let make = |source| UnpackError::Make {
+        path: PathBuf::new(),
+        source,
+    };
+    let mut tree = Tree::open(dir).map_err(make)?;
+    each_entry(blob, layer, |entry, data| {
+        let path = entry.path.clone();
+        unpack_entry(&mut tree, entry, data, options).map_err(|problem| refuse(&path, problem))
+    })?;
+    tree.finish()
+        .map_err(|(path, problem)| refuse(&path, EntryRefusal::Tree(problem)))
+}
+
+/// Shows every entry of the stream `blob` of `layer`, and a file's data, to `visit`; checks digest, size and diff id
+/// while it streams. Data that `visit` does not read is skipped.
+///
+/// # Errors
+/// As for [`unpack`].
+pub(super) fn each_entry(
+    blob: impl Read,
+    layer: &Layer,
+    visit: impl FnMut(Entry, &mut dyn Read) -> Result<(), UnpackError>,
+) -> Result<(), UnpackError> {
     let mut blob = Hashing::new(blob.take(layer.size.saturating_add(1)));
-    let outcome = unpack_stream(&mut blob, layer, dir, options);
+    let outcome = each_of_stream(&mut blob, layer, visit);
     io::copy(&mut blob, &mut io::sink()).map_err(UnpackError::Stream)?;
     let (_, found, found_size) = blob.finish();
     if found != layer.digest || found_size != layer.size {
@@ -44,7 +67,11 @@ pub fn unpack(blob: impl Read, layer: &Layer, dir: &Path, options: &Unpack) -> R
     outcome
 }
 
-fn unpack_stream(blob: impl Read, layer: &Layer, dir: &Path, options: &Unpack) -> Result<(), UnpackError> {
+fn each_of_stream(
+    blob: impl Read,
+    layer: &Layer,
+    visit: impl FnMut(Entry, &mut dyn Read) -> Result<(), UnpackError>,
+) -> Result<(), UnpackError> {
     let decoder = Decoder::new(blob).map_err(UnpackError::Stream)?;
     let bounded = Bounded {
         inner: decoder,
@@ -52,7 +79,7 @@ fn unpack_stream(blob: impl Read, layer: &Layer, dir: &Path, options: &Unpack) -
         exceeded: false,
     };
     let mut archive = tar::Archive::new(BufReader::with_capacity(128 * 1024, Hashing::new(bounded)));
-    let outcome = unpack_entries(&mut archive, dir, options);
+    let outcome = each_of_archive(&mut archive, visit);
     let mut rest = archive.into_inner();
     // What follows the archive's end counts too.
     let drained = io::copy(&mut rest, &mut io::sink());
@@ -76,16 +103,10 @@ fn unpack_stream(blob: impl Read, layer: &Layer, dir: &Path, options: &Unpack) -
     Ok(())
 }
 
-fn unpack_entries(
+fn each_of_archive(
     archive: &mut tar::Archive<impl Read>,
-    dir: &Path,
-    options: &Unpack,
+    mut visit: impl FnMut(Entry, &mut dyn Read) -> Result<(), UnpackError>,
 ) -> Result<(), UnpackError> {
-    let make = |source| UnpackError::Make {
-        path: PathBuf::new(),
-        source,
-    };
-    let mut tree = Tree::open(dir).map_err(make)?;
     let mut records: Option<Records> = None;
     for raw in archive.entries().map_err(UnpackError::Stream)?.raw(true) {
         let mut raw = raw.map_err(UnpackError::Stream)?;
@@ -102,11 +123,9 @@ fn unpack_entries(
             continue;
         }
         let entry = Entry::read(raw.header(), records.take().unwrap_or_default()).map_err(refused)?;
-        let path = entry.path.clone();
-        unpack_entry(&mut tree, entry, &mut raw, options).map_err(|problem| refuse(&path, problem))?;
+        visit(entry, &mut raw)?;
     }
-    tree.finish()
-        .map_err(|(path, problem)| refuse(&path, EntryRefusal::Tree(problem)))
+    Ok(())
 }
 
 /// Why an entry that can be read is not unpacked.
