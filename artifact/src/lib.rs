@@ -34,6 +34,7 @@ pub mod config;
 pub mod digest;
 pub mod layer;
 mod manifest;
+pub mod pin;
 pub mod reference;
 pub mod registry;
 pub mod store;
@@ -45,6 +46,7 @@ pub use layer::{Comparison, Deviation, Difference, Layer, Pack, PackError, Packe
 pub use manifest::{
     CONFIG_MEDIA_TYPE, LAYER_MEDIA_TYPE, ManifestError, TITLE_ANNOTATION, UNPACKED_SIZE_ANNOTATION,
 };
+pub use pin::{Pin, PinError};
 pub use reference::{Reference, ReferenceError};
 pub use registry::RegistryError;
 pub use store::{

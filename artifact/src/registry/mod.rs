@@ -1,4 +1,4 @@
-//! Real registries over HTTP (OCI distribution-spec 1.1): [`publish`] and [`pull`].
+//! Real registries over HTTP (OCI distribution-spec 1.1): [`publish`] and [`pull`], and [`resolve`].
 //!
 //! ```text
 //!   publish                                   pull
@@ -23,6 +23,7 @@ mod fetch;
 mod progress;
 mod publish;
 mod pull;
+mod resolve;
 mod retry;
 
 use std::panic::resume_unwind;
@@ -35,6 +36,7 @@ pub use error::RegistryError;
 pub use progress::Amount;
 pub use publish::{Published, publish};
 pub use pull::{Pulled, pull};
+pub use resolve::resolve;
 
 /// Blobs that are moved side by side.
 const SIDE_BY_SIDE: usize = 4;

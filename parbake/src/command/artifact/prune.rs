@@ -14,7 +14,7 @@ use crate::output::{self, size};
 
 const EXAMPLES: &str = "\
 Examples:
-  parbake artifact prune                             what no artifact needs, and what killed commands left
+  parbake artifact prune                             what nothing needs, and killed commands left
   parbake artifact prune --older-than 30d            artifacts too that were not used for 30 days
   parbake artifact prune --keep 3                    all artifacts but the 3 that were used last
   parbake artifact prune --keep 3 --older-than 30d   of these only what was not used for 30 days

@@ -15,10 +15,10 @@ const EXAMPLES: &str = "\
 Examples:
   parbake artifact verify                       all artifacts
   parbake artifact verify k8s-1.34              one
-  parbake artifact verify k8s-1.34 --repair     mend it, as far as that is possible without a network
+  parbake artifact verify k8s-1.34 --repair     mend it, as far as that is possible here
 
-Blobs are checked against their digests, and every file that was unpacked against its layer: its bytes,
-mode, owner, modification time and extended attributes. Nothing may be there too much.";
+Blobs are checked against their digests, and every file that was unpacked against its layer: its
+bytes, mode, owner, modification time and extended attributes. Nothing may be there too much.";
 
 /// Read every byte of artifacts, and compare it with what was frozen
 #[derive(Debug, clap::Args)]
