@@ -11,15 +11,13 @@ use super::error::UnpackError;
 use super::path::LayerPath;
 use super::pax::Records;
 use super::tree::{Tree, TreeProblem};
-use super::{Layer, OPAQUE_MARKER, WHITEOUT_PREFIX, xattrs};
+use super::{Layer, MAX_ENTRIES, OPAQUE_MARKER, WHITEOUT_PREFIX, xattrs};
 use crate::digest::Hashing;
+use crate::printable::printable;
 
-/// What a layer may hold.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Unpack {
-    /// Whether device nodes are made. By default a layer with one is refused; whiteouts are no devices.
-    pub devices: bool,
-}
+/// Base-two logarithm of the largest window that a frame may ask for, and with it of the memory that it takes: 8 MiB, what
+/// every decoder should have (RFC 8878, 3.1.1.1.2, "Window Descriptor"). [`pack`](super::pack()) asks for 2 MiB.
+const WINDOW_LOG: u32 = 23;
 
 /// Unpacks the stream `blob` of `layer` into the empty directory `dir`, and checks digest, size and diff id while it
 /// streams.
@@ -27,9 +25,9 @@ pub struct Unpack {
 /// # Errors
 /// See [`UnpackError`]. When the bytes are not those of the layer, that is what the error says, whatever else
 /// went wrong because of it.
-pub fn unpack(blob: impl Read, layer: &Layer, dir: &Path, options: &Unpack) -> Result<(), UnpackError> {
+pub fn unpack(blob: impl Read, layer: &Layer, dir: &Path) -> Result<(), UnpackError> {
     let mut blob = Hashing::new(blob.take(layer.size.saturating_add(1)));
-    let outcome = unpack_stream(&mut blob, layer, dir, options);
+    let outcome = unpack_stream(&mut blob, layer, dir);
     io::copy(&mut blob, &mut io::sink()).map_err(UnpackError::Stream)?;
     let (_, found, found_size) = blob.finish();
     if found != layer.digest || found_size != layer.size {
@@ -44,15 +42,16 @@ pub fn unpack(blob: impl Read, layer: &Layer, dir: &Path, options: &Unpack) -> R
     outcome
 }
 
-fn unpack_stream(blob: impl Read, layer: &Layer, dir: &Path, options: &Unpack) -> Result<(), UnpackError> {
-    let decoder = Decoder::new(blob).map_err(UnpackError::Stream)?;
+fn unpack_stream(blob: impl Read, layer: &Layer, dir: &Path) -> Result<(), UnpackError> {
+    let mut decoder = Decoder::new(blob).map_err(UnpackError::Stream)?;
+    decoder.window_log_max(WINDOW_LOG).map_err(UnpackError::Stream)?;
     let bounded = Bounded {
         inner: decoder,
         left: layer.unpacked_size,
         exceeded: false,
     };
     let mut archive = tar::Archive::new(BufReader::with_capacity(128 * 1024, Hashing::new(bounded)));
-    let outcome = unpack_entries(&mut archive, dir, options);
+    let outcome = unpack_entries(&mut archive, dir, MAX_ENTRIES);
     let mut rest = archive.into_inner();
     // What follows the archive's end counts too.
     let drained = io::copy(&mut rest, &mut io::sink());
@@ -76,10 +75,11 @@ fn unpack_stream(blob: impl Read, layer: &Layer, dir: &Path, options: &Unpack) -
     Ok(())
 }
 
-fn unpack_entries(
+/// Makes what is in the archive below `dir`, up to `limit` entries.
+pub(super) fn unpack_entries(
     archive: &mut tar::Archive<impl Read>,
     dir: &Path,
-    options: &Unpack,
+    limit: u64,
 ) -> Result<(), UnpackError> {
     let make = |source| UnpackError::Make {
         path: PathBuf::new(),
@@ -87,6 +87,7 @@ fn unpack_entries(
     };
     let mut tree = Tree::open(dir).map_err(make)?;
     let mut records: Option<Records> = None;
+    let mut count = 0;
     for raw in archive.entries().map_err(UnpackError::Stream)?.raw(true) {
         let mut raw = raw.map_err(UnpackError::Stream)?;
         let place = PathBuf::from(String::from_utf8_lossy(&raw.header().path_bytes()).into_owned());
@@ -102,8 +103,14 @@ fn unpack_entries(
             continue;
         }
         let entry = Entry::read(raw.header(), records.take().unwrap_or_default()).map_err(refused)?;
+        count += 1;
+        if count > limit {
+            return Err(UnpackError::TooMany { limit });
+        }
         let path = entry.path.clone();
-        unpack_entry(&mut tree, entry, &mut raw, options).map_err(|problem| refuse(&path, problem))?;
+        tree.leave_for(&path)
+            .map_err(|(path, problem)| refuse(&path, EntryRefusal::Tree(problem)))?;
+        unpack_entry(&mut tree, entry, &mut raw).map_err(|problem| refuse(&path, problem))?;
     }
     tree.finish()
         .map_err(|(path, problem)| refuse(&path, EntryRefusal::Tree(problem)))
@@ -114,22 +121,13 @@ fn unpack_entries(
 enum EntryRefusal {
     #[error(transparent)]
     Tree(#[from] TreeProblem),
-    #[error("it is a device, and none are allowed here")]
-    Device,
-    #[error("a deletion is spelled `.wh.NAME`, not as a device")]
-    WhiteoutDevice,
     #[error("it deletes nothing that can be deleted: a whiteout is an empty file `.wh.NAME`")]
     Whiteout,
     #[error("layers do not have the attribute `{0}`")]
     Xattr(String),
 }
 
-fn unpack_entry(
-    tree: &mut Tree,
-    entry: Entry,
-    data: impl Read,
-    options: &Unpack,
-) -> Result<(), EntryRefusal> {
+fn unpack_entry(tree: &mut Tree, entry: Entry, data: impl Read) -> Result<(), EntryRefusal> {
     if let Some((parent, name)) = entry.path.split()
         && let Some(deleted) = name.strip_prefix(WHITEOUT_PREFIX)
     {
@@ -144,13 +142,6 @@ fn unpack_entry(
             return Err(EntryRefusal::Whiteout);
         }
         return Ok(tree.whiteout(&parent.join(deleted))?);
-    }
-    match entry.kind {
-        Kind::CharDevice { major: 0, minor: 0 } => return Err(EntryRefusal::WhiteoutDevice),
-        Kind::CharDevice { .. } | Kind::BlockDevice { .. } if !options.devices => {
-            return Err(EntryRefusal::Device);
-        }
-        _ => {}
     }
     if let Some(name) = entry.xattrs.keys().find(|name| !xattrs::may_unpack(name)) {
         return Err(EntryRefusal::Xattr(String::from_utf8_lossy(name).into_owned()));
@@ -173,7 +164,7 @@ fn refuse(path: &LayerPath, problem: EntryRefusal) -> UnpackError {
 /// The error and what caused it, in one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    printable(&causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
 }
 
 /// Ends with an error when more than `left` bytes come.

@@ -9,7 +9,7 @@ use walkdir::WalkDir;
 
 use super::blobs::sync_parent;
 use super::{Store, StoreError, lock};
-use crate::layer::{Layer, Pack, Packed, Unpack, UnpackError, is_bookkeeping, pack, unpack};
+use crate::layer::{Layer, Pack, Packed, UnpackError, is_bookkeeping, pack, unpack};
 use crate::manifest::BlobRef;
 
 impl Store {
@@ -62,10 +62,7 @@ impl Store {
         let tmp = self.tmp();
         let dir = tempfile::Builder::new().prefix("unpack-").tempdir_in(&tmp);
         let dir = dir.map_err(StoreError::io("write in", &tmp))?;
-        // Machines run with all capabilities and could make any device themselves, and nobody else
-        // gets into the store.
-        let options = Unpack { devices: true };
-        unpack(blob, layer, dir.path(), &options).map_err(|source| self.unpack_error(layer, source))?;
+        unpack(blob, layer, dir.path()).map_err(|source| self.unpack_error(layer, source))?;
         keep_unpacked(dir.path(), &path)?;
         let _moved = dir.keep();
         Ok(path)
