@@ -31,6 +31,8 @@
 
 pub mod config;
 pub mod digest;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 pub mod layer;
 mod manifest;
 mod printable;

@@ -47,10 +47,13 @@ mod pack;
 mod path;
 mod pax;
 #[cfg(test)]
-mod test_stream;
+pub(crate) mod test_stream;
 mod tree;
 mod unpack;
 mod xattrs;
+
+#[cfg(any(fuzzing, test))]
+pub(crate) use fuzzing::{check_records, unpack_plain};
 
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +71,27 @@ const MAX_ENTRIES: u64 = 1 << 22;
 const WHITEOUT_PREFIX: &[u8] = b".wh.";
 /// The name that makes its directory opaque.
 const OPAQUE_MARKER: &[u8] = b".wh..wh..opq";
+
+/// Doors for [`crate::fuzzing`] to what is private here.
+#[cfg(any(fuzzing, test))]
+mod fuzzing {
+    use std::path::Path;
+
+    use super::UnpackError;
+    use super::pax::Records;
+
+    /// Unpacks a stream that is not compressed, whatever its digest.
+    pub(crate) fn unpack_plain(stream: &[u8], dir: &Path) -> Result<(), UnpackError> {
+        super::unpack::unpack_entries(&mut tar::Archive::new(stream), dir, super::MAX_ENTRIES)
+    }
+
+    /// Records that can be read are the same after they were written.
+    pub(crate) fn check_records(bytes: &[u8]) {
+        if let Ok(records) = Records::decode(bytes) {
+            assert_eq!(Records::decode(&records.encode()), Ok(records));
+        }
+    }
+}
 
 /// One layer of an artifact: what it is called and what its bytes must be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
