@@ -30,6 +30,7 @@
 //! ```
 
 pub mod config;
+pub mod diff;
 pub mod digest;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
@@ -42,6 +43,7 @@ pub mod store;
 pub mod tag;
 
 pub use config::{Config, ConfigError, MachineLayers};
+pub use diff::Difference;
 pub use digest::{Digest, DigestError};
 pub use layer::{Layer, Pack, PackError, Packed, UnpackError};
 pub use manifest::{

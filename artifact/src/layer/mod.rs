@@ -41,11 +41,13 @@
 //!
 //! Both ways need root of the host: nobody else sees `trusted.*` attributes, so opaque directories would be lost.
 
+mod contents;
 mod entry;
 mod error;
 mod pack;
 mod path;
 mod pax;
+mod read;
 #[cfg(test)]
 pub(crate) mod test_stream;
 mod tree;
@@ -59,6 +61,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 
+pub(crate) use contents::{Facts, Type, contents};
 pub use error::{PackError, UnpackError};
 pub use pack::{Pack, Packed, pack};
 pub use path::PathProblem;
@@ -82,7 +85,7 @@ mod fuzzing {
 
     /// Unpacks a stream that is not compressed, whatever its digest.
     pub(crate) fn unpack_plain(stream: &[u8], dir: &Path) -> Result<(), UnpackError> {
-        super::unpack::unpack_entries(&mut tar::Archive::new(stream), dir, super::MAX_ENTRIES)
+        super::unpack::unpack_entries(stream, dir, super::MAX_ENTRIES)
     }
 
     /// Records that can be read are the same after they were written.

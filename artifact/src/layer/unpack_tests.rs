@@ -215,7 +215,7 @@ fn entries_are_counted() {
     let files = (0..9).fold(stream(), |stream, number| stream.file(&number.to_string(), b""));
     let unpack = |limit| {
         let temp = tempfile::tempdir().unwrap();
-        unpack_entries(&mut tar::Archive::new(&files.0[..]), temp.path(), limit)
+        unpack_entries(&files.0[..], temp.path(), limit)
     };
     unpack(10).unwrap();
     let error = unpack(9).unwrap_err();
