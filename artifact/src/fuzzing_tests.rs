@@ -5,6 +5,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use proptest::collection::vec;
+use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
+use proptest::sample::select;
+use proptest::test_runner::Config as ProptestConfig;
 use tar::EntryType;
 
 use super::{layer, manifest, names, pax};
@@ -48,10 +52,13 @@ fn the_largest_seed_is_sound() {
     crate::layer::unpack(&blob[..], &layer, temp.path()).unwrap();
 }
 
+/// A target and what runs it.
+type Target = (&'static str, fn(&[u8]));
+
 /// Also those that a fuzzer found once.
 #[test]
 fn every_committed_input_is_survived() {
-    let targets: [(&str, fn(&[u8])); 4] = [
+    let targets: [Target; 4] = [
         ("layer", layer),
         ("manifest", manifest),
         ("names", names),
@@ -185,4 +192,78 @@ fn texts() -> Vec<Seed> {
         seed("path", "../../etc"),
         seed("escape", "\u{1b}[2J"),
     ]
+}
+
+/// Few names, so that entries meet, and such as lead elsewhere.
+const NAMES: [&str; 11] = [
+    "a",
+    "b",
+    "c",
+    ".",
+    "..",
+    "",
+    "...",
+    ".wh.a",
+    ".wh.b",
+    ".wh..wh..opq",
+    "outside",
+];
+
+const KINDS: [EntryType; 8] = [
+    EntryType::Regular,
+    EntryType::Regular,
+    EntryType::Directory,
+    EntryType::Directory,
+    EntryType::Symlink,
+    EntryType::Link,
+    EntryType::Fifo,
+    EntryType::Char,
+];
+
+fn path() -> impl Strategy<Value = String> {
+    let names = || vec(select(&NAMES[..]), 1..4);
+    prop_oneof![
+        4 => select(&NAMES[..3]).prop_map(ToOwned::to_owned),
+        2 => vec(select(&NAMES[..3]), 1..4).prop_map(|names| names.join("/")),
+        2 => names().prop_map(|names| names.join("/")),
+        1 => names().prop_map(|names| format!("/{}", names.join("/"))),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    /// Whatever entries come in whatever order, nothing outside is touched, and what can be unpacked can be packed and gives
+    /// the same bytes when that is unpacked and packed again.
+    #[test]
+    fn any_entries(
+        root in prop_oneof![9 => Just(true), 1 => Just(false)],
+        entries in vec((select(&KINDS[..]), path(), path(), vec(any::<u8>(), 0..40), any::<bool>()), 0..12),
+    ) {
+        let begin = if root { stream() } else { Stream::default() };
+        let all = entries.into_iter().fold(begin, |stream, (kind, path, target, data, in_record)| {
+            let is_file = kind == EntryType::Regular && !path.contains(".wh.");
+            let target = match kind {
+                EntryType::Symlink | EntryType::Link => &target[..],
+                EntryType::Char => "1,3",
+                _ => "",
+            };
+            let data = if is_file { &data[..] } else { b"" };
+            if in_record {
+                stream.pax(&record("path", path.as_bytes())).entry(kind, "a", target, data)
+            } else {
+                stream.entry(kind, &path, target, data)
+            }
+        });
+        layer(&[b"t", &all.0[..]].concat());
+    }
+
+    #[test]
+    fn any_bytes(bytes in vec(any::<u8>(), 0..2000)) {
+        layer(&bytes);
+        layer(&[b"z", &bytes[..]].concat());
+        pax(&bytes);
+        manifest(&bytes);
+        names(&bytes);
+    }
 }

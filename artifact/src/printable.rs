@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// The text with what would steer a terminal, or hide or reorder other text, spelled as `\u{...}`.
-pub(crate) fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
         if is_printable(character) {

@@ -81,8 +81,11 @@ fn text(bytes: &[u8]) -> String {
     }
 }
 
+/// How an attribute is called, and what it is.
+type Named = (&'static str, fn(&Facts) -> Option<String>);
+
 fn attributes(a: &Facts, b: &Facts) -> Vec<Attribute> {
-    let fixed: [(&str, fn(&Facts) -> Option<String>); 8] = [
+    let fixed: [Named; 8] = [
         ("type", |facts| Some(type_name(facts.kind).to_owned())),
         ("content", |facts| Some(facts.content.as_ref()?.to_string())),
         ("size", |facts| Some(facts.size?.to_string())),
