@@ -14,6 +14,7 @@ Examples:
   parbake artifact diff before after --output json | jq -r '.layers[].files[].path'
   parbake artifact diff a b --exit-code >/dev/null || echo not the same
 
+Layers that are the same are counted, and so are files of which only the mtime differs, which JSON lists.
 Ends with 0 whether they differ or not, unless --exit-code is given.";
 
 /// Show what differs between two artifacts, file by file
@@ -63,7 +64,11 @@ fn text(difference: &Difference) -> String {
     }
     for layer in &difference.layers {
         lines.push(layer_text(layer));
-        lines.extend(layer.files.iter().map(file_text));
+        let (newer, others): (Vec<_>, Vec<_>) = layer.files.iter().partition(|file| only_newer(file));
+        lines.extend(others.into_iter().map(file_text));
+        if !newer.is_empty() {
+            lines.push(format!("  ~ {} by mtime alone", count(newer.len(), "file")));
+        }
     }
     lines.join("\n") + "\n"
 }
@@ -103,6 +108,14 @@ fn layer_text(layer: &LayerChange) -> String {
         (Some(a), None) => format!("layer {title}: only in a: {}", one(a)),
         (None, Some(b)) => format!("layer {title}: only in b: {}", one(b)),
         (None, None) => format!("layer {title}"),
+    }
+}
+
+/// Whether nothing but the time of its last change is another one: most files of two bakes, and nobody wants to read them.
+fn only_newer(file: &FileChange) -> bool {
+    match &file.change {
+        Change::Differs { attributes } => attributes.iter().all(|attribute| attribute.name == "mtime"),
+        Change::OnlyA | Change::OnlyB => false,
     }
 }
 
@@ -181,6 +194,12 @@ mod tests {
                     file("etc/gone", Change::OnlyA),
                     file("etc/new", Change::OnlyB),
                     file(
+                        "etc/newer",
+                        Change::Differs {
+                            attributes: vec![attribute("mtime", Some("1"), Some("2"))],
+                        },
+                    ),
+                    file(
                         "etc/other",
                         Change::Differs {
                             attributes: vec![
@@ -198,8 +217,8 @@ mod tests {
             format!(
                 "a: {}\nb: {}\n17 layers the same, 1 differs\nmachine node02: only in b\n\
                  config /cluster/pods: 3 -> nothing\n\
-                 layer own: {} 1.00 kB -> {} 1.00 kB: 3 files differ\n  - etc/gone\n  + etc/new\n  \
-                 ~ etc/other: content, size 1 -> 2, new opaque\n",
+                 layer own: {} 1.00 kB -> {} 1.00 kB: 4 files differ\n  - etc/gone\n  + etc/new\n  \
+                 ~ etc/other: content, size 1 -> 2, new opaque\n  ~ 1 file by mtime alone\n",
                 digest("a"),
                 digest("b"),
                 digest("1"),
