@@ -2,7 +2,7 @@
 //!
 //! [`Description`] is the value that travels in the artifact. Everything else talks to a running cluster
 //! through its API: [`readiness`] waits until it is honestly ready, [`cleanup`], [`trust`] and [`settle`]
-//! change what the database remembers, [`summary`] reports, [`workload`] tries the cluster out.
+//! change what the database remembers, [`summary`] reports, [`workload`] and [`probe`] try the cluster out.
 
 mod api_error;
 pub mod cleanup;
@@ -11,6 +11,7 @@ mod description;
 pub mod machines;
 mod name;
 mod plan;
+pub mod probe;
 pub mod readiness;
 pub mod runtime;
 pub mod settle;
@@ -23,7 +24,7 @@ pub mod workload;
 
 pub use api_error::ApiError;
 pub use client::{connect, connect_file};
-pub use description::{Description, DescriptionError, Networks, Node, Role};
+pub use description::{BrokenDescription, Description, DescriptionError, Networks, Node, Role};
 pub use kube::Client;
 pub use name::{ClusterDomain, InvalidName, NodeName};
 pub use plan::Subnets;

@@ -15,6 +15,7 @@ pub mod network;
 pub mod overlay;
 pub mod pid;
 pub mod plan;
+pub mod pods;
 pub mod process;
 pub mod root;
 pub mod running;
