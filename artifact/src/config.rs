@@ -140,7 +140,7 @@ impl Config {
     /// | layers of a machine | 500, as overlayfs has it | 17 |
     /// | bytes of a layer, as it is stored | 1 TiB | 87 MB |
     /// | bytes of all layers, unpacked | 16 GiB and 256 times what is stored | 3.6 times |
-    /// | characters of a name or title | 255, all printable | 29 |
+    /// | bytes of a name or title | 255, all of it printable | 29 |
     ///
     /// # Errors
     /// [`ConfigError::Invalid`] with every problem found.

@@ -32,7 +32,7 @@
 //! | bound | is | a bake's largest has |
 //! |---|---|---|
 //! | entries | 4,194,304 | 3861 |
-//! | names in a path, bytes of a path | 256, 4095 | 11, 129 in all |
+//! | names in a path, bytes of a path | 256, 4095 | 11, 129 |
 //! | pax records of an entry (its attributes) | 256 KiB | 158 bytes |
 //! | window of the compressor | 8 MiB | 2 MiB |
 //! | layers of an artifact, and what they unpack to | see [`Config::check`](crate::Config::check) | |
