@@ -30,20 +30,26 @@
 //! ```
 
 pub mod config;
+pub mod diff;
 pub mod digest;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 pub mod layer;
 mod manifest;
+mod printable;
 pub mod reference;
 pub mod registry;
 pub mod store;
 pub mod tag;
 
 pub use config::{Config, ConfigError, MachineLayers};
+pub use diff::Difference;
 pub use digest::{Digest, DigestError};
-pub use layer::{Layer, Pack, PackError, Packed, Unpack, UnpackError};
+pub use layer::{Layer, Pack, PackError, Packed, UnpackError};
 pub use manifest::{
     CONFIG_MEDIA_TYPE, LAYER_MEDIA_TYPE, ManifestError, TITLE_ANNOTATION, UNPACKED_SIZE_ANNOTATION,
 };
+pub use printable::{JsonProblem, printable};
 pub use reference::{Reference, ReferenceError};
 pub use registry::RegistryError;
 pub use store::{Artifact, BlobWriter, Draft, Listed, Store, StoreError, Swept, Verified, disk_usage};

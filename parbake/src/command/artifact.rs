@@ -1,6 +1,9 @@
 //! `parbake artifact`
 
+mod diff;
+
 use std::collections::BTreeSet;
+use std::process::ExitCode;
 
 use parbake_artifact::{Artifact, Reference, Store, Tag};
 use parbake_up::layers_in_use;
@@ -20,6 +23,7 @@ pub(crate) enum Command {
     Verify(Args),
     /// Remove an artifact, and what no other one and no cluster needs of it
     Remove(Args),
+    Diff(diff::Args),
 }
 
 /// The artifact that is meant.
@@ -89,9 +93,11 @@ struct Removed {
 }
 
 impl Command {
-    pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
+    pub(crate) fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
         let mut store = Store::open(&global.store())?;
+        let done = |()| ExitCode::SUCCESS;
         match self {
+            Self::Diff(args) => args.run(global, &store),
             Self::List => {
                 let artifacts = store
                     .list()?
@@ -100,15 +106,17 @@ impl Command {
                 output::print(global.output, &artifacts.collect::<Vec<_>>(), |list| {
                     list_text(list)
                 })
+                .map(done)
             }
             Self::Inspect(Args { tag }) => {
-                output::print(global.output, &inspected(store.get(&tag)?), inspected_text)
+                output::print(global.output, &inspected(store.get(&tag)?), inspected_text).map(done)
             }
             Self::Verify(Args { tag }) => {
                 let parbake_artifact::Verified { blobs, bytes } = store.verify(&tag)?;
                 output::print(global.output, &Verified { tag, blobs, bytes }, |verified| {
                     format!("`{}` is sound: {blobs} blobs, {}\n", verified.tag, size(bytes))
                 })
+                .map(done)
             }
             Self::Remove(Args { tag }) => {
                 store.remove(&tag)?;
@@ -120,6 +128,7 @@ impl Command {
                 output::print(global.output, &removed, |removed| {
                     format!("removed `{}`, {} freed\n", removed.tag, size(removed.freed_bytes))
                 })
+                .map(done)
             }
         }
     }
