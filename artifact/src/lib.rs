@@ -31,22 +31,28 @@
 //! ```
 
 pub mod config;
+pub mod diff;
 pub mod digest;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 pub mod layer;
 mod manifest;
 pub mod pin;
+mod printable;
 pub mod reference;
 pub mod registry;
 pub mod store;
 pub mod tag;
 
 pub use config::{Config, ConfigError, MachineLayers};
+pub use diff::Difference;
 pub use digest::{Digest, DigestError};
-pub use layer::{Comparison, Deviation, Difference, Layer, Pack, PackError, Packed, Unpack, UnpackError};
+pub use layer::{Comparison, Damage, Deviation, Layer, Pack, PackError, Packed, UnpackError};
 pub use manifest::{
     CONFIG_MEDIA_TYPE, LAYER_MEDIA_TYPE, ManifestError, TITLE_ANNOTATION, UNPACKED_SIZE_ANNOTATION,
 };
 pub use pin::{Pin, PinError};
+pub use printable::{JsonProblem, printable};
 pub use reference::{Reference, ReferenceError};
 pub use registry::RegistryError;
 pub use store::{

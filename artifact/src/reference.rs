@@ -9,6 +9,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::printable::printable;
 use crate::tag::{Tag, TagError};
 
 /// The tag that is meant where none is given.
@@ -28,7 +29,8 @@ pub struct Reference {
 /// A text that is no [`Reference`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` is no reference: {problem}; one is REGISTRY/REPOSITORY[:TAG][@DIGEST], such as registry.example.org/clusters/k8s-1.34"
+    "`{}` is no reference: {problem}; one is REGISTRY/REPOSITORY[:TAG][@DIGEST], such as registry.example.org/clusters/k8s-1.34",
+    printable(text)
 )]
 pub struct ReferenceError {
     text: String,

@@ -133,7 +133,7 @@ impl Cli {
             Command::Shell(args) | Command::Ssh(args) => args.run(global),
             Command::Kubectl(args) => args.run(global),
             Command::Kubeconfig(args) => args.run(global).map(done),
-            Command::Artifact(command) => command.run(global).map(done),
+            Command::Artifact(command) => command.run(global),
             Command::Provider(command) => command.run(global).map(done),
             Command::Bench(command) => command.run(global).map(done),
             Command::Doctor(args) => args.run(global),

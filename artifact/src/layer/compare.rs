@@ -7,22 +7,21 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, makedev};
+use rustix::fs::{Mode, OFlags};
 use walkdir::WalkDir;
 
 use super::entry::{Entry, Kind};
 use super::path::LayerPath;
 use super::pax::Mtime;
-use super::unpack::each_entry;
 use super::xattrs::{self, Xattr, Xattrs};
-use super::{Layer, OPAQUE_MARKER, UnpackError, WHITEOUT_PREFIX};
+use super::{Layer, MAX_ENTRIES, OPAQUE_MARKER, UnpackError, WHITEOUT_PREFIX, read};
 
 /// Bytes compared at a time.
 const BUFFER: usize = 256 * 1024;
 
 /// Something in an unpacked layer that is not as the layer's stream has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
+pub struct Damage {
     /// Where, relative to the layer's root; the root itself is the empty path.
     pub path: PathBuf,
     /// What it is.
@@ -74,7 +73,7 @@ pub enum Deviation {
     /// Other extended attributes.
     #[error("has other extended attributes")]
     Xattrs,
-    /// A symbolic link to elsewhere, or another device.
+    /// A symbolic link to elsewhere.
     #[error("leads somewhere else")]
     Target,
     /// A file of its own that should be another name of a file.
@@ -91,7 +90,7 @@ pub struct Comparison {
     /// How many files, directories and other things the layer has, deletions included.
     pub objects: usize,
     /// All that differs, in the order of the stream, then what is there too much.
-    pub differences: Vec<Difference>,
+    pub differences: Vec<Damage>,
 }
 
 fn owner((user, group): &(u32, u32)) -> String {
@@ -113,7 +112,9 @@ pub fn compare(blob: impl Read, layer: &Layer, dir: &Path) -> Result<Comparison,
         opaque: HashSet::new(),
         differences: Vec::new(),
     };
-    each_entry(blob, layer, |entry, data| comparer.entry(&entry, data))?;
+    read::checked(blob, layer, |plain| {
+        read::entries(plain, MAX_ENTRIES, |entry, data| comparer.entry(&entry, data))
+    })?;
     comparer.opaque_directories();
     comparer.extra();
     Ok(Comparison {
@@ -129,7 +130,7 @@ struct Comparer<'a> {
     missing: HashSet<LayerPath>,
     /// Directories with a marker.
     opaque: HashSet<LayerPath>,
-    differences: Vec<Difference>,
+    differences: Vec<Damage>,
 }
 
 impl Comparer<'_> {
@@ -142,9 +143,8 @@ impl Comparer<'_> {
             }
             if let Some(deleted) = name.strip_prefix(WHITEOUT_PREFIX) {
                 path = parent.join(deleted);
-                let whiteout = Kind::CharDevice { major: 0, minor: 0 };
                 if let Some(metadata) = self.find(&path)
-                    && !is_a(&metadata, &whiteout)
+                    && !is_whiteout(&metadata)
                 {
                     self.differs(&path, Deviation::Kind);
                 }
@@ -176,11 +176,6 @@ impl Comparer<'_> {
                 Ok(_) => self.differs(&path, Deviation::Target),
                 Err(error) => self.unreadable(&path, &error),
             },
-            Kind::CharDevice { major, minor } | Kind::BlockDevice { major, minor }
-                if metadata.rdev() != makedev(*major, *minor) =>
-            {
-                self.differs(&path, Deviation::Target);
-            }
             _ => {}
         }
         self.attributes(entry, &metadata);
@@ -305,7 +300,7 @@ impl Comparer<'_> {
             if found.is_ok_and(|found| found.file_type().is_dir()) {
                 walk.skip_current_dir();
             }
-            self.differences.push(Difference {
+            self.differences.push(Damage {
                 path: relative,
                 deviation,
             });
@@ -322,7 +317,7 @@ impl Comparer<'_> {
 
     fn differs(&mut self, path: &LayerPath, deviation: Deviation) {
         let path = path.as_path().to_owned();
-        self.differences.push(Difference { path, deviation });
+        self.differences.push(Damage { path, deviation });
     }
 }
 
@@ -332,11 +327,13 @@ fn is_a(metadata: &Metadata, kind: &Kind) -> bool {
         Kind::Directory => found.is_dir(),
         Kind::File { .. } | Kind::HardLink { .. } => found.is_file(),
         Kind::Symlink { .. } => found.is_symlink(),
-        Kind::CharDevice { major: 0, minor: 0 } => found.is_char_device() && metadata.rdev() == 0,
-        Kind::CharDevice { .. } => found.is_char_device(),
-        Kind::BlockDevice { .. } => found.is_block_device(),
         Kind::Fifo => found.is_fifo(),
     }
+}
+
+/// How overlay notes that a name of a lower layer is gone.
+fn is_whiteout(metadata: &Metadata) -> bool {
+    metadata.file_type().is_char_device() && metadata.rdev() == 0
 }
 
 /// The attributes that a layer would have.

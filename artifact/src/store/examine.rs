@@ -8,7 +8,7 @@ use std::io;
 use super::blobs::digest_of_file;
 use super::{Store, StoreError};
 use crate::digest::Digest;
-use crate::layer::{Difference, Layer, UnpackError, compare};
+use crate::layer::{Damage, Layer, UnpackError, compare};
 use crate::manifest::BlobRef;
 use crate::tag::Tag;
 
@@ -44,7 +44,7 @@ pub enum What {
     /// The blob of a layer: what is wrong with it.
     Blob(Layer, BlobProblem),
     /// An unpacked layer: all that differs, at least one.
-    Unpacked(Layer, Vec<Difference>),
+    Unpacked(Layer, Vec<Damage>),
 }
 
 /// What can be wrong with a blob.

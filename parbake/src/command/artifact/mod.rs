@@ -1,11 +1,14 @@
 //! `parbake artifact`
 
+mod diff;
 mod inspect;
 mod list;
 mod prune;
 mod remove;
 mod usage;
 mod verify;
+
+use std::process::ExitCode;
 
 use parbake_artifact::{Store, Tag};
 
@@ -20,12 +23,14 @@ pub(crate) enum Command {
     Remove(remove::Args),
     Prune(prune::Args),
     Usage(usage::Args),
+    Diff(diff::Args),
 }
 
 impl Command {
-    pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
+    pub(crate) fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
         let store = Store::open(&global.store())?;
         match self {
+            Self::Diff(args) => return args.run(global, &store),
             Self::List(args) => args.run(global, &store),
             Self::Inspect(args) => args.run(global, &store),
             Self::Verify(args) => args.run(global, store),
@@ -33,6 +38,7 @@ impl Command {
             Self::Prune(args) => args.run(global, store),
             Self::Usage(args) => args.run(global, &store),
         }
+        .map(|()| ExitCode::SUCCESS)
     }
 }
 
