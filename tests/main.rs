@@ -14,8 +14,10 @@ mod honesty;
 mod identity;
 mod kubeadm;
 mod listing;
+mod pin;
 mod registry;
 mod secrets;
+mod store;
 mod strangers;
 mod thaw;
 mod variant;
@@ -31,7 +33,7 @@ use harness::{Outcome, Place};
 type Test = fn(&Place) -> Outcome;
 
 /// The tests, in the order in which they run.
-const TESTS: [(&str, Test); 32] = [
+const TESTS: [(&str, Test); 35] = [
     ("bad_input_before_a_bake", bad_input::before_a_bake),
     ("a_full_disk_is_one_error", bad_input::full_disk),
     ("provision_bakes_a_small_artifact", bake::provision),
@@ -44,6 +46,9 @@ const TESTS: [(&str, Test); 32] = [
     ("a_registry_wants_credentials", registry::credentials),
     ("a_blob_that_a_registry_spoilt_is_refused", registry::spoilt),
     ("mistakes_with_registries_are_one_error_each", registry::mistakes),
+    ("a_project_pins_its_artifact", pin::project),
+    ("verify_reads_every_byte_that_is_unpacked", store::damaged),
+    ("what_a_cluster_uses_is_not_pruned", store::pruned),
     ("the_artifact_holds_no_credential", identity::at_rest),
     ("up_with_one_node_leaves_no_ghost", thaw::one_node),
     ("up_with_three_nodes_has_no_way_out", thaw::three_nodes),

@@ -20,14 +20,14 @@ const GOOD: &str = "bWU6c2VjcmV0";
 const BAD: &str = "bWU6d3Jvbmc=";
 
 /// A registry that runs; all of them have the same storage, one after the other.
-struct Registry {
+pub(crate) struct Registry {
     child: Child,
     address: String,
     storage: PathBuf,
 }
 
 impl Registry {
-    fn start(place: &Place, htpasswd: Option<&str>) -> Result<Self, String> {
+    pub(crate) fn start(place: &Place, htpasswd: Option<&str>) -> Result<Self, String> {
         let dir = place.dir().join("registry");
         let storage = dir.join("storage");
         fs::create_dir_all(&storage).map_err(|error| error.to_string())?;
@@ -69,14 +69,14 @@ impl Registry {
     }
 
     /// One that has the artifact as `clusters/k8s`, and what publishing it said.
-    fn with_artifact(place: &Place) -> Result<(Self, String, Value), String> {
+    pub(crate) fn with_artifact(place: &Place) -> Result<(Self, String, Value), String> {
         let registry = Self::start(place, None)?;
         let reference = registry.reference("clusters/k8s");
         let report = place.json(&["publish", PROVIDER, &reference, "--plain-http"])?;
         Ok((registry, reference, report))
     }
 
-    fn reference(&self, repository: &str) -> String {
+    pub(crate) fn reference(&self, repository: &str) -> String {
         format!("{}/{repository}", self.address)
     }
 

@@ -15,7 +15,7 @@
 //! ```
 //!
 //! # The store
-//! An OCI image layout (OCI image-spec 1.1, image-layout.md) with three names of our own beside it:
+//! An OCI image layout (OCI image-spec 1.1, image-layout.md) with names of our own beside it:
 //!
 //! ```text
 //! STORE/                       mode 0700: layers hold set-user-id programs and whatever the cluster keeps
@@ -24,9 +24,10 @@
 //! │                            dev.parbake.origin: the reference it was pulled from
 //! ├── blobs/sha256/HEX         manifests, configs, layers
 //! ├── unpacked/HEX32/          one layer in overlayfs form; HEX32: first 32 digits of its digest
+//! ├── used/TAG                 empty; changed when the artifact was last made, pulled or started
 //! ├── tmp/                     what is being written; swept when nobody uses the store
 //! ├── index.lock               flock, exclusive while index.json changes
-//! └── lock                     flock, shared by everyone who uses the store, exclusive for a sweep
+//! └── lock                     flock, shared by everyone who uses the store, exclusive for who takes something away
 //! ```
 
 pub mod config;
@@ -36,6 +37,7 @@ pub mod digest;
 pub mod fuzzing;
 pub mod layer;
 mod manifest;
+pub mod pin;
 mod printable;
 pub mod reference;
 pub mod registry;
@@ -45,12 +47,16 @@ pub mod tag;
 pub use config::{Config, ConfigError, MachineLayers};
 pub use diff::Difference;
 pub use digest::{Digest, DigestError};
-pub use layer::{Layer, Pack, PackError, Packed, UnpackError};
+pub use layer::{Comparison, Damage, Deviation, Layer, Pack, PackError, Packed, UnpackError};
 pub use manifest::{
     CONFIG_MEDIA_TYPE, LAYER_MEDIA_TYPE, ManifestError, TITLE_ANNOTATION, UNPACKED_SIZE_ANNOTATION,
 };
+pub use pin::{Pin, PinError};
 pub use printable::{JsonProblem, printable};
 pub use reference::{Reference, ReferenceError};
 pub use registry::RegistryError;
-pub use store::{Artifact, BlobWriter, Draft, Listed, Store, StoreError, Swept, Verified, disk_usage};
+pub use store::{
+    Alone, Artifact, BlobProblem, BlobWriter, Candidate, Draft, Examined, Inventory, Listed, Part, Policy,
+    Problem, Removed, Share, Store, StoreError, Swept, Verified, What, disk_usage,
+};
 pub use tag::{Tag, TagError};

@@ -41,6 +41,7 @@
 //!
 //! Both ways need root of the host: nobody else sees `trusted.*` attributes, so opaque directories would be lost.
 
+mod compare;
 mod contents;
 mod entry;
 mod error;
@@ -61,6 +62,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 
+pub use compare::{Comparison, Damage, Deviation, compare};
 pub(crate) use contents::{Facts, Type, contents};
 pub use error::{PackError, UnpackError};
 pub use pack::{Pack, Packed, pack};

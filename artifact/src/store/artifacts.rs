@@ -107,7 +107,7 @@ impl Store {
         self.check_present(&layers)?;
         let config_blob = self.put_document(&canonical_json(&config))?;
         let manifest = self.put_document(&manifest::to_json(&config_blob, &layers))?;
-        self.point(tag, Some(&manifest), None)?;
+        self.point(tag, &manifest, None)?;
         Ok(Artifact {
             tag: tag.clone(),
             digest: manifest.digest,
@@ -132,7 +132,7 @@ impl Store {
         let artifact = self.read_artifact(tag, digest, manifest, origin.cloned())?;
         self.check_present(&artifact.layers)?;
         let blob = self.put_document(manifest)?;
-        self.point(tag, Some(&blob), origin)?;
+        self.point(tag, &blob, origin)?;
         Ok(artifact)
     }
 
@@ -169,20 +169,6 @@ impl Store {
             tag,
         };
         Ok(self.tags()?.into_iter().map(list).collect())
-    }
-
-    /// Forgets the name `tag`. What nothing else needs is freed by the next [`Store::sweep`].
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] names those there are.
-    pub fn remove(&self, tag: &Tag) -> Result<(), StoreError> {
-        if self.point(tag, None, None)? {
-            return Ok(());
-        }
-        Err(StoreError::NotFound {
-            tag: tag.clone(),
-            have: self.tags()?,
-        })
     }
 
     /// The manifest of `tag`, its blobs unseen.

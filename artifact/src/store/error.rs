@@ -138,7 +138,7 @@ impl StoreError {
     }
 }
 
-fn names(tags: &[Tag]) -> String {
+pub(super) fn names(tags: &[Tag]) -> String {
     tags.iter()
         .map(|tag| format!("`{tag}`"))
         .collect::<Vec<_>>()

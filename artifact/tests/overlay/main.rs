@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use parbake_artifact::Pack;
-use parbake_artifact::layer::{pack, unpack};
+use parbake_artifact::layer::{compare, pack, unpack};
 use proptest::collection::vec;
 use proptest::test_runner::{Config, TestError, TestRunner};
 
@@ -106,6 +106,10 @@ fn round_trip(below: &dyn Fn(&Path), changes: &[&dyn Fn(&Path)]) -> Tree {
 
     let upper = scan(&at("upper"));
     scan::assert_equal(&upper, &scan(&at("unpacked")));
+    for tree in ["upper", "unpacked"] {
+        let comparison = compare(&blob[..], &layer, &at(tree)).unwrap();
+        assert_eq!(comparison.differences, [], "{tree}");
+    }
     assert_eq!(
         merged_view(&[at("unpacked"), at("base")], &at("merged")),
         before,

@@ -14,6 +14,7 @@ const EXAMPLES: &str = "\
 Examples:
   parbake publish k8s-1.34 registry.example.org/clusters/k8s-1.34        as its tag `latest`
   parbake publish k8s-1.34 registry.example.org/clusters/k8s-1.34:v5     as another tag
+  parbake publish k8s-1.34 registry.example.org/clusters/k8s-1.34:v5 --latest     as `latest` too
   parbake publish k8s-1.34 127.0.0.1:5000/k8s-1.34 --plain-http          to a registry without TLS
 
 What the repository has is not sent again, nor what the artifact was pulled with from another
@@ -30,6 +31,9 @@ pub(crate) struct Args {
     artifact: Tag,
     /// Where to: REGISTRY/REPOSITORY[:TAG]
     reference: Reference,
+    /// Move the tag `latest` of the repository there too, last of all
+    #[arg(long)]
+    latest: bool,
     #[command(flatten)]
     registry: RegistryArgs,
 }
@@ -39,6 +43,8 @@ pub(crate) struct Args {
 struct Report {
     tag: Tag,
     reference: Reference,
+    /// The other tag that was moved, if it was asked for.
+    latest: Option<Reference>,
     digest: String,
     /// The reference that will always mean this artifact.
     pinned: Reference,
@@ -53,7 +59,13 @@ impl Args {
         let store = Arc::new(Store::open(&global.store())?);
         let options = self.registry.into();
         let published = super::block_on(publish(&store, &self.artifact, &self.reference, &options))??;
-        let report = report(self.artifact, self.reference, published);
+        let latest = self.latest.then(|| self.reference.latest());
+        if let Some(latest) = &latest {
+            // All of it is there by now.
+            super::block_on(publish(&store, &self.artifact, latest, &options))??;
+        }
+        let mut report = report(self.artifact, self.reference, published);
+        report.latest = latest;
         output::print(global.output, &report, text)
     }
 }
@@ -63,6 +75,7 @@ fn report(tag: Tag, reference: Reference, published: Published) -> Report {
         pinned: reference.pinned(&published.digest),
         tag,
         reference,
+        latest: None,
         digest: published.digest.to_string(),
         moved_bytes: published.amount.moved,
         skipped_bytes: published.amount.skipped,
@@ -76,10 +89,12 @@ fn text(report: &Report) -> String {
     } else {
         "is published"
     };
+    let latest = report.latest.as_ref().map(|latest| format!(" and {latest}"));
     format!(
-        "`{}` {verb} as {}: {} moved, {} were there\npin it as {}\n",
+        "`{}` {verb} as {}{}: {} moved, {} were there\npin it as {}\n",
         report.tag,
         report.reference,
+        latest.unwrap_or_default(),
         size(report.moved_bytes),
         size(report.skipped_bytes),
         report.pinned,
