@@ -14,8 +14,10 @@ mod honesty;
 mod identity;
 mod kubeadm;
 mod listing;
+mod pin;
 mod registry;
 mod secrets;
+mod store;
 mod strangers;
 mod supply;
 mod thaw;
@@ -32,7 +34,7 @@ use harness::{Outcome, Place};
 type Test = fn(&Place) -> Outcome;
 
 /// The tests, in the order in which they run.
-const TESTS: [(&str, Test); 36] = [
+const TESTS: [(&str, Test); 39] = [
     ("bad_input_before_a_bake", bad_input::before_a_bake),
     ("a_full_disk_is_one_error", bad_input::full_disk),
     ("provision_bakes_a_small_artifact", bake::provision),
@@ -45,6 +47,9 @@ const TESTS: [(&str, Test); 36] = [
     ("a_registry_wants_credentials", registry::credentials),
     ("a_blob_that_a_registry_spoilt_is_refused", registry::spoilt),
     ("mistakes_with_registries_are_one_error_each", registry::mistakes),
+    ("a_project_pins_its_artifact", pin::project),
+    ("verify_reads_every_byte_that_is_unpacked", store::damaged),
+    ("what_a_cluster_uses_is_not_pruned", store::pruned),
     ("the_artifact_tells_what_it_is_made_of", supply::documents),
     ("cosign_accepts_what_parbake_signs", supply::parbake_signs),
     ("parbake_accepts_what_cosign_signs", supply::cosign_signs),

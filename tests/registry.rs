@@ -69,7 +69,7 @@ impl Registry {
     }
 
     /// One that has the artifact as `clusters/k8s`, and what publishing it said.
-    fn with_artifact(place: &Place) -> Result<(Self, String, Value), String> {
+    pub(crate) fn with_artifact(place: &Place) -> Result<(Self, String, Value), String> {
         let registry = Self::start(place, None)?;
         let reference = registry.reference("clusters/k8s");
         let report = place.json(&["publish", PROVIDER, &reference, "--plain-http"])?;

@@ -118,7 +118,8 @@ impl DocumentManifest {
     /// What a manifest says, if it is one of a document: others may attach what they like. Types as in OCI
     /// image-spec 1.1, manifest.md: without `artifactType` the config's type counts.
     pub(crate) fn from_json(bytes: &[u8]) -> Result<Option<Self>, ManifestError> {
-        let manifest: ImageManifest = serde_json::from_slice(bytes).map_err(ManifestError::Json)?;
+        let manifest: ImageManifest =
+            serde_json::from_slice(bytes).map_err(|error| ManifestError::Json(error.into()))?;
         let kind = manifest
             .artifact_type()
             .as_ref()

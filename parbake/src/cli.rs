@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use parbake_up::ClusterName;
 
 use crate::command::{
-    artifact, bench, completion, doctor, down, exec, kubeconfig, kubectl, list, provider, provision, publish,
-    pull, status, supervise, up,
+    artifact, bench, completion, doctor, down, exec, kubeconfig, kubectl, list, pin, provider, provision,
+    publish, pull, status, supervise, up,
 };
 use crate::output::Format;
 
@@ -92,6 +92,7 @@ enum Command {
     Provision(provision::Args),
     Publish(publish::Args),
     Pull(pull::Args),
+    Pin(pin::Args),
     Up(up::Args),
     List(list::Args),
     Status(status::Args),
@@ -123,6 +124,7 @@ impl Cli {
             Command::Provision(args) => args.run(global).map(done),
             Command::Publish(args) => args.run(global).map(done),
             Command::Pull(args) => args.run(global).map(done),
+            Command::Pin(args) => args.run(global).map(done),
             Command::Up(args) => args.run(global).map(done),
             Command::List(args) => args.run(global).map(done),
             Command::Status(args) => args.run(global).map(done),
@@ -131,7 +133,7 @@ impl Cli {
             Command::Shell(args) | Command::Ssh(args) => args.run(global),
             Command::Kubectl(args) => args.run(global),
             Command::Kubeconfig(args) => args.run(global).map(done),
-            Command::Artifact(command) => command.run(global).map(done),
+            Command::Artifact(command) => command.run(global),
             Command::Provider(command) => command.run(global).map(done),
             Command::Bench(command) => command.run(global).map(done),
             Command::Doctor(args) => args.run(global),

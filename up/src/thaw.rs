@@ -89,6 +89,9 @@ pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
     let stacks = stacks(&store, &artifact, &cluster)?;
     spans.end("look the artifact up", from);
     let claim = claim(options)?;
+    if let Err(error) = store.mark_used(&options.tag) {
+        tracing::warn!(%error, "could not note that the artifact is used");
+    }
     let record = Record::new(
         options.tag.clone(),
         artifact.digest.clone(),

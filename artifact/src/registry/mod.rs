@@ -1,4 +1,4 @@
-//! Real registries over HTTP (OCI distribution-spec 1.1): [`publish`] and [`pull`].
+//! Real registries over HTTP (OCI distribution-spec 1.1): [`publish`] and [`pull`], and [`resolve`].
 //!
 //! ```text
 //!   publish                                   pull, from the first mirror that has it
@@ -28,6 +28,7 @@ mod mirrors;
 mod progress;
 mod publish;
 mod pull;
+mod resolve;
 mod retry;
 mod sources;
 mod token;
@@ -47,6 +48,7 @@ pub use mirrors::MirrorError;
 pub use progress::Amount;
 pub use publish::{Published, publish, publish_signed};
 pub use pull::{Pulled, pull};
+pub use resolve::resolve;
 
 /// Blobs that are moved side by side.
 const SIDE_BY_SIDE: usize = 4;

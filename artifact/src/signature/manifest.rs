@@ -22,7 +22,8 @@ pub(crate) struct SignatureManifest {
 
 impl SignatureManifest {
     pub(crate) fn from_json(bytes: &[u8]) -> Result<Self, ManifestError> {
-        let manifest: ImageManifest = serde_json::from_slice(bytes).map_err(ManifestError::Json)?;
+        let manifest: ImageManifest =
+            serde_json::from_slice(bytes).map_err(|error| ManifestError::Json(error.into()))?;
         Ok(Self {
             layers: manifest.layers().clone(),
         })

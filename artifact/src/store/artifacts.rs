@@ -129,7 +129,7 @@ impl Store {
             origin: None,
         };
         let attached = self.put_documents(&manifest, &documents(&artifact))?;
-        self.point(tag, Some((&manifest, &attached)), None)?;
+        self.point(tag, &manifest, &attached, None)?;
         Ok(artifact)
     }
 
@@ -159,7 +159,7 @@ impl Store {
         let artifact = self.read_artifact(tag, digest, manifest, origin.cloned())?;
         self.check_present(&artifact.layers)?;
         let blob = self.put_document(manifest)?;
-        self.point(tag, Some((&blob, attached)), origin)?;
+        self.point(tag, &blob, attached, origin)?;
         Ok(artifact)
     }
 
@@ -196,20 +196,6 @@ impl Store {
             tag,
         };
         Ok(self.tags()?.into_iter().map(list).collect())
-    }
-
-    /// Forgets the name `tag`. What nothing else needs is freed by the next [`Store::sweep`].
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] names those there are.
-    pub fn remove(&self, tag: &Tag) -> Result<(), StoreError> {
-        if self.point(tag, None, None)? {
-            return Ok(());
-        }
-        Err(StoreError::NotFound {
-            tag: tag.clone(),
-            have: self.tags()?,
-        })
     }
 
     /// The manifest of `tag`, its blobs unseen.

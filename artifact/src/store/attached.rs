@@ -6,12 +6,12 @@
 
 use std::collections::BTreeSet;
 
-use oci_spec::image::{Descriptor, ImageIndex, MediaType};
+use oci_spec::image::{Descriptor, MediaType};
 
-use super::{Store, StoreError, Verified, lock};
+use super::{Store, StoreError};
 use crate::attached::{Attached, Document, DocumentKind, DocumentManifest, EMPTY, MANIFEST_MEDIA_TYPE};
 use crate::digest::Digest;
-use crate::manifest::{BlobRef, ManifestError, blob_ref, canonical_json, descriptor};
+use crate::manifest::{BlobRef, ManifestError, blob_ref, descriptor};
 use crate::signature::{MAX_PAYLOAD, Payload, PublicKey, SignatureManifest, Signed};
 use crate::tag::Tag;
 
@@ -112,15 +112,10 @@ impl Store {
 
     /// Attaches what is in the store to an artifact that has a tag, in place of what it had of the same types.
     pub(crate) fn attach(&self, subject: &Digest, attached: &[Attached]) -> Result<(), StoreError> {
-        let _only_writer = lock::exclusive(&self.dir.join("index.lock"))?;
-        let index = self.read_index()?;
-        self.write_index(with_attached(index, subject, attached))
-    }
-
-    /// Replaces `index.json`, for who holds its lock.
-    pub(super) fn write_index(&self, index: ImageIndex) -> Result<(), StoreError> {
-        let index = without_orphans(index);
-        self.replace_file(&self.dir.join("index.json"), &canonical_json(&index))
+        self.change_index(|manifests| {
+            attach(manifests, subject, attached);
+            Ok(())
+        })
     }
 
     /// Every blob of what is attached to artifacts. What cannot be read has none.
@@ -139,36 +134,24 @@ impl Store {
         let bytes = self.document(&attached.manifest())?.unwrap_or_default();
         let blobs = |bytes: &[u8]| -> Result<Vec<BlobRef>, ManifestError> {
             let manifest: oci_spec::image::ImageManifest =
-                serde_json::from_slice(bytes).map_err(ManifestError::Json)?;
+                serde_json::from_slice(bytes).map_err(|error| ManifestError::Json(error.into()))?;
             let all = std::iter::once(manifest.config()).chain(manifest.layers());
             Ok(all.map(blob_ref).collect::<Result<_, _>>()?)
         };
         Ok(blobs(&bytes).unwrap_or_default())
     }
 
-    /// Reads everything that is attached to an artifact; `damaged` hears what is not whole.
-    pub(super) fn verify_attached(
+    /// What is attached to an artifact, each with the blobs that it consists of.
+    pub(super) fn attached_with_blobs(
         &self,
         subject: &Digest,
-        verified: &mut Verified,
-        damaged: &mut Vec<String>,
-    ) -> Result<(), StoreError> {
-        for attached in self.attached(subject)? {
+    ) -> Result<Vec<(Attached, Vec<BlobRef>)>, StoreError> {
+        let with_blobs = |attached: Attached| {
             let mut blobs = self.blobs_of(&attached)?;
             blobs.push(attached.manifest());
-            for blob in blobs {
-                if self.has_blob(&blob.digest, blob.size)? {
-                    verified.blobs += 1;
-                    verified.bytes += blob.size;
-                } else {
-                    damaged.push(format!(
-                        "its `{}` is missing or has other bytes",
-                        attached.media_type
-                    ));
-                }
-            }
-        }
-        Ok(())
+            Ok((attached, blobs))
+        };
+        self.attached(subject)?.into_iter().map(with_blobs).collect()
     }
 
     fn document_text(&self, subject: &Digest, attached: &Attached) -> Result<Vec<u8>, StoreError> {
@@ -185,9 +168,8 @@ impl Store {
     }
 }
 
-/// The index with these attachments in place of others of the same types.
-pub(super) fn with_attached(mut index: ImageIndex, subject: &Digest, attached: &[Attached]) -> ImageIndex {
-    let mut manifests = index.manifests().clone();
+/// Adds attachments in place of others of the same types.
+pub(super) fn attach(manifests: &mut Vec<Descriptor>, subject: &Digest, attached: &[Attached]) {
     manifests.retain(|entry| {
         let replaced = attached.iter().any(|new| {
             let kind = entry.artifact_type().as_ref().map(ToString::to_string);
@@ -201,25 +183,20 @@ pub(super) fn with_attached(mut index: ImageIndex, subject: &Digest, attached: &
         entry.set_artifact_type(Some(MediaType::Other(attached.media_type.clone())));
         entry
     }));
-    index.set_manifests(manifests);
-    index
 }
 
-/// The index without what is attached to manifests that are not in it.
-fn without_orphans(mut index: ImageIndex) -> ImageIndex {
+/// The manifests without what is attached to others that are not among them.
+pub(super) fn without_orphans(mut manifests: Vec<Descriptor>) -> Vec<Descriptor> {
     let is_own = |entry: &Descriptor| subject_of(entry).is_none();
-    let subjects: BTreeSet<Digest> = index
-        .manifests()
+    let subjects: BTreeSet<Digest> = manifests
         .iter()
         .filter(|entry| is_own(entry))
         .filter_map(|entry| Some(blob_ref(entry).ok()?.digest))
         .collect();
-    let mut manifests = index.manifests().clone();
     manifests.retain(|entry| subject_of(entry).is_none_or(|subject| subjects.contains(&subject)));
     // Those with a tag first: whoever looks at the file looks for them.
     manifests.sort_by_key(|entry| !is_own(entry));
-    index.set_manifests(manifests);
-    index
+    manifests
 }
 
 fn subject_of(entry: &Descriptor) -> Option<Digest> {

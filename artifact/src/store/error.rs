@@ -148,7 +148,7 @@ impl StoreError {
     }
 }
 
-fn names(tags: &[Tag]) -> String {
+pub(super) fn names(tags: &[Tag]) -> String {
     tags.iter()
         .map(|tag| format!("`{tag}`"))
         .collect::<Vec<_>>()

@@ -46,7 +46,17 @@ impl Store {
                 }
             }
         }
-        self.verify_attached(&digest, &mut verified, &mut damaged)?;
+        for (attached, blobs) in self.attached_with_blobs(&digest)? {
+            for blob in blobs {
+                if self.has_blob(&blob.digest, blob.size)? {
+                    verified.blobs += 1;
+                    verified.bytes += blob.size;
+                } else {
+                    let kind = &attached.media_type;
+                    damaged.push(format!("its `{kind}` is missing or has other bytes"));
+                }
+            }
+        }
         if !damaged.is_empty() {
             return Err(StoreError::Damaged {
                 tag: tag.clone(),

@@ -22,6 +22,7 @@ pub(crate) struct Listed {
 /// Who signed an artifact.
 #[derive(Debug, Serialize)]
 pub(crate) struct Signed {
+    tag: Tag,
     /// The file with the public key.
     key: PathBuf,
     /// Documents that were signed with it.
@@ -89,9 +90,9 @@ impl Key {
     }
 
     /// Looks for a good signature by this key.
-    pub(crate) fn check(self, store: &Store, tag: &Tag) -> anyhow::Result<Signed> {
+    pub(crate) fn check(&self, store: &Store, tag: &Tag) -> anyhow::Result<Signed> {
         let digest = store.get(tag)?.digest;
-        let Some(found) = store.signed_by(&digest, &[self.key])? else {
+        let Some(found) = store.signed_by(&digest, std::slice::from_ref(&self.key))? else {
             bail!(
                 "`{tag}` has no signature by the key `{}`; pull it again after it was signed with `parbake publish --sign` or `cosign sign`",
                 self.path.display()
@@ -103,7 +104,8 @@ impl Key {
             documents.partition(|document| found.attached.contains(&document.digest));
         let kinds = |documents: Vec<&Attached>| documents.into_iter().map(kind).collect();
         Ok(Signed {
-            key: self.path,
+            tag: tag.clone(),
+            key: self.path.clone(),
             documents: kinds(signed),
             unsigned_documents: kinds(unsigned),
         })
@@ -112,7 +114,7 @@ impl Key {
 
 impl fmt::Display for Signed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "signed by `{}`", self.key.display())?;
+        write!(f, "`{}` is signed by `{}`", self.tag, self.key.display())?;
         for document in &self.documents {
             write!(f, ", its {document} too")?;
         }

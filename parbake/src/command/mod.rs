@@ -16,6 +16,8 @@ pub(crate) mod exec;
 pub(crate) mod kubeconfig;
 pub(crate) mod kubectl;
 pub(crate) mod list;
+mod named;
+pub(crate) mod pin;
 pub(crate) mod provider;
 pub(crate) mod provision;
 pub(crate) mod publish;

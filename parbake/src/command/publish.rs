@@ -19,6 +19,7 @@ const EXAMPLES: &str = "\
 Examples:
   parbake publish k8s-1.34 registry.example.org/clusters/k8s-1.34        as its tag `latest`
   parbake publish k8s-1.34 registry.example.org/clusters/k8s-1.34:v5     as another tag
+  parbake publish k8s-1.34 registry.example.org/clusters/k8s-1.34:v5 --latest     as `latest` too
   parbake publish k8s-1.34 127.0.0.1:5000/k8s-1.34 --plain-http          to a registry without TLS
   parbake publish k8s-1.34 registry.example.org/k8s-1.34 --sign k8s.key  signed as cosign signs
 
@@ -44,6 +45,9 @@ pub(crate) struct Args {
     /// Sign it with the private key in this PEM file
     #[arg(long, value_name = "KEY")]
     sign: Option<PathBuf>,
+    /// Move the tag `latest` of the repository there too, last of all
+    #[arg(long)]
+    latest: bool,
     #[command(flatten)]
     registry: RegistryArgs,
 }
@@ -53,6 +57,8 @@ pub(crate) struct Args {
 struct Report {
     tag: Tag,
     reference: Reference,
+    /// The other tag that was moved, if it was asked for.
+    latest: Option<Reference>,
     digest: String,
     /// The reference that will always mean this artifact.
     pinned: Reference,
@@ -72,9 +78,15 @@ impl Args {
             Some(path) => Some(PrivateKey::load(path, password()?.as_deref())?),
             None => None,
         };
-        let publishing = publish_signed(&store, &self.artifact, &self.reference, &options, key.as_ref());
-        let published = super::block_on(publishing)??;
-        let report = report(self.artifact, self.reference, published, self.sign);
+        let publish = |to| publish_signed(&store, &self.artifact, to, &options, key.as_ref());
+        let published = super::block_on(publish(&self.reference))??;
+        let latest = self.latest.then(|| self.reference.latest());
+        if let Some(latest) = &latest {
+            // All of it is there by now.
+            super::block_on(publish(latest))??;
+        }
+        let mut report = report(self.artifact, self.reference, published, self.sign);
+        report.latest = latest;
         output::print(global.output, &report, text)
     }
 }
@@ -94,6 +106,7 @@ fn report(tag: Tag, reference: Reference, published: Published, signed_with: Opt
         pinned: reference.pinned(&published.digest),
         tag,
         reference,
+        latest: None,
         digest: published.digest.to_string(),
         moved_bytes: published.amount.moved,
         skipped_bytes: published.amount.skipped,
@@ -108,14 +121,16 @@ fn text(report: &Report) -> String {
     } else {
         "is published"
     };
+    let latest = report.latest.as_ref().map(|latest| format!(" and {latest}"));
     let signed = report.signed_with.as_ref();
     let signed = signed
         .map(|key| format!("signed with {}\n", key.display()))
         .unwrap_or_default();
     format!(
-        "`{}` {verb} as {}: {} moved, {} were there\n{signed}pin it as {}\n",
+        "`{}` {verb} as {}{}: {} moved, {} were there\n{signed}pin it as {}\n",
         report.tag,
         report.reference,
+        latest.unwrap_or_default(),
         size(report.moved_bytes),
         size(report.skipped_bytes),
         report.pinned,

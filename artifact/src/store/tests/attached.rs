@@ -8,7 +8,7 @@ use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use tempfile::TempDir;
 
-use super::{draft, one, tag};
+use super::{draft, nothing_in_use, one, tag, tags};
 use crate::attached::{Attached, Document, DocumentKind};
 use crate::digest::Digest;
 use crate::policy::Policy;
@@ -77,13 +77,13 @@ fn documents_come_with_their_artifact_and_go_with_it() {
     );
     assert_eq!(store.attached(&digest).unwrap().len(), 2);
     // The manifests and texts of the first ones.
-    assert_eq!(store.sweep(&BTreeSet::new()).unwrap().blobs, 4);
+    let swept = store.alone().unwrap().sweep(&BTreeSet::new()).unwrap();
+    assert_eq!(swept.blobs, 4);
     store.verify(&two).unwrap();
-    store.remove(&two).unwrap();
+    store.remove(std::slice::from_ref(&two), nothing_in_use).unwrap();
     assert_eq!(store.attached(&digest).unwrap().len(), 2, "it has another name");
-    store.remove(&tag("one")).unwrap();
+    store.remove(&tags(&["one"]), nothing_in_use).unwrap();
     assert_eq!(store.attached(&digest).unwrap(), []);
-    store.sweep(&BTreeSet::new()).unwrap();
     assert_eq!(fs::read_dir(store.dir().join("blobs/sha256")).unwrap().count(), 0);
 }
 
