@@ -34,6 +34,7 @@
 
 mod attached;
 pub mod config;
+mod deltas;
 pub mod diff;
 pub mod digest;
 #[cfg(any(fuzzing, test))]

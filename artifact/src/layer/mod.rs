@@ -40,15 +40,23 @@
 //! So memory is bounded too: by the window, and by one directory's header and ACLs for every name in a path.
 //!
 //! Both ways need root of the host: nobody else sees `trusted.*` attributes, so opaque directories would be lost.
+//!
+//! # Deltas
+//! A layer can also come as a delta: what makes its plain stream out of an older layer's. It is compressed again as
+//! packing would, so the blob is the same, byte by byte, and nothing is believed but its digest. A delta may be as hostile
+//! as a layer: it makes no more than the layer declares, and takes less than 100 MB of memory, whatever it says.
 
+mod anchors;
 mod compare;
 mod contents;
+mod delta;
 mod entry;
 mod error;
 mod pack;
 mod path;
 mod pax;
 mod read;
+mod rebuild;
 #[cfg(test)]
 pub(crate) mod test_stream;
 mod tree;
@@ -67,6 +75,7 @@ pub(crate) use contents::{Facts, Type, contents};
 pub use error::{PackError, UnpackError};
 pub use pack::{Pack, Packed, pack};
 pub use path::PathProblem;
+pub(crate) use rebuild::{make_delta, rebuild};
 pub use unpack::unpack;
 pub(crate) use xattrs::is_bookkeeping;
 
