@@ -27,7 +27,7 @@ use crate::manifest::{BlobRef, ManifestError, blob_ref, canonical_json, descript
 /// The artifact type of the manifest.
 pub(crate) const ARTIFACT_TYPE: &str = "application/vnd.parbake.delta.v1";
 const LAYER_MEDIA_TYPE: &str = "application/vnd.parbake.delta.layer.v1";
-const FROM_ARTIFACT: &str = "dev.parbake.delta.from-artifact";
+pub(crate) const FROM_ARTIFACT: &str = "dev.parbake.delta.from-artifact";
 const FROM: &str = "dev.parbake.delta.from";
 const FROM_DIFF_ID: &str = "dev.parbake.delta.from-diff-id";
 const TO: &str = "dev.parbake.delta.to";
