@@ -150,7 +150,11 @@ mod tests {
 
     fn sample() -> Vec<u8> {
         let (old, new) = (layer("old"), layer("new"));
-        DeltaManifest::to_json(&blob("subject"), &Digest::of(b"from"), &[(&old, &new, blob("delta"))])
+        DeltaManifest::to_json(
+            &blob("subject"),
+            &Digest::of(b"from"),
+            &[(&old, &new, blob("delta"))],
+        )
     }
 
     #[test]
@@ -174,8 +178,15 @@ mod tests {
         let read = |text: &str| DeltaManifest::from_json(text.as_bytes()).unwrap();
         assert_eq!(read(&text.replace(ARTIFACT_TYPE, "application/other")), None);
         assert_eq!(read(&text.replace("\"subject\"", "\"other\"")), None);
-        for (part, other) in [(LAYER_MEDIA_TYPE, "application/other"), ("delta.from\"", "other\""), ("delta.to\"", "other\"")] {
-            assert!(read(&text.replace(part, other)).unwrap().deltas.is_empty(), "{part}");
+        for (part, other) in [
+            (LAYER_MEDIA_TYPE, "application/other"),
+            ("delta.from\"", "other\""),
+            ("delta.to\"", "other\""),
+        ] {
+            assert!(
+                read(&text.replace(part, other)).unwrap().deltas.is_empty(),
+                "{part}"
+            );
         }
         assert!(DeltaManifest::from_json(b"[]").is_err());
     }

@@ -64,7 +64,9 @@ impl Anchors {
         let mut votes: HashMap<i64, usize> = HashMap::new();
         for (hash, offset) in sample(piece) {
             if let Some(Some(old)) = self.0.get(&hash) {
-                *votes.entry(old.wrapping_sub(at + offset).cast_signed()).or_default() += 1;
+                *votes
+                    .entry(old.wrapping_sub(at + offset).cast_signed())
+                    .or_default() += 1;
             }
         }
         let best = votes.into_iter().max_by_key(|(drift, votes)| (*votes, *drift));

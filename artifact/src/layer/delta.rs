@@ -67,7 +67,11 @@ pub(super) fn make(
 /// Where the pieces' windows begin. What is not known to have moved moved as what is before it, but no window begins
 /// behind one that something was found in later: there is no way back.
 fn starts(drifts: &[Option<i64>]) -> Vec<u64> {
-    let begin = |index: usize, drift| ((index * PIECE) as u64).saturating_add_signed(drift).saturating_sub(REACH);
+    let begin = |index: usize, drift| {
+        ((index * PIECE) as u64)
+            .saturating_add_signed(drift)
+            .saturating_sub(REACH)
+    };
     let (mut last, mut least) = (0, u64::MAX);
     let mut starts: Vec<u64> = drifts
         .iter()

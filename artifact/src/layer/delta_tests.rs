@@ -45,9 +45,22 @@ fn made_of(pieces: &[(u64, &[u8])]) -> Vec<u8> {
 fn windows_are_what_is_there() {
     let stream = noise(2 * WINDOW, 1);
     let mut windows = Windows::new(stream.as_slice());
-    for start in [0, 0, 5, PIECE, WINDOW - 1, WINDOW + PIECE, 2 * WINDOW - 7, 2 * WINDOW, 1 << 40] {
+    for start in [
+        0,
+        0,
+        5,
+        PIECE,
+        WINDOW - 1,
+        WINDOW + PIECE,
+        2 * WINDOW - 7,
+        2 * WINDOW,
+        1 << 40,
+    ] {
         let (from, to) = (start.min(stream.len()), (start + WINDOW).min(stream.len()));
-        assert!(windows.from(start as u64).unwrap() == &stream[from..to], "{start}");
+        assert!(
+            windows.from(start as u64).unwrap() == &stream[from..to],
+            "{start}"
+        );
     }
     assert!(windows.from(7).is_err());
 }
@@ -89,10 +102,16 @@ fn windows_follow_what_was_found() {
         (&[Some(0), None, None, None, Some(-12)], &[0, 0, 0, 0, 0]),
         // Something else is there too, far behind.
         (&[None, None, Some(90), None, Some(0)], &[0, 0, 8, 8, 8]),
-        (&[None, Some(i64::MIN), Some(i64::MAX)], &[0, 0, (i64::MAX >> 20) as u64]),
+        (
+            &[None, Some(i64::MIN), Some(i64::MAX)],
+            &[0, 0, (i64::MAX >> 20) as u64],
+        ),
     ];
     for (drifts, expected) in cases {
-        let drifts: Vec<_> = drifts.iter().map(|drift| drift.map(|drift| drift.saturating_mul(MIB))).collect();
+        let drifts: Vec<_> = drifts
+            .iter()
+            .map(|drift| drift.map(|drift| drift.saturating_mul(MIB)))
+            .collect();
         let found: Vec<_> = super::starts(&drifts).iter().map(|start| start >> 20).collect();
         assert_eq!(found, expected);
     }
@@ -111,7 +130,14 @@ fn streams_of_any_length_come_out_again() {
 fn a_damaged_delta_is_an_error() {
     let (old, new) = (noise(10_000, 8), noise(12_000, 8));
     let delta = delta(&old, &new);
-    for cut in [0, 5, MAGIC.len() + 2, MAGIC.len() + 9, MAGIC.len() + 12, delta.len() - 1] {
+    for cut in [
+        0,
+        5,
+        MAGIC.len() + 2,
+        MAGIC.len() + 9,
+        MAGIC.len() + 12,
+        delta.len() - 1,
+    ] {
         assert!(applied(&old, &delta[..cut], new.len()).is_err(), "{cut}");
     }
     // Another stream is an error, or gives another one: that is what the digest is for.

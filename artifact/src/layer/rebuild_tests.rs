@@ -37,7 +37,11 @@ fn a_blob_is_the_same_byte_by_byte() {
     rebuild(&old[..], &delta[..], facts.unpacked_size, &mut again).unwrap();
     assert!(again == new);
     // What is no blob, or none of it, is an error; so is a delta that makes more.
-    for (old, size) in [(&old[..100], facts.unpacked_size), (b"old", 1 << 20), (&old, facts.unpacked_size - 1)] {
+    for (old, size) in [
+        (&old[..100], facts.unpacked_size),
+        (b"old", 1 << 20),
+        (&old, facts.unpacked_size - 1),
+    ] {
         assert!(rebuild(old, &delta[..], size, io::sink()).is_err());
     }
 }

@@ -133,7 +133,11 @@ pub(super) async fn make(store: &Arc<Store>, delta: &Delta, blob: WholeBlob, lay
 }
 
 fn try_make(store: &Store, from: &Digest, delta: WholeBlob, layer: &Layer) -> Result<(), StoreError> {
-    let _step = tracing::info_span!("step", what = format!("make layer `{}` of its delta", layer.title)).entered();
+    let _step = tracing::info_span!(
+        "step",
+        what = format!("make layer `{}` of its delta", layer.title)
+    )
+    .entered();
     let path = store.blob_path(from);
     let made = delta.used(|delta| {
         let old = File::open(&path).map_err(StoreError::io("read", &path))?;
@@ -146,5 +150,8 @@ fn try_make(store: &Store, from: &Digest, delta: WholeBlob, layer: &Layer) -> Re
 }
 
 fn instead(layer: &Layer, why: &str) {
-    tracing::warn!("layer `{}` comes in full, its delta is of no use: {why}", layer.title);
+    tracing::warn!(
+        "layer `{}` comes in full, its delta is of no use: {why}",
+        layer.title
+    );
 }

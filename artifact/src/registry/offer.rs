@@ -67,7 +67,10 @@ impl Offering<'_> {
     /// Makes and sends the deltas from one artifact, unless the registry has them.
     pub(super) async fn from(&self, old: &Artifact) -> Result<PublishedDeltas, RegistryError> {
         let there = listed(self.repository, &self.subject.digest).await?;
-        if let Some(there) = there.iter().find(|listed| listed.from.as_ref() == Some(&old.digest)) {
+        if let Some(there) = there
+            .iter()
+            .find(|listed| listed.from.as_ref() == Some(&old.digest))
+        {
             return Ok(PublishedDeltas {
                 from: old.tag.clone(),
                 layers: there.deltas.len(),
@@ -171,8 +174,16 @@ fn make(store: &Store, old: Layer, new: Layer) -> Result<Option<Made>, StoreErro
     let (file, digest, size) = out.finish();
     let worth_it = size < new.size / 100 * WORTH_IT;
     if !worth_it || !comes_out(&old, &new, &file, open).map_err(StoreError::io("make again", &path))? {
-        let why = if worth_it { "does not make the same bytes" } else { "spares too little" };
-        tracing::info!("layer `{}` gets no delta from `{}`: it {why}", new.title, old.title);
+        let why = if worth_it {
+            "does not make the same bytes"
+        } else {
+            "spares too little"
+        };
+        tracing::info!(
+            "layer `{}` gets no delta from `{}`: it {why}",
+            new.title,
+            old.title
+        );
         return Ok(None);
     }
     Ok(Some(Made {
@@ -224,8 +235,15 @@ mod tests {
             layer("xyz", "new", SMALLEST),
         ];
         let found = pairs(&old, &new);
-        let found: Vec<_> = found.iter().map(|(old, new)| (&old.title[..], &new.title[..])).collect();
-        let expected = [("os", "os"), ("image/etcd", "image/etc"), ("image/pause", "image/other")];
+        let found: Vec<_> = found
+            .iter()
+            .map(|(old, new)| (&old.title[..], &new.title[..]))
+            .collect();
+        let expected = [
+            ("os", "os"),
+            ("image/etcd", "image/etc"),
+            ("image/pause", "image/other"),
+        ];
         assert_eq!(found, expected);
     }
 }

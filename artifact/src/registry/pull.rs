@@ -77,7 +77,10 @@ pub async fn pull(
         downloads: Arc::new(Semaphore::new(SIDE_BY_SIDE)),
         unpacks: Arc::new(Semaphore::new(available_parallelism().map_or(2, usize::from))),
     };
-    pulling.all(&digest, &manifest).instrument(progress.span()).await?;
+    pulling
+        .all(&digest, &manifest)
+        .instrument(progress.span())
+        .await?;
     let importing = Arc::clone(store);
     let origin = reference.clone();
     let artifact = spawn_blocking(move || importing.import_with(&tag, &bytes, Some(&origin), &attached));

@@ -16,7 +16,7 @@ use parbake_up::{ClusterName, Options, Thawed, thaw};
 use serde::Serialize;
 
 use super::named::{Named, pinned};
-use super::registry::RegistryArgs;
+use super::registry::{DeltaArgs, RegistryArgs};
 use super::supervise;
 use crate::cli::Global;
 use crate::output::{self, count};
@@ -48,6 +48,8 @@ pub(crate) struct Args {
     /// Say where the time went: as text, or into FILE (.svg for a picture, .json)
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     timings: Option<Option<TimingsFile>>,
+    #[command(flatten)]
+    deltas: DeltaArgs,
     #[command(flatten)]
     registry: RegistryArgs,
 }
@@ -115,6 +117,7 @@ impl Args {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
         let options = RegistryOptions {
             policy: Policy::load(&global.dir)?,
+            deltas: self.deltas.wanted(),
             ..self.registry.into()
         };
         let tag = match self.artifact {
