@@ -63,8 +63,10 @@ mod tree;
 mod unpack;
 mod xattrs;
 
+#[cfg(test)]
+pub(crate) use fuzzing::made_delta;
 #[cfg(any(fuzzing, test))]
-pub(crate) use fuzzing::{check_records, unpack_plain};
+pub(crate) use fuzzing::{apply_delta, check_records, unpack_plain};
 
 use serde::{Deserialize, Serialize};
 
@@ -97,6 +99,20 @@ mod fuzzing {
     /// Unpacks a stream that is not compressed, whatever its digest.
     pub(crate) fn unpack_plain(stream: &[u8], dir: &Path) -> Result<(), UnpackError> {
         super::unpack::unpack_entries(stream, dir, super::MAX_ENTRIES)
+    }
+
+    /// What a delta makes of a stream that is not compressed.
+    pub(crate) fn apply_delta(old: &[u8], delta: &[u8], limit: u64) -> std::io::Result<Vec<u8>> {
+        let mut made = Vec::new();
+        super::delta::apply(old, delta, &mut made, limit).map(|()| made)
+    }
+
+    /// The delta between two streams that are not compressed.
+    #[cfg(test)]
+    pub(crate) fn made_delta(old: &[u8], new: &[u8]) -> Vec<u8> {
+        let mut made = Vec::new();
+        super::delta::make(&[None], old, new, &mut made).expect("memory can be read and written");
+        made
     }
 
     /// Records that can be read are the same after they were written.
