@@ -1,11 +1,12 @@
 //! Blobs of layers out of those of older ones.
 
 use std::io::{self, Read, Write};
-use std::num::NonZero;
-use std::thread::available_parallelism;
 
 use super::anchors::Anchors;
 use super::{delta, pack, read};
+
+/// Threads that compress a layer: several layers are made side by side, and every further one holds more of the stream.
+const WORKERS: usize = 1;
 
 /// Writes the delta that makes the blob `new` out of the blob `old`. Both are opened anew for every time they are read.
 ///
@@ -31,8 +32,7 @@ pub(crate) fn rebuild(
     unpacked_size: u64,
     out: impl Write,
 ) -> io::Result<()> {
-    let workers = available_parallelism().map_or(1, NonZero::get);
-    let mut encoder = pack::encoder(out, workers)?;
+    let mut encoder = pack::encoder(out, WORKERS)?;
     delta::apply(read::plain(old)?, delta, &mut encoder, unpacked_size)?;
     encoder.finish()?.flush()
 }
