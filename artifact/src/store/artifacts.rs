@@ -1,12 +1,14 @@
 //! Artifacts in a store: made, found, removed.
 
+use std::fs;
+
 use jiff::Timestamp;
 
 use super::{Store, StoreError};
 use crate::config::{self, Config, MachineLayers, RootFs};
 use crate::digest::Digest;
 use crate::layer::Layer;
-use crate::manifest::{self, Manifest, ManifestError, canonical_json};
+use crate::manifest::{self, BlobRef, Manifest, ManifestError, canonical_json};
 use crate::reference::Reference;
 use crate::tag::Tag;
 
@@ -23,6 +25,8 @@ pub struct Artifact {
     pub layers: Vec<Layer>,
     /// From where it was pulled; those made here have none.
     pub origin: Option<Reference>,
+    /// How many secrets of its users it holds, if whoever made it counted them.
+    pub secrets: Option<u64>,
 }
 
 /// A name in the store.
@@ -47,6 +51,8 @@ pub struct Draft {
     pub cluster: serde_json::Value,
     /// All layers.
     pub layers: Vec<Layer>,
+    /// How many secrets of its users it holds, if that was counted.
+    pub secrets: Option<u64>,
 }
 
 impl Artifact {
@@ -85,6 +91,7 @@ impl Store {
             machines,
             cluster,
             layers,
+            secrets,
         } = draft;
         let config = Config {
             version: config::VERSION,
@@ -106,7 +113,7 @@ impl Store {
         })?;
         self.check_present(&layers)?;
         let config_blob = self.put_document(&canonical_json(&config))?;
-        let manifest = self.put_document(&manifest::to_json(&config_blob, &layers))?;
+        let manifest = self.put_document(&manifest::to_json(&config_blob, &layers, secrets))?;
         self.point(tag, Some(&manifest), None)?;
         Ok(Artifact {
             tag: tag.clone(),
@@ -114,6 +121,7 @@ impl Store {
             config,
             layers,
             origin: None,
+            secrets,
         })
     }
 
@@ -144,6 +152,22 @@ impl Store {
     pub fn get(&self, tag: &Tag) -> Result<Artifact, StoreError> {
         let (digest, manifest) = self.manifest_bytes(tag)?;
         self.read_artifact(tag, digest, &manifest, self.origin(tag)?)
+    }
+
+    /// The artifact whose manifest has that digest, whatever its former name `tag` means by now.
+    ///
+    /// # Errors
+    /// It is in the store no more, or damaged.
+    pub fn get_exactly(&self, tag: &Tag, digest: &Digest) -> Result<Artifact, StoreError> {
+        let bytes = match fs::metadata(self.blob_path(digest)) {
+            Ok(found) => self.document(&BlobRef {
+                digest: digest.clone(),
+                size: found.len(),
+            })?,
+            Err(_) => None,
+        };
+        let bytes = bytes.ok_or_else(|| damaged(tag, &format!("the manifest {digest}")))?;
+        self.read_artifact(tag, digest.clone(), &bytes, None)
     }
 
     /// Exact bytes and digest of the manifest of `tag`, to publish it.
@@ -220,6 +244,7 @@ impl Store {
             config,
             layers,
             origin,
+            secrets: manifest.secrets,
         })
     }
 

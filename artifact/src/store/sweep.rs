@@ -1,12 +1,13 @@
 //! Frees what nobody needs.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirEntry};
-use std::io;
+use std::fs::{self, DirEntry, File};
+use std::io::{self, Read};
 use std::path::Path;
 
 use super::{Store, StoreError, UNPACKED_NAME, disk_usage, lock};
 use crate::digest::Digest;
+use crate::manifest::{BlobRef, Manifest};
 
 /// What a sweep freed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub struct Swept {
 
 impl Store {
     /// Removes blobs and unpacked layers that no name refers to and that are not in `keep` (the layers of running
-    /// clusters), and what killed processes left.
+    /// clusters, and the manifests they came with, which keep their configs too), and what killed processes left.
     ///
     /// # Errors
     /// [`StoreError::Busy`] when anyone else, in this process or another, has the store open. An artifact whose
@@ -42,6 +43,9 @@ impl Store {
 
     fn sweep_alone(&self, keep: &BTreeSet<Digest>) -> Result<Swept, StoreError> {
         let mut needed = keep.clone();
+        for digest in keep {
+            needed.extend(self.config_of(digest));
+        }
         for (tag, reference) in self.references()? {
             let manifest = self.manifest(&tag)?;
             needed.extend(manifest.blobs().map(|blob| blob.digest.clone()));
@@ -59,6 +63,19 @@ impl Store {
             left_overs: sweep_dir(&self.tmp(), &BTreeSet::new(), &mut bytes)?,
             bytes,
         })
+    }
+}
+
+impl Store {
+    /// The config of the manifest that `digest` is, if it is one: layers are not read for that.
+    fn config_of(&self, digest: &Digest) -> Option<Digest> {
+        let mut start = [0];
+        let mut file = File::open(self.blob_path(digest)).ok()?;
+        file.read_exact(&mut start).ok()?;
+        let size = file.metadata().ok().filter(|_| start == *b"{")?.len();
+        let digest = digest.clone();
+        let bytes = self.document(&BlobRef { digest, size }).ok()??;
+        Some(Manifest::from_json(&bytes).ok()?.config.digest)
     }
 }
 

@@ -33,6 +33,21 @@ fn sweeps_what_nobody_needs() {
 }
 
 #[test]
+fn what_a_cluster_came_from_is_found_without_its_name() {
+    let (_temp, mut store, artifact) = one();
+    store.remove(&tag("one")).unwrap();
+    let layers = artifact.layers.iter().map(|layer| layer.digest.clone());
+    let keep = layers.chain([artifact.digest.clone()]).collect();
+    let swept = store.sweep(&keep).unwrap();
+    assert_eq!(swept.blobs, 0);
+    let found = store.get_exactly(&tag("one"), &artifact.digest).unwrap();
+    assert_eq!(found, artifact);
+    store.sweep(&BTreeSet::new()).unwrap();
+    let error = store.get_exactly(&tag("one"), &artifact.digest).unwrap_err();
+    assert!(matches!(error, StoreError::Damaged { .. }));
+}
+
+#[test]
 fn sweeps_only_alone() {
     let (_temp, mut store, _) = one();
     let other = Store::open(store.dir()).unwrap();
