@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use parbake_artifact::{Artifact, Draft, Layer, MachineLayers, Pack, Store};
+use parbake_cluster::scrub::{self, Owner};
 use parbake_cluster::{Role, machines};
 use parbake_machine::dirs::Dirs;
 
@@ -29,7 +30,7 @@ pub(super) fn freeze(
         client,
         runtime,
     } = formed;
-    settle::settle(&running, &runtime, &client, &cluster)?;
+    let secrets = settle::settle(&running, &runtime, &client, &cluster)?;
     drop(client);
     {
         let _step = tracing::info_span!("step", what = "power the machines off").entered();
@@ -42,8 +43,10 @@ pub(super) fn freeze(
     for node in cluster.nodes() {
         let dir = machines::machine_dir(&work.dir("cluster"), node);
         let upper = Dirs(&dir).upper();
-        let etcdutl = etcdutl.filter(|_| node.role == Role::ControlPlane);
-        settle::clean(&upper, node, etcdutl)?;
+        scrub::scrub(&upper, Owner::Bake)?;
+        if let Some(etcdutl) = etcdutl.filter(|_| node.role == Role::ControlPlane) {
+            scrub::renew_database(&upper, node, etcdutl)?;
+        }
         let own = store.adopt_layer(&format!("{MACHINE_LAYER}{}", node.name), &upper, &Pack::default())?;
         let stack = [below.as_slice(), std::slice::from_ref(&own.digest)].concat();
         machines.push(MachineLayers {
@@ -58,6 +61,7 @@ pub(super) fn freeze(
         machines,
         cluster: serde_json::to_value(&cluster).unwrap_or_default(),
         layers,
+        secrets: Some(secrets),
     };
     Ok(store.put(&options.tag, draft)?)
 }

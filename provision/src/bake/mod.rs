@@ -18,6 +18,7 @@ use std::time::Duration;
 use parbake_artifact::{Artifact, Digest, Store, StoreError, Tag};
 use parbake_cluster::client::ClientError;
 use parbake_cluster::machines;
+use parbake_cluster::scrub::ScrubError;
 use parbake_cluster::{ApiError, Description, DescriptionError};
 use parbake_machine::host::{Host, HostError, Purpose};
 use parbake_machine::process::{self, Cmd};
@@ -97,6 +98,9 @@ pub enum Error {
     /// The cluster's API refused something.
     #[error(transparent)]
     Api(#[from] ApiError),
+    /// A machine's files could not be made fit to be frozen.
+    #[error(transparent)]
+    Scrub(#[from] ScrubError),
     /// The cluster did not become ready.
     #[error("the cluster did not become ready")]
     NotReady(#[source] Box<dyn std::error::Error + Send + Sync>),
