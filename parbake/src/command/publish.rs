@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::registry::RegistryArgs;
 use crate::cli::Global;
-use crate::output::{self, size};
+use crate::output::{self, count, size};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -50,6 +50,13 @@ struct Report {
 impl Args {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
         let store = Arc::new(Store::open(&global.store())?);
+        if let Some(secrets @ 1..) = store.get(&self.artifact)?.secrets {
+            let number = count(usize::try_from(secrets).unwrap_or(usize::MAX), "secret");
+            tracing::warn!(
+                "`{}` holds {number} of its users, which everybody who pulls it can read",
+                self.artifact
+            );
+        }
         let options = self.registry.into();
         let published = super::block_on(publish(&store, &self.artifact, &self.reference, &options))??;
         let report = report(self.artifact, self.reference, published);
