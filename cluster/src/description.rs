@@ -89,6 +89,11 @@ struct Unchecked {
     nodes: Vec<Node>,
 }
 
+/// An artifact's `cluster` value that is no [`Description`].
+#[derive(Debug, Error)]
+#[error("the artifact's description of its cluster is broken")]
+pub struct BrokenDescription(#[source] serde_json::Error);
+
 /// Why a description, or an address plan for one, does not hold together.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum DescriptionError {
@@ -145,6 +150,14 @@ pub enum DescriptionError {
 }
 
 impl Description {
+    /// Understands the `cluster` value of an artifact's configuration.
+    ///
+    /// # Errors
+    /// Its source says what is wrong with it.
+    pub fn of_artifact(cluster: &serde_json::Value) -> Result<Self, BrokenDescription> {
+        Self::deserialize(cluster).map_err(BrokenDescription)
+    }
+
     /// Checks the parts against each other.
     ///
     /// # Errors

@@ -2,8 +2,8 @@
 //!
 //! [`Description`] is the value that travels in the artifact. Everything else talks to a running cluster
 //! through its API: [`readiness`] waits until it is honestly ready, [`cleanup`], [`trust`] and [`settle`]
-//! change what the database remembers, [`summary`] and [`in_flight`] report, [`workload`] tries the cluster out.
-//! [`scrub`] takes care of the files of machines that are to be frozen.
+//! change what the database remembers, [`summary`] and [`in_flight`] report, [`workload`] and [`probe`] try the cluster
+//! out. [`scrub`] takes care of the files of machines that are to be frozen.
 
 mod api_error;
 pub mod cleanup;
@@ -13,6 +13,7 @@ pub mod in_flight;
 pub mod machines;
 mod name;
 mod plan;
+pub mod probe;
 pub mod readiness;
 pub mod runtime;
 pub mod scrub;
@@ -26,7 +27,7 @@ pub mod workload;
 
 pub use api_error::ApiError;
 pub use client::{connect, connect_file};
-pub use description::{Description, DescriptionError, Networks, Node, Role};
+pub use description::{BrokenDescription, Description, DescriptionError, Networks, Node, Role};
 pub use kube::Client;
 pub use name::{ClusterDomain, InvalidName, NodeName};
 pub use plan::Subnets;

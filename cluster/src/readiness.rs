@@ -118,6 +118,29 @@ pub async fn wait_until_api(client: &Client, limit: Duration) -> Result<(), Time
         .await
 }
 
+/// Waits until the cluster's DNS has answered all of `vantages`, one on each node, through its service address.
+///
+/// # Errors
+/// [`TimedOut`] that lists the nodes without an answer.
+pub async fn wait_until_dns(
+    cluster: &Description,
+    vantages: Vec<Vantage>,
+    limit: Duration,
+) -> Result<(), TimedOut> {
+    let watch = DnsWatch::start(cluster, vantages);
+    Wait::new("DNS to answer", limit)
+        .pause(PAUSE)
+        .until(|| async {
+            let missing = watch.missing();
+            if missing.is_empty() {
+                Look::Seen(())
+            } else {
+                Look::NotYet(missing::list(&missing))
+            }
+        })
+        .await
+}
+
 /// Waits until the cluster is ready. `reached` is told each milestone as it is passed.
 ///
 /// `vantages` must hold one vantage for every node of the cluster: DNS is asked for from each.

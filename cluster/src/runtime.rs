@@ -30,12 +30,7 @@ pub struct Error {
 /// # Errors
 /// It cannot be read, or is no TOML.
 pub fn config(layers: &[PathBuf], host: &Decisions) -> Result<Option<SeedFile>, Error> {
-    let Some(path) = layers
-        .iter()
-        .rev()
-        .map(|layer| layer.join(CONFIG))
-        .find(|path| path.is_file())
-    else {
+    let Some(path) = config_file(layers) else {
         return Ok(None);
     };
     let fitted = fs::read_to_string(&path)
@@ -43,6 +38,29 @@ pub fn config(layers: &[PathBuf], host: &Decisions) -> Result<Option<SeedFile>, 
         .and_then(|text| fit(&text, host).map_err(|error| error.into()))
         .map_err(|source| Error { path, source })?;
     Ok(Some(public_file(CONFIG, fitted)))
+}
+
+/// The image that holds a pod's namespaces, as the topmost of `layers` (bottom first) with a configuration has it.
+///
+/// # Errors
+/// There is none, it cannot be read, or names no such image.
+pub fn sandbox_image(layers: &[PathBuf]) -> Result<String, Error> {
+    let missing = || Error {
+        path: PathBuf::from(CONFIG),
+        source: "no layer has one that names a `sandbox_image`".into(),
+    };
+    let path = config_file(layers).ok_or_else(missing)?;
+    let config = fs::read_to_string(&path)
+        .map_err(|error| error.into())
+        .and_then(|text| text.parse::<Table>().map_err(|error| error.into()))
+        .map_err(|source| Error { path, source })?;
+    let plugins = config.get("plugins").and_then(Value::as_table);
+    plugins
+        .into_iter()
+        .flatten()
+        .find_map(|(_, plugin)| plugin.get("sandbox_image")?.as_str())
+        .map(str::to_owned)
+        .ok_or_else(missing)
 }
 
 /// The flags of the kubelet that the host asks for.
@@ -54,6 +72,11 @@ pub fn kubelet_flags(host: &Decisions) -> SeedFile {
         ""
     };
     public_file(KUBELET, format!("KUBELET_EXTRA_ARGS={flags}\n"))
+}
+
+fn config_file(layers: &[PathBuf]) -> Option<PathBuf> {
+    let mut files = layers.iter().rev().map(|layer| layer.join(CONFIG));
+    files.find(|path| path.is_file())
 }
 
 fn fit(text: &str, host: &Decisions) -> Result<String, toml::de::Error> {

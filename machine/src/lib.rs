@@ -16,6 +16,7 @@ pub mod overlay;
 pub mod pause;
 pub mod pid;
 pub mod plan;
+pub mod pods;
 pub mod process;
 pub mod root;
 pub mod running;

@@ -6,9 +6,13 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::thread;
 
 use nix::sched::{CloneFlags, setns, unshare};
+
+/// The file system of namespaces (statfs(2)).
+const NSFS_MAGIC: i64 = 0x6e73_6673;
 
 /// A network namespace.
 #[derive(Debug)]
@@ -33,6 +37,19 @@ impl NetNs {
     /// What opening `/proc/PID/ns/net` says: the process is gone, or the caller may not look.
     pub fn of_process(pid: u32) -> io::Result<Self> {
         Ok(Self(File::open(format!("/proc/{pid}/ns/net"))?.into()))
+    }
+
+    /// The namespace that is bound to the file `path`.
+    ///
+    /// # Errors
+    /// What opening it says, or that it is an ordinary file.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        // A namespace is bound to a file that was made before, and looks like any other until then.
+        if rustix::fs::fstatfs(&file)?.f_type != NSFS_MAGIC {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        Ok(Self(file.into()))
     }
 
     /// Runs `act` in a thread inside the namespace. Sockets made there stay in the namespace wherever they are used.

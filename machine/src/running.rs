@@ -17,6 +17,7 @@ use crate::netns::NetNs;
 use crate::pause::Paused;
 use crate::pid::ProcessId;
 use crate::plan::Plan;
+use crate::pods::Pods;
 use crate::process::Cmd;
 use crate::supervisor::{CGROUP, LOG, Order, Report, STATE, State};
 
@@ -224,6 +225,14 @@ impl Running {
             act: "open a machine's network namespace",
             source,
         })
+    }
+
+    /// The pods on the machine `name`.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchMachine`].
+    pub fn pods(&self, name: &str) -> Result<Pods, Error> {
+        self.init(name).map(Pods)
     }
 
     /// Powers all machines off side by side, waits for them, and removes their cgroups. After a minute they are

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use parbake_artifact::{StoreError, Tag};
 use parbake_cluster::client::ClientError;
 use parbake_cluster::scrub::ScrubError;
-use parbake_cluster::{ApiError, DescriptionError, cleanup, machines, wait};
+use parbake_cluster::{ApiError, BrokenDescription, DescriptionError, cleanup, machines, runtime, wait};
 use parbake_machine::host::HostError;
 use parbake_machine::{process, running};
 
@@ -22,8 +22,8 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The artifact's description of its cluster makes no sense.
-    #[error("the artifact's description of its cluster is broken")]
-    Artifact(#[source] serde_json::Error),
+    #[error(transparent)]
+    Artifact(#[from] BrokenDescription),
     /// The artifact lists no layers for one of its nodes.
     #[error("the artifact has no layers for node `{0}`; remove it and provision or pull it again")]
     NoLayers(String),
@@ -100,6 +100,9 @@ pub enum Error {
     /// The machines could not be planned.
     #[error(transparent)]
     Plan(#[from] machines::Error),
+    /// The container runtime's configuration is damaged.
+    #[error(transparent)]
+    Runtime(#[from] runtime::Error),
     /// The machines could not be run.
     #[error(transparent)]
     Machines(#[from] running::Error),
@@ -121,7 +124,7 @@ pub enum Error {
         diagnosis: Diagnosis,
     },
     /// Somebody asked for an end.
-    #[error("interrupted; nothing is left of the cluster")]
+    #[error("interrupted before the cluster was ready")]
     Interrupted,
     /// Something did not happen in time.
     #[error(transparent)]

@@ -67,8 +67,7 @@ async fn measure(options: &Options, claim: &Claim) -> Result<Duration, FloorErro
         .decide();
     let store = Store::open(&options.dir.join("store")).map_err(Error::from)?;
     let artifact = store.get(&options.tag).map_err(Error::from)?;
-    let baked: Description =
-        serde_json::from_value(artifact.config.cluster.clone()).map_err(Error::Artifact)?;
+    let baked = Description::of_artifact(&artifact.config.cluster).map_err(Error::from)?;
     let cluster = baked.with_nodes(1).map_err(Error::from)?;
     let node = &cluster.nodes()[0];
     let layers: Vec<PathBuf> = stacks(&store, &artifact, &cluster)?

@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use parbake_artifact::{Artifact, Digest, Store, Tag};
 use parbake_cluster::machines::{self, Surroundings};
 use parbake_cluster::readiness::{Expected, Milestone, Milestones, Vantage, wait_until_ready};
-use parbake_cluster::{Client, Description, Node, NodeName, cleanup, connect, trust};
+use parbake_cluster::{Client, Description, Node, NodeName, cleanup, connect, probe, runtime, trust};
 use parbake_machine::host::{Decisions, Host, Purpose};
-use parbake_machine::plan::Forward;
+use parbake_machine::plan::{Forward, SeedFile};
 use parbake_machine::process::Cmd;
 use parbake_machine::running::Running;
 use parbake_machine::span::{Moment, Spans};
@@ -42,6 +42,8 @@ pub struct Options {
     pub supervise: Cmd,
     /// Whether to say where the time went.
     pub timings: bool,
+    /// Whether to put one more pod on every node and to wait until DNS answers it, see [`probe`].
+    pub probe: bool,
 }
 
 /// A cluster that was thawed and is ready.
@@ -55,6 +57,8 @@ pub struct Thawed {
     pub milestones: Milestones,
     /// Where the time went, if [`Options::timings`] asked for it.
     pub timeline: Option<Timeline>,
+    /// When DNS answered in a pod on each node, counted from the start of [`thaw`], if [`Options::probe`] asked for it.
+    pub dns_in_pods: Option<Duration>,
 }
 
 /// When a thaw began, on two clocks.
@@ -80,8 +84,7 @@ pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
     let from = Moment::now();
     let store = Store::open(&options.dir.join("store"))?;
     let artifact = store.get(&options.tag)?;
-    let baked: Description =
-        serde_json::from_value(artifact.config.cluster.clone()).map_err(Error::Artifact)?;
+    let baked = Description::of_artifact(&artifact.config.cluster)?;
     let cluster = baked.with_nodes(options.nodes.unwrap_or(baked.nodes().len()))?;
     let stacks = stacks(&store, &artifact, &cluster)?;
     spans.end("look the artifact up", from);
@@ -177,13 +180,13 @@ impl Prepared<'_> {
             boot,
             started: self.started.instant,
         };
-        let milestones = self
+        let ready = self
             .become_ready(&client, &expected, &identity, &running, &mut spans)
             .instrument(tracing::info_span!(
                 "step",
                 what = "wait until everything is ready"
-            ))
-            .await?;
+            ));
+        let (milestones, dns_in_pods) = tokio::try_join!(ready, self.dns_in_pods(&expected, &running))?;
         record.phase = Phase::Up;
         claim.write(&record)?;
         let timeline = self.options.timings.then(|| {
@@ -195,7 +198,22 @@ impl Prepared<'_> {
             api,
             milestones,
             timeline: timeline.transpose()?,
+            dns_in_pods,
         })
+    }
+
+    async fn dns_in_pods(
+        &self,
+        expected: &Expected<'_>,
+        running: &Running,
+    ) -> Result<Option<Duration>, Error> {
+        if !self.options.probe {
+            return Ok(None);
+        }
+        let pods = Vantage::of_pods(running, expected.cluster)?;
+        let left = self.options.wait.saturating_sub(expected.started.elapsed());
+        let answered = probe::dns_answers(expected.cluster, pods, expected.started, left).await?;
+        Ok(Some(answered))
     }
 
     fn boot_machines(
@@ -221,8 +239,20 @@ impl Prepared<'_> {
             let found = stacks.find(|(name, _)| *name == node.name);
             found.map(|(_, stack)| stack.clone()).unwrap_or_default()
         };
-        let plan = machines::plan(cluster, surroundings, stack, |node| identity.files(node))?;
+        let probe = self.probe()?;
+        let files = |node: &Node| {
+            let mut files = identity.files(node);
+            files.extend(probe.clone());
+            files
+        };
+        let plan = machines::plan(cluster, surroundings, stack, files)?;
         Ok(Running::start(&plan, &self.options.supervise)?)
+    }
+
+    fn probe(&self) -> Result<Option<SeedFile>, Error> {
+        let layers = self.stacks.first().filter(|_| self.options.probe);
+        let image = layers.map(|(_, layers)| runtime::sandbox_image(layers));
+        Ok(image.transpose()?.map(|image| probe::file(&image)))
     }
 
     async fn become_ready(

@@ -1,110 +1,71 @@
 //! One repository of one registry.
 
-use std::fs;
-use std::path::Path;
-use std::time::Duration;
+use reqwest::header::{ACCEPT, CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
+use reqwest::{Method, Response, StatusCode};
 
-use futures::TryStreamExt;
-use oci_client::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
-use oci_client::errors::OciDistributionError;
-use oci_client::secrets::RegistryAuth;
-use oci_client::{Client, RegistryOperation};
-use reqwest::header::{ACCEPT, RETRY_AFTER};
-use reqwest::{Response, StatusCode};
-use tokio_util::io::ReaderStream;
-
-use super::credentials::Credentials;
-use super::error::status;
+use super::connection::{Connection, authorities};
+use super::mirrors::Place;
 use super::retry::retrying;
+use super::upload::Uploads;
 use super::{Options, RegistryError};
 use crate::digest::Digest;
-use crate::manifest::BlobRef;
 use crate::reference::Reference;
 
 /// What registries take at most for a manifest (OCI distribution-spec 1.1, "Pushing Manifests"), in bytes.
 const MAX_MANIFEST: usize = 4 << 20;
-const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// Images and indexes too: what is no artifact should be said to be none, instead of not to be there.
 const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
      application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a registry may be silent while it is to send something.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
-const USER_AGENT: &str = concat!("parbake/", env!("CARGO_PKG_VERSION"));
-/// What is read of a file at once, in bytes.
-const CHUNK: usize = 256 * 1024;
-
-/// What is done with a repository.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
-    Pull,
-    Publish,
-}
 
 /// A repository, as whoever the credentials say.
 pub(super) struct Repository {
     pub(super) reference: Reference,
-    client: Client,
-    /// For what has to be bounded, which the other one cannot do.
-    http: reqwest::Client,
-    scheme: &'static str,
-    credentials: Credentials,
+    pub(super) connection: Connection,
+}
+
+/// A blob from some byte on.
+pub(super) struct Body {
+    /// Where it starts: where it was asked to, or at 0, since not every registry can start elsewhere.
+    pub(super) start: u64,
+    /// What the registry says is still to come, in bytes.
+    pub(super) length: Option<u64>,
+    pub(super) response: Response,
 }
 
 impl Repository {
-    /// Prepares; nothing is sent yet.
-    pub(super) async fn new(
-        reference: &Reference,
-        options: &Options,
-        purpose: Purpose,
-    ) -> Result<Self, RegistryError> {
-        // An error means that there is one already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let credentials = Credentials::find(reference)?;
-        let authorities = match &options.ca_file {
-            Some(path) => Some(fs::read(path).map_err(|source| RegistryError::CaFile {
-                path: path.clone(),
-                source,
-            })?),
-            None => None,
-        };
-        let http = http(authorities.as_deref()).map_err(|error| RegistryError::Client(error.into()))?;
-        let client = Client::try_from(ClientConfig {
-            protocol: if options.plain_http {
-                ClientProtocol::Http
-            } else {
-                ClientProtocol::Https
-            },
-            use_monolithic_push: true,
-            extra_root_certificates: authorities
-                .into_iter()
-                .map(|data| Certificate {
-                    encoding: CertificateEncoding::Pem,
-                    data,
-                })
-                .collect(),
-            platform_resolver: None,
-            connect_timeout: Some(CONNECT_TIMEOUT),
-            // It also counts while a request is being sent, which takes as long as a blob takes.
-            read_timeout: (purpose == Purpose::Pull).then_some(READ_TIMEOUT),
-            user_agent: USER_AGENT,
-            ..ClientConfig::default()
-        })
-        .map_err(RegistryError::Client)?;
-        client
-            .store_auth_if_needed(reference.image().resolve_registry(), &credentials.auth)
-            .await;
+    /// Prepares to read from a place; nothing is sent yet, unless it may be insecure.
+    pub(super) async fn to_pull(place: &Place, options: &Options) -> Result<Self, RegistryError> {
+        let authorities = authorities(options)?;
+        let Place { reference, insecure } = place;
+        let scopes = vec![format!("repository:{}:pull", name(reference))];
+        let mut connection = Connection::new(reference, options, authorities.as_deref(), *insecure, scopes)?;
+        connection.settle().await;
         Ok(Self {
+            connection,
             reference: reference.clone(),
-            client,
-            http,
-            scheme: if options.plain_http { "http" } else { "https" },
-            credentials,
         })
     }
 
+    /// Prepares to write, and to take what is in `source`, of the same registry; nothing is sent yet.
+    pub(super) async fn to_publish(
+        reference: &Reference,
+        source: Option<&Reference>,
+        options: &Options,
+    ) -> Result<(Self, Uploads), RegistryError> {
+        let authorities = authorities(options)?;
+        let source = source.map(|source| format!("repository:{}:pull", name(source)));
+        let scopes = [Some(format!("repository:{}:pull,push", name(reference))), source];
+        let scopes = scopes.into_iter().flatten().collect();
+        let repository = Self {
+            connection: Connection::new(reference, options, authorities.as_deref(), false, scopes)?,
+            reference: reference.clone(),
+        };
+        let uploads = Uploads::new(&repository, options, authorities.as_deref()).await?;
+        Ok((repository, uploads))
+    }
+
     pub(super) fn registry(&self) -> String {
-        self.reference.registry().to_owned()
+        self.connection.registry()
     }
 
     /// The manifest's exact bytes and their digest.
@@ -112,31 +73,15 @@ impl Repository {
         retrying(|| self.try_manifest()).await
     }
 
-    async fn try_manifest(&self) -> Result<(Vec<u8>, Digest), RegistryError> {
-        let act = || format!("read the manifest of `{}`", self.reference);
+    /// The same, but gives up when that fails.
+    pub(super) async fn try_manifest(&self) -> Result<(Vec<u8>, Digest), RegistryError> {
+        let act = format!("read the manifest of `{}`", self.reference);
         let image = self.reference.image();
-        let token = self
-            .client
-            .auth(image, &self.credentials.auth, RegistryOperation::Pull)
-            .await
-            .map_err(|error| self.failed(act(), error))?;
-        let (registry, repository) = (image.resolve_registry(), image.repository());
         let which = image.digest().or(image.tag()).unwrap_or_default();
-        let url = format!("{}://{registry}/v2/{repository}/manifests/{which}", self.scheme);
-        let request = self.http.get(url).header(ACCEPT, MANIFESTS);
-        let request = match (&token, &self.credentials.auth) {
-            (Some(token), _) => request.bearer_auth(token),
-            (None, RegistryAuth::Basic(user, password)) => request.basic_auth(user, Some(password)),
-            (None, _) => request,
-        };
-        let response = request
-            .send()
-            .await
-            .map_err(|error| self.failed(act(), error.into()))?;
-        if response.status() != StatusCode::OK {
-            return Err(self.refused(act(), &response));
-        }
-        let bytes = self.bounded(response).await?;
+        let path = self.path("manifests", which);
+        let headers = headers([(ACCEPT, MANIFESTS.to_owned())]);
+        let response = self.connection.ask(Method::GET, &path, headers, &act).await?;
+        let bytes = self.bounded(response, &act).await?;
         let found = Digest::of(&bytes);
         match self.reference.digest() {
             Some(expected) if *expected != found => Err(RegistryError::WrongManifest {
@@ -147,14 +92,9 @@ impl Repository {
         }
     }
 
-    async fn bounded(&self, mut response: Response) -> Result<Vec<u8>, RegistryError> {
-        let act = || format!("read the manifest of `{}`", self.reference);
+    async fn bounded(&self, mut response: Response, act: &str) -> Result<Vec<u8>, RegistryError> {
         let mut bytes = Vec::new();
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|error| self.failed(act(), error.into()))?
-        {
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(act, error))? {
             if bytes.len() + chunk.len() > MAX_MANIFEST {
                 return Err(RegistryError::TooLarge {
                     reference: self.reference.to_string(),
@@ -169,159 +109,96 @@ impl Repository {
 
     /// Whether the repository has the blob.
     pub(super) async fn has(&self, digest: &Digest, what: &str) -> Result<bool, RegistryError> {
+        let (path, act) = (self.path("blobs", digest.as_str()), format!("look for {what}"));
         retrying(|| async {
-            self.client
-                .blob_exists(self.reference.image(), digest.as_str())
+            match self
+                .connection
+                .ask(Method::HEAD, &path, HeaderMap::new(), &act)
                 .await
-                .map_err(|error| self.failed(format!("look for {what}"), error))
-        })
-        .await
-    }
-
-    /// Sends a blob; the registry checks that it is what its digest says. `sent` hears of every chunk.
-    pub(super) async fn send(
-        &self,
-        path: &Path,
-        blob: &BlobRef,
-        what: &str,
-        sent: impl Fn(u64) + Clone + Send + 'static,
-    ) -> Result<(), RegistryError> {
-        retrying(|| async {
-            let file = tokio::fs::File::open(path)
-                .await
-                .map_err(crate::store::StoreError::io("read", path))?;
-            let sent = sent.clone();
-            let stream = ReaderStream::with_capacity(file, CHUNK)
-                .inspect_ok(move |chunk| sent(chunk.len() as u64))
-                .map_err(OciDistributionError::from);
-            self.client
-                .push_blob_stream(
-                    self.reference.image(),
-                    stream,
-                    blob.digest.as_str(),
-                    Some(blob.size),
-                )
-                .await
-                .map_err(|error| self.failed(format!("take {what}"), error))?;
-            Ok(())
-        })
-        .await
-    }
-
-    /// Sends the manifest, under the reference's tag.
-    pub(super) async fn send_manifest(&self, bytes: &[u8]) -> Result<(), RegistryError> {
-        retrying(|| async {
-            let kind = reqwest::header::HeaderValue::from_static(OCI_MANIFEST);
-            self.client
-                .push_manifest_raw(self.reference.image(), bytes.to_vec(), kind)
-                .await
-                .map_err(|error| self.failed(format!("take the manifest of `{}`", self.reference), error))?;
-            Ok(())
+            {
+                Ok(_) => Ok(true),
+                Err(RegistryError::NotFound { .. }) => Ok(false),
+                Err(error) => Err(error),
+            }
         })
         .await
     }
 
     /// The blob's bytes from `offset` on.
-    pub(super) async fn stream(
-        &self,
-        digest: &Digest,
-        offset: u64,
-    ) -> Result<oci_client::client::BlobResponse, OciDistributionError> {
-        self.client
-            .pull_blob_stream_partial(self.reference.image(), digest.as_str(), offset, None)
-            .await
-    }
-
-    /// What an answer that is no success means.
-    fn refused(&self, act: String, response: &Response) -> RegistryError {
-        let wait = response.headers().get(RETRY_AFTER);
-        // The other form, a date, is not worth the trouble: then it waits as long as without.
-        let seconds = wait.and_then(|wait| wait.to_str().ok()?.trim().parse().ok());
-        self.status(
-            act,
-            response.status().as_u16(),
-            seconds.map(Duration::from_secs),
-            String::new(),
-        )
-    }
-
-    /// What a failure of the client library means.
-    pub(super) fn failed(&self, act: String, error: OciDistributionError) -> RegistryError {
-        if let Some((code, message)) = status(&error) {
-            return self.status(act, code, None, message);
-        }
-        match error {
-            OciDistributionError::RequestError(source) => self.unreachable(source),
-            OciDistributionError::IoError(source) => RegistryError::Broken {
+    pub(super) async fn blob(&self, digest: &Digest, offset: u64, act: &str) -> Result<Body, RegistryError> {
+        let path = self.path("blobs", digest.as_str());
+        let range = (offset > 0).then(|| (RANGE, format!("bytes={offset}-")));
+        let headers = headers(range);
+        let response = self.connection.ask(Method::GET, &path, headers, act).await?;
+        let start = match response.status() {
+            StatusCode::PARTIAL_CONTENT => response.headers().get(CONTENT_RANGE).and_then(start),
+            _ => Some(0),
+        };
+        match start {
+            Some(start) if start == offset || start == 0 => Ok(Body {
+                start,
+                length: response.content_length(),
+                response,
+            }),
+            // A part that nobody asked for is as good as none.
+            _ => Err(RegistryError::Status {
                 registry: self.registry(),
-                act,
-                source,
-            },
-            source => RegistryError::Protocol {
-                registry: self.registry(),
-                act,
-                source,
-            },
+                act: act.to_owned(),
+                status: StatusCode::RANGE_NOT_SATISFIABLE.as_u16(),
+                wait: None,
+                message: String::new(),
+            }),
         }
     }
 
-    fn status(&self, act: String, status: u16, wait: Option<Duration>, message: String) -> RegistryError {
-        let registry = self.registry();
-        match status {
-            401 | 403 => RegistryError::Denied {
-                registry,
-                act,
-                status,
-                credentials: self.credentials.to_string(),
-            },
-            404 => RegistryError::NotFound { registry, act },
-            _ => RegistryError::Status {
-                registry,
-                act,
-                status,
-                wait,
-                message,
-            },
-        }
-    }
-
-    fn unreachable(&self, source: reqwest::Error) -> RegistryError {
-        let tls = self.scheme == "https" && is_tls(&source);
-        RegistryError::Unreachable {
+    /// A transfer that ended too early.
+    pub(super) fn broken(&self, act: &str, error: reqwest::Error) -> RegistryError {
+        RegistryError::Broken {
             registry: self.registry(),
-            hint: if tls {
-                " by TLS; `--plain-http` is for those without, `--ca-file` for those with an authority of their own"
-            } else {
-                ""
-            },
-            passes: !tls && !source.is_builder() && !source.is_redirect(),
-            source,
+            act: act.to_owned(),
+            source: std::io::Error::other(error),
         }
+    }
+
+    fn path(&self, kind: &str, which: &str) -> String {
+        format!("/v2/{}/{kind}/{which}", name(&self.reference))
     }
 }
 
-/// Whether somebody answered but did not speak TLS as he should.
-fn is_tls(error: &reqwest::Error) -> bool {
-    let first: &(dyn std::error::Error + 'static) = error;
-    std::iter::successors(Some(first), |error| error.source())
-        .any(|error| error.downcast_ref().is_some_and(holds_tls))
+fn name(reference: &Reference) -> &str {
+    reference.image().repository()
 }
 
-/// An error in an I/O error is no source of it (`std::io::Error::get_ref`).
-fn holds_tls(error: &std::io::Error) -> bool {
-    error
-        .get_ref()
-        .is_some_and(|inner| inner.is::<rustls::Error>() || inner.downcast_ref().is_some_and(holds_tls))
+fn headers(all: impl IntoIterator<Item = (reqwest::header::HeaderName, String)>) -> HeaderMap {
+    let all = all.into_iter();
+    all.filter_map(|(name, value)| Some((name, HeaderValue::try_from(value).ok()?)))
+        .collect()
 }
 
-fn http(authorities: Option<&[u8]>) -> Result<reqwest::Client, reqwest::Error> {
-    let authorities = authorities
-        .map(reqwest::Certificate::from_pem_bundle)
-        .transpose()?;
-    reqwest::Client::builder()
-        .tls_certs_merge(authorities.unwrap_or_default())
-        .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(READ_TIMEOUT)
-        .user_agent(USER_AGENT)
-        .build()
+/// Where the part starts (RFC 9110 section 14.4: `bytes FIRST-LAST/LENGTH`).
+fn start(range: &HeaderValue) -> Option<u64> {
+    let (unit, range) = range.to_str().ok()?.split_once(' ')?;
+    let (first, _) = range.split_once('-')?;
+    first.parse().ok().filter(|_| unit == "bytes")
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::HeaderValue;
+
+    use super::start;
+
+    #[test]
+    fn parts_have_a_start() {
+        let cases = [
+            ("bytes 5-9/10", Some(5)),
+            ("bytes 5-9/*", Some(5)),
+            ("bytes */10", None),
+            ("lines 5-9/10", None),
+            ("", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(start(&HeaderValue::from_static(text)), expected, "{text}");
+        }
+    }
 }

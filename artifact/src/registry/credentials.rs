@@ -53,6 +53,9 @@ pub enum CredentialError {
 /// Who one is to a registry, and how that is known.
 pub(super) struct Credentials {
     pub(super) auth: RegistryAuth,
+    /// A token that others are given for (distribution, "OAuth2 Token Authentication": a refresh token); `auth` is
+    /// anonymous then.
+    pub(super) identity: Option<String>,
     /// The file with the credential, or all files without one.
     from: Result<PathBuf, Vec<PathBuf>>,
 }
@@ -83,14 +86,20 @@ impl Credentials {
                 source,
             })?;
             for key in keys(&file, reference) {
-                if let Some(auth) = credential(&text, &key).map_err(wrong)? {
-                    let from = Ok(path.clone());
-                    return Ok(Self { auth, from });
-                }
+                let from = Ok(path.clone());
+                let (auth, identity) = match credential(&text, &key).map_err(wrong)? {
+                    Some(DockerCredential::UsernamePassword(user, password)) => {
+                        (RegistryAuth::Basic(user, password), None)
+                    }
+                    Some(DockerCredential::IdentityToken(token)) => (RegistryAuth::Anonymous, Some(token)),
+                    None => continue,
+                };
+                return Ok(Self { auth, identity, from });
             }
         }
         Ok(Self {
             auth: RegistryAuth::Anonymous,
+            identity: None,
             from: Err(files),
         })
     }
@@ -147,15 +156,9 @@ fn keys(file: &serde_json::Value, reference: &Reference) -> Vec<String> {
 }
 
 /// The credential that is filed under `key`, or what is wrong with it.
-fn credential(file: &[u8], key: &str) -> Result<Option<RegistryAuth>, String> {
+fn credential(file: &[u8], key: &str) -> Result<Option<DockerCredential>, String> {
     match get_credential_from_reader(file, key) {
-        Ok(DockerCredential::UsernamePassword(user, password)) => {
-            Ok(Some(RegistryAuth::Basic(user, password)))
-        }
-        Ok(DockerCredential::IdentityToken(_)) => Err(
-            "it is an identity token, which is not supported; log in with a password or an access token"
-                .to_owned(),
-        ),
+        Ok(credential) => Ok(Some(credential)),
         Err(CredentialRetrievalError::NoCredentialConfigured) => Ok(None),
         Err(CredentialRetrievalError::HelperFailure { stdout, .. }) if stdout.contains(HELPER_HAS_NONE) => {
             Ok(None)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use oci_client::errors::{OciDistributionError, OciEnvelope, OciErrorCode};
 
-use super::CredentialError;
+use super::{CredentialError, MirrorError};
 use crate::digest::Digest;
 use crate::manifest::ManifestError;
 use crate::store::StoreError;
@@ -21,6 +21,9 @@ pub enum RegistryError {
     /// The credentials cannot be used.
     #[error(transparent)]
     Credentials(#[from] CredentialError),
+    /// What the host says of registries cannot be used, or it says no.
+    #[error(transparent)]
+    Mirrors(#[from] MirrorError),
     /// The certificate authorities cannot be used.
     #[error("cannot read the certificates in `{}`", .path.display())]
     CaFile {
@@ -47,7 +50,7 @@ pub enum RegistryError {
         source: reqwest::Error,
     },
     /// 401 or 403.
-    #[error("the registry `{registry}` refuses to {act} (status {status}): {credentials}")]
+    #[error("the registry `{registry}` refuses to {act}: status {status}{}; {credentials}", said(.message))]
     Denied {
         /// Its host name and port.
         registry: String,
@@ -55,6 +58,8 @@ pub enum RegistryError {
         act: String,
         /// 401 or 403.
         status: u16,
+        /// What it said.
+        message: String,
         /// Which credential was used, or that there was none.
         credentials: String,
     },
@@ -69,7 +74,7 @@ pub enum RegistryError {
         act: String,
     },
     /// Another status that says no.
-    #[error("the registry `{registry}` could not {act}: status {status}{}", said(.message))]
+    #[error("the registry `{registry}` could not {act}: status {status}{}{}", said(.message), patience(.wait.as_ref()))]
     Status {
         /// Its host name and port.
         registry: String,
@@ -81,6 +86,16 @@ pub enum RegistryError {
         wait: Option<Duration>,
         /// What it said.
         message: String,
+    },
+    /// A server of tokens that cannot be used.
+    #[error("the registry `{registry}` wants a token of `{realm}`, which cannot be had: {problem}")]
+    Token {
+        /// Its host name and port.
+        registry: String,
+        /// The server of tokens.
+        realm: String,
+        /// What is wrong with it.
+        problem: String,
     },
     /// An answer that makes no sense.
     #[error("the registry `{registry}` could not {act}")]
@@ -177,6 +192,11 @@ fn said(message: &str) -> String {
     }
     // Whatever stands in front of the registry may answer with a whole page.
     format!(" ({})", line.chars().take(200).collect::<String>())
+}
+
+fn patience(wait: Option<&Duration>) -> String {
+    wait.map(|wait| format!("; it asks to wait {} s", wait.as_secs()))
+        .unwrap_or_default()
 }
 
 impl RegistryError {

@@ -3,32 +3,32 @@
 use std::io;
 use std::sync::Arc;
 
-use futures::StreamExt;
-use oci_client::client::{BlobResponse, SizedStream};
-use oci_client::errors::DigestError;
+use reqwest::Response;
 use tokio::task::spawn_blocking;
 
 use super::client::Repository;
-use super::error::status;
 use super::progress::Progress;
 use super::retry::Backoff;
+use super::sources::{Sources, pass_over};
 use super::{RegistryError, joined};
 use crate::manifest::BlobRef;
 use crate::store::{PartialBlob, Store, StoreError};
 
 const RANGE_NOT_SATISFIABLE: u16 = 416;
 
-/// Gets a blob, unless the store has it.
+/// Gets a blob from the first place that has it, unless the store does.
 ///
 /// # Errors
-/// [`StoreError::WrongBlob`] when the registry has other bytes than the digest says; nothing is kept then.
+/// [`StoreError::WrongBlob`] when the last place has other bytes than the digest says; nothing is kept then.
 pub(super) async fn fetch(
-    repository: &Repository,
+    sources: &Sources,
     store: &Arc<Store>,
     blob: &BlobRef,
     what: &str,
     progress: &Progress,
 ) -> Result<(), RegistryError> {
+    let (mut repository, mut others) = sources.in_order();
+    let mut skipped = None;
     loop {
         let (opener, wanted) = (Arc::clone(store), blob.clone());
         let opened = spawn_blocking(move || opener.partial_blob(&wanted.digest, wanted.size));
@@ -37,18 +37,31 @@ pub(super) async fn fetch(
             return Ok(());
         };
         let was_there = partial.length();
-        progress.skipped(was_there);
+        // What came only now from another place was counted then.
+        if skipped.is_none() {
+            progress.skipped(*skipped.insert(was_there));
+        }
         let fetching = Fetch {
             repository,
             blob,
             what,
             progress,
         };
-        fetching.complete(&mut partial).await?;
-        match joined(spawn_blocking(move || partial.finish()).await) {
+        let outcome = match fetching.complete(&mut partial).await {
+            Ok(()) => joined(spawn_blocking(move || partial.finish()).await).map_err(RegistryError::from),
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(()) => return Ok(()),
             // What an earlier process left may have been the wrong part; all of it is gone now.
-            Err(StoreError::WrongBlob { .. }) if was_there > 0 => {}
-            outcome => return Ok(outcome?),
+            Err(RegistryError::Store(StoreError::WrongBlob { .. })) if was_there > 0 => {}
+            Err(error) => {
+                let Some(next) = others.next() else {
+                    return Err(error);
+                };
+                pass_over(repository, error)?;
+                repository = next;
+            }
         }
     }
 }
@@ -64,12 +77,15 @@ impl Fetch<'_> {
     /// Gets what is missing, and tries again where that helps.
     async fn complete(&self, partial: &mut PartialBlob) -> Result<(), RegistryError> {
         let mut backoff = Backoff::default();
+        let mut furthest = partial.length();
         while partial.length() < self.blob.size {
             let before = partial.length();
             let Err(error) = self.receive(partial).await else {
                 continue;
             };
-            if partial.length() > before {
+            // Not what was there before and had to be fetched again, or it might go on for ever.
+            if partial.length() > furthest {
+                furthest = partial.length();
                 backoff.reset();
             }
             let no_such_range = matches!(
@@ -83,6 +99,7 @@ impl Fetch<'_> {
             if no_such_range && before > 0 {
                 // Some registries cannot go on in the middle; from the start it is clear what they have.
                 partial.restart()?;
+                backoff.at_once(error)?;
             } else {
                 backoff.wait(error).await?;
             }
@@ -92,14 +109,12 @@ impl Fetch<'_> {
 
     /// Gets as much as comes of what is missing.
     async fn receive(&self, partial: &mut PartialBlob) -> Result<(), RegistryError> {
-        let mut stream = self.open(partial).await?;
-        while let Some(chunk) = stream.next().await {
-            let chunk = match chunk {
-                Ok(chunk) => chunk,
-                // It has all come; what to say of it is up to the store, which has hashed it too.
-                Err(error) if is_digest(&error) => return Ok(()),
-                Err(error) => return Err(self.broken(error)),
-            };
+        let mut response = self.open(partial).await?;
+        while let Some(chunk) = response
+            .chunk()
+            .await
+            .map_err(|error| self.repository.broken(&self.act(), error))?
+        {
             let length = partial.length() + chunk.len() as u64;
             self.progress.moved(chunk.len() as u64);
             if length > self.blob.size {
@@ -108,35 +123,28 @@ impl Fetch<'_> {
             partial.append(&chunk)?;
         }
         if partial.length() < self.blob.size {
-            return Err(self.broken(io::ErrorKind::UnexpectedEof.into()));
+            return Err(RegistryError::Broken {
+                registry: self.repository.registry(),
+                act: self.act(),
+                source: io::ErrorKind::UnexpectedEof.into(),
+            });
         }
         Ok(())
     }
 
-    async fn open(&self, partial: &mut PartialBlob) -> Result<SizedStream, RegistryError> {
-        let response = self
+    async fn open(&self, partial: &mut PartialBlob) -> Result<Response, RegistryError> {
+        let body = self
             .repository
-            .stream(&self.blob.digest, partial.length())
-            .await
-            .map_err(|error| match status(&error) {
-                Some((RANGE_NOT_SATISFIABLE, _)) if partial.length() == 0 => self.wrong_length(0),
-                _ => self.repository.failed(self.act(), error),
-            })?;
-        let stream = match response {
-            BlobResponse::Partial(stream) => stream,
-            BlobResponse::Full(stream) => {
-                if partial.length() > 0 {
-                    partial.restart()?;
-                }
-                stream
+            .blob(&self.blob.digest, partial.length(), &self.act())
+            .await?;
+        if body.start != partial.length() {
+            partial.restart()?;
+        }
+        match body.length {
+            Some(length) if body.start.saturating_add(length) != self.blob.size => {
+                Err(self.wrong_length(body.start.saturating_add(length)))
             }
-        };
-        let start = partial.length();
-        match stream.content_length {
-            Some(length) if start.saturating_add(length) != self.blob.size => {
-                Err(self.wrong_length(start.saturating_add(length)))
-            }
-            _ => Ok(stream),
+            _ => Ok(body.response),
         }
     }
 
@@ -152,16 +160,4 @@ impl Fetch<'_> {
             size: self.blob.size,
         }
     }
-
-    fn broken(&self, source: io::Error) -> RegistryError {
-        RegistryError::Broken {
-            registry: self.repository.registry(),
-            act: self.act(),
-            source,
-        }
-    }
-}
-
-fn is_digest(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<DigestError>())
 }

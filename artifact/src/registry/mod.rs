@@ -1,37 +1,45 @@
 //! Real registries over HTTP (OCI distribution-spec 1.1): [`publish`] and [`pull`].
 //!
 //! ```text
-//!   publish                                   pull
+//!   publish                                   pull, from the first mirror that has it
 //!   for each blob, a few at a time            manifest, at most 4 MiB
 //!   ├── HEAD: the registry has it? skip       config, at most 8 MiB, checked like any other blob
-//!   └── POST, PUT                             for each layer, a few at a time
-//!   manifest, last: nobody sees half          ├── the store has it, bytes and all? skip
-//!                                             ├── GET what is missing of it, into tmp/HEX.part
+//!   ├── POST: it can mount it? skip           for each layer, a few at a time
+//!   └── POST, PUT                             ├── the store has it, bytes and all? skip
+//!   manifest, last: nobody sees half          ├── GET what is missing of it, into tmp/HEX.part
 //!                                             ├── digest and length are right? into the store
 //!                                             └── unpack, while others are still on their way
 //!                                             name, last: nobody sees half
 //! ```
 //!
 //! What fails for reasons that pass (no connection, 408, 429, 5xx, a connection that breaks or falls silent) is tried
-//! again, more and more slowly; a blob goes on where it broke off, also after this process was killed. Credentials go
-//! to the registry that they are for, and to nobody it redirects to.
+//! again, more and more slowly; a blob goes on where it broke off, also after this process was killed, or when another
+//! mirror has to send the rest. Credentials go to the registry that they are for or to its server of tokens, and to
+//! nobody it redirects to.
 
 mod client;
+mod connection;
 mod credentials;
 mod error;
 mod fetch;
+mod mirrors;
 mod progress;
 mod publish;
 mod pull;
 mod retry;
+mod sources;
+mod token;
+mod upload;
 
 use std::panic::resume_unwind;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio::task::JoinError;
 
 pub use credentials::CredentialError;
 pub use error::RegistryError;
+pub use mirrors::MirrorError;
 pub use progress::Amount;
 pub use publish::{Published, publish};
 pub use pull::{Pulled, pull};
@@ -40,12 +48,24 @@ pub use pull::{Pulled, pull};
 const SIDE_BY_SIDE: usize = 4;
 
 /// How to speak to a registry.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// Without TLS.
     pub plain_http: bool,
     /// A PEM file with certificate authorities to trust besides those of the host.
     pub ca_file: Option<PathBuf>,
+    /// How long a registry may be silent while it is to send or to take something.
+    pub patience: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            plain_http: false,
+            ca_file: None,
+            patience: Duration::from_secs(30),
+        }
+    }
 }
 
 /// The outcome of a task that nobody cancels.

@@ -7,8 +7,9 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, spawn_blocking};
 use tracing::Instrument;
 
-use super::client::{Purpose, Repository};
+use super::client::Repository;
 use super::progress::Progress;
+use super::upload::Uploads;
 use super::{Amount, Options, RegistryError, SIDE_BY_SIDE, joined};
 use crate::digest::Digest;
 use crate::manifest::{BlobRef, Manifest, ManifestError};
@@ -50,17 +51,23 @@ pub async fn publish(
         source,
     };
     let manifest = Manifest::from_json(&bytes).map_err(unusable)?;
-    let repository = Arc::new(Repository::new(reference, options, Purpose::Publish).await?);
+    let source = artifact
+        .origin
+        .clone()
+        .filter(|origin| origin.registry() == reference.registry() && !origin.same_repository(reference));
+    let (repository, uploads) = Repository::to_publish(reference, source.as_ref(), options).await?;
     let progress = Progress::new(
         &format!("publish `{tag}`"),
         artifact.size() + manifest.config.size,
     );
     let publishing = Publishing {
-        repository,
+        repository: Arc::new(repository),
+        uploads: Arc::new(uploads),
+        source,
         store: Arc::clone(store),
         tag: tag.clone(),
         progress: progress.clone(),
-        uploads: Arc::new(Semaphore::new(SIDE_BY_SIDE)),
+        turns: Arc::new(Semaphore::new(SIDE_BY_SIDE)),
     };
     let unchanged = publishing
         .all(&manifest, &digest, &bytes)
@@ -77,10 +84,13 @@ pub async fn publish(
 #[derive(Clone)]
 struct Publishing {
     repository: Arc<Repository>,
+    uploads: Arc<Uploads>,
+    /// Another repository of the registry, which should have it all.
+    source: Option<Reference>,
     store: Arc<Store>,
     tag: Tag,
     progress: Progress,
-    uploads: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
 }
 
 impl Publishing {
@@ -101,20 +111,20 @@ impl Publishing {
         if self.is_there(digest).await? {
             return Ok(self.progress.amount().moved == 0);
         }
-        self.repository.send_manifest(bytes).await?;
+        self.uploads.manifest(&self.repository, bytes).await?;
         Ok(false)
     }
 
     async fn blob(&self, blob: &BlobRef, what: &str) -> Result<(), RegistryError> {
-        let _turn = self.uploads.acquire().await;
-        if self.repository.has(&blob.digest, what).await? {
+        let _turn = self.turns.acquire().await;
+        if self.has(&blob.digest, what).await? {
             self.progress.skipped(blob.size);
             return Ok(());
         }
         let path = self.store.blob_path(&blob.digest);
         let progress = self.progress.clone();
         let sent = move |bytes| progress.moved(bytes);
-        match self.repository.send(&path, blob, what, sent).await {
+        match self.uploads.blob(&self.repository, &path, blob, what, sent).await {
             // It says that the bytes are not those of the digest.
             Err(error @ RegistryError::Status { status: 400, .. }) => {
                 let (store, tag) = (Arc::clone(&self.store), self.tag.clone());
@@ -122,6 +132,17 @@ impl Publishing {
                 Err(error)
             }
             outcome => outcome,
+        }
+    }
+
+    /// Whether the repository has the blob, if need be from the other one.
+    async fn has(&self, digest: &Digest, what: &str) -> Result<bool, RegistryError> {
+        if self.repository.has(digest, what).await? {
+            return Ok(true);
+        }
+        match &self.source {
+            Some(source) => self.uploads.mount(&self.repository, source, digest, what).await,
+            None => Ok(false),
         }
     }
 

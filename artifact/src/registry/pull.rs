@@ -8,9 +8,9 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, spawn_blocking};
 use tracing::{Instrument, Span};
 
-use super::client::{Purpose, Repository};
 use super::fetch::fetch;
 use super::progress::Progress;
+use super::sources::Sources;
 use super::{Amount, Options, RegistryError, SIDE_BY_SIDE, joined};
 use crate::digest::Digest;
 use crate::layer::Layer;
@@ -43,8 +43,8 @@ pub async fn pull(
     tag: Option<&Tag>,
     options: &Options,
 ) -> Result<Pulled, RegistryError> {
-    let repository = Arc::new(Repository::new(reference, options, Purpose::Pull).await?);
-    let (bytes, digest) = repository.manifest().await?;
+    let mut sources = Sources::new(reference, options).await?;
+    let (bytes, digest) = sources.manifest().await?;
     let manifest = Manifest::from_json(&bytes).map_err(|source| unusable(reference, source))?;
     if manifest.config.size > MAX_CONFIG {
         return Err(RegistryError::TooLarge {
@@ -61,7 +61,8 @@ pub async fn pull(
     let total = blobs.values().copied().fold(0, u64::saturating_add);
     let progress = Progress::new(&format!("pull `{reference}`"), total);
     let pulling = Pulling {
-        repository,
+        reference: reference.clone(),
+        sources: Arc::new(sources),
         store: Arc::clone(store),
         progress: progress.clone(),
         downloads: Arc::new(Semaphore::new(SIDE_BY_SIDE)),
@@ -80,7 +81,8 @@ pub async fn pull(
 /// All that a layer's way into the store takes.
 #[derive(Clone)]
 struct Pulling {
-    repository: Arc<Repository>,
+    reference: Reference,
+    sources: Arc<Sources>,
     store: Arc<Store>,
     progress: Progress,
     downloads: Arc<Semaphore>,
@@ -107,12 +109,12 @@ impl Pulling {
 
     /// Gets the config; what it says of the layers is checked before any of them is asked for.
     async fn config(&self, manifest: &Manifest) -> Result<Vec<Layer>, RegistryError> {
-        let (repository, config) = (&self.repository, &manifest.config);
-        fetch(repository, &self.store, config, "the config", &self.progress).await?;
+        let config = &manifest.config;
+        fetch(&self.sources, &self.store, config, "the config", &self.progress).await?;
         let bytes = self.store.document(config)?.unwrap_or_default();
         let (_, layers) = manifest
             .with_config(&bytes)
-            .map_err(|source| unusable(&repository.reference, source))?;
+            .map_err(|source| unusable(&self.reference, source))?;
         Ok(layers)
     }
 
@@ -123,7 +125,7 @@ impl Pulling {
         };
         let what = format!("layer `{}`", layer.title);
         let turn = self.downloads.acquire().await;
-        fetch(&self.repository, &self.store, &blob, &what, &self.progress).await?;
+        fetch(&self.sources, &self.store, &blob, &what, &self.progress).await?;
         drop(turn);
         let _turn = self.unpacks.acquire().await;
         let (span, store) = (Span::current(), Arc::clone(&self.store));

@@ -7,7 +7,7 @@ use super::RegistryError;
 /// How often in a row something may fail before that is the answer.
 const TRIES: u32 = 5;
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-/// The longest wait that a registry may ask for.
+/// The longest wait that a registry may ask for; who asks for more is not asked again.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Failures in a row.
@@ -22,13 +22,25 @@ impl Backoff {
         self.failures = 0;
     }
 
+    /// There is another way, to be tried at once.
+    ///
+    /// # Errors
+    /// The failure itself, when it was one too many.
+    pub(super) fn at_once(&mut self, error: RegistryError) -> Result<(), RegistryError> {
+        self.failures += 1;
+        if self.failures < TRIES { Ok(()) } else { Err(error) }
+    }
+
     /// Waits before the next try.
     ///
     /// # Errors
     /// The failure itself, when it will not pass or was one too many.
     pub(super) async fn wait(&mut self, error: RegistryError) -> Result<(), RegistryError> {
         self.failures += 1;
-        let Some(asked) = error.passes().filter(|_| self.failures < TRIES) else {
+        let worth_it = |asked: &Option<Duration>| {
+            self.failures < TRIES && asked.is_none_or(|asked| asked <= LONGEST_WAIT)
+        };
+        let Some(asked) = error.passes().filter(worth_it) else {
             return Err(error);
         };
         let mut random = [0];
@@ -64,10 +76,11 @@ where
 fn wait(failures: u32, asked: Option<Duration>, random: u8) -> Duration {
     let base = FIRST_WAIT * 2_u32.saturating_pow(failures.saturating_sub(1));
     let wait = base + base.mul_f64(f64::from(random) / 512.0);
-    wait.max(asked.unwrap_or_default()).min(LONGEST_WAIT)
+    wait.max(asked.unwrap_or_default())
 }
 
-fn in_a_line(error: &dyn std::error::Error) -> String {
+/// An error and its causes.
+pub(super) fn in_a_line(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
@@ -87,10 +100,9 @@ mod tests {
     }
 
     #[test]
-    fn the_registry_may_ask_for_patience_but_not_for_ever() {
+    fn the_registry_may_ask_for_patience() {
         let asked = |seconds| wait(1, Some(Duration::from_secs(seconds)), 0);
         assert_eq!(asked(7), Duration::from_secs(7));
         assert_eq!(asked(0), Duration::from_millis(500));
-        assert_eq!(asked(86400), Duration::from_secs(60));
     }
 }

@@ -59,6 +59,26 @@ impl Vantage {
     }
 }
 
+impl Vantage {
+    /// Vantages inside pods: on each node of `cluster` any pod with a network of its own, as soon as there is one.
+    ///
+    /// # Errors
+    /// A node's machine does not run.
+    pub fn of_pods(running: &Running, cluster: &Description) -> Result<Vec<Self>, running::Error> {
+        let vantage = |node: &Node| {
+            let pods = running.pods(node.name.as_str())?;
+            let socket = move || {
+                let networks = pods.networks()?;
+                let none = || io::Error::other("no pod has a network yet");
+                let pod = networks.first().ok_or_else(none)?;
+                pod.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))
+            };
+            Ok(Self::new(node.name.clone(), socket))
+        };
+        cluster.nodes().iter().map(vantage).collect()
+    }
+}
+
 impl fmt::Debug for Vantage {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Vantage")

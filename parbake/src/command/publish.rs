@@ -16,7 +16,8 @@ Examples:
   parbake publish k8s-1.34 registry.example.org/clusters/k8s-1.34:v5     as another tag
   parbake publish k8s-1.34 127.0.0.1:5000/k8s-1.34 --plain-http          to a registry without TLS
 
-What the repository has is not sent again. The tag changes at the very end.
+What the repository has is not sent again, nor what the artifact was pulled with from another
+repository of the same registry. The tag changes at the very end.
 Credentials come from where Docker and Podman keep them: $REGISTRY_AUTH_FILE,
 $XDG_RUNTIME_DIR/containers/auth.json, ~/.config/containers/auth.json or ~/.docker/config.json,
 and the helpers that these name. `skopeo login` and `docker login` write them.";

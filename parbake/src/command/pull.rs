@@ -18,7 +18,8 @@ Examples:
   parbake pull 127.0.0.1:5000/k8s-1.34 --plain-http                 from a registry without TLS
 
 Only what is missing is fetched, and all of it is checked. Call it again after it was interrupted:
-it goes on where it was. See `parbake publish --help` for credentials.";
+it goes on where it was. See `parbake publish --help` for credentials. Mirrors are tried first, as
+/etc/containers/registries.conf (or $CONTAINERS_REGISTRIES_CONF) has them for Podman and Skopeo.";
 
 /// Pull an artifact from a registry into the store; clusters start from there, offline
 #[derive(Debug, clap::Args)]

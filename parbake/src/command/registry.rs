@@ -20,6 +20,7 @@ impl From<RegistryArgs> for Options {
         Self {
             plain_http: args.plain_http,
             ca_file: args.ca_file,
+            ..Self::default()
         }
     }
 }

@@ -155,6 +155,7 @@ impl Args {
             dir: global.dir.clone(),
             supervise: supervise::command()?,
             timings: self.timings.is_some(),
+            probe: false,
         }))??;
         if let (Some(Some(file)), Some(timeline)) = (&self.timings, &thawed.timeline) {
             file.write(timeline)?;

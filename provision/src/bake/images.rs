@@ -50,7 +50,12 @@ pub(super) fn layers(
             path: state.clone(),
             source,
         })?;
-        layers.push(store.add_layer(&format!("image/{}", image.short_name), &tree, &Pack::default())?);
+        // The runtime makes the root directory of each when it unpacks it.
+        layers.push(store.add_layer(
+            &format!("image/{}", image.short_name),
+            &tree,
+            &super::layers::pack(),
+        )?);
     }
     let tree = work.join("runtime");
     let target = tree.join(RUNTIME_DIR);

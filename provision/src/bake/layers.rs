@@ -83,7 +83,8 @@ pub(super) fn unpacked(store: &Store, layers: &[Layer]) -> Result<Vec<PathBuf>, 
     layers.iter().map(|layer| Ok(store.unpacked(layer)?)).collect()
 }
 
-fn pack() -> Pack {
+/// How layers are packed that every bake from the same inputs makes the same.
+pub(super) fn pack() -> Pack {
     Pack {
         mtime_clamp: Some(EPOCH),
         ..Pack::default()

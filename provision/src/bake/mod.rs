@@ -17,9 +17,9 @@ use std::time::Duration;
 
 use parbake_artifact::{Artifact, Digest, Store, StoreError, Tag};
 use parbake_cluster::client::ClientError;
-use parbake_cluster::machines;
 use parbake_cluster::scrub::ScrubError;
-use parbake_cluster::{ApiError, Description, DescriptionError};
+use parbake_cluster::{ApiError, BrokenDescription, Description, DescriptionError};
+use parbake_cluster::{machines, runtime};
 use parbake_machine::host::{Host, HostError, Purpose};
 use parbake_machine::process::{self, Cmd};
 use parbake_machine::running;
@@ -33,7 +33,7 @@ use work::Work;
 /// How long the cluster may take from its last join until it is ready.
 const READY: Duration = Duration::from_secs(300);
 /// Changes whenever the steps of a bake do, so that an artifact of older steps does not pass for a fresh one.
-const RECIPE: &str = "6";
+const RECIPE: &str = "7";
 /// How the titles of layers begin that are one machine's own.
 const MACHINE_LAYER: &str = "machine/";
 
@@ -86,6 +86,9 @@ pub enum Error {
     /// The machines could not be planned.
     #[error(transparent)]
     Plan(#[from] machines::Error),
+    /// The container runtime's configuration is damaged.
+    #[error(transparent)]
+    Runtime(#[from] runtime::Error),
     /// The machines could not be run.
     #[error(transparent)]
     Machines(#[from] running::Error),
@@ -105,8 +108,8 @@ pub enum Error {
     #[error("the cluster did not become ready")]
     NotReady(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The artifact's description of its cluster makes no sense.
-    #[error("the artifact's description of its cluster is broken")]
-    Artifact(#[source] serde_json::Error),
+    #[error(transparent)]
+    Artifact(#[from] BrokenDescription),
     /// A node got no pod addresses, so its pods would not be reached.
     #[error("node `{0}` was given no pod addresses")]
     PodAddresses(String),

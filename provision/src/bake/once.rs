@@ -12,14 +12,14 @@ use jiff::Timestamp;
 use parbake_artifact::{Artifact, Layer, Store, Tag};
 use parbake_cluster::readiness::{Expected, Milestones, Vantage, wait_until_ready};
 use parbake_cluster::wait::{Look, Wait};
-use parbake_cluster::{Client, Description, connect, machines};
+use parbake_cluster::{Client, Description, Node, connect, machines, probe, runtime};
 use parbake_machine::dirs::Dirs;
 use parbake_machine::host::{Host, Purpose};
 use parbake_machine::process::Cmd;
 use parbake_machine::running::Running;
 use tokio::sync::oneshot;
 
-use super::form::runtime;
+use super::form;
 use super::layers::unpacked;
 use super::site::{ADMIN, Site, token};
 use super::work::Work;
@@ -57,6 +57,8 @@ pub struct Once {
     /// When it passed what, counted from the call of [`form_once`]. [`Milestones::pods`] says little: until kubeadm has
     /// made the first pod none is missing.
     pub milestones: Milestones,
+    /// When DNS answered in a pod on each node, counted as well.
+    pub dns_in_pods: Duration,
     work: Work,
 }
 
@@ -69,6 +71,9 @@ impl Once {
         self.work.done()
     }
 }
+
+/// The administrator's kubeconfig, and the times.
+type Ready = (String, Milestones, Duration);
 
 /// Forms the cluster of an artifact anew and waits until it is ready.
 ///
@@ -98,21 +103,21 @@ pub fn form_once(options: &OnceOptions) -> Result<Once, Error> {
         boot,
         started,
     };
-    let (kubeconfig, milestones) = become_ready(options, &site, &running, &expected)?;
+    let (kubeconfig, milestones, dns_in_pods) = become_ready(options, &site, &running, &expected)?;
     let dir = site.dir.clone();
     Ok(Once {
         running,
         kubeconfig,
         dir,
         milestones,
+        dns_in_pods,
         work,
         cluster,
     })
 }
 
 fn describe(artifact: &Artifact, nodes: Option<usize>) -> Result<Description, Error> {
-    let baked: Description =
-        serde_json::from_value(artifact.config.cluster.clone()).map_err(Error::Artifact)?;
+    let baked = Description::of_artifact(&artifact.config.cluster)?;
     Ok(baked.with_nodes(nodes.unwrap_or(baked.nodes().len()))?)
 }
 
@@ -133,8 +138,8 @@ fn become_ready(
     site: &Site<'_>,
     running: &Running,
     expected: &Expected<'_>,
-) -> Result<(String, Milestones), Error> {
-    let runtime = runtime(&options.dir)?;
+) -> Result<Ready, Error> {
+    let runtime = form::runtime(&options.dir)?;
     let (sender, receiver) = oneshot::channel();
     thread::scope(|scope| {
         scope.spawn(move || {
@@ -155,8 +160,15 @@ fn become_ready(
 /// What people do by hand, or kind and minikube for them: the workers join side by side.
 fn install(site: &Site<'_>, running: &Running) -> Result<(), Error> {
     let ca_hash = &site.init(running)?;
+    let image = &runtime::sandbox_image(&site.layers)?;
+    probe(running, site.first(), image)?;
     thread::scope(|scope| {
-        let join = |node| scope.spawn(move || site.join(running, node, ca_hash));
+        let join = |node| {
+            scope.spawn(move || {
+                site.join(running, node, ca_hash)?;
+                probe(running, node, image)
+            })
+        };
         let joins: Vec<_> = site.others().iter().map(join).collect();
         let mut outcomes = joins.into_iter().map(|join| match join.join() {
             Ok(outcome) => outcome,
@@ -166,20 +178,33 @@ fn install(site: &Site<'_>, running: &Running) -> Result<(), Error> {
     })
 }
 
+/// kubeadm wants nothing to be there before it.
+fn probe(running: &Running, node: &Node, image: &str) -> Result<(), Error> {
+    let write = format!("cat > /{}", probe::MANIFEST);
+    running
+        .command(node.name.as_str(), ["sh", "-euc", &write])?
+        .stdin(probe::manifest(image))
+        .run()?;
+    Ok(())
+}
+
 async fn wait(
     options: &OnceOptions,
     site: &Site<'_>,
     running: &Running,
     expected: &Expected<'_>,
-) -> Result<(String, Milestones), Error> {
+) -> Result<Ready, Error> {
     let left = || options.wait.saturating_sub(expected.started.elapsed());
     let (kubeconfig, client) = connect_early(site, running, left()).await?;
     let vantages = Vantage::of_machines(running, site.cluster)?;
     let ready = wait_until_ready(&client, expected, vantages, left(), |milestone, after| {
         tracing::info!("{milestone} after {:.1} s", after.as_secs_f64());
     });
-    let milestones = ready.await.map_err(|error| Error::NotReady(error.into()))?;
-    Ok((kubeconfig, milestones))
+    let pods = Vantage::of_pods(running, site.cluster)?;
+    let in_pods = probe::dns_answers(site.cluster, pods, expected.started, left());
+    let both = tokio::try_join!(ready, in_pods);
+    let (milestones, dns_in_pods) = both.map_err(|error| Error::NotReady(error.into()))?;
+    Ok((kubeconfig, milestones, dns_in_pods))
 }
 
 /// Connects as soon as kubeadm has written the administrator's kubeconfig, which is before the API server starts.

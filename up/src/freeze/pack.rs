@@ -48,7 +48,7 @@ pub(super) fn pack(
         created: Timestamp::now(),
         provider: parent.config.provider.clone(),
         machines,
-        cluster: serde_json::to_value(&record.cluster).map_err(Error::Artifact)?,
+        cluster: serde_json::to_value(&record.cluster).expect("names, numbers and addresses are JSON"),
         layers,
         secrets: Some(secrets),
     };

@@ -16,6 +16,8 @@ pub(super) enum Measure {
     Nodes,
     /// The cluster's DNS answered on all nodes, through its service address.
     Dns,
+    /// It answered in a pod on each node.
+    PodDns,
     /// All pods were ready.
     Pods,
     /// Everything was, in one look.
@@ -46,10 +48,11 @@ pub(super) enum Unit {
 pub(super) type Sample = Vec<(Measure, f64)>;
 
 impl Measure {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Api,
         Self::Nodes,
         Self::Dns,
+        Self::PodDns,
         Self::Pods,
         Self::Ready,
         Self::FirstPod,
@@ -84,6 +87,7 @@ impl fmt::Display for Measure {
             Self::Api => "/readyz",
             Self::Nodes => "nodes ready",
             Self::Dns => "DNS answers",
+            Self::PodDns => "DNS in pods",
             Self::Pods => "pods ready",
             Self::Ready => "all ready",
             Self::FirstPod => "first pod",

@@ -2,6 +2,7 @@
 
 mod case;
 mod host;
+mod layers;
 mod measure;
 mod plot;
 mod report;
@@ -37,6 +38,7 @@ server alone on the same data.";
 pub(crate) enum Command {
     /// Start a cluster several times over, and say how long that took and what it cost
     Up(Args),
+    Layers(layers::Args),
 }
 
 /// What to measure.
@@ -64,20 +66,30 @@ pub(crate) struct Args {
 
 impl Command {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
-        let Self::Up(args) = self;
-        let report = args.measure(global)?;
-        if let Some(folder) = &args.report {
-            write(folder, &report)?;
+        match self {
+            Self::Up(args) => args.run(global),
+            Self::Layers(args) => args.run(global),
         }
-        output::print(global.output, &report, text::text)
     }
 }
 
 impl Args {
+    fn run(&self, global: &Global) -> anyhow::Result<()> {
+        let report = self.measure(global)?;
+        if let Some(folder) = &self.report {
+            let files = [
+                ("report.md", text::markdown(&report)),
+                ("report.json", serde_json::to_string_pretty(&report)? + "\n"),
+                (text::PICTURE, plot::svg(&report)),
+            ];
+            write(folder, &files)?;
+        }
+        output::print(global.output, &report, text::text)
+    }
+
     fn measure(&self, global: &Global) -> anyhow::Result<Report> {
         let artifact = Store::open(&global.store())?.get(&self.artifact)?;
-        let baked: Description = serde_json::from_value(artifact.config.cluster)
-            .context("the artifact's description of its cluster is broken")?;
+        let baked = Description::of_artifact(&artifact.config.cluster)?;
         // Before the first start, not after an hour.
         for nodes in &self.nodes {
             baked.with_nodes(*nodes)?;
@@ -106,14 +118,9 @@ impl Args {
     }
 }
 
-fn write(folder: &Path, report: &Report) -> anyhow::Result<()> {
+fn write(folder: &Path, files: &[(&str, String)]) -> anyhow::Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("could not make `{}`", folder.display()))?;
-    let json = serde_json::to_string_pretty(report).context("could not turn the report into JSON")?;
-    for (name, text) in [
-        ("report.md", text::markdown(report)),
-        ("report.json", json + "\n"),
-        (text::PICTURE, plot::svg(report)),
-    ] {
+    for (name, text) in files {
         let path = folder.join(name);
         fs::write(&path, text).with_context(|| format!("could not write `{}`", path.display()))?;
     }

@@ -97,7 +97,7 @@ pub(super) fn ratios(cases: &[Measured]) -> Vec<Ratio> {
     for thaw in side(Side::Thaw) {
         let nodes = thaw.case.nodes;
         for init in side(Side::Init).filter(|init| init.case.nodes == nodes) {
-            let events = [Measure::Dns, Measure::Ready, Measure::FirstPod];
+            let events = [Measure::Dns, Measure::PodDns, Measure::Ready, Measure::FirstPod];
             ratios.extend(
                 events
                     .into_iter()

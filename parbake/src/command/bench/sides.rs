@@ -45,6 +45,7 @@ fn options(global: &Global, artifact: &Tag, nodes: usize, number: usize) -> anyh
         dir: global.dir.clone(),
         supervise: supervise::command()?,
         timings: false,
+        probe: true,
     })
 }
 
@@ -85,6 +86,11 @@ fn thaw_one(options: &Options, own: &Own, clusters: usize) -> anyhow::Result<Sam
     let started = Instant::now();
     let thawed = block_on(thaw(options))??;
     let mut sample = events(&thawed.milestones);
+    sample.extend(
+        thawed
+            .dns_in_pods
+            .map(|time| (Measure::PodDns, time.as_secs_f64())),
+    );
     let cluster = Cluster::find(&options.dir, &options.name)?;
     sample.extend(usage(cluster.running())?);
     if clusters == 1 {
@@ -112,6 +118,7 @@ fn init(global: &Global, artifact: &Tag, nodes: usize) -> anyhow::Result<Sample>
         supervise: supervise::command()?,
     })?;
     let mut sample = events(&formed.milestones);
+    sample.push((Measure::PodDns, formed.dns_in_pods.as_secs_f64()));
     // As long as kubeadm has not made the first pod, none is missing.
     sample.retain(|(measure, _)| *measure != Measure::Pods);
     sample.extend(usage(&formed.running)?);

@@ -11,7 +11,8 @@ const LEGEND: &str = "\
 layers, with the images unpacked already, followed by the same wait. `floor` is etcd and the API server alone on a
 thaw's data, without kubelet and containers, from their start; the boot of their machine is not in it.
 
-Events are counted from the start of the command. `DNS answers`: from every node, through the service address.
+Events are counted from the start of the command. `DNS answers`: from every node, through the service address; `DNS in
+pods`: from a pod on every node. The pod, with nothing to do, is put there for this measurement, as a static one.
 `all ready`: the API, every node, every pod and DNS, by evidence newer than the start. `first pod`: a deployment and a
 service that were made once all was ready answer through the service's address. CPU and memory are the cluster's until
 and when all is ready; `memory` counts the page cache that a cluster was the first to fill, so it depends on what ran

@@ -1,0 +1,336 @@
+//! A server in front of a registry that breaks what goes through it. HTTP/1.1, one request a connection.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::spawn;
+
+/// Passed on at once, in bytes.
+const PIECE: usize = 4096;
+
+/// What is done to a request or its answer.
+#[derive(Clone)]
+pub(crate) enum Fault {
+    /// Nothing.
+    None,
+    /// The connection ends before there is any answer.
+    HangUp,
+    /// An answer that says no, with more headers (each with `\r\n` behind it).
+    Status(u16, &'static str),
+    /// Go elsewhere.
+    Redirect(String),
+    /// The answer breaks off after so many bytes of its body.
+    Cut(u64),
+    /// It breaks off whenever the meter says so.
+    Metered(Arc<Meter>),
+    /// Nothing more comes after so many bytes of its body.
+    Silence(u64),
+    /// One bit of the body is another one, at this byte.
+    Flip(u64),
+    /// The body is only so long, and the answer says so too.
+    Short(u64),
+    /// The answer says that the body is longer by so much.
+    Long(u64),
+    /// One more header.
+    Header(&'static str),
+    /// What is sent is not taken any more after so many bytes: it breaks off, or nobody reads on.
+    CutUpload(u64),
+    /// See there.
+    StuckUpload(u64),
+}
+
+/// What was asked for.
+#[derive(Clone)]
+pub(crate) struct Request {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    /// Request line and headers, in lower case.
+    pub(crate) head: String,
+    /// How many came before that were of the same kind: manifest, blob, upload or other.
+    pub(crate) number: usize,
+}
+
+impl Request {
+    pub(crate) fn kind(&self) -> &'static str {
+        match (self.method.as_str(), &self.path) {
+            (_, path) if path.contains("/uploads/") => "upload",
+            ("PUT", _) => "publish",
+            ("GET", path) if path.contains("/manifests/") => "manifest",
+            ("GET", path) if path.contains("/blobs/") => "blob",
+            _ => "other",
+        }
+    }
+}
+
+/// Counts what goes through and says where to cut.
+pub(crate) struct Meter {
+    moved: Mutex<u64>,
+    /// At every multiple of this.
+    step: u64,
+    /// And from there on nothing goes through.
+    last: bool,
+}
+
+impl Meter {
+    pub(crate) fn new(step: u64, last: bool) -> Arc<Self> {
+        let moved = Mutex::new(0);
+        Arc::new(Self { moved, step, last })
+    }
+
+    /// How many of `length` bytes may pass; fewer than those are the last of their connection.
+    fn pass(&self, length: u64) -> u64 {
+        let mut moved = self.moved.lock().unwrap();
+        if self.last && *moved >= self.step {
+            return 0;
+        }
+        let next = (*moved / self.step + 1) * self.step;
+        let allowed = length.min(next - *moved);
+        *moved += allowed;
+        // Exactly up to there is a cut, too.
+        if *moved == next {
+            allowed.min(length.saturating_sub(1))
+        } else {
+            allowed
+        }
+    }
+
+    pub(crate) fn cuts(&self) -> u64 {
+        *self.moved.lock().unwrap() / self.step
+    }
+}
+
+type Plan = Box<dyn Fn(&Request) -> Fault + Send + Sync>;
+
+struct State {
+    upstream: String,
+    plan: Plan,
+    healed: AtomicBool,
+    ended: AtomicBool,
+    seen: Mutex<Vec<Request>>,
+}
+
+/// A proxy that runs.
+pub(crate) struct Proxy {
+    address: SocketAddr,
+    state: Arc<State>,
+}
+
+impl Proxy {
+    /// Starts one in front of `upstream`; `plan` says what is done to each request.
+    pub(crate) fn start(upstream: &str, plan: impl Fn(&Request) -> Fault + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = Arc::new(State {
+            upstream: upstream.to_owned(),
+            plan: Box::new(plan),
+            healed: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            seen: Mutex::default(),
+        });
+        let serving = Arc::clone(&state);
+        spawn(move || {
+            for client in listener.incoming().flatten() {
+                if serving.ended.load(Ordering::SeqCst) {
+                    return;
+                }
+                let state = Arc::clone(&serving);
+                // A client that hangs up, or a fault that was asked for.
+                spawn(move || drop(state.serve(client)));
+            }
+        });
+        Self { address, state }
+    }
+
+    /// A repository behind it.
+    pub(crate) fn reference(&self, repository: &str) -> parbake_artifact::Reference {
+        format!("{}/{repository}", self.address).parse().unwrap()
+    }
+
+    pub(crate) fn address(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// From now on nothing is broken.
+    pub(crate) fn heal(&self) {
+        self.state.healed.store(true, Ordering::SeqCst);
+    }
+
+    /// What was asked for so far.
+    pub(crate) fn seen(&self) -> Vec<Request> {
+        self.state.seen.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.state.ended.store(true, Ordering::SeqCst);
+        // So that it looks.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+impl State {
+    fn serve(&self, client: TcpStream) -> io::Result<()> {
+        let mut from = BufReader::new(client.try_clone()?);
+        let head = read_head(&mut from)?;
+        let request = self.note(&head);
+        let fault = if self.healed.load(Ordering::SeqCst) {
+            Fault::None
+        } else {
+            (self.plan)(&request)
+        };
+        let outcome = self.answer(&mut from, &client, &head, &request, &fault);
+        client.shutdown(Shutdown::Both)?;
+        outcome
+    }
+
+    fn note(&self, head: &str) -> Request {
+        let mut words = head.split(' ').map(str::to_owned);
+        let mut request = Request {
+            method: words.next().unwrap_or_default(),
+            path: words.next().unwrap_or_default(),
+            head: head.to_lowercase(),
+            number: 0,
+        };
+        let mut seen = self.seen.lock().unwrap();
+        request.number = seen.iter().filter(|other| other.kind() == request.kind()).count();
+        seen.push(request.clone());
+        request
+    }
+
+    fn answer(
+        &self,
+        from: &mut BufReader<TcpStream>,
+        mut client: &TcpStream,
+        head: &str,
+        request: &Request,
+        fault: &Fault,
+    ) -> io::Result<()> {
+        let length = length(head).unwrap_or(0);
+        match fault {
+            Fault::HangUp => return Ok(()),
+            Fault::Status(code, headers) => {
+                io::copy(&mut from.take(length), &mut io::sink())?;
+                return write!(
+                    client,
+                    "HTTP/1.1 {code} No\r\n{headers}Content-Length: 2\r\nConnection: close\r\n\r\nno"
+                );
+            }
+            Fault::Redirect(url) => {
+                return write!(
+                    client,
+                    "HTTP/1.1 307 There\r\nLocation: {url}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                );
+            }
+            _ => {}
+        }
+        let mut server = TcpStream::connect(&self.upstream)?;
+        server.write_all(closing(head).as_bytes())?;
+        match fault {
+            Fault::CutUpload(bytes) if *bytes < length => {
+                io::copy(&mut from.take(*bytes), &mut server)?;
+                return Ok(());
+            }
+            Fault::StuckUpload(bytes) if *bytes < length => {
+                io::copy(&mut from.take(*bytes), &mut server)?;
+                return self.wait();
+            }
+            _ => io::copy(&mut from.take(length), &mut server)?,
+        };
+        let mut server = BufReader::new(server);
+        let head = read_head(&mut server)?;
+        client.write_all(changed(&head, fault).as_bytes())?;
+        if request.method == "HEAD" {
+            return Ok(());
+        }
+        self.body(&mut server, client, fault)
+    }
+
+    fn body(&self, server: &mut impl Read, mut client: &TcpStream, fault: &Fault) -> io::Result<()> {
+        let mut buffer = vec![0; PIECE];
+        let mut done = 0;
+        loop {
+            let length = server.read(&mut buffer)?;
+            if length == 0 {
+                return Ok(());
+            }
+            let piece = &mut buffer[..length];
+            let end = done + length as u64;
+            let allowed = match fault {
+                Fault::Cut(limit) | Fault::Silence(limit) | Fault::Short(limit) => limit.saturating_sub(done),
+                Fault::Metered(meter) => meter.pass(length as u64),
+                _ => u64::MAX,
+            };
+            if let Fault::Flip(at) = fault
+                && (done..end).contains(at)
+            {
+                piece[(at - done) as usize] ^= 1;
+            }
+            done = end;
+            if allowed < length as u64 {
+                client.write_all(&piece[..allowed as usize])?;
+                return if matches!(fault, Fault::Silence(_)) {
+                    self.wait()
+                } else {
+                    Ok(())
+                };
+            }
+            client.write_all(piece)?;
+        }
+    }
+
+    /// Does nothing until the test is over or this fault is.
+    fn wait(&self) -> io::Result<()> {
+        while !self.ended.load(Ordering::SeqCst) && !self.healed.load(Ordering::SeqCst) {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        Ok(())
+    }
+}
+
+/// Request or status line and headers, with the empty line.
+pub(crate) fn read_head(from: &mut impl BufRead) -> io::Result<String> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if from.read_line(&mut head)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(head)
+}
+
+pub(crate) fn length(head: &str) -> Option<u64> {
+    let head = head.to_lowercase();
+    let (_, rest) = head.split_once("\r\ncontent-length:")?;
+    rest.lines().next()?.trim().parse().ok()
+}
+
+/// The same, on a connection that ends behind it.
+fn closing(head: &str) -> String {
+    let lines = head.trim_end().lines();
+    let kept: Vec<_> = lines
+        .filter(|line| !line.to_lowercase().starts_with("connection:"))
+        .collect();
+    format!("{}\r\nConnection: close\r\n\r\n", kept.join("\r\n"))
+}
+
+fn changed(head: &str, fault: &Fault) -> String {
+    let with = |length: u64| {
+        let lines = head.trim_end().lines();
+        let kept: Vec<_> = lines
+            .filter(|line| !line.to_lowercase().starts_with("content-length:"))
+            .collect();
+        closing(&format!(
+            "{}\r\nContent-Length: {length}\r\n\r\n",
+            kept.join("\r\n")
+        ))
+    };
+    let real = length(head).unwrap_or(0);
+    match fault {
+        Fault::Short(limit) => with(real.min(*limit)),
+        Fault::Long(more) => with(real + more),
+        Fault::Header(line) => closing(&format!("{}\r\n{line}\r\n\r\n", head.trim_end())),
+        _ => closing(head),
+    }
+}
