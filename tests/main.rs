@@ -19,6 +19,7 @@ mod registry;
 mod secrets;
 mod store;
 mod strangers;
+mod supply;
 mod thaw;
 mod variant;
 mod workload;
@@ -33,7 +34,7 @@ use harness::{Outcome, Place};
 type Test = fn(&Place) -> Outcome;
 
 /// The tests, in the order in which they run.
-const TESTS: [(&str, Test); 35] = [
+const TESTS: [(&str, Test); 39] = [
     ("bad_input_before_a_bake", bad_input::before_a_bake),
     ("a_full_disk_is_one_error", bad_input::full_disk),
     ("provision_bakes_a_small_artifact", bake::provision),
@@ -49,6 +50,10 @@ const TESTS: [(&str, Test); 35] = [
     ("a_project_pins_its_artifact", pin::project),
     ("verify_reads_every_byte_that_is_unpacked", store::damaged),
     ("what_a_cluster_uses_is_not_pruned", store::pruned),
+    ("the_artifact_tells_what_it_is_made_of", supply::documents),
+    ("cosign_accepts_what_parbake_signs", supply::parbake_signs),
+    ("parbake_accepts_what_cosign_signs", supply::cosign_signs),
+    ("the_policy_refuses_what_nobody_trusted_signed", supply::policy),
     ("the_artifact_holds_no_credential", identity::at_rest),
     ("up_with_one_node_leaves_no_ghost", thaw::one_node),
     ("up_with_three_nodes_has_no_way_out", thaw::three_nodes),

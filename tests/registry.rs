@@ -81,7 +81,7 @@ impl Registry {
     }
 
     /// The file that holds the blob.
-    fn blob(&self, digest: &str) -> PathBuf {
+    pub(crate) fn blob(&self, digest: &str) -> PathBuf {
         let hex = digest.trim_start_matches("sha256:");
         let blobs = self.storage.join("docker/registry/v2/blobs/sha256");
         blobs.join(&hex[..2]).join(hex).join("data")
@@ -297,7 +297,7 @@ pub(crate) fn mistakes(place: &Place) -> Outcome {
 }
 
 /// What is known of the artifact that was baked.
-fn artifact(place: &Place) -> Result<Value, String> {
+pub(crate) fn artifact(place: &Place) -> Result<Value, String> {
     place.json(&["artifact", "inspect", PROVIDER])
 }
 
@@ -305,7 +305,7 @@ fn bytes(report: &Value, what: &str) -> u64 {
     report[what].as_u64().unwrap_or_default()
 }
 
-fn skopeo(words: &[&str]) -> Result<Vec<u8>, String> {
+pub(crate) fn skopeo(words: &[&str]) -> Result<Vec<u8>, String> {
     let output = Command::new("skopeo").args(words).output();
     let output = output.map_err(|error| format!("skopeo: {error}"))?;
     check(output.status.success(), || {

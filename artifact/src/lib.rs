@@ -21,7 +21,9 @@
 //! STORE/                       mode 0700: layers hold set-user-id programs and whatever the cluster keeps
 //! ├── oci-layout               {"imageLayoutVersion":"1.0.0"}
 //! ├── index.json               tag -> manifest, in the annotation org.opencontainers.image.ref.name;
-//! │                            dev.parbake.origin: the reference it was pulled from
+//! │                            dev.parbake.origin: the reference it was pulled from;
+//! │                            without a tag: documents and signatures, with the digest of
+//! │                            the manifest that they belong to in dev.parbake.subject
 //! ├── blobs/sha256/HEX         manifests, configs, layers
 //! ├── unpacked/HEX32/          one layer in overlayfs form; HEX32: first 32 digits of its digest
 //! ├── used/TAG                 empty; changed when the artifact was last made, pulled or started
@@ -30,6 +32,7 @@
 //! └── lock                     flock, shared by everyone who uses the store, exclusive for who takes something away
 //! ```
 
+mod attached;
 pub mod config;
 pub mod diff;
 pub mod digest;
@@ -38,12 +41,15 @@ pub mod fuzzing;
 pub mod layer;
 mod manifest;
 pub mod pin;
+mod policy;
 mod printable;
 pub mod reference;
 pub mod registry;
+mod signature;
 pub mod store;
 pub mod tag;
 
+pub use attached::{Attached, Document, DocumentKind};
 pub use config::{Config, ConfigError, MachineLayers};
 pub use diff::Difference;
 pub use digest::{Digest, DigestError};
@@ -52,11 +58,13 @@ pub use manifest::{
     CONFIG_MEDIA_TYPE, LAYER_MEDIA_TYPE, ManifestError, TITLE_ANNOTATION, UNPACKED_SIZE_ANNOTATION,
 };
 pub use pin::{Pin, PinError};
+pub use policy::{Policy, PolicyError};
 pub use printable::{JsonProblem, printable};
 pub use reference::{Reference, ReferenceError};
 pub use registry::RegistryError;
+pub use signature::{KeyError, PrivateKey, PublicKey, Signed};
 pub use store::{
-    Alone, Artifact, BlobProblem, BlobWriter, Candidate, Draft, Examined, Inventory, Listed, Part, Policy,
-    Problem, Removed, Share, Store, StoreError, Swept, Verified, What, disk_usage,
+    Alone, Artifact, BlobProblem, BlobWriter, Candidate, Draft, Examined, Inventory, Listed, Part, Problem,
+    Removed, Retention, Share, Store, StoreError, Swept, Verified, What, disk_usage,
 };
 pub use tag::{Tag, TagError};

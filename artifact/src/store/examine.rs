@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io;
 
 use super::blobs::digest_of_file;
-use super::{Store, StoreError};
+use super::{Artifact, Store, StoreError};
 use crate::digest::Digest;
 use crate::layer::{Damage, Layer, UnpackError, compare};
 use crate::manifest::BlobRef;
@@ -15,7 +15,7 @@ use crate::tag::Tag;
 /// What was read, and what is wrong with it.
 #[derive(Debug, Default)]
 pub struct Examined {
-    /// Blobs that are as they should be: manifests, configs and layers, each once.
+    /// Blobs that are as they should be: manifests, configs, layers, and what is attached, each once.
     pub blobs: usize,
     /// Their bytes.
     pub bytes: u64,
@@ -43,6 +43,8 @@ pub enum What {
     Artifact(StoreError),
     /// The blob of a layer: what is wrong with it.
     Blob(Layer, BlobProblem),
+    /// A document or signatures: their media type.
+    Attached(String),
     /// An unpacked layer: all that differs, at least one.
     Unpacked(Layer, Vec<Damage>),
 }
@@ -90,6 +92,7 @@ impl Store {
             for BlobRef { digest, size } in [reference, self.manifest(tag)?.config] {
                 documents.insert(digest, size);
             }
+            self.examine_attached(&artifact, &mut documents, &mut examined)?;
             for layer in artifact.layers {
                 let entry = layers.entry(layer.digest.clone());
                 let (_, tags) = entry.or_insert_with(|| (layer, Vec::new()));
@@ -102,6 +105,31 @@ impl Store {
             self.examine_layer(layer, tags, &mut examined)?;
         }
         Ok(examined)
+    }
+
+    fn examine_attached(
+        &self,
+        artifact: &Artifact,
+        sound: &mut BTreeMap<Digest, u64>,
+        examined: &mut Examined,
+    ) -> Result<(), StoreError> {
+        for (attached, blobs) in self.attached_with_blobs(&artifact.digest)? {
+            let mut whole = true;
+            for BlobRef { digest, size } in blobs {
+                if self.has_blob(&digest, size)? {
+                    sound.insert(digest, size);
+                } else {
+                    whole = false;
+                }
+            }
+            if !whole {
+                examined.problems.push(Problem {
+                    tags: vec![artifact.tag.clone()],
+                    what: What::Attached(attached.media_type),
+                });
+            }
+        }
+        Ok(())
     }
 
     fn examine_layer(&self, layer: Layer, tags: Vec<Tag>, examined: &mut Examined) -> Result<(), StoreError> {
@@ -159,6 +187,7 @@ impl fmt::Display for Problem {
                 causes.into_iter().try_for_each(|cause| write!(f, ": {cause}"))
             }
             What::Blob(layer, problem) => write!(f, "layer `{}` of {of} {problem}", layer.title),
+            What::Attached(kind) => write!(f, "`{kind}` of {of} is missing or has other bytes"),
             What::Unpacked(layer, differences) => {
                 write!(f, "unpacked layer `{}` of {of}: ", layer.title)?;
                 for (number, difference) in differences.iter().take(NAMED).enumerate() {

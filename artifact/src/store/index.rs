@@ -5,7 +5,9 @@ use std::io;
 
 use oci_spec::image::{Descriptor, ImageIndex, ImageIndexBuilder, MediaType};
 
+use super::attached::{attach, without_orphans};
 use super::{Store, StoreError, lock};
+use crate::attached::{Attached, MANIFEST_MEDIA_TYPE};
 use crate::manifest::{BlobRef, blob_ref, canonical_json, descriptor};
 use crate::reference::Reference;
 use crate::tag::Tag;
@@ -14,7 +16,6 @@ use crate::tag::Tag;
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The annotation that holds the [`Reference`] from which the artifact was pulled; those made here have none.
 const ORIGIN: &str = "dev.parbake.origin";
-const MANIFEST_MEDIA_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 
 impl Store {
     /// The names of all artifacts, in order.
@@ -76,11 +77,12 @@ impl Store {
         }
     }
 
-    /// Points a tag to a manifest.
+    /// Points a tag to a manifest, with what is attached to that.
     pub(super) fn point(
         &self,
         tag: &Tag,
         manifest: &BlobRef,
+        attached: &[Attached],
         origin: Option<&Reference>,
     ) -> Result<(), StoreError> {
         let origin = origin.map(Reference::to_string);
@@ -93,6 +95,7 @@ impl Store {
         self.change_index(|manifests| {
             manifests.retain(|other| tag_of(other).as_ref() != Some(tag));
             manifests.push(descriptor(MANIFEST_MEDIA_TYPE, manifest, &annotations));
+            attach(manifests, &manifest.digest, attached);
             Ok(())
         })
     }
@@ -113,7 +116,8 @@ impl Store {
         })
     }
 
-    fn change_index(
+    /// Replaces the index; what was attached to manifests that are no longer in it goes too.
+    pub(super) fn change_index(
         &self,
         change: impl FnOnce(&mut Vec<Descriptor>) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
@@ -121,11 +125,11 @@ impl Store {
         let mut index = self.read_index()?;
         let mut manifests = index.manifests().clone();
         change(&mut manifests)?;
-        index.set_manifests(manifests);
+        index.set_manifests(without_orphans(manifests));
         self.replace_file(&self.dir.join("index.json"), &canonical_json(&index))
     }
 
-    fn read_index(&self) -> Result<ImageIndex, StoreError> {
+    pub(super) fn read_index(&self) -> Result<ImageIndex, StoreError> {
         let path = self.dir.join("index.json");
         match fs::read(&path) {
             Ok(text) => serde_json::from_slice(&text).map_err(|source| StoreError::Index { path, source }),

@@ -57,6 +57,9 @@ impl Store {
             if let Ok(manifest) = self.manifest(&tag) {
                 keys.extend(manifest.blobs().map(|blob| key(blob.digest.hex())));
             }
+            for (_, blobs) in self.attached_with_blobs(&reference.digest)? {
+                keys.extend(blobs.iter().map(|blob| key(blob.digest.hex())));
+            }
             inventory.artifacts.insert(tag, keys);
         }
         for (name, bytes) in sizes(&self.dir.join("blobs/sha256"))? {

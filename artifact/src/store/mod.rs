@@ -10,6 +10,7 @@
 
 mod alone;
 mod artifacts;
+mod attached;
 mod blobs;
 mod error;
 mod examine;
@@ -41,7 +42,7 @@ pub use error::StoreError;
 pub use examine::{BlobProblem, Examined, Problem, What};
 pub use inventory::{Inventory, Part, Share};
 pub(crate) use partial::PartialBlob;
-pub use prune::{Candidate, Policy};
+pub use prune::{Candidate, Retention};
 pub use remove::Removed;
 pub use sweep::Swept;
 pub use usage::disk_usage;

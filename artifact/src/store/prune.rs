@@ -39,14 +39,14 @@ impl Store {
 
 /// What is pruned: what neither rule keeps. Without rules nothing is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Policy {
+pub struct Retention {
     /// Keep so many, those used last.
     pub keep: Option<usize>,
     /// Keep what was used since so long ago.
     pub older_than: Option<SignedDuration>,
 }
 
-impl Policy {
+impl Retention {
     /// The names that go, in order. What a cluster uses stays, and counts among those that are kept.
     pub fn pick(&self, mut candidates: Vec<Candidate>, now: Timestamp) -> Vec<Tag> {
         if self.keep.is_none() && self.older_than.is_none() {
@@ -76,7 +76,7 @@ impl Policy {
 mod tests {
     use jiff::{SignedDuration, Timestamp};
 
-    use super::{Candidate, Policy};
+    use super::{Candidate, Retention};
 
     /// Used one, two, ... hours before `now`, of which the third is in use.
     fn candidates(now: Timestamp) -> Vec<Candidate> {
@@ -108,7 +108,7 @@ mod tests {
             (Some(2), Some(hours(2)), &["a"]),
         ];
         for (keep, older_than, expected) in cases {
-            let picked = Policy { keep, older_than }.pick(candidates(now), now);
+            let picked = Retention { keep, older_than }.pick(candidates(now), now);
             let picked: Vec<_> = picked.iter().map(|tag| tag.as_str()).collect();
             assert_eq!(picked, expected, "{keep:?} {older_than:?}");
         }

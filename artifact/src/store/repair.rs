@@ -58,7 +58,7 @@ impl Store {
 
 fn layer(what: &What) -> Option<&Layer> {
     match what {
-        What::Artifact(_) => None,
+        What::Artifact(_) | What::Attached(_) => None,
         What::Blob(layer, _) | What::Unpacked(layer, _) => Some(layer),
     }
 }

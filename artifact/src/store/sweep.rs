@@ -29,6 +29,7 @@ impl Alone<'_> {
     /// An artifact whose manifest cannot be read: what it needs is not known. Nothing is removed then.
     pub fn sweep(&self, keep: &BTreeSet<Digest>) -> Result<Swept, StoreError> {
         let mut needed = keep.clone();
+        needed.extend(self.attached_blobs()?);
         let references = self.references()?;
         for (tag, reference) in &references {
             let manifest = self.manifest(tag)?;

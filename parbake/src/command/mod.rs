@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::builder::TypedValueParser;
 
 pub(crate) mod artifact;
+pub(crate) mod attached;
 pub(crate) mod bench;
 pub(crate) mod completion;
 pub(crate) mod doctor;

@@ -8,7 +8,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::Context;
-use parbake_artifact::Tag;
+use parbake_artifact::registry::Options as RegistryOptions;
+use parbake_artifact::{Policy, Tag};
 use parbake_cluster::readiness::Milestones;
 use parbake_up::timeline::Timeline;
 use parbake_up::{ClusterName, Options, Thawed, thaw};
@@ -112,7 +113,10 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 impl Args {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
-        let options = self.registry.into();
+        let options = RegistryOptions {
+            policy: Policy::load(&global.dir)?,
+            ..self.registry.into()
+        };
         let tag = match self.artifact {
             Some(named) => named.stored(global, &options)?,
             None => pinned(global, options)?,

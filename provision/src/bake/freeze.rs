@@ -59,5 +59,6 @@ pub(super) fn freeze(
         cluster: serde_json::to_value(&cluster).unwrap_or_default(),
         layers,
     };
-    Ok(store.put(&options.tag, draft)?)
+    let supply = super::supply(options, inputs);
+    Ok(store.put_with(&options.tag, draft, |artifact| supply.documents(artifact))?)
 }

@@ -1,6 +1,7 @@
 //! Tests of the store; as root, for layers give files away.
 
 mod artifacts;
+mod attached;
 mod examine;
 mod interop;
 mod layers;

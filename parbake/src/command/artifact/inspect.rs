@@ -3,6 +3,7 @@
 use parbake_artifact::{Artifact, Reference, Store, Tag};
 use serde::Serialize;
 
+use super::super::attached;
 use crate::cli::Global;
 use crate::output::{self, size, table};
 
@@ -28,6 +29,8 @@ struct Inspected {
     size_bytes: u64,
     machines: Vec<InspectedMachine>,
     layers: Vec<InspectedLayer>,
+    /// Documents about it, and its signatures.
+    attached: Vec<attached::Listed>,
     cluster: serde_json::Value,
 }
 
@@ -48,11 +51,13 @@ struct InspectedLayer {
 
 impl Args {
     pub(crate) fn run(self, global: &Global, store: &Store) -> anyhow::Result<()> {
-        output::print(global.output, &inspected(store.get(&self.tag)?), inspected_text)
+        let artifact = store.get(&self.tag)?;
+        let attached = attached::list(store, &artifact)?;
+        output::print(global.output, &inspected(artifact, attached), inspected_text)
     }
 }
 
-fn inspected(artifact: Artifact) -> Inspected {
+fn inspected(artifact: Artifact, attached: Vec<attached::Listed>) -> Inspected {
     let title = |digest| artifact.layer(digest).map(|layer| layer.title.clone());
     let machines = artifact.config.machines.iter().map(|machine| InspectedMachine {
         name: machine.name.clone(),
@@ -70,6 +75,7 @@ fn inspected(artifact: Artifact) -> Inspected {
         size_bytes: artifact.size(),
         machines: machines.collect(),
         layers: layers.collect(),
+        attached,
         tag: artifact.tag,
         origin: artifact.origin,
         provider: artifact.config.provider,
@@ -105,5 +111,6 @@ fn inspected_text(artifact: &Inspected) -> String {
         ]
     });
     text.push_str(&table(["LAYER", "COMPRESSED", "UNPACKED", "DIGEST"], rows));
+    text.push_str(&attached::table_of(&artifact.attached));
     text
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::bail;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
-use parbake_artifact::{Digest, Policy, Removed, Store, Tag};
+use parbake_artifact::{Digest, Removed, Retention, Store, Tag};
 use parbake_up::{Listed, layers_in_use, list};
 use serde::Serialize;
 
@@ -23,7 +23,7 @@ Examples:
 To make, to pull and to start an artifact is to use it. What a cluster uses is never removed.";
 
 /// All that no cluster uses.
-pub(super) const IDLE: Policy = Policy {
+pub(super) const IDLE: Retention = Retention {
     keep: Some(0),
     older_than: None,
 };
@@ -51,28 +51,28 @@ struct Report {
     dry_run: bool,
 }
 
-/// The artifacts that go by `policy`.
-pub(super) fn pick(store: &Store, clusters: &[Listed], policy: &Policy) -> anyhow::Result<Vec<Tag>> {
+/// The artifacts that go by `retention`.
+pub(super) fn pick(store: &Store, clusters: &[Listed], retention: &Retention) -> anyhow::Result<Vec<Tag>> {
     let in_use = |digest: &Digest| clusters.iter().any(|cluster| cluster.digest == *digest);
-    Ok(policy.pick(store.candidates(in_use)?, Timestamp::now()))
+    Ok(retention.pick(store.candidates(in_use)?, Timestamp::now()))
 }
 
 impl Args {
     pub(crate) fn run(self, global: &Global, mut store: Store) -> anyhow::Result<()> {
-        let policy = Policy {
+        let retention = Retention {
             keep: self.keep,
             older_than: self.older_than,
         };
         let in_use =
             || -> anyhow::Result<BTreeSet<_>> { Ok(layers_in_use(&global.dir)?.into_iter().collect()) };
         let (removed, freed_bytes) = if self.dry_run {
-            let removed = pick(&store, &list(&global.dir)?, &policy)?;
+            let removed = pick(&store, &list(&global.dir)?, &retention)?;
             let freed = store.inventory()?.freed_by(&removed, &in_use()?);
             (removed, freed.bytes)
         } else {
             // No cluster is started from now on, so that what is known of them stays true.
             let alone = store.alone()?;
-            let removed = pick(&alone, &list(&global.dir)?, &policy)?;
+            let removed = pick(&alone, &list(&global.dir)?, &retention)?;
             match alone.remove(&removed, &in_use()?)? {
                 Removed::Freed(swept) => (removed, swept.bytes),
                 Removed::Later(why) => bail!(why),

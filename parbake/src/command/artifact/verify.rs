@@ -1,12 +1,14 @@
 //! `parbake artifact verify`
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use anyhow::bail;
 use parbake_artifact::{Examined, Store, Tag, What};
 use parbake_up::layers_in_use;
 use serde::Serialize;
 
+use super::super::attached;
 use super::names;
 use crate::cli::Global;
 use crate::output::{self, Format, count, size};
@@ -31,6 +33,9 @@ pub(crate) struct Args {
     /// what they were unpacked to
     #[arg(long)]
     repair: bool,
+    /// The public key in this PEM file must have a good signature of each
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
 }
 
 /// What is printed.
@@ -44,6 +49,8 @@ struct Report {
     objects: usize,
     /// What was mended.
     repaired: Vec<String>,
+    /// Who signed each, where a key was given.
+    signed: Vec<attached::Signed>,
     /// What is wrong.
     problems: Vec<Wrong>,
 }
@@ -71,6 +78,7 @@ impl Args {
         } else {
             self.tags
         };
+        let key = self.key.map(attached::Key::load).transpose()?;
         let mut examined = store.examine(&tags)?;
         let mut repaired = Vec::new();
         if self.repair && !examined.problems.is_empty() {
@@ -82,8 +90,12 @@ impl Args {
             repaired = before;
             repaired.retain(|problem| !left.contains(problem));
         }
-        let report = report(tags, repaired, &examined);
+        let mut report = report(tags, repaired, &examined);
         if report.problems.is_empty() {
+            if let Some(key) = key {
+                let signed = report.tags.iter().map(|tag| key.check(&store, tag));
+                report.signed = signed.collect::<anyhow::Result<_>>()?;
+            }
             return output::print(global.output, &report, text);
         }
         if global.output == Format::Json {
@@ -101,7 +113,7 @@ fn in_use(global: &Global) -> anyhow::Result<BTreeSet<parbake_artifact::Digest>>
 fn report(tags: Vec<Tag>, repaired: Vec<String>, examined: &Examined) -> Report {
     let problems = examined.problems.iter().map(|problem| {
         let (layer, differences) = match &problem.what {
-            What::Artifact(_) => (None, &[][..]),
+            What::Artifact(_) | What::Attached(_) => (None, &[][..]),
             What::Blob(layer, _) => (Some(layer), &[][..]),
             What::Unpacked(layer, differences) => (Some(layer), &differences[..]),
         };
@@ -125,6 +137,7 @@ fn report(tags: Vec<Tag>, repaired: Vec<String>, examined: &Examined) -> Report 
         unpacked_layers: examined.unpacked,
         objects: examined.objects,
         repaired,
+        signed: Vec::new(),
         problems: problems.collect(),
     }
 }
@@ -138,8 +151,9 @@ fn text(report: &Report) -> String {
         .iter()
         .map(|problem| format!("repaired: {problem}\n"))
         .collect();
+    let signed: String = report.signed.iter().map(ToString::to_string).collect();
     format!(
-        "{repaired}{tags} {verb} sound: {blobs}, {bytes}; {layers} with {files}\n",
+        "{repaired}{tags} {verb} sound: {blobs}, {bytes}; {layers} with {files}\n{signed}",
         tags = names(&report.tags),
         verb = if report.tags.len() == 1 { "is" } else { "are" },
         blobs = count(report.blobs, "blob"),
