@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use parbake_up::ClusterName;
 
 use crate::command::{
-    artifact, bench, completion, doctor, down, exec, freeze, kubeconfig, kubectl, list, provider, provision,
-    publish, pull, status, supervise, up,
+    artifact, bench, completion, doctor, down, exec, freeze, kubeconfig, kubectl, list, pin, provider,
+    provision, publish, pull, status, supervise, up,
 };
 use crate::output::Format;
 
@@ -92,6 +92,7 @@ enum Command {
     Provision(provision::Args),
     Publish(publish::Args),
     Pull(pull::Args),
+    Pin(pin::Args),
     Up(up::Args),
     List(list::Args),
     Status(status::Args),
@@ -124,6 +125,7 @@ impl Cli {
             Command::Provision(args) => args.run(global).map(done),
             Command::Publish(args) => args.run(global).map(done),
             Command::Pull(args) => args.run(global).map(done),
+            Command::Pin(args) => args.run(global).map(done),
             Command::Up(args) => args.run(global).map(done),
             Command::List(args) => args.run(global).map(done),
             Command::Status(args) => args.run(global).map(done),
@@ -133,7 +135,7 @@ impl Cli {
             Command::Kubectl(args) => args.run(global),
             Command::Kubeconfig(args) => args.run(global).map(done),
             Command::Freeze(args) => args.run(global).map(done),
-            Command::Artifact(command) => command.run(global).map(done),
+            Command::Artifact(command) => command.run(global),
             Command::Provider(command) => command.run(global).map(done),
             Command::Bench(command) => command.run(global).map(done),
             Command::Doctor(args) => args.run(global),

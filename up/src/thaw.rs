@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use parbake_artifact::{Artifact, Digest, Store, Tag};
+use parbake_artifact::{Artifact, Digest, Policy, Store, Tag};
 use parbake_cluster::machines::{self, Surroundings};
 use parbake_cluster::readiness::{Expected, Milestone, Milestones, Vantage, wait_until_ready};
 use parbake_cluster::{Client, Description, Node, NodeName, cleanup, connect, probe, runtime, trust};
@@ -84,11 +84,15 @@ pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
     let from = Moment::now();
     let store = Store::open(&options.dir.join("store"))?;
     let artifact = store.get(&options.tag)?;
+    allowed(options, &store, &artifact)?;
     let baked = Description::of_artifact(&artifact.config.cluster)?;
     let cluster = baked.with_nodes(options.nodes.unwrap_or(baked.nodes().len()))?;
     let stacks = stacks(&store, &artifact, &cluster)?;
     spans.end("look the artifact up", from);
     let claim = claim(options)?;
+    if let Err(error) = store.mark_used(&options.tag) {
+        tracing::warn!(%error, "could not note that the artifact is used");
+    }
     let record = Record::new(
         options.tag.clone(),
         artifact.digest.clone(),
@@ -290,6 +294,12 @@ impl Prepared<'_> {
         removed?;
         Ok(milestones)
     }
+}
+
+/// Whether the host's policy lets the artifact start.
+pub(crate) fn allowed(options: &Options, store: &Store, artifact: &Artifact) -> Result<(), Error> {
+    let policy = Policy::load(&options.dir).map_err(Box::new)?;
+    Ok(policy.check(store, artifact).map_err(Box::new)?)
 }
 
 /// The unpacked layers of each node, bottom first.

@@ -63,5 +63,6 @@ pub(super) fn freeze(
         layers,
         secrets: Some(secrets),
     };
-    Ok(store.put(&options.tag, draft)?)
+    let supply = super::supply(options, inputs);
+    Ok(store.put_with(&options.tag, draft, |artifact| supply.documents(artifact))?)
 }
