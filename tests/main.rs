@@ -41,6 +41,7 @@ const TESTS: &[(&str, Test)] = &[
     ("provision_bakes_a_small_artifact", bake::provision),
     ("provision_again_changes_nothing", bake::again),
     ("a_killed_provision_leaves_the_old_artifact", bake::killed),
+    ("two_bakes_are_alike", bake::alike),
     ("the_artifact_is_an_oci_image_layout", bake::layout),
     ("a_registry_takes_and_gives_an_artifact", registry::round_trip),
     ("a_killed_pull_goes_on_where_it_was", registry::interrupted),
