@@ -21,6 +21,7 @@ mod attached;
 mod client;
 mod connection;
 mod credentials;
+mod drain;
 mod error;
 mod fetch;
 mod manifests;
@@ -43,6 +44,7 @@ use tokio::task::JoinError;
 use crate::policy::Policy;
 
 pub use credentials::CredentialError;
+pub use drain::drain;
 pub use error::RegistryError;
 pub use mirrors::MirrorError;
 pub use progress::Amount;

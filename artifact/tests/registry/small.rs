@@ -124,6 +124,7 @@ fn make(store: &Store, work: &Path) {
         machines: vec![machine],
         cluster: serde_json::json!({}),
         layers,
+        secrets: None,
     };
     store.put(&tag(), draft).unwrap();
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::registry::RegistryArgs;
 use crate::cli::Global;
-use crate::output::{self, size};
+use crate::output::{self, count, size};
 
 /// The variable that cosign takes a key's password from.
 const PASSWORD: &str = "COSIGN_PASSWORD";
@@ -73,6 +73,13 @@ struct Report {
 impl Args {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
         let store = Arc::new(Store::open(&global.store())?);
+        if let Some(secrets @ 1..) = store.get(&self.artifact)?.secrets {
+            let number = count(usize::try_from(secrets).unwrap_or(usize::MAX), "secret");
+            tracing::warn!(
+                "`{}` holds {number} of its users, which everybody who pulls it can read",
+                self.artifact
+            );
+        }
         let options = self.registry.into();
         let key = match &self.sign {
             Some(path) => Some(PrivateKey::load(path, password()?.as_deref())?),
