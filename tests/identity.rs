@@ -25,6 +25,9 @@ pub(crate) const PRINT: &str = "for file in /etc/kubernetes/*.conf /etc/kubernet
     /etc/kubernetes/pki/etcd/*.key /var/lib/kubelet/pki/* /var/lib/kubelet/pods/*/volumes/*/*/token /etc/parbake/*; \
     do cat $file 2>/dev/null && echo; done; true";
 
+/// etcd's data, in the layer of a control plane.
+const DATABASE: &str = "var/lib/etcd/member/snap/db";
+
 /// Texts that only look like secrets.
 const HARMLESS: [&str; 1] = [
     // The example in the help of `kubeadm token` and `kubeadm join`.
@@ -55,6 +58,15 @@ fn collect(machines: &Path) -> bool {
     let Ok(Some(running)) = Running::find(machines) else {
         return false;
     };
+    let (all, complete) = held_by(&running);
+    if let Ok(mut baked) = BAKED.lock() {
+        baked.extend(all);
+    }
+    complete
+}
+
+/// The secrets that are on the machines, and whether each has at least a token.
+pub(crate) fn held_by(running: &Running) -> (BTreeSet<Secret>, bool) {
     let mut all = BTreeSet::new();
     let mut complete = true;
     for name in running.machines().keys() {
@@ -64,10 +76,7 @@ fn collect(machines: &Path) -> bool {
         complete &= found.iter().any(|secret| secret.kind == Kind::Token);
         all.extend(found);
     }
-    if let Ok(mut baked) = BAKED.lock() {
-        baked.extend(all);
-    }
-    complete
+    (all, complete)
 }
 
 /// No secret of any kind in any file of any layer, etcd's database and log included, and least of all the bake's own.
@@ -86,26 +95,12 @@ pub(crate) fn at_rest(place: &Place) -> Outcome {
         })?;
     }
     planted(&baked)?;
-    let layers = layers(place)?;
-    let database = "var/lib/etcd/member/snap/db";
-    check(layers.iter().any(|layer| layer.join(database).is_file()), || {
-        "no layer has a database".to_owned()
-    })?;
-    check(beginnings(&layers)? > 50, || {
-        "programs have many a marker, which were not found".to_owned()
-    })?;
-    let needles: BTreeSet<&str> = baked.iter().flat_map(Secret::needles).collect();
-    let found = grep(
-        &["--fixed-strings"],
-        &needles.into_iter().collect::<Vec<_>>(),
-        &layers,
-    )?;
-    check(found.is_empty(), || format!("secrets of the bake in {found:?}"))?;
+    let layers = free_of(place, PROVIDER, &baked)?;
     // Objects are stored under these keys, whatever is in them.
     let stored = |kind: &str| {
         let found = grep(&["--fixed-strings"], &[&format!("/registry/{kind}/")], &layers)?;
         let mut paths = found.into_iter().map(|hit| hit.path);
-        Ok::<_, String>(paths.any(|path| path.ends_with(database)))
+        Ok::<_, String>(paths.any(|path| path.ends_with(DATABASE)))
     };
     for kind in ["secrets", "certificatesigningrequests"] {
         check(!stored(kind)?, || format!("there are {kind} in the database"))?;
@@ -113,6 +108,27 @@ pub(crate) fn at_rest(place: &Place) -> Outcome {
     check(stored("serviceaccounts")?, || {
         "the database has no objects".to_owned()
     })
+}
+
+/// None of `held` and nothing that looks like any other secret is in a layer of the artifact `tag`; gives the layers.
+pub(crate) fn free_of(place: &Place, tag: &str, held: &BTreeSet<Secret>) -> Result<Vec<PathBuf>, String> {
+    let layers = layers(place, tag)?;
+    check(layers.iter().any(|layer| layer.join(DATABASE).is_file()), || {
+        "no layer has a database".to_owned()
+    })?;
+    check(beginnings(&layers)? > 50, || {
+        "programs have many a marker, which were not found".to_owned()
+    })?;
+    let needles: BTreeSet<&str> = held.iter().flat_map(Secret::needles).collect();
+    let found = grep(
+        &["--fixed-strings"],
+        &needles.into_iter().collect::<Vec<_>>(),
+        &layers,
+    )?;
+    check(found.is_empty(), || {
+        format!("secrets of the cluster in {found:?}")
+    })?;
+    Ok(layers)
 }
 
 /// Makes sure that a secret would be found: each of the bake's own, in a file among other bytes.
@@ -137,10 +153,10 @@ fn planted(baked: &BTreeSet<Secret>) -> Outcome {
     Ok(())
 }
 
-/// The unpacked layers of the artifact.
-fn layers(place: &Place) -> Result<Vec<PathBuf>, String> {
+/// The unpacked layers of the artifact `tag`.
+fn layers(place: &Place, tag: &str) -> Result<Vec<PathBuf>, String> {
     let store = Store::open(&place.dir().join("store")).map_err(|error| error.to_string())?;
-    let tag = PROVIDER.parse().map_err(|_| "no tag".to_owned())?;
+    let tag = tag.parse().map_err(|_| "no tag".to_owned())?;
     let artifact = store.get(&tag).map_err(|error| error.to_string())?;
     let layers = artifact.layers.iter().map(|layer| store.unpacked(layer));
     layers

@@ -9,6 +9,7 @@ mod bad_host;
 mod bad_input;
 mod bake;
 mod elsewhere;
+mod freeze;
 mod harness;
 mod honesty;
 mod identity;
@@ -34,12 +35,13 @@ use harness::{Outcome, Place};
 type Test = fn(&Place) -> Outcome;
 
 /// The tests, in the order in which they run.
-const TESTS: [(&str, Test); 39] = [
+const TESTS: &[(&str, Test)] = &[
     ("bad_input_before_a_bake", bad_input::before_a_bake),
     ("a_full_disk_is_one_error", bad_input::full_disk),
     ("provision_bakes_a_small_artifact", bake::provision),
     ("provision_again_changes_nothing", bake::again),
     ("a_killed_provision_leaves_the_old_artifact", bake::killed),
+    ("two_bakes_are_alike", bake::alike),
     ("the_artifact_is_an_oci_image_layout", bake::layout),
     ("a_registry_takes_and_gives_an_artifact", registry::round_trip),
     ("a_killed_pull_goes_on_where_it_was", registry::interrupted),
@@ -73,6 +75,11 @@ const TESTS: [(&str, Test); 39] = [
     ("a_time_out_blames_the_workers", honesty::workers),
     ("a_time_out_blames_a_pod", honesty::pod),
     ("a_clock_far_from_the_bakes_is_no_matter", honesty::clock),
+    ("freeze_leaves_the_cluster_as_it_was", freeze::live),
+    ("freeze_leaves_no_credential", freeze::at_rest),
+    ("what_was_frozen_runs_beside_the_first", freeze::beside),
+    ("freeze_of_what_was_frozen_before", freeze::again),
+    ("a_killed_freeze_lets_the_cluster_go_on", freeze::killed),
     ("the_hosts_addresses_are_no_matter", bad_host::addresses),
     ("no_free_port_is_one_error", bad_host::no_port),
     ("bad_input_in_the_store", bad_input::in_the_store),
@@ -83,11 +90,11 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let place = Arc::new(Place::new());
-    let trials = TESTS.map(|(name, test)| {
+    let trials = TESTS.iter().map(|&(name, test)| {
         let place = Arc::clone(&place);
         Trial::test(name, move || test(&place).map_err(Into::into))
     });
-    let conclusion = libtest_mimic::run(&arguments, trials.into());
+    let conclusion = libtest_mimic::run(&arguments, trials.collect());
     if !arguments.list {
         place.clear();
     }

@@ -95,7 +95,7 @@ pub(crate) fn refused(place: &Place, ours: &str, theirs: &str) -> Outcome {
 /// accounts, down to their ids, so that only the signature tells one cluster's from the other's.
 fn tokens(place: &Place, ours: &str, theirs: &str, house: &House) -> Outcome {
     let mut all = BTreeSet::new();
-    for node in ["node01", "node02", "node03"] {
+    for node in running(place, ours)?.machines().keys() {
         let printed = place.run(&["--name", ours, "exec", node, "--", "sh", "-c", PRINT])?;
         all.extend(secrets(printed.as_bytes()));
     }
@@ -151,6 +151,13 @@ impl Pair {
     }
 }
 
+/// The machines of a cluster.
+pub(crate) fn running(place: &Place, name: &str) -> Result<Running, String> {
+    let dir = place.dir().join("clusters").join(name);
+    let running = Running::find(&dir).map_err(|error| error.to_string())?;
+    running.ok_or_else(|| format!("{name} does not run"))
+}
+
 /// The control plane of a cluster, where its doors are.
 struct House {
     init: u32,
@@ -158,9 +165,7 @@ struct House {
 
 impl House {
     fn find(place: &Place, name: &str) -> Result<Self, String> {
-        let dir = place.dir().join("clusters").join(name);
-        let running = Running::find(&dir).map_err(|error| error.to_string())?;
-        let running = running.ok_or_else(|| format!("{name} does not run"))?;
+        let running = running(place, name)?;
         let init = running.machines().get("node01").ok_or("no node01")?;
         Ok(Self { init: init.pid })
     }

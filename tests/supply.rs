@@ -133,7 +133,7 @@ pub(crate) fn parbake_signs(place: &Place) -> Outcome {
         for key in [&keys.cosign, &keys.openssl] {
             let report = verify(key)?;
             check(
-                report["signed"]["documents"] == json!(["sbom", "provenance"]),
+                report["signed"][0]["documents"] == json!(["sbom", "provenance"]),
                 || format!("{report}"),
             )?;
         }

@@ -32,6 +32,7 @@ impl Variant {
                 machines: artifact.config.machines,
                 cluster: artifact.config.cluster,
                 layers: artifact.layers,
+                secrets: artifact.secrets,
             },
         })
     }

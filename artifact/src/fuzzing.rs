@@ -99,7 +99,7 @@ pub fn manifest(input: &[u8]) {
         Ok((config, layers)) => {
             assert!(layers.iter().all(|layer| is_plain(&layer.title)), "{layers:?}");
             assert!(config.machines.iter().all(|machine| is_plain(&machine.name)));
-            let again = manifest::to_json(&listed.config, &layers);
+            let again = manifest::to_json(&listed.config, &layers, listed.secrets);
             let again = Manifest::from_json(&again).expect("what is written can be read");
             assert_eq!(again, listed);
         }

@@ -199,7 +199,7 @@ fn manifests() -> Vec<Seed> {
         digest: Digest::of(config),
         size: config.len() as u64,
     };
-    let listed = |layers: &[Layer]| to_json(&reference, layers);
+    let listed = |layers: &[Layer]| to_json(&reference, layers, None);
     let both = listed(&[layer("os", 1), layer("machine/node01", 2)]);
     let seed = |name, manifest: &[u8], config: &[u8]| ("manifest", name, [manifest, b"\0", config].concat());
     let escape = br#"{"version":1,"\u001b[2J":1}"#;

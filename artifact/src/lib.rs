@@ -7,6 +7,7 @@
 //!
 //! ```text
 //! manifest                     application/vnd.oci.image.manifest.v1+json
+//! ├── annotations              dev.parbake.secrets: how many secrets of its users are in it, if they were counted
 //! ├── config                   application/vnd.parbake.cluster.config.v1+json, see [`Config`]
 //! └── layers[]                 application/vnd.oci.image.layer.v1.tar+zstd, see [`layer`]
 //!     └── annotations
@@ -56,7 +57,8 @@ pub use diff::Difference;
 pub use digest::{Digest, DigestError};
 pub use layer::{Comparison, Damage, Deviation, Layer, Pack, PackError, Packed, UnpackError};
 pub use manifest::{
-    CONFIG_MEDIA_TYPE, LAYER_MEDIA_TYPE, ManifestError, TITLE_ANNOTATION, UNPACKED_SIZE_ANNOTATION,
+    CONFIG_MEDIA_TYPE, LAYER_MEDIA_TYPE, ManifestError, SECRETS_ANNOTATION, TITLE_ANNOTATION,
+    UNPACKED_SIZE_ANNOTATION,
 };
 pub use pin::{Pin, PinError};
 pub use policy::{Policy, PolicyError};

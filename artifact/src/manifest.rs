@@ -20,6 +20,9 @@ pub const TITLE_ANNOTATION: &str = "dev.parbake.layer.title";
 /// Annotation of a layer: [`Layer::unpacked_size`] in decimal.
 pub const UNPACKED_SIZE_ANNOTATION: &str = "dev.parbake.layer.unpacked-size";
 
+/// Annotation of the manifest: [`Artifact::secrets`](crate::Artifact::secrets) in decimal. No reader needs to know it.
+pub const SECRETS_ANNOTATION: &str = "dev.parbake.secrets";
+
 /// Why a manifest cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
@@ -78,6 +81,8 @@ impl BlobRef {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Manifest {
     pub(crate) config: BlobRef,
+    /// How many secrets its makers counted.
+    pub(crate) secrets: Option<u64>,
     layers: Vec<ListedLayer>,
 }
 
@@ -100,7 +105,9 @@ impl Manifest {
         if found > MAX_LAYERS {
             return Err(ManifestError::TooMany { found });
         }
+        let annotations = manifest.annotations().as_ref();
         Ok(Self {
+            secrets: annotations.and_then(|all| all.get(SECRETS_ANNOTATION)?.parse().ok()),
             config: blob_ref(manifest.config())?,
             layers: manifest
                 .layers()
@@ -149,14 +156,18 @@ impl Manifest {
 }
 
 /// The manifest of a config and layers, as it is stored.
-pub(crate) fn to_json(config: &BlobRef, layers: &[Layer]) -> Vec<u8> {
+pub(crate) fn to_json(config: &BlobRef, layers: &[Layer], secrets: Option<u64>) -> Vec<u8> {
+    let secrets = secrets.map(|count| (SECRETS_ANNOTATION.to_owned(), count.to_string()));
     let manifest = ImageManifestBuilder::default()
         .schema_version(2_u32)
         .media_type(MediaType::ImageManifest)
         .config(descriptor(CONFIG_MEDIA_TYPE, config, &[]))
-        .layers(layers.iter().map(layer_descriptor).collect::<Vec<_>>())
-        .build()
-        .expect("all required fields are set above");
+        .layers(layers.iter().map(layer_descriptor).collect::<Vec<_>>());
+    let manifest = match secrets {
+        Some(annotation) => manifest.annotations(HashMap::from([annotation])),
+        None => manifest,
+    };
+    let manifest = manifest.build().expect("all required fields are set above");
     canonical_json(&manifest)
 }
 
@@ -259,6 +270,7 @@ mod tests {
                 size: 3,
             },
             &[layer.clone(), layer],
+            Some(3),
         )
     }
 
@@ -279,6 +291,12 @@ mod tests {
             }
         );
         assert_eq!(manifest.blobs().count(), 3);
+        assert_eq!(manifest.secrets, Some(3));
+        // Those of before the count have none, and none is made up.
+        let text = String::from_utf8(sample()).unwrap();
+        let uncounted = text.replace(r#""annotations":{"dev.parbake.secrets":"3"},"#, "");
+        assert_ne!(uncounted, text);
+        assert_eq!(Manifest::from_json(uncounted.as_bytes()).unwrap().secrets, None);
         assert_eq!(manifest.title(&Digest::of(b"os")), Some("os"));
         assert_eq!(manifest.layers[1].unpacked_size, 1024);
     }

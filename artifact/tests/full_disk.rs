@@ -155,5 +155,6 @@ fn draft(layers: &[Layer]) -> Draft {
         }],
         cluster: serde_json::Value::Null,
         layers: layers.to_vec(),
+        secrets: None,
     }
 }

@@ -2,18 +2,21 @@
 //!
 //! [`Description`] is the value that travels in the artifact. Everything else talks to a running cluster
 //! through its API: [`readiness`] waits until it is honestly ready, [`cleanup`], [`trust`] and [`settle`]
-//! change what the database remembers, [`summary`] reports, [`workload`] and [`probe`] try the cluster out.
+//! change what the database remembers, [`summary`] and [`in_flight`] report, [`workload`] and [`probe`] try the cluster
+//! out. [`scrub`] takes care of the files of machines that are to be frozen.
 
 mod api_error;
 pub mod cleanup;
 pub mod client;
 mod description;
+pub mod in_flight;
 pub mod machines;
 mod name;
 mod plan;
 pub mod probe;
 pub mod readiness;
 pub mod runtime;
+pub mod scrub;
 pub mod settle;
 pub mod summary;
 mod tokens;

@@ -68,6 +68,20 @@ pub async fn forget(client: &Client) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// Counts the secrets that manifests or users made: all but the tokens of service accounts, which [`forget`] blanks.
+///
+/// # Errors
+/// The API refused.
+pub async fn count_secrets(client: &Client) -> Result<u64, ApiError> {
+    let all: Api<Secret> = Api::all(client.clone());
+    let others = ListParams::default().fields(&format!("type!={}", tokens::TYPE));
+    let found = all
+        .list_metadata(&others)
+        .await
+        .map_err(ApiError::new("count secrets"))?;
+    Ok(found.items.len() as u64)
+}
+
 async fn forget_in(client: &Client, namespace: &str) -> Result<(), ApiError> {
     delete(Api::<ConfigMap>::namespaced(client.clone(), namespace), ROOT_CA).await?;
     let events: Api<Event> = Api::namespaced(client.clone(), namespace);

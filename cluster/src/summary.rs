@@ -137,7 +137,7 @@ fn pod_summary(pod: &Pod, now: Timestamp) -> PodSummary {
 }
 
 /// The first thing that keeps the pod from running, as `kubectl get pods` has it, or the phase.
-fn pod_state(pod: &Pod) -> String {
+pub(crate) fn pod_state(pod: &Pod) -> String {
     if pod.metadata.deletion_timestamp.is_some() {
         return "Terminating".to_owned();
     }

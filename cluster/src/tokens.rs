@@ -8,7 +8,8 @@ use serde_json::json;
 
 use crate::api_error::{ApiError, absent_is_fine};
 
-const TOKEN_SECRETS: &str = "type=kubernetes.io/service-account-token";
+/// The type of such secrets.
+pub(crate) const TYPE: &str = "kubernetes.io/service-account-token";
 
 /// Takes the token and the certificate authority out of every secret that holds a service account's token.
 ///
@@ -17,7 +18,7 @@ const TOKEN_SECRETS: &str = "type=kubernetes.io/service-account-token";
 pub(crate) async fn blank(client: &Client) -> Result<(), ApiError> {
     let all: Api<Secret> = Api::all(client.clone());
     let secrets = all
-        .list_metadata(&ListParams::default().fields(TOKEN_SECRETS))
+        .list_metadata(&ListParams::default().fields(&format!("type={TYPE}")))
         .await;
     let secrets = secrets.map_err(ApiError::new("list service-account tokens"))?;
     try_join_all(secrets.items.iter().map(|secret| async move {

@@ -5,6 +5,7 @@
 //! /sys/fs/cgroup/parbake/default-1f3a9c/node01            cgroup v2
 //! ```
 
+mod freezer;
 mod usage;
 
 use std::fs::{self, File, OpenOptions};
@@ -178,8 +179,8 @@ impl Cgroup {
         pids
     }
 
-    /// Kills every process in the cgroup and below and removes it, in every hierarchy. One that is not there counts as
-    /// removed. The parent of all clusters goes too when this was the last.
+    /// Kills every process in the cgroup and below, frozen ones too, and removes it, in every hierarchy. One that is not
+    /// there counts as removed. The parent of all clusters goes too when this was the last.
     ///
     /// # Errors
     /// The cgroup that still had processes or could not be removed within ten seconds; all hierarchies are tried
@@ -187,6 +188,7 @@ impl Cgroup {
     pub fn destroy(&self) -> Result<(), Error> {
         let deadline = Instant::now() + PATIENCE;
         let mut outcome = Ok(());
+        self.thaw_all();
         for dir in &self.dirs {
             let destroyed = destroy(dir, deadline).map_err(failed("remove", dir));
             outcome = outcome.and(destroyed);

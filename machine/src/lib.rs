@@ -13,6 +13,7 @@ pub mod host;
 pub mod netns;
 pub mod network;
 pub mod overlay;
+pub mod pause;
 pub mod pid;
 pub mod plan;
 pub mod pods;

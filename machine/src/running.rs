@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use crate::cgroup::{self, Cgroup};
 use crate::host::{ApplyError, CgroupPlan};
 use crate::netns::NetNs;
+use crate::pause::Paused;
 use crate::pid::ProcessId;
 use crate::plan::Plan;
 use crate::pods::Pods;
@@ -123,7 +124,7 @@ impl Running {
                 let _ = child.wait();
                 Err(Error::Refused(reasons))
             }
-            Err(_) => {
+            Ok(Report::Paused | Report::Resumed(_)) | Err(_) => {
                 let _ = child.wait();
                 Err(Error::Ended { log })
             }
@@ -156,6 +157,15 @@ impl Running {
     /// The machines by name.
     pub fn machines(&self) -> &BTreeMap<String, ProcessId> {
         &self.state.machines
+    }
+
+    /// Makes all machines stand still until the returned guard is dropped, or this process is gone. `supervise` is the
+    /// command that calls [`crate::supervisor::supervise`].
+    ///
+    /// # Errors
+    /// The host cannot freeze cgroups, or a process would not stand still; all go on then.
+    pub fn pause(&self, supervise: &Cmd) -> Result<Paused, Error> {
+        Paused::start(&self.state.cgroup, supervise)
     }
 
     fn init(&self, name: &str) -> Result<ProcessId, Error> {

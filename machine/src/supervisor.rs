@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
@@ -41,7 +42,7 @@ pub(crate) const CGROUP: &str = "cgroup.json";
 /// The name of the supervisor's log in the plan's directory.
 pub(crate) const LOG: &str = "supervisor.log";
 
-/// What a supervisor says once, on standard output.
+/// What a supervisor says once, on standard output, and what one that pauses says.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Report {
@@ -49,6 +50,10 @@ pub(crate) enum Report {
     Running(State),
     /// Something failed, and nothing is left of it: the error and what caused it, outermost first.
     Failed(Vec<String>),
+    /// The machines stand still.
+    Paused,
+    /// The machines go on, after that time.
+    Resumed(Duration),
 }
 
 /// What runs.
@@ -135,6 +140,9 @@ pub(crate) enum Order {
     /// Wait until standard input ends, then end what is in the cgroup. systemd-nspawn does not take its machine along
     /// when it is killed, so somebody must who outlives a supervisor that is.
     Sweep(Cgroup),
+    /// Make what is in the cgroup stand still until standard input ends: whoever asked for it may be killed, and then
+    /// nobody else would let it go on.
+    Pause(Cgroup),
 }
 
 /// The whole life of a supervisor, or of its sweeper. To be called from a process with one thread.
@@ -154,7 +162,23 @@ pub fn supervise() -> Result<(), Error> {
                 .map_err(Error::Plan)?;
             Ok(cgroup.destroy()?)
         }
+        Order::Pause(cgroup) => pause_and_report(&cgroup),
     }
+}
+
+fn pause_and_report(cgroup: &Cgroup) -> Result<(), Error> {
+    let from = Instant::now();
+    if let Err(error) = cgroup.freeze() {
+        report(&Report::Failed(chain(&error)));
+        return Err(error.into());
+    }
+    report(&Report::Paused);
+    let mut rest = String::new();
+    // Whatever ended the wait, they must go on.
+    let _ = io::stdin().lock().read_to_string(&mut rest);
+    cgroup.thaw()?;
+    report(&Report::Resumed(from.elapsed()));
+    Ok(())
 }
 
 fn run_and_report(plan: &Plan) -> Result<(), Error> {

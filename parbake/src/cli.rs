@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use parbake_up::ClusterName;
 
 use crate::command::{
-    artifact, bench, completion, doctor, down, exec, kubeconfig, kubectl, list, pin, provider, provision,
-    publish, pull, status, supervise, up,
+    artifact, bench, completion, doctor, down, exec, freeze, kubeconfig, kubectl, list, pin, provider,
+    provision, publish, pull, status, supervise, up,
 };
 use crate::output::Format;
 
@@ -104,6 +104,7 @@ enum Command {
     Ssh(exec::ShellArgs),
     Kubectl(kubectl::Args),
     Kubeconfig(kubeconfig::Args),
+    Freeze(freeze::Args),
     #[command(subcommand)]
     Artifact(artifact::Command),
     #[command(subcommand)]
@@ -133,6 +134,7 @@ impl Cli {
             Command::Shell(args) | Command::Ssh(args) => args.run(global),
             Command::Kubectl(args) => args.run(global),
             Command::Kubeconfig(args) => args.run(global).map(done),
+            Command::Freeze(args) => args.run(global).map(done),
             Command::Artifact(command) => command.run(global),
             Command::Provider(command) => command.run(global).map(done),
             Command::Bench(command) => command.run(global).map(done),

@@ -11,6 +11,7 @@ use parbake_machine::process::Cmd;
 use parbake_machine::running::Running;
 use serde::Serialize;
 
+use crate::freeze;
 use crate::state::{Claim, Phase, Record, dir_of, files, kubeconfig, read};
 use crate::{ClusterName, Error};
 
@@ -97,7 +98,7 @@ fn listed(name: ClusterName, record: &Record, dir: &Path) -> Result<Listed, Erro
     })
 }
 
-/// Digests of all layers that clusters below the state directory use.
+/// Digests of all layers that clusters below the state directory use, and of the manifests they came with.
 ///
 /// # Errors
 /// See [`list`].
@@ -109,7 +110,7 @@ pub fn layers_in_use(state: &Path) -> Result<Vec<Digest>, Error> {
     Ok(records
         .into_iter()
         .flatten()
-        .flat_map(|record| record.layers)
+        .flat_map(|record| record.layers.into_iter().chain([record.artifact]))
         .collect())
 }
 
@@ -118,6 +119,7 @@ pub fn layers_in_use(state: &Path) -> Result<Vec<Digest>, Error> {
 /// # Errors
 /// There is none of this name, another command works on it, or something could not be removed.
 pub fn down(state: &Path, name: &ClusterName) -> Result<(), Error> {
+    freeze::sweep(state)?;
     if !dir_of(state, name).exists() {
         return Err(Error::NotFound { name: name.clone() });
     }

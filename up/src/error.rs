@@ -3,8 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use parbake_artifact::{PolicyError, StoreError};
+use parbake_artifact::{PolicyError, StoreError, Tag};
 use parbake_cluster::client::ClientError;
+use parbake_cluster::scrub::ScrubError;
 use parbake_cluster::{ApiError, BrokenDescription, DescriptionError, cleanup, machines, runtime, wait};
 use parbake_machine::host::HostError;
 use parbake_machine::{process, running};
@@ -63,6 +64,39 @@ pub enum Error {
         /// The name.
         name: ClusterName,
     },
+    /// The cluster's `up` was killed.
+    #[error("the start of the cluster `{name}` was cut off; remove it with `parbake down --name {name}`")]
+    Unfinished {
+        /// The name.
+        name: ClusterName,
+    },
+    /// There is an artifact of this name.
+    #[error("there is an artifact `{tag}` already; choose another name, or replace it with `--force`")]
+    TagTaken {
+        /// The name.
+        tag: Tag,
+    },
+    /// What a cluster has in flight can only be asked of its API.
+    #[error("the API of the cluster `{name}` does not answer, so it cannot be frozen")]
+    NoAnswer {
+        /// The name.
+        name: ClusterName,
+        /// The request that failed.
+        #[source]
+        source: ApiError,
+    },
+    /// No layer of the artifact holds etcd's offline tool.
+    #[error("the artifact came without etcdutl, so its database cannot be written anew; provision it again")]
+    NoEtcdutl,
+    /// A freeze was asked to end.
+    #[error("interrupted; the cluster goes on, and nothing is left of the freeze")]
+    FreezeInterrupted,
+    /// etcd and the API server could not work alone.
+    #[error(transparent)]
+    Alone(#[from] crate::AloneError),
+    /// Files could not be made fit to be frozen.
+    #[error(transparent)]
+    Scrub(#[from] ScrubError),
     /// The new identity could not be made.
     #[error("could not make the cluster's new identity")]
     Identity(#[from] crate::identity::IdentityError),
@@ -95,7 +129,7 @@ pub enum Error {
     /// Somebody asked for an end.
     #[error("interrupted before the cluster was ready")]
     Interrupted,
-    /// The cluster could not be told of its new authorities.
+    /// Something did not happen in time.
     #[error(transparent)]
     Publish(#[from] wait::TimedOut),
     /// The nodes that do not run could not be taken out of the cluster.

@@ -1,19 +1,23 @@
 //! The thaw and what comes after: plan, identity, readiness, lifecycle, cluster state.
 
+mod alone;
 mod clusters;
 mod diagnosis;
 mod error;
 mod floor;
+mod freeze;
 pub mod identity;
 mod name;
 mod state;
 mod thaw;
 pub mod timeline;
 
+pub use alone::AloneError;
 pub use clusters::{Cluster, Condition, Listed, down, layers_in_use, list};
 pub use diagnosis::Diagnosis;
 pub use error::Error;
 pub use floor::{FloorError, floor};
+pub use freeze::{Frozen, LeftOut, Options as FreezeOptions, freeze};
 pub use name::{ClusterName, InvalidClusterName};
 pub use state::{Phase, Record, dir_of};
 pub use thaw::{Options, Thawed, thaw};

@@ -101,7 +101,11 @@ pub(crate) fn kubeconfig(dir: &Path) -> PathBuf {
 impl Claim {
     /// Locks the directory of `name`, which is made where it is missing.
     pub(crate) fn lock(state: &Path, name: &ClusterName) -> Result<Self, Error> {
-        let dir = dir_of(state, name);
+        Self::at(dir_of(state, name))?.ok_or_else(|| Error::Busy { name: name.clone() })
+    }
+
+    /// Locks the directory `dir`, which is made where it is missing; nothing where another command holds it.
+    pub(crate) fn at(dir: PathBuf) -> Result<Option<Self>, Error> {
         loop {
             fs::create_dir_all(&dir).map_err(files("make", &dir))?;
             let lock = match File::open(&dir) {
@@ -109,12 +113,13 @@ impl Claim {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 lock => lock.map_err(files("open", &dir))?,
             };
-            flock(&lock, FlockOperation::NonBlockingLockExclusive)
-                .map_err(|_| Error::Busy { name: name.clone() })?;
+            if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+                return Ok(None);
+            }
             // Whoever held the lock before may have removed the directory.
             let same = |found: fs::Metadata| lock.metadata().is_ok_and(|own| own.ino() == found.ino());
             if fs::metadata(&dir).is_ok_and(same) {
-                return Ok(Self { dir, _lock: lock });
+                return Ok(Some(Self { dir, _lock: lock }));
             }
         }
     }
@@ -139,9 +144,9 @@ impl Claim {
     pub(crate) fn remove(self) -> Result<(), Error> {
         let _stopped = Stopped::ensure(&self.dir)?;
         fs::remove_dir_all(&self.dir).map_err(files("remove", &self.dir))?;
-        if let Some(clusters) = self.dir.parent() {
-            // Not empty means that there are other clusters.
-            let _ = fs::remove_dir(clusters);
+        if let Some(parent) = self.dir.parent() {
+            // Not empty means that there are others.
+            let _ = fs::remove_dir(parent);
         }
         Ok(())
     }

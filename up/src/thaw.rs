@@ -19,6 +19,7 @@ use tokio::signal::ctrl_c;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::Instrument;
 
+use crate::freeze;
 use crate::identity::{self, Identity};
 use crate::state::{Claim, Phase, Record, dir_of, read};
 use crate::timeline::Timeline;
@@ -121,7 +122,7 @@ pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
 }
 
 /// Ends when the user or a service manager asks this process to (SIGINT, SIGTERM); never where that cannot be noticed.
-async fn interrupted() {
+pub(crate) async fn interrupted() {
     let terminated = async {
         match signal(SignalKind::terminate()) {
             Ok(mut asked) => asked.recv().await.unwrap_or(()),
@@ -136,8 +137,9 @@ async fn interrupted() {
     tokio::select! { () = terminated => (), () = pressed => () }
 }
 
-/// Claims the cluster's directory; what a killed `up` left there is removed first.
+/// Claims the cluster's directory; what a killed `up` left there, or a killed `freeze` elsewhere, is removed first.
 pub(crate) fn claim(options: &Options) -> Result<Claim, Error> {
+    freeze::sweep(&options.dir)?;
     let claim = Claim::lock(&options.dir, &options.name)?;
     match read(claim.dir()) {
         Ok(Some(record)) if record.phase == Phase::Up => Err(Error::Taken {

@@ -35,6 +35,7 @@ fn draft(layers: &[Layer], cluster: serde_json::Value) -> Draft {
         }],
         cluster,
         layers: layers.to_vec(),
+        secrets: None,
     }
 }
 

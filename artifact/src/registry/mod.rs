@@ -24,6 +24,7 @@ mod client;
 mod connection;
 mod credentials;
 mod deltas;
+mod drain;
 mod error;
 mod fetch;
 mod manifests;
@@ -47,6 +48,7 @@ use tokio::task::JoinError;
 use crate::policy::Policy;
 
 pub use credentials::CredentialError;
+pub use drain::drain;
 pub use error::RegistryError;
 pub use mirrors::MirrorError;
 pub use offer::PublishedDeltas;

@@ -1,5 +1,7 @@
 //! Artifacts in a store: made, found, removed.
 
+use std::fs;
+
 use jiff::Timestamp;
 
 use super::{Store, StoreError};
@@ -7,7 +9,7 @@ use crate::attached::{Attached, Document};
 use crate::config::{self, Config, MachineLayers, RootFs};
 use crate::digest::Digest;
 use crate::layer::Layer;
-use crate::manifest::{self, Manifest, ManifestError, canonical_json};
+use crate::manifest::{self, BlobRef, Manifest, ManifestError, canonical_json};
 use crate::reference::Reference;
 use crate::tag::Tag;
 
@@ -24,6 +26,8 @@ pub struct Artifact {
     pub layers: Vec<Layer>,
     /// From where it was pulled; those made here have none.
     pub origin: Option<Reference>,
+    /// How many secrets of its users it holds, if whoever made it counted them.
+    pub secrets: Option<u64>,
 }
 
 /// A name in the store.
@@ -48,6 +52,8 @@ pub struct Draft {
     pub cluster: serde_json::Value,
     /// All layers.
     pub layers: Vec<Layer>,
+    /// How many secrets of its users it holds, if that was counted.
+    pub secrets: Option<u64>,
 }
 
 impl Artifact {
@@ -99,6 +105,7 @@ impl Store {
             machines,
             cluster,
             layers,
+            secrets,
         } = draft;
         let config = Config {
             version: config::VERSION,
@@ -120,13 +127,14 @@ impl Store {
         })?;
         self.check_present(&layers)?;
         let config_blob = self.put_document(&canonical_json(&config))?;
-        let manifest = self.put_document(&manifest::to_json(&config_blob, &layers))?;
+        let manifest = self.put_document(&manifest::to_json(&config_blob, &layers, secrets))?;
         let artifact = Artifact {
             tag: tag.clone(),
             digest: manifest.digest.clone(),
             config,
             layers,
             origin: None,
+            secrets,
         };
         let attached = self.put_documents(&manifest, &documents(&artifact))?;
         self.point(tag, &manifest, &attached, None)?;
@@ -171,6 +179,22 @@ impl Store {
     pub fn get(&self, tag: &Tag) -> Result<Artifact, StoreError> {
         let (digest, manifest) = self.manifest_bytes(tag)?;
         self.read_artifact(tag, digest, &manifest, self.origin(tag)?)
+    }
+
+    /// The artifact whose manifest has that digest, whatever its former name `tag` means by now.
+    ///
+    /// # Errors
+    /// It is in the store no more, or damaged.
+    pub fn get_exactly(&self, tag: &Tag, digest: &Digest) -> Result<Artifact, StoreError> {
+        let bytes = match fs::metadata(self.blob_path(digest)) {
+            Ok(found) => self.document(&BlobRef {
+                digest: digest.clone(),
+                size: found.len(),
+            })?,
+            Err(_) => None,
+        };
+        let bytes = bytes.ok_or_else(|| damaged(tag, &format!("the manifest {digest}")))?;
+        self.read_artifact(tag, digest.clone(), &bytes, None)
     }
 
     /// Exact bytes and digest of the manifest of `tag`, to publish it.
@@ -233,6 +257,7 @@ impl Store {
             config,
             layers,
             origin,
+            secrets: manifest.secrets,
         })
     }
 

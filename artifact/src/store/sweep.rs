@@ -1,12 +1,13 @@
 //! Frees what nobody needs.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirEntry};
-use std::io;
+use std::fs::{self, DirEntry, File};
+use std::io::{self, Read};
 use std::path::Path;
 
 use super::{Alone, Store, StoreError, UNPACKED_NAME, disk_usage};
 use crate::digest::Digest;
+use crate::manifest::{BlobRef, Manifest};
 
 /// What a sweep freed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,13 +24,16 @@ pub struct Swept {
 
 impl Alone<'_> {
     /// Removes blobs and unpacked layers that no name refers to and that are not in `keep` (the layers of running
-    /// clusters), and what killed processes left.
+    /// clusters, and the manifests they came with, which keep their configs too), and what killed processes left.
     ///
     /// # Errors
     /// An artifact whose manifest cannot be read: what it needs is not known. Nothing is removed then.
     pub fn sweep(&self, keep: &BTreeSet<Digest>) -> Result<Swept, StoreError> {
         let mut needed = keep.clone();
         needed.extend(self.attached_blobs()?);
+        for digest in keep {
+            needed.extend(self.config_of(digest));
+        }
         let references = self.references()?;
         for (tag, reference) in &references {
             let manifest = self.manifest(tag)?;
@@ -68,6 +72,19 @@ impl Alone<'_> {
             }
         }
         Ok(())
+    }
+}
+
+impl Store {
+    /// The config of the manifest that `digest` is, if it is one: layers are not read for that.
+    fn config_of(&self, digest: &Digest) -> Option<Digest> {
+        let mut start = [0];
+        let mut file = File::open(self.blob_path(digest)).ok()?;
+        file.read_exact(&mut start).ok()?;
+        let size = file.metadata().ok().filter(|_| start == *b"{")?.len();
+        let digest = digest.clone();
+        let bytes = self.document(&BlobRef { digest, size }).ok()??;
+        Some(Manifest::from_json(&bytes).ok()?.config.digest)
     }
 }
 

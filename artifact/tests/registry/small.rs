@@ -152,6 +152,7 @@ fn make(store: &Store, work: &Path, tag: &Tag, edition: u64) {
         machines: vec![machine],
         cluster: serde_json::json!({}),
         layers,
+        secrets: None,
     };
     store.put(tag, draft).unwrap();
 }

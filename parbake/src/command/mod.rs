@@ -13,6 +13,7 @@ pub(crate) mod completion;
 pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod exec;
+pub(crate) mod freeze;
 pub(crate) mod kubeconfig;
 pub(crate) mod kubectl;
 pub(crate) mod list;

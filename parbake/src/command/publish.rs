@@ -109,6 +109,13 @@ impl From<PublishedDeltas> for Deltas {
 impl Args {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
         let store = Arc::new(Store::open(&global.store())?);
+        if let Some(secrets @ 1..) = store.get(&self.artifact)?.secrets {
+            let number = count(usize::try_from(secrets).unwrap_or(usize::MAX), "secret");
+            tracing::warn!(
+                "`{}` holds {number} of its users, which everybody who pulls it can read",
+                self.artifact
+            );
+        }
         let options = self.registry.into();
         let key = match &self.sign {
             Some(path) => Some(PrivateKey::load(path, password()?.as_deref())?),

@@ -1,14 +1,14 @@
 //! From a formed cluster to the artifact: settle, stop, clean, pack.
 
 use jiff::Timestamp;
-use parbake_artifact::{Artifact, Draft, Layer, MachineLayers, Pack, Store};
+use parbake_artifact::{Artifact, Draft, Layer, MachineLayers, Store};
+use parbake_cluster::scrub::{self, Owner};
 use parbake_cluster::{Role, machines};
 use parbake_machine::dirs::Dirs;
 
 use super::form::Formed;
-use super::settle;
 use super::work::Work;
-use super::{Error, MACHINE_LAYER, Options};
+use super::{Error, MACHINE_LAYER, Options, layers, settle};
 use crate::inputs::Inputs;
 
 /// The tool that writes etcd's files anew.
@@ -29,7 +29,7 @@ pub(super) fn freeze(
         client,
         runtime,
     } = formed;
-    settle::settle(&running, &runtime, &client, &cluster)?;
+    let secrets = settle::settle(&running, &runtime, &client, &cluster)?;
     drop(client);
     {
         let _step = tracing::info_span!("step", what = "power the machines off").entered();
@@ -42,9 +42,11 @@ pub(super) fn freeze(
     for node in cluster.nodes() {
         let dir = machines::machine_dir(&work.dir("cluster"), node);
         let upper = Dirs(&dir).upper();
-        let etcdutl = etcdutl.filter(|_| node.role == Role::ControlPlane);
-        settle::clean(&upper, node, etcdutl)?;
-        let own = store.adopt_layer(&format!("{MACHINE_LAYER}{}", node.name), &upper, &Pack::default())?;
+        scrub::scrub(&upper, Owner::Bake)?;
+        if let Some(etcdutl) = etcdutl.filter(|_| node.role == Role::ControlPlane) {
+            scrub::renew_database(&upper, node, etcdutl)?;
+        }
+        let own = store.adopt_layer(&format!("{MACHINE_LAYER}{}", node.name), &upper, &layers::pack())?;
         let stack = [below.as_slice(), std::slice::from_ref(&own.digest)].concat();
         machines.push(MachineLayers {
             name: node.name.to_string(),
@@ -58,6 +60,7 @@ pub(super) fn freeze(
         machines,
         cluster: serde_json::to_value(&cluster).unwrap_or_default(),
         layers,
+        secrets: Some(secrets),
     };
     let supply = super::supply(options, inputs);
     Ok(store.put_with(&options.tag, draft, |artifact| supply.documents(artifact))?)

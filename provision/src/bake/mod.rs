@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use parbake_artifact::{Artifact, Digest, Store, StoreError, Tag};
 use parbake_cluster::client::ClientError;
+use parbake_cluster::scrub::ScrubError;
 use parbake_cluster::{ApiError, BrokenDescription, Description, DescriptionError};
 use parbake_cluster::{machines, runtime};
 use parbake_machine::host::{Host, HostError, Purpose};
@@ -33,7 +34,7 @@ use work::Work;
 /// How long the cluster may take from its last join until it is ready.
 const READY: Duration = Duration::from_secs(300);
 /// Changes whenever the steps of a bake do, so that an artifact of older steps does not pass for a fresh one.
-const RECIPE: &str = "7";
+const RECIPE: &str = "8";
 /// How the titles of layers begin that are one machine's own.
 const MACHINE_LAYER: &str = "machine/";
 
@@ -101,6 +102,9 @@ pub enum Error {
     /// The cluster's API refused something.
     #[error(transparent)]
     Api(#[from] ApiError),
+    /// A machine's files could not be made fit to be frozen.
+    #[error(transparent)]
+    Scrub(#[from] ScrubError),
     /// The cluster did not become ready.
     #[error("the cluster did not become ready")]
     NotReady(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -81,6 +81,7 @@ fn documents() -> [(DocumentKind, Value, Vec<u8>); 2] {
         config: serde_json::from_value::<Config>(config).unwrap(),
         layers: Vec::new(),
         origin: None,
+        secrets: None,
     };
     let supply = Supply {
         provider: &provider,

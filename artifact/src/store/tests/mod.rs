@@ -66,6 +66,7 @@ pub(super) fn draft(layers: &[Layer]) -> Draft {
         }],
         cluster: json!({"b": 1, "a": [2]}),
         layers: layers.to_vec(),
+        secrets: Some(2),
     }
 }
 

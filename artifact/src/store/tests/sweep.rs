@@ -33,6 +33,21 @@ fn sweeps_what_nobody_needs() {
 }
 
 #[test]
+fn what_a_cluster_came_from_is_found_without_its_name() {
+    let (_temp, mut store, artifact) = one();
+    let layers = artifact.layers.iter().map(|layer| layer.digest.clone());
+    let keep = layers.chain([artifact.digest.clone()]).collect();
+    store
+        .remove(&tags(&["one"]), || Ok::<_, StoreError>(keep))
+        .unwrap();
+    let found = store.get_exactly(&tag("one"), &artifact.digest).unwrap();
+    assert_eq!(found, artifact);
+    store.alone().unwrap().sweep(&BTreeSet::new()).unwrap();
+    let error = store.get_exactly(&tag("one"), &artifact.digest).unwrap_err();
+    assert!(matches!(error, StoreError::Damaged { .. }));
+}
+
+#[test]
 fn sweeps_only_alone() {
     let (_temp, mut store, _) = one();
     let mut other = Store::open(store.dir()).unwrap();

@@ -27,6 +27,8 @@ struct Inspected {
     /// The version of parbake that froze it.
     parbake: String,
     size_bytes: u64,
+    /// Secrets of its users that it holds, where they were counted.
+    secrets: Option<u64>,
     machines: Vec<InspectedMachine>,
     layers: Vec<InspectedLayer>,
     /// Documents about it, and its signatures.
@@ -73,6 +75,7 @@ fn inspected(artifact: Artifact, attached: Vec<attached::Listed>) -> Inspected {
         digest: artifact.digest.to_string(),
         created: artifact.config.created.to_string(),
         size_bytes: artifact.size(),
+        secrets: artifact.secrets,
         machines: machines.collect(),
         layers: layers.collect(),
         attached,
@@ -87,13 +90,17 @@ fn inspected(artifact: Artifact, attached: Vec<attached::Listed>) -> Inspected {
 
 fn inspected_text(artifact: &Inspected) -> String {
     let mut text = format!(
-        "artifact    {}\ndigest      {}\nprovider    {}\ncreated     {} by parbake {}\nsize        {}\n\n",
+        "artifact    {}\ndigest      {}\nprovider    {}\ncreated     {} by parbake {}\nsize        {}\nsecrets     {}\n\n",
         artifact.tag,
         artifact.digest,
         artifact.provider,
         artifact.created,
         artifact.parbake,
         size(artifact.size_bytes),
+        match artifact.secrets {
+            Some(secrets) => secrets.to_string(),
+            None => "not counted".to_owned(),
+        },
     );
     let machines = artifact.machines.iter();
     let rows = machines.map(|machine| [machine.name.clone(), machine.layers.join(", ")]);

@@ -1,0 +1,81 @@
+//! The layers and the artifact.
+
+use std::fs;
+
+use jiff::Timestamp;
+use parbake_artifact::{Artifact, Draft, Layer, MachineLayers, Pack, Store};
+use parbake_cluster::Node;
+use parbake_cluster::machines::{self, RUNTIME_DIR};
+use parbake_machine::dirs::Dirs;
+
+use super::Options;
+use crate::Error;
+use crate::state::{Claim, Record, files};
+
+/// Packs what each machine wrote into a layer above those it came with; gives the artifact and how many bytes of it are
+/// new.
+pub(super) fn pack(
+    options: &Options,
+    store: &Store,
+    parent: &Artifact,
+    record: &Record,
+    scratch: &Claim,
+    secrets: u64,
+) -> Result<(Artifact, u64), Error> {
+    let mut layers: Vec<Layer> = Vec::new();
+    let mut own_layers = Vec::new();
+    let mut machines = Vec::new();
+    for node in record.cluster.nodes() {
+        let name = node.name.as_str();
+        let below = parent.machine_layers(name);
+        let below = below.ok_or_else(|| Error::NoLayers(name.to_owned()))?;
+        let own = own_layer(store, &title(parent, name), node, scratch)?;
+        let stack = below.iter().map(|layer| layer.digest.clone());
+        machines.push(MachineLayers {
+            name: name.to_owned(),
+            layers: stack.chain([own.digest.clone()]).collect(),
+        });
+        for layer in below {
+            if !layers.contains(layer) {
+                layers.push(layer.clone());
+            }
+        }
+        own_layers.push(own);
+    }
+    let own_bytes = own_layers.iter().map(|layer| layer.size).sum();
+    layers.extend(own_layers);
+    let draft = Draft {
+        created: Timestamp::now(),
+        provider: parent.config.provider.clone(),
+        machines,
+        cluster: serde_json::to_value(&record.cluster).expect("names, numbers and addresses are JSON"),
+        layers,
+        secrets: Some(secrets),
+    };
+    Ok((store.put(&options.tag, draft)?, own_bytes))
+}
+
+/// `machine/node01.2` above `machine/node01`, and so on.
+fn title(parent: &Artifact, node: &str) -> String {
+    let taken = |title: &String| parent.layers.iter().any(|layer| layer.title == *title);
+    let mut titles = (2_u32..).map(|number| format!("machine/{node}.{number}"));
+    titles
+        .find(|title| !taken(title))
+        .expect("an artifact has fewer layers than there are numbers")
+}
+
+fn own_layer(store: &Store, title: &str, node: &Node, scratch: &Claim) -> Result<Layer, Error> {
+    let dir = machines::machine_dir(scratch.dir(), node);
+    let dirs = Dirs(&dir);
+    let upper = dirs.upper();
+    // The runtime's state is no part of the overlay; a machine starts with that of its topmost layer. Images that were
+    // loaded since are in it.
+    let (plain, target) = (dirs.plain(RUNTIME_DIR.as_ref()), upper.join(RUNTIME_DIR));
+    if target.exists() {
+        fs::remove_dir_all(&target).map_err(files("remove", &target))?;
+    }
+    let parent = target.parent().unwrap_or(&upper);
+    fs::create_dir_all(parent).map_err(files("make", parent))?;
+    fs::rename(&plain, &target).map_err(files("move", &plain))?;
+    Ok(store.adopt_layer(title, &upper, &Pack::default())?)
+}

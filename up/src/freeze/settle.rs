@@ -1,0 +1,178 @@
+//! The copy made fit to be frozen: alone, under an identity of its own, with nothing but runtimes and the database at work.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use parbake_artifact::{Artifact, Store};
+use parbake_cluster::machines::{self, Surroundings};
+use parbake_cluster::readiness::wait_until_api;
+use parbake_cluster::scrub::{self, Owner};
+use parbake_cluster::wait::{Look, Wait};
+use parbake_cluster::{Client, Node, NodeName, Role, connect, settle};
+use parbake_machine::dirs::Dirs;
+use parbake_machine::host::Decisions;
+use parbake_machine::plan::Forward;
+use parbake_machine::running::Running;
+
+use super::Options;
+use crate::Error;
+use crate::alone::{self, Alone};
+use crate::identity::{self, Identity};
+use crate::state::{Claim, Record, files};
+use crate::thaw::stacks;
+
+/// What does not start on the copy: no workload may run, and no container of the control plane.
+const MASKED: [&str; 3] = [
+    "kubelet.service",
+    "parbake-head-start.service",
+    "parbake-iptables.service",
+];
+/// How long the runtimes, and the API, may take to answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Makes a runtime forget the containers of the moment, as after a restart of its node, and what only they needed. The
+/// end of a lease is the one thing that containerd collects garbage for before it answers.
+const FORGET_PODS: &str = r#"
+if [ -n "$(crictl pods -q)" ]; then crictl --timeout=60s rmp -fa; fi
+ctr --namespace=k8s.io leases create --id=parbake
+ctr --namespace=k8s.io leases rm --sync parbake
+"#;
+/// Compacts the database to its newest revision, so that deleted secrets are in no old one. The tool is the node's own or
+/// that of etcd's image.
+const COMPACT: &str = r#"
+for dir in /var/lib/parbake/images/etcd/*/usr/local/bin; do PATH=$PATH:$dir; done
+ctl() {
+    ETCDCTL_API=3 etcdctl --endpoints=https://127.0.0.1:2379 --cacert=/etc/kubernetes/pki/etcd/ca.crt \
+        --cert=/etc/kubernetes/pki/etcd/server.crt --key=/etc/kubernetes/pki/etcd/server.key "$@"
+}
+revision=$(ctl endpoint status --write-out=fields | sed -n 's/^"Revision" : //p')
+ctl compact --physical "$revision"
+"#;
+/// Where layers have etcd's offline tool: a node's own programs, or the image of etcd.
+const ETCDUTL: &str = "etcdutl";
+
+/// Boots the copy in `scratch`, has it forget what must not be frozen, and stops it; gives how many secrets it keeps.
+pub(super) async fn settle(
+    options: &Options,
+    host: &Decisions,
+    store: &Store,
+    parent: &Artifact,
+    record: &Record,
+    scratch: &Claim,
+) -> Result<u64, Error> {
+    let _step = tracing::info_span!("step", what = "settle the copy").entered();
+    let cluster = &record.cluster;
+    // Before there is a new identity: the old one must not be left beside it.
+    for node in cluster.nodes() {
+        scrub::scrub(&upper(scratch, node), Owner::User)?;
+    }
+    let stacks = stacks(store, parent, cluster)?;
+    let identity = Identity::new(cluster, &identity::Options::default())?;
+    let surroundings = Surroundings {
+        id: &format!("freeze-{}", std::process::id()),
+        dir: scratch.dir(),
+        host,
+        forwards: vec![Forward {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            to: cluster.api_server().into(),
+        }],
+        end_with_parent: true,
+    };
+    let files = |node: &Node| {
+        let files = identity.files(node).into_iter();
+        files.chain(alone::masks(&MASKED)).collect()
+    };
+    let stack = |node: &Node| stack_of(&stacks, node);
+    let plan = machines::plan(cluster, surroundings, stack, files)?;
+    let running = Running::start(&plan, &options.supervise)?;
+    for node in cluster.nodes() {
+        forget_pods(&running, node).await?;
+    }
+    let plane = &cluster.nodes()[0];
+    // A user may have changed the manifests since.
+    let mut layers = stack_of(&stacks, plane);
+    layers.push(upper(scratch, plane));
+    let url = format!("https://{}", running.ports()[0]);
+    let client = connect(&identity.super_admin_kubeconfig(&url)).await?;
+    // Whoever is asked by the API server before it changes something does not run.
+    let without_webhooks = "--disable-admission-plugins=MutatingAdmissionWebhook,ValidatingAdmissionWebhook";
+    let ended = Alone::read(&layers)?
+        .with_api_server_flag(without_webhooks)
+        .start(&running, plane.name.as_str())?;
+    let kept = tokio::select! {
+        kept = forget(&client, &running, plane) => kept?,
+        error = ended => return Err(error.into()),
+    };
+    drop(client);
+    alone::end(&running, plane.name.as_str())?;
+    let _stopped = running.stop()?;
+    for node in cluster.nodes() {
+        let upper = upper(scratch, node);
+        scrub::scrub(&upper, Owner::User)?;
+        alone::unmask(&upper, &MASKED).map_err(files_of(&upper))?;
+        if node.role == Role::ControlPlane {
+            scrub::renew_database(&upper, node, &etcdutl(&stack_of(&stacks, node))?)?;
+            hide_below(&upper.join(scrub::ETCD).join("member"))?;
+        }
+    }
+    Ok(kept)
+}
+
+fn files_of(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+    files("remove", path)
+}
+
+fn upper(scratch: &Claim, node: &Node) -> PathBuf {
+    Dirs(&machines::machine_dir(scratch.dir(), node)).upper()
+}
+
+fn stack_of(stacks: &[(NodeName, Vec<PathBuf>)], node: &Node) -> Vec<PathBuf> {
+    let found = stacks.iter().find(|(name, _)| *name == node.name);
+    found.map(|(_, stack)| stack.clone()).unwrap_or_default()
+}
+
+async fn forget_pods(running: &Running, node: &Node) -> Result<(), Error> {
+    let name = node.name.as_str();
+    let answers = running.command(name, ["crictl", "version"])?;
+    Wait::new(format!("the runtime of `{name}` to answer"), PATIENCE)
+        .until(|| async {
+            match answers.run() {
+                Ok(_) => Look::Seen(()),
+                Err(error) => Look::NotYet(error.to_string()),
+            }
+        })
+        .await?;
+    running.command(name, ["sh", "-euc", FORGET_PODS])?.run()?;
+    Ok(())
+}
+
+async fn forget(client: &Client, running: &Running, plane: &Node) -> Result<u64, Error> {
+    wait_until_api(client, PATIENCE).await?;
+    settle::forget(client).await?;
+    let kept = settle::count_secrets(client).await?;
+    running
+        .command(plane.name.as_str(), ["sh", "-euc", COMPACT])?
+        .run()?;
+    Ok(kept)
+}
+
+fn etcdutl(layers: &[PathBuf]) -> Result<PathBuf, Error> {
+    let images = |layer: &PathBuf| {
+        let versions = fs::read_dir(layer.join(machines::IMAGES_DIR).join("etcd"));
+        let dirs = versions.into_iter().flatten().flatten();
+        dirs.map(|dir| dir.path().join("usr/local/bin"))
+            .collect::<Vec<_>>()
+    };
+    let own = layers.iter().map(|layer| layer.join("usr/bin"));
+    own.chain(layers.iter().flat_map(images))
+        .map(|dir| dir.join(ETCDUTL))
+        .find(|path| path.is_file())
+        .ok_or(Error::NoEtcdutl)
+}
+
+/// Keeps a directory that was written anew from showing what layers below have in it (Linux, filesystems/overlayfs,
+/// 'whiteouts and opaque directories').
+fn hide_below(dir: &Path) -> Result<(), Error> {
+    xattr::set(dir, "trusted.overlay.opaque", b"y").map_err(files("mark", dir))
+}
