@@ -89,8 +89,10 @@ async fn measure(options: &Options, claim: &Claim) -> Result<Duration, FloorErro
         forwards: vec![Forward {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             to: cluster.api_server().into(),
+            movable: false,
         }],
         end_with_parent: true,
+            again: false,
     };
     let files = |node: &Node| identity.files(node).into_iter().chain(masks(&MASKED)).collect();
     let plan = machines::plan(&cluster, surroundings, |_| layers.clone(), files).map_err(Error::from)?;

@@ -76,8 +76,10 @@ pub(super) async fn settle(
         forwards: vec![Forward {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             to: cluster.api_server().into(),
+            movable: false,
         }],
         end_with_parent: true,
+            again: false,
     };
     let files = |node: &Node| {
         let files = identity.files(node).into_iter();
