@@ -37,7 +37,11 @@ if [ -n "$pods" ]; then ctl rmp -f $pods; fi
 
 /// The commands to be run on all nodes, one after the other.
 pub(crate) fn stages() -> Vec<Vec<String>> {
-    let stage = |own: &str| ["sh", "-uc", &format!("{FUNCTIONS}{own}")].map(str::to_owned).into();
+    let stage = |own: &str| {
+        ["sh", "-uc", &format!("{FUNCTIONS}{own}")]
+            .map(str::to_owned)
+            .into()
+    };
     [USERS, SYSTEM, REST].map(stage).into()
 }
 
@@ -65,7 +69,10 @@ esac
     fn the_database_is_the_last_to_end() {
         let dir = tempfile::tempdir().unwrap();
         let log = dir.path().join("log");
-        for (name, text) in [("crictl", CRICTL), ("systemctl", "#!/bin/sh\necho \"$*\" >> \"$LOG\"\n")] {
+        for (name, text) in [
+            ("crictl", CRICTL),
+            ("systemctl", "#!/bin/sh\necho \"$*\" >> \"$LOG\"\n"),
+        ] {
             let path = dir.path().join(name);
             fs::write(&path, text).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();

@@ -12,8 +12,8 @@ use parbake_machine::host::Decisions;
 use parbake_machine::network::Endpoint;
 use parbake_machine::plan::{Bind, Forward, MachinePlan, Plan, SeedContent, SeedFile};
 
-use crate::{farewell, runtime};
 use crate::{Description, Node, NodeName, Role};
+use crate::{farewell, runtime};
 
 /// The runtime's state: overlays of containers live there, so it cannot be on an overlay itself.
 pub const RUNTIME_DIR: &str = "var/lib/containerd";

@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use parbake_up::ClusterName;
 
 use crate::command::{
-    artifact, bench, completion, doctor, down, exec, freeze, kubeconfig, kubectl, list, provider, provision,
-    publish, pull, status, supervise, up,
+    artifact, bench, completion, create, doctor, down, exec, freeze, kubeconfig, kubectl, list, pause,
+    provider, provision, publish, pull, start, status, stop, supervise, up,
 };
 use crate::output::Format;
 
@@ -93,6 +93,12 @@ enum Command {
     Publish(publish::Args),
     Pull(pull::Args),
     Up(up::Args),
+    Create(create::Args),
+    Start(start::Args),
+    Stop(stop::Args),
+    Restart(start::RestartArgs),
+    Pause(pause::Args),
+    Unpause(pause::UnpauseArgs),
     List(list::Args),
     Status(status::Args),
     #[command(visible_alias = "destroy")]
@@ -125,6 +131,12 @@ impl Cli {
             Command::Publish(args) => args.run(global).map(done),
             Command::Pull(args) => args.run(global).map(done),
             Command::Up(args) => args.run(global).map(done),
+            Command::Create(args) => args.run(global).map(done),
+            Command::Start(args) => args.run(global).map(done),
+            Command::Stop(args) => args.run(global).map(done),
+            Command::Restart(args) => args.run(global).map(done),
+            Command::Pause(args) => args.run(global).map(done),
+            Command::Unpause(args) => args.run(global).map(done),
             Command::List(args) => args.run(global).map(done),
             Command::Status(args) => args.run(global).map(done),
             Command::Down(args) => args.run(global).map(done),

@@ -1,5 +1,6 @@
 //! Clusters that were thawed: found, listed, entered, removed.
 
+use std::fmt;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use jiff::Timestamp;
 use parbake_artifact::{Digest, Store};
 use parbake_cluster::{Client, connect_file};
 use parbake_machine::process::Cmd;
-use parbake_machine::running::Running;
+use parbake_machine::running::{Running, Stopped};
 use serde::Serialize;
 
 use crate::freeze;
@@ -40,12 +41,34 @@ pub struct Listed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Condition {
-    /// `up` is at work on it, or was killed.
+    /// It was never started.
+    Created,
+    /// A start is at work on it, or was killed.
     Starting,
     /// Its machines run.
     Running,
-    /// Its machines do not run.
+    /// Its machines stand still, and keep their memory.
+    Paused,
+    /// Its machines are being ended.
+    Stopping,
+    /// Its machines do not run, and keep their files.
     Stopped,
+    /// A part of it is gone: one of its machines, or what holds them together.
+    Broken,
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Created => "created",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Broken => "broken",
+        })
+    }
 }
 
 /// A cluster whose machines run.
@@ -79,13 +102,37 @@ pub fn list(state: &Path) -> Result<Vec<Listed>, Error> {
     Ok(clusters)
 }
 
-fn listed(name: ClusterName, record: &Record, dir: &Path) -> Result<Listed, Error> {
-    let running = Running::find(dir)?;
-    let state = match (record.phase, &running) {
-        (Phase::Starting, _) => Condition::Starting,
-        (Phase::Up, Some(_)) => Condition::Running,
-        (Phase::Up, None) => Condition::Stopped,
+/// What the cluster in `dir` is doing, and its machines if they run.
+pub(crate) fn condition(dir: &Path, record: &Record) -> Result<(Condition, Option<Running>), Error> {
+    let Some(running) = Running::find(dir)? else {
+        let wreck = Stopped::is_wreck(dir)?;
+        let state = match record.phase {
+            Phase::Starting => Condition::Starting,
+            // Machines on their way up are not written down yet.
+            Phase::Created | Phase::Returning if wreck => Condition::Starting,
+            Phase::Up if wreck => Condition::Broken,
+            Phase::Created => Condition::Created,
+            Phase::Up | Phase::Returning => Condition::Stopped,
+        };
+        return Ok((state, None));
     };
+    let state = if running.is_ending() {
+        Condition::Stopping
+    } else if running.is_paused().unwrap_or_default() {
+        // A host that cannot say has paused nothing.
+        Condition::Paused
+    } else if !running.is_whole() {
+        Condition::Broken
+    } else if record.phase == Phase::Up {
+        Condition::Running
+    } else {
+        Condition::Starting
+    };
+    Ok((state, Some(running)))
+}
+
+fn listed(name: ClusterName, record: &Record, dir: &Path) -> Result<Listed, Error> {
+    let (state, running) = condition(dir, record)?;
     Ok(Listed {
         name,
         state,
@@ -130,12 +177,17 @@ impl Cluster {
     /// Finds a running cluster.
     ///
     /// # Errors
-    /// There is none of this name, or it does not run.
+    /// There is none of this name, or it does not run, stands still or is about to end.
     pub fn find(state: &Path, name: &ClusterName) -> Result<Self, Error> {
         let dir = dir_of(state, name);
         let record = read(&dir)?.ok_or_else(|| Error::NotFound { name: name.clone() })?;
-        let running = Running::find(&dir)?.ok_or_else(|| Error::NotRunning { name: name.clone() })?;
-        Ok(Self { dir, record, running })
+        let name = name.clone();
+        match condition(&dir, &record)? {
+            (Condition::Paused, _) => Err(Error::Paused { name }),
+            (Condition::Stopping, _) => Err(Error::Stopping { name }),
+            (_, Some(running)) => Ok(Self { dir, record, running }),
+            (_, None) => Err(Error::NotRunning { name }),
+        }
     }
 
     /// What it is.
@@ -156,6 +208,21 @@ impl Cluster {
     /// The file with the administrator's way in.
     pub fn kubeconfig(&self) -> PathBuf {
         kubeconfig(&self.dir)
+    }
+
+    /// The same of a cluster that need not run, but has done so before.
+    ///
+    /// # Errors
+    /// There is none of this name, or it was never started.
+    pub fn find_kubeconfig(state: &Path, name: &ClusterName) -> Result<PathBuf, Error> {
+        let dir = dir_of(state, name);
+        read(&dir)?.ok_or_else(|| Error::NotFound { name: name.clone() })?;
+        let path = kubeconfig(&dir);
+        if path.exists() {
+            Ok(path)
+        } else {
+            Err(Error::NotRunning { name: name.clone() })
+        }
     }
 
     /// A client of its API, as the administrator.

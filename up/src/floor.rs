@@ -5,7 +5,6 @@
 //! runtime; then the two programs are started straight from the layers of their images, as their manifests have it,
 //! and from then on the time counts.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -15,13 +14,12 @@ use parbake_cluster::readiness::wait_until_api;
 use parbake_cluster::wait::{Look, TimedOut, Wait};
 use parbake_cluster::{Description, Node, connect};
 use parbake_machine::host::{Host, Purpose};
-use parbake_machine::plan::Forward;
 use parbake_machine::running::Running;
 
 use crate::alone::{Alone, AloneError, masks};
 use crate::identity::{self, Identity};
-use crate::state::{Claim, Record};
-use crate::thaw::{claim, digests, id, stacks};
+use crate::state::{Claim, Phase, Record};
+use crate::thaw::{claim, digests, forward, id, stacks};
 use crate::{Error, Options};
 
 /// What does not start.
@@ -76,6 +74,7 @@ async fn measure(options: &Options, claim: &Claim) -> Result<Duration, FloorErro
         .collect();
     let alone = Alone::read(&layers)?;
     claim.write(&Record::new(
+        Phase::Starting,
         options.tag.clone(),
         artifact.digest.clone(),
         digests(&artifact),
@@ -83,16 +82,12 @@ async fn measure(options: &Options, claim: &Claim) -> Result<Duration, FloorErro
     ))?;
     let identity = Identity::new(&cluster, &identity::Options::default()).map_err(Error::from)?;
     let surroundings = Surroundings {
-        id: &id(options, claim.dir()),
+        id: &id(&options.name, claim.dir()),
         dir: claim.dir(),
         host: &host,
-        forwards: vec![Forward {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            to: cluster.api_server().into(),
-            movable: false,
-        }],
+        forwards: vec![forward(&cluster, None)],
         end_with_parent: true,
-            again: false,
+        again: false,
     };
     let files = |node: &Node| identity.files(node).into_iter().chain(masks(&MASKED)).collect();
     let plan = machines::plan(&cluster, surroundings, |_| layers.clone(), files).map_err(Error::from)?;

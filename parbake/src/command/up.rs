@@ -53,7 +53,7 @@ pub(crate) struct Args {
 
 /// An artifact, here or in a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Named {
+pub(super) enum Named {
     Here(Tag),
     There(Reference),
 }
@@ -71,7 +71,7 @@ impl FromStr for Named {
 
 impl Named {
     /// The name in the store, after a pull if need be.
-    fn stored(self, global: &Global, options: &RegistryOptions) -> anyhow::Result<Tag> {
+    pub(super) fn stored(self, global: &Global, options: &RegistryOptions) -> anyhow::Result<Tag> {
         let reference = match self {
             Self::Here(tag) => return Ok(tag),
             Self::There(reference) => reference,
@@ -131,7 +131,7 @@ impl TimingsFile {
 }
 
 /// Whole seconds or minutes.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is no time such as 90s or 2m");
     let (number, factor) = match text.strip_suffix('m') {
         Some(minutes) => (minutes, 60),
