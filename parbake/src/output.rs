@@ -41,7 +41,7 @@ pub(crate) fn print<T: Serialize>(
 /// How often something is looked at.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(crate) struct Watch {
-    /// Look again every second and print what has changed, until interrupted; JSON is a line each
+    /// Print it anew when it has changed, until interrupted; as JSON in one line
     #[arg(long)]
     watch: bool,
 }

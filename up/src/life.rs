@@ -198,12 +198,10 @@ pub async fn restart(options: &StartOptions) -> Result<Started, Error> {
 /// Ends what runs of a cluster, in whatever state it is; gives what is written down then.
 fn end(claim: &Claim, mut record: Record) -> Result<Record, Error> {
     let was_ready = matches!(record.phase, Phase::Up | Phase::Returning);
-    let _step = tracing::info_span!("step", what = "end what runs of the cluster").entered();
-    if was_ready {
-        if let Some(running) = Running::find(claim.dir())? {
-            let _stopped = running.end()?;
-            claim.sync()?;
-        }
+    if was_ready && let Some(running) = Running::find(claim.dir())? {
+        let _step = tracing::info_span!("step", what = "end what runs in order").entered();
+        let _stopped = running.end()?;
+        claim.sync()?;
     }
     let _stopped = Stopped::ensure(claim.dir())?;
     let phase = if was_ready { Phase::Up } else { Phase::Created };

@@ -7,9 +7,9 @@ use crate::cli::Global;
 use crate::output;
 
 const EXPLAINED: &str = "\
-Pods are asked to end (SIGTERM) and killed after 10 s, then etcd is closed and the nodes power off. What
-they wrote stays, with the cluster's identity: `parbake start` brings it back. One that does not run is
-left alone.";
+Pods are asked to end (SIGTERM) and killed after 10 s, then etcd is closed and the nodes power off.
+What they wrote stays, with the cluster's identity: `parbake start` brings it back. One that does
+not run is left alone.";
 
 /// Stop a cluster; it keeps its identity and its data
 #[derive(Debug, clap::Args)]
