@@ -125,7 +125,7 @@ pub(crate) fn created(place: &Place) -> Outcome {
     }
     place.refused(
         &["create", PROVIDER, "--name", NAME, "--nodes", "9"],
-        &["3 nodes"],
+        &["it was baked with 3"],
     )?;
     nothing(place)?;
     let report = place.json(&["create", PROVIDER, "--name", NAME, "--nodes", "1"])?;
