@@ -1,6 +1,7 @@
 //! A cluster's whole life: created, started, paused, stopped, killed, started again, gone.
 
 use std::fs;
+use std::net::TcpListener;
 use std::process::Command;
 use std::sync::Mutex;
 use std::thread;
@@ -306,7 +307,7 @@ pub(crate) fn killed_stop(place: &Place) -> Outcome {
     counts_from(place, least).map_err(told)
 }
 
-/// Leaves nothing when it is paused, and when it is stopped; each in the order that costs least.
+/// Leaves nothing, whether it is paused or was killed.
 pub(crate) fn gone(place: &Place) -> Outcome {
     // Two at once: one of them waits for nothing and says so.
     let mut first = place.spawn(&["restart", "--name", NAME])?;
@@ -320,6 +321,28 @@ pub(crate) fn gone(place: &Place) -> Outcome {
     nothing(place)?;
     place.json(&["up", PROVIDER, "--nodes", "1", "--name", NAME])?;
     on(place, &["stop"])?;
+    moved(place)?;
+    kill_all(place)?;
     on(place, &["down"])?;
     nothing(place)
+}
+
+/// Starts the cluster, which was stopped, while its port is somebody else's.
+fn moved(place: &Place) -> Outcome {
+    let path = on(place, &["kubeconfig", "--path"])?;
+    let server = || {
+        let text = fs::read_to_string(path.trim()).map_err(|error| error.to_string())?;
+        let line = text
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("server: \"https://"));
+        line.map(|server| server.trim_end_matches('"').to_owned())
+            .ok_or(text)
+    };
+    let last = server()?;
+    let _taken = TcpListener::bind(&last).map_err(|error| error.to_string())?;
+    let report = place.json(&["start", "--name", NAME])?;
+    check(report["api"] == server()? && server()? != last, || {
+        format!("{last} became {}: {report}", server().unwrap_or_default())
+    })?;
+    on(place, &["kubectl", "get", "nodes"]).map(drop)
 }
