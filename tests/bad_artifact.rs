@@ -100,7 +100,10 @@ impl Layout {
     /// The manifest of the only artifact.
     fn manifest(&self) -> Result<Value, String> {
         let index = self.index()?;
-        check(index["manifests"].as_array().map(Vec::len) == Some(1), || {
+        let manifests = index["manifests"].as_array().into_iter().flatten();
+        let tagged =
+            manifests.filter(|entry| entry["annotations"]["org.opencontainers.image.ref.name"].is_string());
+        check(tagged.count() == 1, || {
             format!("another artifact was left behind: {index}")
         })?;
         read(&self.blob(&index["manifests"][0]["digest"]))

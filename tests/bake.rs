@@ -1,11 +1,13 @@
 //! The bake and what comes of it.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::elsewhere::Other;
 use crate::harness::{Outcome, PROVIDER, Place, check};
 use crate::identity;
 
@@ -48,8 +50,52 @@ pub(crate) fn killed(place: &Place) -> Outcome {
     check(report["nodes"] == 1, || format!("{report}"))?;
     let left = fs::read_dir(place.dir().join("bake")).map_err(|error| error.to_string())?;
     let left: Vec<_> = left.flatten().map(|entry| entry.file_name()).collect();
-    check(!left.contains(&"one".into()), || format!("{left:?}"))?;
-    place.run(&["artifact", "remove", "one"]).map(drop)
+    check(!left.contains(&"one".into()), || format!("{left:?}"))
+}
+
+/// What a bake from the same inputs writes another time: the databases of containerd and of etcd.
+const OWN: [(&str, &[&str]); 2] = [
+    (
+        "runtime",
+        &[
+            "var/lib/containerd/io.containerd.metadata.v1.bolt/meta.db",
+            "var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/metadata.db",
+        ],
+    ),
+    ("machine/node01", &["var/lib/etcd/member/"]),
+];
+
+/// A bake elsewhere gives the artifact that [`killed`] left again, layer by layer, but for what is listed.
+pub(crate) fn alike(place: &Place) -> Outcome {
+    let other = Other::new(place, "alike")?;
+    other.json(place, &["provision", PROVIDER, "--nodes", "1", "--tag", "again"])?;
+    let layout = |dir: &Path, tag: &str| format!("oci:{}:{tag}", dir.join("store").display());
+    let copied = Command::new("skopeo")
+        .args(["--insecure-policy", "copy", "--quiet"])
+        .args([layout(&other.dir, "again"), layout(place.dir(), "again")])
+        .output()
+        .map_err(|error| format!("skopeo: {error}"))?;
+    check(copied.status.success(), || {
+        String::from_utf8_lossy(&copied.stderr).into_owned()
+    })?;
+    let difference = place.json(&["artifact", "diff", "one", "again"])?;
+    let layers = difference["layers"].as_array().cloned().unwrap_or_default();
+    for layer in &layers {
+        let title = layer["title"].as_str().unwrap_or_default();
+        let Some((_, own)) = OWN.iter().find(|(own, _)| *own == title) else {
+            return Err(format!("the layer `{title}` is another: {layer}"));
+        };
+        for file in layer["files"].as_array().into_iter().flatten() {
+            let path = file["path"].as_str().unwrap_or_default();
+            check(own.iter().any(|own| path.starts_with(own)), || {
+                format!("in `{title}` another `{path}`: {file}")
+            })?;
+        }
+    }
+    // So that the test sees something at all.
+    check(!layers.is_empty(), || format!("no layer differs: {difference}"))?;
+    place.run(&["artifact", "remove", "one", "again"])?;
+    other.clear()
 }
 
 pub(crate) fn layout(place: &Place) -> Outcome {

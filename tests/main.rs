@@ -16,9 +16,12 @@ mod identity;
 mod kubeadm;
 mod life;
 mod listing;
+mod pin;
 mod registry;
 mod secrets;
+mod store;
 mod strangers;
+mod supply;
 mod thaw;
 mod variant;
 mod workload;
@@ -33,12 +36,13 @@ use harness::{Outcome, Place};
 type Test = fn(&Place) -> Outcome;
 
 /// The tests, in the order in which they run.
-const TESTS: [(&str, Test); 44] = [
+const TESTS: &[(&str, Test)] = &[
     ("bad_input_before_a_bake", bad_input::before_a_bake),
     ("a_full_disk_is_one_error", bad_input::full_disk),
     ("provision_bakes_a_small_artifact", bake::provision),
     ("provision_again_changes_nothing", bake::again),
     ("a_killed_provision_leaves_the_old_artifact", bake::killed),
+    ("two_bakes_are_alike", bake::alike),
     ("the_artifact_is_an_oci_image_layout", bake::layout),
     ("a_registry_takes_and_gives_an_artifact", registry::round_trip),
     ("a_killed_pull_goes_on_where_it_was", registry::interrupted),
@@ -46,6 +50,13 @@ const TESTS: [(&str, Test); 44] = [
     ("a_registry_wants_credentials", registry::credentials),
     ("a_blob_that_a_registry_spoilt_is_refused", registry::spoilt),
     ("mistakes_with_registries_are_one_error_each", registry::mistakes),
+    ("a_project_pins_its_artifact", pin::project),
+    ("verify_reads_every_byte_that_is_unpacked", store::damaged),
+    ("what_a_cluster_uses_is_not_pruned", store::pruned),
+    ("the_artifact_tells_what_it_is_made_of", supply::documents),
+    ("cosign_accepts_what_parbake_signs", supply::parbake_signs),
+    ("parbake_accepts_what_cosign_signs", supply::cosign_signs),
+    ("the_policy_refuses_what_nobody_trusted_signed", supply::policy),
     ("the_artifact_holds_no_credential", identity::at_rest),
     ("up_with_one_node_leaves_no_ghost", thaw::one_node),
     ("up_with_three_nodes_has_no_way_out", thaw::three_nodes),
@@ -87,11 +98,11 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let place = Arc::new(Place::new());
-    let trials = TESTS.map(|(name, test)| {
+    let trials = TESTS.iter().map(|&(name, test)| {
         let place = Arc::clone(&place);
         Trial::test(name, move || test(&place).map_err(Into::into))
     });
-    let conclusion = libtest_mimic::run(&arguments, trials.into());
+    let conclusion = libtest_mimic::run(&arguments, trials.collect());
     if !arguments.list {
         place.clear();
     }

@@ -22,9 +22,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::layer::Layer;
+use crate::printable::{JsonProblem, is_printable, printable};
 
 /// The format version written, and the newest understood.
 pub const VERSION: u64 = 1;
+
+/// Layers that an artifact may list.
+pub(crate) const MAX_LAYERS: usize = 1000;
+const MAX_MACHINES: usize = 1000;
+/// Layers that overlayfs stacks (Linux, fs/overlayfs/params.h, `OVL_MAX_STACK`).
+const MAX_STACK: usize = 500;
+/// Bytes of a layer's blob; a thousand of them are still a number.
+const MAX_LAYER_SIZE: u64 = 1 << 40;
+/// What all layers may unpack to, in bytes: this much, and so many times what they have packed.
+const FREE_SIZE: u64 = 16 << 30;
+const MAX_RATIO: u64 = 256;
+/// Bytes of a title or name.
+const MAX_TITLE: usize = 255;
 
 /// What the frozen cluster is. Unknown fields are errors: a field that changes the meaning must raise the version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -90,9 +104,9 @@ pub enum ConfigError {
     },
     /// No JSON, or not of this shape.
     #[error("the artifact's config cannot be read")]
-    Json(#[source] serde_json::Error),
+    Json(#[source] JsonProblem),
     /// Well-formed, but contradicts itself or the manifest; all problems at once.
-    #[error("the artifact's config is not consistent: {}", .0.join("; "))]
+    #[error("the artifact's config is not consistent: {}", printable(&.0.join("; ")))]
     Invalid(Vec<String>),
 }
 
@@ -106,17 +120,27 @@ impl Config {
         struct Versioned {
             version: u64,
         }
+        let unreadable = |error: serde_json::Error| ConfigError::Json(error.into());
         match serde_json::from_slice::<Versioned>(bytes)
-            .map_err(ConfigError::Json)?
+            .map_err(unreadable)?
             .version
         {
-            VERSION => serde_json::from_slice(bytes).map_err(ConfigError::Json),
+            VERSION => serde_json::from_slice(bytes).map_err(unreadable),
             found if found > VERSION => Err(ConfigError::Newer { found }),
             found => Err(ConfigError::UnknownVersion { found }),
         }
     }
 
-    /// Checks the config against itself and the manifest's layers.
+    /// Checks the config against itself and the manifest's layers. What it takes to use an artifact is bounded by what it
+    /// takes to fetch it:
+    ///
+    /// | bound | is | a bake has |
+    /// |---|---|---|
+    /// | layers and machines | 1000 each | 19 and 3 |
+    /// | layers of a machine | 500, as overlayfs has it | 17 |
+    /// | bytes of a layer, as it is stored | 1 TiB | 87 MB |
+    /// | bytes of all layers, unpacked | 16 GiB and 256 times what is stored | 3.6 times |
+    /// | bytes of a name or title | 255, all of it printable | 29 |
     ///
     /// # Errors
     /// [`ConfigError::Invalid`] with every problem found.
@@ -140,7 +164,17 @@ impl Config {
         {
             problems.push("its diff ids are not those of the layers".to_owned());
         }
+        for (what, text) in [
+            ("parbake", &self.parbake),
+            ("architecture", &self.architecture),
+            ("provider", &self.provider),
+        ] {
+            if !is_title(text) {
+                problems.push(format!("`{what}` is no printable text"));
+            }
+        }
         check_layers(layers, &mut problems);
+        check_sizes(layers, &mut problems);
         check_machines(&self.machines, layers, &mut problems);
         if problems.is_empty() {
             Ok(())
@@ -151,11 +185,14 @@ impl Config {
 }
 
 fn check_layers(layers: &[Layer], problems: &mut Vec<String>) {
+    if layers.len() > MAX_LAYERS {
+        problems.push(format!("it has {} layers, more than {MAX_LAYERS}", layers.len()));
+    }
     let mut titles = BTreeSet::new();
     let mut by_digest = BTreeMap::new();
     for layer in layers {
         let title = &layer.title;
-        if title.is_empty() || title.chars().any(char::is_control) {
+        if !is_title(title) {
             problems.push(format!("layer {} has no printable title", layer.digest));
         }
         if !titles.insert(title) {
@@ -168,9 +205,40 @@ fn check_layers(layers: &[Layer], problems: &mut Vec<String>) {
     }
 }
 
+/// A small blob must not fill the disk, or keep the processor busy for hours.
+fn check_sizes(layers: &[Layer], problems: &mut Vec<String>) {
+    let mut seen = BTreeSet::new();
+    let (mut stored, mut unpacked) = (0_u64, 0_u64);
+    for layer in layers.iter().filter(|layer| seen.insert(&layer.digest)) {
+        if layer.size > MAX_LAYER_SIZE {
+            problems.push(format!("layer {} has more than 1 TiB", layer.digest));
+            return;
+        }
+        stored = stored.saturating_add(layer.size);
+        unpacked = unpacked.saturating_add(layer.unpacked_size);
+    }
+    if unpacked > stored.saturating_mul(MAX_RATIO).saturating_add(FREE_SIZE) {
+        problems.push(format!(
+            "its layers have {stored} bytes and unpack to {unpacked}, more than {MAX_RATIO} times as much"
+        ));
+    }
+}
+
+/// Whether it can be shown in a line: a layer's title, a provider's name.
+fn is_title(text: &str) -> bool {
+    !text.is_empty() && text.len() <= MAX_TITLE && text.chars().all(is_printable)
+}
+
 fn check_machines(machines: &[MachineLayers], layers: &[Layer], problems: &mut Vec<String>) {
     if machines.is_empty() {
         problems.push("it has no machine".to_owned());
+    }
+    if machines.len() > MAX_MACHINES {
+        problems.push(format!(
+            "it has {} machines, more than {MAX_MACHINES}",
+            machines.len()
+        ));
+        return;
     }
     let listed: BTreeSet<&Digest> = layers.iter().map(|layer| &layer.digest).collect();
     let mut names = BTreeSet::new();
@@ -185,6 +253,13 @@ fn check_machines(machines: &[MachineLayers], layers: &[Layer], problems: &mut V
         }
         if layers.is_empty() {
             problems.push(format!("machine `{name}` has no layer"));
+        }
+        if layers.len() > MAX_STACK {
+            problems.push(format!(
+                "machine `{name}` has {} layers, more than {MAX_STACK}",
+                layers.len()
+            ));
+            continue;
         }
         let mut seen = BTreeSet::new();
         for digest in layers {

@@ -7,6 +7,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::printable::printable;
+
 const PREFIX: &str = "sha256:";
 const HEX_LENGTH: usize = 64;
 
@@ -17,7 +19,10 @@ pub struct Digest(String);
 
 /// A text that is no [`Digest`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is no digest; one is `sha256:` and 64 lower-case hexadecimal digits")]
+#[error(
+    "`{}` is no digest; one is `sha256:` and 64 lower-case hexadecimal digits",
+    printable(text)
+)]
 pub struct DigestError {
     text: String,
 }

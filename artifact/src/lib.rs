@@ -16,37 +16,57 @@
 //! ```
 //!
 //! # The store
-//! An OCI image layout (OCI image-spec 1.1, image-layout.md) with three names of our own beside it:
+//! An OCI image layout (OCI image-spec 1.1, image-layout.md) with names of our own beside it:
 //!
 //! ```text
 //! STORE/                       mode 0700: layers hold set-user-id programs and whatever the cluster keeps
 //! ├── oci-layout               {"imageLayoutVersion":"1.0.0"}
 //! ├── index.json               tag -> manifest, in the annotation org.opencontainers.image.ref.name;
-//! │                            dev.parbake.origin: the reference it was pulled from
+//! │                            dev.parbake.origin: the reference it was pulled from;
+//! │                            without a tag: documents and signatures, with the digest of
+//! │                            the manifest that they belong to in dev.parbake.subject
 //! ├── blobs/sha256/HEX         manifests, configs, layers
 //! ├── unpacked/HEX32/          one layer in overlayfs form; HEX32: first 32 digits of its digest
+//! ├── used/TAG                 empty; changed when the artifact was last made, pulled or started
 //! ├── tmp/                     what is being written; swept when nobody uses the store
 //! ├── index.lock               flock, exclusive while index.json changes
-//! └── lock                     flock, shared by everyone who uses the store, exclusive for a sweep
+//! └── lock                     flock, shared by everyone who uses the store, exclusive for who takes something away
 //! ```
 
+mod attached;
 pub mod config;
+pub mod diff;
 pub mod digest;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 pub mod layer;
 mod manifest;
+pub mod pin;
+mod policy;
+mod printable;
 pub mod reference;
 pub mod registry;
+mod signature;
 pub mod store;
 pub mod tag;
 
+pub use attached::{Attached, Document, DocumentKind};
 pub use config::{Config, ConfigError, MachineLayers};
+pub use diff::Difference;
 pub use digest::{Digest, DigestError};
-pub use layer::{Layer, Pack, PackError, Packed, Unpack, UnpackError};
+pub use layer::{Comparison, Damage, Deviation, Layer, Pack, PackError, Packed, UnpackError};
 pub use manifest::{
     CONFIG_MEDIA_TYPE, LAYER_MEDIA_TYPE, ManifestError, SECRETS_ANNOTATION, TITLE_ANNOTATION,
     UNPACKED_SIZE_ANNOTATION,
 };
+pub use pin::{Pin, PinError};
+pub use policy::{Policy, PolicyError};
+pub use printable::{JsonProblem, printable};
 pub use reference::{Reference, ReferenceError};
 pub use registry::RegistryError;
-pub use store::{Artifact, BlobWriter, Draft, Listed, Store, StoreError, Swept, Verified, disk_usage};
+pub use signature::{KeyError, PrivateKey, PublicKey, Signed};
+pub use store::{
+    Alone, Artifact, BlobProblem, BlobWriter, Candidate, Draft, Examined, Inventory, Listed, Part, Problem,
+    Removed, Retention, Share, Store, StoreError, Swept, Verified, What, disk_usage,
+};
 pub use tag::{Tag, TagError};

@@ -6,9 +6,10 @@ use oci_spec::image::{Descriptor, DescriptorBuilder, ImageManifest, ImageManifes
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, MAX_LAYERS};
 use crate::digest::{Digest, DigestError};
 use crate::layer::Layer;
+use crate::printable::{JsonProblem, printable};
 
 /// Media type of the config.
 pub const CONFIG_MEDIA_TYPE: &str = "application/vnd.parbake.cluster.config.v1+json";
@@ -27,20 +28,29 @@ pub const SECRETS_ANNOTATION: &str = "dev.parbake.secrets";
 pub enum ManifestError {
     /// No OCI image manifest.
     #[error("it is no OCI image manifest")]
-    Json(#[source] serde_json::Error),
+    Json(#[source] JsonProblem),
     /// An image, or some other artifact.
-    #[error("it is no parbake artifact: its config is `{found}`, not `{CONFIG_MEDIA_TYPE}`")]
+    #[error(
+        "it is no parbake artifact: its config is `{}`, not `{CONFIG_MEDIA_TYPE}`",
+        printable(found)
+    )]
     NotAnArtifact {
         /// Media type of the config.
         found: String,
     },
     /// A layer of another kind, or without the annotations it must have.
-    #[error("its layer {digest} has no proper `{what}`")]
+    #[error("its layer {} has no proper `{what}`", printable(digest))]
     Layer {
         /// Which one.
         digest: String,
         /// What is missing or wrong.
         what: &'static str,
+    },
+    /// More layers than an artifact can have.
+    #[error("it lists {found} layers, more than the {MAX_LAYERS} that an artifact can have")]
+    TooMany {
+        /// How many it lists.
+        found: usize,
     },
     /// A digest that is no SHA-256.
     #[error(transparent)]
@@ -75,10 +85,15 @@ struct ListedLayer {
 
 impl Manifest {
     pub(crate) fn from_json(bytes: &[u8]) -> Result<Self, ManifestError> {
-        let manifest: ImageManifest = serde_json::from_slice(bytes).map_err(ManifestError::Json)?;
+        let manifest: ImageManifest =
+            serde_json::from_slice(bytes).map_err(|error| ManifestError::Json(error.into()))?;
         let config_type = manifest.config().media_type().to_string();
         if config_type != CONFIG_MEDIA_TYPE {
             return Err(ManifestError::NotAnArtifact { found: config_type });
+        }
+        let found = manifest.layers().len();
+        if found > MAX_LAYERS {
+            return Err(ManifestError::TooMany { found });
         }
         let annotations = manifest.annotations().as_ref();
         Ok(Self {

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::printable::printable;
 use crate::tag::{Tag, TagError};
 
 /// The tag that is meant where none is given.
@@ -28,7 +29,8 @@ pub struct Reference {
 /// A text that is no [`Reference`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` is no reference: {problem}; one is REGISTRY/REPOSITORY[:TAG][@DIGEST], such as registry.example.org/clusters/k8s-1.34"
+    "`{}` is no reference: {problem}; one is REGISTRY/REPOSITORY[:TAG][@DIGEST], such as registry.example.org/clusters/k8s-1.34",
+    printable(text)
 )]
 pub struct ReferenceError {
     text: String,
@@ -61,6 +63,43 @@ impl Reference {
         Self {
             image: self.image.clone_with_digest(digest.to_string()),
             digest: Some(digest.clone()),
+        }
+    }
+
+    /// The same, its tag included, but nothing else than the manifest of this digest.
+    pub fn at(&self, digest: &Digest) -> Self {
+        match self.tag() {
+            Some(tag) => Self {
+                image: oci_client::Reference::with_tag_and_digest(
+                    self.registry().to_owned(),
+                    self.repository().to_owned(),
+                    tag.to_owned(),
+                    digest.to_string(),
+                ),
+                digest: Some(digest.clone()),
+            },
+            None => self.pinned(digest),
+        }
+    }
+
+    /// What its tag means, whatever digest it has; the tag `latest` where there is none.
+    pub fn unpinned(&self) -> Self {
+        self.with_tag(self.tag().unwrap_or(DEFAULT_TAG))
+    }
+
+    /// The tag `latest` of the same repository.
+    pub fn latest(&self) -> Self {
+        self.with_tag(DEFAULT_TAG)
+    }
+
+    fn with_tag(&self, tag: &str) -> Self {
+        Self {
+            image: oci_client::Reference::with_tag(
+                self.registry().to_owned(),
+                self.repository().to_owned(),
+                tag.to_owned(),
+            ),
+            digest: None,
         }
     }
 
@@ -169,6 +208,37 @@ mod tests {
         assert_eq!(reference(&pinned.to_string()), pinned);
         assert!(pinned.same_repository(&whole));
         assert!(!pinned.same_repository(&reference("127.0.0.1:5000/clusters/other")));
+    }
+
+    #[test]
+    fn pins_keep_their_tag() {
+        let (old, new) = (Digest::of(b"old"), Digest::of(b"new"));
+        let cases = [
+            ("example.org/a", "example.org/a:latest", "example.org/a:latest"),
+            (
+                "example.org:5000/a/b:v5",
+                "example.org:5000/a/b:v5",
+                "example.org:5000/a/b:v5",
+            ),
+            (
+                &format!("example.org/a:v5@{old}"),
+                "example.org/a:v5",
+                "example.org/a:v5",
+            ),
+            (
+                &format!("example.org/a@{old}"),
+                "example.org/a",
+                "example.org/a:latest",
+            ),
+        ];
+        for (text, pinned, unpinned) in cases {
+            let at = reference(text).at(&new);
+            assert_eq!(at.to_string(), format!("{pinned}@{new}"));
+            assert_eq!(reference(&at.to_string()), at);
+            assert_eq!(at.digest(), Some(&new));
+            assert_eq!(at.unpinned(), reference(unpinned));
+        }
+        assert_eq!(reference("example.org/a:v5").latest(), reference("example.org/a"));
     }
 
     #[test]

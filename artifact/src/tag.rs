@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::printable::printable;
+
 const LONGEST: usize = 128;
 
 /// The local name of an artifact, for example `k8s-1.34`: `[A-Za-z0-9_][A-Za-z0-9._-]{0,127}`.
@@ -15,7 +17,8 @@ pub struct Tag(String);
 /// A text that is no [`Tag`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` is no artifact name; use 1 to 128 letters, digits, `.`, `_` and `-`, not starting with `.` or `-`"
+    "`{}` is no artifact name; use 1 to 128 letters, digits, `.`, `_` and `-`, not starting with `.` or `-`",
+    printable(text)
 )]
 pub struct TagError {
     text: String,

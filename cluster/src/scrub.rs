@@ -12,7 +12,7 @@ use crate::Node;
 
 /// What a machine wrote that must not or need not be in an artifact, below its upper directory: credentials, what kubeadm
 /// was told, volumes of pods that are started anew, logs, and what every start of a node makes by itself.
-const SCRAPS: [&str; 15] = [
+const SCRAPS: [&str; 17] = [
     "etc/.updated",
     "etc/kubernetes/pki",
     "etc/kubernetes/tmp",
@@ -20,6 +20,8 @@ const SCRAPS: [&str; 15] = [
     "etc/parbake",
     "var/.updated",
     "var/lib/dbus/machine-id",
+    "var/lib/kubelet/actuated_pods_state",
+    "var/lib/kubelet/allocated_pods_state",
     "var/lib/kubelet/checkpoints",
     "var/lib/kubelet/device-plugins",
     "var/lib/kubelet/pki",

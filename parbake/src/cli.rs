@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use parbake_up::ClusterName;
 
 use crate::command::{
-    artifact, bench, completion, create, doctor, down, exec, freeze, kubeconfig, kubectl, list, pause,
+    artifact, bench, completion, create, doctor, down, exec, freeze, kubeconfig, kubectl, list, pause, pin,
     provider, provision, publish, pull, start, status, stop, supervise, up,
 };
 use crate::output::Format;
@@ -92,6 +92,7 @@ enum Command {
     Provision(provision::Args),
     Publish(publish::Args),
     Pull(pull::Args),
+    Pin(pin::Args),
     Up(up::Args),
     Create(create::Args),
     Start(start::Args),
@@ -130,6 +131,7 @@ impl Cli {
             Command::Provision(args) => args.run(global).map(done),
             Command::Publish(args) => args.run(global).map(done),
             Command::Pull(args) => args.run(global).map(done),
+            Command::Pin(args) => args.run(global).map(done),
             Command::Up(args) => args.run(global).map(done),
             Command::Create(args) => args.run(global).map(done),
             Command::Start(args) => args.run(global).map(done),
@@ -145,7 +147,7 @@ impl Cli {
             Command::Kubectl(args) => args.run(global),
             Command::Kubeconfig(args) => args.run(global).map(done),
             Command::Freeze(args) => args.run(global).map(done),
-            Command::Artifact(command) => command.run(global).map(done),
+            Command::Artifact(command) => command.run(global),
             Command::Provider(command) => command.run(global).map(done),
             Command::Bench(command) => command.run(global).map(done),
             Command::Doctor(args) => args.run(global),

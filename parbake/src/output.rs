@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::ValueEnum;
 use comfy_table::{Table, TableStyle};
+use jiff::Timestamp;
 use serde::Serialize;
 
 /// The time between two looks.
@@ -128,9 +129,24 @@ pub(crate) fn size(bytes: u64) -> String {
     indicatif::DecimalBytes(bytes).to_string()
 }
 
+/// How long ago something was, in its largest unit, such as `3 days ago`.
+pub(crate) fn ago(time: Timestamp, now: Timestamp) -> String {
+    let seconds = now.duration_since(time).as_secs();
+    let units = [(86_400, "day"), (3_600, "hour"), (60, "minute")];
+    match units.into_iter().find(|(length, _)| seconds >= *length) {
+        Some((length, unit)) => {
+            let number = usize::try_from(seconds / length).unwrap_or(usize::MAX);
+            format!("{} ago", count(number, unit))
+        }
+        None => "just now".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{count, size, table};
+    use jiff::{SignedDuration, Timestamp};
+
+    use super::{ago, count, size, table};
 
     #[test]
     fn columns_are_as_wide_as_they_must_be() {
@@ -146,6 +162,21 @@ mod tests {
     fn one_thing_is_not_many() {
         let texts = [0, 1, 3].map(|number| count(number, "node"));
         assert_eq!(texts, ["0 nodes", "1 node", "3 nodes"]);
+    }
+
+    #[test]
+    fn times_are_as_coarse_as_they_may_be() {
+        let now = Timestamp::UNIX_EPOCH;
+        let cases = [
+            (-5, "just now"),
+            (59, "just now"),
+            (60, "1 minute ago"),
+            (7_199, "1 hour ago"),
+            (86_400 * 30, "30 days ago"),
+        ];
+        for (seconds, text) in cases {
+            assert_eq!(ago(now - SignedDuration::from_secs(seconds), now), text);
+        }
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use parbake_artifact::printable;
+
 /// Prints what clap has to say: help on standard output (exit code 0), wrong usage on standard error (2).
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
     // There is nowhere left to complain to when this fails.
@@ -23,7 +25,8 @@ fn chain(error: &anyhow::Error) -> String {
             cause.to_string().replace('\n', "\n    ")
         ));
     }
-    text
+    // Much of what went wrong is quoted from outside.
+    text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -31,6 +34,12 @@ mod tests {
     use anyhow::{Context, anyhow};
 
     use super::chain;
+
+    #[test]
+    fn what_is_quoted_does_not_steer_the_terminal() {
+        let error = anyhow!("no `\u{1b}[2Jä`:\r\nnext");
+        assert_eq!(chain(&error), "error: no `\\u{1b}[2Jä`:\\u{d}\nnext");
+    }
 
     #[test]
     fn every_cause_is_printed_once_in_a_line_of_its_own() {

@@ -98,6 +98,82 @@ fn a_store_of_another_version_is_left_alone() {
     assert_eq!(fs::read_to_string(&layout).unwrap(), content);
 }
 
+/// Runs parbake in a project below `dir`, whose `parbake.toml` has `text`.
+fn in_project(dir: &Path, text: &str, args: &[&str]) -> (Option<i32>, String) {
+    let project = dir.join("project");
+    let below = project.join("below");
+    fs::create_dir_all(&below).expect("a temporary directory");
+    fs::write(project.join("parbake.toml"), text).expect("a temporary directory");
+    let mut command = Command::new(PARBAKE);
+    command
+        .args(args)
+        .current_dir(below)
+        .env("PARBAKE_DIR", dir.join("state"));
+    let output = run(&mut command);
+    (output.status.code(), text_of(&output.stderr))
+}
+
+fn text_of(bytes: &[u8]) -> String {
+    text(bytes).to_owned()
+}
+
+#[test]
+fn without_a_pin_up_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    for (args, said) in [
+        (
+            &["up"][..],
+            "or pin one for this project with `parbake pin REFERENCE`",
+        ),
+        (
+            &["pin", "--update"][..],
+            "or above it; `parbake pin REFERENCE` makes one",
+        ),
+    ] {
+        let mut command = Command::new(PARBAKE);
+        command
+            .args(args)
+            .current_dir(dir.path())
+            .env("PARBAKE_DIR", dir.path().join("state"));
+        let output = run(&mut command);
+        let error = text_of(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert!(error.starts_with("error: ") && error.contains(said), "{error}");
+    }
+    assert!(!dir.path().join("parbake.toml").exists());
+}
+
+#[test]
+fn a_pin_that_is_wrong_is_one_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let cases = [
+        ("artifact = 1\n", "line 1, column 12: invalid type"),
+        (
+            "artifact = \"k8s-1.34\"\n",
+            "line 1, column 12: `k8s-1.34` is no reference",
+        ),
+        (
+            "artifact = \"localhost/a\"\nextra = 1\n",
+            "line 2, column 1: unknown field `extra`",
+        ),
+        ("", "line 1, column 1: missing field `artifact`"),
+    ];
+    for (text, said) in cases {
+        for args in [&["up"][..], &["pin", "--update"][..]] {
+            let (code, error) = in_project(dir.path(), text, args);
+            assert_eq!(code, Some(1), "{error}");
+            assert!(
+                error.contains(said) && error.contains("project/parbake.toml`, line"),
+                "{error}"
+            );
+            assert_eq!(error.matches("error: ").count(), 1, "{error}");
+        }
+    }
+    let (code, error) = in_project(dir.path(), "artifact = \"localhost/a\"\n", &["up"]);
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains("without a digest") && error.contains("`parbake pin --update` adds it"));
+}
+
 #[test]
 fn a_reader_that_has_seen_enough_is_no_failure() {
     let script = format!("set -o pipefail; {PARBAKE} completion bash | head -1");

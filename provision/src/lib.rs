@@ -5,3 +5,4 @@ pub mod inputs;
 mod kubeadm;
 mod node;
 pub mod provider;
+mod supply;

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use parbake_artifact::{StoreError, Tag};
+use parbake_artifact::{PolicyError, StoreError, Tag};
 use parbake_cluster::client::ClientError;
 use parbake_cluster::scrub::ScrubError;
 use parbake_cluster::{ApiError, BrokenDescription, DescriptionError, cleanup, machines, runtime, wait};
@@ -21,6 +21,9 @@ pub enum Error {
     /// The store failed, or has no such artifact.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The host's policy does not let the artifact start.
+    #[error(transparent)]
+    Policy(#[from] Box<PolicyError>),
     /// The artifact's description of its cluster makes no sense.
     #[error(transparent)]
     Artifact(#[from] BrokenDescription),
@@ -78,19 +81,6 @@ pub enum Error {
         timed_out: wait::TimedOut,
         /// What the nodes had to say.
         diagnosis: Diagnosis,
-    },
-    /// No artifact was named, and there is not just one.
-    #[error(
-        "which artifact? {}",
-        if .found.is_empty() {
-            "there are none here; `parbake provision` makes one".to_owned()
-        } else {
-            format!("there are {}", .found.join(", "))
-        }
-    )]
-    WhichArtifact {
-        /// The names there are.
-        found: Vec<String>,
     },
     /// Another command works on the cluster.
     #[error("another command is at work on the cluster `{name}`; wait for it")]

@@ -19,7 +19,7 @@ use parbake_machine::running::Running;
 use crate::alone::{Alone, AloneError, masks};
 use crate::identity::{self, Identity};
 use crate::state::{Claim, Phase, Record};
-use crate::thaw::{claim, digests, forward, id, stacks};
+use crate::thaw::{allowed, claim, digests, forward, id, stacks};
 use crate::{Error, Options};
 
 /// What does not start.
@@ -65,6 +65,7 @@ async fn measure(options: &Options, claim: &Claim) -> Result<Duration, FloorErro
         .decide();
     let store = Store::open(&options.dir.join("store")).map_err(Error::from)?;
     let artifact = store.get(&options.tag).map_err(Error::from)?;
+    allowed(&options.dir, &store, &artifact)?;
     let baked = Description::of_artifact(&artifact.config.cluster).map_err(Error::from)?;
     let cluster = baked.with_nodes(1).map_err(Error::from)?;
     let node = &cluster.nodes()[0];

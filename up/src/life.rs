@@ -26,7 +26,7 @@ use crate::again::Again;
 use crate::clusters::condition;
 use crate::freeze::sweep;
 use crate::state::{Claim, Phase, Record, own_kubeconfig, read};
-use crate::thaw::{digests, first};
+use crate::thaw::{allowed, digests, first, mark_used};
 use crate::{ClusterName, Condition, Error, Options};
 
 /// How long the API may take to answer after a pause.
@@ -54,23 +54,14 @@ pub struct Started {
     pub milestones: Option<Milestones>,
 }
 
-/// Writes a cluster down that can be started, and starts nothing. Without `tag` it is of the only artifact there is, without
-/// `nodes` it has all that were baked.
+/// Writes a cluster down that can be started, and starts nothing. Without `nodes` it has all that were baked.
 ///
 /// # Errors
-/// There is a cluster of this name or no such artifact, or it cannot have so many nodes.
-pub fn create(
-    state: &Path,
-    name: &ClusterName,
-    tag: Option<Tag>,
-    nodes: Option<usize>,
-) -> Result<Record, Error> {
+/// There is a cluster of this name or no such artifact, nobody trusted signed it, or it cannot have so many nodes.
+pub fn create(state: &Path, name: &ClusterName, tag: Tag, nodes: Option<usize>) -> Result<Record, Error> {
     let store = Store::open(&state.join("store"))?;
-    let tag = match tag {
-        Some(tag) => tag,
-        None => only(store.tags()?)?,
-    };
     let artifact = store.get(&tag)?;
+    allowed(state, &store, &artifact)?;
     let baked = Description::of_artifact(&artifact.config.cluster)?;
     let cluster = baked.with_nodes(nodes.unwrap_or(baked.nodes().len()))?;
     let mut claim = Claim::lock(state, name)?;
@@ -85,19 +76,11 @@ pub fn create(
         }
         None => {}
     }
+    mark_used(&store, &tag);
     let digest = artifact.digest.clone();
     let record = Record::new(Phase::Created, tag, digest, digests(&artifact), cluster);
     claim.write(&record)?;
     Ok(record)
-}
-
-fn only(mut tags: Vec<Tag>) -> Result<Tag, Error> {
-    match (tags.pop(), tags.is_empty()) {
-        (Some(tag), true) => Ok(tag),
-        (last, _) => Err(Error::WhichArtifact {
-            found: tags.into_iter().chain(last).map(|tag| tag.to_string()).collect(),
-        }),
-    }
 }
 
 /// Starts a cluster that does not run, with the identity and the data that it had, and waits until it is ready. One that

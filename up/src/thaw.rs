@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use parbake_artifact::{Artifact, Digest, Store, Tag};
+use parbake_artifact::{Artifact, Digest, Policy, Store, Tag};
 use parbake_cluster::machines::{self, Surroundings};
 use parbake_cluster::readiness::{Expected, Milestone, Milestones, Vantage, wait_until_ready};
 use parbake_cluster::{Client, Description, Node, NodeName, cleanup, connect, probe, runtime, trust};
@@ -92,11 +92,13 @@ pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
     let from = Moment::now();
     let store = Store::open(&options.dir.join("store"))?;
     let artifact = store.get(&options.tag)?;
+    allowed(&options.dir, &store, &artifact)?;
     let baked = Description::of_artifact(&artifact.config.cluster)?;
     let cluster = baked.with_nodes(options.nodes.unwrap_or(baked.nodes().len()))?;
     let stacks = stacks(&store, &artifact, &cluster)?;
     spans.end("look the artifact up", from);
     let claim = claim(options)?;
+    mark_used(&store, &options.tag);
     let record = Record::new(
         Phase::Starting,
         options.tag.clone(),
@@ -129,6 +131,7 @@ pub(crate) async fn first(options: &Options, claim: &Claim, record: Record) -> R
     let host = Host::look(&options.dir).require(Purpose::Up)?;
     let store = Store::open(&options.dir.join("store"))?;
     let artifact = store.get_exactly(&record.tag, &record.artifact)?;
+    allowed(&options.dir, &store, &artifact)?;
     let stacks = stacks(&store, &artifact, &record.cluster)?;
     let prepared = Prepared {
         options,
@@ -333,6 +336,18 @@ impl Prepared<'_> {
         removed?;
         Ok(milestones)
     }
+}
+
+pub(crate) fn mark_used(store: &Store, tag: &Tag) {
+    if let Err(error) = store.mark_used(tag) {
+        tracing::warn!(%error, "could not note that the artifact is used");
+    }
+}
+
+/// Whether the host's policy lets the artifact start.
+pub(crate) fn allowed(dir: &Path, store: &Store, artifact: &Artifact) -> Result<(), Error> {
+    let policy = Policy::load(dir).map_err(Box::new)?;
+    Ok(policy.check(store, artifact).map_err(Box::new)?)
 }
 
 /// The unpacked layers of each node, bottom first.

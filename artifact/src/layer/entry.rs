@@ -11,8 +11,9 @@ use super::xattrs::Xattrs;
 const BLOCK: u64 = 512;
 /// Bytes a ustar header has for a name.
 const HEADER_NAME: usize = 100;
-/// More than any file can have: names and targets of 4 KiB, attributes of 64 KiB, though not many of the largest.
-const MAX_RECORDS: u64 = 1 << 20;
+/// Bytes of pax records of one entry: a path and a target of 4 KiB, and attributes, of which Linux takes up to 64 KiB
+/// each (xattr(7)), though most file systems 4 KiB for all of a file.
+pub(super) const MAX_RECORDS: u64 = 256 << 10;
 
 /// A file system object as it stands in the archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,14 +44,6 @@ pub(super) enum Kind {
     HardLink {
         to: LayerPath,
     },
-    CharDevice {
-        major: u32,
-        minor: u32,
-    },
-    BlockDevice {
-        major: u32,
-        minor: u32,
-    },
     Fifo,
 }
 
@@ -63,6 +56,8 @@ pub(super) enum EntryProblem {
     Pax(#[from] PaxProblem),
     #[error("a field of its header is malformed")]
     Header(#[source] io::Error),
+    #[error("it is a device, and layers have none; a deletion is a file `.wh.NAME`")]
+    Device,
     #[error("layers have no entries of type {0:#04x}")]
     Type(u8),
     #[error("only files have data")]
@@ -72,8 +67,8 @@ pub(super) enum EntryProblem {
 }
 
 impl Entry {
-    /// Writes the headers. The caller writes the data of a file, and [`pad`]s it.
-    pub(super) fn write_headers(&self, out: &mut impl Write) -> io::Result<()> {
+    /// Its header, and the records that go before that.
+    pub(super) fn headers(&self) -> (Header, Vec<u8>) {
         let mut header = Header::new_ustar();
         let mut records = Records {
             xattrs: self.xattrs.clone(),
@@ -107,25 +102,9 @@ impl Entry {
         header.set_uid(self.uid.into());
         header.set_gid(self.gid.into());
         header.set_mtime(whole_seconds.unwrap_or(0));
-        if let Kind::CharDevice { major, minor } | Kind::BlockDevice { major, minor } = self.kind {
-            header.set_device_major(major)?;
-            header.set_device_minor(minor)?;
-        }
         header.set_cksum();
 
-        let records = records.encode();
-        if !records.is_empty() {
-            let mut extended = Header::new_ustar();
-            fill_name(&mut extended.as_old_mut().name, b"PaxHeader".to_vec());
-            extended.set_entry_type(EntryType::XHeader);
-            extended.set_mode(0o644);
-            extended.set_size(records.len() as u64);
-            extended.set_cksum();
-            out.write_all(extended.as_bytes())?;
-            out.write_all(&records)?;
-            pad(out, records.len() as u64)?;
-        }
-        out.write_all(header.as_bytes())
+        (header, records.encode())
     }
 
     /// Understands a header and the records that came before it.
@@ -144,11 +123,6 @@ impl Entry {
             owner => Ok(owner),
         };
         let size = header.entry_size().map_err(EntryProblem::Header)?;
-        let device = || -> Result<(u32, u32), EntryProblem> {
-            let major = header.device_major().map_err(EntryProblem::Header)?.unwrap_or(0);
-            let minor = header.device_minor().map_err(EntryProblem::Header)?.unwrap_or(0);
-            Ok((major, minor))
-        };
         let kind = match header.entry_type() {
             EntryType::Directory => Kind::Directory,
             EntryType::Regular => Kind::File { size },
@@ -160,8 +134,7 @@ impl Entry {
             EntryType::Link => Kind::HardLink {
                 to: LayerPath::parse(&link.ok_or(EntryProblem::NoTarget)?)?,
             },
-            EntryType::Char => device().map(|(major, minor)| Kind::CharDevice { major, minor })?,
-            EntryType::Block => device().map(|(major, minor)| Kind::BlockDevice { major, minor })?,
+            EntryType::Char | EntryType::Block => return Err(EntryProblem::Device),
             EntryType::Fifo => Kind::Fifo,
             other => return Err(EntryProblem::Type(other.as_byte())),
         };
@@ -197,8 +170,6 @@ impl Kind {
             Self::File { .. } => EntryType::Regular,
             Self::Symlink { .. } => EntryType::Symlink,
             Self::HardLink { .. } => EntryType::Link,
-            Self::CharDevice { .. } => EntryType::Char,
-            Self::BlockDevice { .. } => EntryType::Block,
             Self::Fifo => EntryType::Fifo,
         }
     }
@@ -207,7 +178,7 @@ impl Kind {
 /// Reads the records of an extended header.
 pub(super) fn read_records(size: u64, data: impl Read) -> Result<Records, EntryProblem> {
     if size > MAX_RECORDS {
-        return Err(PaxProblem::Malformed.into());
+        return Err(PaxProblem::TooLong.into());
     }
     let mut bytes = Vec::new();
     data.take(size)
@@ -217,6 +188,22 @@ pub(super) fn read_records(size: u64, data: impl Read) -> Result<Records, EntryP
         return Err(PaxProblem::Malformed.into());
     }
     Ok(Records::decode(&bytes)?)
+}
+
+/// Writes an entry's header and records. The caller writes the data of a file, and [`pad`]s it.
+pub(super) fn write_headers(out: &mut impl Write, header: &Header, records: &[u8]) -> io::Result<()> {
+    if !records.is_empty() {
+        let mut extended = Header::new_ustar();
+        fill_name(&mut extended.as_old_mut().name, b"PaxHeader".to_vec());
+        extended.set_entry_type(EntryType::XHeader);
+        extended.set_mode(0o644);
+        extended.set_size(records.len() as u64);
+        extended.set_cksum();
+        out.write_all(extended.as_bytes())?;
+        out.write_all(records)?;
+        pad(out, records.len() as u64)?;
+    }
+    out.write_all(header.as_bytes())
 }
 
 /// Fills up the block after `length` bytes of data with zeros.

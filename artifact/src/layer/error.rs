@@ -3,8 +3,11 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::MAX_ENTRIES;
+use super::entry::MAX_RECORDS;
 use super::path::PathProblem;
 use crate::digest::Digest;
+use crate::printable::printable;
 
 /// Why a directory cannot be packed.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +47,15 @@ pub enum PackError {
         path: PathBuf,
         /// The attribute's name.
         xattr: String,
+    },
+    /// More than unpacking would take.
+    #[error("it has more than {MAX_ENTRIES} files and directories, more than a layer can have; exclude some")]
+    TooMany,
+    /// Longer names and more attributes than unpacking would take.
+    #[error("`{}` has more than {MAX_RECORDS} bytes of extended attributes; remove some", .path.display())]
+    Attributes {
+        /// Where.
+        path: PathBuf,
     },
     /// Something is mounted in the directory.
     #[error("`{}` is on another file system than the layer; unmount or exclude it", .path.display())]
@@ -96,8 +108,14 @@ pub enum UnpackError {
         /// What it declares, in bytes.
         declared: u64,
     },
+    /// It holds more than a layer may.
+    #[error("it has more than the {limit} entries that a layer can have")]
+    TooMany {
+        /// How many it may have.
+        limit: u64,
+    },
     /// An entry that a layer must not have.
-    #[error("its entry `{}` is refused: {reason}", .path.display())]
+    #[error("its entry `{}` is refused: {reason}", printable(&.path.to_string_lossy()))]
     Refused {
         /// The entry's path in the layer, as far as it is known.
         path: PathBuf,
@@ -108,7 +126,7 @@ pub enum UnpackError {
     #[error("its stream cannot be read")]
     Stream(#[source] io::Error),
     /// The destination could not be written.
-    #[error("cannot make its `{}`", .path.display())]
+    #[error("cannot make its `{}`", printable(&.path.to_string_lossy()))]
     Make {
         /// The entry's path in the layer.
         path: PathBuf,

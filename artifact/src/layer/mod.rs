@@ -18,44 +18,85 @@
 //! └── ...                 later names of a file with several are hard links to its first
 //! ```
 //!
-//! Not stored: sockets, overlay's own book-keeping, labels that belong to a host (SELinux, IMA, EVM), access
+//! Not stored: sockets and device nodes (a machine's are made when it starts), overlay's own book-keeping, labels that belong to a host (SELinux, IMA, EVM), access
 //! times, and file attributes of `chattr`. Sparse files are stored in full, for zeros compress to nothing and
 //! the bytes stay the same wherever the holes are; unpacking leaves out every block of zeros, so they come
 //! back sparse.
 //!
 //! # Unpacking
 //! The stream may be hostile. Nothing is created but below the destination, no link is followed on the way, nothing
-//! is created twice, a directory has to come before what is in it, and no more is read than the layer
-//! declares, so what it takes on disk is bounded too. What is read is hashed on the way; the directory is
-//! worthless unless [`unpack()`] returns `Ok`.
+//! is created twice, a directory has to come before what is in it and is complete when something else follows, device
+//! nodes are refused, and no more is read than the layer declares, so what it takes on disk is bounded too. What is read
+//! is hashed on the way; the directory is worthless unless [`unpack()`] returns `Ok`.
+//!
+//! | bound | is | a bake's largest has |
+//! |---|---|---|
+//! | entries | 4,194,304 | 3861 |
+//! | names in a path, bytes of a path | 256, 4095 | 11, 129 |
+//! | pax records of an entry (its attributes) | 256 KiB | 158 bytes |
+//! | window of the compressor | 8 MiB | 2 MiB |
+//! | layers of an artifact, and what they unpack to | see [`Config::check`](crate::Config::check) | |
+//!
+//! So memory is bounded too: by the window, and by one directory's header and ACLs for every name in a path.
 //!
 //! Both ways need root of the host: nobody else sees `trusted.*` attributes, so opaque directories would be lost.
 
+mod compare;
+mod contents;
 mod entry;
 mod error;
 mod pack;
 mod path;
 mod pax;
+mod read;
 #[cfg(test)]
-mod test_stream;
+pub(crate) mod test_stream;
 mod tree;
 mod unpack;
 mod xattrs;
+
+#[cfg(any(fuzzing, test))]
+pub(crate) use fuzzing::{check_records, unpack_plain};
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 
+pub use compare::{Comparison, Damage, Deviation, compare};
+pub(crate) use contents::{Facts, Type, contents};
 pub use error::{PackError, UnpackError};
 pub use pack::{Pack, Packed, pack};
 pub use path::PathProblem;
-pub use unpack::{Unpack, unpack};
+pub use unpack::unpack;
 pub(crate) use xattrs::is_bookkeeping;
 
+/// Entries of a layer: inodes that it takes at most.
+const MAX_ENTRIES: u64 = 1 << 22;
 /// First bytes of names that mean deletions (OCI image-spec 1.1, layer.md, "Whiteouts").
 const WHITEOUT_PREFIX: &[u8] = b".wh.";
 /// The name that makes its directory opaque.
 const OPAQUE_MARKER: &[u8] = b".wh..wh..opq";
+
+/// Doors for [`crate::fuzzing`] to what is private here.
+#[cfg(any(fuzzing, test))]
+mod fuzzing {
+    use std::path::Path;
+
+    use super::UnpackError;
+    use super::pax::Records;
+
+    /// Unpacks a stream that is not compressed, whatever its digest.
+    pub(crate) fn unpack_plain(stream: &[u8], dir: &Path) -> Result<(), UnpackError> {
+        super::unpack::unpack_entries(stream, dir, super::MAX_ENTRIES)
+    }
+
+    /// Records that can be read are the same after they were written.
+    pub(crate) fn check_records(bytes: &[u8]) {
+        if let Ok(records) = Records::decode(bytes) {
+            assert_eq!(Records::decode(&records.encode()), Ok(records));
+        }
+    }
+}
 
 /// One layer of an artifact: what it is called and what its bytes must be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

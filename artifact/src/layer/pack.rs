@@ -8,15 +8,15 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, major, minor};
+use rustix::fs::{Mode, OFlags};
 use zstd::stream::write::Encoder;
 
-use super::entry::{self, Entry, Kind};
+use super::entry::{self, Entry, Kind, MAX_RECORDS};
 use super::error::PackError;
 use super::path::LayerPath;
 use super::pax::Mtime;
 use super::xattrs::{self, Xattr, Xattrs};
-use super::{Layer, OPAQUE_MARKER, WHITEOUT_PREFIX};
+use super::{Layer, MAX_ENTRIES, OPAQUE_MARKER, WHITEOUT_PREFIX};
 use crate::digest::{Digest, Hashing};
 
 /// A level where the compressor keeps pace with a disk.
@@ -96,6 +96,7 @@ fn pack_with<W: Write>(dir: &Path, out: W, options: &Pack, workers: usize) -> Re
         device,
         options,
         first_names: HashMap::new(),
+        entries: 0,
         exact: true,
     };
     packer.directory(&LayerPath::root())?;
@@ -121,6 +122,7 @@ struct Packer<'a, W: Write> {
     options: &'a Pack,
     /// Of files with several names, by inode number: the name that holds the data.
     first_names: HashMap<u64, LayerPath>,
+    entries: u64,
     exact: bool,
 }
 
@@ -210,11 +212,8 @@ impl<W: Write> Packer<'_, W> {
         if metadata.dev() != self.device {
             return Err(PackError::MountPoint { path: self.at(&path) });
         }
-        if metadata.file_type().is_socket() {
-            tracing::info!(
-                "left out `{}`: a socket lives no longer than its program",
-                path.as_path().display()
-            );
+        if let Some(why) = left_out(metadata) {
+            tracing::info!("left out `{}`: {why}", path.as_path().display());
             self.exact = false;
             return Ok(());
         }
@@ -240,18 +239,13 @@ impl<W: Write> Packer<'_, W> {
     }
 
     fn kind(&self, path: &LayerPath, metadata: &Metadata) -> Result<Kind, PackError> {
-        let (kind, device) = (metadata.file_type(), metadata.rdev());
-        let (major, minor) = (major(device), minor(device));
+        let kind = metadata.file_type();
         Ok(if kind.is_symlink() {
             let at = self.at(path);
             let target = fs::read_link(&at).map_err(|source| PackError::Read { path: at, source })?;
             Kind::Symlink {
                 target: target.into_os_string().into_vec(),
             }
-        } else if kind.is_char_device() {
-            Kind::CharDevice { major, minor }
-        } else if kind.is_block_device() {
-            Kind::BlockDevice { major, minor }
         } else if kind.is_fifo() {
             Kind::Fifo
         } else {
@@ -350,11 +344,33 @@ impl<W: Write> Packer<'_, W> {
     }
 
     fn write_headers(&mut self, entry: &Entry) -> Result<(), PackError> {
-        entry.write_headers(&mut self.out).map_err(PackError::Write)
+        self.entries += 1;
+        if self.entries > MAX_ENTRIES {
+            return Err(PackError::TooMany);
+        }
+        let (header, records) = entry.headers();
+        if records.len() as u64 > MAX_RECORDS {
+            return Err(PackError::Attributes {
+                path: self.at(&entry.path),
+            });
+        }
+        entry::write_headers(&mut self.out, &header, &records).map_err(PackError::Write)
     }
 
     fn at(&self, path: &LayerPath) -> PathBuf {
         self.dir.join(path.as_path())
+    }
+}
+
+/// Why an object is not stored, if it is not.
+fn left_out(metadata: &Metadata) -> Option<&'static str> {
+    let kind = metadata.file_type();
+    if kind.is_socket() {
+        Some("a socket lives no longer than its program")
+    } else if kind.is_char_device() || kind.is_block_device() {
+        Some("device nodes are made where they are used")
+    } else {
+        None
     }
 }
 

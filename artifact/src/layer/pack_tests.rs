@@ -157,9 +157,15 @@ fn clamp_and_exclude() {
 }
 
 #[test]
-fn sockets_are_left_out() {
+fn sockets_and_devices_are_left_out() {
     let temp = tempfile::tempdir().unwrap();
     let _listener = UnixListener::bind(temp.path().join("socket")).unwrap();
+    for (name, kind) in [
+        ("null", FileType::CharacterDevice),
+        ("disk", FileType::BlockDevice),
+    ] {
+        mknodat(CWD, temp.path().join(name), kind, Mode::RUSR, makedev(1, 3)).unwrap();
+    }
     let (blob, packed) = packed(temp.path(), &Pack::default());
     assert_eq!(names(&blob), ["./"]);
     assert!(!packed.exact);
@@ -189,6 +195,15 @@ fn refuses_what_layers_cannot_say() {
         "{text}"
     );
 
+    let mut deep = temp.path().join("deep");
+    (0..257).for_each(|_| deep.push("d"));
+    fs::create_dir_all(&deep).unwrap();
+    let (text, error) = refused("deep");
+    assert!(
+        matches!(error, PackError::Path { .. }) && text.contains("d/d`"),
+        "{text}"
+    );
+
     let (text, error) = refused("absent");
     assert!(
         matches!(error, PackError::Read { .. }) && text.contains("absent`"),
@@ -205,14 +220,7 @@ fn gnu_tar_reads_it() {
     fs::write(dir.join(&long), "content").unwrap();
     fs::set_permissions(dir.join(&long), fs::Permissions::from_mode(0o4751)).unwrap();
     symlink(&long, dir.join("link")).unwrap();
-    mknodat(
-        CWD,
-        dir.join("device"),
-        FileType::CharacterDevice,
-        Mode::RUSR,
-        makedev(1, 3),
-    )
-    .unwrap();
+    mknodat(CWD, dir.join("pipe"), FileType::Fifo, Mode::RUSR, 0).unwrap();
     xattr::set(dir.join(&long), "user.a=b%c", b"line\nfeed").unwrap();
 
     let tarball = temp.path().join("layer.tar");

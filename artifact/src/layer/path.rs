@@ -9,6 +9,9 @@ use super::WHITEOUT_PREFIX;
 /// Longest file name and longest path that Linux takes, in bytes (`NAME_MAX`, and `PATH_MAX` without its zero byte).
 const NAME_MAX: usize = 255;
 const PATH_MAX: usize = 4095;
+/// Names in a path: several times as many as any real tree has, and few enough for whoever walks a tree with one open
+/// directory or one stack frame a level.
+const DEPTH_MAX: usize = 256;
 
 /// A path below a layer's root that cannot leave it: names joined by `/`, none of them empty, `.` or `..`.
 /// The root itself is the empty path.
@@ -30,6 +33,9 @@ pub enum PathProblem {
     /// A name of more than 255 or a path of more than 4095 bytes.
     #[error("the path is too long")]
     TooLong,
+    /// More than 256 names.
+    #[error("the path has more than {DEPTH_MAX} names")]
+    TooDeep,
 }
 
 impl LayerPath {
@@ -51,7 +57,7 @@ impl LayerPath {
         if bytes.len() > PATH_MAX + WHITEOUT_PREFIX.len() {
             return Err(PathProblem::TooLong);
         }
-        for name in bytes.split(|byte| *byte == b'/') {
+        for (depth, name) in bytes.split(|byte| *byte == b'/').enumerate() {
             match name {
                 b".." => return Err(PathProblem::Parent),
                 b"" | b"." => return Err(PathProblem::Irregular),
@@ -59,6 +65,7 @@ impl LayerPath {
                 name if name.strip_prefix(WHITEOUT_PREFIX).unwrap_or(name).len() > NAME_MAX => {
                     return Err(PathProblem::TooLong);
                 }
+                _ if depth >= DEPTH_MAX => return Err(PathProblem::TooDeep),
                 _ => {}
             }
         }
@@ -83,6 +90,14 @@ impl LayerPath {
         match self.0.iter().rposition(|byte| *byte == b'/') {
             Some(slash) => Some((Self(self.0[..slash].to_vec()), &self.0[slash + 1..])),
             None => Some((Self::root(), &self.0)),
+        }
+    }
+
+    /// Whether the other one is below it; everything is below the root, even the root.
+    pub(super) fn contains(&self, other: &Self) -> bool {
+        match other.0.strip_prefix(&self.0[..]) {
+            Some(rest) => self.0.is_empty() || rest.starts_with(b"/"),
+            None => false,
         }
     }
 
@@ -116,6 +131,19 @@ mod tests {
         assert!(LayerPath::parse(&whiteout(255)).is_ok());
         assert_eq!(problem(&whiteout(256)), PathProblem::TooLong);
         assert_eq!(problem(&b"x/".repeat(2051)), PathProblem::TooLong);
+        assert_eq!(problem(&b"x/".repeat(257)), PathProblem::TooDeep);
+        assert!(LayerPath::parse(&b"x/".repeat(256)).is_ok());
+    }
+
+    #[test]
+    fn what_is_above_what() {
+        let path = |text: &str| LayerPath::parse(text.as_bytes()).unwrap();
+        for (above, below) in [("./", "./"), ("./", "a"), ("a", "a/b"), ("a", "a/b/c")] {
+            assert!(path(above).contains(&path(below)), "{above} {below}");
+        }
+        for (other, path_of) in [("a", "./"), ("a", "a"), ("a", "ab"), ("a/b", "a"), ("b", "a/b")] {
+            assert!(!path(other).contains(&path(path_of)), "{other} {path_of}");
+        }
     }
 
     #[test]

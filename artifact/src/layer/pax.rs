@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::entry::MAX_RECORDS;
 use super::xattrs::Xattrs;
 
 const XATTR_PREFIX: &[u8] = b"SCHILY.xattr.";
@@ -31,6 +32,9 @@ pub(super) enum PaxProblem {
     /// A record that is not `LENGTH KEY=VALUE`.
     #[error("a pax record is malformed")]
     Malformed,
+    /// More than [`MAX_RECORDS`].
+    #[error("it has more than {MAX_RECORDS} bytes of pax records")]
+    TooLong,
     /// The same key twice.
     #[error("the pax record `{0}` is there twice")]
     Repeated(String),

@@ -8,10 +8,10 @@ use crate::digest::Digest;
 
 /// A tar stream made by hand, as no decent program would.
 #[derive(Default, Clone)]
-pub(super) struct Stream(pub(super) Vec<u8>);
+pub(crate) struct Stream(pub(crate) Vec<u8>);
 
 impl Stream {
-    pub(super) fn entry(mut self, kind: EntryType, path: &str, link: &str, data: &[u8]) -> Self {
+    pub(crate) fn entry(mut self, kind: EntryType, path: &str, link: &str, data: &[u8]) -> Self {
         let mut header = Header::new_ustar();
         header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
         header.as_old_mut().linkname[..link.len()].copy_from_slice(link.as_bytes());
@@ -33,24 +33,24 @@ impl Stream {
         self
     }
 
-    pub(super) fn dir(self, path: &str) -> Self {
+    pub(crate) fn dir(self, path: &str) -> Self {
         self.entry(EntryType::Directory, path, "", b"")
     }
 
-    pub(super) fn file(self, path: &str, data: &[u8]) -> Self {
+    pub(crate) fn file(self, path: &str, data: &[u8]) -> Self {
         self.entry(EntryType::Regular, path, "", data)
     }
 
-    pub(super) fn link(self, kind: EntryType, path: &str, target: &str) -> Self {
+    pub(crate) fn link(self, kind: EntryType, path: &str, target: &str) -> Self {
         self.entry(kind, path, target, b"")
     }
 
-    pub(super) fn pax(self, records: &[u8]) -> Self {
+    pub(crate) fn pax(self, records: &[u8]) -> Self {
         self.entry(EntryType::XHeader, "PaxHeader", "", records)
     }
 
     /// The compressed stream, and the layer that honestly describes it.
-    pub(super) fn blob(mut self) -> (Vec<u8>, Layer) {
+    pub(crate) fn blob(mut self) -> (Vec<u8>, Layer) {
         write_end(&mut self.0).unwrap();
         let blob = zstd::encode_all(&self.0[..], 1).unwrap();
         let layer = Layer {

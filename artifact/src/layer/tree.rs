@@ -11,14 +11,14 @@ use std::path::Path;
 
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags,
-    chmodat, chownat, fchmod, fchown, fsetxattr, futimens, linkat, lsetxattr, makedev, mkdirat, mknodat,
-    open, openat, openat2, statat, symlinkat, utimensat,
+    chmodat, chownat, fchmod, fchown, fsetxattr, futimens, linkat, lsetxattr, mkdirat, mknodat, open, openat,
+    openat2, statat, symlinkat, utimensat,
 };
 
 use super::entry::{Entry, Kind};
 use super::path::LayerPath;
 use super::pax::Mtime;
-use super::xattrs::{OPAQUE_YES, OVERLAY_OPAQUE, Xattrs};
+use super::xattrs::{ACL_PREFIX, OPAQUE_YES, OVERLAY_OPAQUE, Xattrs};
 
 /// Zeros are left out in units of this many bytes, the block size of common file systems.
 const BLOCK: usize = 4096;
@@ -29,15 +29,16 @@ pub(super) struct Tree {
     root: OwnedFd,
     /// The directory used last: entries come in order, so it is the right one nearly always.
     recent: Option<(LayerPath, OwnedFd)>,
-    /// What directories get at the end: filling them changes their times, a default ACL or a set-group-id bit would
-    /// rub off on what is made in them.
+    /// The directories that are being filled, each in the one before it. They get most of what they are when the stream
+    /// leaves them: filling them changes their times, a default ACL or a set-group-id bit would rub off on what is made
+    /// in them. Since the stream never comes back to one, there are no more of them than a path has names.
     unfinished: Vec<Entry>,
 }
 
 /// Why an object could not be made.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TreeProblem {
-    #[error("its directory is not in the layer before it")]
+    #[error("its directory is not in the layer before it, or is complete")]
     NoParent,
     #[error("it is in the layer twice")]
     Twice,
@@ -81,17 +82,16 @@ impl Tree {
     pub(super) fn make(&mut self, entry: Entry, data: impl Read) -> Result<(), TreeProblem> {
         let path = entry.path.clone();
         let Some((parent_path, name)) = path.split() else {
-            if self.unfinished.iter().any(|other| other.path == path) {
+            if !self.unfinished.is_empty() {
                 return Err(TreeProblem::Twice);
             }
-            self.unfinished.push(entry);
-            return Ok(());
+            return self.begin_directory(entry);
         };
         let parent = self.parent(&parent_path)?;
         match &entry.kind {
             Kind::Directory => {
                 mkdirat(parent, name, Mode::RWXU)?;
-                self.unfinished.push(entry);
+                self.begin_directory(entry)?;
             }
             Kind::File { size } => {
                 let flags =
@@ -105,24 +105,9 @@ impl Tree {
                 symlinkat(&target[..], parent, name)?;
                 finish_named(parent, name, &entry)?;
             }
-            Kind::Fifo => special(parent, name, FileType::Fifo, 0, &entry)?,
-            Kind::CharDevice { major, minor } => {
-                special(
-                    parent,
-                    name,
-                    FileType::CharacterDevice,
-                    makedev(*major, *minor),
-                    &entry,
-                )?;
-            }
-            Kind::BlockDevice { major, minor } => {
-                special(
-                    parent,
-                    name,
-                    FileType::BlockDevice,
-                    makedev(*major, *minor),
-                    &entry,
-                )?;
+            Kind::Fifo => {
+                mknodat(parent, name, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
+                finish_named(parent, name, &entry)?;
             }
         }
         Ok(())
@@ -143,18 +128,48 @@ impl Tree {
 
     /// Makes a directory of the layer opaque.
     pub(super) fn opaque(&mut self, path: &LayerPath) -> Result<(), TreeProblem> {
+        if self.unfinished.last().is_none_or(|last| last.path != *path) {
+            return Err(TreeProblem::NoParent);
+        }
         let dir = self.open_beneath(path, OFlags::DIRECTORY)?;
         Ok(fsetxattr(dir, OVERLAY_OPAQUE, OPAQUE_YES, XattrFlags::CREATE)?)
     }
 
-    /// Gives the directories their owners, modes, attributes and times.
-    pub(super) fn finish(mut self) -> Result<(), (LayerPath, TreeProblem)> {
-        for entry in std::mem::take(&mut self.unfinished) {
-            self.open_beneath(&entry.path, OFlags::DIRECTORY | OFlags::RDONLY)
-                .and_then(|dir| finish_open(&dir, &entry))
-                .map_err(|problem| (entry.path, problem))?;
+    /// Leaves the directories that `path` is not in, and gives them their owners, modes, attributes and times.
+    pub(super) fn leave_for(&mut self, path: &LayerPath) -> Result<(), (LayerPath, TreeProblem)> {
+        while let Some(last) = self.unfinished.pop_if(|last| !last.path.contains(path)) {
+            self.finish_directory(last)?;
         }
         Ok(())
+    }
+
+    /// Leaves all directories.
+    pub(super) fn finish(mut self) -> Result<(), (LayerPath, TreeProblem)> {
+        while let Some(last) = self.unfinished.pop() {
+            self.finish_directory(last)?;
+        }
+        Ok(())
+    }
+
+    /// Attributes may be large and are set at once; only ACLs change what is made in the directory, and are changed by a
+    /// change of its mode.
+    fn begin_directory(&mut self, mut entry: Entry) -> Result<(), TreeProblem> {
+        let (acls, others) = std::mem::take(&mut entry.xattrs)
+            .into_iter()
+            .partition(|(name, _)| name.starts_with(ACL_PREFIX));
+        let others: Xattrs = others;
+        if !others.is_empty() {
+            set_xattrs(self.open_beneath(&entry.path, OFlags::DIRECTORY)?, &others)?;
+        }
+        entry.xattrs = acls;
+        self.unfinished.push(entry);
+        Ok(())
+    }
+
+    fn finish_directory(&self, entry: Entry) -> Result<(), (LayerPath, TreeProblem)> {
+        self.open_beneath(&entry.path, OFlags::DIRECTORY | OFlags::RDONLY)
+            .and_then(|dir| finish_open(&dir, &entry))
+            .map_err(|problem| (entry.path, problem))
     }
 
     fn hard_link(&mut self, to: &LayerPath, path: &LayerPath) -> Result<(), TreeProblem> {
@@ -178,6 +193,9 @@ impl Tree {
     }
 
     fn parent(&mut self, path: &LayerPath) -> Result<BorrowedFd<'_>, TreeProblem> {
+        if self.unfinished.last().is_none_or(|last| last.path != *path) {
+            return Err(TreeProblem::NoParent);
+        }
         if self.recent.as_ref().is_none_or(|(recent, _)| recent != path) {
             let opened = self.open_beneath(path, OFlags::PATH | OFlags::DIRECTORY)?;
             self.recent = Some((path.clone(), opened));
@@ -251,17 +269,6 @@ fn non_zero_runs(chunk: &[u8]) -> Vec<(usize, &[u8])> {
     runs
 }
 
-fn special(
-    parent: BorrowedFd<'_>,
-    name: &[u8],
-    kind: FileType,
-    device: u64,
-    entry: &Entry,
-) -> Result<(), TreeProblem> {
-    mknodat(parent, name, kind, Mode::RUSR | Mode::WUSR, device)?;
-    finish_named(parent, name, entry)
-}
-
 /// Owner first, for a change of owner takes set-id bits and capabilities away; times last.
 fn finish_open(object: impl AsFd, entry: &Entry) -> Result<(), TreeProblem> {
     fchown(
@@ -270,13 +277,18 @@ fn finish_open(object: impl AsFd, entry: &Entry) -> Result<(), TreeProblem> {
         Some(Gid::from_raw(entry.gid)),
     )?;
     fchmod(&object, Mode::from_raw_mode(entry.mode))?;
-    for (name, value) in &entry.xattrs {
-        fsetxattr(&object, &name[..], value, XattrFlags::empty())?;
-    }
+    set_xattrs(&object, &entry.xattrs)?;
     Ok(futimens(&object, &times(entry.mtime))?)
 }
 
-/// The same for what cannot be opened without side effects: links, devices, pipes.
+fn set_xattrs(object: impl AsFd, xattrs: &Xattrs) -> Result<(), TreeProblem> {
+    for (name, value) in xattrs {
+        fsetxattr(&object, &name[..], value, XattrFlags::empty())?;
+    }
+    Ok(())
+}
+
+/// The same for what cannot be opened without side effects: links and pipes.
 fn finish_named(parent: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Result<(), TreeProblem> {
     let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
     chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;

@@ -1,25 +1,14 @@
 //! From a layer's stream to a directory in overlayfs form, trusting nothing.
 
-use std::io::{self, BufReader, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use tar::EntryType;
-use zstd::stream::read::Decoder;
-
-use super::entry::{self, Entry, EntryProblem, Kind};
+use super::entry::{Entry, Kind};
 use super::error::UnpackError;
 use super::path::LayerPath;
-use super::pax::Records;
+use super::read::{self, chain};
 use super::tree::{Tree, TreeProblem};
-use super::{Layer, OPAQUE_MARKER, WHITEOUT_PREFIX, xattrs};
-use crate::digest::Hashing;
-
-/// What a layer may hold.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Unpack {
-    /// Whether device nodes are made. By default a layer with one is refused; whiteouts are no devices.
-    pub devices: bool,
-}
+use super::{Layer, MAX_ENTRIES, OPAQUE_MARKER, WHITEOUT_PREFIX, xattrs};
 
 /// Unpacks the stream `blob` of `layer` into the empty directory `dir`, and checks digest, size and diff id while it
 /// streams.
@@ -27,86 +16,23 @@ pub struct Unpack {
 /// # Errors
 /// See [`UnpackError`]. When the bytes are not those of the layer, that is what the error says, whatever else
 /// went wrong because of it.
-pub fn unpack(blob: impl Read, layer: &Layer, dir: &Path, options: &Unpack) -> Result<(), UnpackError> {
-    let mut blob = Hashing::new(blob.take(layer.size.saturating_add(1)));
-    let outcome = unpack_stream(&mut blob, layer, dir, options);
-    io::copy(&mut blob, &mut io::sink()).map_err(UnpackError::Stream)?;
-    let (_, found, found_size) = blob.finish();
-    if found != layer.digest || found_size != layer.size {
-        let (expected, size) = (layer.digest.clone(), layer.size);
-        return Err(UnpackError::Damaged {
-            expected,
-            size,
-            found,
-            found_size,
-        });
-    }
-    outcome
+pub fn unpack(blob: impl Read, layer: &Layer, dir: &Path) -> Result<(), UnpackError> {
+    read::checked(blob, layer, |plain| unpack_entries(plain, dir, MAX_ENTRIES))
 }
 
-fn unpack_stream(blob: impl Read, layer: &Layer, dir: &Path, options: &Unpack) -> Result<(), UnpackError> {
-    let decoder = Decoder::new(blob).map_err(UnpackError::Stream)?;
-    let bounded = Bounded {
-        inner: decoder,
-        left: layer.unpacked_size,
-        exceeded: false,
-    };
-    let mut archive = tar::Archive::new(BufReader::with_capacity(128 * 1024, Hashing::new(bounded)));
-    let outcome = unpack_entries(&mut archive, dir, options);
-    let mut rest = archive.into_inner();
-    // What follows the archive's end counts too.
-    let drained = io::copy(&mut rest, &mut io::sink());
-    let (bounded, found, found_size) = rest.into_inner().finish();
-    if bounded.exceeded {
-        return Err(UnpackError::TooLarge {
-            declared: layer.unpacked_size,
-        });
-    }
-    outcome?;
-    drained.map_err(UnpackError::Stream)?;
-    if found != layer.diff_id || found_size != layer.unpacked_size {
-        let (expected, size) = (layer.diff_id.clone(), layer.unpacked_size);
-        return Err(UnpackError::WrongContent {
-            expected,
-            size,
-            found,
-            found_size,
-        });
-    }
-    Ok(())
-}
-
-fn unpack_entries(
-    archive: &mut tar::Archive<impl Read>,
-    dir: &Path,
-    options: &Unpack,
-) -> Result<(), UnpackError> {
+/// Makes what is in the archive below `dir`, up to `limit` entries.
+pub(super) fn unpack_entries(plain: impl Read, dir: &Path, limit: u64) -> Result<(), UnpackError> {
     let make = |source| UnpackError::Make {
         path: PathBuf::new(),
         source,
     };
     let mut tree = Tree::open(dir).map_err(make)?;
-    let mut records: Option<Records> = None;
-    for raw in archive.entries().map_err(UnpackError::Stream)?.raw(true) {
-        let mut raw = raw.map_err(UnpackError::Stream)?;
-        let place = PathBuf::from(String::from_utf8_lossy(&raw.header().path_bytes()).into_owned());
-        let refused = |problem: EntryProblem| UnpackError::Refused {
-            path: place,
-            reason: chain(&problem),
-        };
-        if raw.header().entry_type() == EntryType::XHeader {
-            if records.is_some() {
-                return Err(refused(EntryProblem::Type(b'x')));
-            }
-            records = Some(entry::read_records(raw.size(), &mut raw).map_err(refused)?);
-            continue;
-        }
-        let entry = Entry::read(raw.header(), records.take().unwrap_or_default()).map_err(refused)?;
+    read::entries(plain, limit, |entry, data| {
         let path = entry.path.clone();
-        unpack_entry(&mut tree, entry, &mut raw, options).map_err(|problem| refuse(&path, problem))?;
-    }
-    tree.finish()
-        .map_err(|(path, problem)| refuse(&path, EntryRefusal::Tree(problem)))
+        tree.leave_for(&path).map_err(refuse_directory)?;
+        unpack_entry(&mut tree, entry, data).map_err(|problem| refuse(&path, problem))
+    })?;
+    tree.finish().map_err(refuse_directory)
 }
 
 /// Why an entry that can be read is not unpacked.
@@ -114,22 +40,13 @@ fn unpack_entries(
 enum EntryRefusal {
     #[error(transparent)]
     Tree(#[from] TreeProblem),
-    #[error("it is a device, and none are allowed here")]
-    Device,
-    #[error("a deletion is spelled `.wh.NAME`, not as a device")]
-    WhiteoutDevice,
     #[error("it deletes nothing that can be deleted: a whiteout is an empty file `.wh.NAME`")]
     Whiteout,
     #[error("layers do not have the attribute `{0}`")]
     Xattr(String),
 }
 
-fn unpack_entry(
-    tree: &mut Tree,
-    entry: Entry,
-    data: impl Read,
-    options: &Unpack,
-) -> Result<(), EntryRefusal> {
+fn unpack_entry(tree: &mut Tree, entry: Entry, data: impl Read) -> Result<(), EntryRefusal> {
     if let Some((parent, name)) = entry.path.split()
         && let Some(deleted) = name.strip_prefix(WHITEOUT_PREFIX)
     {
@@ -144,13 +61,6 @@ fn unpack_entry(
             return Err(EntryRefusal::Whiteout);
         }
         return Ok(tree.whiteout(&parent.join(deleted))?);
-    }
-    match entry.kind {
-        Kind::CharDevice { major: 0, minor: 0 } => return Err(EntryRefusal::WhiteoutDevice),
-        Kind::CharDevice { .. } | Kind::BlockDevice { .. } if !options.devices => {
-            return Err(EntryRefusal::Device);
-        }
-        _ => {}
     }
     if let Some(name) = entry.xattrs.keys().find(|name| !xattrs::may_unpack(name)) {
         return Err(EntryRefusal::Xattr(String::from_utf8_lossy(name).into_owned()));
@@ -170,33 +80,8 @@ fn refuse(path: &LayerPath, problem: EntryRefusal) -> UnpackError {
     }
 }
 
-/// The error and what caused it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
-/// Ends with an error when more than `left` bytes come.
-struct Bounded<R> {
-    inner: R,
-    left: u64,
-    exceeded: bool,
-}
-
-impl<R: Read> Read for Bounded<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        match self.left.checked_sub(count as u64) {
-            Some(left) => {
-                self.left = left;
-                Ok(count)
-            }
-            None => {
-                self.exceeded = true;
-                Err(io::ErrorKind::FileTooLarge.into())
-            }
-        }
-    }
+fn refuse_directory((path, problem): (LayerPath, TreeProblem)) -> UnpackError {
+    refuse(&path, EntryRefusal::Tree(problem))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use proptest::prelude::{any, proptest};
 use proptest::test_runner::Config as ProptestConfig;
 use tar::{EntryType, Header};
 
-use super::{Unpack, UnpackError, unpack};
+use super::{UnpackError, unpack, unpack_entries};
 use crate::digest::Digest;
 use crate::layer::Layer;
 use crate::layer::test_stream::Stream;
@@ -17,7 +17,7 @@ use crate::layer::test_stream::Stream;
 impl Stream {
     fn unpack(self, dir: &Path) -> Result<(), UnpackError> {
         let (blob, layer) = self.blob();
-        unpack(&blob[..], &layer, dir, &Unpack::default())
+        unpack(&blob[..], &layer, dir)
     }
 
     /// Why it is refused; nothing may be left beside the destination.
@@ -115,7 +115,7 @@ fn whiteouts_that_leave_or_lie() {
     assert_refused(stream().dir(".wh.dir/"), "deletes nothing");
     assert_refused(
         stream().link(EntryType::Char, "gone", "0,0"),
-        "spelled `.wh.NAME`",
+        "a deletion is a file",
     );
     assert_refused(
         stream().file("absent/.wh..wh..opq", b""),
@@ -209,22 +209,38 @@ fn markers_before_and_after_siblings() {
     }
 }
 
+/// The real limit is millions of files; which one it is does not matter to what enforces it.
 #[test]
-fn devices_only_where_allowed() {
-    let temp = tempfile::tempdir().unwrap();
-    let (blob, layer) = stream().link(EntryType::Char, "null", "1,3").blob();
-    unpack(&blob[..], &layer, temp.path(), &Unpack { devices: true }).unwrap();
-    let null = fs::symlink_metadata(temp.path().join("null")).unwrap();
+fn entries_are_counted() {
+    let files = (0..9).fold(stream(), |stream, number| stream.file(&number.to_string(), b""));
+    let unpack = |limit| {
+        let temp = tempfile::tempdir().unwrap();
+        unpack_entries(&files.0[..], temp.path(), limit)
+    };
+    unpack(10).unwrap();
+    let error = unpack(9).unwrap_err();
     assert_eq!(
-        (null.rdev(), null.mode() & 0o7777),
-        (rustix::fs::makedev(1, 3), 0o755)
+        error.to_string(),
+        "it has more than the 9 entries that a layer can have"
     );
+}
+
+#[test]
+fn directories_are_left_once() {
+    let left = "or is complete";
+    assert_refused(stream().dir("a/").dir("b/").file("a/late", b""), left);
+    assert_refused(
+        stream().dir("a/").file("b", b"").file("a/.wh..wh..opq", b""),
+        left,
+    );
+    assert_refused(stream().dir("a/").dir("ab/").file("a/.wh.x", b""), left);
+    assert_refused(Stream::default().file("a", b""), left);
 }
 
 /// Unpacks `blob` as `layer` and returns the error.
 fn error_of(blob: &[u8], layer: &Layer) -> UnpackError {
     let temp = tempfile::tempdir().unwrap();
-    unpack(blob, layer, temp.path(), &Unpack::default()).unwrap_err()
+    unpack(blob, layer, temp.path()).unwrap_err()
 }
 
 #[test]
@@ -235,7 +251,7 @@ fn bombs_stop_at_the_declared_size() {
         unpacked_size: 1 << 20,
         ..honest
     };
-    let error = unpack(&blob[..], &lying, temp.path(), &Unpack::default()).unwrap_err();
+    let error = unpack(&blob[..], &lying, temp.path()).unwrap_err();
     assert_eq!(
         error.to_string(),
         "it unpacks to more than the 1048576 bytes it declares"

@@ -10,6 +10,9 @@ pub(super) const OVERLAY_OPAQUE: &[u8] = b"trusted.overlay.opaque";
 /// Its value.
 pub(super) const OPAQUE_YES: &[u8] = b"y";
 
+/// Access control lists (acl(5)), of which a directory's default one goes to what is made in it.
+pub(super) const ACL_PREFIX: &[u8] = b"system.posix_acl_";
+
 const OVERLAY_PREFIX: &[u8] = b"trusted.overlay.";
 /// An overlay's own attributes when they are stored on another overlay are escaped so, and are plain content.
 const OVERLAY_ESCAPED_PREFIX: &[u8] = b"trusted.overlay.overlay.";
@@ -75,7 +78,7 @@ pub(super) fn sort(name: &[u8], value: &[u8]) -> Xattr {
 /// Whether an archive may set this attribute: content, in a name space that content is in. Overlay's would make the
 /// kernel look for a file's data elsewhere.
 pub(super) fn may_unpack(name: &[u8]) -> bool {
-    const SPACES: [&[u8]; 4] = [b"security.", b"system.posix_acl_", b"trusted.", b"user."];
+    const SPACES: [&[u8]; 4] = [b"security.", ACL_PREFIX, b"trusted.", b"user."];
     !name.contains(&0)
         && SPACES.iter().any(|space| name.starts_with(space))
         && sort(name, b"") == Xattr::Content

@@ -92,7 +92,8 @@ impl Repository {
         }
     }
 
-    async fn bounded(&self, mut response: Response, act: &str) -> Result<Vec<u8>, RegistryError> {
+    /// The body of an answer, as long as it is no longer than a manifest may be.
+    pub(super) async fn bounded(&self, mut response: Response, act: &str) -> Result<Vec<u8>, RegistryError> {
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(act, error))? {
             if bytes.len() + chunk.len() > MAX_MANIFEST {
@@ -160,7 +161,7 @@ impl Repository {
         }
     }
 
-    fn path(&self, kind: &str, which: &str) -> String {
+    pub(super) fn path(&self, kind: &str, which: &str) -> String {
         format!("/v2/{}/{kind}/{which}", name(&self.reference))
     }
 }
@@ -169,7 +170,7 @@ fn name(reference: &Reference) -> &str {
     reference.image().repository()
 }
 
-fn headers(all: impl IntoIterator<Item = (reqwest::header::HeaderName, String)>) -> HeaderMap {
+pub(super) fn headers(all: impl IntoIterator<Item = (reqwest::header::HeaderName, String)>) -> HeaderMap {
     let all = all.into_iter();
     all.filter_map(|(name, value)| Some((name, HeaderValue::try_from(value).ok()?)))
         .collect()

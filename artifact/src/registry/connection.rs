@@ -81,12 +81,34 @@ impl Connection {
         headers: HeaderMap,
         act: &str,
     ) -> Result<Response, RegistryError> {
+        self.exchange(method, path, headers, None, act).await
+    }
+
+    /// Sends what goes into one request.
+    pub(super) async fn put(
+        &self,
+        path: &str,
+        headers: HeaderMap,
+        body: &[u8],
+        act: &str,
+    ) -> Result<Response, RegistryError> {
+        self.exchange(Method::PUT, path, headers, Some(body), act).await
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+        body: Option<&[u8]>,
+        act: &str,
+    ) -> Result<Response, RegistryError> {
         let url = format!("{}{path}", self.base);
-        let mut response = self.once(&method, &url, &headers).await?;
+        let mut response = self.once(&method, &url, &headers, body).await?;
         // What was granted may have expired, or nobody asked for it yet.
         if response.status() == StatusCode::UNAUTHORIZED && self.is_own(response.url()) {
             self.authorize(act).await?;
-            response = self.once(&method, &url, &headers).await?;
+            response = self.once(&method, &url, &headers, body).await?;
         }
         if response.status().is_success() {
             return Ok(response);
@@ -94,8 +116,17 @@ impl Connection {
         Err(self.refused(act, response).await)
     }
 
-    async fn once(&self, method: &Method, url: &str, headers: &HeaderMap) -> Result<Response, RegistryError> {
+    async fn once(
+        &self,
+        method: &Method,
+        url: &str,
+        headers: &HeaderMap,
+        body: Option<&[u8]>,
+    ) -> Result<Response, RegistryError> {
         let mut request = self.http.request(method.clone(), url).headers(headers.clone());
+        if let Some(body) = body {
+            request = request.body(body.to_vec());
+        }
         // Whom the registry redirects to does not get to see it: reqwest takes it out for another host or port.
         if let Some(grant) = self.grant.read().await.as_ref() {
             request = grant.apply(request);

@@ -9,6 +9,7 @@ use oci_client::errors::{OciDistributionError, OciEnvelope, OciErrorCode};
 use super::{CredentialError, MirrorError};
 use crate::digest::Digest;
 use crate::manifest::ManifestError;
+use crate::policy::PolicyError;
 use crate::store::StoreError;
 use crate::tag::{Tag, TagError};
 
@@ -21,6 +22,22 @@ pub enum RegistryError {
     /// The credentials cannot be used.
     #[error(transparent)]
     Credentials(#[from] CredentialError),
+    /// The host's policy does not let the artifact in.
+    #[error(transparent)]
+    Policy(#[from] Box<PolicyError>),
+    /// Nothing can be signed.
+    #[error("cannot sign: this host has no source of randomness")]
+    Sign,
+    /// A signature of something else than it was.
+    #[error(
+        "what was signed of `{reference}` is not what it should be: its digest is not {digest}; sign it again"
+    )]
+    WrongPayload {
+        /// The reference.
+        reference: String,
+        /// The digest announced.
+        digest: Digest,
+    },
     /// What the host says of registries cannot be used, or it says no.
     #[error(transparent)]
     Mirrors(#[from] MirrorError),

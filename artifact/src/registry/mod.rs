@@ -1,13 +1,13 @@
-//! Real registries over HTTP (OCI distribution-spec 1.1): [`publish`] and [`pull`].
+//! Real registries over HTTP (OCI distribution-spec 1.1): [`publish`] and [`pull`], and [`resolve`].
 //!
 //! ```text
 //!   publish                                   pull, from the first mirror that has it
-//!   for each blob, a few at a time            manifest, at most 4 MiB
+//!   for each blob, a few at a time            manifest, at most 4 MiB; its signatures and documents
 //!   ├── HEAD: the registry has it? skip       config, at most 8 MiB, checked like any other blob
 //!   ├── POST: it can mount it? skip           for each layer, a few at a time
 //!   └── POST, PUT                             ├── the store has it, bytes and all? skip
-//!   manifest, last: nobody sees half          ├── GET what is missing of it, into tmp/HEX.part
-//!                                             ├── digest and length are right? into the store
+//!   documents and signatures                  ├── GET what is missing of it, into tmp/HEX.part
+//!   manifest, last: nobody sees half          ├── digest and length are right? into the store
 //!                                             └── unpack, while others are still on their way
 //!                                             name, last: nobody sees half
 //! ```
@@ -17,15 +17,19 @@
 //! mirror has to send the rest. Credentials go to the registry that they are for or to its server of tokens, and to
 //! nobody it redirects to.
 
+mod attached;
 mod client;
 mod connection;
 mod credentials;
+mod drain;
 mod error;
 mod fetch;
+mod manifests;
 mod mirrors;
 mod progress;
 mod publish;
 mod pull;
+mod resolve;
 mod retry;
 mod sources;
 mod token;
@@ -37,12 +41,16 @@ use std::time::Duration;
 
 use tokio::task::JoinError;
 
+use crate::policy::Policy;
+
 pub use credentials::CredentialError;
+pub use drain::drain;
 pub use error::RegistryError;
 pub use mirrors::MirrorError;
 pub use progress::Amount;
-pub use publish::{Published, publish};
+pub use publish::{Published, publish, publish_signed};
 pub use pull::{Pulled, pull};
+pub use resolve::resolve;
 
 /// Blobs that are moved side by side.
 const SIDE_BY_SIDE: usize = 4;
@@ -50,6 +58,8 @@ const SIDE_BY_SIDE: usize = 4;
 /// How to speak to a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
+    /// What may be pulled.
+    pub policy: Policy,
     /// Without TLS.
     pub plain_http: bool,
     /// A PEM file with certificate authorities to trust besides those of the host.
@@ -61,6 +71,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            policy: Policy::default(),
             plain_http: false,
             ca_file: None,
             patience: Duration::from_secs(30),

@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, spawn_blocking};
 use tracing::Instrument;
 
+use super::attached::Sending;
 use super::client::Repository;
 use super::progress::Progress;
 use super::upload::Uploads;
@@ -14,6 +15,7 @@ use super::{Amount, Options, RegistryError, SIDE_BY_SIDE, joined};
 use crate::digest::Digest;
 use crate::manifest::{BlobRef, Manifest, ManifestError};
 use crate::reference::Reference;
+use crate::signature::PrivateKey;
 use crate::store::Store;
 use crate::tag::Tag;
 
@@ -38,6 +40,21 @@ pub async fn publish(
     tag: &Tag,
     reference: &Reference,
     options: &Options,
+) -> Result<Published, RegistryError> {
+    publish_signed(store, tag, reference, options, None).await
+}
+
+/// The same, signed with `key`. The signature, like documents and signatures that the artifact has here, is there before
+/// the reference means the artifact; in the store it is kept, too.
+///
+/// # Errors
+/// The reference means what it meant before then.
+pub async fn publish_signed(
+    store: &Arc<Store>,
+    tag: &Tag,
+    reference: &Reference,
+    options: &Options,
+    key: Option<&PrivateKey>,
 ) -> Result<Published, RegistryError> {
     if reference.digest().is_some() {
         return Err(RegistryError::DigestGiven {
@@ -70,7 +87,7 @@ pub async fn publish(
         turns: Arc::new(Semaphore::new(SIDE_BY_SIDE)),
     };
     let unchanged = publishing
-        .all(&manifest, &digest, &bytes)
+        .all(&manifest, &digest, &bytes, key)
         .instrument(progress.span())
         .await?;
     Ok(Published {
@@ -94,7 +111,13 @@ struct Publishing {
 }
 
 impl Publishing {
-    async fn all(&self, manifest: &Manifest, digest: &Digest, bytes: &[u8]) -> Result<bool, RegistryError> {
+    async fn all(
+        &self,
+        manifest: &Manifest,
+        digest: &Digest,
+        bytes: &[u8],
+        key: Option<&PrivateKey>,
+    ) -> Result<bool, RegistryError> {
         let blobs: BTreeMap<_, _> = manifest.blobs().map(|blob| (&blob.digest, blob)).collect();
         let mut tasks = JoinSet::new();
         for blob in blobs.into_values() {
@@ -108,8 +131,10 @@ impl Publishing {
         while let Some(outcome) = tasks.join_next().await {
             joined(outcome)?;
         }
+        let sending = Sending::new(&self.repository, &self.uploads, &self.store, digest);
+        let unchanged = sending.all(key).await?;
         if self.is_there(digest).await? {
-            return Ok(self.progress.amount().moved == 0);
+            return Ok(unchanged && self.progress.amount().moved == 0);
         }
         self.uploads.manifest(&self.repository, bytes).await?;
         Ok(false)

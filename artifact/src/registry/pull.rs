@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, spawn_blocking};
 use tracing::{Instrument, Span};
 
+use super::attached;
 use super::fetch::fetch;
 use super::progress::Progress;
 use super::sources::Sources;
@@ -57,6 +58,11 @@ pub async fn pull(
         Some(tag) => tag.clone(),
         None => local_name(store, reference, &digest)?,
     };
+    let attached = attached::pull(&sources, store, &digest).await?;
+    options
+        .policy
+        .check_pulled(store, &reference.to_string(), &digest, &attached)
+        .map_err(Box::new)?;
     let blobs: BTreeMap<_, _> = manifest.blobs().map(|blob| (&blob.digest, blob.size)).collect();
     let total = blobs.values().copied().fold(0, u64::saturating_add);
     let progress = Progress::new(&format!("pull `{reference}`"), total);
@@ -71,7 +77,7 @@ pub async fn pull(
     pulling.all(&manifest).instrument(progress.span()).await?;
     let importing = Arc::clone(store);
     let origin = reference.clone();
-    let artifact = spawn_blocking(move || importing.import(&tag, &bytes, Some(&origin)));
+    let artifact = spawn_blocking(move || importing.import_with(&tag, &bytes, Some(&origin), &attached));
     Ok(Pulled {
         artifact: joined(artifact.await)?,
         amount: progress.amount(),

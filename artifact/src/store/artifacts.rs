@@ -5,6 +5,7 @@ use std::fs;
 use jiff::Timestamp;
 
 use super::{Store, StoreError};
+use crate::attached::{Attached, Document};
 use crate::config::{self, Config, MachineLayers, RootFs};
 use crate::digest::Digest;
 use crate::layer::Layer;
@@ -85,6 +86,19 @@ impl Store {
     /// When the draft contradicts itself, a layer is not in the store, or the store cannot be written. The
     /// name means what it meant before then.
     pub fn put(&self, tag: &Tag, draft: Draft) -> Result<Artifact, StoreError> {
+        self.put_with(tag, draft, |_| Vec::new())
+    }
+
+    /// The same, with documents about the artifact; they appear together.
+    ///
+    /// # Errors
+    /// As for [`Store::put`].
+    pub fn put_with(
+        &self,
+        tag: &Tag,
+        draft: Draft,
+        documents: impl FnOnce(&Artifact) -> Vec<Document>,
+    ) -> Result<Artifact, StoreError> {
         let Draft {
             created,
             provider,
@@ -114,15 +128,17 @@ impl Store {
         self.check_present(&layers)?;
         let config_blob = self.put_document(&canonical_json(&config))?;
         let manifest = self.put_document(&manifest::to_json(&config_blob, &layers, secrets))?;
-        self.point(tag, Some(&manifest), None)?;
-        Ok(Artifact {
+        let artifact = Artifact {
             tag: tag.clone(),
-            digest: manifest.digest,
+            digest: manifest.digest.clone(),
             config,
             layers,
             origin: None,
             secrets,
-        })
+        };
+        let attached = self.put_documents(&manifest, &documents(&artifact))?;
+        self.point(tag, &manifest, &attached, None)?;
+        Ok(artifact)
     }
 
     /// Gives the name `tag` to an artifact from elsewhere: `manifest` is its manifest's exact bytes, and its config and
@@ -136,11 +152,22 @@ impl Store {
         manifest: &[u8],
         origin: Option<&Reference>,
     ) -> Result<Artifact, StoreError> {
+        self.import_with(tag, manifest, origin, &[])
+    }
+
+    /// The same, with what is attached to it and was written before.
+    pub(crate) fn import_with(
+        &self,
+        tag: &Tag,
+        manifest: &[u8],
+        origin: Option<&Reference>,
+        attached: &[Attached],
+    ) -> Result<Artifact, StoreError> {
         let digest = Digest::of(manifest);
         let artifact = self.read_artifact(tag, digest, manifest, origin.cloned())?;
         self.check_present(&artifact.layers)?;
         let blob = self.put_document(manifest)?;
-        self.point(tag, Some(&blob), origin)?;
+        self.point(tag, &blob, attached, origin)?;
         Ok(artifact)
     }
 
@@ -193,20 +220,6 @@ impl Store {
             tag,
         };
         Ok(self.tags()?.into_iter().map(list).collect())
-    }
-
-    /// Forgets the name `tag`. What nothing else needs is freed by the next [`Store::sweep`].
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] names those there are.
-    pub fn remove(&self, tag: &Tag) -> Result<(), StoreError> {
-        if self.point(tag, None, None)? {
-            return Ok(());
-        }
-        Err(StoreError::NotFound {
-            tag: tag.clone(),
-            have: self.tags()?,
-        })
     }
 
     /// The manifest of `tag`, its blobs unseen.

@@ -67,7 +67,7 @@ impl Store {
     }
 
     /// Stores a small blob.
-    pub(super) fn put_document(&self, bytes: &[u8]) -> Result<BlobRef, StoreError> {
+    pub(crate) fn put_document(&self, bytes: &[u8]) -> Result<BlobRef, StoreError> {
         let blob = BlobRef {
             digest: Digest::of(bytes),
             size: bytes.len() as u64,

@@ -70,6 +70,16 @@ pub enum StoreError {
         /// Why.
         source: ManifestError,
     },
+    /// A document about an artifact that is not whole.
+    #[error(
+        "the `{media_type}` that is attached to the artifact is damaged ({digest}); pull or provision it again"
+    )]
+    Attachment {
+        /// What it is.
+        media_type: String,
+        /// Digest of its manifest.
+        digest: Digest,
+    },
     /// Blobs that are missing or have other bytes than their digest says.
     #[error("artifact `{tag}` is damaged: {}; `parbake artifact remove {tag}`, then provision or pull it again", .blobs.join(", "))]
     Damaged {
@@ -138,7 +148,7 @@ impl StoreError {
     }
 }
 
-fn names(tags: &[Tag]) -> String {
+pub(super) fn names(tags: &[Tag]) -> String {
     tags.iter()
         .map(|tag| format!("`{tag}`"))
         .collect::<Vec<_>>()

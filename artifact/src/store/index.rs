@@ -5,7 +5,9 @@ use std::io;
 
 use oci_spec::image::{Descriptor, ImageIndex, ImageIndexBuilder, MediaType};
 
+use super::attached::{attach, without_orphans};
 use super::{Store, StoreError, lock};
+use crate::attached::{Attached, MANIFEST_MEDIA_TYPE};
 use crate::manifest::{BlobRef, blob_ref, canonical_json, descriptor};
 use crate::reference::Reference;
 use crate::tag::Tag;
@@ -14,7 +16,6 @@ use crate::tag::Tag;
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The annotation that holds the [`Reference`] from which the artifact was pulled; those made here have none.
 const ORIGIN: &str = "dev.parbake.origin";
-const MANIFEST_MEDIA_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 
 impl Store {
     /// The names of all artifacts, in order.
@@ -76,33 +77,59 @@ impl Store {
         }
     }
 
-    /// Points a tag to a manifest, or to none; tells whether it pointed to one before.
+    /// Points a tag to a manifest, with what is attached to that.
     pub(super) fn point(
         &self,
         tag: &Tag,
-        manifest: Option<&BlobRef>,
+        manifest: &BlobRef,
+        attached: &[Attached],
         origin: Option<&Reference>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<(), StoreError> {
+        let origin = origin.map(Reference::to_string);
+        let annotations = [(REF_NAME, Some(tag.as_str())), (ORIGIN, origin.as_deref())];
+        let annotations: Vec<_> = annotations
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value?)))
+            .collect();
+        self.mark_used(tag)?;
+        self.change_index(|manifests| {
+            manifests.retain(|other| tag_of(other).as_ref() != Some(tag));
+            manifests.push(descriptor(MANIFEST_MEDIA_TYPE, manifest, &annotations));
+            attach(manifests, &manifest.digest, attached);
+            Ok(())
+        })
+    }
+
+    /// Forgets names, all of them at once.
+    pub(super) fn forget(&self, tags: &[Tag]) -> Result<(), StoreError> {
+        if tags.is_empty() {
+            return Ok(());
+        }
+        self.change_index(|manifests| {
+            let have: Vec<Tag> = manifests.iter().filter_map(tag_of).collect();
+            if let Some(missing) = tags.iter().find(|tag| !have.contains(tag)) {
+                let tag = missing.clone();
+                return Err(StoreError::NotFound { tag, have });
+            }
+            manifests.retain(|other| tag_of(other).is_none_or(|tag| !tags.contains(&tag)));
+            Ok(())
+        })
+    }
+
+    /// Replaces the index; what was attached to manifests that are no longer in it goes too.
+    pub(super) fn change_index(
+        &self,
+        change: impl FnOnce(&mut Vec<Descriptor>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
         let _only_writer = lock::exclusive(&self.dir.join("index.lock"))?;
         let mut index = self.read_index()?;
         let mut manifests = index.manifests().clone();
-        manifests.retain(|other| tag_of(other).as_ref() != Some(tag));
-        let was_there = manifests.len() != index.manifests().len();
-        if let Some(manifest) = manifest {
-            let origin = origin.map(Reference::to_string);
-            let annotations = [(REF_NAME, Some(tag.as_str())), (ORIGIN, origin.as_deref())];
-            let annotations: Vec<_> = annotations
-                .into_iter()
-                .filter_map(|(key, value)| Some((key, value?)))
-                .collect();
-            manifests.push(descriptor(MANIFEST_MEDIA_TYPE, manifest, &annotations));
-        }
-        index.set_manifests(manifests);
-        self.replace_file(&self.dir.join("index.json"), &canonical_json(&index))?;
-        Ok(was_there)
+        change(&mut manifests)?;
+        index.set_manifests(without_orphans(manifests));
+        self.replace_file(&self.dir.join("index.json"), &canonical_json(&index))
     }
 
-    fn read_index(&self) -> Result<ImageIndex, StoreError> {
+    pub(super) fn read_index(&self) -> Result<ImageIndex, StoreError> {
         let path = self.dir.join("index.json");
         match fs::read(&path) {
             Ok(text) => serde_json::from_slice(&text).map_err(|source| StoreError::Index { path, source }),

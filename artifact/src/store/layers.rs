@@ -9,7 +9,7 @@ use walkdir::WalkDir;
 
 use super::blobs::sync_parent;
 use super::{Store, StoreError, lock};
-use crate::layer::{Layer, Pack, Packed, Unpack, UnpackError, is_bookkeeping, pack, unpack};
+use crate::layer::{Layer, Pack, Packed, UnpackError, is_bookkeeping, pack, unpack};
 use crate::manifest::BlobRef;
 
 impl Store {
@@ -53,22 +53,27 @@ impl Store {
             return Ok(path);
         }
         let _step = tracing::info_span!("step", what = format!("unpack layer `{}`", layer.title)).entered();
-        let blob_path = self.blob_path(&layer.digest);
-        let blob = match File::open(&blob_path) {
-            Ok(blob) => blob,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(self.missing(layer)),
-            Err(error) => return Err(StoreError::io("read", &blob_path)(error)),
-        };
         let tmp = self.tmp();
         let dir = tempfile::Builder::new().prefix("unpack-").tempdir_in(&tmp);
         let dir = dir.map_err(StoreError::io("write in", &tmp))?;
-        // Machines run with all capabilities and could make any device themselves, and nobody else
-        // gets into the store.
-        let options = Unpack { devices: true };
-        unpack(blob, layer, dir.path(), &options).map_err(|source| self.unpack_error(layer, source))?;
+        self.read_layer(layer, |blob, layer| unpack(blob, layer, dir.path()))?;
         keep_unpacked(dir.path(), &path)?;
         let _moved = dir.keep();
         Ok(path)
+    }
+
+    /// Gives the blob of a layer to `read`.
+    pub(crate) fn read_layer<T>(
+        &self,
+        layer: &Layer,
+        read: impl FnOnce(File, &Layer) -> Result<T, UnpackError>,
+    ) -> Result<T, StoreError> {
+        let path = self.blob_path(&layer.digest);
+        match File::open(&path) {
+            Ok(blob) => read(blob, layer).map_err(|source| self.unpack_error(layer, source)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(self.missing(layer)),
+            Err(error) => Err(StoreError::io("read", &path)(error)),
+        }
     }
 
     fn pack_blob(&self, title: &str, dir: &Path, options: &Pack) -> Result<Packed, StoreError> {

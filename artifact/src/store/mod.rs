@@ -2,18 +2,29 @@
 //! in the [crate's documentation](crate).
 //!
 //! Whatever appears under its final name is whole: blobs and `index.json` are written under another name,
-//! synced and renamed, layers are unpacked in `tmp/`, synced and renamed. What a killed process leaves is
-//! in `tmp/`, and goes with the next [`Store::sweep`].
+//! synced and renamed, layers are unpacked in `tmp/`, synced and renamed, and moved back there before they are removed.
+//! What a killed process leaves is in `tmp/`, and goes with the next [`Alone::sweep`].
+//!
+//! Any number of processes read and write at once: names change under `index.lock`, a layer is unpacked under a lock of
+//! its own. Only what takes something away has to be [`Alone`].
 
+mod alone;
 mod artifacts;
+mod attached;
 mod blobs;
 mod error;
+mod examine;
 mod index;
+mod inventory;
 mod layers;
 mod lock;
 mod partial;
+mod prune;
+mod remove;
+mod repair;
 mod sweep;
 mod usage;
+mod used;
 mod verify;
 
 use std::fs::{self, DirBuilder, File};
@@ -24,10 +35,15 @@ use oci_spec::image::OciLayout;
 
 use crate::digest::Digest;
 
+pub use alone::Alone;
 pub use artifacts::{Artifact, Draft, Listed};
 pub use blobs::BlobWriter;
 pub use error::StoreError;
+pub use examine::{BlobProblem, Examined, Problem, What};
+pub use inventory::{Inventory, Part, Share};
 pub(crate) use partial::PartialBlob;
+pub use prune::{Candidate, Retention};
+pub use remove::Removed;
 pub use sweep::Swept;
 pub use usage::disk_usage;
 pub use verify::Verified;
@@ -37,8 +53,8 @@ const LAYOUT_VERSION: &str = "1.0.0";
 /// Digits of a digest that name an unpacked layer: an overlay's options hold one such path a layer, in one page.
 const UNPACKED_NAME: usize = 32;
 
-/// The store in one directory. As long as the value lives, nobody sweeps; any number of processes may have it
-/// open. All methods may be called from several threads.
+/// The store in one directory. As long as the value lives, nobody takes anything away; any number of processes may have
+/// it open. All methods may be called from several threads.
 #[derive(Debug)]
 pub struct Store {
     dir: PathBuf,
@@ -58,7 +74,7 @@ impl Store {
             }
             make_dir(dir)?;
         }
-        for name in ["blobs", "blobs/sha256", "unpacked", "tmp"] {
+        for name in ["blobs", "blobs/sha256", "unpacked", "used", "tmp"] {
             make_dir(&dir.join(name))?;
         }
         let in_use = lock::shared(&dir.join("lock"))?;

@@ -5,7 +5,7 @@ use std::fs::{self, DirEntry, File};
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::{Store, StoreError, UNPACKED_NAME, disk_usage, lock};
+use super::{Alone, Store, StoreError, UNPACKED_NAME, disk_usage};
 use crate::digest::Digest;
 use crate::manifest::{BlobRef, Manifest};
 
@@ -22,47 +22,56 @@ pub struct Swept {
     pub bytes: u64,
 }
 
-impl Store {
+impl Alone<'_> {
     /// Removes blobs and unpacked layers that no name refers to and that are not in `keep` (the layers of running
     /// clusters, and the manifests they came with, which keep their configs too), and what killed processes left.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] when anyone else, in this process or another, has the store open. An artifact whose
-    /// manifest cannot be read is an error too: what it needs is not known.
-    pub fn sweep(&mut self, keep: &BTreeSet<Digest>) -> Result<Swept, StoreError> {
-        let lock_path = self.dir.join("lock");
-        if !lock::try_upgrade(&self.in_use, &lock_path)? {
-            return Err(StoreError::Busy {
-                dir: self.dir.clone(),
-            });
-        }
-        let swept = self.sweep_alone(keep);
-        lock::downgrade(&self.in_use, &lock_path)?;
-        swept
-    }
-
-    fn sweep_alone(&self, keep: &BTreeSet<Digest>) -> Result<Swept, StoreError> {
+    /// An artifact whose manifest cannot be read: what it needs is not known. Nothing is removed then.
+    pub fn sweep(&self, keep: &BTreeSet<Digest>) -> Result<Swept, StoreError> {
         let mut needed = keep.clone();
+        needed.extend(self.attached_blobs()?);
         for digest in keep {
             needed.extend(self.config_of(digest));
         }
-        for (tag, reference) in self.references()? {
-            let manifest = self.manifest(&tag)?;
+        let references = self.references()?;
+        for (tag, reference) in &references {
+            let manifest = self.manifest(tag)?;
             needed.extend(manifest.blobs().map(|blob| blob.digest.clone()));
-            needed.insert(reference.digest);
+            needed.insert(reference.digest.clone());
         }
         let blobs: BTreeSet<&str> = needed.iter().map(Digest::hex).collect();
-        let layers: BTreeSet<&str> = needed
-            .iter()
-            .map(|digest| &digest.hex()[..UNPACKED_NAME])
-            .collect();
+        let layers: BTreeSet<&str> = needed.iter().map(short).collect();
+        let tags: BTreeSet<&str> = references.iter().map(|(tag, _)| tag.as_str()).collect();
         let mut bytes = 0;
+        sweep_dir(self, "used", &tags, &mut bytes)?;
+        // Last of all what is in `tmp/`, where the others go to be removed.
+        let (blobs, _) = sweep_dir(self, "blobs/sha256", &blobs, &mut bytes)?;
+        let (unpacked, _) = sweep_dir(self, "unpacked", &layers, &mut bytes)?;
+        let (all, locks) = sweep_dir(self, "tmp", &BTreeSet::new(), &mut bytes)?;
         Ok(Swept {
-            blobs: sweep_dir(&self.dir.join("blobs/sha256"), &blobs, &mut bytes)?,
-            unpacked: sweep_dir(&self.dir.join("unpacked"), &layers, &mut bytes)?,
-            left_overs: sweep_dir(&self.tmp(), &BTreeSet::new(), &mut bytes)?,
+            blobs,
+            unpacked,
+            left_overs: all - locks,
             bytes,
         })
+    }
+
+    /// Removes unpacked layers; they can be unpacked again as long as their blobs are here.
+    ///
+    /// # Errors
+    /// When one cannot be removed.
+    pub(super) fn discard_unpacked<'a>(
+        &self,
+        digests: impl IntoIterator<Item = &'a Digest>,
+    ) -> Result<(), StoreError> {
+        for digest in digests {
+            let path = self.unpacked_path(digest);
+            if path.is_dir() {
+                remove_dir(self, &path)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -79,25 +88,57 @@ impl Store {
     }
 }
 
-/// Removes what is in `dir` under other names than those, and counts what was more than a lock file.
-fn sweep_dir(dir: &Path, keep: &BTreeSet<&str>, bytes: &mut u64) -> Result<usize, StoreError> {
-    let mut removed = 0;
-    let entries: io::Result<Vec<DirEntry>> = fs::read_dir(dir).and_then(Iterator::collect);
-    for entry in entries.map_err(StoreError::io("read", dir))? {
+fn short(digest: &Digest) -> &str {
+    &digest.hex()[..UNPACKED_NAME]
+}
+
+/// Removes what is in a directory of the store under other names than those; how many there were, and how many of them
+/// were lock files.
+fn sweep_dir(
+    store: &Store,
+    dir: &str,
+    keep: &BTreeSet<&str>,
+    bytes: &mut u64,
+) -> Result<(usize, usize), StoreError> {
+    let dir = store.dir.join(dir);
+    let (mut removed, mut locks) = (0, 0);
+    let entries: io::Result<Vec<DirEntry>> = fs::read_dir(&dir).and_then(Iterator::collect);
+    for entry in entries.map_err(StoreError::io("read", &dir))? {
         if entry.file_name().to_str().is_some_and(|name| keep.contains(name)) {
             continue;
         }
         let path = entry.path();
         *bytes += disk_usage(&path).map_err(StoreError::io("read", &path))?;
-        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        let outcome = if is_dir {
-            fs::remove_dir_all(&path)
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_dir(store, &path)?;
         } else {
-            fs::remove_file(&path)
-        };
-        outcome.map_err(StoreError::io("remove", &path))?;
-        let is_lock = path.extension().is_some_and(|extension| extension == "lock");
-        removed += usize::from(!is_lock);
+            fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+        }
+        removed += 1;
+        locks += usize::from(is_lock(&path));
     }
-    Ok(removed)
+    Ok((removed, locks))
+}
+
+/// Whether it is a file that holds nothing but a lock.
+pub(super) fn is_lock(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "lock")
+}
+
+/// Removes a directory. Killed in the middle it would look whole, so it loses its name first; in a way that needs no
+/// space, for there may be none left.
+fn remove_dir(store: &Store, path: &Path) -> Result<(), StoreError> {
+    let failed = |path: &Path| StoreError::io("remove", path);
+    let tmp = store.tmp();
+    if path.parent() == Some(&*tmp) {
+        return fs::remove_dir_all(path).map_err(failed(path));
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let nameless = tmp.join(format!("remove-{name}"));
+    match fs::remove_dir_all(&nameless) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(&nameless)(error)),
+        _ => {}
+    }
+    fs::rename(path, &nameless).map_err(failed(path))?;
+    fs::remove_dir_all(&nameless).map_err(failed(&nameless))
 }

@@ -9,7 +9,7 @@ use crate::tag::Tag;
 /// What was read and found good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verified {
-    /// Blobs read: manifest, config and layers, each once.
+    /// Blobs read: manifest, config and layers, each once, and what is attached.
     pub blobs: usize,
     /// Bytes read.
     pub bytes: u64,
@@ -21,7 +21,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Damaged`] names every layer that is missing or damaged.
     pub fn verify(&self, tag: &Tag) -> Result<Verified, StoreError> {
-        let (_, manifest_bytes) = self.manifest_bytes(tag)?;
+        let (digest, manifest_bytes) = self.manifest_bytes(tag)?;
         let manifest = self.manifest(tag)?;
         let mut verified = Verified {
             blobs: 1,
@@ -43,6 +43,17 @@ impl Store {
                 Ok(_) => {
                     verified.blobs += 1;
                     verified.bytes += size;
+                }
+            }
+        }
+        for (attached, blobs) in self.attached_with_blobs(&digest)? {
+            for blob in blobs {
+                if self.has_blob(&blob.digest, blob.size)? {
+                    verified.blobs += 1;
+                    verified.bytes += blob.size;
+                } else {
+                    let kind = &attached.media_type;
+                    damaged.push(format!("its `{kind}` is missing or has other bytes"));
                 }
             }
         }

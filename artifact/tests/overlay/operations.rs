@@ -11,9 +11,7 @@ use proptest::prelude::{Just, any};
 use proptest::prop_oneof;
 use proptest::sample::Index;
 use proptest::strategy::{BoxedStrategy, Strategy};
-use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, Timespec, Timestamps, UTIME_OMIT, makedev, mknodat, utimensat,
-};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, UTIME_OMIT, mknodat, utimensat};
 use walkdir::WalkDir;
 
 /// One change. `Index`es pick among the directories or entries there are at that moment.
@@ -47,10 +45,9 @@ pub(crate) enum Operation {
         parent: Index,
         name: usize,
     },
-    Node {
+    Pipe {
         parent: Index,
         name: usize,
-        kind: usize,
     },
     Remove {
         target: Index,
@@ -97,7 +94,7 @@ pub(crate) fn operation() -> BoxedStrategy<Operation> {
             .prop_map(|(parent, name, length)| Operation::Symlink { parent, name, length }),
         2 => (index(), index(), name())
             .prop_map(|(target, parent, name)| Operation::HardLink { target, parent, name }),
-        1 => (index(), name(), 0usize..4).prop_map(|(parent, name, kind)| Operation::Node { parent, name, kind }),
+        1 => (index(), name()).prop_map(|(parent, name)| Operation::Pipe { parent, name }),
         4 => index().prop_map(|target| Operation::Remove { target }),
         2 => index().prop_map(|target| Operation::Replace { target }),
         2 => (index(), index(), name())
@@ -190,7 +187,7 @@ impl Operation {
                 fill,
             } => {
                 let path = place(root, parent, *name);
-                // Opening a pipe would wait for a reader, and links and devices lead elsewhere.
+                // Opening a pipe would wait for a reader, and links lead elsewhere.
                 match fs::symlink_metadata(&path) {
                     Ok(metadata) if !metadata.is_file() => Ok(()),
                     _ => fs::write(path, vec![*fill; *size]),
@@ -214,20 +211,9 @@ impl Operation {
             Self::HardLink { target, parent, name } => {
                 fs::hard_link(entry(root, target), place(root, parent, *name))
             }
-            Self::Node { parent, name, kind } => {
-                let (kind, device) = [
-                    (FileType::Fifo, 0),
-                    (FileType::CharacterDevice, makedev(1, 3)),
-                    (FileType::CharacterDevice, makedev(511, 70_000)),
-                    (FileType::BlockDevice, makedev(511, 1)),
-                ][*kind];
-                Ok(mknodat(
-                    CWD,
-                    place(root, parent, *name),
-                    kind,
-                    Mode::RUSR,
-                    device,
-                )?)
+            Self::Pipe { parent, name } => {
+                let path = place(root, parent, *name);
+                Ok(mknodat(CWD, path, FileType::Fifo, Mode::RUSR, 0)?)
             }
             Self::Remove { target } => remove(root, &entry(root, target)),
             Self::Replace { target } => {

@@ -3,8 +3,8 @@
 use parbake_up::{ClusterName, create};
 use serde::Serialize;
 
+use super::named::{Named, meant};
 use super::registry::RegistryArgs;
-use super::up::Named;
 use crate::cli::Global;
 use crate::output::{self, count};
 
@@ -20,7 +20,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The artifact's name in the store, or REGISTRY/REPOSITORY[:TAG][@DIGEST], which is pulled if the
-    /// store does not have it [default: the only one there is]
+    /// store does not have it [default: what the project's parbake.toml pins]
     artifact: Option<Named>,
     /// How many of the baked nodes to run, the first ones [default: all]
     #[arg(long, value_name = "N", value_parser = super::node_count())]
@@ -40,9 +40,8 @@ struct Report {
 
 impl Args {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
-        let options = self.registry.into();
-        let tag = self.artifact.map(|artifact| artifact.stored(global, &options));
-        let record = create(&global.dir, &global.name, tag.transpose()?, self.nodes)?;
+        let tag = meant(global, self.artifact, self.registry)?;
+        let record = create(&global.dir, &global.name, tag, self.nodes)?;
         let report = Report {
             name: global.name.clone(),
             artifact: record.tag.to_string(),

@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::builder::TypedValueParser;
 
 pub(crate) mod artifact;
+pub(crate) mod attached;
 pub(crate) mod bench;
 pub(crate) mod completion;
 pub(crate) mod create;
@@ -17,7 +18,9 @@ pub(crate) mod freeze;
 pub(crate) mod kubeconfig;
 pub(crate) mod kubectl;
 pub(crate) mod list;
+mod named;
 pub(crate) mod pause;
+pub(crate) mod pin;
 pub(crate) mod provider;
 pub(crate) mod provision;
 pub(crate) mod publish;

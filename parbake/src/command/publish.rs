@@ -1,26 +1,38 @@
 //! `parbake publish`
 
+use std::env;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use parbake_artifact::registry::{Published, publish};
-use parbake_artifact::{Reference, Store, Tag};
+use anyhow::Context;
+use parbake_artifact::registry::{Published, publish_signed};
+use parbake_artifact::{PrivateKey, Reference, Store, Tag};
 use serde::Serialize;
 
 use super::registry::RegistryArgs;
 use crate::cli::Global;
 use crate::output::{self, count, size};
 
+/// The variable that cosign takes a key's password from.
+const PASSWORD: &str = "COSIGN_PASSWORD";
 const EXAMPLES: &str = "\
 Examples:
   parbake publish k8s-1.34 registry.example.org/clusters/k8s-1.34        as its tag `latest`
   parbake publish k8s-1.34 registry.example.org/clusters/k8s-1.34:v5     as another tag
+  parbake publish k8s-1.34 registry.example.org/clusters/k8s-1.34:v5 --latest     as `latest` too
   parbake publish k8s-1.34 127.0.0.1:5000/k8s-1.34 --plain-http          to a registry without TLS
+  parbake publish k8s-1.34 registry.example.org/k8s-1.34 --sign k8s.key  signed as cosign signs
 
 What the repository has is not sent again, nor what the artifact was pulled with from another
 repository of the same registry. The tag changes at the very end.
 Credentials come from where Docker and Podman keep them: $REGISTRY_AUTH_FILE,
 $XDG_RUNTIME_DIR/containers/auth.json, ~/.config/containers/auth.json or ~/.docker/config.json,
-and the helpers that these name. `skopeo login` and `docker login` write them.";
+and the helpers that these name. `skopeo login` and `docker login` write them.
+
+Keys are those of `cosign generate-key-pair`, whose password is taken from $COSIGN_PASSWORD, or of
+  openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out k8s.key
+  openssl pkey -in k8s.key -pubout -out k8s.pub
+`cosign verify --key k8s.pub --insecure-ignore-tlog` checks them too.";
 
 /// Publish an artifact to a registry
 #[derive(Debug, clap::Args)]
@@ -30,6 +42,12 @@ pub(crate) struct Args {
     artifact: Tag,
     /// Where to: REGISTRY/REPOSITORY[:TAG]
     reference: Reference,
+    /// Sign it with the private key in this PEM file
+    #[arg(long, value_name = "KEY")]
+    sign: Option<PathBuf>,
+    /// Move the tag `latest` of the repository there too, last of all
+    #[arg(long)]
+    latest: bool,
     #[command(flatten)]
     registry: RegistryArgs,
 }
@@ -39,11 +57,15 @@ pub(crate) struct Args {
 struct Report {
     tag: Tag,
     reference: Reference,
+    /// The other tag that was moved, if it was asked for.
+    latest: Option<Reference>,
     digest: String,
     /// The reference that will always mean this artifact.
     pinned: Reference,
     moved_bytes: u64,
     skipped_bytes: u64,
+    /// The private key that signed it.
+    signed_with: Option<PathBuf>,
     /// Whether the registry had all of it, under the same tag.
     unchanged: bool,
 }
@@ -59,21 +81,44 @@ impl Args {
             );
         }
         let options = self.registry.into();
-        let published = super::block_on(publish(&store, &self.artifact, &self.reference, &options))??;
-        let report = report(self.artifact, self.reference, published);
+        let key = match &self.sign {
+            Some(path) => Some(PrivateKey::load(path, password()?.as_deref())?),
+            None => None,
+        };
+        let publish = |to| publish_signed(&store, &self.artifact, to, &options, key.as_ref());
+        let published = super::block_on(publish(&self.reference))??;
+        let latest = self.latest.then(|| self.reference.latest());
+        if let Some(latest) = &latest {
+            // All of it is there by now.
+            super::block_on(publish(latest))??;
+        }
+        let mut report = report(self.artifact, self.reference, published, self.sign);
+        report.latest = latest;
         output::print(global.output, &report, text)
     }
 }
 
-fn report(tag: Tag, reference: Reference, published: Published) -> Report {
+/// What opens an encrypted key, from where cosign has it.
+fn password() -> anyhow::Result<Option<String>> {
+    match env::var(PASSWORD) {
+        Err(env::VarError::NotPresent) => Ok(None),
+        password => password
+            .map(Some)
+            .with_context(|| format!("cannot use the password in {PASSWORD}")),
+    }
+}
+
+fn report(tag: Tag, reference: Reference, published: Published, signed_with: Option<PathBuf>) -> Report {
     Report {
         pinned: reference.pinned(&published.digest),
         tag,
         reference,
+        latest: None,
         digest: published.digest.to_string(),
         moved_bytes: published.amount.moved,
         skipped_bytes: published.amount.skipped,
         unchanged: published.unchanged,
+        signed_with,
     }
 }
 
@@ -83,10 +128,16 @@ fn text(report: &Report) -> String {
     } else {
         "is published"
     };
+    let latest = report.latest.as_ref().map(|latest| format!(" and {latest}"));
+    let signed = report.signed_with.as_ref();
+    let signed = signed
+        .map(|key| format!("signed with {}\n", key.display()))
+        .unwrap_or_default();
     format!(
-        "`{}` {verb} as {}: {} moved, {} were there\npin it as {}\n",
+        "`{}` {verb} as {}{}: {} moved, {} were there\n{signed}pin it as {}\n",
         report.tag,
         report.reference,
+        latest.unwrap_or_default(),
         size(report.moved_bytes),
         size(report.skipped_bytes),
         report.pinned,

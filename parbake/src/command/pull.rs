@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use parbake_artifact::registry::{Pulled, pull};
-use parbake_artifact::{Reference, Store, Tag};
+use parbake_artifact::registry::{Options, Pulled, pull};
+use parbake_artifact::{Policy, Reference, Store, Tag};
 use serde::Serialize;
 
 use super::registry::RegistryArgs;
@@ -49,7 +49,10 @@ struct Report {
 impl Args {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
         let store = Arc::new(Store::open(&global.store())?);
-        let options = self.registry.into();
+        let options = Options {
+            policy: Policy::load(&global.dir)?,
+            ..self.registry.into()
+        };
         let pulled = super::block_on(pull(&store, &self.reference, self.tag.as_ref(), &options))??;
         output::print(global.output, &report(self.reference, pulled), text)
     }

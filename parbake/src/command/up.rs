@@ -5,17 +5,16 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use parbake_artifact::registry::{Options as RegistryOptions, pull};
-use parbake_artifact::{Reference, Store, Tag};
+use parbake_artifact::Tag;
 use parbake_cluster::readiness::Milestones;
 use parbake_up::timeline::Timeline;
 use parbake_up::{ClusterName, Options, Thawed, thaw};
 use serde::Serialize;
 
+use super::named::{Named, meant};
 use super::registry::RegistryArgs;
 use super::supervise;
 use crate::cli::Global;
@@ -26,6 +25,7 @@ Examples:
   parbake up k8s-1.34                        the cluster `default`, with all baked nodes
   parbake up k8s-1.34 --nodes 1 --name ci    another one beside it, the control plane alone
   parbake up registry.example.org/k8s-1.34   from a registry, the first time; offline from then on
+  parbake up                                 what `parbake pin` pinned for this project
   parbake kubectl get pods -A                look around
   parbake down                               remove `default` without a trace
 
@@ -36,8 +36,8 @@ A start that fails leaves nothing behind.";
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The artifact's name in the store, such as k8s-1.34, or REGISTRY/REPOSITORY[:TAG][@DIGEST], which
-    /// is pulled if the store does not have it
-    artifact: Named,
+    /// is pulled if the store does not have it [default: what the project's parbake.toml pins]
+    artifact: Option<Named>,
     /// How many of the baked nodes to run, the first ones [default: all]
     #[arg(long, value_name = "N", value_parser = super::node_count())]
     nodes: Option<usize>,
@@ -49,40 +49,6 @@ pub(crate) struct Args {
     timings: Option<Option<TimingsFile>>,
     #[command(flatten)]
     registry: RegistryArgs,
-}
-
-/// An artifact, here or in a registry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Named {
-    Here(Tag),
-    There(Reference),
-}
-
-impl FromStr for Named {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text.contains('/') {
-            return text.parse().map(Self::There).map_err(|error| format!("{error}"));
-        }
-        text.parse().map(Self::Here).map_err(|error| format!("{error}"))
-    }
-}
-
-impl Named {
-    /// The name in the store, after a pull if need be.
-    pub(super) fn stored(self, global: &Global, options: &RegistryOptions) -> anyhow::Result<Tag> {
-        let reference = match self {
-            Self::Here(tag) => return Ok(tag),
-            Self::There(reference) => reference,
-        };
-        let store = Arc::new(Store::open(&global.store())?);
-        if let Some(tag) = store.find(&reference)? {
-            return Ok(tag);
-        }
-        let pulled = super::block_on(pull(&store, &reference, None, options))??;
-        Ok(pulled.artifact.tag)
-    }
 }
 
 /// What is printed.
@@ -146,7 +112,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 
 impl Args {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
-        let tag = self.artifact.stored(global, &self.registry.into())?;
+        let tag = meant(global, self.artifact, self.registry)?;
         let thawed = super::block_on(thaw(&Options {
             tag,
             name: global.name.clone(),
@@ -200,22 +166,7 @@ fn text(report: &Report, timings: bool) -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::{Named, duration};
-
-    #[test]
-    fn artifacts_are_here_or_there() {
-        assert!(matches!("k8s-1.34".parse(), Ok(Named::Here(tag)) if tag.as_str() == "k8s-1.34"));
-        let there = "example.org/clusters/k8s:v5".parse();
-        assert!(matches!(there, Ok(Named::There(reference)) if reference.tag() == Some("v5")));
-        for (text, problem) in [
-            ("../etc", "no reference"),
-            ("clusters/k8s", "names no registry"),
-            ("a b", "no artifact name"),
-        ] {
-            let error = text.parse::<Named>().unwrap_err();
-            assert!(error.contains(problem), "{text}: {error}");
-        }
-    }
+    use super::duration;
 
     #[test]
     fn times_are_seconds_or_minutes() {

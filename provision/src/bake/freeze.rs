@@ -1,15 +1,14 @@
 //! From a formed cluster to the artifact: settle, stop, clean, pack.
 
 use jiff::Timestamp;
-use parbake_artifact::{Artifact, Draft, Layer, MachineLayers, Pack, Store};
+use parbake_artifact::{Artifact, Draft, Layer, MachineLayers, Store};
 use parbake_cluster::scrub::{self, Owner};
 use parbake_cluster::{Role, machines};
 use parbake_machine::dirs::Dirs;
 
 use super::form::Formed;
-use super::settle;
 use super::work::Work;
-use super::{Error, MACHINE_LAYER, Options};
+use super::{Error, MACHINE_LAYER, Options, layers, settle};
 use crate::inputs::Inputs;
 
 /// The tool that writes etcd's files anew.
@@ -47,7 +46,7 @@ pub(super) fn freeze(
         if let Some(etcdutl) = etcdutl.filter(|_| node.role == Role::ControlPlane) {
             scrub::renew_database(&upper, node, etcdutl)?;
         }
-        let own = store.adopt_layer(&format!("{MACHINE_LAYER}{}", node.name), &upper, &Pack::default())?;
+        let own = store.adopt_layer(&format!("{MACHINE_LAYER}{}", node.name), &upper, &layers::pack())?;
         let stack = [below.as_slice(), std::slice::from_ref(&own.digest)].concat();
         machines.push(MachineLayers {
             name: node.name.to_string(),
@@ -63,5 +62,6 @@ pub(super) fn freeze(
         layers,
         secrets: Some(secrets),
     };
-    Ok(store.put(&options.tag, draft)?)
+    let supply = super::supply(options, inputs);
+    Ok(store.put_with(&options.tag, draft, |artifact| supply.documents(artifact))?)
 }

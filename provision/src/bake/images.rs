@@ -14,7 +14,7 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use parbake_artifact::{Layer, Pack, Store};
+use parbake_artifact::{Layer, Store};
 use parbake_cluster::machines::{IMAGES_DIR, RUNTIME_DIR};
 use parbake_machine::dirs::Dirs;
 use parbake_machine::plan::Plan;
@@ -68,7 +68,7 @@ pub(super) fn layers(
         path: state,
         source,
     })?;
-    layers.push(store.add_layer("runtime", &tree, &Pack::default())?);
+    layers.push(store.add_layer("runtime", &tree, &super::layers::pack())?);
     Ok(layers)
 }
 

@@ -27,13 +27,14 @@ use parbake_machine::running;
 use crate::inputs::{self, Inputs, Source};
 use crate::kubeadm::{self, Manner};
 use crate::provider::Provider;
+use crate::supply::Supply;
 pub use once::{Once, OnceOptions, form_once};
 use work::Work;
 
 /// How long the cluster may take from its last join until it is ready.
 const READY: Duration = Duration::from_secs(300);
 /// Changes whenever the steps of a bake do, so that an artifact of older steps does not pass for a fresh one.
-const RECIPE: &str = "7";
+const RECIPE: &str = "8";
 /// How the titles of layers begin that are one machine's own.
 const MACHINE_LAYER: &str = "machine/";
 
@@ -142,6 +143,11 @@ pub fn provision(options: &Options) -> Result<Outcome, Error> {
     if let Ok(artifact) = store.get(&options.tag)
         && work::is_from(&options.dir, &options.tag, &key, &artifact.digest)
     {
+        if store.attached(&artifact.digest)?.is_empty() {
+            // An older parbake made it.
+            let documents = supply(options, &inputs).documents(&artifact);
+            store.attach_documents(&options.tag, &documents)?;
+        }
         return Ok(Outcome::Unchanged(artifact));
     }
     let work = Work::claim(&options.dir, &options.tag, options.keep)?;
@@ -151,6 +157,15 @@ pub fn provision(options: &Options) -> Result<Outcome, Error> {
     work::remember(&options.dir, &options.tag, &key, &artifact.digest)?;
     work.done()?;
     Ok(Outcome::Baked(artifact))
+}
+
+/// What there is to tell of where an artifact of these inputs comes from.
+fn supply<'a>(options: &'a Options, inputs: &'a Inputs) -> Supply<'a> {
+    Supply {
+        provider: &options.provider,
+        bill: &inputs.bill,
+        inputs: &inputs.key,
+    }
 }
 
 fn describe(provider: &Provider, nodes: Option<usize>) -> Result<Description, Error> {

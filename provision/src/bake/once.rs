@@ -180,7 +180,8 @@ fn install(site: &Site<'_>, running: &Running) -> Result<(), Error> {
 
 /// kubeadm wants nothing to be there before it.
 fn probe(running: &Running, node: &Node, image: &str) -> Result<(), Error> {
-    let write = format!("cat > /{}", probe::MANIFEST);
+    // On a worker it does not even make the directory.
+    let write = format!("mkdir -p /etc/kubernetes/manifests && cat > /{}", probe::MANIFEST);
     running
         .command(node.name.as_str(), ["sh", "-euc", &write])?
         .stdin(probe::manifest(image))

@@ -10,11 +10,17 @@ use super::boot::{on, shell};
 use super::head_start;
 
 /// What `parbake-iptables.service` restores, once kube-proxy has had nothing to add for two of its periods. The kernel
-/// may know no nfacct, and the counters mean nothing any more.
+/// may know no nfacct, and the counters mean nothing any more. kube-proxy writes the rules of services in any order, each
+/// is for other packets; those of node ports come last.
 const SAVE_RULES: &str = r#"
 mkdir -p /var/lib/parbake
 cd /var/lib/parbake
-rules() { iptables-save | grep -v -e nfacct -e '^#' | sed 's/\[[0-9:]*\]/[0:0]/'; }
+rules() {
+    iptables-save | grep -v -e nfacct -e '^#' | sed 's/\[[0-9:]*\]/[0:0]/' | awk '
+        /^-A KUBE-SERVICES / && !/KUBE-NODEPORTS/ { if (!services++) fflush(); print | "sort"; next }
+        services { close("sort"); services = 0 }
+        { print }'
+}
 rules > iptables.rules
 for _ in $(seq 30); do
     sleep 2

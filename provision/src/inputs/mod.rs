@@ -3,6 +3,8 @@
 //! Every step is a function of pinned inputs (the provider file, its lock, its `go.sum` files), so it has a key and
 //! its result goes into the cache under that key.
 
+mod bill;
+mod buildinfo;
 mod cache;
 mod debian;
 mod error;
@@ -15,6 +17,8 @@ mod source;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+pub use self::bill::{Bill, BilledBinary, BilledImage};
+pub use self::buildinfo::{GoBuild, GoModule};
 use self::cache::{Cache, KeyBuilder};
 use self::debian::{Debian, Mirrors};
 pub use self::debian::{InvalidMirrors, update_lock};
@@ -23,6 +27,9 @@ use self::source::Chosen;
 pub use self::source::Source;
 use crate::provider::Provider;
 use crate::provider::lock::Lock;
+
+/// The name of the source that builds from Go modules.
+const MODULES: &str = "modules";
 
 /// Everything a bake starts from. The paths are in the cache and stay as they are: never write to them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +40,8 @@ pub struct Inputs {
     pub binaries: BTreeMap<String, Binary>,
     /// The container images that kubeadm asks for, sorted by short name.
     pub images: Vec<ImageArchive>,
+    /// What all of the above was made from.
+    pub bill: Bill,
     /// Identifies all of the above together: 64 hexadecimal digits.
     pub key: String,
 }
@@ -87,6 +96,7 @@ pub fn prepare(provider: &Provider, source: &Source, cache: &Path) -> Result<Inp
     built.insert(pause::NAME.to_owned(), pause::build(provider, &cache)?);
     let os = debian.os_tree()?;
     let images = images::assemble(&provider.recipe, &built, &debian, &cache)?;
+    let bill = bill::make(MODULES, provider, &lock, &built, &images, &cache)?;
     let wanted = &provider.recipe.os.binaries;
     let binaries: BTreeMap<_, _> = built
         .into_iter()
@@ -104,6 +114,7 @@ pub fn prepare(provider: &Provider, source: &Source, cache: &Path) -> Result<Inp
         os,
         binaries,
         images,
+        bill,
         key: key.finish().to_string(),
     })
 }

@@ -3,14 +3,14 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use super::super::{Store, StoreError};
-use super::{draft, one, open, tag};
+use super::super::{Removed, Store, StoreError};
+use super::{draft, nothing_in_use, one, open, tag, tags};
 use crate::digest::Digest;
 use crate::layer::Layer;
 
 #[test]
 fn puts_gets_lists_and_removes() {
-    let (_temp, store, artifact) = one();
+    let (_temp, mut store, artifact) = one();
     assert_eq!(store.get(&tag("one")).unwrap(), artifact);
     let titles: Vec<_> = artifact
         .machine_layers("node01")
@@ -43,9 +43,14 @@ fn puts_gets_lists_and_removes() {
         error.to_string(),
         "there is no artifact `three` here (there are `one`, `two`); `parbake provision three` makes it"
     );
-    store.remove(&tag("one")).unwrap();
-    store.remove(&tag("two")).unwrap();
-    let error = store.remove(&tag("two")).unwrap_err();
+    let mut remove = |names: &[&str]| store.remove(&tags(names), nothing_in_use);
+    let error = remove(&["one", "three"]).unwrap_err();
+    assert!(
+        matches!(error, StoreError::NotFound { .. }),
+        "all or none: {error}"
+    );
+    assert!(matches!(remove(&["one", "two"]), Ok(Removed::Freed(_))));
+    let error = remove(&["two"]).unwrap_err();
     assert_eq!(
         error.to_string(),
         "there is no artifact `two` here (there are none); `parbake provision two` makes it"

@@ -1,20 +1,26 @@
 //! Tests of the store; as root, for layers give files away.
 
 mod artifacts;
+mod attached;
+mod examine;
 mod interop;
 mod layers;
 mod origin;
 mod partial;
+mod remove;
 mod sweep;
+mod used;
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use jiff::Timestamp;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{Artifact, Draft, Store};
+use super::{Artifact, Draft, Store, StoreError};
 use crate::config::MachineLayers;
+use crate::digest::Digest;
 use crate::layer::{Layer, Pack};
 use crate::tag::Tag;
 
@@ -26,6 +32,14 @@ pub(super) fn open() -> (TempDir, Store) {
 
 pub(super) fn tag(text: &str) -> Tag {
     text.parse().unwrap()
+}
+
+pub(super) fn tags(names: &[&str]) -> Vec<Tag> {
+    names.iter().map(|name| tag(name)).collect()
+}
+
+pub(super) fn nothing_in_use() -> Result<BTreeSet<Digest>, StoreError> {
+    Ok(BTreeSet::new())
 }
 
 /// A tree with one file.

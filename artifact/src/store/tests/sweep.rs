@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use super::super::{Store, StoreError, disk_usage};
-use super::{add, one, tag};
+use super::super::{Removed, Store, StoreError, disk_usage};
+use super::{add, nothing_in_use, one, tag, tags};
 
 #[test]
 fn sweeps_what_nobody_needs() {
@@ -19,7 +20,7 @@ fn sweeps_what_nobody_needs() {
     fs::write(store.dir().join("tmp/blob-killed"), vec![1; 10_000]).unwrap();
 
     let keep = BTreeSet::from([loose[1].digest.clone()]);
-    let swept = store.sweep(&keep).unwrap();
+    let swept = store.alone().unwrap().sweep(&keep).unwrap();
     assert_eq!((swept.blobs, swept.unpacked, swept.left_overs), (1, 1, 2));
     assert!(swept.bytes >= 10_000);
     assert_eq!(fs::read_dir(store.dir().join("tmp")).unwrap().count(), 0);
@@ -27,22 +28,21 @@ fn sweeps_what_nobody_needs() {
     assert!(store.unpacked_path(&loose[1].digest).exists());
     store.verify(&tag("one")).unwrap();
 
-    store.remove(&tag("one")).unwrap();
-    let swept = store.sweep(&BTreeSet::new()).unwrap();
-    assert_eq!((swept.blobs, swept.unpacked), (5, 3));
+    let removed = store.remove(&tags(&["one"]), nothing_in_use).unwrap();
+    assert!(matches!(removed, Removed::Freed(swept) if (swept.blobs, swept.unpacked) == (5, 3)));
 }
 
 #[test]
 fn what_a_cluster_came_from_is_found_without_its_name() {
     let (_temp, mut store, artifact) = one();
-    store.remove(&tag("one")).unwrap();
     let layers = artifact.layers.iter().map(|layer| layer.digest.clone());
     let keep = layers.chain([artifact.digest.clone()]).collect();
-    let swept = store.sweep(&keep).unwrap();
-    assert_eq!(swept.blobs, 0);
+    store
+        .remove(&tags(&["one"]), || Ok::<_, StoreError>(keep))
+        .unwrap();
     let found = store.get_exactly(&tag("one"), &artifact.digest).unwrap();
     assert_eq!(found, artifact);
-    store.sweep(&BTreeSet::new()).unwrap();
+    store.alone().unwrap().sweep(&BTreeSet::new()).unwrap();
     let error = store.get_exactly(&tag("one"), &artifact.digest).unwrap_err();
     assert!(matches!(error, StoreError::Damaged { .. }));
 }
@@ -50,19 +50,21 @@ fn what_a_cluster_came_from_is_found_without_its_name() {
 #[test]
 fn sweeps_only_alone() {
     let (_temp, mut store, _) = one();
-    let other = Store::open(store.dir()).unwrap();
-    assert!(matches!(
-        store.sweep(&BTreeSet::new()).unwrap_err(),
-        StoreError::Busy { .. }
-    ));
+    let mut other = Store::open(store.dir()).unwrap();
+    assert!(matches!(store.alone().unwrap_err(), StoreError::Busy { .. }));
     // The failed attempt still counts as a user.
-    let mut other = other;
-    assert!(matches!(
-        other.sweep(&BTreeSet::new()).unwrap_err(),
-        StoreError::Busy { .. }
-    ));
+    assert!(matches!(other.alone().unwrap_err(), StoreError::Busy { .. }));
     drop(other);
-    store.sweep(&BTreeSet::new()).unwrap();
+    let dir = store.dir().to_owned();
+    let alone = store.alone().unwrap();
+    let opened = std::thread::scope(|scope| {
+        let other = scope.spawn(|| Store::open(&dir).map(|_| Instant::now()));
+        std::thread::sleep(Duration::from_millis(100));
+        let before = Instant::now();
+        drop(alone);
+        (before, other.join().unwrap().unwrap())
+    });
+    assert!(opened.0 <= opened.1, "who opens it waits");
     Store::open(store.dir()).unwrap();
 }
 
@@ -70,12 +72,23 @@ fn sweeps_only_alone() {
 fn does_not_sweep_what_it_cannot_judge() {
     let (_temp, mut store, artifact) = one();
     fs::remove_file(store.blob_path(&artifact.digest)).unwrap();
-    assert!(store.sweep(&BTreeSet::new()).is_err());
-    assert!(
-        store
-            .has_blob(&artifact.layers[0].digest, artifact.layers[0].size)
-            .unwrap()
-    );
+    assert!(store.alone().unwrap().sweep(&BTreeSet::new()).is_err());
+    let layer = &artifact.layers[0];
+    assert!(store.has_blob(&layer.digest, layer.size).unwrap());
+}
+
+/// A sweep that is killed while it removes a directory must not leave half of it under its name.
+#[test]
+fn what_is_removed_loses_its_name_first() {
+    let (_temp, mut store, artifact) = one();
+    let layer = &artifact.layers[0];
+    let unpacked = store.unpacked(layer).unwrap();
+    // As an earlier sweep left it that was killed here.
+    let name = unpacked.file_name().unwrap().to_str().unwrap();
+    let nameless = store.dir().join("tmp").join(format!("remove-{name}"));
+    fs::create_dir_all(nameless.join("half/removed")).unwrap();
+    store.remove(&tags(&["one"]), nothing_in_use).unwrap();
+    assert!(!unpacked.exists() && !nameless.exists());
 }
 
 #[test]

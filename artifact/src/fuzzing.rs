@@ -1,0 +1,171 @@
+//! What is fuzzed: everything that reads bytes from a registry. Each function takes any bytes and panics when something
+//! is wrong; `fuzz/` feeds them, and so do this crate's tests with the inputs in `fuzz/seeds/NAME/`, where every input
+//! that ever made one panic has its place.
+
+use std::fs;
+use std::path::Path;
+
+use tar::Header;
+
+use crate::config::Config;
+use crate::digest::Digest;
+use crate::layer::{self, Layer, Pack, pack, unpack};
+use crate::manifest::{self, Manifest};
+use crate::reference::Reference;
+use crate::tag::Tag;
+
+/// What a fuzzed layer may unpack to, in bytes.
+const UNPACKED_SIZE: u64 = 1 << 20;
+
+/// A layer: `z` and the compressed stream, or anything else and the plain stream, whose headers get the right checksums.
+///
+/// # Panics
+/// When something outside of the destination changes, or what was unpacked does not survive packing.
+pub fn layer(input: &[u8]) {
+    let Some((kind, stream)) = input.split_first() else {
+        return;
+    };
+    let place = tempfile::tempdir().expect("a temporary directory can be made");
+    let outside = place.path().join("outside");
+    fs::write(&outside, "untouched").expect("it can be written to");
+    let unpacked = place.path().join("layer");
+    fs::create_dir(&unpacked).expect("it can be written to");
+    let outcome = if *kind == b'z' {
+        unpack(stream, &described(stream), &unpacked)
+    } else {
+        layer::unpack_plain(&with_checksums(stream), &unpacked)
+    };
+    let untouched = fs::read(&outside).expect("it is still there");
+    assert_eq!(untouched, b"untouched", "a file outside was written to");
+    let names = fs::read_dir(place.path()).expect("it is still there").count();
+    assert_eq!(names, 2, "something was made or removed outside");
+    if outcome.is_ok() {
+        survives_packing(&unpacked, &place.path().join("again"));
+    }
+}
+
+/// The records of an extended header.
+///
+/// # Panics
+/// When records that can be read are not the same after they were written.
+pub fn pax(input: &[u8]) {
+    layer::check_records(input);
+}
+
+/// A manifest, a zero byte, and its config.
+///
+/// # Panics
+/// When what is accepted is not what was checked.
+pub fn manifest(input: &[u8]) {
+    let (manifest, config) = match input.iter().position(|byte| *byte == 0) {
+        Some(zero) => (&input[..zero], &input[zero + 1..]),
+        None => (input, &b""[..]),
+    };
+    // By itself too, for few manifests and configs fit together.
+    let _ = Config::from_json(config).map_err(|error| shown(&error));
+    let listed = match Manifest::from_json(manifest) {
+        Ok(listed) => listed,
+        Err(error) => return shown(&error),
+    };
+    match listed.with_config(config) {
+        Ok((config, layers)) => {
+            assert!(layers.iter().all(|layer| is_plain(&layer.title)), "{layers:?}");
+            assert!(config.machines.iter().all(|machine| is_plain(&machine.name)));
+            let again = manifest::to_json(&listed.config, &layers, listed.secrets);
+            let again = Manifest::from_json(&again).expect("what is written can be read");
+            assert_eq!(again, listed);
+        }
+        Err(error) => shown(&error),
+    }
+}
+
+/// A tag, a digest or a reference.
+///
+/// # Panics
+/// When one that is accepted is not itself as text, or could lead out of a directory.
+pub fn names(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else {
+        return;
+    };
+    match text.parse::<Tag>() {
+        Ok(tag) => assert!(tag.as_str() == text && is_name(text), "{text:?}"),
+        Err(error) => shown(&error),
+    }
+    match text.parse::<Digest>() {
+        Ok(digest) => assert!(digest.as_str() == text && is_name(digest.hex()), "{text:?}"),
+        Err(error) => shown(&error),
+    }
+    match text.parse::<Reference>() {
+        Ok(reference) => {
+            assert_eq!(reference.to_string().parse().as_ref(), Ok(&reference));
+            assert!(reference.registry().bytes().all(|byte| byte.is_ascii_graphic()));
+            if let Ok(name) = reference.local_name() {
+                assert!(is_name(name.as_str()), "{name}");
+            }
+        }
+        Err(error) => shown(&error),
+    }
+}
+
+/// A tree that was unpacked can be packed, and gives the same bytes when that is unpacked and packed again.
+fn survives_packing(unpacked: &Path, again: &Path) {
+    let options = Pack::default();
+    let (blob, first) = pack(unpacked, Vec::new(), &options).expect("what was unpacked can be packed");
+    fs::create_dir(again).expect("it can be written to");
+    unpack(&blob[..], &first.layer("again"), again).expect("what was packed can be unpacked");
+    let (_, second) = pack(again, Vec::new(), &options).expect("what was unpacked can be packed");
+    assert_eq!(first, second, "equal trees give equal bytes");
+}
+
+/// A layer that describes the blob honestly, as far as that matters before its end.
+fn described(blob: &[u8]) -> Layer {
+    Layer {
+        title: "fuzzed".to_owned(),
+        digest: Digest::of(blob),
+        diff_id: Digest::of(b""),
+        size: blob.len() as u64,
+        unpacked_size: UNPACKED_SIZE,
+    }
+}
+
+/// No fuzzer guesses a checksum; whoever makes a hostile stream computes it.
+fn with_checksums(stream: &[u8]) -> Vec<u8> {
+    const BLOCK: usize = 512;
+    let mut stream = stream.to_vec();
+    let mut at = 0_usize;
+    while let Some(block) = stream.get_mut(at..at.saturating_add(BLOCK)) {
+        if block.iter().all(|byte| *byte == 0) {
+            break;
+        }
+        let mut header = Header::new_old();
+        header.as_mut_bytes().copy_from_slice(block);
+        header.set_cksum();
+        block.copy_from_slice(header.as_bytes());
+        let size = header.entry_size().unwrap_or(0);
+        let blocks = usize::try_from(size).unwrap_or(usize::MAX).div_ceil(BLOCK);
+        at = at
+            .saturating_add(BLOCK)
+            .saturating_add(blocks.saturating_mul(BLOCK));
+    }
+    stream
+}
+
+/// An error goes to somebody's terminal.
+fn shown(error: &dyn std::error::Error) {
+    for error in std::iter::successors(Some(error), |error| error.source()) {
+        assert!(is_plain(&error.to_string()), "{:?}", error.to_string());
+    }
+}
+
+fn is_plain(text: &str) -> bool {
+    !text.is_empty() && !text.chars().any(char::is_control)
+}
+
+/// Whether it is one name in a directory.
+fn is_name(text: &str) -> bool {
+    !text.contains('/') && !text.starts_with('.') && is_plain(text)
+}
+
+#[cfg(test)]
+#[path = "fuzzing_tests.rs"]
+mod tests;

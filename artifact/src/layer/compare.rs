@@ -1,0 +1,371 @@
+//! A layer's stream against the directory that it was unpacked into: nothing more, nothing less, nothing else.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use walkdir::WalkDir;
+
+use super::entry::{Entry, Kind};
+use super::path::LayerPath;
+use super::pax::Mtime;
+use super::xattrs::{self, Xattr, Xattrs};
+use super::{Layer, MAX_ENTRIES, OPAQUE_MARKER, UnpackError, WHITEOUT_PREFIX, read};
+
+/// Bytes compared at a time.
+const BUFFER: usize = 256 * 1024;
+
+/// Something in an unpacked layer that is not as the layer's stream has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// Where, relative to the layer's root; the root itself is the empty path.
+    pub path: PathBuf,
+    /// What it is.
+    pub deviation: Deviation,
+}
+
+/// How something differs from what it should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Deviation {
+    /// It is not there.
+    #[error("is missing")]
+    Missing,
+    /// It is there, and the layer has no such thing.
+    #[error("is not in the layer")]
+    Extra,
+    /// A directory where a file should be, or the like.
+    #[error("is something else than it should be")]
+    Kind,
+    /// A file with other data.
+    #[error("has other bytes")]
+    Bytes,
+    /// Another length, in bytes.
+    #[error("has {found} bytes instead of {expected}")]
+    Length {
+        /// What the layer has.
+        expected: u64,
+        /// What is there.
+        found: u64,
+    },
+    /// Other permission, set-id or sticky bits.
+    #[error("has mode {found:o} instead of {expected:o}")]
+    Mode {
+        /// What the layer has.
+        expected: u32,
+        /// What is there.
+        found: u32,
+    },
+    /// Another user or group.
+    #[error("belongs to {} instead of {}", owner(.found), owner(.expected))]
+    Owner {
+        /// User and group in the layer.
+        expected: (u32, u32),
+        /// User and group found.
+        found: (u32, u32),
+    },
+    /// Another modification time.
+    #[error("has another modification time")]
+    Time,
+    /// Other extended attributes.
+    #[error("has other extended attributes")]
+    Xattrs,
+    /// A symbolic link to elsewhere.
+    #[error("leads somewhere else")]
+    Target,
+    /// A file of its own that should be another name of a file.
+    #[error("is no longer a name of `{}`", .0.display())]
+    HardLink(PathBuf),
+    /// The file system refuses.
+    #[error("cannot be read: {0}")]
+    Unreadable(String),
+}
+
+/// What was compared.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Comparison {
+    /// How many files, directories and other things the layer has, deletions included.
+    pub objects: usize,
+    /// All that differs, in the order of the stream, then what is there too much.
+    pub differences: Vec<Damage>,
+}
+
+fn owner((user, group): &(u32, u32)) -> String {
+    format!("{user}:{group}")
+}
+
+/// Compares the stream `blob` of `layer` with the directory `dir`, which nobody may change meanwhile: kinds, data, modes,
+/// owners, modification times, extended attributes, hard links, deletions. Attributes that no layer has (overlay's
+/// book-keeping, labels of the host) do not count, nor do holes.
+///
+/// # Errors
+/// When the stream is not the layer's own, as for [`unpack`](super::unpack()). What cannot be read in the directory is a
+/// difference.
+pub fn compare(blob: impl Read, layer: &Layer, dir: &Path) -> Result<Comparison, UnpackError> {
+    let mut comparer = Comparer {
+        dir,
+        expected: HashSet::new(),
+        missing: HashSet::new(),
+        opaque: HashSet::new(),
+        differences: Vec::new(),
+    };
+    read::checked(blob, layer, |plain| {
+        read::entries(plain, MAX_ENTRIES, |entry, data| comparer.entry(&entry, data))
+    })?;
+    comparer.opaque_directories();
+    comparer.extra();
+    Ok(Comparison {
+        objects: comparer.expected.len(),
+        differences: comparer.differences,
+    })
+}
+
+struct Comparer<'a> {
+    dir: &'a Path,
+    expected: HashSet<LayerPath>,
+    /// Directories that are missing: what is in them need not be said.
+    missing: HashSet<LayerPath>,
+    /// Directories with a marker.
+    opaque: HashSet<LayerPath>,
+    differences: Vec<Damage>,
+}
+
+impl Comparer<'_> {
+    fn entry(&mut self, entry: &Entry, data: &mut dyn Read) -> Result<(), UnpackError> {
+        let mut path = entry.path.clone();
+        if let Some((parent, name)) = entry.path.split() {
+            if name == OPAQUE_MARKER {
+                self.opaque.insert(parent);
+                return Ok(());
+            }
+            if let Some(deleted) = name.strip_prefix(WHITEOUT_PREFIX) {
+                path = parent.join(deleted);
+                if let Some(metadata) = self.find(&path)
+                    && !is_whiteout(&metadata)
+                {
+                    self.differs(&path, Deviation::Kind);
+                }
+                return Ok(());
+            }
+        }
+        let Some(metadata) = self.find(&path) else {
+            return Ok(());
+        };
+        if let Kind::HardLink { to } = &entry.kind {
+            let same = |first: Metadata| (first.dev(), first.ino()) == (metadata.dev(), metadata.ino());
+            if !fs::symlink_metadata(self.at(to)).is_ok_and(same) {
+                self.differs(&path, Deviation::HardLink(to.as_path().to_owned()));
+            }
+            return Ok(());
+        }
+        if !is_a(&metadata, &entry.kind) {
+            // What is in no directory is missing.
+            if entry.kind == Kind::Directory {
+                self.missing.insert(path.clone());
+            }
+            self.differs(&path, Deviation::Kind);
+            return Ok(());
+        }
+        match &entry.kind {
+            Kind::File { size } => self.data(&path, *size, metadata.size(), data)?,
+            Kind::Symlink { target } => match fs::read_link(self.at(&path)) {
+                Ok(found) if found.as_os_str().as_bytes() == target => {}
+                Ok(_) => self.differs(&path, Deviation::Target),
+                Err(error) => self.unreadable(&path, &error),
+            },
+            _ => {}
+        }
+        self.attributes(entry, &metadata);
+        Ok(())
+    }
+
+    /// What is there; `None` when nothing is, which is noted.
+    fn find(&mut self, path: &LayerPath) -> Option<Metadata> {
+        self.expected.insert(path.clone());
+        if let Some((parent, _)) = path.split()
+            && self.missing.contains(&parent)
+        {
+            self.missing.insert(path.clone());
+            return None;
+        }
+        match fs::symlink_metadata(self.at(path)) {
+            Ok(metadata) => return Some(metadata),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.differs(path, Deviation::Missing),
+            Err(error) => self.unreadable(path, &error),
+        }
+        self.missing.insert(path.clone());
+        None
+    }
+
+    fn attributes(&mut self, entry: &Entry, metadata: &Metadata) {
+        let path = &entry.path;
+        let found = metadata.mode() & 0o7777;
+        // A symbolic link has no mode of its own.
+        if found != entry.mode && !metadata.is_symlink() {
+            let expected = entry.mode;
+            self.differs(path, Deviation::Mode { expected, found });
+        }
+        let (expected, found) = ((entry.uid, entry.gid), (metadata.uid(), metadata.gid()));
+        if found != expected {
+            self.differs(path, Deviation::Owner { expected, found });
+        }
+        let mtime = Mtime {
+            seconds: metadata.mtime(),
+            nanoseconds: metadata.mtime_nsec().try_into().unwrap_or(0),
+        };
+        if mtime != entry.mtime {
+            self.differs(path, Deviation::Time);
+        }
+        match content_xattrs(&self.at(path)) {
+            Ok(found) if found == entry.xattrs => {}
+            Ok(_) => self.differs(path, Deviation::Xattrs),
+            Err(error) => self.unreadable(path, &error),
+        }
+    }
+
+    fn data(
+        &mut self,
+        path: &LayerPath,
+        expected: u64,
+        found: u64,
+        data: &mut dyn Read,
+    ) -> Result<(), UnpackError> {
+        if found != expected {
+            self.differs(path, Deviation::Length { expected, found });
+            return Ok(());
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = match rustix::fs::open(self.at(path), flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(errno) => {
+                self.unreadable(path, &errno.into());
+                return Ok(());
+            }
+        };
+        let length = BUFFER.min(usize::try_from(expected).unwrap_or(BUFFER));
+        let (mut wanted, mut there) = (vec![0; length], vec![0; length]);
+        let mut offset = 0;
+        while offset < expected {
+            let left = usize::try_from(expected - offset).unwrap_or(usize::MAX);
+            let count = length.min(left);
+            data.read_exact(&mut wanted[..count])
+                .map_err(UnpackError::Stream)?;
+            if let Err(error) = file.read_exact_at(&mut there[..count], offset) {
+                self.unreadable(path, &error);
+                return Ok(());
+            }
+            if wanted[..count] != there[..count] {
+                self.differs(path, Deviation::Bytes);
+                return Ok(());
+            }
+            offset += count as u64;
+        }
+        Ok(())
+    }
+
+    fn opaque_directories(&mut self) {
+        let (expected, opaque) = (&self.expected, &self.opaque);
+        let mut wrong: Vec<LayerPath> = expected
+            .iter()
+            .filter(|path| !self.missing.contains(*path))
+            .filter(|path| is_opaque(&self.at(path)).is_some_and(|found| found != opaque.contains(*path)))
+            .cloned()
+            .collect();
+        wrong.sort_unstable();
+        for path in wrong {
+            self.differs(&path, Deviation::Xattrs);
+        }
+    }
+
+    /// Notes what the layer does not have.
+    fn extra(&mut self) {
+        let mut walk = WalkDir::new(self.dir).sort_by_file_name().into_iter();
+        while let Some(found) = walk.next() {
+            let (path, problem) = match &found {
+                Ok(found) => (found.path(), None),
+                Err(error) => (error.path().unwrap_or(self.dir), Some(error.to_string())),
+            };
+            let relative = path.strip_prefix(self.dir).unwrap_or(path).to_owned();
+            let bytes = relative.as_os_str().as_bytes();
+            let known =
+                bytes.is_empty() || LayerPath::parse(bytes).is_ok_and(|path| self.expected.contains(&path));
+            let deviation = match problem {
+                Some(problem) => Deviation::Unreadable(problem),
+                None if known => continue,
+                None => Deviation::Extra,
+            };
+            if found.is_ok_and(|found| found.file_type().is_dir()) {
+                walk.skip_current_dir();
+            }
+            self.differences.push(Damage {
+                path: relative,
+                deviation,
+            });
+        }
+    }
+
+    fn at(&self, path: &LayerPath) -> PathBuf {
+        self.dir.join(path.as_path())
+    }
+
+    fn unreadable(&mut self, path: &LayerPath, error: &io::Error) {
+        self.differs(path, Deviation::Unreadable(error.to_string()));
+    }
+
+    fn differs(&mut self, path: &LayerPath, deviation: Deviation) {
+        let path = path.as_path().to_owned();
+        self.differences.push(Damage { path, deviation });
+    }
+}
+
+fn is_a(metadata: &Metadata, kind: &Kind) -> bool {
+    let found = metadata.file_type();
+    match kind {
+        Kind::Directory => found.is_dir(),
+        Kind::File { .. } | Kind::HardLink { .. } => found.is_file(),
+        Kind::Symlink { .. } => found.is_symlink(),
+        Kind::Fifo => found.is_fifo(),
+    }
+}
+
+/// How overlay notes that a name of a lower layer is gone.
+fn is_whiteout(metadata: &Metadata) -> bool {
+    metadata.file_type().is_char_device() && metadata.rdev() == 0
+}
+
+/// The attributes that a layer would have.
+fn content_xattrs(path: &Path) -> io::Result<Xattrs> {
+    let names = match xattr::list(path) {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => return Ok(BTreeMap::new()),
+        names => names?,
+    };
+    let mut content = BTreeMap::new();
+    for name in names {
+        let value = xattr::get(path, &name)?.unwrap_or_default();
+        match xattrs::sort(name.as_bytes(), &value) {
+            // Those that layers cannot express do not belong here at all.
+            Xattr::Content | Xattr::Unsupported => drop(content.insert(name.as_bytes().to_vec(), value)),
+            Xattr::Opaque | Xattr::OverlayBookkeeping | Xattr::OfTheHost => {}
+        }
+    }
+    Ok(content)
+}
+
+/// Whether a directory is opaque; `None` for what is no directory.
+fn is_opaque(path: &Path) -> Option<bool> {
+    let is_dir = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+    let name = std::ffi::OsStr::from_bytes(xattrs::OVERLAY_OPAQUE);
+    is_dir.then(|| {
+        xattr::get(path, name)
+            .ok()
+            .flatten()
+            .is_some_and(|value| value == xattrs::OPAQUE_YES)
+    })
+}
+
+#[cfg(test)]
+#[path = "compare_tests.rs"]
+mod tests;

@@ -1,0 +1,192 @@
+//! Tests of comparing; as root, for the trees have owners and devices.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use tempfile::TempDir;
+
+use super::{Damage, Deviation, compare};
+use crate::digest::Digest;
+use crate::layer::{Layer, Pack, UnpackError, pack, unpack};
+
+/// A tree with one of each kind, packed and unpacked.
+fn unpacked() -> (TempDir, Vec<u8>, Layer) {
+    let (source, unpacked) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let at = |name: &str| source.path().join(name);
+    fs::create_dir_all(at("dir/below")).unwrap();
+    fs::write(at("dir/below/deep"), "deep").unwrap();
+    fs::write(at("dir/file"), vec![7; 600_000]).unwrap();
+    fs::write(at("empty"), "").unwrap();
+    fs::hard_link(at("dir/file"), at("name")).unwrap();
+    symlink("dir/file", at("link")).unwrap();
+    node(&at("gone"), FileType::CharacterDevice, 0);
+    node(&at("pipe"), FileType::Fifo, 0);
+    fs::create_dir(at("opaque")).unwrap();
+    xattr::set(at("opaque"), "trusted.overlay.opaque", b"y").unwrap();
+    xattr::set(at("empty"), "user.a", b"1").unwrap();
+    let (blob, packed) = pack(source.path(), Vec::new(), &Pack::default()).unwrap();
+    let layer = packed.layer("tree");
+    unpack(&blob[..], &layer, unpacked.path()).unwrap();
+    (unpacked, blob, layer)
+}
+
+fn node(path: &Path, kind: FileType, device: u64) {
+    mknodat(CWD, path, kind, Mode::RUSR, device).unwrap();
+}
+
+/// What is found after `damage`, as text, without the changed times that come with it.
+fn found(damage: impl Fn(&Path)) -> Vec<String> {
+    let (dir, blob, layer) = unpacked();
+    damage(dir.path());
+    let comparison = compare(&blob[..], &layer, dir.path()).unwrap();
+    comparison
+        .differences
+        .iter()
+        .filter(|difference| difference.deviation != Deviation::Time)
+        .map(|Damage { path, deviation }| format!("{} {deviation}", path.display()))
+        .collect()
+}
+
+#[test]
+fn what_was_unpacked_is_the_same() {
+    let (dir, blob, layer) = unpacked();
+    let comparison = compare(&blob[..], &layer, dir.path()).unwrap();
+    assert_eq!((comparison.objects, comparison.differences), (11, vec![]));
+    // What overlay and the host note for themselves is no content.
+    xattr::set(dir.path().join("empty"), "trusted.overlay.origin", b"z").unwrap();
+    assert_eq!(found(|_| {}), Vec::<String>::new());
+}
+
+#[test]
+fn every_kind_of_damage_is_found() {
+    type Case = (fn(&Path), &'static [&'static str]);
+    let cases: [Case; 18] = [
+        (
+            |dir| {
+                let file = fs::File::options().write(true).open(dir.join("dir/file"));
+                file.unwrap().write_all_at(b"x", 599_999).unwrap();
+            },
+            &["dir/file has other bytes"],
+        ),
+        (
+            |dir| fs::write(dir.join("dir/file"), "short").unwrap(),
+            &["dir/file has 5 bytes instead of 600000"],
+        ),
+        (
+            |dir| fs::remove_file(dir.join("empty")).unwrap(),
+            &["empty is missing"],
+        ),
+        (
+            |dir| fs::remove_dir_all(dir.join("dir")).unwrap(),
+            // The first name of a file has its data; what is in a missing directory goes without saying.
+            &["dir is missing", "name is no longer a name of `dir/file`"],
+        ),
+        (
+            |dir| {
+                fs::create_dir(dir.join("more")).unwrap();
+                fs::write(dir.join("more/file"), "").unwrap();
+            },
+            &["more is not in the layer"],
+        ),
+        (
+            |dir| fs::write(dir.join("dir/below/more"), "").unwrap(),
+            &["dir/below/more is not in the layer"],
+        ),
+        (
+            |dir| fs::set_permissions(dir.join("empty"), Permissions::from_mode(0o4755)).unwrap(),
+            &["empty has mode 4755 instead of 644"],
+        ),
+        (
+            |dir| fs::set_permissions(dir.join("dir/below"), Permissions::from_mode(0o700)).unwrap(),
+            &["dir/below has mode 700 instead of 755"],
+        ),
+        (
+            |dir| std::os::unix::fs::lchown(dir.join("link"), Some(7), None).unwrap(),
+            &["link belongs to 7:0 instead of 0:0"],
+        ),
+        (
+            |dir| xattr::set(dir.join("empty"), "user.a", b"2").unwrap(),
+            &["empty has other extended attributes"],
+        ),
+        (
+            |dir| xattr::set(dir.join("dir"), "security.capability", &capability()).unwrap(),
+            &["dir has other extended attributes"],
+        ),
+        (
+            |dir| xattr::set(dir.join("dir"), "trusted.overlay.redirect", b"/etc").unwrap(),
+            &["dir has other extended attributes"],
+        ),
+        (
+            |dir| xattr::remove(dir.join("opaque"), "trusted.overlay.opaque").unwrap(),
+            &["opaque has other extended attributes"],
+        ),
+        (
+            |dir| xattr::set(dir.join("dir"), "trusted.overlay.opaque", b"y").unwrap(),
+            &["dir has other extended attributes"],
+        ),
+        (
+            |dir| replace(&dir.join("link"), |path| symlink("empty", path).unwrap()),
+            &["link leads somewhere else"],
+        ),
+        (
+            |dir| replace(&dir.join("gone"), |path| fs::write(path, "").unwrap()),
+            &["gone is something else than it should be"],
+        ),
+        (
+            |dir| replace(&dir.join("pipe"), |path| fs::write(path, "").unwrap()),
+            &["pipe is something else than it should be"],
+        ),
+        (
+            |dir| {
+                let name = dir.join("name");
+                fs::copy(&name, dir.join("copy")).unwrap();
+                fs::rename(dir.join("copy"), name).unwrap();
+            },
+            &["name is no longer a name of `dir/file`"],
+        ),
+    ];
+    for (number, (damage, said)) in cases.into_iter().enumerate() {
+        assert_eq!(found(damage), said, "case {number}");
+    }
+}
+
+/// A file's capabilities are not a directory's, but the attribute is as good as another.
+fn capability() -> [u8; 20] {
+    let mut value = [0; 20];
+    value[3] = 2;
+    value
+}
+
+fn replace(path: &Path, make: impl Fn(&Path)) {
+    fs::remove_file(path).unwrap();
+    make(path);
+}
+
+#[test]
+fn times_count() {
+    let (dir, blob, layer) = unpacked();
+    let file = fs::File::options().write(true).open(dir.path().join("dir/file"));
+    let before = SystemTime::now() - Duration::from_secs(1000);
+    file.unwrap().set_modified(before).unwrap();
+    let comparison = compare(&blob[..], &layer, dir.path()).unwrap();
+    let difference = Damage {
+        path: "dir/file".into(),
+        deviation: Deviation::Time,
+    };
+    assert_eq!(comparison.differences, [difference]);
+}
+
+#[test]
+fn a_layer_with_other_bytes_is_an_error() {
+    let (dir, mut blob, layer) = unpacked();
+    let middle = blob.len() / 2;
+    blob[middle] ^= 1;
+    let error = compare(&blob[..], &layer, dir.path()).unwrap_err();
+    assert!(
+        matches!(error, UnpackError::Damaged { found, .. } if found == Digest::of(&blob)),
+        "not damaged"
+    );
+}

@@ -1,0 +1,67 @@
+//! Text from outside that goes to a terminal.
+
+use std::fmt;
+
+/// The text with what would steer a terminal, or hide or reorder other text, spelled as `\u{...}`.
+pub fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_printable(character) {
+            shown.push(character);
+        } else {
+            shown.extend(character.escape_unicode());
+        }
+    }
+    shown
+}
+
+/// Whether a terminal shows it in its place: no control character (Unicode category Cc), and none of the invisible ones
+/// that change what is around them (those of Cf: joiners, marks of direction, tags; and separators of lines).
+pub(crate) fn is_printable(character: char) -> bool {
+    !character.is_control()
+        && !matches!(
+            character,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
+/// What serde has to say of JSON from outside, which it quotes as it came.
+#[derive(Debug)]
+pub struct JsonProblem(serde_json::Error);
+
+impl From<serde_json::Error> for JsonProblem {
+    fn from(error: serde_json::Error) -> Self {
+        Self(error)
+    }
+}
+
+impl fmt::Display for JsonProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&printable(&self.0.to_string()))
+    }
+}
+
+impl std::error::Error for JsonProblem {}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn only_what_a_terminal_shows_stays() {
+        assert_eq!(printable("k8s-1.34 `ä` 日本"), "k8s-1.34 `ä` 日本");
+        assert_eq!(printable("a\u{1b}[2Jb\r\n\0"), "a\\u{1b}[2Jb\\u{d}\\u{a}\\u{0}");
+        assert_eq!(
+            printable("\u{9b}\u{202e}txt\u{200b}"),
+            "\\u{9b}\\u{202e}txt\\u{200b}"
+        );
+    }
+}

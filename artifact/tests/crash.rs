@@ -1,0 +1,189 @@
+//! A process that is killed at any moment, whatever it does to a store, leaves artifacts that are whole.
+
+#![allow(clippy::unwrap_used, reason = "a test: whatever fails, fails it")]
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+
+use jiff::Timestamp;
+use parbake_artifact::{Digest, Draft, Layer, MachineLayers, Pack, Store, StoreError, Tag};
+
+/// Tells the test program that it is the one to be killed, where the store is, and where chance begins.
+const VICTIM: &str = "PARBAKE_TEST_VICTIM";
+const SEED: &str = "PARBAKE_TEST_SEED";
+const TEST: &str = "killed_at_any_moment";
+/// How often a process is killed at least, and at most on a slow disk; enough to find a layer that is removed under its
+/// own name.
+const ROUNDS: u64 = 40;
+const MOST_ROUNDS: u64 = 400;
+/// Layers, of which an artifact has two: few, so that what was removed comes again soon.
+const TREES: u64 = 4;
+const FILES: u64 = 30;
+
+#[test]
+fn killed_at_any_moment() {
+    if let Some(dir) = std::env::var_os(VICTIM) {
+        let seed = std::env::var(SEED).unwrap().parse().unwrap();
+        return work_until_killed(Path::new(&dir), seed);
+    }
+    let temp = tempfile::tempdir().unwrap();
+    for tree in 0..TREES {
+        make_tree(&temp.path().join(tree.to_string()), tree);
+    }
+    let dir = temp.path().join("store");
+    let (mut chance, mut seen, mut swept) = (Chance(7), BTreeSet::new(), 0);
+    for round in 0..MOST_ROUNDS {
+        if round >= ROUNDS && seen.len() > 1 && swept > 0 {
+            break;
+        }
+        let mut victim = start_victim(temp.path(), round);
+        std::thread::sleep(Duration::from_micros(chance.below(150_000)));
+        assert!(
+            victim.try_wait().unwrap().is_none(),
+            "it ended before it was killed"
+        );
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+        let mut store = Store::open(&dir).unwrap();
+        let tags = check(&store, round);
+        seen.extend(tags.clone());
+        if round % 4 == 0 {
+            let left_overs = |name: &str| fs::read_dir(dir.join(name)).unwrap().count();
+            swept += store.alone().unwrap().sweep(&BTreeSet::new()).unwrap().left_overs;
+            assert_eq!(left_overs("tmp"), 0);
+            assert_eq!(check(&store, round), tags);
+        }
+    }
+    assert!(seen.len() > 1, "nothing was made: {seen:?}");
+    assert!(swept > 0, "nobody was killed at work");
+}
+
+/// Everything with a name is whole.
+fn check(store: &Store, round: u64) -> Vec<Tag> {
+    let tags = store.tags().unwrap();
+    for listed in store.list().unwrap() {
+        listed.artifact.unwrap();
+    }
+    let problems = store.examine(&tags).unwrap().problems;
+    let said: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(said, Vec::<String>::new(), "round {round}");
+    tags
+}
+
+fn start_victim(dir: &Path, seed: u64) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", TEST, "--nocapture"])
+        .env(VICTIM, dir)
+        .env(SEED, seed.to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    let mut victim = command.spawn().unwrap();
+    // The test program says something of its own before.
+    let (mut said, deadline) = (Vec::new(), Instant::now() + Duration::from_secs(20));
+    while !said.ends_with(b"at work\n") {
+        assert!(Instant::now() < deadline, "it does not start");
+        let mut byte = [0];
+        victim.stdout.as_mut().unwrap().read_exact(&mut byte).unwrap();
+        said.push(byte[0]);
+    }
+    victim
+}
+
+fn work_until_killed(dir: &Path, seed: u64) {
+    let mut chance = Chance(seed * 2 + 1);
+    println!("at work");
+    loop {
+        let mut store = Store::open(&dir.join("store")).unwrap();
+        let tag: Tag = format!("t{}", chance.below(3)).parse().unwrap();
+        match chance.below(5) {
+            0 | 1 => make(&store, dir, &tag, &mut chance),
+            2 => import(&store, &tag, &mut chance),
+            3 => match store.remove(&[tag], nothing_in_use) {
+                Ok(_) | Err(StoreError::NotFound { .. }) => {}
+                Err(error) => panic!("{error}"),
+            },
+            _ => drop(store.alone().unwrap().sweep(&BTreeSet::new()).unwrap()),
+        }
+    }
+}
+
+fn nothing_in_use() -> Result<BTreeSet<Digest>, StoreError> {
+    Ok(BTreeSet::new())
+}
+
+/// As a bake does: packs, unpacks or adopts, and gives it a name.
+fn make(store: &Store, dir: &Path, tag: &Tag, chance: &mut Chance) {
+    let tree = chance.below(TREES - 1);
+    let source = dir.join(tree.to_string());
+    let first = store.add_layer("first", &source, &Pack::default()).unwrap();
+    store.unpacked(&first).unwrap();
+    let scratch = tempfile::tempdir_in(dir).unwrap();
+    let same = scratch.path().join("same");
+    make_tree(&same, tree + 1);
+    let second = store.adopt_layer("second", &same, &Pack::default()).unwrap();
+    store.put(tag, draft(&[first, second])).unwrap();
+}
+
+/// As a pull does: gives another name to what is there.
+fn import(store: &Store, tag: &Tag, chance: &mut Chance) {
+    let from: Tag = format!("t{}", chance.below(3)).parse().unwrap();
+    if let Ok((_, manifest)) = store.manifest_bytes(&from) {
+        let artifact = store.import(tag, &manifest, None).unwrap();
+        for layer in &artifact.layers {
+            store.unpacked(layer).unwrap();
+        }
+    }
+}
+
+fn draft(layers: &[Layer]) -> Draft {
+    Draft {
+        created: Timestamp::UNIX_EPOCH,
+        provider: "test".to_owned(),
+        machines: vec![MachineLayers {
+            name: "node01".to_owned(),
+            layers: layers.iter().map(|layer| layer.digest.clone()).collect(),
+        }],
+        cluster: serde_json::Value::Null,
+        layers: layers.to_vec(),
+        secrets: None,
+    }
+}
+
+/// The same tree every time, times included.
+fn make_tree(dir: &Path, seed: u64) {
+    let mut chance = Chance(seed + 11);
+    let age = |path: &Path| File::open(path).unwrap().set_modified(SystemTime::UNIX_EPOCH);
+    for number in 0..FILES {
+        let below = dir.join((number % 5).to_string());
+        fs::create_dir_all(&below).unwrap();
+        let bytes: Vec<u8> = (0..500).flat_map(|_| chance.next().to_le_bytes()).collect();
+        let file = below.join(number.to_string());
+        fs::write(&file, bytes).unwrap();
+        age(&file).unwrap();
+    }
+    for number in 0..5 {
+        age(&dir.join(number.to_string())).unwrap();
+    }
+    age(dir).unwrap();
+}
+
+/// Xorshift (Marsaglia, "Xorshift RNGs", 2003): the same every time.
+struct Chance(u64);
+
+impl Chance {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        (self.next() >> 16) % limit
+    }
+}

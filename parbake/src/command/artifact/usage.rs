@@ -1,0 +1,94 @@
+//! `parbake artifact usage`
+
+use std::collections::BTreeSet;
+
+use parbake_artifact::{Inventory, Part, Store};
+use parbake_up::{layers_in_use, list};
+use serde::Serialize;
+
+use super::prune::{self, IDLE};
+use crate::cli::Global;
+use crate::output::{self, count, size, table};
+
+/// Show what the store takes on disk, and what of it could be freed
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {}
+
+/// What is printed; bytes on disk.
+#[derive(Debug, Serialize)]
+struct Report {
+    total_bytes: u64,
+    blobs: Amount,
+    unpacked: Amount,
+    /// What is being written, or was when a process was killed.
+    left_overs: Amount,
+    /// What more than one artifact needs, counted once.
+    shared: Amount,
+    /// What `artifact prune` frees: what no artifact and no cluster needs, and left-overs.
+    prunable: Amount,
+    /// What `artifact prune --keep 0` frees: all but what clusters use.
+    idle: Amount,
+}
+
+#[derive(Debug, Serialize)]
+struct Amount {
+    count: usize,
+    bytes: u64,
+}
+
+impl From<Part> for Amount {
+    fn from(part: Part) -> Self {
+        Self {
+            count: part.count,
+            bytes: part.bytes,
+        }
+    }
+}
+
+impl Args {
+    pub(crate) fn run(self, global: &Global, store: &Store) -> anyhow::Result<()> {
+        let in_use: BTreeSet<_> = layers_in_use(&global.dir)?.into_iter().collect();
+        let inventory = store.inventory()?;
+        let idle = prune::pick(store, &list(&global.dir)?, &IDLE)?;
+        let report = Report {
+            total_bytes: total(&inventory),
+            blobs: inventory.blobs().into(),
+            unpacked: inventory.unpacked().into(),
+            left_overs: inventory.left_overs().into(),
+            shared: inventory.shared().into(),
+            prunable: inventory.freed_by(&[], &in_use).into(),
+            idle: inventory.freed_by(&idle, &in_use).into(),
+        };
+        output::print(global.output, &report, text)
+    }
+}
+
+fn total(inventory: &Inventory) -> u64 {
+    inventory.blobs().bytes + inventory.unpacked().bytes + inventory.left_overs().bytes
+}
+
+fn text(report: &Report) -> String {
+    let row = |what: &str, amount: &Amount, note: &str| {
+        let number = count(amount.count, note);
+        [what.to_owned(), size(amount.bytes), number]
+    };
+    let rows = [
+        row("blobs", &report.blobs, "file"),
+        row("unpacked layers", &report.unpacked, "layer"),
+        row("being written, or left over", &report.left_overs, "thing"),
+        [
+            "total".to_owned(),
+            size(report.total_bytes),
+            format!(
+                "{} of it needed by more than one artifact",
+                size(report.shared.bytes)
+            ),
+        ],
+    ];
+    format!(
+        "{}\n`parbake artifact prune` frees {}, with `--keep 0` {}\n",
+        table(["WHAT", "ON DISK", ""], rows),
+        size(report.prunable.bytes),
+        size(report.idle.bytes),
+    )
+}

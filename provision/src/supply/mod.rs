@@ -1,0 +1,37 @@
+//! What an artifact tells of where it comes from: its software bill of materials, and its provenance.
+
+mod provenance;
+mod purl;
+mod sbom;
+
+use parbake_artifact::{Artifact, Document, DocumentKind};
+
+use crate::inputs::Bill;
+use crate::provider::Provider;
+
+/// What the documents are about, besides the artifact itself.
+pub(crate) struct Supply<'a> {
+    pub(crate) provider: &'a Provider,
+    pub(crate) bill: &'a Bill,
+    /// Identifies the inputs together: 64 hexadecimal digits.
+    pub(crate) inputs: &'a str,
+}
+
+impl Supply<'_> {
+    /// The documents about `artifact`. Equal inputs give equal bytes.
+    pub(crate) fn documents(&self, artifact: &Artifact) -> Vec<Document> {
+        vec![
+            Document {
+                kind: DocumentKind::Sbom,
+                text: sbom::text(self.provider, self.bill),
+            },
+            Document {
+                kind: DocumentKind::Provenance,
+                text: provenance::text(self, artifact),
+            },
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! The provenance: SLSA provenance v1 (slsa.dev/provenance/v1) in an in-toto Statement v1
+//! (in-toto/attestation, `spec/v1/statement.md`).
+
+use std::collections::BTreeSet;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use parbake_artifact::Artifact;
+use serde_json::{Value, json};
+
+use super::{Supply, purl};
+use crate::inputs::GoModule;
+
+/// What kind of build it is, which says what its parameters mean; and who builds so.
+const BUILD_TYPE: &str = "https://parbake.dev/bake/v1";
+const BUILDER: &str = "https://parbake.dev/provision";
+
+/// The text of the statement about `artifact`.
+pub(super) fn text(supply: &Supply<'_>, artifact: &Artifact) -> Vec<u8> {
+    let bill = supply.bill;
+    let files = bill
+        .files
+        .iter()
+        .map(|(name, sha256)| json!({"name": name, "digest": {"sha256": sha256}}));
+    // Sets share packages.
+    let packages: BTreeSet<_> = bill
+        .packages
+        .values()
+        .flatten()
+        .map(|package| {
+            (
+                purl::deb(package, &bill.architecture, &bill.suite),
+                package.sha256.as_str(),
+            )
+        })
+        .collect();
+    let builds: Vec<_> = bill
+        .binaries
+        .values()
+        .filter_map(|binary| binary.go.as_ref())
+        .collect();
+    let modules: BTreeSet<_> = builds
+        .iter()
+        .flat_map(|go| std::iter::once(&go.main).chain(&go.modules))
+        .collect();
+    let toolchains: BTreeSet<_> = builds.iter().map(|go| go.go.as_str()).collect();
+    let dependencies: Vec<Value> = files
+        .chain(
+            packages
+                .iter()
+                .map(|(uri, sha256)| json!({"uri": uri, "digest": {"sha256": sha256}})),
+        )
+        .chain(modules.into_iter().map(module))
+        .collect();
+    let binaries = bill
+        .binaries
+        .iter()
+        .map(|(name, binary)| json!({"name": name, "digest": {"sha256": binary.sha256}}));
+    json!({
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{
+            "name": artifact.config.provider,
+            "digest": {"sha256": artifact.digest.hex()},
+        }],
+        "predicateType": "https://slsa.dev/provenance/v1",
+        "predicate": {
+            "buildDefinition": {
+                "buildType": BUILD_TYPE,
+                "externalParameters": {
+                    "provider": supply.provider.name.as_str(),
+                    "source": bill.source,
+                    "nodes": artifact.config.machines.len(),
+                },
+                "internalParameters": {
+                    "architecture": bill.architecture,
+                    "inputs": supply.inputs,
+                    "kubernetes": supply.provider.recipe.kubernetes.to_string(),
+                    "toolchains": toolchains.iter().map(|go| format!("go{go}")).collect::<Vec<_>>(),
+                },
+                "resolvedDependencies": dependencies,
+            },
+            "runDetails": {
+                "builder": {"id": BUILDER, "version": {"parbake": artifact.config.parbake}},
+                "metadata": {"finishedOn": artifact.config.created.to_string()},
+                "byproducts": binaries.collect::<Vec<_>>(),
+            },
+        },
+    })
+    .to_string()
+    .into_bytes()
+}
+
+/// A module with its checksum: in-toto's `dirHash` is Go's `h1:` in hexadecimal digits (in-toto/attestation,
+/// `spec/v1/digest_set.md`).
+fn module(module: &GoModule) -> Value {
+    let mut value = json!({"uri": purl::golang(module)});
+    let sum = module
+        .sum
+        .strip_prefix("h1:")
+        .and_then(|sum| STANDARD.decode(sum).ok());
+    if let Some(sum) = sum {
+        value["digest"] = json!({"dirHash": hex::encode(sum)});
+    }
+    value
+}
