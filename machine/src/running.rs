@@ -15,7 +15,6 @@ use serde::de::DeserializeOwned;
 use crate::cgroup::{self, Cgroup};
 use crate::host::{ApplyError, CgroupPlan};
 use crate::netns::NetNs;
-use crate::pause::Paused;
 use crate::pid::ProcessId;
 use crate::plan::Plan;
 use crate::pods::Pods;
@@ -81,7 +80,7 @@ pub enum Error {
 /// Machines that run.
 #[derive(Debug)]
 pub struct Running {
-    state: State,
+    pub(crate) state: State,
 }
 
 /// Machines that do not run, and of which nothing is left but files: only now may they be frozen.
@@ -165,40 +164,6 @@ impl Running {
     /// The machines by name.
     pub fn machines(&self) -> &BTreeMap<String, ProcessId> {
         &self.state.machines
-    }
-
-    /// Makes all machines stand still until the returned guard is dropped, or this process is gone. `supervise` is the
-    /// command that calls [`crate::supervisor::supervise`].
-    ///
-    /// # Errors
-    /// The host cannot freeze cgroups, or a process would not stand still; all go on then.
-    pub fn pause(&self, supervise: &Cmd) -> Result<Paused, Error> {
-        Paused::start(&self.state.cgroup, supervise)
-    }
-
-    /// Makes all machines stand still until [`Running::unpause`], whatever becomes of this process. Those that do already
-    /// count as reached.
-    ///
-    /// # Errors
-    /// The host cannot freeze cgroups, or a process would not stand still; all go on then.
-    pub fn stand_still(&self) -> Result<(), Error> {
-        Ok(self.state.cgroup.freeze()?)
-    }
-
-    /// Lets the machines go on. Those that do already count as reached.
-    ///
-    /// # Errors
-    /// The cgroup that could not be written to.
-    pub fn unpause(&self) -> Result<(), Error> {
-        Ok(self.state.cgroup.thaw()?)
-    }
-
-    /// Whether the machines stand still.
-    ///
-    /// # Errors
-    /// The host cannot freeze cgroups, or does not say.
-    pub fn is_paused(&self) -> Result<bool, Error> {
-        Ok(self.state.cgroup.is_frozen()?)
     }
 
     /// Whether the supervisor was asked to end the machines and is at it.

@@ -15,9 +15,10 @@ use parbake_machine::process::Cmd;
 use parbake_machine::running::{Running, Stopped};
 use tracing::Instrument;
 
+use crate::layers::{stack_of, stacks};
 use crate::life::Started;
 use crate::state::{Claim, Phase, Record, own_kubeconfig};
-use crate::thaw::{forward, id, interrupted, stack_of, stacks, told};
+use crate::thaw::{forward, id, interrupted, told};
 use crate::{ClusterName, Diagnosis, Error};
 
 /// What a later start follows from.

@@ -104,31 +104,48 @@ pub fn list(state: &Path) -> Result<Vec<Listed>, Error> {
 
 /// What the cluster in `dir` is doing, and its machines if they run.
 pub(crate) fn condition(dir: &Path, record: &Record) -> Result<(Condition, Option<Running>), Error> {
-    let Some(running) = Running::find(dir)? else {
-        let wreck = Stopped::is_wreck(dir)?;
-        let state = match record.phase {
-            Phase::Starting => Condition::Starting,
-            // Machines on their way up are not written down yet.
-            Phase::Created | Phase::Returning if wreck => Condition::Starting,
-            Phase::Up if wreck => Condition::Broken,
-            Phase::Created => Condition::Created,
-            Phase::Up | Phase::Returning => Condition::Stopped,
-        };
-        return Ok((state, None));
-    };
-    let state = if running.is_ending() {
-        Condition::Stopping
-    } else if running.is_paused().unwrap_or_default() {
+    let running = Running::find(dir)?;
+    let seen = match &running {
+        None if Stopped::is_wreck(dir)? => Seen::Wreck,
+        None => Seen::Nothing,
+        Some(running) if running.is_ending() => Seen::Ending,
         // A host that cannot say has paused nothing.
-        Condition::Paused
-    } else if !running.is_whole() {
-        Condition::Broken
-    } else if record.phase == Phase::Up {
-        Condition::Running
-    } else {
-        Condition::Starting
+        Some(running) if running.is_paused().unwrap_or_default() => Seen::Still,
+        Some(running) if running.is_whole() => Seen::Whole,
+        Some(_) => Seen::Part,
     };
-    Ok((state, Some(running)))
+    Ok((judge(record.phase, seen), running))
+}
+
+/// What the host has of a cluster.
+#[derive(Debug, Clone, Copy)]
+enum Seen {
+    /// Nothing runs.
+    Nothing,
+    /// Processes of machines, but no supervisor that says what they are.
+    Wreck,
+    /// A supervisor that ends its machines.
+    Ending,
+    /// Machines that stand still.
+    Still,
+    /// All machines.
+    Whole,
+    /// Not all of them.
+    Part,
+}
+
+fn judge(phase: Phase, seen: Seen) -> Condition {
+    match (phase, seen) {
+        (_, Seen::Ending) => Condition::Stopping,
+        (_, Seen::Still) => Condition::Paused,
+        (_, Seen::Part) | (Phase::Up, Seen::Wreck) => Condition::Broken,
+        (Phase::Up, Seen::Whole) => Condition::Running,
+        (Phase::Created, Seen::Nothing) => Condition::Created,
+        (Phase::Up | Phase::Returning, Seen::Nothing) => Condition::Stopped,
+        // Machines on their way up are written down late.
+        (Phase::Created | Phase::Returning, Seen::Wreck | Seen::Whole) => Condition::Starting,
+        (Phase::Starting, Seen::Nothing | Seen::Wreck | Seen::Whole) => Condition::Starting,
+    }
 }
 
 fn listed(name: ClusterName, record: &Record, dir: &Path) -> Result<Listed, Error> {
@@ -264,5 +281,42 @@ impl Cluster {
             .env("KUBECACHEDIR", memory)
             .env("KUBECONFIG", kubeconfig)
             .args(words))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Condition, Seen, judge};
+    use crate::Phase;
+
+    #[test]
+    fn what_was_wanted_and_what_is_there_make_a_state() {
+        use Condition::{Broken, Created, Paused, Running, Starting, Stopped, Stopping};
+        let seen = [
+            Seen::Nothing,
+            Seen::Wreck,
+            Seen::Ending,
+            Seen::Still,
+            Seen::Part,
+            Seen::Whole,
+        ];
+        let cases = [
+            (
+                Phase::Created,
+                [Created, Starting, Stopping, Paused, Broken, Starting],
+            ),
+            (
+                Phase::Starting,
+                [Starting, Starting, Stopping, Paused, Broken, Starting],
+            ),
+            (Phase::Up, [Stopped, Broken, Stopping, Paused, Broken, Running]),
+            (
+                Phase::Returning,
+                [Stopped, Starting, Stopping, Paused, Broken, Starting],
+            ),
+        ];
+        for (phase, expected) in cases {
+            assert_eq!(seen.map(|seen| judge(phase, seen)), expected, "{phase:?}");
+        }
     }
 }

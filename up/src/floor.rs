@@ -18,8 +18,9 @@ use parbake_machine::running::Running;
 
 use crate::alone::{Alone, AloneError, masks};
 use crate::identity::{self, Identity};
+use crate::layers::{allowed, digests, stacks};
 use crate::state::{Claim, Phase, Record};
-use crate::thaw::{allowed, claim, digests, forward, id, stacks};
+use crate::thaw::{claim, forward, id};
 use crate::{Error, Options};
 
 /// What does not start.

@@ -8,6 +8,7 @@ mod error;
 mod floor;
 mod freeze;
 pub mod identity;
+mod layers;
 mod life;
 mod name;
 mod state;

@@ -25,8 +25,9 @@ use parbake_machine::running::{Running, Stopped};
 use crate::again::Again;
 use crate::clusters::condition;
 use crate::freeze::sweep;
+use crate::layers::{allowed, digests, mark_used};
 use crate::state::{Claim, Phase, Record, own_kubeconfig, read};
-use crate::thaw::{allowed, digests, first, mark_used};
+use crate::thaw::first;
 use crate::{ClusterName, Condition, Error, Options};
 
 /// How long the API may take to answer after a pause.

@@ -258,8 +258,71 @@ fn write_private(path: &Path, text: &str) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Claim, dir_of};
+    use std::fs;
+
+    use parbake_cluster::{ClusterDomain, NodeName, Role, Subnets};
+    use serde_json::Value;
+
+    use super::{Claim, Phase, Record, dir_of, kubeconfig, own_kubeconfig, read};
     use crate::{ClusterName, Error};
+
+    fn record() -> Record {
+        let [nodes, pods, services] =
+            ["10.89.0.0/24", "10.244.0.0/16", "10.96.0.0/12"].map(|net| net.parse().unwrap());
+        let names = [(NodeName::numbered(1), Role::ControlPlane)];
+        let cluster = Subnets {
+            nodes,
+            pods,
+            services,
+        }
+        .describe("v1.34.4".parse().unwrap(), ClusterDomain::default(), &names);
+        let digest = parbake_artifact::Digest::of(b"");
+        Record::new(
+            Phase::Up,
+            "k8s".parse().unwrap(),
+            digest.clone(),
+            vec![digest],
+            cluster.unwrap(),
+        )
+    }
+
+    #[test]
+    fn a_record_of_the_first_version_is_understood() {
+        let state = tempfile::tempdir().unwrap();
+        let claim = Claim::lock(state.path(), &ClusterName::default()).unwrap();
+        let record = record();
+        claim.write(&record).unwrap();
+        assert_eq!(read(claim.dir()).unwrap().as_ref(), Some(&record));
+        let path = claim.dir().join("cluster.json");
+        let mut value: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        let fields = value.as_object_mut().unwrap();
+        fields.insert("version".to_owned(), 1.into());
+        fields.retain(|name, _| !["api", "booted"].contains(&name.as_str()));
+        fs::write(&path, value.to_string()).unwrap();
+        assert_eq!(read(claim.dir()).unwrap(), Some(record));
+        // What a later version has is not said to be damage.
+        value["version"] = 3.into();
+        value["more"] = 1.into();
+        fs::write(&path, value.to_string()).unwrap();
+        assert!(matches!(read(claim.dir()), Err(Error::Version { found: 3, .. })));
+    }
+
+    #[test]
+    fn both_kubeconfigs_move() {
+        let state = tempfile::tempdir().unwrap();
+        let claim = Claim::lock(state.path(), &ClusterName::default()).unwrap();
+        let text = |own: &str, port: u16| format!("user: {own}\n    server: \"https://127.0.0.1:{port}\"\n");
+        claim
+            .write_kubeconfigs(&text("admin", 1), &text("own", 1))
+            .unwrap();
+        claim.move_kubeconfigs("https://127.0.0.1:2").unwrap();
+        for (path, own) in [
+            (kubeconfig(claim.dir()), "admin"),
+            (own_kubeconfig(claim.dir()), "own"),
+        ] {
+            assert_eq!(fs::read_to_string(path).unwrap(), text(own, 2));
+        }
+    }
 
     #[test]
     fn only_one_works_on_a_cluster() {

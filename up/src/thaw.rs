@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use parbake_artifact::{Artifact, Digest, Policy, Store, Tag};
+use parbake_artifact::{Digest, Store, Tag};
 use parbake_cluster::machines::{self, Surroundings};
 use parbake_cluster::readiness::{Expected, Milestone, Milestones, Vantage, wait_until_ready};
 use parbake_cluster::{Client, Description, Node, NodeName, cleanup, connect, probe, runtime, trust};
@@ -23,6 +23,7 @@ use tracing::Instrument;
 
 use crate::freeze;
 use crate::identity::{self, Identity};
+use crate::layers::{allowed, digests, mark_used, stack_of, stacks};
 use crate::state::{Claim, Phase, Record, dir_of, read};
 use crate::timeline::Timeline;
 use crate::{ClusterName, Diagnosis, Error};
@@ -338,44 +339,6 @@ impl Prepared<'_> {
     }
 }
 
-pub(crate) fn mark_used(store: &Store, tag: &Tag) {
-    if let Err(error) = store.mark_used(tag) {
-        tracing::warn!(%error, "could not note that the artifact is used");
-    }
-}
-
-/// Whether the host's policy lets the artifact start.
-pub(crate) fn allowed(dir: &Path, store: &Store, artifact: &Artifact) -> Result<(), Error> {
-    let policy = Policy::load(dir).map_err(Box::new)?;
-    Ok(policy.check(store, artifact).map_err(Box::new)?)
-}
-
-/// The unpacked layers of each node, bottom first.
-pub(crate) fn stacks(
-    store: &Store,
-    artifact: &Artifact,
-    cluster: &Description,
-) -> Result<Vec<(NodeName, Vec<PathBuf>)>, Error> {
-    let stack = |node: &Node| {
-        let name = node.name.as_str();
-        let layers = artifact
-            .machine_layers(name)
-            .ok_or_else(|| Error::NoLayers(name.to_owned()))?;
-        let paths = layers
-            .into_iter()
-            .map(|layer| store.unpacked(layer))
-            .collect::<Result<_, _>>()?;
-        Ok((node.name.clone(), paths))
-    };
-    cluster.nodes().iter().map(stack).collect()
-}
-
-/// The layers of one of them.
-pub(crate) fn stack_of(stacks: &[(NodeName, Vec<PathBuf>)], node: &Node) -> Vec<PathBuf> {
-    let found = stacks.iter().find(|(name, _)| *name == node.name);
-    found.map(|(_, stack)| stack.clone()).unwrap_or_default()
-}
-
 /// The host's way to the API: at `last` if that can be had, at any port of its own otherwise.
 pub(crate) fn forward(cluster: &Description, last: Option<SocketAddr>) -> Forward {
     Forward {
@@ -388,10 +351,6 @@ pub(crate) fn forward(cluster: &Description, last: Option<SocketAddr>) -> Forwar
 /// Says which milestone was passed.
 pub(crate) fn told(milestone: Milestone, after: Duration) {
     tracing::info!("{milestone} after {:.1} s", after.as_secs_f64());
-}
-
-pub(crate) fn digests(artifact: &Artifact) -> Vec<Digest> {
-    artifact.layers.iter().map(|layer| layer.digest.clone()).collect()
 }
 
 /// Clusters of the same name may live under several state directories.

@@ -18,8 +18,9 @@ use super::Options;
 use crate::Error;
 use crate::alone::{self, Alone};
 use crate::identity::{self, Identity};
+use crate::layers::{stack_of, stacks};
 use crate::state::{Claim, Record, files};
-use crate::thaw::{forward, stack_of, stacks};
+use crate::thaw::forward;
 
 /// What does not start on the copy: no workload may run, and no container of the control plane.
 const MASKED: [&str; 3] = [
