@@ -199,7 +199,6 @@ pub(crate) fn paused(place: &Place) -> Outcome {
     check(report["changed"] == false, || format!("{report}"))?;
     for words in [
         vec!["kubectl", "get", "nodes"],
-        vec!["exec", "node01", "--", "true"],
         vec!["freeze", "paused"],
         vec!["start"],
     ] {

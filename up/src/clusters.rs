@@ -4,6 +4,8 @@ use std::fmt;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use parbake_artifact::{Digest, Store};
@@ -15,6 +17,10 @@ use serde::Serialize;
 use crate::freeze;
 use crate::state::{Claim, Phase, Record, dir_of, files, kubeconfig, read};
 use crate::{ClusterName, Error};
+
+/// For how long a cluster may stand still because it is being frozen: whoever wants to enter it then waits.
+const FREEZE: Duration = Duration::from_millis(1500);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What `list` shows of a cluster.
 #[derive(Debug, Clone, Serialize)]
@@ -199,7 +205,13 @@ impl Cluster {
         let dir = dir_of(state, name);
         let record = read(&dir)?.ok_or_else(|| Error::NotFound { name: name.clone() })?;
         let name = name.clone();
-        match condition(&dir, &record)? {
+        let mut found = condition(&dir, &record)?;
+        let deadline = Instant::now() + FREEZE;
+        while found.0 == Condition::Paused && Instant::now() < deadline {
+            thread::sleep(LOOK);
+            found = condition(&dir, &record)?;
+        }
+        match found {
             (Condition::Paused, _) => Err(Error::Paused { name }),
             (Condition::Stopping, _) => Err(Error::Stopping { name }),
             (_, Some(running)) => Ok(Self { dir, record, running }),
