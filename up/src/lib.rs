@@ -1,5 +1,6 @@
 //! The thaw and what comes after: plan, identity, readiness, lifecycle, cluster state.
 
+mod again;
 mod alone;
 mod clusters;
 mod diagnosis;
@@ -7,8 +8,11 @@ mod error;
 mod floor;
 mod freeze;
 pub mod identity;
+mod layers;
+mod life;
 mod name;
 mod state;
+mod status;
 mod thaw;
 pub mod timeline;
 
@@ -18,6 +22,8 @@ pub use diagnosis::Diagnosis;
 pub use error::Error;
 pub use floor::{FloorError, floor};
 pub use freeze::{Frozen, LeftOut, Options as FreezeOptions, freeze};
+pub use life::{StartOptions, Started, create, pause, restart, start, stop, unpause};
 pub use name::{ClusterName, InvalidClusterName};
 pub use state::{Phase, Record, dir_of};
+pub use status::{NodeStatus, Port, Status, status};
 pub use thaw::{Options, Thawed, thaw};

@@ -23,7 +23,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
-        let path = Cluster::find(&global.dir, &global.name)?.kubeconfig();
+        let path = Cluster::find_kubeconfig(&global.dir, &global.name)?;
         if self.path {
             return output::raw(format!("{}\n", path.display()).as_bytes());
         }
