@@ -4,7 +4,7 @@ use parbake_up::{ClusterName, create};
 use serde::Serialize;
 
 use super::named::{Named, meant};
-use super::registry::RegistryArgs;
+use super::registry::{DeltaArgs, RegistryArgs};
 use crate::cli::Global;
 use crate::output::{self, count};
 
@@ -26,6 +26,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = super::node_count())]
     nodes: Option<usize>,
     #[command(flatten)]
+    deltas: DeltaArgs,
+    #[command(flatten)]
     registry: RegistryArgs,
 }
 
@@ -40,7 +42,7 @@ struct Report {
 
 impl Args {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
-        let tag = meant(global, self.artifact, self.registry)?;
+        let tag = meant(global, self.artifact, &self.deltas, self.registry)?;
         let record = create(&global.dir, &global.name, tag, self.nodes)?;
         let report = Report {
             name: global.name.clone(),

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use parbake_artifact::registry::{Options, pull};
 use parbake_artifact::{Pin, Policy, Reference, Store, Tag};
 
-use super::registry::RegistryArgs;
+use super::registry::{DeltaArgs, RegistryArgs};
 use crate::cli::Global;
 
 /// An artifact, here or in a registry.
@@ -40,9 +40,15 @@ impl Named {
 }
 
 /// The name in the store of the artifact that is given, or else pinned; a pull obeys the host's policy.
-pub(super) fn meant(global: &Global, named: Option<Named>, registry: RegistryArgs) -> anyhow::Result<Tag> {
+pub(super) fn meant(
+    global: &Global,
+    named: Option<Named>,
+    deltas: &DeltaArgs,
+    registry: RegistryArgs,
+) -> anyhow::Result<Tag> {
     let options = Options {
         policy: Policy::load(&global.dir)?,
+        deltas: deltas.wanted(),
         ..registry.into()
     };
     match named {

@@ -15,7 +15,7 @@ use parbake_up::{ClusterName, Options, Thawed, thaw};
 use serde::Serialize;
 
 use super::named::{Named, meant};
-use super::registry::RegistryArgs;
+use super::registry::{DeltaArgs, RegistryArgs};
 use super::supervise;
 use crate::cli::Global;
 use crate::output::{self, count};
@@ -47,6 +47,8 @@ pub(crate) struct Args {
     /// Say where the time went: as text, or into FILE (.svg for a picture, .json)
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     timings: Option<Option<TimingsFile>>,
+    #[command(flatten)]
+    deltas: DeltaArgs,
     #[command(flatten)]
     registry: RegistryArgs,
 }
@@ -112,7 +114,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 
 impl Args {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
-        let tag = meant(global, self.artifact, self.registry)?;
+        let tag = meant(global, self.artifact, &self.deltas, self.registry)?;
         let thawed = super::block_on(thaw(&Options {
             tag,
             name: global.name.clone(),
