@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,7 +37,7 @@ Example:
 
 Each run pulls into an empty store, and starts the cluster. The floor is the same work with nothing
 but the work: every blob received and thrown away, then decompressed by all processors, then as
-many bytes written as that gave.";
+many files and bytes written as the store keeps: the blobs, and what they hold.";
 
 /// Measure a pull into an empty store and the start that follows, against the least that it can take
 #[derive(Debug, clap::Args)]
@@ -148,7 +149,8 @@ fn measure(
     let artifact = pulled.artifact;
     let (decode, ()) = timed(|| decode(&store, &artifact.layers))?;
     let unpacked: u64 = artifact.layers.iter().map(|layer| layer.unpacked_size).sum();
-    let (write, ()) = timed(|| write(&work.join("written"), unpacked))?;
+    // The store keeps both.
+    let (write, ()) = timed(|| write_all(&store, &artifact.layers, &work.join("written")))?;
     drop(store);
     let name = ClusterName::default();
     let options = Options {
@@ -206,18 +208,46 @@ fn decode(store: &Store, layers: &[Layer]) -> anyhow::Result<()> {
     })
 }
 
-/// Writes so many bytes into one file.
-fn write(path: &Path, mut left: u64) -> anyhow::Result<()> {
-    let buffer = vec![0x5a; BUFFER];
-    let written = File::create(path).and_then(|mut file| {
-        while left > 0 {
-            let count = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
-            file.write_all(&buffer[..count])?;
-            left -= count as u64;
+/// Writes files of the same sizes in the same directories as the store has for these layers.
+fn write_all(store: &Store, layers: &[Layer], to: &Path) -> anyhow::Result<()> {
+    let failed = || format!("could not write `{}`", to.display());
+    fs::create_dir(to).with_context(failed)?;
+    for layer in layers {
+        let from = store.unpacked(layer)?;
+        let copy = to.join(layer.digest.hex());
+        write(&copy.with_extension("blob"), layer.size)
+            .and_then(|()| write_like(&from, &copy))
+            .with_context(failed)?;
+    }
+    Ok(())
+}
+
+fn write_like(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (metadata, copy) = (entry.metadata()?, to.join(entry.file_name()));
+        if metadata.is_dir() {
+            write_like(&entry.path(), &copy)?;
+        } else if metadata.is_symlink() {
+            symlink(fs::read_link(entry.path())?, copy)?;
+        } else if metadata.is_file() {
+            // Without holes.
+            write(&copy, metadata.len().min(512 * metadata.blocks()))?;
         }
-        fs::remove_file(path)
-    });
-    written.with_context(|| format!("could not write `{}`", path.display()))
+    }
+    Ok(())
+}
+
+fn write(path: &Path, mut left: u64) -> io::Result<()> {
+    static BYTES: [u8; BUFFER] = [0x5a; BUFFER];
+    let mut file = File::create(path)?;
+    while left > 0 {
+        let count = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
+        file.write_all(&BYTES[..count])?;
+        left -= count as u64;
+    }
+    Ok(())
 }
 
 /// Starts the count of the largest resident set anew (proc_pid_clear_refs(5), value 5).
