@@ -3,6 +3,7 @@
 //! The tests run in order, one at a time, since each cluster wants both processors of a small machine. They need root
 //! and fail without. State lives in a directory of its own that is removed at the end; inputs come from `PARBAKE_CACHE`.
 
+mod access;
 mod age;
 mod bad_artifact;
 mod bad_host;
@@ -65,6 +66,7 @@ const TESTS: &[(&str, Test)] = &[
         workload::service,
     ),
     ("logs_exec_and_port_forward_work", workload::access),
+    ("images_from_files_run_as_pods", access::images),
     ("a_second_cluster_stands_beside_the_first", thaw::second),
     ("kubeadm_knows_its_way_around", kubeadm::looks),
     ("a_node_joins_anew", kubeadm::joins),

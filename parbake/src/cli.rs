@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use parbake_up::ClusterName;
 
 use crate::command::{
-    artifact, bench, completion, doctor, down, exec, freeze, kubeconfig, kubectl, list, pin, provider,
+    artifact, bench, completion, doctor, down, exec, freeze, image, kubeconfig, kubectl, list, pin, provider,
     provision, publish, pull, status, supervise, up,
 };
 use crate::output::Format;
@@ -106,6 +106,8 @@ enum Command {
     Kubeconfig(kubeconfig::Args),
     Freeze(freeze::Args),
     #[command(subcommand)]
+    Image(image::Command),
+    #[command(subcommand)]
     Artifact(artifact::Command),
     #[command(subcommand)]
     Provider(provider::Command),
@@ -135,6 +137,7 @@ impl Cli {
             Command::Kubectl(args) => args.run(global),
             Command::Kubeconfig(args) => args.run(global).map(done),
             Command::Freeze(args) => args.run(global).map(done),
+            Command::Image(command) => command.run(global).map(done),
             Command::Artifact(command) => command.run(global),
             Command::Provider(command) => command.run(global).map(done),
             Command::Bench(command) => command.run(global).map(done),

@@ -10,6 +10,7 @@ use parbake_cluster::{ApiError, BrokenDescription, DescriptionError, cleanup, ma
 use parbake_machine::host::HostError;
 use parbake_machine::{process, running};
 
+use crate::images::ImageError;
 use crate::{ClusterName, Diagnosis};
 
 /// An operation on a cluster that failed.
@@ -112,6 +113,9 @@ pub enum Error {
     /// A command could not be run.
     #[error(transparent)]
     Command(#[from] process::Error),
+    /// Images could not be loaded.
+    #[error(transparent)]
+    Image(#[from] ImageError),
     /// The cluster's API could not be reached.
     #[error(transparent)]
     Client(#[from] ClientError),

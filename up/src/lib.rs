@@ -7,6 +7,7 @@ mod error;
 mod floor;
 mod freeze;
 pub mod identity;
+pub mod images;
 mod name;
 mod state;
 mod thaw;
