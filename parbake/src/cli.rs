@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use parbake_up::ClusterName;
 
 use crate::command::{
-    artifact, bench, completion, doctor, down, exec, freeze, image, kubeconfig, kubectl, list, pin, provider,
-    provision, publish, pull, status, supervise, up,
+    artifact, bench, completion, cp, doctor, down, exec, freeze, image, kubeconfig, kubectl, list, logs, man,
+    pin, provider, provision, publish, pull, status, supervise, up,
 };
 use crate::output::Format;
 
@@ -102,6 +102,8 @@ enum Command {
     Shell(exec::ShellArgs),
     /// The same as `shell`; needs no SSH daemon and no key
     Ssh(exec::ShellArgs),
+    Cp(cp::Args),
+    Logs(logs::Args),
     Kubectl(kubectl::Args),
     Kubeconfig(kubeconfig::Args),
     Freeze(freeze::Args),
@@ -115,6 +117,7 @@ enum Command {
     Bench(bench::Command),
     Doctor(doctor::Args),
     Completion(completion::Args),
+    Man(man::Args),
     Supervise(supervise::Args),
 }
 
@@ -134,6 +137,8 @@ impl Cli {
             Command::Down(args) => args.run(global).map(done),
             Command::Exec(args) => args.run(global),
             Command::Shell(args) | Command::Ssh(args) => args.run(global),
+            Command::Cp(args) => args.run(global),
+            Command::Logs(args) => args.run(global).map(done),
             Command::Kubectl(args) => args.run(global),
             Command::Kubeconfig(args) => args.run(global).map(done),
             Command::Freeze(args) => args.run(global).map(done),
@@ -143,6 +148,7 @@ impl Cli {
             Command::Bench(command) => command.run(global).map(done),
             Command::Doctor(args) => args.run(global),
             Command::Completion(args) => args.run().map(done),
+            Command::Man(args) => args.run().map(done),
             Command::Supervise(args) => args.run().map(done),
         }
     }

@@ -2,12 +2,15 @@
 
 mod alone;
 mod clusters;
+pub mod copy;
 mod diagnosis;
 mod error;
 mod floor;
 mod freeze;
 pub mod identity;
 pub mod images;
+pub mod kubeconfig;
+pub mod logs;
 mod name;
 mod state;
 mod thaw;
