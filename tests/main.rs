@@ -67,6 +67,8 @@ const TESTS: &[(&str, Test)] = &[
     ),
     ("logs_exec_and_port_forward_work", workload::access),
     ("images_from_files_run_as_pods", access::images),
+    ("an_export_of_logs_holds_no_secret", access::logs),
+    ("files_go_into_a_node_and_out_of_it", access::files),
     ("a_second_cluster_stands_beside_the_first", thaw::second),
     ("kubeadm_knows_its_way_around", kubeadm::looks),
     ("a_node_joins_anew", kubeadm::joins),

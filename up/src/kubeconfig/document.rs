@@ -1,6 +1,7 @@
 //! A kubeconfig as a value, of which only what concerns one cluster is touched.
 
 use serde_json::{Map, Value, json};
+use serde_saphyr::{ser_options, to_string_with_options};
 
 /// The lists of a kubeconfig, and what an item holds beside its name.
 const LISTS: [(&str, &str); 3] = [
@@ -66,7 +67,9 @@ impl Document {
 
     /// The text, which reads back as the same.
     pub(super) fn text(&self) -> Result<String, String> {
-        let text = serde_saphyr::to_string(&self.0).map_err(|error| error.to_string())?;
+        // Certificates and keys each in its line, as kubectl writes them.
+        let options = ser_options! { prefer_block_scalars: false };
+        let text = to_string_with_options(&self.0, options).map_err(|error| error.to_string())?;
         match Self::parse(&text) {
             Ok(again) if again == *self => Ok(text),
             _ => Err("something in it cannot be written as it was read".to_owned()),

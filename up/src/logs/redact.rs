@@ -111,12 +111,15 @@ fn replace(line: &mut Cow<'_, [u8]>, pattern: &Regex, with: impl Fn(&Captures<'_
     }
 }
 
-/// Certificates begin in the same way, and are for all to see.
+/// Certificates begin in the same way, and are for all to see; unless their keys follow.
 fn holds_key(encoded: &[u8]) -> bool {
-    let end = encoded.len().min(200) / 4 * 4;
-    let start = STANDARD_NO_PAD.decode(&encoded[..end.min(encoded.len())]);
+    let text = encoded.strip_suffix(b"=").unwrap_or(encoded);
+    let text = text.strip_suffix(b"=").unwrap_or(text);
     // What cannot be read is not to be shown.
-    start.map_or(true, |text| !text.starts_with(b"-----BEGIN CERTIFICATE-----"))
+    STANDARD_NO_PAD.decode(text).map_or(true, |text| {
+        let text = String::from_utf8_lossy(&text).into_owned();
+        !text.starts_with("-----BEGIN CERTIFICATE-----") || text.contains("PRIVATE KEY")
+    })
 }
 
 #[cfg(test)]
