@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -452,4 +453,58 @@ pub(crate) fn kubeconfig(place: &Place, name: &str) -> Outcome {
     check(mode == "640\n" && files == 1, || {
         format!("mode {mode}, {files} files")
     })
+}
+
+/// A service answers on a port of the host as long as parbake runs, and not longer.
+pub(crate) fn services(place: &Place) -> Outcome {
+    let listed = place.json(&["ports"])?;
+    let web = listed
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|port| port["service"] == "web");
+    let address = web.and_then(|web| web["address"].as_str()).unwrap_or_default();
+    check(address.ends_with(":80"), || format!("{listed}"))?;
+    let mut child = place.spawn(&["ports", "web", "--output", "json"])?;
+    let report: Result<Value, _> = child
+        .stdout
+        .take()
+        .ok_or("no output")
+        .map(|output| serde_json::Deserializer::from_reader(output).into_iter().next())?
+        .ok_or("no report")?;
+    let host = report.map_err(|error| error.to_string())?["host"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    // Both pods have their turn, that on another node than the connection comes from among them.
+    let mut served = BTreeSet::new();
+    let answered = eventually("answers of both pods", Duration::from_secs(10), || {
+        served.insert(request(&host)?);
+        check(served.len() == 2, || format!("{served:?}"))
+    });
+    place.refused(
+        &["ports", "web", "--listen", &host],
+        &[&format!("could not listen on `{host}`")],
+    )?;
+    place.refused(&["ports", "nobody"], &["is called `default/nobody`"])?;
+    let kill = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    let ended = child.wait().map_err(|error| error.to_string())?;
+    answered?;
+    check(kill.is_ok_and(|kill| kill.success()) && ended.success(), || {
+        format!("ended with {ended}")
+    })?;
+    check(request(&host).is_err(), || "the port is still open".to_owned())
+}
+
+fn request(host: &str) -> Result<String, String> {
+    let mut stream = TcpStream::connect(host).map_err(|error| error.to_string())?;
+    let mut answer = String::new();
+    let asked = stream
+        .write_all(b"GET / HTTP/1.0\r\n\r\n")
+        .and_then(|()| stream.read_to_string(&mut answer));
+    asked.map_err(|error| error.to_string())?;
+    check(answer.contains("served by web-"), || answer.clone())?;
+    Ok(answer)
 }

@@ -66,6 +66,7 @@ const TESTS: &[(&str, Test)] = &[
         workload::service,
     ),
     ("logs_exec_and_port_forward_work", workload::access),
+    ("services_are_reached_from_the_host", access::services),
     ("images_from_files_run_as_pods", access::images),
     ("an_export_of_logs_holds_no_secret", access::logs),
     ("files_go_into_a_node_and_out_of_it", access::files),

@@ -17,6 +17,7 @@ pub mod probe;
 pub mod readiness;
 pub mod runtime;
 pub mod scrub;
+pub mod services;
 pub mod settle;
 pub mod summary;
 mod tokens;

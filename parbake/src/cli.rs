@@ -8,7 +8,7 @@ use parbake_up::ClusterName;
 
 use crate::command::{
     artifact, bench, completion, cp, doctor, down, exec, freeze, image, kubeconfig, kubectl, list, logs, man,
-    pin, provider, provision, publish, pull, status, supervise, up,
+    pin, ports, provider, provision, publish, pull, status, supervise, up,
 };
 use crate::output::Format;
 
@@ -106,6 +106,7 @@ enum Command {
     Logs(logs::Args),
     Kubectl(kubectl::Args),
     Kubeconfig(kubeconfig::Args),
+    Ports(ports::Args),
     Freeze(freeze::Args),
     #[command(subcommand)]
     Image(image::Command),
@@ -141,6 +142,7 @@ impl Cli {
             Command::Logs(args) => args.run(global).map(done),
             Command::Kubectl(args) => args.run(global),
             Command::Kubeconfig(args) => args.run(global).map(done),
+            Command::Ports(args) => args.run(global).map(done),
             Command::Freeze(args) => args.run(global).map(done),
             Command::Image(command) => command.run(global).map(done),
             Command::Artifact(command) => command.run(global),

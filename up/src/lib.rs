@@ -12,6 +12,7 @@ pub mod images;
 pub mod kubeconfig;
 pub mod logs;
 mod name;
+pub mod ports;
 mod state;
 mod thaw;
 pub mod timeline;

@@ -23,6 +23,7 @@ pub(crate) mod logs;
 pub(crate) mod man;
 mod named;
 pub(crate) mod pin;
+pub(crate) mod ports;
 pub(crate) mod provider;
 pub(crate) mod provision;
 pub(crate) mod publish;

@@ -125,7 +125,8 @@ impl Document {
 }
 
 fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
+    let line = text.lines().next().unwrap_or_default();
+    line.strip_prefix("error: ").unwrap_or(line).to_owned()
 }
 
 #[cfg(test)]
@@ -218,6 +219,7 @@ mod tests {
         ] {
             let problem = Document::parse(text).unwrap_err();
             assert!(problem.contains(said) && !problem.contains('\n'), "{problem}");
+            assert!(!problem.starts_with("error: "), "{problem}");
         }
     }
 }

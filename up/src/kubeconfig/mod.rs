@@ -79,17 +79,23 @@ pub fn merge(state: &Path, name: &ClusterName, file: &Path) -> Result<Merged, Er
     let own = fs::read_to_string(kubeconfig(claim.dir())).map_err(files("read", &kubeconfig(claim.dir())))?;
     let entry = Entry::of(&own).map_err(KubeconfigError::of(&kubeconfig(claim.dir())))?;
     let file = file::real(file)?;
-    // Whoever is killed in between leaves a note of what is not there, which does no harm.
     let mut record = load(claim.dir())?;
-    if !record.files.contains(&file) {
+    let known = record.files.contains(&file);
+    if !known {
+        // Whoever is killed in between leaves a note of what is not there, which does no harm.
         record.files.push(file.clone());
         save(claim.dir(), &record)?;
     }
     let context = context(name);
-    let current = file::edit(&file, |document| {
+    let edited = file::edit(&file, |document| {
         document.put(&context, &entry)?;
         Ok(document.is_current(&context))
-    })?;
+    });
+    if edited.is_err() && !known {
+        record.files.retain(|other| *other != file);
+        save(claim.dir(), &record)?;
+    }
+    let current = edited?;
     Ok(Merged {
         file,
         context,
