@@ -98,16 +98,12 @@ pub(crate) fn images(place: &Place) -> Outcome {
         .collect();
     let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
     place.feed(&["kubectl", "apply", "-f", "-"], &list.to_string())?;
-    for number in 0..pods.len() {
+    for (number, (_, image)) in pods.iter().enumerate() {
         let pod = format!("tool-{number}");
-        eventually(
-            &format!("the pod of {}", pods[number].1),
-            Duration::from_secs(30),
-            || {
-                let said = place.run(&["kubectl", "logs", &pod])?;
-                check(said.contains(PROGRAM.1), || said.clone())
-            },
-        )?;
+        eventually(&format!("the pod of {image}"), Duration::from_secs(30), || {
+            let said = place.run(&["kubectl", "logs", &pod])?;
+            check(said.contains(PROGRAM.1), || said.clone())
+        })?;
     }
     place
         .run(&["kubectl", "delete", "pods", "-l", "app=tool", "--wait=false"])
@@ -252,8 +248,7 @@ fn followed(place: &Place) -> Outcome {
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let mut lines = BufReader::new(output).lines().map_while(Result::ok);
-        let _ =
-            sender.send(lines.any(|line| line.starts_with("node03 ") && line.ends_with("e2e: here I am")));
+        let _ = sender.send(lines.any(|line| line.starts_with("node03 ") && line.ends_with(": here I am")));
     });
     let outcome = place
         .run(&[

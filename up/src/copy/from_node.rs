@@ -113,7 +113,7 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     use std::path::Path;
 
-    use tar::{Builder, EntryType, Header};
+    use tar::{EntryType, Header};
 
     use super::{place, receive};
 
@@ -168,11 +168,11 @@ mod tests {
         assert_eq!(copied.left_out, [Path::new("./a/null")]);
         let found = fs::metadata(dir.path().join("a/program")).unwrap();
         assert_eq!(found.permissions().mode() & 0o7777, 0o755);
-        assert_eq!(found.uid(), nix_uid());
+        assert_eq!(found.uid(), own_uid());
         assert!(!dir.path().join("a/null").exists());
     }
 
-    fn nix_uid() -> u32 {
+    fn own_uid() -> u32 {
         rustix::process::geteuid().as_raw()
     }
 

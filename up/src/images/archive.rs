@@ -18,14 +18,16 @@ const DESCRIPTION: u64 = 4 << 20;
 /// How much of such is kept in all.
 const DESCRIPTIONS: usize = 64 << 20;
 
+/// The file that names the images, and what is to be in it.
+pub(super) type Index = (&'static str, Vec<u8>);
+
 /// A file of images that was found to be whole.
 #[derive(Debug)]
 pub(super) struct Archive {
     path: PathBuf,
     /// Full names of the images, in the file's order.
     names: Vec<String>,
-    /// The file that names the images, and what is to be in it.
-    index: (&'static str, Vec<u8>),
+    index: Index,
 }
 
 /// All that is known of the files in an archive after one look.

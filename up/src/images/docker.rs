@@ -6,7 +6,7 @@ use std::path::Path;
 use oci_spec::distribution::Reference;
 use serde::{Deserialize, Serialize};
 
-use super::archive::Files;
+use super::archive::{Files, Index};
 use super::error::ImageError;
 use super::oci::{check_architecture, chosen};
 
@@ -30,7 +30,7 @@ pub(super) fn read(
     path: &Path,
     files: &Files,
     name: Option<&Reference>,
-) -> Result<(Vec<String>, (&'static str, Vec<u8>)), ImageError> {
+) -> Result<(Vec<String>, Index), ImageError> {
     let no_archive = |why: serde_json::Error| ImageError::NoArchive {
         path: path.to_owned(),
         why: format!("its `{MANIFEST}` makes no sense: {why}"),

@@ -6,7 +6,7 @@ use oci_spec::distribution::Reference;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::archive::Files;
+use super::archive::{Files, Index};
 use super::error::ImageError;
 
 /// The file that names the images.
@@ -54,7 +54,7 @@ pub(super) fn read(
     path: &Path,
     files: &Files,
     name: Option<&Reference>,
-) -> Result<(Vec<String>, (&'static str, Vec<u8>)), ImageError> {
+) -> Result<(Vec<String>, Index), ImageError> {
     let text = files.texts.get(Path::new(INDEX)).map(Vec::as_slice);
     let look = Look { path, files };
     let no_index = |why: serde_json::Error| ImageError::NoArchive {

@@ -58,9 +58,9 @@ pub fn context(name: &ClusterName) -> String {
 /// There is neither a `$KUBECONFIG` nor a home.
 pub fn own_file(variable: Option<OsString>, home: Option<OsString>) -> Result<PathBuf, KubeconfigError> {
     let listed: Vec<PathBuf> = variable.iter().flat_map(std::env::split_paths).collect();
-    let named = listed.iter().filter(|path| !path.as_os_str().is_empty());
+    let mut named = listed.iter().filter(|path| !path.as_os_str().is_empty());
     let existing = named.clone().find(|path| path.exists());
-    if let Some(path) = existing.or(named.last()) {
+    if let Some(path) = existing.or(named.next_back()) {
         return Ok(path.clone());
     }
     let home = home.filter(|home| !home.is_empty());
