@@ -49,10 +49,16 @@ impl Archive {
     /// It cannot be read, is no image archive, or lacks something. See [`super::load`].
     pub(super) fn examine(path: &Path, name: Option<&Reference>) -> Result<Self, ImageError> {
         // Before anything is read: what cannot be opened is no matter of its content.
-        path.metadata().map_err(|source| ImageError::Read {
+        let kind = path.metadata().map_err(|source| ImageError::Read {
             path: path.to_owned(),
             source,
         })?;
+        if !kind.is_file() && !kind.is_dir() {
+            return Err(ImageError::NoArchive {
+                path: path.to_owned(),
+                why: "it is no file or directory, and has to be read more than once".to_owned(),
+            });
+        }
         let files = Files::of(path)?;
         let (names, index) = if files.texts.contains_key(Path::new(oci::INDEX)) {
             oci::read(path, &files, name)?

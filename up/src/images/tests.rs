@@ -199,6 +199,10 @@ fn what_is_something_else_is_said_to_be() {
         assert!(!problem.contains("xxx"), "{problem}");
     }
     assert!(problem(dir.path(), None).contains("it has neither `index.json` nor `manifest.json`"));
+    assert!(
+        problem(Path::new("/dev/zero"), None)
+            .contains("it is no file or directory, and has to be read more than once")
+    );
     // Cut off within a file.
     let layout = Layout::new();
     layout.index(&[layout.image(&[7; 100_000], ARCHITECTURE)]);
