@@ -85,10 +85,10 @@ impl FromStr for Wanted {
                 .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-');
             inner && !label.is_empty() && !label.starts_with('-')
         };
-        if ![namespace, service, port.unwrap_or("x")]
-            .into_iter()
-            .all(is_label)
-        {
+        // A number that is no port is not meant as a name.
+        let is_number = service.bytes().all(|c| c.is_ascii_digit());
+        let mut labels = [namespace, service, port.unwrap_or("x")].into_iter();
+        if is_number || !labels.all(is_label) {
             return Err(InvalidWanted(text.to_owned()));
         }
         Ok(Self::Named {
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn not_every_text_names_a_service() {
         for text in [
-            "", "0", "a/b/c", "Web", "web:", "/web", "web:8 0", "-web", "65536:",
+            "", "0", "a/b/c", "Web", "web:", "/web", "web:8 0", "-web", "65536", "x:",
         ] {
             assert!(text.parse::<Wanted>().is_err(), "{text}");
         }
