@@ -49,6 +49,16 @@ impl Listing {
         Ok(Self(lines))
     }
 
+    /// The same without the lines that begin with `text`.
+    pub(crate) fn without(self, text: &str) -> Self {
+        Self(
+            self.0
+                .into_iter()
+                .filter(|line| !line.starts_with(text))
+                .collect(),
+        )
+    }
+
     /// An error that names what is there now and was not in `before`.
     pub(crate) fn nothing_new(&self, before: &Self) -> Outcome {
         let new: Vec<&str> = self.0.difference(&before.0).map(String::as_str).collect();

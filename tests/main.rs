@@ -15,6 +15,7 @@ mod harness;
 mod honesty;
 mod identity;
 mod kubeadm;
+mod life;
 mod listing;
 mod pin;
 mod registry;
@@ -85,6 +86,13 @@ const TESTS: &[(&str, Test)] = &[
     ("what_was_frozen_runs_beside_the_first", freeze::beside),
     ("freeze_of_what_was_frozen_before", freeze::again),
     ("a_killed_freeze_lets_the_cluster_go_on", freeze::killed),
+    ("a_created_cluster_is_only_files", life::created),
+    ("a_created_cluster_starts", life::started),
+    ("a_paused_cluster_uses_no_processor", life::paused),
+    ("a_stopped_cluster_comes_back_as_it_was", life::stopped),
+    ("a_killed_cluster_comes_back_as_it_was", life::killed),
+    ("a_killed_stop_leaves_no_half", life::killed_stop),
+    ("a_cluster_goes_from_every_state", life::gone),
     ("the_hosts_addresses_are_no_matter", bad_host::addresses),
     ("no_free_port_is_one_error", bad_host::no_port),
     ("bad_input_in_the_store", bad_input::in_the_store),

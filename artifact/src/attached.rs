@@ -19,7 +19,7 @@ use crate::signature;
 const TITLE: &str = "org.opencontainers.image.title";
 /// The media type of every manifest here.
 pub(crate) const MANIFEST_MEDIA_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
-const EMPTY_MEDIA_TYPE: &str = "application/vnd.oci.empty.v1+json";
+pub(crate) const EMPTY_MEDIA_TYPE: &str = "application/vnd.oci.empty.v1+json";
 /// The empty config (OCI image-spec 1.1, manifest.md, "Guidance for an Empty Descriptor").
 pub(crate) const EMPTY: &[u8] = b"{}";
 /// More than a document has, in bytes.

@@ -16,6 +16,22 @@ use crate::tag::Tag;
 
 /// What a fuzzed layer may unpack to, in bytes.
 const UNPACKED_SIZE: u64 = 1 << 20;
+/// What a fuzzed delta may make, in bytes: more than two pieces.
+const DELTA_SIZE: u64 = 9 << 20;
+/// What a fuzzed delta is applied to: all pairs of some bytes, so that copies from different places differ.
+const DELTA_FROM: [u8; 4096] = {
+    let mut bytes = [0; 4096];
+    let mut at = 0;
+    while at < bytes.len() {
+        bytes[at] = if at % 2 == 0 {
+            (at / 128) as u8
+        } else {
+            (at / 2 % 64) as u8
+        };
+        at += 1;
+    }
+    bytes
+};
 
 /// A layer: `z` and the compressed stream, or anything else and the plain stream, whose headers get the right checksums.
 ///
@@ -41,6 +57,18 @@ pub fn layer(input: &[u8]) {
     assert_eq!(names, 2, "something was made or removed outside");
     if outcome.is_ok() {
         survives_packing(&unpacked, &place.path().join("again"));
+    }
+}
+
+/// A delta, from a stream of four kilobytes.
+///
+/// # Panics
+/// When it makes more than it may, or something else the second time.
+pub fn delta(input: &[u8]) {
+    let apply = || layer::apply_delta(&DELTA_FROM, input, DELTA_SIZE);
+    if let Ok(made) = apply() {
+        assert!(made.len() as u64 <= DELTA_SIZE, "{}", made.len());
+        assert!(apply().is_ok_and(|again| again == made));
     }
 }
 

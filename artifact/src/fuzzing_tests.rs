@@ -11,7 +11,7 @@ use proptest::sample::select;
 use proptest::test_runner::Config as ProptestConfig;
 use tar::EntryType;
 
-use super::{layer, manifest, names, pax};
+use super::{DELTA_FROM, delta, layer, manifest, names, pax};
 use crate::digest::Digest;
 use crate::layer::Layer;
 use crate::layer::test_stream::Stream;
@@ -58,7 +58,8 @@ type Target = (&'static str, fn(&[u8]));
 /// Also those that a fuzzer found once.
 #[test]
 fn every_committed_input_is_survived() {
-    let targets: [Target; 4] = [
+    let targets: [Target; 5] = [
+        ("delta", delta),
         ("layer", layer),
         ("manifest", manifest),
         ("names", names),
@@ -74,7 +75,7 @@ fn every_committed_input_is_survived() {
 }
 
 fn seeds() -> Vec<Seed> {
-    [layers(), records(), manifests(), texts()].concat()
+    [layers(), deltas(), records(), manifests(), texts()].concat()
 }
 
 /// A pax record, whose length counts its own digits.
@@ -108,6 +109,38 @@ fn everything() -> Stream {
         .link(EntryType::Link, "hard", "d/file")
         .pax(&record("SCHILY.xattr.trusted.a", b""))
         .link(EntryType::Fifo, "pipe", "")
+}
+
+fn deltas() -> Vec<Seed> {
+    let new = [b"new", &DELTA_FROM[1000..], &DELTA_FROM[..500]].concat();
+    let sound = crate::layer::made_delta(&DELTA_FROM, &new);
+    let piece = |start: u64, length: usize| {
+        let frame = zstd::bulk::compress(&vec![0; length], 1).unwrap();
+        let size = u32::try_from(frame.len()).unwrap();
+        [&start.to_le_bytes(), &size.to_le_bytes()[..], &frame].concat()
+    };
+    let whole = |start| piece(start, 4 << 20);
+    let begin = &sound[..16];
+    let seed = |name, bytes: Vec<u8>| ("delta", name, bytes);
+    vec![
+        seed("cut", sound[..sound.len() - 1].to_vec()),
+        seed(
+            "pieces",
+            [begin, &whole(0), &whole(9), &piece(u64::MAX, 5)].concat(),
+        ),
+        seed("back", [begin, &whole(9), &whole(8)].concat()),
+        seed("bomb", [begin, &whole(0).repeat(9)].concat()),
+        seed("short", [begin, &piece(0, 5), &piece(0, 5)].concat()),
+        seed("long", [begin, &[0xff; 20]].concat()),
+        seed("sound", sound),
+    ]
+}
+
+#[test]
+fn the_sound_delta_is_sound() {
+    let new = [b"new", &DELTA_FROM[1000..], &DELTA_FROM[..500]].concat();
+    let delta = fs::read(dir("delta").join("sound")).unwrap();
+    assert!(crate::layer::apply_delta(&DELTA_FROM, &delta, 1 << 20).unwrap() == new);
 }
 
 fn layers() -> Vec<Seed> {
@@ -262,6 +295,7 @@ proptest! {
     fn any_bytes(bytes in vec(any::<u8>(), 0..2000)) {
         layer(&bytes);
         layer(&[b"z", &bytes[..]].concat());
+        delta(&bytes);
         pax(&bytes);
         manifest(&bytes);
         names(&bytes);

@@ -35,6 +35,7 @@
 
 mod attached;
 pub mod config;
+mod deltas;
 pub mod diff;
 pub mod digest;
 #[cfg(any(fuzzing, test))]

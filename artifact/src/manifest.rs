@@ -67,6 +67,16 @@ pub(crate) struct BlobRef {
     pub(crate) size: u64,
 }
 
+impl BlobRef {
+    /// That of these bytes.
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        Self {
+            digest: Digest::of(bytes),
+            size: bytes.len() as u64,
+        }
+    }
+}
+
 /// What a manifest says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Manifest {

@@ -26,7 +26,7 @@ impl ApiError {
     }
 
     /// The act and the answer in one line, for the last-seen text of a wait.
-    pub(crate) fn line(&self) -> String {
+    pub fn line(&self) -> String {
         format!("{self}: {}", self.answer)
     }
 }

@@ -9,6 +9,7 @@ mod api_error;
 pub mod cleanup;
 pub mod client;
 mod description;
+mod farewell;
 pub mod in_flight;
 pub mod machines;
 mod name;

@@ -3,15 +3,17 @@
 use std::fmt::Write;
 use std::fs;
 use std::io;
+use std::iter;
 use std::path::{Path, PathBuf};
 
 use ipnet::Ipv4Net;
+use parbake_machine::dirs::Dirs;
 use parbake_machine::host::Decisions;
 use parbake_machine::network::Endpoint;
 use parbake_machine::plan::{Bind, Forward, MachinePlan, Plan, SeedContent, SeedFile};
 
-use crate::runtime;
 use crate::{Description, Node, NodeName, Role};
+use crate::{farewell, runtime};
 
 /// The runtime's state: overlays of containers live there, so it cannot be on an overlay itself.
 pub const RUNTIME_DIR: &str = "var/lib/containerd";
@@ -53,6 +55,8 @@ pub struct Surroundings<'a> {
     pub forwards: Vec<Forward>,
     /// Whether everything ends when the process that starts it does.
     pub end_with_parent: bool,
+    /// Whether the machines have run before: then their files are left as they are, but for what follows from the host.
+    pub again: bool,
 }
 
 /// Plans the machines of `cluster`. `layers` gives a node's layers, bottom first, and `files` what is to be written into
@@ -79,9 +83,18 @@ pub fn plan(
             })?;
             // Layers of images are for containers: stacked below the node their whiteouts would be the node's.
             let layers: Vec<PathBuf> = layers.into_iter().filter(|layer| !holds_images(layer)).collect();
-            let mut own = common_files(cluster, node);
-            own.extend(runtime::config(&layers, surroundings.host)?);
-            own.push(runtime::kubelet_flags(surroundings.host));
+            let dir = machine_dir(surroundings.dir, node);
+            let mut own = Vec::new();
+            if surroundings.again {
+                // Somebody may have changed it since.
+                let upper = iter::once(Dirs(&dir).upper());
+                let stack: Vec<PathBuf> = layers.iter().cloned().chain(upper).collect();
+                own.extend(runtime::config(&stack, surroundings.host)?);
+            } else {
+                own.extend(common_files(cluster, node));
+                own.extend(runtime::config(&layers, surroundings.host)?);
+                own.push(runtime::kubelet_flags(surroundings.host));
+            }
             own.extend(files(node));
             Ok(MachinePlan {
                 endpoint: Endpoint {
@@ -93,7 +106,7 @@ pub fn plan(
                 layers,
                 binds,
                 cpu_weight: cpu_weight(node),
-                dir: machine_dir(surroundings.dir, node),
+                dir,
                 plain: vec![RUNTIME_DIR.into()],
                 files: own,
             })
@@ -107,6 +120,7 @@ pub fn plan(
         forwards: surroundings.forwards,
         host: surroundings.host.clone(),
         end_with_parent: surroundings.end_with_parent,
+        farewell: farewell::stages(),
     })
 }
 

@@ -13,12 +13,17 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::netns::NetNs;
 use crate::plan::Forward;
 
-/// Listens for `forward` on the host.
+/// Listens for `forward` on the host, on another port where that one is taken and the forward may be moved.
 ///
 /// # Errors
 /// The port is taken, or may not be listened on.
 pub(crate) fn listen(forward: &Forward) -> io::Result<(StdListener, SocketAddr)> {
-    let listener = StdListener::bind(forward.listen)?;
+    let listener = match StdListener::bind(forward.listen) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && forward.movable => {
+            StdListener::bind(SocketAddr::new(forward.listen.ip(), 0))?
+        }
+        listener => listener?,
+    };
     listener.set_nonblocking(true)?;
     Ok((listener, forward.to))
 }
@@ -100,6 +105,7 @@ mod tests {
         let (listener, to) = listen(&Forward {
             listen: "127.0.0.1:0".parse().unwrap(),
             to: "10.89.0.1:6443".parse().unwrap(),
+            movable: false,
         })
         .unwrap();
         let port = listener.local_addr().unwrap();
@@ -118,11 +124,28 @@ mod tests {
         let (listener, to) = listen(&Forward {
             listen: "127.0.0.1:0".parse().unwrap(),
             to: "10.89.0.1:6443".parse().unwrap(),
+            movable: false,
         })
         .unwrap();
         let port = listener.local_addr().unwrap();
         serve(namespace, vec![(listener, to)]).unwrap();
         let mut client = TcpStream::connect(port).unwrap();
         assert_eq!(client.read(&mut [0; 1]).unwrap_or(0), 0);
+    }
+
+    #[test]
+    fn only_what_may_be_moved_makes_way() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut forward = Forward {
+            listen: taken.local_addr().unwrap(),
+            to: "10.89.0.1:6443".parse().unwrap(),
+            movable: false,
+        };
+        let error = listen(&forward).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+        forward.movable = true;
+        let moved = listen(&forward).unwrap().0.local_addr().unwrap();
+        assert_eq!(moved.ip(), forward.listen.ip());
+        assert_ne!(moved.port(), forward.listen.port());
     }
 }

@@ -1,4 +1,4 @@
-//! Machines that stand still for a moment, whatever happens to who asked for it.
+//! Machines that stand still: for a moment, whatever happens to who asked for it, or until they are told to go on.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Stdio};
@@ -6,8 +6,44 @@ use std::time::Duration;
 
 use crate::cgroup::Cgroup;
 use crate::process::Cmd;
-use crate::running::Error;
+use crate::running::{Error, Running};
 use crate::supervisor::{Order, Report};
+
+impl Running {
+    /// Makes all machines stand still until the returned guard is dropped, or this process is gone. `supervise` is the
+    /// command that calls [`crate::supervisor::supervise`].
+    ///
+    /// # Errors
+    /// The host cannot freeze cgroups, or a process would not stand still; all go on then.
+    pub fn pause(&self, supervise: &Cmd) -> Result<Paused, Error> {
+        Paused::start(&self.state.cgroup, supervise)
+    }
+
+    /// Makes all machines stand still until [`Running::unpause`], whatever becomes of this process. Those that do already
+    /// count as reached.
+    ///
+    /// # Errors
+    /// The host cannot freeze cgroups, or a process would not stand still; all go on then.
+    pub fn stand_still(&self) -> Result<(), Error> {
+        Ok(self.state.cgroup.freeze()?)
+    }
+
+    /// Lets the machines go on. Those that do already count as reached.
+    ///
+    /// # Errors
+    /// The cgroup that could not be written to.
+    pub fn unpause(&self) -> Result<(), Error> {
+        Ok(self.state.cgroup.thaw()?)
+    }
+
+    /// Whether the machines stand still.
+    ///
+    /// # Errors
+    /// The host cannot freeze cgroups, or does not say.
+    pub fn is_paused(&self) -> Result<bool, Error> {
+        Ok(self.state.cgroup.is_frozen()?)
+    }
+}
 
 /// Machines that stand still as long as this lives. A process of its own holds them, and lets them go on when the pipe
 /// from this one closes.

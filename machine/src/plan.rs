@@ -27,6 +27,10 @@ pub struct Plan {
     pub host: Decisions,
     /// Whether everything ends when the process that starts the supervisor does, as a bake wants it.
     pub end_with_parent: bool,
+    /// What ends the work on the machines before they are powered off in order ([`crate::running::Running::end`]): each
+    /// command is run in all machines side by side, and the next one after that.
+    #[serde(default)]
+    pub farewell: Vec<Vec<String>>,
 }
 
 /// One machine.
@@ -109,4 +113,7 @@ pub struct Forward {
     pub listen: SocketAddr,
     /// Where connections go, in the cluster's network namespace.
     pub to: SocketAddr,
+    /// Whether another port will do where this one is taken.
+    #[serde(default)]
+    pub movable: bool,
 }

@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 
 use crate::dirs::Dirs;
 use crate::overlay::{self, Overlay};
-use crate::plan::{Bind, MachinePlan, SeedContent, SeedFile};
+use crate::plan::{Bind, MachinePlan, Plan, SeedContent, SeedFile};
 use crate::process::Cmd;
 
 /// A root that could not be made ready.
@@ -76,6 +76,28 @@ pub(crate) fn make(plan: &MachinePlan) -> Result<Overlay, Error> {
         })?;
     }
     Ok(overlay)
+}
+
+/// Makes sure that the files that were written into the machines' roots outlive a power cut.
+///
+/// # Errors
+/// The file that could not be synced.
+pub fn sync(plan: &Plan) -> Result<(), Error> {
+    for machine in &plan.machines {
+        let upper = Dirs(&machine.dir).upper();
+        let files = machine.files.iter();
+        for file in files.filter(|file| matches!(file.content, SeedContent::File { .. })) {
+            // The machine may have removed it already.
+            match File::open(upper.join(&file.path)).and_then(|file| file.sync_all()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    let path = file.path.clone();
+                    return Err(Error::Seed { path, source: error });
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Mounts a directory of the host inside `root`.

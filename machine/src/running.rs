@@ -6,6 +6,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -15,7 +16,6 @@ use crate::cgroup::{self, Cgroup};
 use crate::forward;
 use crate::host::{ApplyError, CgroupPlan};
 use crate::netns::NetNs;
-use crate::pause::Paused;
 use crate::pid::ProcessId;
 use crate::plan::{Forward, Plan};
 use crate::pods::Pods;
@@ -24,6 +24,8 @@ use crate::supervisor::{CGROUP, LOG, Order, Report, STATE, State};
 
 /// How long machines may take to power off before they are killed.
 const POWER_OFF: Duration = Duration::from_secs(60);
+/// How long the work on machines may take to end before they are powered off.
+const FAREWELL: Duration = Duration::from_secs(60);
 /// How long a supervisor without machines may take to end.
 const LEAVE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(10);
@@ -88,7 +90,7 @@ pub enum Error {
 /// Machines that run.
 #[derive(Debug)]
 pub struct Running {
-    state: State,
+    pub(crate) state: State,
 }
 
 /// Machines that do not run, and of which nothing is left but files: only now may they be frozen.
@@ -154,6 +156,11 @@ impl Running {
         Ok(state.supervisor.is_alive().then_some(Self { state }))
     }
 
+    /// What a supervisor knows of its own machines.
+    pub(crate) fn of(state: State) -> Self {
+        Self { state }
+    }
+
     /// What runs: processes, ports, cgroups.
     pub fn state(&self) -> &State {
         &self.state
@@ -169,13 +176,14 @@ impl Running {
         &self.state.machines
     }
 
-    /// Makes all machines stand still until the returned guard is dropped, or this process is gone. `supervise` is the
-    /// command that calls [`crate::supervisor::supervise`].
-    ///
-    /// # Errors
-    /// The host cannot freeze cgroups, or a process would not stand still; all go on then.
-    pub fn pause(&self, supervise: &Cmd) -> Result<Paused, Error> {
-        Paused::start(&self.state.cgroup, supervise)
+    /// Whether the supervisor was asked to end the machines and is at it.
+    pub fn is_ending(&self) -> bool {
+        self.state.ending
+    }
+
+    /// Whether every machine's init runs.
+    pub fn is_whole(&self) -> bool {
+        self.state.machines.values().all(ProcessId::is_alive)
     }
 
     fn init(&self, name: &str) -> Result<ProcessId, Error> {
@@ -248,7 +256,12 @@ impl Running {
             address: listen,
             source,
         };
-        let listener = forward::listen(&Forward { listen, to }).map_err(failed)?;
+        let listener = forward::listen(&Forward {
+            listen,
+            to,
+            movable: false,
+        })
+        .map_err(failed)?;
         let address = listener.0.local_addr().map_err(failed)?;
         forward::serve(network, vec![listener]).map_err(failed)?;
         Ok(address)
@@ -268,6 +281,46 @@ impl Running {
     /// # Errors
     /// A cgroup that could not be removed.
     pub fn stop(self) -> Result<Stopped, Error> {
+        self.power_off();
+        self.gone_after(POWER_OFF)
+    }
+
+    /// Has the supervisor end all machines in order: the plan's farewell, then the power. It does so to the end even if
+    /// this process is killed meanwhile. What has not ended after two minutes is killed.
+    ///
+    /// # Errors
+    /// A cgroup that could not be removed.
+    pub fn end(self) -> Result<Stopped, Error> {
+        let failed = |source| Error::Supervisor {
+            act: "ask the cluster's supervisor to end",
+            source,
+        };
+        self.state.supervisor.signal(Signal::SIGTERM).map_err(failed)?;
+        self.gone_after(FAREWELL + POWER_OFF)
+    }
+
+    /// Ends the work on the machines, which may stand still, then powers them off.
+    pub(crate) fn part(&self, farewell: &[Vec<String>]) {
+        if let Err(error) = self.unpause() {
+            tracing::warn!(%error, "the machines may still stand still");
+        }
+        for words in farewell {
+            thread::scope(|scope| {
+                for name in self.state.machines.keys() {
+                    scope.spawn(move || {
+                        let outcome = self.command(name, words).map(|command| command.run());
+                        // Power off ends what is left.
+                        if let Ok(Err(error)) = outcome {
+                            tracing::warn!(name, %error, "could not end the work on a machine in order");
+                        }
+                    });
+                }
+            });
+        }
+        self.power_off();
+    }
+
+    fn power_off(&self) {
         // systemd(1), signals: SIGRTMIN+4 is 'power off'. nix knows no real-time signals.
         for init in self.state.machines.values() {
             if init.is_alive() {
@@ -278,9 +331,12 @@ impl Running {
                     .run();
             }
         }
-        let deadline = Instant::now() + POWER_OFF;
+    }
+
+    fn gone_after(self, limit: Duration) -> Result<Stopped, Error> {
+        let deadline = Instant::now() + limit;
         while self.state.supervisor.is_alive() && Instant::now() < deadline {
-            std::thread::sleep(PAUSE);
+            thread::sleep(PAUSE);
         }
         self.kill()
     }
@@ -301,13 +357,22 @@ impl Running {
                 };
                 self.state.supervisor.signal(Signal::SIGKILL).map_err(failed)?;
             }
-            std::thread::sleep(PAUSE);
+            thread::sleep(PAUSE);
         }
         Ok(Stopped(()))
     }
 }
 
 impl Stopped {
+    /// Whether something of the plan directory `dir` is left in cgroups although its supervisor is gone.
+    ///
+    /// # Errors
+    /// A damaged file of the supervisor's.
+    pub fn is_wreck(dir: &Path) -> Result<bool, Error> {
+        let cgroup = read::<Cgroup>(&dir.join(CGROUP))?;
+        Ok(Running::find(dir)?.is_none() && cgroup.is_some_and(|cgroup| !cgroup.processes().is_empty()))
+    }
+
     /// Makes sure that nothing of the plan directory `dir` runs or is left in cgroups, whatever happened before.
     ///
     /// # Errors

@@ -6,6 +6,9 @@
 //!
 //! It reads a [`Plan`] from standard input and answers with one line of JSON, a `Report`, on standard output once
 //! every machine's init runs. Then it waits for the machines to end. What it is running stands in `supervisor.json`.
+//!
+//! On SIGTERM it ends the machines in order: it runs the plan's farewell in them, powers them off, and goes. Whoever asked
+//! for that need not stay.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,7 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::wait;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +36,7 @@ use crate::overlay;
 use crate::pid::ProcessId;
 use crate::plan::{MachinePlan, Plan};
 use crate::root;
+use crate::running::Running;
 use crate::span::{Moment, Span, Spans};
 
 /// The name of the state file in the plan's directory.
@@ -71,6 +75,9 @@ pub struct State {
     /// What the start took its time for.
     #[serde(default)]
     pub spans: Vec<Span>,
+    /// Whether the supervisor was asked to end the machines, and is at it.
+    #[serde(default)]
+    pub ending: bool,
 }
 
 /// A cluster's machines that could not be run.
@@ -188,6 +195,11 @@ fn run_and_report(plan: &Plan) -> Result<(), Error> {
     }
     // Machines whose systemd-nspawn ended first are this process's to reap.
     prctl::set_child_subreaper(true).map_err(|errno| own("adopt orphans")(errno.into()))?;
+    // For the thread that waits for it; all others are started after this. Children begin with nothing blocked.
+    let asked = SigSet::from(Signal::SIGTERM);
+    asked
+        .thread_block()
+        .map_err(|errno| own("hold signals back")(errno.into()))?;
     let cgroup = Cgroup::of_cluster(&plan.host.cgroups, &plan.id)?;
     let sweeper = start_sweeper(&cgroup).map_err(own("start the sweeper"))?;
     let outcome = run(plan, &cgroup);
@@ -291,8 +303,10 @@ fn run(plan: &Plan, cgroup: &Cgroup) -> Result<(), Error> {
         ports,
         cgroup: cgroup.clone(),
         spans: spans.into_vec(),
+        ending: false,
     };
     write(&plan.dir.join(STATE), &state).map_err(own("write the supervisor's state"))?;
+    end_when_asked(plan, state.clone()).map_err(own("start the thread that waits for signals"))?;
     report(&Report::Running(state));
     let waiting = running
         .into_iter()
@@ -300,6 +314,20 @@ fn run(plan: &Plan, cgroup: &Cgroup) -> Result<(), Error> {
     for waiting in waiting.collect::<Vec<_>>() {
         let _ = waiting.join();
     }
+    Ok(())
+}
+
+/// Ends the machines in order after SIGTERM, from a thread of its own.
+fn end_when_asked(plan: &Plan, mut state: State) -> io::Result<()> {
+    let (farewell, path) = (plan.farewell.clone(), plan.dir.join(STATE));
+    thread::Builder::new().name("end".into()).spawn(move || {
+        while SigSet::from(Signal::SIGTERM).wait().is_err() {}
+        state.ending = true;
+        if let Err(error) = write(&path, &state) {
+            tracing::warn!(%error, "could not write down that the machines are ending");
+        }
+        Running::of(state).part(&farewell);
+    })?;
     Ok(())
 }
 

@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use parbake_up::ClusterName;
 
 use crate::command::{
-    artifact, bench, completion, cp, doctor, down, exec, freeze, image, kubeconfig, kubectl, list, logs, man,
-    pin, ports, provider, provision, publish, pull, status, supervise, up,
+    artifact, bench, completion, cp, create, doctor, down, exec, freeze, image, kubeconfig, kubectl, list,
+    logs, man, pause, pin, ports, provider, provision, publish, pull, start, status, stop, supervise, up,
 };
 use crate::output::Format;
 
@@ -94,6 +94,12 @@ enum Command {
     Pull(pull::Args),
     Pin(pin::Args),
     Up(up::Args),
+    Create(create::Args),
+    Start(start::Args),
+    Stop(stop::Args),
+    Restart(start::RestartArgs),
+    Pause(pause::Args),
+    Unpause(pause::UnpauseArgs),
     List(list::Args),
     Status(status::Args),
     #[command(visible_alias = "destroy")]
@@ -133,6 +139,12 @@ impl Cli {
             Command::Pull(args) => args.run(global).map(done),
             Command::Pin(args) => args.run(global).map(done),
             Command::Up(args) => args.run(global).map(done),
+            Command::Create(args) => args.run(global).map(done),
+            Command::Start(args) => args.run(global).map(done),
+            Command::Stop(args) => args.run(global).map(done),
+            Command::Restart(args) => args.run(global).map(done),
+            Command::Pause(args) => args.run(global).map(done),
+            Command::Unpause(args) => args.run(global).map(done),
             Command::List(args) => args.run(global).map(done),
             Command::Status(args) => args.run(global).map(done),
             Command::Down(args) => args.run(global).map(done),

@@ -1,12 +1,17 @@
 //! Results on standard output: as text for people, as JSON for programs.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::ValueEnum;
 use comfy_table::{Table, TableStyle};
 use jiff::Timestamp;
 use serde::Serialize;
+
+/// The time between two looks.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -34,13 +39,66 @@ pub(crate) fn print<T: Serialize>(
     raw(printed.as_bytes())
 }
 
+/// How often something is looked at.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct Watch {
+    /// Print it anew when it has changed, until interrupted; as JSON in one line
+    #[arg(long)]
+    watch: bool,
+}
+
+impl Watch {
+    /// Prints what `look` sees, once or for ever.
+    pub(crate) fn print<T: Serialize>(
+        self,
+        format: Format,
+        look: impl Fn() -> anyhow::Result<T>,
+        text: impl Fn(&T) -> String,
+    ) -> anyhow::Result<()> {
+        if !self.watch {
+            return print(format, &look()?, text);
+        }
+        let mut last = String::new();
+        loop {
+            let seen = look()?;
+            let now = match format {
+                Format::Text => text(&seen),
+                Format::Json => {
+                    serde_json::to_string(&seen).context("could not turn the result into JSON")? + "\n"
+                }
+            };
+            if now != last {
+                // On a terminal in place of what was there (ECMA-48: CUP, ED).
+                let first = format == Format::Json || last.is_empty();
+                let between = match (io::stdout().is_terminal() && format == Format::Text, first) {
+                    (true, _) => "\x1b[H\x1b[2J",
+                    (false, true) => "",
+                    (false, false) => "\n",
+                };
+                if !written(format!("{between}{now}").as_bytes())? {
+                    return Ok(());
+                }
+                last = now;
+            }
+            thread::sleep(PAUSE);
+        }
+    }
+}
+
 /// Writes bytes to standard output.
 pub(crate) fn raw(bytes: &[u8]) -> anyhow::Result<()> {
+    written(bytes).map(drop)
+}
+
+/// Writes bytes to standard output; says whether anybody reads on.
+fn written(bytes: &[u8]) -> anyhow::Result<bool> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         // The reader has seen enough, as in `parbake list | head -1`.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        outcome => outcome.context("could not write to standard output"),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        outcome => outcome
+            .map(|()| true)
+            .context("could not write to standard output"),
     }
 }
 

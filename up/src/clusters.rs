@@ -1,20 +1,27 @@
 //! Clusters that were thawed: found, listed, entered, removed.
 
+use std::fmt;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use parbake_artifact::{Digest, Store};
 use parbake_cluster::{Client, connect_file};
 use parbake_machine::process::Cmd;
-use parbake_machine::running::Running;
+use parbake_machine::running::{Running, Stopped};
 use serde::Serialize;
 
 use crate::freeze;
 use crate::kubeconfig::take_out;
 use crate::state::{Claim, Phase, Record, dir_of, files, kubeconfig, read};
 use crate::{ClusterName, Error};
+
+/// For how long a cluster may stand still because it is being frozen: whoever wants to enter it then waits.
+const FREEZE: Duration = Duration::from_millis(1500);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What `list` shows of a cluster.
 #[derive(Debug, Clone, Serialize)]
@@ -41,12 +48,34 @@ pub struct Listed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Condition {
-    /// `up` is at work on it, or was killed.
+    /// It was never started.
+    Created,
+    /// A start is at work on it, or was killed.
     Starting,
     /// Its machines run.
     Running,
-    /// Its machines do not run.
+    /// Its machines stand still, and keep their memory.
+    Paused,
+    /// Its machines are being ended.
+    Stopping,
+    /// Its machines do not run, and keep their files.
     Stopped,
+    /// A part of it is gone: one of its machines, or what holds them together.
+    Broken,
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Created => "created",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Broken => "broken",
+        })
+    }
 }
 
 /// A cluster whose machines run.
@@ -80,13 +109,54 @@ pub fn list(state: &Path) -> Result<Vec<Listed>, Error> {
     Ok(clusters)
 }
 
-fn listed(name: ClusterName, record: &Record, dir: &Path) -> Result<Listed, Error> {
+/// What the cluster in `dir` is doing, and its machines if they run.
+pub(crate) fn condition(dir: &Path, record: &Record) -> Result<(Condition, Option<Running>), Error> {
     let running = Running::find(dir)?;
-    let state = match (record.phase, &running) {
-        (Phase::Starting, _) => Condition::Starting,
-        (Phase::Up, Some(_)) => Condition::Running,
-        (Phase::Up, None) => Condition::Stopped,
+    let seen = match &running {
+        None if Stopped::is_wreck(dir)? => Seen::Wreck,
+        None => Seen::Nothing,
+        Some(running) if running.is_ending() => Seen::Ending,
+        // A host that cannot say has paused nothing.
+        Some(running) if running.is_paused().unwrap_or_default() => Seen::Still,
+        Some(running) if running.is_whole() => Seen::Whole,
+        Some(_) => Seen::Part,
     };
+    Ok((judge(record.phase, seen), running))
+}
+
+/// What the host has of a cluster.
+#[derive(Debug, Clone, Copy)]
+enum Seen {
+    /// Nothing runs.
+    Nothing,
+    /// Processes of machines, but no supervisor that says what they are.
+    Wreck,
+    /// A supervisor that ends its machines.
+    Ending,
+    /// Machines that stand still.
+    Still,
+    /// All machines.
+    Whole,
+    /// Not all of them.
+    Part,
+}
+
+fn judge(phase: Phase, seen: Seen) -> Condition {
+    match (phase, seen) {
+        (_, Seen::Ending) => Condition::Stopping,
+        (_, Seen::Still) => Condition::Paused,
+        (_, Seen::Part) | (Phase::Up, Seen::Wreck) => Condition::Broken,
+        (Phase::Up, Seen::Whole) => Condition::Running,
+        (Phase::Created, Seen::Nothing) => Condition::Created,
+        (Phase::Up | Phase::Returning, Seen::Nothing) => Condition::Stopped,
+        // Machines on their way up are written down late.
+        (Phase::Created | Phase::Returning, Seen::Wreck | Seen::Whole) => Condition::Starting,
+        (Phase::Starting, Seen::Nothing | Seen::Wreck | Seen::Whole) => Condition::Starting,
+    }
+}
+
+fn listed(name: ClusterName, record: &Record, dir: &Path) -> Result<Listed, Error> {
+    let (state, running) = condition(dir, record)?;
     Ok(Listed {
         name,
         state,
@@ -133,12 +203,23 @@ impl Cluster {
     /// Finds a running cluster.
     ///
     /// # Errors
-    /// There is none of this name, or it does not run.
+    /// There is none of this name, or it does not run, stands still or is about to end.
     pub fn find(state: &Path, name: &ClusterName) -> Result<Self, Error> {
         let dir = dir_of(state, name);
         let record = read(&dir)?.ok_or_else(|| Error::NotFound { name: name.clone() })?;
-        let running = Running::find(&dir)?.ok_or_else(|| Error::NotRunning { name: name.clone() })?;
-        Ok(Self { dir, record, running })
+        let name = name.clone();
+        let mut found = condition(&dir, &record)?;
+        let deadline = Instant::now() + FREEZE;
+        while found.0 == Condition::Paused && Instant::now() < deadline {
+            thread::sleep(LOOK);
+            found = condition(&dir, &record)?;
+        }
+        match found {
+            (Condition::Paused, _) => Err(Error::Paused { name }),
+            (Condition::Stopping, _) => Err(Error::Stopping { name }),
+            (_, Some(running)) => Ok(Self { dir, record, running }),
+            (_, None) => Err(Error::NotRunning { name }),
+        }
     }
 
     /// What it is.
@@ -164,6 +245,21 @@ impl Cluster {
     /// The file with the administrator's way in.
     pub fn kubeconfig(&self) -> PathBuf {
         kubeconfig(&self.dir)
+    }
+
+    /// The same of a cluster that need not run, but has done so before.
+    ///
+    /// # Errors
+    /// There is none of this name, or it was never started.
+    pub fn find_kubeconfig(state: &Path, name: &ClusterName) -> Result<PathBuf, Error> {
+        let dir = dir_of(state, name);
+        read(&dir)?.ok_or_else(|| Error::NotFound { name: name.clone() })?;
+        let path = kubeconfig(&dir);
+        if path.exists() {
+            Ok(path)
+        } else {
+            Err(Error::NotRunning { name: name.clone() })
+        }
     }
 
     /// A client of its API, as the administrator.
@@ -205,5 +301,42 @@ impl Cluster {
             .env("KUBECACHEDIR", memory)
             .env("KUBECONFIG", kubeconfig)
             .args(words))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Condition, Seen, judge};
+    use crate::Phase;
+
+    #[test]
+    fn what_was_wanted_and_what_is_there_make_a_state() {
+        use Condition::{Broken, Created, Paused, Running, Starting, Stopped, Stopping};
+        let seen = [
+            Seen::Nothing,
+            Seen::Wreck,
+            Seen::Ending,
+            Seen::Still,
+            Seen::Part,
+            Seen::Whole,
+        ];
+        let cases = [
+            (
+                Phase::Created,
+                [Created, Starting, Stopping, Paused, Broken, Starting],
+            ),
+            (
+                Phase::Starting,
+                [Starting, Starting, Stopping, Paused, Broken, Starting],
+            ),
+            (Phase::Up, [Stopped, Broken, Stopping, Paused, Broken, Running]),
+            (
+                Phase::Returning,
+                [Stopped, Starting, Stopping, Paused, Broken, Starting],
+            ),
+        ];
+        for (phase, expected) in cases {
+            assert_eq!(seen.map(|seen| judge(phase, seen)), expected, "{phase:?}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use parbake_cluster::client::ClientError;
 use parbake_cluster::scrub::ScrubError;
 use parbake_cluster::{ApiError, BrokenDescription, DescriptionError, cleanup, machines, runtime, wait};
 use parbake_machine::host::HostError;
-use parbake_machine::{process, running};
+use parbake_machine::{process, root, running};
 
 use crate::copy::CopyError;
 use crate::images::ImageError;
@@ -42,7 +42,8 @@ pub enum Error {
     Nodes(#[from] DescriptionError),
     /// There is a cluster of this name.
     #[error(
-        "there is a cluster `{name}` already; remove it with `parbake down --name {name}`, or choose another `--name`"
+        "there is a cluster `{name}` already; `parbake start --name {name}` starts it if it does not run; \
+         remove it with `parbake down --name {name}`, or choose another `--name`"
     )]
     Taken {
         /// The name.
@@ -55,12 +56,35 @@ pub enum Error {
         name: ClusterName,
     },
     /// The cluster's machines do not run.
-    #[error(
-        "the cluster `{name}` does not run; remove it with `parbake down --name {name}` and start it anew"
-    )]
+    #[error("the cluster `{name}` does not run; start it with `parbake start --name {name}`")]
     NotRunning {
         /// The name.
         name: ClusterName,
+    },
+    /// The cluster's machines stand still.
+    #[error("the cluster `{name}` is paused; let it go on with `parbake unpause --name {name}`")]
+    Paused {
+        /// The name.
+        name: ClusterName,
+    },
+    /// The cluster's machines are being ended.
+    #[error("the cluster `{name}` is being stopped; wait for it")]
+    Stopping {
+        /// The name.
+        name: ClusterName,
+    },
+    /// A cluster that runs again, but not all of it is ready.
+    #[error(
+        "{timed_out}{diagnosis}\nit runs all the same: `parbake status --name {name}` shows how it is, \
+         `parbake stop --name {name}` ends it"
+    )]
+    RunsUnready {
+        /// The name.
+        name: ClusterName,
+        /// What was waited for.
+        timed_out: wait::TimedOut,
+        /// What the nodes had to say.
+        diagnosis: Diagnosis,
     },
     /// Another command works on the cluster.
     #[error("another command is at work on the cluster `{name}`; wait for it")]
@@ -145,6 +169,9 @@ pub enum Error {
     /// Somebody asked for an end.
     #[error("interrupted before the cluster was ready")]
     Interrupted,
+    /// The files of the machines could not be made to last.
+    #[error(transparent)]
+    Root(#[from] root::Error),
     /// Something did not happen in time.
     #[error(transparent)]
     Publish(#[from] wait::TimedOut),

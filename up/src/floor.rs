@@ -5,7 +5,6 @@
 //! runtime; then the two programs are started straight from the layers of their images, as their manifests have it,
 //! and from then on the time counts.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -15,13 +14,13 @@ use parbake_cluster::readiness::wait_until_api;
 use parbake_cluster::wait::{Look, TimedOut, Wait};
 use parbake_cluster::{Description, Node, connect};
 use parbake_machine::host::{Host, Purpose};
-use parbake_machine::plan::Forward;
 use parbake_machine::running::Running;
 
 use crate::alone::{Alone, AloneError, masks};
 use crate::identity::{self, Identity};
-use crate::state::{Claim, Record};
-use crate::thaw::{allowed, claim, digests, id, stacks};
+use crate::layers::{allowed, digests, stacks};
+use crate::state::{Claim, Phase, Record};
+use crate::thaw::{claim, forward, id};
 use crate::{Error, Options};
 
 /// What does not start.
@@ -67,7 +66,7 @@ async fn measure(options: &Options, claim: &Claim) -> Result<Duration, FloorErro
         .decide();
     let store = Store::open(&options.dir.join("store")).map_err(Error::from)?;
     let artifact = store.get(&options.tag).map_err(Error::from)?;
-    allowed(options, &store, &artifact)?;
+    allowed(&options.dir, &store, &artifact)?;
     let baked = Description::of_artifact(&artifact.config.cluster).map_err(Error::from)?;
     let cluster = baked.with_nodes(1).map_err(Error::from)?;
     let node = &cluster.nodes()[0];
@@ -77,6 +76,7 @@ async fn measure(options: &Options, claim: &Claim) -> Result<Duration, FloorErro
         .collect();
     let alone = Alone::read(&layers)?;
     claim.write(&Record::new(
+        Phase::Starting,
         options.tag.clone(),
         artifact.digest.clone(),
         digests(&artifact),
@@ -84,14 +84,12 @@ async fn measure(options: &Options, claim: &Claim) -> Result<Duration, FloorErro
     ))?;
     let identity = Identity::new(&cluster, &identity::Options::default()).map_err(Error::from)?;
     let surroundings = Surroundings {
-        id: &id(options, claim.dir()),
+        id: &id(&options.name, claim.dir()),
         dir: claim.dir(),
         host: &host,
-        forwards: vec![Forward {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            to: cluster.api_server().into(),
-        }],
+        forwards: vec![forward(&cluster, None)],
         end_with_parent: true,
+        again: false,
     };
     let files = |node: &Node| identity.files(node).into_iter().chain(masks(&MASKED)).collect();
     let plan = machines::plan(&cluster, surroundings, |_| layers.clone(), files).map_err(Error::from)?;

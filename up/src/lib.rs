@@ -1,5 +1,6 @@
 //! The thaw and what comes after: plan, identity, readiness, lifecycle, cluster state.
 
+mod again;
 mod alone;
 mod clusters;
 pub mod copy;
@@ -10,10 +11,13 @@ mod freeze;
 pub mod identity;
 pub mod images;
 pub mod kubeconfig;
+mod layers;
+mod life;
 pub mod logs;
 mod name;
 pub mod ports;
 mod state;
+mod status;
 mod thaw;
 pub mod timeline;
 
@@ -23,6 +27,8 @@ pub use diagnosis::Diagnosis;
 pub use error::Error;
 pub use floor::{FloorError, floor};
 pub use freeze::{Frozen, LeftOut, Options as FreezeOptions, freeze};
+pub use life::{StartOptions, Started, create, pause, restart, start, stop, unpause};
 pub use name::{ClusterName, InvalidClusterName};
 pub use state::{Phase, Record, dir_of};
+pub use status::{NodeStatus, Port, Status, status};
 pub use thaw::{Options, Thawed, thaw};

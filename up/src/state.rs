@@ -4,14 +4,19 @@
 //! DIR/clusters/NAME/          locked (flock) by the command that works on the cluster
 //! ├── cluster.json            what it is and how far it came; written before anything else is
 //! ├── kubeconfig              the administrator's way in
+//! ├── super-admin.kubeconfig  our own, which no access rule keeps out
 //! ├── supervisor.json, .log   what runs, see `parbake_machine::supervisor`
 //! └── machines/node01/        a machine's own directory, see `parbake_machine::dirs`
 //! ```
 //!
-//! A cluster whose `up` was killed is [`Phase::Starting`] and nobody holds its lock: the next command on it removes it.
+//! What stands there is what was wanted; whether machines run, stand still or have ended is asked of the host each time
+//! ([`crate::Condition`]), so a crash or a reboot leaves nothing to be put right.
+//!
+//! A cluster whose `up` was killed is [`Phase::Starting`] and nobody holds its lock: the next `up` removes it.
 
 use std::fs::{self, File};
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -23,21 +28,28 @@ use parbake_machine::running::Stopped;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
+use crate::identity::with_server;
 use crate::{ClusterName, Error};
 
-/// The version of `cluster.json`.
-const VERSION: u32 = 1;
+/// The version of `cluster.json`. Version 1 knew neither [`Record::api`] nor [`Record::booted`].
+const VERSION: u32 = 2;
+const OLDEST: u32 = 1;
 const FILE: &str = "cluster.json";
 const KUBECONFIG: &str = "kubeconfig";
+const SUPER_ADMIN: &str = "super-admin.kubeconfig";
 
 /// How far a cluster came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
+    /// It was never ready: what its machines have is of no use, and its first `start` makes all of it.
+    Created,
     /// `up` is at work on it, or was killed.
     Starting,
-    /// It was ready.
+    /// It was ready: its machines' files are worth keeping.
     Up,
+    /// The same, and a later `start` is at work on it, or was killed.
+    Returning,
 }
 
 /// `cluster.json`.
@@ -58,20 +70,34 @@ pub struct Record {
     pub layers: Vec<Digest>,
     /// The cluster, with those of its nodes that run.
     pub cluster: Description,
+    /// Where the host reached its API last.
+    #[serde(default)]
+    pub api: Option<SocketAddr>,
+    /// When its machines were booted last.
+    #[serde(default)]
+    pub booted: Option<Timestamp>,
 }
 
 impl Record {
-    /// A record of a cluster that is about to be started.
-    pub(crate) fn new(tag: Tag, artifact: Digest, layers: Vec<Digest>, cluster: Description) -> Self {
+    /// A record of a cluster that was never started.
+    pub(crate) fn new(
+        phase: Phase,
+        tag: Tag,
+        artifact: Digest,
+        layers: Vec<Digest>,
+        cluster: Description,
+    ) -> Self {
         let created = Timestamp::now();
         Self {
             version: VERSION,
-            phase: Phase::Starting,
+            phase,
             created,
             tag,
             artifact,
             layers,
             cluster,
+            api: None,
+            booted: None,
         }
     }
 }
@@ -98,7 +124,34 @@ pub(crate) fn kubeconfig(dir: &Path) -> PathBuf {
     dir.join(KUBECONFIG)
 }
 
+/// The kubeconfig for ourselves of the cluster in `dir`; older clusters have only the administrator's.
+pub(crate) fn own_kubeconfig(dir: &Path) -> PathBuf {
+    let own = dir.join(SUPER_ADMIN);
+    if own.exists() { own } else { kubeconfig(dir) }
+}
+
+/// `cluster.json` of any version.
+#[derive(Deserialize)]
+struct AnyVersion {
+    version: u32,
+}
+
 impl Claim {
+    /// Locks the directory of a cluster that there is, and reads what is known of it.
+    pub(crate) fn existing(state: &Path, name: &ClusterName) -> Result<(Self, Record), Error> {
+        let not_found = || Error::NotFound { name: name.clone() };
+        // The lock would make the directory.
+        if !dir_of(state, name).exists() {
+            return Err(not_found());
+        }
+        let claim = Self::lock(state, name)?;
+        if let Some(record) = read(&claim.dir)? {
+            return Ok((claim, record));
+        }
+        claim.remove()?;
+        Err(not_found())
+    }
+
     /// Locks the directory of `name`, which is made where it is missing.
     pub(crate) fn lock(state: &Path, name: &ClusterName) -> Result<Self, Error> {
         Self::at(dir_of(state, name))?.ok_or_else(|| Error::Busy { name: name.clone() })
@@ -135,9 +188,34 @@ impl Claim {
         write_private(&self.dir.join(FILE), &text)
     }
 
-    /// Writes the kubeconfig, which is the key to the cluster.
-    pub(crate) fn write_kubeconfig(&self, text: &str) -> Result<(), Error> {
-        write_private(&kubeconfig(&self.dir), text)
+    /// Writes the kubeconfigs, which are keys to the cluster: the administrator's and our own.
+    pub(crate) fn write_kubeconfigs(&self, admin: &str, own: &str) -> Result<(), Error> {
+        write_private(&self.dir.join(SUPER_ADMIN), own)?;
+        write_private(&kubeconfig(&self.dir), admin)
+    }
+
+    /// Has the kubeconfigs lead to `server`.
+    pub(crate) fn move_kubeconfigs(&self, server: &str) -> Result<(), Error> {
+        for path in [kubeconfig(&self.dir), own_kubeconfig(&self.dir)] {
+            let text = fs::read_to_string(&path).map_err(files("read", &path))?;
+            write_private(&path, &with_server(&text, server))?;
+        }
+        Ok(())
+    }
+
+    /// Removes what the machines own.
+    pub(crate) fn remove_machines(&self) -> Result<(), Error> {
+        let dir = self.dir.join("machines");
+        match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(files("remove", &dir)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until what the machines wrote is on disk, as a node's own power-off does.
+    pub(crate) fn sync(&self) -> Result<(), Error> {
+        let synced = File::open(&self.dir).and_then(|dir| Ok(rustix::fs::syncfs(dir)?));
+        synced.map_err(files("sync", &self.dir))
     }
 
     /// Ends what runs of the cluster and removes its directory.
@@ -159,12 +237,17 @@ pub(crate) fn read(dir: &Path) -> Result<Option<Record>, Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         text => text.map_err(files("read", &path))?,
     };
+    match serde_json::from_str::<AnyVersion>(&text) {
+        Ok(AnyVersion { version: found }) if !(OLDEST..=VERSION).contains(&found) => {
+            return Err(Error::Version { path, found });
+        }
+        _ => {}
+    }
     match serde_json::from_str::<Record>(&text) {
-        Ok(record) if record.version == VERSION => Ok(Some(record)),
-        Ok(record) => Err(Error::Version {
-            path,
-            found: record.version,
-        }),
+        Ok(record) => Ok(Some(Record {
+            version: VERSION,
+            ..record
+        })),
         Err(source) => Err(Error::Record { path, source }),
     }
 }
@@ -175,8 +258,71 @@ fn write_private(path: &Path, text: &str) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Claim, dir_of};
+    use std::fs;
+
+    use parbake_cluster::{ClusterDomain, NodeName, Role, Subnets};
+    use serde_json::Value;
+
+    use super::{Claim, Phase, Record, dir_of, kubeconfig, own_kubeconfig, read};
     use crate::{ClusterName, Error};
+
+    fn record() -> Record {
+        let [nodes, pods, services] =
+            ["10.89.0.0/24", "10.244.0.0/16", "10.96.0.0/12"].map(|net| net.parse().unwrap());
+        let names = [(NodeName::numbered(1), Role::ControlPlane)];
+        let cluster = Subnets {
+            nodes,
+            pods,
+            services,
+        }
+        .describe("v1.34.4".parse().unwrap(), ClusterDomain::default(), &names);
+        let digest = parbake_artifact::Digest::of(b"");
+        Record::new(
+            Phase::Up,
+            "k8s".parse().unwrap(),
+            digest.clone(),
+            vec![digest],
+            cluster.unwrap(),
+        )
+    }
+
+    #[test]
+    fn a_record_of_the_first_version_is_understood() {
+        let state = tempfile::tempdir().unwrap();
+        let claim = Claim::lock(state.path(), &ClusterName::default()).unwrap();
+        let record = record();
+        claim.write(&record).unwrap();
+        assert_eq!(read(claim.dir()).unwrap().as_ref(), Some(&record));
+        let path = claim.dir().join("cluster.json");
+        let mut value: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        let fields = value.as_object_mut().unwrap();
+        fields.insert("version".to_owned(), 1.into());
+        fields.retain(|name, _| !["api", "booted"].contains(&name.as_str()));
+        fs::write(&path, value.to_string()).unwrap();
+        assert_eq!(read(claim.dir()).unwrap(), Some(record));
+        // What a later version has is not said to be damage.
+        value["version"] = 3.into();
+        value["more"] = 1.into();
+        fs::write(&path, value.to_string()).unwrap();
+        assert!(matches!(read(claim.dir()), Err(Error::Version { found: 3, .. })));
+    }
+
+    #[test]
+    fn both_kubeconfigs_move() {
+        let state = tempfile::tempdir().unwrap();
+        let claim = Claim::lock(state.path(), &ClusterName::default()).unwrap();
+        let text = |own: &str, port: u16| format!("user: {own}\n    server: \"https://127.0.0.1:{port}\"\n");
+        claim
+            .write_kubeconfigs(&text("admin", 1), &text("own", 1))
+            .unwrap();
+        claim.move_kubeconfigs("https://127.0.0.1:2").unwrap();
+        for (path, own) in [
+            (kubeconfig(claim.dir()), "admin"),
+            (own_kubeconfig(claim.dir()), "own"),
+        ] {
+            assert_eq!(fs::read_to_string(path).unwrap(), text(own, 2));
+        }
+    }
 
     #[test]
     fn only_one_works_on_a_cluster() {

@@ -6,21 +6,24 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use parbake_artifact::{Artifact, Digest, Policy, Store, Tag};
+use parbake_artifact::{Digest, Store, Tag};
 use parbake_cluster::machines::{self, Surroundings};
 use parbake_cluster::readiness::{Expected, Milestone, Milestones, Vantage, wait_until_ready};
 use parbake_cluster::{Client, Description, Node, NodeName, cleanup, connect, probe, runtime, trust};
 use parbake_machine::host::{Decisions, Host, Purpose};
-use parbake_machine::plan::{Forward, SeedFile};
+use parbake_machine::plan::{Forward, Plan, SeedFile};
 use parbake_machine::process::Cmd;
+use parbake_machine::root;
 use parbake_machine::running::Running;
 use parbake_machine::span::{Moment, Spans};
 use tokio::signal::ctrl_c;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::spawn_blocking;
 use tracing::Instrument;
 
 use crate::freeze;
 use crate::identity::{self, Identity};
+use crate::layers::{allowed, digests, mark_used, stack_of, stacks};
 use crate::state::{Claim, Phase, Record, dir_of, read};
 use crate::timeline::Timeline;
 use crate::{ClusterName, Diagnosis, Error};
@@ -63,9 +66,18 @@ pub struct Thawed {
 
 /// When a thaw began, on two clocks.
 #[derive(Debug, Clone, Copy)]
-struct Started {
+pub(crate) struct Started {
     instant: Instant,
     moment: Moment,
+}
+
+impl Started {
+    pub(crate) fn now() -> Self {
+        Self {
+            instant: Instant::now(),
+            moment: Moment::now(),
+        }
+    }
 }
 
 /// Starts a cluster from an artifact and waits until it is ready.
@@ -73,10 +85,7 @@ struct Started {
 /// # Errors
 /// The first step that failed; nothing of the cluster is left then.
 pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
-    let started = Started {
-        instant: Instant::now(),
-        moment: Moment::now(),
-    };
+    let started = Started::now();
     let mut spans = Spans::default();
     let host = spans.time("look at the host", || {
         Host::look(&options.dir).require(Purpose::Up)
@@ -84,16 +93,15 @@ pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
     let from = Moment::now();
     let store = Store::open(&options.dir.join("store"))?;
     let artifact = store.get(&options.tag)?;
-    allowed(options, &store, &artifact)?;
+    allowed(&options.dir, &store, &artifact)?;
     let baked = Description::of_artifact(&artifact.config.cluster)?;
     let cluster = baked.with_nodes(options.nodes.unwrap_or(baked.nodes().len()))?;
     let stacks = stacks(&store, &artifact, &cluster)?;
     spans.end("look the artifact up", from);
     let claim = claim(options)?;
-    if let Err(error) = store.mark_used(&options.tag) {
-        tracing::warn!(%error, "could not note that the artifact is used");
-    }
+    mark_used(&store, &options.tag);
     let record = Record::new(
+        Phase::Starting,
         options.tag.clone(),
         artifact.digest.clone(),
         digests(&artifact),
@@ -106,10 +114,7 @@ pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
         stacks,
         started,
     };
-    let outcome = tokio::select! {
-        outcome = prepared.run(&claim, record, spans) => outcome,
-        () = interrupted() => Err(Error::Interrupted),
-    };
+    let outcome = prepared.run_unless_interrupted(&claim, record, spans).await;
     if outcome.is_ok() {
         host.remember();
     } else {
@@ -117,6 +122,31 @@ pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
         if let Err(error) = claim.remove() {
             tracing::warn!(%error, "could not remove what the failed start left");
         }
+    }
+    outcome
+}
+
+/// Starts a cluster that was created, for the first time; what a failed or killed start has left is removed first.
+pub(crate) async fn first(options: &Options, claim: &Claim, record: Record) -> Result<Thawed, Error> {
+    let started = Started::now();
+    let host = Host::look(&options.dir).require(Purpose::Up)?;
+    let store = Store::open(&options.dir.join("store"))?;
+    let artifact = store.get_exactly(&record.tag, &record.artifact)?;
+    allowed(&options.dir, &store, &artifact)?;
+    let stacks = stacks(&store, &artifact, &record.cluster)?;
+    let prepared = Prepared {
+        options,
+        host: host.decide(),
+        baked: Description::of_artifact(&artifact.config.cluster)?,
+        stacks,
+        started,
+    };
+    claim.remove_machines()?;
+    let outcome = prepared
+        .run_unless_interrupted(claim, record, Spans::default())
+        .await;
+    if outcome.is_ok() {
+        host.remember();
     }
     outcome
 }
@@ -142,7 +172,7 @@ pub(crate) fn claim(options: &Options) -> Result<Claim, Error> {
     freeze::sweep(&options.dir)?;
     let claim = Claim::lock(&options.dir, &options.name)?;
     match read(claim.dir()) {
-        Ok(Some(record)) if record.phase == Phase::Up => Err(Error::Taken {
+        Ok(Some(record)) if record.phase != Phase::Starting => Err(Error::Taken {
             name: options.name.clone(),
         }),
         Ok(Some(_)) | Ok(None) => {
@@ -165,6 +195,18 @@ struct Prepared<'a> {
 }
 
 impl Prepared<'_> {
+    async fn run_unless_interrupted(
+        &self,
+        claim: &Claim,
+        record: Record,
+        spans: Spans,
+    ) -> Result<Thawed, Error> {
+        tokio::select! {
+            outcome = self.run(claim, record, spans) => outcome,
+            () = interrupted() => Err(Error::Interrupted),
+        }
+    }
+
     async fn run(&self, claim: &Claim, mut record: Record, mut spans: Spans) -> Result<Thawed, Error> {
         claim.write(&record)?;
         let cluster = record.cluster.clone();
@@ -172,13 +214,16 @@ impl Prepared<'_> {
             Identity::new(&cluster, &identity::Options::default())
         })?;
         let boot = Timestamp::now();
-        let running = spans.time("start the machines", || {
+        let (running, plan) = spans.time("start the machines", || {
             self.boot_machines(claim.dir(), &cluster, &identity)
         })?;
+        // While there is nothing to do but wait: the cluster is to outlive a power cut.
+        let synced = spawn_blocking(move || root::sync(&plan));
         let api = running.ports()[0];
         let url = format!("https://{api}");
-        claim.write_kubeconfig(&identity.admin_kubeconfig(&url))?;
-        let client = connect(&identity.super_admin_kubeconfig(&url)).await?;
+        let own = identity.super_admin_kubeconfig(&url);
+        claim.write_kubeconfigs(&identity.admin_kubeconfig(&url), &own)?;
+        let client = connect(&own).await?;
         let expected = Expected {
             cluster: &cluster,
             boot,
@@ -191,7 +236,13 @@ impl Prepared<'_> {
                 what = "wait until everything is ready"
             ));
         let (milestones, dns_in_pods) = tokio::try_join!(ready, self.dns_in_pods(&expected, &running))?;
+        match synced.await {
+            Ok(outcome) => outcome?,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
         record.phase = Phase::Up;
+        record.api = Some(api);
+        record.booted = Some(boot);
         claim.write(&record)?;
         let timeline = self.options.timings.then(|| {
             let spans = spans.into_vec();
@@ -225,24 +276,18 @@ impl Prepared<'_> {
         dir: &Path,
         cluster: &Description,
         identity: &Identity,
-    ) -> Result<Running, Error> {
+    ) -> Result<(Running, Plan), Error> {
         let what = format!("boot {} machines", cluster.nodes().len());
         let _step = tracing::info_span!("step", what).entered();
         let surroundings = Surroundings {
-            id: &id(self.options, dir),
+            id: &id(&self.options.name, dir),
             dir,
             host: &self.host,
-            forwards: vec![Forward {
-                listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-                to: cluster.api_server().into(),
-            }],
+            forwards: vec![forward(cluster, None)],
             end_with_parent: false,
+            again: false,
         };
-        let stack = |node: &Node| {
-            let mut stacks = self.stacks.iter();
-            let found = stacks.find(|(name, _)| *name == node.name);
-            found.map(|(_, stack)| stack.clone()).unwrap_or_default()
-        };
+        let stack = |node: &Node| stack_of(&self.stacks, node);
         let probe = self.probe()?;
         let files = |node: &Node| {
             let mut files = identity.files(node);
@@ -250,7 +295,8 @@ impl Prepared<'_> {
             files
         };
         let plan = machines::plan(cluster, surroundings, stack, files)?;
-        Ok(Running::start(&plan, &self.options.supervise)?)
+        let running = Running::start(&plan, &self.options.supervise)?;
+        Ok((running, plan))
     }
 
     fn probe(&self) -> Result<Option<SeedFile>, Error> {
@@ -269,9 +315,6 @@ impl Prepared<'_> {
     ) -> Result<Milestones, Error> {
         let left = self.options.wait.saturating_sub(expected.started.elapsed());
         let vantages = Vantage::of_machines(running, expected.cluster)?;
-        let told = |milestone: Milestone, after: Duration| {
-            tracing::info!("{milestone} after {:.1} s", after.as_secs_f64());
-        };
         // Whoever trusts the cluster by its database must learn of the new authorities, and whoever was baked but does
         // not run must go. Both try until the API answers, and nothing is ready before they have succeeded.
         let api_url = expected.cluster.api_url();
@@ -296,38 +339,22 @@ impl Prepared<'_> {
     }
 }
 
-/// Whether the host's policy lets the artifact start.
-pub(crate) fn allowed(options: &Options, store: &Store, artifact: &Artifact) -> Result<(), Error> {
-    let policy = Policy::load(&options.dir).map_err(Box::new)?;
-    Ok(policy.check(store, artifact).map_err(Box::new)?)
+/// The host's way to the API: at `last` if that can be had, at any port of its own otherwise.
+pub(crate) fn forward(cluster: &Description, last: Option<SocketAddr>) -> Forward {
+    Forward {
+        listen: last.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+        to: cluster.api_server().into(),
+        movable: true,
+    }
 }
 
-/// The unpacked layers of each node, bottom first.
-pub(crate) fn stacks(
-    store: &Store,
-    artifact: &Artifact,
-    cluster: &Description,
-) -> Result<Vec<(NodeName, Vec<PathBuf>)>, Error> {
-    let stack = |node: &Node| {
-        let name = node.name.as_str();
-        let layers = artifact
-            .machine_layers(name)
-            .ok_or_else(|| Error::NoLayers(name.to_owned()))?;
-        let paths = layers
-            .into_iter()
-            .map(|layer| store.unpacked(layer))
-            .collect::<Result<_, _>>()?;
-        Ok((node.name.clone(), paths))
-    };
-    cluster.nodes().iter().map(stack).collect()
-}
-
-pub(crate) fn digests(artifact: &Artifact) -> Vec<Digest> {
-    artifact.layers.iter().map(|layer| layer.digest.clone()).collect()
+/// Says which milestone was passed.
+pub(crate) fn told(milestone: Milestone, after: Duration) {
+    tracing::info!("{milestone} after {:.1} s", after.as_secs_f64());
 }
 
 /// Clusters of the same name may live under several state directories.
-pub(crate) fn id(options: &Options, dir: &Path) -> String {
+pub(crate) fn id(name: &ClusterName, dir: &Path) -> String {
     let place = Digest::of(dir.as_os_str().as_encoded_bytes());
-    format!("{}-{}", options.name, &place.hex()[..8])
+    format!("{name}-{}", &place.hex()[..8])
 }

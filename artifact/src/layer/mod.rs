@@ -40,23 +40,33 @@
 //! So memory is bounded too: by the window, and by one directory's header and ACLs for every name in a path.
 //!
 //! Both ways need root of the host: nobody else sees `trusted.*` attributes, so opaque directories would be lost.
+//!
+//! # Deltas
+//! A layer can also come as a delta: what makes its plain stream out of an older layer's. It is compressed again as
+//! packing would, so the blob is the same, byte by byte, and nothing is believed but its digest. A delta may be as hostile
+//! as a layer: it makes no more than the layer declares, and takes less than 100 MB of memory, whatever it says.
 
+mod anchors;
 mod compare;
 mod contents;
+mod delta;
 mod entry;
 mod error;
 mod pack;
 mod path;
 mod pax;
 mod read;
+mod rebuild;
 #[cfg(test)]
 pub(crate) mod test_stream;
 mod tree;
 mod unpack;
 mod xattrs;
 
+#[cfg(test)]
+pub(crate) use fuzzing::made_delta;
 #[cfg(any(fuzzing, test))]
-pub(crate) use fuzzing::{check_records, unpack_plain};
+pub(crate) use fuzzing::{apply_delta, check_records, unpack_plain};
 
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +77,7 @@ pub(crate) use contents::{Facts, Type, contents};
 pub use error::{PackError, UnpackError};
 pub use pack::{Pack, Packed, pack};
 pub use path::PathProblem;
+pub(crate) use rebuild::{make_delta, rebuild};
 pub use unpack::unpack;
 pub(crate) use xattrs::is_bookkeeping;
 
@@ -88,6 +99,20 @@ mod fuzzing {
     /// Unpacks a stream that is not compressed, whatever its digest.
     pub(crate) fn unpack_plain(stream: &[u8], dir: &Path) -> Result<(), UnpackError> {
         super::unpack::unpack_entries(stream, dir, super::MAX_ENTRIES)
+    }
+
+    /// What a delta makes of a stream that is not compressed.
+    pub(crate) fn apply_delta(old: &[u8], delta: &[u8], limit: u64) -> std::io::Result<Vec<u8>> {
+        let mut made = Vec::new();
+        super::delta::apply(old, delta, &mut made, limit).map(|()| made)
+    }
+
+    /// The delta between two streams that are not compressed.
+    #[cfg(test)]
+    pub(crate) fn made_delta(old: &[u8], new: &[u8]) -> Vec<u8> {
+        let mut made = Vec::new();
+        super::delta::make(&[None], old, new, &mut made).expect("memory can be read and written");
+        made
     }
 
     /// Records that can be read are the same after they were written.

@@ -86,10 +86,7 @@ fn pack_with<W: Write>(dir: &Path, out: W, options: &Pack, workers: usize) -> Re
         source,
     };
     let device = fs::metadata(dir).map_err(read)?.dev();
-    let mut encoder = Encoder::new(Hashing::new(out), ZSTD_LEVEL).map_err(PackError::Write)?;
-    encoder
-        .multithread(workers.try_into().unwrap_or(1))
-        .map_err(PackError::Write)?;
+    let encoder = encoder(Hashing::new(out), workers).map_err(PackError::Write)?;
     let mut packer = Packer {
         out: Hashing::new(encoder),
         dir,
@@ -113,6 +110,13 @@ fn pack_with<W: Write>(dir: &Path, out: W, options: &Pack, workers: usize) -> Re
         exact,
     };
     Ok((out, packed))
+}
+
+/// What compresses every layer: equal plain streams give equal bytes, as long as it is the same release of zstd.
+pub(super) fn encoder<W: Write>(out: W, workers: usize) -> io::Result<Encoder<'static, W>> {
+    let mut encoder = Encoder::new(out, ZSTD_LEVEL)?;
+    encoder.multithread(workers.try_into().unwrap_or(1))?;
+    Ok(encoder)
 }
 
 struct Packer<'a, W: Write> {

@@ -76,6 +76,14 @@ fn decompressed<T>(
     Ok(outcome)
 }
 
+/// The plain stream of a blob, for what checks by itself what comes of it: neither digest nor length are checked here, but
+/// memory is bounded by the window, and [`delta`](super::delta) reads no more of it than it has use for.
+pub(super) fn plain<R: Read>(blob: R) -> io::Result<Decoder<'static, BufReader<R>>> {
+    let mut decoder = Decoder::new(blob)?;
+    decoder.window_log_max(WINDOW_LOG)?;
+    Ok(decoder)
+}
+
 /// Gives every entry to `visit`, with the data of a file; up to `limit` of them.
 pub(super) fn entries(
     plain: impl Read,

@@ -12,7 +12,7 @@ use super::retry::Backoff;
 use super::sources::{Sources, pass_over};
 use super::{RegistryError, joined};
 use crate::manifest::BlobRef;
-use crate::store::{PartialBlob, Store, StoreError};
+use crate::store::{PartialBlob, Store, StoreError, WholeBlob};
 
 const RANGE_NOT_SATISFIABLE: u16 = 416;
 
@@ -27,14 +27,48 @@ pub(super) async fn fetch(
     what: &str,
     progress: &Progress,
 ) -> Result<(), RegistryError> {
+    let (opener, wanted) = (Arc::clone(store), blob.clone());
+    let open = move || opener.partial_blob(&wanted.digest, wanted.size);
+    match whole(sources, blob, what, progress, open).await? {
+        Some(whole) => joined(spawn_blocking(move || whole.keep()).await)?,
+        None => progress.skipped(blob.size),
+    }
+    Ok(())
+}
+
+/// Gets a delta that is to make `blob`, unless the store has that: `None` then.
+///
+/// # Errors
+/// As for [`fetch`].
+pub(super) async fn fetch_delta(
+    sources: &Sources,
+    store: &Arc<Store>,
+    delta: &BlobRef,
+    blob: &BlobRef,
+    what: &str,
+    progress: &Progress,
+) -> Result<Option<WholeBlob>, RegistryError> {
+    let (opener, wanted) = (Arc::clone(store), (delta.clone(), blob.clone()));
+    let open = move || opener.partial_delta(&wanted.0, &wanted.1);
+    whole(sources, delta, what, progress, open).await
+}
+
+/// Gets all of a blob from the first place that has it, into what `open` opens.
+async fn whole<O>(
+    sources: &Sources,
+    blob: &BlobRef,
+    what: &str,
+    progress: &Progress,
+    open: O,
+) -> Result<Option<WholeBlob>, RegistryError>
+where
+    O: Fn() -> Result<Option<PartialBlob>, StoreError> + Clone + Send + 'static,
+{
     let (mut repository, mut others) = sources.in_order();
     let mut skipped = None;
     loop {
-        let (opener, wanted) = (Arc::clone(store), blob.clone());
-        let opened = spawn_blocking(move || opener.partial_blob(&wanted.digest, wanted.size));
-        let Some(mut partial) = joined(opened.await)? else {
-            progress.skipped(blob.size);
-            return Ok(());
+        let Some(mut partial) = joined(spawn_blocking(open.clone()).await)? else {
+            return Ok(None);
         };
         let was_there = partial.length();
         // What came only now from another place was counted then.
@@ -52,7 +86,7 @@ pub(super) async fn fetch(
             Err(error) => Err(error),
         };
         match outcome {
-            Ok(()) => return Ok(()),
+            Ok(whole) => return Ok(Some(whole)),
             // What an earlier process left may have been the wrong part; all of it is gone now.
             Err(RegistryError::Store(StoreError::WrongBlob { .. })) if was_there > 0 => {}
             Err(error) => {

@@ -6,8 +6,10 @@
 //!   ├── HEAD: the registry has it? skip       config, at most 8 MiB, checked like any other blob
 //!   ├── POST: it can mount it? skip           for each layer, a few at a time
 //!   └── POST, PUT                             ├── the store has it, bytes and all? skip
-//!   documents and signatures                  ├── GET what is missing of it, into tmp/HEX.part
-//!   manifest, last: nobody sees half          ├── digest and length are right? into the store
+//!   documents and signatures                  ├── there is a delta from a layer that the store has?
+//!   deltas from older artifacts               │   GET it, make the blob; digest and length are right?
+//!   manifest, last: nobody sees half          ├── else GET what is missing of it, into tmp/HEX.part
+//!                                             ├── digest and length are right? into the store
 //!                                             └── unpack, while others are still on their way
 //!                                             name, last: nobody sees half
 //! ```
@@ -21,11 +23,13 @@ mod attached;
 mod client;
 mod connection;
 mod credentials;
+mod deltas;
 mod drain;
 mod error;
 mod fetch;
 mod manifests;
 mod mirrors;
+mod offer;
 mod progress;
 mod publish;
 mod pull;
@@ -47,8 +51,9 @@ pub use credentials::CredentialError;
 pub use drain::drain;
 pub use error::RegistryError;
 pub use mirrors::MirrorError;
+pub use offer::PublishedDeltas;
 pub use progress::Amount;
-pub use publish::{Published, publish, publish_signed};
+pub use publish::{Extras, Published, publish, publish_with};
 pub use pull::{Pulled, pull};
 pub use resolve::resolve;
 
@@ -60,6 +65,8 @@ const SIDE_BY_SIDE: usize = 4;
 pub struct Options {
     /// What may be pulled.
     pub policy: Policy,
+    /// Whether a pull makes layers out of older ones that the store has, where the registry has deltas.
+    pub deltas: bool,
     /// Without TLS.
     pub plain_http: bool,
     /// A PEM file with certificate authorities to trust besides those of the host.
@@ -72,6 +79,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             policy: Policy::default(),
+            deltas: true,
             plain_http: false,
             ca_file: None,
             patience: Duration::from_secs(30),

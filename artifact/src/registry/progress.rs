@@ -12,6 +12,10 @@ pub struct Amount {
     pub moved: u64,
     /// Already there, in bytes.
     pub skipped: u64,
+    /// Deltas that layers were made of, in bytes: part of what was sent, or was there from an earlier try.
+    pub deltas: u64,
+    /// The layers that were made of deltas, in bytes. They were not sent.
+    pub made: u64,
 }
 
 /// Counts bytes, and shows them in a span: a step with `total_bytes` and `done_bytes`.
@@ -26,6 +30,8 @@ pub(super) struct Progress {
 struct Counts {
     moved: AtomicU64,
     skipped: AtomicU64,
+    deltas: AtomicU64,
+    made: AtomicU64,
 }
 
 impl Progress {
@@ -52,16 +58,32 @@ impl Progress {
         self.show();
     }
 
+    /// A layer of `layer` bytes was made of a delta of `delta` bytes.
+    pub(super) fn made(&self, delta: u64, layer: u64) {
+        self.counts.deltas.fetch_add(delta, Ordering::Relaxed);
+        self.counts.made.fetch_add(layer, Ordering::Relaxed);
+        self.show();
+    }
+
     pub(super) fn amount(&self) -> Amount {
         Amount {
             moved: self.counts.moved.load(Ordering::Relaxed),
             skipped: self.counts.skipped.load(Ordering::Relaxed),
+            deltas: self.counts.deltas.load(Ordering::Relaxed),
+            made: self.counts.made.load(Ordering::Relaxed),
         }
     }
 
     fn show(&self) {
-        let Amount { moved, skipped } = self.amount();
+        let Amount {
+            moved,
+            skipped,
+            deltas,
+            made,
+        } = self.amount();
+        // What a delta spares is done too.
+        let done = (moved + skipped + made).saturating_sub(deltas);
         // What had to be moved twice is no further progress.
-        self.span.record("done_bytes", (moved + skipped).min(self.total));
+        self.span.record("done_bytes", done.min(self.total));
     }
 }

@@ -9,6 +9,7 @@ use tracing::Instrument;
 
 use super::attached::Sending;
 use super::client::Repository;
+use super::offer::{Offering, PublishedDeltas};
 use super::progress::Progress;
 use super::upload::Uploads;
 use super::{Amount, Options, RegistryError, SIDE_BY_SIDE, joined};
@@ -16,7 +17,7 @@ use crate::digest::Digest;
 use crate::manifest::{BlobRef, Manifest, ManifestError};
 use crate::reference::Reference;
 use crate::signature::PrivateKey;
-use crate::store::Store;
+use crate::store::{Artifact, Store};
 use crate::tag::Tag;
 
 /// What was published.
@@ -28,6 +29,17 @@ pub struct Published {
     pub amount: Amount,
     /// Whether the registry had all of it, under the same tag.
     pub unchanged: bool,
+    /// Deltas from older artifacts, in the order in which these were given.
+    pub deltas: Vec<PublishedDeltas>,
+}
+
+/// What is published with an artifact.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Extras<'a> {
+    /// What signs it.
+    pub key: Option<&'a PrivateKey>,
+    /// Artifacts in the store: whoever has one of them can pull deltas from there.
+    pub delta_from: &'a [Tag],
 }
 
 /// Publishes the artifact `tag` as `reference`. What the repository has is not sent again; the manifest comes last, so
@@ -41,20 +53,20 @@ pub async fn publish(
     reference: &Reference,
     options: &Options,
 ) -> Result<Published, RegistryError> {
-    publish_signed(store, tag, reference, options, None).await
+    publish_with(store, tag, reference, options, Extras::default()).await
 }
 
-/// The same, signed with `key`. The signature, like documents and signatures that the artifact has here, is there before
-/// the reference means the artifact; in the store it is kept, too.
+/// The same, with more. A signature, like documents and signatures that the artifact has here, is there before the
+/// reference means the artifact; in the store it is kept, too. So are deltas, but these are only in the registry.
 ///
 /// # Errors
 /// The reference means what it meant before then.
-pub async fn publish_signed(
+pub async fn publish_with(
     store: &Arc<Store>,
     tag: &Tag,
     reference: &Reference,
     options: &Options,
-    key: Option<&PrivateKey>,
+    extras: Extras<'_>,
 ) -> Result<Published, RegistryError> {
     if reference.digest().is_some() {
         return Err(RegistryError::DigestGiven {
@@ -62,6 +74,8 @@ pub async fn publish_signed(
         });
     }
     let artifact = store.get(tag)?;
+    let older = extras.delta_from.iter().map(|tag| store.get(tag));
+    let older = older.collect::<Result<Vec<_>, _>>()?;
     let (digest, bytes) = store.manifest_bytes(tag)?;
     let unusable = |source: ManifestError| RegistryError::Unusable {
         reference: reference.to_string(),
@@ -86,14 +100,15 @@ pub async fn publish_signed(
         progress: progress.clone(),
         turns: Arc::new(Semaphore::new(SIDE_BY_SIDE)),
     };
-    let unchanged = publishing
-        .all(&manifest, &digest, &bytes, key)
+    let (unchanged, deltas) = publishing
+        .all(&manifest, &artifact, &bytes, extras.key, &older)
         .instrument(progress.span())
         .await?;
     Ok(Published {
         digest,
         amount: progress.amount(),
         unchanged,
+        deltas,
     })
 }
 
@@ -114,10 +129,11 @@ impl Publishing {
     async fn all(
         &self,
         manifest: &Manifest,
-        digest: &Digest,
+        artifact: &Artifact,
         bytes: &[u8],
         key: Option<&PrivateKey>,
-    ) -> Result<bool, RegistryError> {
+        older: &[Artifact],
+    ) -> Result<(bool, Vec<PublishedDeltas>), RegistryError> {
         let blobs: BTreeMap<_, _> = manifest.blobs().map(|blob| (&blob.digest, blob)).collect();
         let mut tasks = JoinSet::new();
         for blob in blobs.into_values() {
@@ -131,13 +147,35 @@ impl Publishing {
         while let Some(outcome) = tasks.join_next().await {
             joined(outcome)?;
         }
-        let sending = Sending::new(&self.repository, &self.uploads, &self.store, digest);
+        let sending = Sending::new(&self.repository, &self.uploads, &self.store, &artifact.digest);
         let unchanged = sending.all(key).await?;
-        if self.is_there(digest).await? {
-            return Ok(unchanged && self.progress.amount().moved == 0);
+        let deltas = self.deltas(artifact, &BlobRef::of(bytes), older).await?;
+        if self.is_there(&artifact.digest).await? {
+            return Ok((unchanged && self.progress.amount().moved == 0, deltas));
         }
         self.uploads.manifest(&self.repository, bytes).await?;
-        Ok(false)
+        Ok((false, deltas))
+    }
+
+    async fn deltas(
+        &self,
+        artifact: &Artifact,
+        subject: &BlobRef,
+        older: &[Artifact],
+    ) -> Result<Vec<PublishedDeltas>, RegistryError> {
+        let offering = Offering {
+            repository: &self.repository,
+            uploads: &self.uploads,
+            store: &self.store,
+            progress: &self.progress,
+            artifact,
+            subject,
+        };
+        let mut all = Vec::new();
+        for old in older {
+            all.push(offering.from(old).await?);
+        }
+        Ok(all)
     }
 
     async fn blob(&self, blob: &BlobRef, what: &str) -> Result<(), RegistryError> {

@@ -9,10 +9,12 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tracing::{Instrument, Span};
 
 use super::attached;
+use super::deltas::{self, Offer};
 use super::fetch::fetch;
 use super::progress::Progress;
 use super::sources::Sources;
 use super::{Amount, Options, RegistryError, SIDE_BY_SIDE, joined};
+use crate::deltas::Delta;
 use crate::digest::Digest;
 use crate::layer::Layer;
 use crate::manifest::{BlobRef, Manifest, ManifestError};
@@ -70,11 +72,15 @@ pub async fn pull(
         reference: reference.clone(),
         sources: Arc::new(sources),
         store: Arc::clone(store),
+        deltas: options.deltas,
         progress: progress.clone(),
         downloads: Arc::new(Semaphore::new(SIDE_BY_SIDE)),
         unpacks: Arc::new(Semaphore::new(available_parallelism().map_or(2, usize::from))),
     };
-    pulling.all(&manifest).instrument(progress.span()).await?;
+    pulling
+        .all(&digest, &manifest)
+        .instrument(progress.span())
+        .await?;
     let importing = Arc::clone(store);
     let origin = reference.clone();
     let artifact = spawn_blocking(move || importing.import_with(&tag, &bytes, Some(&origin), &attached));
@@ -90,21 +96,28 @@ struct Pulling {
     reference: Reference,
     sources: Arc<Sources>,
     store: Arc<Store>,
+    /// Whether layers may come as deltas.
+    deltas: bool,
     progress: Progress,
     downloads: Arc<Semaphore>,
     unpacks: Arc<Semaphore>,
 }
 
 impl Pulling {
-    async fn all(&self, manifest: &Manifest) -> Result<(), RegistryError> {
+    async fn all(&self, digest: &Digest, manifest: &Manifest) -> Result<(), RegistryError> {
         let mut layers = self.config(manifest).await?;
+        let offer = if self.deltas {
+            Offer::find(&self.sources, &self.store, digest, &layers).await
+        } else {
+            Offer::default()
+        };
         // The largest decides how long it takes at least.
         layers.sort_by_key(|layer| (std::cmp::Reverse(layer.size), layer.digest.clone()));
         layers.dedup_by(|left, right| left.digest == right.digest);
         let mut tasks = JoinSet::new();
         for layer in layers {
-            let pulling = self.clone();
-            tasks.spawn(async move { pulling.layer(layer).await }.in_current_span());
+            let (pulling, delta) = (self.clone(), offer.of(&layer).cloned());
+            tasks.spawn(async move { pulling.layer(layer, delta).await }.in_current_span());
         }
         // Who returns early drops the others.
         while let Some(outcome) = tasks.join_next().await {
@@ -124,20 +137,45 @@ impl Pulling {
         Ok(layers)
     }
 
-    async fn layer(self, layer: Layer) -> Result<(), RegistryError> {
-        let blob = BlobRef {
-            digest: layer.digest.clone(),
-            size: layer.size,
+    async fn layer(self, layer: Layer, delta: Option<Delta>) -> Result<(), RegistryError> {
+        let made = match delta {
+            Some(delta) => self.make(&layer, &delta).await,
+            None => false,
         };
-        let what = format!("layer `{}`", layer.title);
-        let turn = self.downloads.acquire().await;
-        fetch(&self.sources, &self.store, &blob, &what, &self.progress).await?;
-        drop(turn);
+        if !made {
+            self.fetch(&layer).await?;
+        }
         let _turn = self.unpacks.acquire().await;
         let (span, store) = (Span::current(), Arc::clone(&self.store));
         let unpacked = spawn_blocking(move || span.in_scope(|| store.unpacked(&layer)));
         joined(unpacked.await)?;
         Ok(())
+    }
+
+    async fn fetch(&self, layer: &Layer) -> Result<(), RegistryError> {
+        let blob = BlobRef {
+            digest: layer.digest.clone(),
+            size: layer.size,
+        };
+        let what = format!("layer `{}`", layer.title);
+        let _turn = self.downloads.acquire().await;
+        fetch(&self.sources, &self.store, &blob, &what, &self.progress).await
+    }
+
+    /// Makes a layer out of an older one. Whether that is done; if not, it can still be fetched.
+    async fn make(&self, layer: &Layer, delta: &Delta) -> bool {
+        let turn = self.downloads.acquire().await;
+        let got = deltas::get(&self.sources, &self.store, delta, layer, &self.progress).await;
+        drop(turn);
+        let Some(got) = got else {
+            return false;
+        };
+        let _turn = self.unpacks.acquire().await;
+        let made = deltas::make(&self.store, delta, got, layer).await;
+        if made {
+            self.progress.made(delta.blob.size, layer.size);
+        }
+        made
     }
 }
 

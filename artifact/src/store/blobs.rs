@@ -53,7 +53,8 @@ impl Store {
         })
     }
 
-    pub(super) fn temp_file(&self) -> Result<NamedTempFile, StoreError> {
+    /// A file that is gone when it is dropped.
+    pub(crate) fn temp_file(&self) -> Result<NamedTempFile, StoreError> {
         let tmp = self.tmp();
         NamedTempFile::with_prefix_in("blob-", &tmp).map_err(StoreError::io("write in", &tmp))
     }

@@ -41,7 +41,7 @@ pub use blobs::BlobWriter;
 pub use error::StoreError;
 pub use examine::{BlobProblem, Examined, Problem, What};
 pub use inventory::{Inventory, Part, Share};
-pub(crate) use partial::PartialBlob;
+pub(crate) use partial::{PartialBlob, WholeBlob};
 pub use prune::{Candidate, Retention};
 pub use remove::Removed;
 pub use sweep::Swept;

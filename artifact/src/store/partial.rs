@@ -4,9 +4,11 @@
 //! tmp/HEX.part         what came so far of the blob of this digest
 //! tmp/HEX.part.lock    flock of the process that takes it in
 //! ```
+//!
+//! A delta comes the same way, but never becomes a blob of the store: it stays there until it was used.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +27,15 @@ pub(crate) struct PartialBlob {
     _only_one: File,
 }
 
+/// A blob that came, all of it, and is still where it came to.
+#[derive(Debug)]
+pub(crate) struct WholeBlob {
+    file: File,
+    part: PathBuf,
+    place: PathBuf,
+    _only_one: File,
+}
+
 impl Store {
     /// Starts to take in a blob, or goes on where that ended before; what is there is hashed again. Waits for other
     /// processes that take in the same blob. `None` when the store has it.
@@ -35,10 +46,40 @@ impl Store {
         if self.has_blob(digest, size)? {
             return Ok(None);
         }
-        let part = self.tmp().join(format!("{}.part", digest.hex()));
+        self.partial(digest, size, (digest, size))
+    }
+
+    /// The same with a delta that is to make a blob. `None` when the store has that blob.
+    ///
+    /// # Errors
+    /// As for [`Store::partial_blob`].
+    pub(crate) fn partial_delta(
+        &self,
+        delta: &BlobRef,
+        blob: &BlobRef,
+    ) -> Result<Option<PartialBlob>, StoreError> {
+        self.partial(&delta.digest, delta.size, (&blob.digest, blob.size))
+    }
+
+    /// Bytes that are there of a blob that came in part.
+    pub(crate) fn partial_length(&self, digest: &Digest) -> u64 {
+        fs::metadata(self.part(digest)).map_or(0, |metadata| metadata.len())
+    }
+
+    fn part(&self, digest: &Digest) -> PathBuf {
+        self.tmp().join(format!("{}.part", digest.hex()))
+    }
+
+    fn partial(
+        &self,
+        digest: &Digest,
+        size: u64,
+        wanted: (&Digest, u64),
+    ) -> Result<Option<PartialBlob>, StoreError> {
+        let part = self.part(digest);
         let only_one = lock::exclusive(&part.with_extension("part.lock"))?;
         // Whoever was waited for may have brought it.
-        if self.has_blob(digest, size)? {
+        if self.has_blob(wanted.0, wanted.1)? {
             return Ok(None);
         }
         let (out, length) = resume(&part)?;
@@ -79,11 +120,11 @@ impl PartialBlob {
         Ok(())
     }
 
-    /// Checks what came and puts it into the store.
+    /// Checks what came.
     ///
     /// # Errors
     /// [`StoreError::WrongBlob`] when the bytes are others than announced; nothing is kept then.
-    pub(crate) fn finish(self) -> Result<(), StoreError> {
+    pub(crate) fn finish(self) -> Result<WholeBlob, StoreError> {
         let (file, found, found_size) = self.out.finish();
         let BlobRef { digest, size } = self.expected;
         if found != digest || found_size != size {
@@ -95,9 +136,31 @@ impl PartialBlob {
                 found_size,
             });
         }
-        file.sync_all().map_err(StoreError::io("write", &self.part))?;
+        Ok(WholeBlob {
+            file,
+            part: self.part,
+            place: self.place,
+            _only_one: self._only_one,
+        })
+    }
+}
+
+impl WholeBlob {
+    /// Puts it into the store.
+    pub(crate) fn keep(self) -> Result<(), StoreError> {
+        self.file
+            .sync_all()
+            .map_err(StoreError::io("write", &self.part))?;
         fs::rename(&self.part, &self.place).map_err(StoreError::io("make", &self.place))?;
         sync_parent(&self.place)
+    }
+
+    /// Has `read` read it from its start, and lets go of it then.
+    pub(crate) fn used<T>(mut self, read: impl FnOnce(&mut File) -> T) -> Result<T, StoreError> {
+        self.file.rewind().map_err(StoreError::io("read", &self.part))?;
+        let outcome = read(&mut self.file);
+        remove(&self.part)?;
+        Ok(outcome)
     }
 }
 

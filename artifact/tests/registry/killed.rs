@@ -37,6 +37,24 @@ async fn a_pull_that_is_killed_leaves_all_or_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pull_of_deltas_that_is_killed_leaves_all_or_nothing() {
+    let (server, source) = (Server::start(), Place::with_both());
+    let reference = server.reference("killed-deltas");
+    crate::deltas::publish_deltas(&source, &reference).await;
+    let words = ["pull", &reference.to_string()];
+    let (target, start) = (Place::with_older(), Instant::now());
+    ended(&command(&words, target.dir.path(), "{}").output().unwrap()).unwrap();
+    let mut moments = Moments::new(start.elapsed());
+    while moments.killed < TIMES / 4 {
+        let target = Place::with_older();
+        moments.kill(&mut command(&words, target.dir.path(), "{}"));
+        check(&target.store);
+        target.pull(&reference).await.unwrap();
+        target.check_both();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_publish_that_is_killed_leaves_all_or_nothing() {
     let (server, source) = (Server::start(), Place::with_artifact());
     let text = |number: u32| server.reference(&format!("killed-{number}")).to_string();

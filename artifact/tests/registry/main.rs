@@ -7,6 +7,7 @@
 
 mod child;
 mod cuts;
+mod deltas;
 mod full_disk;
 mod killed;
 mod mirrors;

@@ -34,7 +34,22 @@ impl Place {
     /// One with the artifact `small`.
     pub(crate) fn with_artifact() -> Self {
         let place = Self::empty();
-        make(&place.store, place.dir.path());
+        make(&place.store, place.dir.path(), &tag(), 1);
+        place
+    }
+
+    /// One with the artifact `older`, of which [`Place::with_artifact`] has the next edition: `os` and `images` changed
+    /// by an eighth.
+    pub(crate) fn with_older() -> Self {
+        let place = Self::empty();
+        make(&place.store, place.dir.path(), &older(), 0);
+        place
+    }
+
+    /// One with both.
+    pub(crate) fn with_both() -> Self {
+        let place = Self::with_older();
+        make(&place.store, place.dir.path(), &tag(), 1);
         place
     }
 
@@ -49,6 +64,12 @@ impl Place {
     /// The artifact is there, whole and unpacked.
     pub(crate) fn check(&self) {
         assert_eq!(self.store.tags().unwrap(), [tag()]);
+        check(&self.store);
+    }
+
+    /// So it is, beside the older one.
+    pub(crate) fn check_both(&self) {
+        assert_eq!(self.store.tags().unwrap(), [older(), tag()]);
         check(&self.store);
     }
 
@@ -87,6 +108,11 @@ pub(crate) fn tag() -> Tag {
     "small".parse().unwrap()
 }
 
+/// The older artifact's name.
+pub(crate) fn older() -> Tag {
+    "older".parse().unwrap()
+}
+
 /// Without TLS, and with little patience.
 pub(crate) fn options() -> Options {
     Options {
@@ -96,22 +122,24 @@ pub(crate) fn options() -> Options {
     }
 }
 
-/// Makes the artifact.
-fn make(store: &Store, work: &Path) {
+/// Makes an edition of the artifact.
+fn make(store: &Store, work: &Path, tag: &Tag, edition: u64) {
+    let options = Pack {
+        mtime_clamp: Some(0),
+        ..Pack::default()
+    };
     let layers: Vec<_> = LAYERS
         .iter()
         .zip(1..)
         .map(|((title, size), seed)| {
-            let tree = work.join(seed.to_string());
+            let tree = work.join(format!("{edition}-{seed}"));
             fs::create_dir(&tree).unwrap();
             for number in 0..8 {
-                fs::write(
-                    tree.join(number.to_string()),
-                    noise(seed * 100 + number, size / 8),
-                )
-                .unwrap();
+                let changes = number == 0 && !title.starts_with("machine/");
+                let seed = seed * 100 + number + if changes { edition * 10 } else { 0 };
+                fs::write(tree.join(number.to_string()), noise(seed, size / 8)).unwrap();
             }
-            store.add_layer(title, &tree, &Pack::default()).unwrap()
+            store.add_layer(title, &tree, &options).unwrap()
         })
         .collect();
     let machine = MachineLayers {
@@ -126,7 +154,7 @@ fn make(store: &Store, work: &Path) {
         layers,
         secrets: None,
     };
-    store.put(&tag(), draft).unwrap();
+    store.put(tag, draft).unwrap();
 }
 
 /// Every blob has the bytes of its digest, and whatever has a name is whole and unpacked.

@@ -68,6 +68,20 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Whether every process in the cgroup and below stands still, or is about to. One that is not there does not.
+    ///
+    /// # Errors
+    /// The host has no freezer, or it cannot be read.
+    pub(crate) fn is_frozen(&self) -> Result<bool, Error> {
+        if !self.dirs.iter().any(|dir| dir.exists()) {
+            return Ok(false);
+        }
+        let (dir, files) = self.freezer()?;
+        let switch = fs::read_to_string(dir.join(files.switch)).map_err(failed("look at", &dir))?;
+        // On version 1 the switch says how far it is, too: `FREEZING`.
+        Ok(![files.thaw, ""].contains(&switch.trim()))
+    }
+
     /// Thaws the cgroup and every one below it, as far as that is possible: on version 1 what is frozen cannot be
     /// killed.
     pub(super) fn thaw_all(&self) {
@@ -161,7 +175,9 @@ mod tests {
         let before = count(&file);
         std::thread::sleep(Duration::from_millis(100));
         assert_eq!(count(&file), before);
+        assert!(cgroup.is_frozen().unwrap());
         cgroup.thaw().unwrap();
+        assert!(!cgroup.is_frozen().unwrap());
         let deadline = Instant::now() + Duration::from_secs(10);
         while count(&file) == before {
             assert!(Instant::now() < deadline);
@@ -170,6 +186,7 @@ mod tests {
         child.wait().unwrap();
         // Gone counts as thawed.
         cgroup.thaw().unwrap();
+        assert!(!cgroup.is_frozen().unwrap());
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
-        let path = Cluster::find(&global.dir, &global.name)?.kubeconfig();
+        let path = Cluster::find_kubeconfig(&global.dir, &global.name)?;
         if let Some(file) = self.merge {
             let own = || own_file(env::var_os("KUBECONFIG"), env::var_os("HOME"));
             let file = file.map_or_else(own, Ok)?;

@@ -1,17 +1,21 @@
 //! `parbake list`
 
-use parbake_up::{Condition, Listed, list};
+use parbake_up::{Listed, list};
 
 use crate::cli::Global;
-use crate::output::{self, table};
+use crate::output::{Watch, table};
 
-/// List all clusters
+/// List all clusters and what they are doing
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    #[command(flatten)]
+    watch: Watch,
+}
 
 impl Args {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
-        output::print(global.output, &list(&global.dir)?, |clusters| text(clusters))
+        let look = || Ok(list(&global.dir)?);
+        self.watch.print(global.output, look, |clusters| text(clusters))
     }
 }
 
@@ -22,7 +26,7 @@ fn text(clusters: &[Listed]) -> String {
     let rows = clusters.iter().map(|cluster| {
         [
             cluster.name.to_string(),
-            state(cluster.state).to_owned(),
+            cluster.state.to_string(),
             cluster.artifact.clone(),
             cluster.kubernetes.clone(),
             cluster.nodes.to_string(),
@@ -33,12 +37,4 @@ fn text(clusters: &[Listed]) -> String {
         ]
     });
     table(["NAME", "STATE", "ARTIFACT", "KUBERNETES", "NODES", "API"], rows)
-}
-
-fn state(condition: Condition) -> &'static str {
-    match condition {
-        Condition::Starting => "starting",
-        Condition::Running => "running",
-        Condition::Stopped => "stopped",
-    }
 }

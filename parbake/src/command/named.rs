@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use parbake_artifact::registry::{Options, pull};
-use parbake_artifact::{Pin, Reference, Store, Tag};
+use parbake_artifact::{Pin, Policy, Reference, Store, Tag};
 
+use super::registry::{DeltaArgs, RegistryArgs};
 use crate::cli::Global;
 
 /// An artifact, here or in a registry.
@@ -30,7 +31,7 @@ impl FromStr for Named {
 
 impl Named {
     /// The name in the store, after a pull if need be.
-    pub(super) fn stored(self, global: &Global, options: &Options) -> anyhow::Result<Tag> {
+    fn stored(self, global: &Global, options: &Options) -> anyhow::Result<Tag> {
         match self {
             Self::Here(tag) => Ok(tag),
             Self::There(reference) => stored(global, &reference, options),
@@ -38,9 +39,27 @@ impl Named {
     }
 }
 
+/// The name in the store of the artifact that is given, or else pinned; a pull obeys the host's policy.
+pub(super) fn meant(
+    global: &Global,
+    named: Option<Named>,
+    deltas: &DeltaArgs,
+    registry: RegistryArgs,
+) -> anyhow::Result<Tag> {
+    let options = Options {
+        policy: Policy::load(&global.dir)?,
+        deltas: deltas.wanted(),
+        ..registry.into()
+    };
+    match named {
+        Some(named) => named.stored(global, &options),
+        None => pinned(global, options),
+    }
+}
+
 /// The name in the store of what the project pins, after a pull if need be. What is pinned in different projects does not
 /// take each other's name: it is called by its digest.
-pub(super) fn pinned(global: &Global, mut options: Options) -> anyhow::Result<Tag> {
+fn pinned(global: &Global, mut options: Options) -> anyhow::Result<Tag> {
     let dir = env::current_dir().context("could not find the current directory")?;
     let Some(pin) = Pin::find(&dir)? else {
         bail!(

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
-use parbake_artifact::registry::{Published, publish_signed};
+use parbake_artifact::registry::{Extras, Published, PublishedDeltas, publish_with};
 use parbake_artifact::{PrivateKey, Reference, Store, Tag};
 use serde::Serialize;
 
@@ -22,9 +22,12 @@ Examples:
   parbake publish k8s-1.34 registry.example.org/clusters/k8s-1.34:v5 --latest     as `latest` too
   parbake publish k8s-1.34 127.0.0.1:5000/k8s-1.34 --plain-http          to a registry without TLS
   parbake publish k8s-1.34 registry.example.org/k8s-1.34 --sign k8s.key  signed as cosign signs
+  parbake publish k8s-1.34 registry.example.org/k8s-1.34 --delta-from k8s-1.34.3
+                                            with what makes it out of the release before
 
 What the repository has is not sent again, nor what the artifact was pulled with from another
-repository of the same registry. The tag changes at the very end.
+repository of the same registry. The tag changes at the very end. With `--delta-from` whoever has
+that artifact, or layers of it, moves only what changed within each layer.
 Credentials come from where Docker and Podman keep them: $REGISTRY_AUTH_FILE,
 $XDG_RUNTIME_DIR/containers/auth.json, ~/.config/containers/auth.json or ~/.docker/config.json,
 and the helpers that these name. `skopeo login` and `docker login` write them.
@@ -45,6 +48,10 @@ pub(crate) struct Args {
     /// Sign it with the private key in this PEM file
     #[arg(long, value_name = "KEY")]
     sign: Option<PathBuf>,
+    /// Make deltas from this artifact in the store, too, for those who have it; may be given more than
+    /// once
+    #[arg(long, value_name = "ARTIFACT")]
+    delta_from: Vec<Tag>,
     /// Move the tag `latest` of the repository there too, last of all
     #[arg(long)]
     latest: bool,
@@ -64,10 +71,39 @@ struct Report {
     pinned: Reference,
     moved_bytes: u64,
     skipped_bytes: u64,
+    /// What was made with `--delta-from`, or was there already.
+    deltas: Vec<Deltas>,
     /// The private key that signed it.
     signed_with: Option<PathBuf>,
     /// Whether the registry had all of it, under the same tag.
     unchanged: bool,
+}
+
+/// Deltas from one older artifact.
+#[derive(Debug, Serialize)]
+struct Deltas {
+    from: Tag,
+    layers: usize,
+    bytes: u64,
+    /// The layers in full; `null` when the deltas were there before.
+    layer_bytes: Option<u64>,
+}
+
+impl From<PublishedDeltas> for Deltas {
+    fn from(deltas: PublishedDeltas) -> Self {
+        let PublishedDeltas {
+            from,
+            layers,
+            layer_bytes,
+            bytes,
+        } = deltas;
+        Self {
+            from,
+            layers,
+            bytes,
+            layer_bytes,
+        }
+    }
 }
 
 impl Args {
@@ -85,12 +121,20 @@ impl Args {
             Some(path) => Some(PrivateKey::load(path, password()?.as_deref())?),
             None => None,
         };
-        let publish = |to| publish_signed(&store, &self.artifact, to, &options, key.as_ref());
-        let published = super::block_on(publish(&self.reference))??;
+        let extras = Extras {
+            key: key.as_ref(),
+            delta_from: &self.delta_from,
+        };
+        let publish = |to, extras| publish_with(&store, &self.artifact, to, &options, extras);
+        let published = super::block_on(publish(&self.reference, extras))??;
         let latest = self.latest.then(|| self.reference.latest());
         if let Some(latest) = &latest {
             // All of it is there by now.
-            super::block_on(publish(latest))??;
+            let extras = Extras {
+                delta_from: &[],
+                ..extras
+            };
+            super::block_on(publish(latest, extras))??;
         }
         let mut report = report(self.artifact, self.reference, published, self.sign);
         report.latest = latest;
@@ -117,6 +161,7 @@ fn report(tag: Tag, reference: Reference, published: Published, signed_with: Opt
         digest: published.digest.to_string(),
         moved_bytes: published.amount.moved,
         skipped_bytes: published.amount.skipped,
+        deltas: published.deltas.into_iter().map(Deltas::from).collect(),
         unchanged: published.unchanged,
         signed_with,
     }
@@ -133,8 +178,9 @@ fn text(report: &Report) -> String {
     let signed = signed
         .map(|key| format!("signed with {}\n", key.display()))
         .unwrap_or_default();
+    let deltas: String = report.deltas.iter().map(delta_text).collect();
     format!(
-        "`{}` {verb} as {}{}: {} moved, {} were there\n{signed}pin it as {}\n",
+        "`{}` {verb} as {}{}: {} moved, {} were there\n{deltas}{signed}pin it as {}\n",
         report.tag,
         report.reference,
         latest.unwrap_or_default(),
@@ -142,4 +188,16 @@ fn text(report: &Report) -> String {
         size(report.skipped_bytes),
         report.pinned,
     )
+}
+
+fn delta_text(deltas: &Deltas) -> String {
+    let (from, layers, bytes) = (&deltas.from, count(deltas.layers, "layer"), size(deltas.bytes));
+    match deltas.layer_bytes {
+        Some(0) => format!("no layer has a delta from `{from}` that would spare anything\n"),
+        Some(full) => format!(
+            "{layers} with deltas from `{from}`: {bytes} instead of {}\n",
+            size(full)
+        ),
+        None => format!("{layers} had deltas from `{from}` already: {bytes}\n"),
+    }
 }

@@ -6,7 +6,7 @@ use parbake_artifact::registry::{Options, Pulled, pull};
 use parbake_artifact::{Policy, Reference, Store, Tag};
 use serde::Serialize;
 
-use super::registry::RegistryArgs;
+use super::registry::{DeltaArgs, RegistryArgs};
 use crate::cli::Global;
 use crate::output::{self, count, size};
 
@@ -17,9 +17,11 @@ Examples:
   parbake pull registry.example.org/clusters/k8s-1.34 --tag k8s     called k8s here
   parbake pull 127.0.0.1:5000/k8s-1.34 --plain-http                 from a registry without TLS
 
-Only what is missing is fetched, and all of it is checked. Call it again after it was interrupted:
-it goes on where it was. See `parbake publish --help` for credentials. Mirrors are tried first, as
-/etc/containers/registries.conf (or $CONTAINERS_REGISTRIES_CONF) has them for Podman and Skopeo.";
+Only what is missing is fetched, and all of it is checked. Where the registry has deltas from layers
+that are here (`parbake publish --delta-from`), layers are made out of those. Call it again after it
+was interrupted: it goes on where it was. See `parbake publish --help` for credentials. Mirrors are
+tried first, as /etc/containers/registries.conf (or $CONTAINERS_REGISTRIES_CONF) has them for Podman
+and Skopeo.";
 
 /// Pull an artifact from a registry into the store; clusters start from there, offline
 #[derive(Debug, clap::Args)]
@@ -31,6 +33,8 @@ pub(crate) struct Args {
     /// the repository, and `-TAG` unless that is latest]
     #[arg(long)]
     tag: Option<Tag>,
+    #[command(flatten)]
+    deltas: DeltaArgs,
     #[command(flatten)]
     registry: RegistryArgs,
 }
@@ -44,6 +48,10 @@ struct Report {
     nodes: usize,
     moved_bytes: u64,
     skipped_bytes: u64,
+    /// Of what was moved: deltas that layers were made of.
+    delta_bytes: u64,
+    /// What these layers would have moved.
+    made_bytes: u64,
 }
 
 impl Args {
@@ -51,6 +59,7 @@ impl Args {
         let store = Arc::new(Store::open(&global.store())?);
         let options = Options {
             policy: Policy::load(&global.dir)?,
+            deltas: self.deltas.wanted(),
             ..self.registry.into()
         };
         let pulled = super::block_on(pull(&store, &self.reference, self.tag.as_ref(), &options))??;
@@ -66,12 +75,22 @@ fn report(reference: Reference, pulled: Pulled) -> Report {
         tag: pulled.artifact.tag,
         moved_bytes: pulled.amount.moved,
         skipped_bytes: pulled.amount.skipped,
+        delta_bytes: pulled.amount.deltas,
+        made_bytes: pulled.amount.made,
     }
 }
 
 fn text(report: &Report) -> String {
+    let deltas = match report.delta_bytes {
+        0 => String::new(),
+        bytes => format!(
+            " ({} of deltas instead of {})",
+            size(bytes),
+            size(report.made_bytes)
+        ),
+    };
     format!(
-        "`{tag}` is here: {nodes}, {digest}, {moved} moved, {skipped} were there\nstart it with `parbake up {tag}`\n",
+        "`{tag}` is here: {nodes}, {digest}, {moved} moved{deltas}, {skipped} were there\nstart it with `parbake up {tag}`\n",
         tag = report.tag,
         nodes = count(report.nodes, "node"),
         digest = report.digest,

@@ -15,6 +15,20 @@ pub(crate) struct RegistryArgs {
     ca_file: Option<PathBuf>,
 }
 
+/// How layers may come.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DeltaArgs {
+    /// Fetch every layer that is missing in full, even if the registry has a delta from one that is here
+    #[arg(long)]
+    no_deltas: bool,
+}
+
+impl DeltaArgs {
+    pub(crate) fn wanted(&self) -> bool {
+        !self.no_deltas
+    }
+}
+
 impl From<RegistryArgs> for Options {
     fn from(args: RegistryArgs) -> Self {
         Self {

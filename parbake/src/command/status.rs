@@ -1,48 +1,85 @@
 //! `parbake status`
 
-use parbake_cluster::summary::{self, Summary};
-use parbake_up::Cluster;
+use parbake_up::{Condition, NodeStatus, Port, Status, status};
 
 use crate::cli::Global;
-use crate::output::{self, table};
+use crate::output::{Watch, size, table};
 
-/// Show a running cluster's nodes and pods, as its API has them
+/// Show how a cluster is: its state, what it takes, its nodes and pods
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    #[command(flatten)]
+    watch: Watch,
+}
 
 impl Args {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
-        let cluster = Cluster::find(&global.dir, &global.name)?;
-        let summary = super::block_on(async {
-            let client = cluster.client().await?;
-            anyhow::Ok(summary::fetch(&client).await?)
-        })??;
-        output::print(global.output, &summary, text)
+        let look = || Ok(super::block_on(status(&global.dir, &global.name))??);
+        self.watch.print(global.output, look, text)
     }
 }
 
-fn text(summary: &Summary) -> String {
-    let nodes = summary.nodes.iter().map(|node| {
-        let ready = if node.ready { "Ready" } else { "NotReady" };
-        [
-            node.name.clone(),
-            ready.to_owned(),
-            node.roles.join(","),
-            node.version.clone(),
-        ]
-    });
-    let pods = summary.pods.iter().map(|pod| {
+fn text(status: &Status) -> String {
+    let mut text = format!(
+        "cluster `{}` is {}: {}, Kubernetes {}\n",
+        status.name, status.state, status.artifact, status.kubernetes
+    );
+    if let Some(taken) = status.usage {
+        let memory = size(taken.memory_bytes);
+        text.push_str(&format!(
+            "memory {memory}, processor time {:.1} s, ",
+            taken.cpu_seconds
+        ));
+    }
+    text.push_str(&format!("disk {}\n", size(status.disk_bytes)));
+    for Port { host, cluster } in &status.ports {
+        text.push_str(&format!("port {host} of the host leads to {cluster}\n"));
+    }
+    if let Some(problem) = &status.problem {
+        text.push_str(&format!("the API has no answer: {problem}\n"));
+    }
+    let asked = status.problem.is_none()
+        && matches!(
+            status.state,
+            Condition::Starting | Condition::Running | Condition::Broken
+        );
+    let nodes = status.nodes.iter().map(|node| row(node, asked));
+    let header = ["NODE", "STATUS", "ROLES", "VERSION", "MEMORY", "CPU"];
+    text.push_str(&format!("\n{}", table(header, nodes)));
+    if !status.pods.is_empty() {
+        text.push_str(&format!("\n{}", pods(status)));
+    }
+    text
+}
+
+fn row(NodeStatus { node, usage }: &NodeStatus, asked: bool) -> [String; 6] {
+    let ready = match (asked, node.ready) {
+        (false, _) => "",
+        (true, true) => "Ready",
+        (true, false) => "NotReady",
+    };
+    [
+        node.name.clone(),
+        ready.to_owned(),
+        node.roles.join(","),
+        node.version.clone(),
+        usage.map(|taken| size(taken.memory_bytes)).unwrap_or_default(),
+        usage
+            .map(|taken| format!("{:.1} s", taken.cpu_seconds))
+            .unwrap_or_default(),
+    ]
+}
+
+fn pods(status: &Status) -> String {
+    let rows = status.pods.iter().map(|pod| {
         [
             pod.namespace.clone(),
             pod.name.clone(),
             format!("{}/{}", pod.ready, pod.containers),
             pod.state.clone(),
+            pod.restarts.to_string(),
             pod.node.clone().unwrap_or_default(),
         ]
     });
-    let nodes = table(["NODE", "STATUS", "ROLES", "VERSION"], nodes);
-    format!(
-        "{nodes}\n{}",
-        table(["NAMESPACE", "POD", "READY", "STATUS", "NODE"], pods)
-    )
+    table(["NAMESPACE", "POD", "READY", "STATUS", "RESTARTS", "NODE"], rows)
 }

@@ -8,15 +8,14 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::Context;
-use parbake_artifact::registry::Options as RegistryOptions;
-use parbake_artifact::{Policy, Tag};
+use parbake_artifact::Tag;
 use parbake_cluster::readiness::Milestones;
 use parbake_up::timeline::Timeline;
 use parbake_up::{ClusterName, Options, Thawed, thaw};
 use serde::Serialize;
 
-use super::named::{Named, pinned};
-use super::registry::RegistryArgs;
+use super::named::{Named, meant};
+use super::registry::{DeltaArgs, RegistryArgs};
 use super::supervise;
 use crate::cli::Global;
 use crate::output::{self, count};
@@ -48,6 +47,8 @@ pub(crate) struct Args {
     /// Say where the time went: as text, or into FILE (.svg for a picture, .json)
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     timings: Option<Option<TimingsFile>>,
+    #[command(flatten)]
+    deltas: DeltaArgs,
     #[command(flatten)]
     registry: RegistryArgs,
 }
@@ -98,7 +99,7 @@ impl TimingsFile {
 }
 
 /// Whole seconds or minutes.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is no time such as 90s or 2m");
     let (number, factor) = match text.strip_suffix('m') {
         Some(minutes) => (minutes, 60),
@@ -113,14 +114,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 impl Args {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
-        let options = RegistryOptions {
-            policy: Policy::load(&global.dir)?,
-            ..self.registry.into()
-        };
-        let tag = match self.artifact {
-            Some(named) => named.stored(global, &options)?,
-            None => pinned(global, options)?,
-        };
+        let tag = meant(global, self.artifact, &self.deltas, self.registry)?;
         let thawed = super::block_on(thaw(&Options {
             tag,
             name: global.name.clone(),

@@ -128,5 +128,6 @@ fn importer(dir: &Path, layers: Vec<PathBuf>, host: &Host) -> Result<Plan, Error
         forwards: Vec::new(),
         host: decisions,
         end_with_parent: true,
+        farewell: Vec::new(),
     })
 }

@@ -57,8 +57,10 @@ impl Site<'_> {
             forwards: vec![Forward {
                 listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
                 to: self.cluster.api_server().into(),
+                movable: false,
             }],
             end_with_parent: true,
+            again: false,
         };
         let plan = machines::plan(
             self.cluster,

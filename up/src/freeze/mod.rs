@@ -87,7 +87,7 @@ pub async fn freeze(options: &Options) -> Result<Frozen, Error> {
     // Nobody else may work on the cluster until its files are copied.
     let claim = Claim::lock(&options.dir, &options.name)?;
     let cluster = Cluster::find(&options.dir, &options.name)?;
-    if cluster.record().phase == Phase::Starting {
+    if cluster.record().phase != Phase::Up {
         return Err(Error::Unfinished {
             name: options.name.clone(),
         });

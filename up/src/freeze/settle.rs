@@ -1,7 +1,6 @@
 //! The copy made fit to be frozen: alone, under an identity of its own, with nothing but runtimes and the database at work.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,18 +9,18 @@ use parbake_cluster::machines::{self, Surroundings};
 use parbake_cluster::readiness::wait_until_api;
 use parbake_cluster::scrub::{self, Owner};
 use parbake_cluster::wait::{Look, Wait};
-use parbake_cluster::{Client, Node, NodeName, Role, connect, settle};
+use parbake_cluster::{Client, Node, Role, connect, settle};
 use parbake_machine::dirs::Dirs;
 use parbake_machine::host::Decisions;
-use parbake_machine::plan::Forward;
 use parbake_machine::running::Running;
 
 use super::Options;
 use crate::Error;
 use crate::alone::{self, Alone};
 use crate::identity::{self, Identity};
+use crate::layers::{stack_of, stacks};
 use crate::state::{Claim, Record, files};
-use crate::thaw::stacks;
+use crate::thaw::forward;
 
 /// What does not start on the copy: no workload may run, and no container of the control plane.
 const MASKED: [&str; 3] = [
@@ -73,11 +72,9 @@ pub(super) async fn settle(
         id: &format!("freeze-{}", std::process::id()),
         dir: scratch.dir(),
         host,
-        forwards: vec![Forward {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            to: cluster.api_server().into(),
-        }],
+        forwards: vec![forward(cluster, None)],
         end_with_parent: true,
+        again: false,
     };
     let files = |node: &Node| {
         let files = identity.files(node).into_iter();
@@ -125,11 +122,6 @@ fn files_of(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
 
 fn upper(scratch: &Claim, node: &Node) -> PathBuf {
     Dirs(&machines::machine_dir(scratch.dir(), node)).upper()
-}
-
-fn stack_of(stacks: &[(NodeName, Vec<PathBuf>)], node: &Node) -> Vec<PathBuf> {
-    let found = stacks.iter().find(|(name, _)| *name == node.name);
-    found.map(|(_, stack)| stack.clone()).unwrap_or_default()
 }
 
 async fn forget_pods(running: &Running, node: &Node) -> Result<(), Error> {

@@ -49,3 +49,35 @@ impl Kubeconfig<'_> {
         )
     }
 }
+
+/// A kubeconfig of ours that leads to another URL.
+pub(crate) fn with_server(kubeconfig: &str, server: &str) -> String {
+    let line = |line: &str| match line.split_once("server: ") {
+        Some((indent, _)) if indent.trim().is_empty() => format!("{indent}server: \"{server}\"\n"),
+        _ => format!("{line}\n"),
+    };
+    kubeconfig.lines().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Kubeconfig, Pair, with_server};
+
+    #[test]
+    fn only_the_server_changes() {
+        let pair = Pair {
+            certificate: "server: x".to_owned(),
+            key: "K".to_owned(),
+        };
+        let at = |server| {
+            Kubeconfig {
+                server,
+                ca: "CA",
+                user: "server: me",
+            }
+            .with_pair(&pair)
+        };
+        let moved = with_server(&at("https://127.0.0.1:1"), "https://127.0.0.1:22");
+        assert_eq!(moved, at("https://127.0.0.1:22"));
+    }
+}

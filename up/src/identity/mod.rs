@@ -45,6 +45,7 @@ use uuid::Uuid;
 use certificate::{Authority, Pair, Usage, Validity};
 use control_plane::ControlPlane;
 use kubeconfig::Kubeconfig;
+pub(crate) use kubeconfig::with_server;
 
 /// How long authorities live, as kubeadm's do: 10 years.
 const AUTHORITY_VALIDITY: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);

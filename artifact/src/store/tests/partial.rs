@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Read;
 
 use super::super::StoreError;
 use super::open;
 use crate::digest::Digest;
+use crate::manifest::BlobRef;
 
 const BYTES: &[u8] = b"all of the blob";
 
@@ -21,7 +23,7 @@ fn goes_on_where_it_was() {
     let mut partial = store.partial_blob(&digest, size).unwrap().unwrap();
     assert_eq!(partial.length(), 4);
     partial.append(&BYTES[4..]).unwrap();
-    partial.finish().unwrap();
+    partial.finish().unwrap().keep().unwrap();
     assert!(store.has_blob(&digest, size).unwrap());
     assert!(store.partial_blob(&digest, size).unwrap().is_none());
 }
@@ -44,10 +46,28 @@ fn keeps_nothing_wrong() {
     partial.append(b"wrong").unwrap();
     partial.restart().unwrap();
     partial.append(BYTES).unwrap();
-    partial.finish().unwrap();
+    partial.finish().unwrap().keep().unwrap();
 
     fs::write(&part, "left over").unwrap();
     let swept = store.alone().unwrap().sweep(&BTreeSet::from([digest])).unwrap();
     assert_eq!(swept.left_overs, 1);
     assert!(!part.exists());
+}
+
+#[test]
+fn a_delta_is_used_and_gone() {
+    let (_temp, store) = open();
+    let (delta, blob) = (BlobRef::of(BYTES), BlobRef::of(b"what it makes"));
+    let mut partial = store.partial_delta(&delta, &blob).unwrap().unwrap();
+    partial.append(BYTES).unwrap();
+    assert_eq!(store.partial_length(&delta.digest), delta.size);
+    let mut read = Vec::new();
+    let whole = partial.finish().unwrap();
+    whole.used(|file| file.read_to_end(&mut read)).unwrap().unwrap();
+    assert_eq!(read, BYTES);
+    assert_eq!(store.partial_length(&delta.digest), 0);
+    assert!(!store.has_blob(&delta.digest, delta.size).unwrap());
+    // Nobody needs it when its blob is there.
+    store.put_document(b"what it makes").unwrap();
+    assert!(store.partial_delta(&delta, &blob).unwrap().is_none());
 }

@@ -128,8 +128,8 @@ fn each_lack_is_named_with_a_remedy() {
         ("memory", Status::Warning, "--nodes", |host| {
             host.memory.available_bytes = 2 << 30
         }),
-        ("disk space", Status::Failed, "10.0 GiB", |host| {
-            host.state_dir.free_bytes = 9 << 30
+        ("disk space", Status::Failed, "5.0 GiB", |host| {
+            host.state_dir.free_bytes = 4 << 30
         }),
         (
             "systemd-nspawn",

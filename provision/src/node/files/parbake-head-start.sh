@@ -14,6 +14,16 @@ start() {
         esac
     done <"$1.files"
     mkdir -p "$(sed -n 's/.*"log_directory":"\([^"]*\)".*/\1/p' "$1.pod.json")/$1"
+    run "$1" || {
+        # After a power cut the runtime still has a pod of that name, which runs no more.
+        for pod in $(crictl pods --quiet --namespace '^kube-system$' --name "^$1-" --state notready); do
+            crictl --timeout=10s rmp --force "$pod"
+        done
+        run "$1"
+    }
+}
+
+run() {
     crictl --timeout=10s run --no-pull "$1.container.json" "$1.pod.json"
 }
 

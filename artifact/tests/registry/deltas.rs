@@ -1,0 +1,329 @@
+//! Layers that come as what makes them out of older ones, and deltas that are not what they should be.
+
+use std::fs;
+use std::time::Duration;
+
+use parbake_artifact::registry::{Extras, Options, Published, Pulled, publish_with, pull};
+use parbake_artifact::{Digest, Layer, Reference};
+use reqwest::{Client, StatusCode};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::proxy::{Fault, Proxy};
+use crate::server::Server;
+use crate::small::{Place, older, options, tag};
+
+const ARTIFACT_TYPE: &str = "application/vnd.parbake.delta.v1";
+
+pub(crate) async fn publish_deltas(source: &Place, reference: &Reference) -> Published {
+    let extras = Extras {
+        delta_from: &[older()],
+        ..Extras::default()
+    };
+    publish_with(&source.store, &tag(), reference, &options(), extras)
+        .await
+        .unwrap()
+}
+
+/// The layers that changed, as they are called.
+const CHANGED: [&str; 2] = ["os", "images"];
+
+fn changed(source: &Place) -> Vec<Layer> {
+    let layers = source.store.get(&tag()).unwrap().layers;
+    let changed = layers.into_iter();
+    changed
+        .filter(|layer| CHANGED.contains(&&layer.title[..]))
+        .collect()
+}
+
+fn size(layers: &[Layer]) -> u64 {
+    layers.iter().map(|layer| layer.size).sum()
+}
+
+/// Nothing came of deltas, and the artifact is there all the same.
+fn came_in_full(target: &Place, pulled: &Pulled, source: &Place) {
+    target.check_both();
+    assert_eq!(pulled.amount.made, 0);
+    let full = size(&changed(source));
+    assert!(pulled.amount.moved > full, "{:?}", pulled.amount);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changed_a_little_moves_a_little() {
+    let (server, source) = (Server::start(), Place::with_both());
+    let reference = server.reference("deltas");
+    let published = publish_deltas(&source, &reference).await;
+    let [deltas] = &published.deltas[..] else {
+        panic!("{published:?}");
+    };
+    let full = size(&changed(&source));
+    assert_eq!((deltas.layers, deltas.layer_bytes), (2, Some(full)));
+    assert!(deltas.bytes < full / 6, "{deltas:?}");
+
+    let target = Place::with_older();
+    let pulled = target.pull(&reference).await.unwrap();
+    target.check_both();
+    assert_eq!((pulled.amount.deltas, pulled.amount.made), (deltas.bytes, full));
+    assert!(pulled.amount.moved < deltas.bytes + 10_000, "{:?}", pulled.amount);
+    // The deltas are nowhere any more, nor anything else.
+    let left = fs::read_dir(target.store.dir().join("tmp")).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().path()).collect();
+    assert!(
+        left.iter()
+            .all(|path| path.extension().is_some_and(|end| end == "lock")),
+        "{left:?}"
+    );
+
+    // Whoever wants none, and whoever has nothing to make them of.
+    let (unwilling, empty) = (Place::with_older(), Place::empty());
+    let without = Options {
+        deltas: false,
+        ..options()
+    };
+    let pulled = pull(&unwilling.store, &reference, Some(&tag()), &without)
+        .await
+        .unwrap();
+    came_in_full(&unwilling, &pulled, &source);
+    assert_eq!(empty.pull(&reference).await.unwrap().amount.deltas, 0);
+    empty.check();
+
+    // Once more: they are there.
+    let again = publish_deltas(&source, &reference).await;
+    assert!(again.unchanged);
+    assert_eq!(
+        (again.deltas[0].bytes, again.deltas[0].layer_bytes),
+        (deltas.bytes, None)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_artifact_without_the_older_layers_comes_in_full() {
+    let (server, source) = (Server::start(), Place::with_both());
+    let reference = server.reference("other");
+    publish_deltas(&source, &reference).await;
+    let (gone, damaged) = (Place::with_older(), Place::with_older());
+    for layer in gone.store.get(&older()).unwrap().layers {
+        // The blob is gone, the rest is not.
+        fs::remove_file(gone.store.blob_path(&layer.digest)).unwrap();
+    }
+    let pulled = gone.pull(&reference).await.unwrap();
+    assert_eq!(pulled.amount.deltas, 0);
+    gone.store.verify(&tag()).unwrap();
+    for layer in damaged.store.get(&older()).unwrap().layers {
+        let path = damaged.store.blob_path(&layer.digest);
+        let mut bytes = fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&path, bytes).unwrap();
+    }
+    let pulled = damaged.pull(&reference).await.unwrap();
+    assert_eq!(pulled.amount.made, 0);
+    damaged.store.verify(&tag()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delta_that_breaks_on_its_way_does_no_harm() {
+    let (server, source) = (Server::start(), Place::with_both());
+    publish_deltas(&source, &server.reference("broken")).await;
+    let subject = source.store.get(&tag()).unwrap().digest;
+    let deltas = listed(&server, "broken", &subject).await;
+    let blobs: Vec<_> = deltas[0]["layers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(digest)
+        .collect();
+    assert_eq!(blobs.len(), 2);
+    let cases = [
+        (Fault::Flip(5_000), false),
+        (Fault::Short(10), false),
+        (Fault::Status(404, ""), false),
+        (Fault::Header("x-nothing: wrong"), true),
+    ];
+    for (fault, whole) in cases {
+        let (target, blobs) = (Place::with_older(), blobs.clone());
+        let proxy = Proxy::start(&server.address, move |request| {
+            match blobs.iter().any(|blob| request.path.ends_with(blob)) && request.method == "GET" {
+                true => fault.clone(),
+                false => Fault::None,
+            }
+        });
+        let pulled = target.pull(&proxy.reference("broken")).await.unwrap();
+        if whole {
+            assert!(pulled.amount.made > 0);
+            target.check_both();
+        } else {
+            came_in_full(&target, &pulled, &source);
+        }
+    }
+    // It goes on where it broke off.
+    let (target, cut) = (Place::with_older(), blobs.clone());
+    let proxy = Proxy::start(&server.address, move |request| {
+        let delta = cut.iter().any(|blob| request.path.ends_with(blob));
+        match delta && !request.head.contains("\r\nrange:") {
+            true => Fault::Cut(20_000),
+            false => Fault::None,
+        }
+    });
+    let pulled = target.pull(&proxy.reference("broken")).await.unwrap();
+    target.check_both();
+    assert_eq!(pulled.amount.made, size(&changed(&source)));
+    // And who lists none has none.
+    let target = Place::with_older();
+    let proxy = Proxy::start(&server.address, |request| {
+        match request.path.contains("/referrers/") {
+            true => Fault::Status(500, ""),
+            false => Fault::None,
+        }
+    });
+    let reference = proxy.reference("broken");
+    if let Ok(pulled) = target.pull(&reference).await {
+        came_in_full(&target, &pulled, &source);
+    }
+    proxy.heal();
+    target.pull(&reference).await.unwrap();
+    target.check_both();
+}
+
+/// Deltas that anybody may have put there, as small as they like: with other bytes in them, or with far too many.
+#[tokio::test(flavor = "multi_thread")]
+async fn deltas_that_lie_are_of_no_use() {
+    let (server, source) = (Server::start(), Place::with_both());
+    let piece = zstd::bulk::compress(&vec![0; 4 << 20], 1).unwrap();
+    let zeros = zstd::bulk::compress(&vec![0; 100_000], 1).unwrap();
+    let header = |start: u64, frame: &[u8]| {
+        let length = u32::try_from(frame.len()).unwrap().to_le_bytes();
+        [&start.to_le_bytes(), &length[..], frame].concat()
+    };
+    let magic = b"parbake delta 1\n".to_vec();
+    // Gigabytes of zeros, if somebody went on.
+    let bomb = [magic.clone(), header(0, &piece).repeat(800)].concat();
+    let cases = [
+        ("other-bytes", [magic.clone(), header(0, &zeros)].concat()),
+        ("bomb", bomb),
+        ("far", [magic.clone(), header(u64::MAX, &piece)].concat()),
+        ("nothing", magic.clone()),
+        ("no-delta", b"#!/bin/sh\n".to_vec()),
+        ("empty", Vec::new()),
+    ];
+    for (name, delta) in cases {
+        let reference = server.reference(name);
+        source.publish(&reference).await.unwrap();
+        lie(&server, name, &source, &delta).await;
+        let target = Place::with_older();
+        let pulled = timeout(Duration::from_secs(60), target.pull(&reference)).await;
+        let pulled = pulled.unwrap().unwrap();
+        came_in_full(&target, &pulled, &source);
+        // They came, too.
+        let least = size(&changed(&source)) + 2 * delta.len() as u64;
+        assert!(pulled.amount.moved >= least, "{name}: {:?}", pulled.amount);
+    }
+}
+
+/// What is listed for a manifest.
+async fn listed(server: &Server, repository: &str, subject: &Digest) -> Vec<Value> {
+    let url = |kind: &str, which: &str| format!("http://{}/v2/{repository}/{kind}/{which}", server.address);
+    let client = Client::new();
+    let tag = subject.as_str().replace(':', "-");
+    let mut index = client
+        .get(url("referrers", subject.as_str()))
+        .send()
+        .await
+        .unwrap();
+    if index.status() == StatusCode::NOT_FOUND {
+        index = client
+            .get(url("manifests", &tag))
+            .header("accept", INDEX)
+            .send()
+            .await
+            .unwrap();
+    }
+    let index: Value = serde_json::from_slice(&index.bytes().await.unwrap()).unwrap();
+    let mut all = Vec::new();
+    for entry in index["manifests"].as_array().unwrap() {
+        if entry["artifactType"] == ARTIFACT_TYPE {
+            let manifest = client
+                .get(url("manifests", &digest(entry)))
+                .header("accept", MANIFEST)
+                .send()
+                .await;
+            all.push(serde_json::from_slice(&manifest.unwrap().bytes().await.unwrap()).unwrap());
+        }
+    }
+    all
+}
+
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+fn digest(entry: &Value) -> String {
+    entry["digest"].as_str().unwrap().to_owned()
+}
+
+/// Offers `delta` for all layers that changed.
+async fn lie(server: &Server, repository: &str, source: &Place, delta: &[u8]) {
+    let client = Client::new();
+    let base = format!("http://{}/v2/{repository}", server.address);
+    let send = async |bytes: &[u8]| {
+        let start = client
+            .post(format!("{base}/blobs/uploads/"))
+            .send()
+            .await
+            .unwrap();
+        let location = start.headers()["location"].to_str().unwrap().to_owned();
+        let digest = Digest::of(bytes);
+        let url = format!("{location}&digest={digest}");
+        let sent = client.put(url).body(bytes.to_vec()).send().await.unwrap();
+        assert_eq!(sent.status(), StatusCode::CREATED);
+        json!({"digest": digest.as_str(), "size": bytes.len()})
+    };
+    let with = |mut descriptor: Value, more: Value| {
+        let more = more.as_object().unwrap().clone();
+        descriptor.as_object_mut().unwrap().extend(more);
+        descriptor
+    };
+    let empty = with(
+        send(b"{}").await,
+        json!({"mediaType": "application/vnd.oci.empty.v1+json"}),
+    );
+    let sent = send(delta).await;
+    let older = source.store.get(&older()).unwrap();
+    let layers: Vec<_> = changed(source)
+        .iter()
+        .map(|layer| {
+            let old = older.layers.iter().find(|old| old.title == layer.title).unwrap();
+            let annotations = json!({
+                "dev.parbake.delta.from": old.digest.as_str(),
+                "dev.parbake.delta.to": layer.digest.as_str(),
+            });
+            let more =
+                json!({"mediaType": "application/vnd.parbake.delta.layer.v1", "annotations": annotations});
+            with(sent.clone(), more)
+        })
+        .collect();
+    let (subject, bytes) = source.store.manifest_bytes(&tag()).unwrap();
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "artifactType": ARTIFACT_TYPE,
+        "config": empty,
+        "layers": layers,
+        "subject": {"mediaType": MANIFEST, "digest": subject.as_str(), "size": bytes.len()},
+    });
+    let manifest = manifest.to_string();
+    let put = async |which: &str, kind: &str, text: &str| {
+        let put = client
+            .put(format!("{base}/manifests/{which}"))
+            .header("content-type", kind);
+        put.body(text.to_owned()).send().await.unwrap()
+    };
+    let own = Digest::of(manifest.as_bytes());
+    let put_it = put(own.as_str(), MANIFEST, &manifest).await;
+    assert_eq!(put_it.status(), StatusCode::CREATED);
+    if !put_it.headers().contains_key("oci-subject") {
+        let entry = json!({"mediaType": MANIFEST, "digest": own.as_str(), "size": manifest.len(), "artifactType": ARTIFACT_TYPE});
+        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}).to_string();
+        let put_it = put(&subject.as_str().replace(':', "-"), INDEX, &index).await;
+        assert_eq!(put_it.status(), StatusCode::CREATED);
+    }
+}

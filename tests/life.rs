@@ -1,0 +1,347 @@
+//! A cluster's whole life: created, started, paused, stopped, killed, started again, gone.
+
+use std::fs;
+use std::net::TcpListener;
+use std::process::Command;
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
+
+use parbake_machine::running::Running;
+use serde_json::Value;
+
+use crate::harness::{Outcome, PROVIDER, Place, check, eventually};
+use crate::listing::Listing;
+
+const MANIFEST: &str = include_str!("life.yaml");
+/// The cluster.
+const NAME: &str = "life";
+/// Prints what tells a cluster from any other.
+const IDENTITY: &str = "sha256sum /etc/machine-id /etc/kubernetes/pki/*.key /etc/kubernetes/pki/etcd/*.key \
+    /etc/kubernetes/*.conf /var/lib/kubelet/pki/*; kubectl --kubeconfig /etc/kubernetes/admin.conf \
+    get namespace kube-system default -o 'jsonpath={.items[*].metadata.uid}'";
+
+/// The host before the cluster.
+static BEFORE: Mutex<Option<Listing>> = Mutex::new(None);
+/// What tells the cluster from others, since its first start.
+static IDENTITIES: Mutex<Option<(String, String)>> = Mutex::new(None);
+
+fn on(place: &Place, words: &[&str]) -> Result<String, String> {
+    place.run(&[&["--name", NAME], words].concat())
+}
+
+fn shell(place: &Place, line: &str) -> Result<String, String> {
+    on(place, &["exec", "node01", "--", "sh", "-euc", line])
+}
+
+fn state(place: &Place) -> Result<String, String> {
+    let listed = place.json(&["list"])?;
+    let clusters = listed.as_array().into_iter().flatten();
+    let found = clusters.clone().find(|cluster| cluster["name"] == NAME);
+    let state = found.and_then(|cluster| cluster["state"].as_str());
+    state
+        .map(str::to_owned)
+        .ok_or_else(|| format!("no `{NAME}` in {listed}"))
+}
+
+fn is(place: &Place, wanted: &str) -> Outcome {
+    let found = state(place)?;
+    check(found == wanted, || {
+        format!("the cluster is {found}, not {wanted}")
+    })?;
+    let status = place.json(&["status", "--name", NAME])?;
+    check(status["state"] == wanted, || format!("{status}"))
+}
+
+/// The last number that the store has acknowledged.
+fn count(place: &Place) -> Result<u64, String> {
+    let text = shell(place, "cat /srv/store/count")?;
+    text.trim().parse().map_err(|error| format!("{error} in {text}"))
+}
+
+/// The store goes on from where it was.
+fn counts_from(place: &Place, least: u64) -> Outcome {
+    eventually("the store to go on", Duration::from_secs(15), || {
+        let now = count(place)?;
+        check(now > least, || format!("it stands at {now}, and was at {least}"))
+    })?;
+    // The same pod, with what it had in its volume.
+    let file = [
+        "kubectl",
+        "exec",
+        "store-0",
+        "--",
+        "/usr/bin/cat",
+        "/scratch/mine",
+    ];
+    let mine = on(place, &file)?;
+    check(mine == "here\n", || mine.clone())
+}
+
+/// What tells the cluster from others: its keys, ids and objects, and the way in from the host.
+fn identity(place: &Place) -> Result<(String, String), String> {
+    let path = on(place, &["kubeconfig", "--path"])?;
+    let kubeconfig = fs::read_to_string(path.trim()).map_err(|error| error.to_string())?;
+    Ok((shell(place, IDENTITY)?, kubeconfig))
+}
+
+fn is_the_same(place: &Place) -> Outcome {
+    let before = IDENTITIES.lock().map_err(|error| error.to_string())?.clone();
+    let (before, now) = (
+        before.ok_or("there is no identity from before")?,
+        identity(place)?,
+    );
+    check(before == now, || format!("{before:?} became {now:?}"))
+}
+
+/// The store's pod and its container, and how often each container of the cluster was restarted.
+fn pods(place: &Place) -> Result<String, String> {
+    let status = "{.metadata.uid}{range .status.containerStatuses[*]} {.containerID} {.restartCount}{end}";
+    let query = format!("jsonpath={{range .items[*]}}{status}{{\"\\n\"}}{{end}}");
+    on(place, &["kubectl", "get", "pods", "-A", "-o", &query])
+}
+
+/// The host as it was before the cluster, but for its files.
+fn only_files(place: &Place) -> Outcome {
+    let before = BEFORE.lock().map_err(|error| error.to_string())?;
+    let before = before.as_ref().ok_or("there is no listing from before")?;
+    eventually("the host to be as before", Duration::from_secs(5), || {
+        let files = format!("file: {}/clusters", place.dir().display());
+        Listing::take(place.dir())?.without(&files).nothing_new(before)
+    })
+}
+
+fn nothing(place: &Place) -> Outcome {
+    let before = BEFORE.lock().map_err(|error| error.to_string())?;
+    let before = before.as_ref().ok_or("there is no listing from before")?;
+    eventually("the host to be as before", Duration::from_secs(5), || {
+        Listing::take(place.dir())?.nothing_new(before)
+    })
+}
+
+pub(crate) fn created(place: &Place) -> Outcome {
+    *BEFORE.lock().map_err(|error| error.to_string())? = Some(Listing::take(place.dir())?);
+    for word in ["start", "stop", "restart", "pause", "unpause"] {
+        place.refused(&[word, "--name", NAME], &["there is no cluster `life`"])?;
+    }
+    place.refused(
+        &["create", PROVIDER, "--name", NAME, "--nodes", "9"],
+        &["it was baked with 3"],
+    )?;
+    nothing(place)?;
+    let report = place.json(&["create", PROVIDER, "--name", NAME, "--nodes", "1"])?;
+    check(report["nodes"] == 1, || format!("{report}"))?;
+    is(place, "created")?;
+    only_files(place)?;
+    for words in [vec!["create", PROVIDER], vec!["up", PROVIDER]] {
+        let said = ["there is a cluster `life` already", "parbake start"];
+        place.refused(&[words, vec!["--name", NAME]].concat(), &said)?;
+    }
+    for words in [vec!["pause"], vec!["kubeconfig"], vec!["kubectl", "version"]] {
+        let words = [&["--name", NAME], words.as_slice()].concat();
+        place.refused(&words, &["does not run", "parbake start --name life"])?;
+    }
+    on(place, &["destroy"])?;
+    nothing(place)
+}
+
+pub(crate) fn started(place: &Place) -> Outcome {
+    let create = ["create", PROVIDER, "--name", NAME, "--nodes", "1"];
+    place.json(&create)?;
+    // One that is killed leaves a cluster that was never started.
+    place.kill_after(&["start", "--name", NAME], Duration::from_millis(1500))?;
+    let found = state(place)?;
+    check(["created", "starting"].contains(&found.as_str()), || {
+        found.clone()
+    })?;
+    let report = place.json(&["start", "--name", NAME])?;
+    check(report["started"] == true, || format!("{report}"))?;
+    is(place, "running")?;
+    let report = place.json(&["start", "--name", NAME])?;
+    check(report["started"] == false, || format!("{report}"))?;
+    let image = "jsonpath={.spec.containers[0].image}";
+    let etcd = ["kubectl", "get", "pod", "-n", "kube-system", "etcd-node01"];
+    let image = on(place, &[&etcd, ["-o", image].as_slice()].concat())?;
+    let apply = ["--name", NAME, "kubectl", "apply", "-f", "-"];
+    place.feed(&apply, &MANIFEST.replace("@IMAGE@", &image))?;
+    let rollout = ["kubectl", "rollout", "status", "statefulset/store"];
+    on(place, &[&rollout, ["--timeout=60s"].as_slice()].concat())?;
+    shell(place, "echo mine > /root/note; echo 192.0.2.7 mine >> /etc/hosts")?;
+    counts_from(place, 0)?;
+    *IDENTITIES.lock().map_err(|error| error.to_string())? = Some(identity(place)?);
+    status(place)
+}
+
+fn status(place: &Place) -> Outcome {
+    let status = place.json(&["status", "--name", NAME])?;
+    let takes = |value: &Value| {
+        value["memory_bytes"]
+            .as_u64()
+            .is_some_and(|bytes| bytes > 100_000_000)
+            && value["cpu_seconds"].as_f64().is_some_and(|seconds| seconds > 1.0)
+    };
+    let sound = takes(&status)
+        && takes(&status["nodes"][0])
+        && status["disk_bytes"]
+            .as_u64()
+            .is_some_and(|bytes| bytes > 1_000_000)
+        && status["ports"][0]["cluster"] == "10.89.0.11:6443"
+        && status["problem"].is_null()
+        && status["pods"].as_array().is_some_and(|pods| pods.len() > 5);
+    check(sound, || format!("{status}"))
+}
+
+pub(crate) fn paused(place: &Place) -> Outcome {
+    let before = pods(place)?;
+    on(place, &["pause"])?;
+    is(place, "paused")?;
+    let report = place.json(&["pause", "--name", NAME])?;
+    check(report["changed"] == false, || format!("{report}"))?;
+    for words in [
+        vec!["kubectl", "get", "nodes"],
+        vec!["freeze", "paused"],
+        vec!["start"],
+    ] {
+        let words = [&["--name", NAME], words.as_slice()].concat();
+        place.refused(&words, &["is paused", "parbake unpause --name life"])?;
+    }
+    let usage = || {
+        let status = place.json(&["status", "--name", NAME])?;
+        Ok::<_, String>((status["cpu_seconds"].clone(), status["memory_bytes"].as_u64()))
+    };
+    let (first, memory) = usage()?;
+    thread::sleep(Duration::from_secs(2));
+    let (second, _) = usage()?;
+    check(first.is_number() && first == second, || {
+        format!("{first} seconds of processor time became {second}")
+    })?;
+    check(memory.is_some_and(|memory| memory > 100_000_000), || {
+        format!("{memory:?} bytes of memory")
+    })?;
+    let report = place.json(&["unpause", "--name", NAME])?;
+    check(report["changed"] == true, || format!("{report}"))?;
+    is(place, "running")?;
+    let report = place.json(&["unpause", "--name", NAME])?;
+    check(report["changed"] == false, || format!("{report}"))?;
+    counts_from(place, count(place)?)?;
+    let after = pods(place)?;
+    check(before == after, || format!("{before} became {after}"))?;
+    is_the_same(place)
+}
+
+pub(crate) fn stopped(place: &Place) -> Outcome {
+    let least = count(place)?;
+    // From a pause: whoever stands still could not end in order.
+    on(place, &["pause"])?;
+    let report = place.json(&["stop", "--name", NAME])?;
+    check(report["stopped"] == true, || format!("{report}"))?;
+    is(place, "stopped")?;
+    only_files(place)?;
+    let report = place.json(&["stop", "--name", NAME])?;
+    check(report["stopped"] == false, || format!("{report}"))?;
+    for word in ["pause", "unpause"] {
+        place.refused(
+            &[word, "--name", NAME],
+            &["does not run", "parbake start --name life"],
+        )?;
+    }
+    on(place, &["start"])?;
+    is_the_same(place)?;
+    counts_from(place, least)?;
+    let kept = shell(
+        place,
+        "cat /root/note; grep -c mine /etc/hosts; cat /srv/store/log",
+    )?;
+    check(kept == "mine\n1\nstart\nend\nstart\n", || kept.clone())
+}
+
+/// Kills every process of the cluster at once, supervisor and sweeper first.
+fn kill_all(place: &Place) -> Outcome {
+    let found = Running::find(&place.dir().join("clusters").join(NAME));
+    let running = found.map_err(|error| error.to_string())?;
+    let state = running.ok_or("the cluster does not run")?.state().clone();
+    let supervisor = state.supervisor.pid;
+    let children = fs::read_to_string(format!("/proc/{supervisor}/task/{supervisor}/children"));
+    let children = children.map_err(|error| error.to_string())?;
+    let mut pids = vec![supervisor.to_string()];
+    pids.extend(children.split_whitespace().map(str::to_owned));
+    while !pids.is_empty() {
+        // Some may have ended with others.
+        let _ = Command::new("kill").arg("-KILL").args(&pids).output();
+        pids = state.cgroup.processes().iter().map(u32::to_string).collect();
+    }
+    Ok(())
+}
+
+pub(crate) fn killed(place: &Place) -> Outcome {
+    let least = count(place)?;
+    kill_all(place)?;
+    let found = state(place)?;
+    check(["stopped", "broken"].contains(&found.as_str()), || found.clone())?;
+    on(place, &["start"])?;
+    is(place, "running")?;
+    is_the_same(place)?;
+    counts_from(place, least)?;
+    let log = shell(place, "cat /srv/store/log")?;
+    check(log == "start\nend\nstart\nstart\n", || log.clone())
+}
+
+/// A stop that is killed leaves a cluster that runs, or one that comes to its end in order.
+pub(crate) fn killed_stop(place: &Place) -> Outcome {
+    let least = count(place)?;
+    // Asked, and not done: some time after the first word and before the last.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let random = now.map_err(|error| error.to_string())?.subsec_millis() % 600;
+    let time = Duration::from_millis(50 + u64::from(random));
+    place.kill_after(&["stop", "--name", NAME], time)?;
+    let told = |problem: String| format!("killed after {time:?}: {problem}");
+    let found = state(place).map_err(told)?;
+    check(
+        ["running", "stopping", "stopped"].contains(&found.as_str()),
+        || told(found.clone()),
+    )?;
+    on(place, &["start"]).map_err(told)?;
+    is(place, "running").map_err(told)?;
+    is_the_same(place).map_err(told)?;
+    counts_from(place, least).map_err(told)
+}
+
+/// Leaves nothing, whether it is paused or was killed.
+pub(crate) fn gone(place: &Place) -> Outcome {
+    // Two at once: one of them waits for nothing and says so.
+    let mut first = place.spawn(&["restart", "--name", NAME])?;
+    thread::sleep(Duration::from_millis(200));
+    place.refused(&["stop", "--name", NAME], &["another command is at work"])?;
+    let ended = first.wait().map_err(|error| error.to_string())?;
+    check(ended.success(), || format!("restart ended with {ended}"))?;
+    is_the_same(place)?;
+    on(place, &["pause"])?;
+    on(place, &["down"])?;
+    nothing(place)?;
+    place.json(&["up", PROVIDER, "--nodes", "1", "--name", NAME])?;
+    on(place, &["stop"])?;
+    moved(place)?;
+    kill_all(place)?;
+    on(place, &["down"])?;
+    nothing(place)
+}
+
+/// Starts the cluster, which was stopped, while its port is somebody else's.
+fn moved(place: &Place) -> Outcome {
+    let path = on(place, &["kubeconfig", "--path"])?;
+    let server = || {
+        let text = fs::read_to_string(path.trim()).map_err(|error| error.to_string())?;
+        let line = text
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("server: \"https://"));
+        line.map(|server| server.trim_end_matches('"').to_owned())
+            .ok_or(text)
+    };
+    let last = server()?;
+    let _taken = TcpListener::bind(&last).map_err(|error| error.to_string())?;
+    let report = place.json(&["start", "--name", NAME])?;
+    check(report["api"] == server()? && server()? != last, || {
+        format!("{last} became {}: {report}", server().unwrap_or_default())
+    })?;
+    on(place, &["kubectl", "get", "nodes"]).map(drop)
+}

@@ -1,0 +1,141 @@
+//! A later start of a cluster: the same machines, identity and data.
+//!
+//! Nothing is made anew but what ended with the machines. The API answers at the same port of the host if that is free.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use parbake_artifact::Store;
+use parbake_cluster::machines::{self, Surroundings};
+use parbake_cluster::readiness::{Expected, Vantage, wait_until_ready};
+use parbake_cluster::{Node, NodeName, connect_file};
+use parbake_machine::host::{Host, Purpose};
+use parbake_machine::process::Cmd;
+use parbake_machine::running::{Running, Stopped};
+use tracing::Instrument;
+
+use crate::layers::{stack_of, stacks};
+use crate::life::Started;
+use crate::state::{Claim, Phase, Record, own_kubeconfig};
+use crate::thaw::{forward, id, interrupted, told};
+use crate::{ClusterName, Diagnosis, Error};
+
+/// What a later start follows from.
+#[derive(Debug)]
+pub(crate) struct Again<'a> {
+    pub(crate) name: &'a ClusterName,
+    pub(crate) dir: &'a Path,
+    pub(crate) wait: Duration,
+    pub(crate) supervise: &'a Cmd,
+}
+
+impl Again<'_> {
+    /// Boots the machines, none of which may run, and waits until everything is ready. When that takes too long they go on
+    /// all the same: whoever is to mend the cluster must be able to enter it. After any other error nothing runs.
+    pub(crate) async fn start(&self, claim: &Claim, mut record: Record) -> Result<Started, Error> {
+        let started = Instant::now();
+        let boot = Timestamp::now();
+        let host = Host::look(self.dir).require(Purpose::Up)?;
+        let store = Store::open(&self.dir.join("store"))?;
+        let artifact = store.get_exactly(&record.tag, &record.artifact)?;
+        let stacks = stacks(&store, &artifact, &record.cluster)?;
+        record.phase = Phase::Returning;
+        record.booted = Some(boot);
+        claim.write(&record)?;
+        let work = async {
+            let running = self.boot(claim, &record, &stacks, &host)?;
+            self.moved(claim, &mut record, &running)?;
+            self.wait(claim, record, &running, started).await
+        };
+        let outcome = tokio::select! {
+            outcome = work => outcome,
+            () = interrupted() => Err(Error::Interrupted),
+        };
+        match &outcome {
+            Ok(_) => host.remember(),
+            Err(Error::RunsUnready { .. }) => {}
+            Err(_) => give_up(claim),
+        }
+        outcome
+    }
+
+    fn boot(
+        &self,
+        claim: &Claim,
+        record: &Record,
+        stacks: &[(NodeName, Vec<PathBuf>)],
+        host: &Host,
+    ) -> Result<Running, Error> {
+        let cluster = &record.cluster;
+        let what = format!("boot {} machines", cluster.nodes().len());
+        let _step = tracing::info_span!("step", what).entered();
+        let surroundings = Surroundings {
+            id: &id(self.name, claim.dir()),
+            dir: claim.dir(),
+            host: &host.decide(),
+            forwards: vec![forward(cluster, record.api)],
+            end_with_parent: false,
+            again: true,
+        };
+        let stack = |node: &Node| stack_of(stacks, node);
+        let plan = machines::plan(cluster, surroundings, stack, |_| Vec::new())?;
+        Ok(Running::start(&plan, self.supervise)?)
+    }
+
+    /// Whoever got the kubeconfig by its path finds the API wherever it is.
+    fn moved(&self, claim: &Claim, record: &mut Record, running: &Running) -> Result<(), Error> {
+        let api = running.ports()[0];
+        if record.api == Some(api) {
+            return Ok(());
+        }
+        if let Some(last) = record.api {
+            tracing::warn!("`{last}` is taken: the API is at `{api}` now, and so does the kubeconfig say");
+        }
+        claim.move_kubeconfigs(&format!("https://{api}"))?;
+        record.api = Some(api);
+        claim.write(record)
+    }
+
+    /// Waits until machines that run are ready.
+    pub(crate) async fn wait(
+        &self,
+        claim: &Claim,
+        mut record: Record,
+        running: &Running,
+        started: Instant,
+    ) -> Result<Started, Error> {
+        let client = connect_file(&own_kubeconfig(claim.dir())).await?;
+        let expected = Expected {
+            cluster: &record.cluster,
+            boot: record.booted.unwrap_or(record.created),
+            started,
+        };
+        let vantages = Vantage::of_machines(running, expected.cluster)?;
+        let left = self.wait.saturating_sub(started.elapsed());
+        let ready = wait_until_ready(&client, &expected, vantages, left, told)
+            .instrument(tracing::info_span!(
+                "step",
+                what = "wait until everything is ready"
+            ))
+            .await;
+        let ready = ready.map_err(|timed_out| Error::RunsUnready {
+            name: self.name.clone(),
+            timed_out,
+            diagnosis: Diagnosis::take(running, expected.cluster, claim.dir()),
+        });
+        record.phase = Phase::Up;
+        claim.write(&record)?;
+        Ok(Started {
+            milestones: Some(ready?),
+            record,
+        })
+    }
+}
+
+/// What failed says why; what is in the way of ending it comes second, and the next command tries again.
+fn give_up(claim: &Claim) {
+    if let Err(error) = Stopped::ensure(claim.dir()) {
+        tracing::warn!(%error, "could not end what the failed start left");
+    }
+}

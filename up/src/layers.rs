@@ -1,0 +1,52 @@
+//! What a cluster is made of: an artifact's layers in the store.
+
+use std::path::{Path, PathBuf};
+
+use parbake_artifact::{Artifact, Digest, Policy, Store, Tag};
+use parbake_cluster::{Description, Node, NodeName};
+
+use crate::Error;
+
+/// Whether the host's policy lets the artifact start.
+pub(crate) fn allowed(dir: &Path, store: &Store, artifact: &Artifact) -> Result<(), Error> {
+    let policy = Policy::load(dir).map_err(Box::new)?;
+    Ok(policy.check(store, artifact).map_err(Box::new)?)
+}
+
+/// Notes that the artifact is used.
+pub(crate) fn mark_used(store: &Store, tag: &Tag) {
+    if let Err(error) = store.mark_used(tag) {
+        tracing::warn!(%error, "could not note that the artifact is used");
+    }
+}
+
+/// The unpacked layers of each node, bottom first.
+pub(crate) fn stacks(
+    store: &Store,
+    artifact: &Artifact,
+    cluster: &Description,
+) -> Result<Vec<(NodeName, Vec<PathBuf>)>, Error> {
+    let stack = |node: &Node| {
+        let name = node.name.as_str();
+        let layers = artifact
+            .machine_layers(name)
+            .ok_or_else(|| Error::NoLayers(name.to_owned()))?;
+        let paths = layers
+            .into_iter()
+            .map(|layer| store.unpacked(layer))
+            .collect::<Result<_, _>>()?;
+        Ok((node.name.clone(), paths))
+    };
+    cluster.nodes().iter().map(stack).collect()
+}
+
+/// The layers of one of them.
+pub(crate) fn stack_of(stacks: &[(NodeName, Vec<PathBuf>)], node: &Node) -> Vec<PathBuf> {
+    let found = stacks.iter().find(|(name, _)| *name == node.name);
+    found.map(|(_, stack)| stack.clone()).unwrap_or_default()
+}
+
+/// Digests of all of an artifact's layers.
+pub(crate) fn digests(artifact: &Artifact) -> Vec<Digest> {
+    artifact.layers.iter().map(|layer| layer.digest.clone()).collect()
+}

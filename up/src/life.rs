@@ -1,0 +1,236 @@
+//! The states of a cluster, and the ways between them.
+//!
+//! ```text
+//!            create          start            pause
+//! (nothing) -------> created -----> running ---------> paused
+//!                                   |  ^  ^            |
+//!                              stop |  |  +------------+ unpause
+//!                                   v  | start
+//!                                  stopped        `down`, from everywhere: nothing again
+//! ```
+//!
+//! Only `created` and what comes after it is written down ([`Phase`]); the rest is asked of the host. Whatever is killed on
+//! its way leaves one of these states behind: the supervisor ends the machines, not the command that asked for it, and the
+//! kernel makes them stand still.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use parbake_artifact::{Store, Tag};
+use parbake_cluster::readiness::{Milestones, wait_until_api};
+use parbake_cluster::{Description, connect_file};
+use parbake_machine::process::Cmd;
+use parbake_machine::running::{Running, Stopped};
+
+use crate::again::Again;
+use crate::clusters::condition;
+use crate::freeze::sweep;
+use crate::layers::{allowed, digests, mark_used};
+use crate::state::{Claim, Phase, Record, own_kubeconfig, read};
+use crate::thaw::first;
+use crate::{ClusterName, Condition, Error, Options};
+
+/// How long the API may take to answer after a pause.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What to start, and how.
+#[derive(Debug)]
+pub struct StartOptions {
+    /// The cluster.
+    pub name: ClusterName,
+    /// How long it may take until the cluster is ready.
+    pub wait: Duration,
+    /// Where parbake keeps its state.
+    pub dir: PathBuf,
+    /// The command that calls [`parbake_machine::supervisor::supervise`].
+    pub supervise: Cmd,
+}
+
+/// A cluster that runs after a start.
+#[derive(Debug)]
+pub struct Started {
+    /// What it is.
+    pub record: Record,
+    /// When it passed what on its way, counted from the start of the command; nothing where it ran before.
+    pub milestones: Option<Milestones>,
+}
+
+/// Writes a cluster down that can be started, and starts nothing. Without `nodes` it has all that were baked.
+///
+/// # Errors
+/// There is a cluster of this name or no such artifact, nobody trusted signed it, or it cannot have so many nodes.
+pub fn create(state: &Path, name: &ClusterName, tag: Tag, nodes: Option<usize>) -> Result<Record, Error> {
+    let store = Store::open(&state.join("store"))?;
+    let artifact = store.get(&tag)?;
+    allowed(state, &store, &artifact)?;
+    let baked = Description::of_artifact(&artifact.config.cluster)?;
+    let cluster = baked.with_nodes(nodes.unwrap_or(baked.nodes().len()))?;
+    let mut claim = Claim::lock(state, name)?;
+    match read(claim.dir())? {
+        Some(record) if record.phase != Phase::Starting => {
+            return Err(Error::Taken { name: name.clone() });
+        }
+        // Of an `up` that was killed.
+        Some(_) => {
+            claim.remove()?;
+            claim = Claim::lock(state, name)?;
+        }
+        None => {}
+    }
+    mark_used(&store, &tag);
+    let digest = artifact.digest.clone();
+    let record = Record::new(Phase::Created, tag, digest, digests(&artifact), cluster);
+    claim.write(&record)?;
+    Ok(record)
+}
+
+/// Starts a cluster that does not run, with the identity and the data that it had, and waits until it is ready. One that
+/// runs already is left alone.
+///
+/// # Errors
+/// The first step that failed. A cluster that was never ready is as it was then; one that was runs all the same when it took
+/// too long ([`Error::RunsUnready`]), and is stopped otherwise.
+pub async fn start(options: &StartOptions) -> Result<Started, Error> {
+    sweep(&options.dir)?;
+    let (claim, record) = Claim::existing(&options.dir, &options.name)?;
+    let (state, running) = condition(claim.dir(), &record)?;
+    match (state, running) {
+        (Condition::Running, _) => Ok(Started {
+            record,
+            milestones: None,
+        }),
+        (Condition::Paused, Some(_)) => Err(Error::Paused {
+            name: options.name.clone(),
+        }),
+        // Of a start that was killed.
+        (Condition::Starting, Some(running)) if record.phase == Phase::Returning && running.is_whole() => {
+            let again = again(options);
+            again.wait(&claim, record, &running, Instant::now()).await
+        }
+        _ => {
+            let record = end(&claim, record)?;
+            start_stopped(options, &claim, record).await
+        }
+    }
+}
+
+fn again(options: &StartOptions) -> Again<'_> {
+    Again {
+        name: &options.name,
+        dir: &options.dir,
+        wait: options.wait,
+        supervise: &options.supervise,
+    }
+}
+
+/// Starts what was ended before.
+async fn start_stopped(options: &StartOptions, claim: &Claim, record: Record) -> Result<Started, Error> {
+    if record.phase != Phase::Created {
+        return again(options).start(claim, record).await;
+    }
+    let thaw = Options {
+        tag: record.tag.clone(),
+        name: options.name.clone(),
+        nodes: None,
+        wait: options.wait,
+        dir: options.dir.clone(),
+        supervise: options.supervise.clone(),
+        timings: false,
+        probe: false,
+    };
+    match first(&thaw, claim, record.clone()).await {
+        Ok(thawed) => Ok(Started {
+            record: thawed.record,
+            milestones: Some(thawed.milestones),
+        }),
+        Err(error) => {
+            // What failed says why; what is in the way of ending it comes second, and the next command tries again.
+            if let Err(error) = end(claim, record) {
+                tracing::warn!(%error, "could not remove what the failed start left");
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Ends a cluster's machines in order and keeps their files; says whether anything ran.
+///
+/// # Errors
+/// There is none of this name, another command works on it, or something could not be ended.
+pub fn stop(state: &Path, name: &ClusterName) -> Result<bool, Error> {
+    sweep(state)?;
+    let (claim, record) = Claim::existing(state, name)?;
+    let ran = !matches!(
+        condition(claim.dir(), &record)?.0,
+        Condition::Created | Condition::Stopped
+    );
+    end(&claim, record)?;
+    Ok(ran)
+}
+
+/// Ends a cluster's machines in order if they run, and starts it.
+///
+/// # Errors
+/// See [`stop`] and [`start`].
+pub async fn restart(options: &StartOptions) -> Result<Started, Error> {
+    sweep(&options.dir)?;
+    let (claim, record) = Claim::existing(&options.dir, &options.name)?;
+    let record = end(&claim, record)?;
+    start_stopped(options, &claim, record).await
+}
+
+/// Ends what runs of a cluster, in whatever state it is; gives what is written down then.
+fn end(claim: &Claim, mut record: Record) -> Result<Record, Error> {
+    let was_ready = matches!(record.phase, Phase::Up | Phase::Returning);
+    if was_ready && let Some(running) = Running::find(claim.dir())? {
+        let _step = tracing::info_span!("step", what = "end what runs in order").entered();
+        let _stopped = running.end()?;
+        claim.sync()?;
+    }
+    let _stopped = Stopped::ensure(claim.dir())?;
+    let phase = if was_ready { Phase::Up } else { Phase::Created };
+    if phase == Phase::Created {
+        claim.remove_machines()?;
+    }
+    if record.phase != phase {
+        record.phase = phase;
+        claim.write(&record)?;
+    }
+    Ok(record)
+}
+
+/// Makes a running cluster stand still: it keeps its memory and uses no processor. Says whether it went before.
+///
+/// # Errors
+/// There is none of this name, another command works on it, it does not run, or the host cannot do it.
+pub fn pause(state: &Path, name: &ClusterName) -> Result<bool, Error> {
+    let (claim, record) = Claim::existing(state, name)?;
+    match condition(claim.dir(), &record)? {
+        (Condition::Paused, _) => Ok(false),
+        (Condition::Stopping, _) => Err(Error::Stopping { name: name.clone() }),
+        (_, Some(running)) => {
+            running.stand_still()?;
+            Ok(true)
+        }
+        (_, None) => Err(Error::NotRunning { name: name.clone() }),
+    }
+}
+
+/// Lets a paused cluster go on and waits until its API answers. Says whether it was paused.
+///
+/// # Errors
+/// There is none of this name, another command works on it, it does not run, or the API does not answer.
+pub async fn unpause(state: &Path, name: &ClusterName) -> Result<bool, Error> {
+    let (claim, record) = Claim::existing(state, name)?;
+    match condition(claim.dir(), &record)? {
+        (Condition::Paused, Some(running)) => {
+            running.unpause()?;
+            let client = connect_file(&own_kubeconfig(claim.dir())).await?;
+            wait_until_api(&client, PATIENCE).await?;
+            Ok(true)
+        }
+        (Condition::Stopping, _) => Err(Error::Stopping { name: name.clone() }),
+        (_, Some(_)) => Ok(false),
+        (_, None) => Err(Error::NotRunning { name: name.clone() }),
+    }
+}
