@@ -105,11 +105,16 @@ impl Document {
         Ok(())
     }
 
-    /// Takes a cluster out, unless what has its name is another one.
-    pub(super) fn take(&mut self, name: &str, entry: &Entry) -> Result<(), String> {
+    /// Whether what is called `name` is this very cluster, wherever it was reached.
+    pub(super) fn has(&self, name: &str, entry: &Entry) -> bool {
         let clusters = self.0.get("clusters").and_then(Value::as_array);
         let named = clusters.and_then(|items| items.iter().find(|item| item["name"] == name));
-        if named.is_none_or(|named| named["cluster"][AUTHORITY] != entry.cluster[AUTHORITY]) {
+        named.is_some_and(|named| named["cluster"][AUTHORITY] == entry.cluster[AUTHORITY])
+    }
+
+    /// Takes a cluster out, unless what has its name is another one.
+    pub(super) fn take(&mut self, name: &str, entry: &Entry) -> Result<(), String> {
+        if !self.has(name, entry) {
             return Ok(());
         }
         for (list, _) in LISTS {
@@ -202,6 +207,8 @@ mod tests {
         let mut document = Document::parse("").unwrap();
         document.put("parbake-ci", &entry()).unwrap();
         let before = document.clone();
+        let moved = Entry::of(&OWN.replace("127.0.0.1:1", "127.0.0.1:2")).unwrap();
+        assert!(document.has("parbake-ci", &moved) && !document.has("parbake-xy", &moved));
         let other = Entry::of(&OWN.replace("QQ==", "Qg==")).unwrap();
         document.take("parbake-ci", &other).unwrap();
         assert_eq!(document, before);

@@ -20,7 +20,7 @@ pub use error::KubeconfigError;
 
 use crate::state::{Claim, dir_of, files, kubeconfig, read};
 use crate::{ClusterName, Error};
-use document::Entry;
+use document::{Document, Entry};
 
 /// Version of `merged.json`.
 const VERSION: u32 = 1;
@@ -106,6 +106,28 @@ pub fn merge(state: &Path, name: &ClusterName, file: &Path) -> Result<Merged, Er
 /// Takes the cluster in `dir` out of the files that it was put into. What cannot be done is warned of: the cluster goes
 /// all the same.
 pub(crate) fn take_out(dir: &Path, name: &ClusterName) {
+    // Another cluster of this name may have taken its place.
+    change_all(dir, name, |document, context, entry| {
+        document.take(context, entry)
+    });
+}
+
+/// Writes the cluster in `dir` anew into the files that it was put into: after a stop it may have another port. What
+/// cannot be done is warned of.
+pub(crate) fn renew(dir: &Path, name: &ClusterName) {
+    change_all(dir, name, |document, context, entry| {
+        match document.has(context, entry) {
+            true => document.put(context, entry),
+            false => Ok(()),
+        }
+    });
+}
+
+fn change_all(
+    dir: &Path,
+    name: &ClusterName,
+    change: impl Fn(&mut Document, &str, &Entry) -> Result<(), String>,
+) {
     let context = context(name);
     let outcome = load(dir).and_then(|record| {
         if record.files.is_empty() {
@@ -115,8 +137,7 @@ pub(crate) fn take_out(dir: &Path, name: &ClusterName) {
         let own = fs::read_to_string(&path).map_err(files("read", &path))?;
         let entry = Entry::of(&own).map_err(KubeconfigError::of(&path))?;
         for file in record.files.iter().filter(|file| file.exists()) {
-            // Another cluster of this name may have taken its place.
-            if let Err(error) = file::edit(file, |document| document.take(&context, &entry)) {
+            if let Err(error) = file::edit(file, |document| change(document, &context, &entry)) {
                 warn(&context, &error);
             }
         }
@@ -130,7 +151,7 @@ pub(crate) fn take_out(dir: &Path, name: &ClusterName) {
 fn warn(context: &str, error: &dyn std::error::Error) {
     let causes = std::iter::successors(Some(error), |error| error.source());
     let text = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
-    tracing::warn!("the context `{context}` stays in a kubeconfig: {text}");
+    tracing::warn!("the context `{context}` in a kubeconfig stays as it is: {text}");
 }
 
 fn claim(state: &Path, name: &ClusterName) -> Result<Claim, Error> {
