@@ -57,7 +57,12 @@ impl Place {
 
     /// Runs parbake with `--output json`.
     pub(crate) fn json(&self, words: &[&str]) -> Result<Value, String> {
-        let text = self.run(&[&["--output", "json"], words].concat())?;
+        self.json_of(&[&["--output", "json"], words].concat())
+    }
+
+    /// Runs parbake with `words` alone, which ask for JSON in a way of their own.
+    pub(crate) fn json_of(&self, words: &[&str]) -> Result<Value, String> {
+        let text = self.run(words)?;
         serde_json::from_str(&text).map_err(|error| format!("{error} in {text}"))
     }
 

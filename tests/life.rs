@@ -338,10 +338,18 @@ fn moved(place: &Place) -> Outcome {
             .ok_or(text)
     };
     let last = server()?;
+    let mine = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let mine = mine.path().join("config");
+    on(place, &["kubeconfig", "--merge", &mine.display().to_string()])?;
     let _taken = TcpListener::bind(&last).map_err(|error| error.to_string())?;
     let report = place.json(&["start", "--name", NAME])?;
     check(report["api"] == server()? && server()? != last, || {
         format!("{last} became {}: {report}", server().unwrap_or_default())
+    })?;
+    // So does the user's own.
+    let text = fs::read_to_string(&mine).map_err(|error| error.to_string())?;
+    check(text.contains(&server()?) && !text.contains(&last), || {
+        format!("{last} is still in {}", mine.display())
     })?;
     on(place, &["kubectl", "get", "nodes"]).map(drop)
 }

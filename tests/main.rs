@@ -3,6 +3,7 @@
 //! The tests run in order, one at a time, since each cluster wants both processors of a small machine. They need root
 //! and fail without. State lives in a directory of its own that is removed at the end; inputs come from `PARBAKE_CACHE`.
 
+mod access;
 mod age;
 mod bad_artifact;
 mod bad_host;
@@ -66,6 +67,10 @@ const TESTS: &[(&str, Test)] = &[
         workload::service,
     ),
     ("logs_exec_and_port_forward_work", workload::access),
+    ("services_are_reached_from_the_host", access::services),
+    ("images_from_files_run_as_pods", access::images),
+    ("an_export_of_logs_holds_no_secret", access::logs),
+    ("files_go_into_a_node_and_out_of_it", access::files),
     ("a_second_cluster_stands_beside_the_first", thaw::second),
     ("kubeadm_knows_its_way_around", kubeadm::looks),
     ("a_node_joins_anew", kubeadm::joins),

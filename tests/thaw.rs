@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::access;
 use crate::harness::{Outcome, PROVIDER, Place, check, eventually};
 use crate::listing::Listing;
 use crate::strangers;
@@ -110,7 +111,7 @@ pub(crate) fn second(place: &Place) -> Outcome {
         text.into_owned()
     })?;
     strangers::refused(place, "default", "second")?;
-    place.run(&["down", "--name", "second"]).map(drop)
+    access::kubeconfig(place, "second")
 }
 
 fn api(place: &Place, name: &str) -> Result<String, String> {

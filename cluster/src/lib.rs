@@ -18,6 +18,7 @@ pub mod probe;
 pub mod readiness;
 pub mod runtime;
 pub mod scrub;
+pub mod services;
 pub mod settle;
 pub mod summary;
 mod tokens;

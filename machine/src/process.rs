@@ -4,6 +4,8 @@
 //! errors, each with the whole command. Children die with the thread that started them, their standard error is
 //! kept for the error message, and every one of them is traced.
 
+mod stream;
+
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write};
@@ -49,6 +51,15 @@ pub enum Error {
         command: String,
         /// What is wrong with the output.
         problem: String,
+    },
+    /// What was to go to the program or came from it could not be read, made sense of, or written.
+    #[error("could not pass data to or from `{command}`")]
+    Stream {
+        /// The command as a person would type it.
+        command: String,
+        /// Why.
+        #[source]
+        source: io::Error,
     },
 }
 

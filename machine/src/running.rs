@@ -13,10 +13,11 @@ use nix::sys::signal::Signal;
 use serde::de::DeserializeOwned;
 
 use crate::cgroup::{self, Cgroup};
+use crate::forward;
 use crate::host::{ApplyError, CgroupPlan};
 use crate::netns::NetNs;
 use crate::pid::ProcessId;
-use crate::plan::Plan;
+use crate::plan::{Forward, Plan};
 use crate::pods::Pods;
 use crate::process::Cmd;
 use crate::supervisor::{CGROUP, LOG, Order, Report, STATE, State};
@@ -68,6 +69,15 @@ pub enum Error {
         /// Why.
         #[source]
         source: serde_json::Error,
+    },
+    /// A port of the host could not be listened on.
+    #[error("could not listen on `{address}`")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
     },
     /// The host's kernel could not be told what machines need.
     #[error(transparent)]
@@ -233,6 +243,28 @@ impl Running {
             act: "open a machine's network namespace",
             source,
         })
+    }
+
+    /// Listens on `listen` of the host, where port 0 is any free one, and connects whoever comes there with `to`, from
+    /// inside the machine `name`; as long as this process lives. Gives the address that it listens on.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchMachine`], or the port is taken.
+    pub fn forward(&self, name: &str, listen: SocketAddr, to: SocketAddr) -> Result<SocketAddr, Error> {
+        let network = self.network(name)?;
+        let failed = |source| Error::Listen {
+            address: listen,
+            source,
+        };
+        let listener = forward::listen(&Forward {
+            listen,
+            to,
+            movable: false,
+        })
+        .map_err(failed)?;
+        let address = listener.0.local_addr().map_err(failed)?;
+        forward::serve(network, vec![listener]).map_err(failed)?;
+        Ok(address)
     }
 
     /// The pods on the machine `name`.

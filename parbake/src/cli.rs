@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use parbake_up::ClusterName;
 
 use crate::command::{
-    artifact, bench, completion, create, doctor, down, exec, freeze, kubeconfig, kubectl, list, pause, pin,
-    provider, provision, publish, pull, start, status, stop, supervise, up,
+    artifact, bench, completion, cp, create, doctor, down, exec, freeze, image, kubeconfig, kubectl, list,
+    logs, man, pause, pin, ports, provider, provision, publish, pull, start, status, stop, supervise, up,
 };
 use crate::output::Format;
 
@@ -108,9 +108,14 @@ enum Command {
     Shell(exec::ShellArgs),
     /// The same as `shell`; needs no SSH daemon and no key
     Ssh(exec::ShellArgs),
+    Cp(cp::Args),
+    Logs(logs::Args),
     Kubectl(kubectl::Args),
     Kubeconfig(kubeconfig::Args),
+    Ports(ports::Args),
     Freeze(freeze::Args),
+    #[command(subcommand)]
+    Image(image::Command),
     #[command(subcommand)]
     Artifact(artifact::Command),
     #[command(subcommand)]
@@ -119,6 +124,7 @@ enum Command {
     Bench(bench::Command),
     Doctor(doctor::Args),
     Completion(completion::Args),
+    Man(man::Args),
     Supervise(supervise::Args),
 }
 
@@ -144,14 +150,19 @@ impl Cli {
             Command::Down(args) => args.run(global).map(done),
             Command::Exec(args) => args.run(global),
             Command::Shell(args) | Command::Ssh(args) => args.run(global),
+            Command::Cp(args) => args.run(global),
+            Command::Logs(args) => args.run(global).map(done),
             Command::Kubectl(args) => args.run(global),
             Command::Kubeconfig(args) => args.run(global).map(done),
+            Command::Ports(args) => args.run(global).map(done),
             Command::Freeze(args) => args.run(global).map(done),
+            Command::Image(command) => command.run(global).map(done),
             Command::Artifact(command) => command.run(global),
             Command::Provider(command) => command.run(global).map(done),
             Command::Bench(command) => command.run(global).map(done),
             Command::Doctor(args) => args.run(global),
             Command::Completion(args) => args.run().map(done),
+            Command::Man(args) => args.run().map(done),
             Command::Supervise(args) => args.run().map(done),
         }
     }

@@ -180,3 +180,26 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     let output = run(Command::new("bash").args(["-c", &script]));
     assert!(output.status.success(), "{output:?}");
 }
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let pages = dir.path().join("man1");
+    let output = parbake(dir.path(), &["man", pages.to_str().unwrap()]);
+    assert!(output.status.success(), "{output:?}");
+    for name in [
+        "parbake",
+        "parbake-up",
+        "parbake-image-load",
+        "parbake-artifact-list",
+    ] {
+        let page = fs::read_to_string(pages.join(format!("{name}.1"))).unwrap();
+        assert!(page.contains(&format!(".TH {name} 1")), "{page}");
+    }
+    let page = fs::read_to_string(pages.join("parbake-cp.1")).unwrap();
+    assert!(
+        page.contains("Copy files and directories into a node or out of it"),
+        "{page}"
+    );
+    assert!(!pages.join("parbake-supervise.1").exists());
+}

@@ -15,6 +15,7 @@ use parbake_machine::process::Cmd;
 use parbake_machine::running::{Running, Stopped};
 use tracing::Instrument;
 
+use crate::kubeconfig::renew;
 use crate::layers::{stack_of, stacks};
 use crate::life::Started;
 use crate::state::{Claim, Phase, Record, own_kubeconfig};
@@ -93,6 +94,7 @@ impl Again<'_> {
             tracing::warn!("`{last}` is taken: the API is at `{api}` now, and so does the kubeconfig say");
         }
         claim.move_kubeconfigs(&format!("https://{api}"))?;
+        renew(claim.dir(), self.name);
         record.api = Some(api);
         claim.write(record)
     }

@@ -15,6 +15,7 @@ use parbake_machine::running::{Running, Stopped};
 use serde::Serialize;
 
 use crate::freeze;
+use crate::kubeconfig::take_out;
 use crate::state::{Claim, Phase, Record, dir_of, files, kubeconfig, read};
 use crate::{ClusterName, Error};
 
@@ -193,7 +194,9 @@ pub fn down(state: &Path, name: &ClusterName) -> Result<(), Error> {
     if !dir_of(state, name).exists() {
         return Err(Error::NotFound { name: name.clone() });
     }
-    Claim::lock(state, name)?.remove()
+    let claim = Claim::lock(state, name)?;
+    take_out(claim.dir(), name);
+    claim.remove()
 }
 
 impl Cluster {
@@ -222,6 +225,11 @@ impl Cluster {
     /// What it is.
     pub fn record(&self) -> &Record {
         &self.record
+    }
+
+    /// The directory that it owns.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Its machines.

@@ -10,6 +10,10 @@ use parbake_cluster::{ApiError, BrokenDescription, DescriptionError, cleanup, ma
 use parbake_machine::host::HostError;
 use parbake_machine::{process, root, running};
 
+use crate::copy::CopyError;
+use crate::images::ImageError;
+use crate::kubeconfig::KubeconfigError;
+use crate::logs::LogsError;
 use crate::{ClusterName, Diagnosis};
 
 /// An operation on a cluster that failed.
@@ -136,6 +140,18 @@ pub enum Error {
     /// A command could not be run.
     #[error(transparent)]
     Command(#[from] process::Error),
+    /// Files could not be copied.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    /// A user's kubeconfig could not be changed.
+    #[error(transparent)]
+    Kubeconfig(#[from] KubeconfigError),
+    /// Logs could not be shown or exported.
+    #[error(transparent)]
+    Logs(#[from] LogsError),
+    /// Images could not be loaded.
+    #[error(transparent)]
+    Image(#[from] ImageError),
     /// The cluster's API could not be reached.
     #[error(transparent)]
     Client(#[from] ClientError),

@@ -1,0 +1,128 @@
+//! Images from files into the runtimes of a running cluster's nodes, without a registry.
+//!
+//! A file is read twice: once to find out what it is and that nothing of it is missing or spoilt, before anything is
+//! changed, and once for each node, side by side, into `ctr images import` inside the machine. What names the images goes
+//! last, so that a stream that is cut off imports nothing.
+
+mod archive;
+mod bundle;
+mod docker;
+mod error;
+mod oci;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::thread;
+
+/// What an image is called, made complete as Docker does: `app` is `docker.io/library/app:latest`.
+pub use oci_spec::distribution::Reference;
+use parbake_machine::process::Cmd;
+use serde::Serialize;
+
+use crate::{Cluster, Error};
+use archive::Archive;
+pub use error::ImageError;
+
+/// Waits until the runtime offers each image to kubelets, then lists all images.
+const LIST: &str = r#"
+for name; do
+    tries=0
+    until crictl --timeout=10s inspecti --quiet "$name" >/dev/null 2>&1; do
+        tries=$((tries + 1))
+        if [ $tries -gt 100 ]; then echo "the runtime does not show the image $name" >&2; exit 1; fi
+        sleep 0.1
+    done
+done
+ctr --namespace=k8s.io images ls
+"#;
+
+/// What was loaded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Loaded {
+    /// The images, as the file has them in order.
+    pub images: Vec<LoadedImage>,
+    /// The nodes that have them now.
+    pub nodes: Vec<String>,
+}
+
+/// An image that pods can use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LoadedImage {
+    /// Its full name, as `docker.io/library/app:v1`.
+    pub name: String,
+    /// Digest of its manifest.
+    pub digest: String,
+}
+
+/// Loads all images of `path` into all nodes of `cluster`: an OCI image layout as a directory or an archive, or what
+/// `docker save` writes, as it is or compressed with gzip or zstd. `name` is for a single image, in the place of the name
+/// it has.
+///
+/// # Errors
+/// `path` holds no images, or damaged ones, or images without names: nothing is changed then. Or a node refuses them.
+pub fn load(cluster: &Cluster, path: &Path, name: Option<&Reference>) -> Result<Loaded, Error> {
+    let archive = {
+        let _step = tracing::info_span!("step", what = format!("check `{}`", path.display())).entered();
+        Archive::examine(path, name)?
+    };
+    let nodes: Vec<String> = cluster.running().machines().keys().cloned().collect();
+    let what = format!(
+        "load {} into {}",
+        counted(archive.names().len(), "image"),
+        counted(nodes.len(), "node")
+    );
+    let _step = tracing::info_span!("step", what).entered();
+    let outcomes: Vec<Result<String, Error>> = thread::scope(|scope| {
+        let archive = &archive;
+        let load = |node: &'_ String| {
+            let node = node.clone();
+            scope.spawn(move || load_into(cluster, &node, archive))
+        };
+        let loading: Vec<_> = nodes.iter().map(load).collect();
+        let joined = loading.into_iter().map(|thread| match thread.join() {
+            Ok(outcome) => outcome,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        joined.collect()
+    });
+    let mut listing = String::new();
+    for outcome in outcomes {
+        listing = outcome?;
+    }
+    let images = archive.names().iter().map(|name| LoadedImage {
+        name: name.clone(),
+        digest: digest_of(&listing, name).unwrap_or_default(),
+    });
+    Ok(Loaded {
+        images: images.collect(),
+        nodes,
+    })
+}
+
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+fn load_into(cluster: &Cluster, node: &str, archive: &Archive) -> Result<String, Error> {
+    let command = |words: &[&str]| -> Result<Cmd, Error> { Ok(cluster.running().command(node, words)?) };
+    let refused = |source| ImageError::Node {
+        node: node.to_owned(),
+        source,
+    };
+    command(&["ctr", "--namespace=k8s.io", "images", "import", "-"])?
+        .feed(|to| archive.write_to(to))
+        .map_err(refused)?;
+    let listing = command(&["sh", "-euc", LIST, "sh"])?
+        .args(archive.names())
+        .run()
+        .map_err(refused)?;
+    Ok(listing.stdout)
+}
+
+/// The third column of `ctr images ls`.
+fn digest_of(listing: &str, name: &str) -> Option<String> {
+    let mut rows = listing.lines().map(str::split_whitespace);
+    let mut row = rows.find(|row| row.clone().next() == Some(name))?;
+    row.nth(2).map(str::to_owned)
+}

@@ -1,0 +1,51 @@
+//! What can go wrong with a user's kubeconfig.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A kubeconfig that cannot be changed.
+#[derive(Debug, thiserror::Error)]
+pub enum KubeconfigError {
+    /// Nobody knows where the user's file is.
+    #[error("neither `KUBECONFIG` nor `HOME` says where your kubeconfig is; name the file")]
+    NoHome,
+    /// The file is something else, or damaged.
+    #[error("`{}` is left as it is, since it is no kubeconfig that could be changed: {problem}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Another program is changing the file.
+    #[error("`{}` is locked by `{}`; if no other program is at work on it, remove that", path.display(), lock.display())]
+    Locked {
+        /// The file.
+        path: PathBuf,
+        /// The lock.
+        lock: PathBuf,
+    },
+    /// The file cannot be read, locked or written.
+    #[error("could not {act} `{}`", path.display())]
+    File {
+        /// What was tried.
+        act: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl KubeconfigError {
+    pub(super) fn of(path: &Path) -> impl FnOnce(String) -> Self {
+        let path = path.to_owned();
+        move |problem| Self::Content { path, problem }
+    }
+
+    pub(super) fn file(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { act, path, source }
+    }
+}
