@@ -10,6 +10,7 @@ pub mod files;
 mod forward;
 mod hold;
 pub mod host;
+pub mod memory;
 pub mod netns;
 pub mod network;
 pub mod overlay;
