@@ -108,15 +108,8 @@ impl Pin {
     /// # Errors
     /// Says where something is wrong.
     pub fn parse(path: &Path, text: &str) -> Result<Self, PinError> {
-        let document: Document = toml::from_str(text).map_err(|error| {
-            let (line, column) = position(text, error.span().unwrap_or_default());
-            PinError::Content {
-                path: path.to_owned(),
-                line,
-                column,
-                message: error.message().trim_end().to_owned(),
-            }
-        })?;
+        let document: Document =
+            toml::from_str(text).map_err(|error| wrong(path, text, error.span(), error.message()))?;
         Ok(Self {
             path: path.to_owned(),
             artifact: document.artifact,
@@ -133,6 +126,17 @@ impl Pin {
             path: self.path.clone(),
             artifact: self.artifact.to_string(),
         })
+    }
+}
+
+/// The error that a TOML parser has with `text`.
+fn wrong(path: &Path, text: &str, span: Option<Range<usize>>, message: &str) -> PinError {
+    let (line, column) = position(text, span.unwrap_or_default());
+    PinError::Content {
+        path: path.to_owned(),
+        line,
+        column,
+        message: message.trim_end().to_owned(),
     }
 }
 

@@ -50,15 +50,9 @@ pub(super) fn edit(
     artifact: &Reference,
     plain_http: bool,
 ) -> Result<String, PinError> {
-    let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
-        let (line, column) = super::position(text, error.span().unwrap_or_default());
-        PinError::Content {
-            path: path.to_owned(),
-            line,
-            column,
-            message: error.message().trim_end().to_owned(),
-        }
-    })?;
+    let mut document: DocumentMut = text
+        .parse()
+        .map_err(|error: toml_edit::TomlError| super::wrong(path, text, error.span(), error.message()))?;
     set(&mut document, "artifact", artifact.to_string().into());
     if plain_http {
         set(&mut document, "plain-http", true.into());

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use super::sources::Sources;
 use super::{Options, RegistryError, SIDE_BY_SIDE, joined};
 use crate::digest::Digest;
-use crate::manifest::{Manifest, ManifestError};
+use crate::manifest::Manifest;
 use crate::reference::Reference;
 
 /// Gets every blob of an artifact as [`pull`](super::pull()) does, as many at a time, and keeps nothing: how fast the
@@ -21,10 +21,8 @@ pub async fn drain(reference: &Reference, options: &Options) -> Result<u64, Regi
     let mut sources = Sources::new(reference, options).await?;
     let (bytes, _) = sources.manifest().await?;
     let sources = Arc::new(sources);
-    let manifest = Manifest::from_json(&bytes).map_err(|source: ManifestError| RegistryError::Unusable {
-        reference: reference.to_string(),
-        source,
-    })?;
+    let manifest =
+        Manifest::from_json(&bytes).map_err(|source| RegistryError::unusable(reference, source))?;
     let blobs: BTreeMap<_, _> = manifest.blobs().map(|blob| (&blob.digest, blob.size)).collect();
     let mut largest_first: Vec<(&Digest, u64)> = blobs.into_iter().collect();
     largest_first.sort_by_key(|(_, size)| std::cmp::Reverse(*size));

@@ -10,6 +10,7 @@ use super::{CredentialError, MirrorError};
 use crate::digest::Digest;
 use crate::manifest::ManifestError;
 use crate::policy::PolicyError;
+use crate::reference::Reference;
 use crate::store::StoreError;
 use crate::tag::{Tag, TagError};
 
@@ -217,6 +218,14 @@ fn patience(wait: Option<&Duration>) -> String {
 }
 
 impl RegistryError {
+    /// What came from `reference` is no artifact that can be used.
+    pub(super) fn unusable(reference: &Reference, source: ManifestError) -> Self {
+        Self::Unusable {
+            reference: reference.to_string(),
+            source,
+        }
+    }
+
     /// Whether it may pass, and how long the registry asked to wait then.
     pub(super) fn passes(&self) -> Option<Option<Duration>> {
         match self {

@@ -14,7 +14,7 @@ use super::progress::Progress;
 use super::upload::Uploads;
 use super::{Amount, Options, RegistryError, SIDE_BY_SIDE, joined};
 use crate::digest::Digest;
-use crate::manifest::{BlobRef, Manifest, ManifestError};
+use crate::manifest::{BlobRef, Manifest};
 use crate::reference::Reference;
 use crate::signature::PrivateKey;
 use crate::store::{Artifact, Store};
@@ -77,11 +77,8 @@ pub async fn publish_with(
     let older = extras.delta_from.iter().map(|tag| store.get(tag));
     let older = older.collect::<Result<Vec<_>, _>>()?;
     let (digest, bytes) = store.manifest_bytes(tag)?;
-    let unusable = |source: ManifestError| RegistryError::Unusable {
-        reference: reference.to_string(),
-        source,
-    };
-    let manifest = Manifest::from_json(&bytes).map_err(unusable)?;
+    let manifest =
+        Manifest::from_json(&bytes).map_err(|source| RegistryError::unusable(reference, source))?;
     let source = artifact
         .origin
         .clone()

@@ -17,7 +17,7 @@ use super::{Amount, Options, RegistryError, SIDE_BY_SIDE, joined};
 use crate::deltas::Delta;
 use crate::digest::Digest;
 use crate::layer::Layer;
-use crate::manifest::{BlobRef, Manifest, ManifestError};
+use crate::manifest::{BlobRef, Manifest};
 use crate::reference::Reference;
 use crate::store::{Artifact, Store};
 use crate::tag::Tag;
@@ -48,7 +48,8 @@ pub async fn pull(
 ) -> Result<Pulled, RegistryError> {
     let mut sources = Sources::new(reference, options).await?;
     let (bytes, digest) = sources.manifest().await?;
-    let manifest = Manifest::from_json(&bytes).map_err(|source| unusable(reference, source))?;
+    let manifest =
+        Manifest::from_json(&bytes).map_err(|source| RegistryError::unusable(reference, source))?;
     if manifest.config.size > MAX_CONFIG {
         return Err(RegistryError::TooLarge {
             reference: reference.to_string(),
@@ -133,7 +134,7 @@ impl Pulling {
         let bytes = self.store.document(config)?.unwrap_or_default();
         let (_, layers) = manifest
             .with_config(&bytes)
-            .map_err(|source| unusable(&self.reference, source))?;
+            .map_err(|source| RegistryError::unusable(&self.reference, source))?;
         Ok(layers)
     }
 
@@ -209,11 +210,4 @@ fn local_name(store: &Store, reference: &Reference, digest: &Digest) -> Result<T
         },
         reference: reference.to_string(),
     })
-}
-
-fn unusable(reference: &Reference, source: ManifestError) -> RegistryError {
-    RegistryError::Unusable {
-        reference: reference.to_string(),
-        source,
-    }
 }

@@ -14,9 +14,6 @@ use crate::reference::Reference;
 pub async fn resolve(reference: &Reference, options: &Options) -> Result<Digest, RegistryError> {
     let mut sources = Sources::new(reference, options).await?;
     let (bytes, digest) = sources.manifest().await?;
-    Manifest::from_json(&bytes).map_err(|source| RegistryError::Unusable {
-        reference: reference.to_string(),
-        source,
-    })?;
+    Manifest::from_json(&bytes).map_err(|source| RegistryError::unusable(reference, source))?;
     Ok(digest)
 }
