@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test: whatever fails, fails it")]
 
+mod draft;
+
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Read;
@@ -9,8 +11,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use jiff::Timestamp;
-use parbake_artifact::{Digest, Draft, Layer, MachineLayers, Pack, Store, StoreError, Tag};
+use parbake_artifact::{Digest, Pack, Store, StoreError, Tag};
+
+use draft::draft;
 
 /// Tells the test program that it is the one to be killed, where the store is, and where chance begins.
 const VICTIM: &str = "PARBAKE_TEST_VICTIM";
@@ -137,20 +140,6 @@ fn import(store: &Store, tag: &Tag, chance: &mut Chance) {
         for layer in &artifact.layers {
             store.unpacked(layer).unwrap();
         }
-    }
-}
-
-fn draft(layers: &[Layer]) -> Draft {
-    Draft {
-        created: Timestamp::UNIX_EPOCH,
-        provider: "test".to_owned(),
-        machines: vec![MachineLayers {
-            name: "node01".to_owned(),
-            layers: layers.iter().map(|layer| layer.digest.clone()).collect(),
-        }],
-        cluster: serde_json::Value::Null,
-        layers: layers.to_vec(),
-        secrets: None,
     }
 }
 

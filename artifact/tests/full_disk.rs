@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test: whatever fails, fails it")]
 
+mod draft;
+
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::fs::{self, File};
@@ -9,8 +11,9 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::Command;
 
-use jiff::Timestamp;
-use parbake_artifact::{Digest, Draft, Layer, MachineLayers, Pack, Removed, Store, StoreError, Tag};
+use parbake_artifact::{Digest, Pack, Removed, Store, StoreError, Tag};
+
+use draft::draft;
 
 /// Tells the test program that it is on the small disk.
 const INSIDE: &str = "PARBAKE_TEST_DISK";
@@ -143,18 +146,4 @@ fn noise(length: usize) -> Vec<u8> {
         state.to_le_bytes()
     };
     (0..length / 8).flat_map(|_| next()).collect()
-}
-
-fn draft(layers: &[Layer]) -> Draft {
-    Draft {
-        created: Timestamp::UNIX_EPOCH,
-        provider: "test".to_owned(),
-        machines: vec![MachineLayers {
-            name: "node01".to_owned(),
-            layers: layers.iter().map(|layer| layer.digest.clone()).collect(),
-        }],
-        cluster: serde_json::Value::Null,
-        layers: layers.to_vec(),
-        secrets: None,
-    }
 }
