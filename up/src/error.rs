@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use parbake_artifact::images::ImageError;
 use parbake_artifact::{PolicyError, StoreError, Tag};
 use parbake_cluster::client::ClientError;
 use parbake_cluster::scrub::ScrubError;
@@ -11,7 +12,6 @@ use parbake_machine::host::HostError;
 use parbake_machine::{process, root, running};
 
 use crate::copy::CopyError;
-use crate::images::ImageError;
 use crate::kubeconfig::KubeconfigError;
 use crate::logs::LogsError;
 use crate::{ClusterName, Diagnosis};
@@ -149,9 +149,18 @@ pub enum Error {
     /// Logs could not be shown or exported.
     #[error(transparent)]
     Logs(#[from] LogsError),
-    /// Images could not be loaded.
+    /// A file of images cannot be used.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// A node did not take images; others may have.
+    #[error("could not load into the node `{node}`")]
+    Images {
+        /// The node.
+        node: String,
+        /// Why.
+        #[source]
+        source: process::Error,
+    },
     /// The cluster's API could not be reached.
     #[error(transparent)]
     Client(#[from] ClientError),

@@ -14,7 +14,7 @@ use crate::reference::Reference;
 /// What registries take at most for a manifest (OCI distribution-spec 1.1, "Pushing Manifests"), in bytes.
 const MAX_MANIFEST: usize = 4 << 20;
 /// Images and indexes too: what is no artifact should be said to be none, instead of not to be there.
-const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
+pub(super) const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
      application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// A repository, as whoever the credentials say.

@@ -167,6 +167,34 @@ pub enum RegistryError {
         /// The digest of what came.
         found: Digest,
     },
+    /// Something else than a container image, or one that makes no sense.
+    #[error("`{reference}` cannot be used as an image: {why}")]
+    NoImage {
+        /// The reference.
+        reference: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A part of an image that is not what its digest says.
+    #[error("the registry `{registry}` sent {found} instead of {digest}")]
+    WrongPart {
+        /// Its host name and port.
+        registry: String,
+        /// What was asked for.
+        digest: Digest,
+        /// The digest of what came.
+        found: Digest,
+    },
+    /// A file that an image is written to.
+    #[error("could not {act} `{}`", path.display())]
+    File {
+        /// What was tried.
+        act: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Something else than an artifact, or one that makes no sense.
     #[error("`{reference}` cannot be used")]
     Unusable {

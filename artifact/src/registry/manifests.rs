@@ -5,7 +5,7 @@ use reqwest::Method;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 
 use super::RegistryError;
-use super::client::{Repository, headers};
+use super::client::{MANIFESTS, Repository, headers};
 use super::retry::retrying;
 use crate::attached::MANIFEST_MEDIA_TYPE;
 use crate::digest::Digest;
@@ -25,7 +25,7 @@ impl Repository {
     /// The same, but gives up when that fails.
     pub(super) async fn try_find_manifest(&self, which: &str) -> Result<Option<Vec<u8>>, RegistryError> {
         let act = format!("read the manifest {which}");
-        let accept = headers([(ACCEPT, format!("{MANIFEST_MEDIA_TYPE}, {INDEX}"))]);
+        let accept = headers([(ACCEPT, MANIFESTS.to_owned())]);
         let path = self.path("manifests", which);
         let response = match self.connection.ask(Method::GET, &path, accept, &act).await {
             Err(RegistryError::NotFound { .. } | RegistryError::Denied { .. }) => return Ok(None),

@@ -1,4 +1,5 @@
-//! Real registries over HTTP (OCI distribution-spec 1.1): [`publish`] and [`pull`], and [`resolve`].
+//! Real registries over HTTP (OCI distribution-spec 1.1): [`publish`] and [`pull`], [`resolve`], and [`pull_image`] for
+//! container images.
 //!
 //! ```text
 //!   publish                                   pull, from the first mirror that has it
@@ -27,6 +28,7 @@ mod deltas;
 mod drain;
 mod error;
 mod fetch;
+mod image;
 mod manifests;
 mod mirrors;
 mod offer;
@@ -50,6 +52,7 @@ use crate::policy::Policy;
 pub use credentials::CredentialError;
 pub use drain::drain;
 pub use error::RegistryError;
+pub use image::pull_image;
 pub use mirrors::MirrorError;
 pub use offer::PublishedDeltas;
 pub use progress::Amount;

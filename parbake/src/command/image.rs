@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use parbake_artifact::images::ImageName;
 use parbake_up::Cluster;
-use parbake_up::images::{self, Loaded, Reference};
+use parbake_up::images::{self, Loaded};
 
 use crate::cli::Global;
 use crate::output::{self, count, table};
@@ -32,7 +33,7 @@ pub(crate) struct LoadArgs {
     path: PathBuf,
     /// What the image is called, if it has no name or should have another
     #[arg(long = "as", value_name = "IMAGE")]
-    image: Option<Reference>,
+    image: Option<ImageName>,
 }
 
 impl Command {

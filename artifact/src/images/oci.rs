@@ -49,7 +49,7 @@ struct Platform {
 /// Names of the images, and the index that says them.
 ///
 /// # Errors
-/// See [`super::load`].
+/// See [`ImageError`].
 pub(super) fn read(
     path: &Path,
     files: &Files,
@@ -166,7 +166,7 @@ impl Look<'_> {
 /// The names that images get: the one that was given for the only one, or their own, made complete.
 ///
 /// # Errors
-/// See [`super::load`].
+/// See [`ImageError`].
 pub(super) fn chosen(
     path: &Path,
     names: Vec<Option<String>>,

@@ -5,13 +5,13 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use oci_spec::distribution::Reference;
-use parbake_artifact::Digest;
 use sha2::{Digest as _, Sha256};
 use tar::{Builder, Header};
 
 use super::bundle::{Entry, walk};
 use super::error::ImageError;
 use super::{docker, oci};
+use crate::digest::Digest;
 
 /// Larger files are no descriptions of anything.
 const DESCRIPTION: u64 = 4 << 20;
@@ -23,11 +23,12 @@ pub(super) type Index = (&'static str, Vec<u8>);
 
 /// A file of images that was found to be whole.
 #[derive(Debug)]
-pub(super) struct Archive {
+pub struct Archive {
     path: PathBuf,
     /// Full names of the images, in the file's order.
     names: Vec<String>,
     index: Index,
+    digest: Digest,
 }
 
 /// All that is known of the files in an archive after one look.
@@ -38,16 +39,19 @@ pub(super) struct Files {
     /// What may be JSON, by name.
     pub(super) texts: BTreeMap<PathBuf, Vec<u8>>,
     kept: usize,
+    /// The SHA-256 of every file.
+    sums: BTreeMap<PathBuf, String>,
     /// Blobs that are not what their names say.
     spoilt: Vec<PathBuf>,
 }
 
 impl Archive {
-    /// Reads all of the file.
+    /// Reads all of `path`: an OCI image layout as a directory or an archive, or what `docker save` writes, as it is or
+    /// compressed with gzip or zstd. `name` is for a single image, in the place of the name it has.
     ///
     /// # Errors
-    /// It cannot be read, is no image archive, or lacks something. See [`super::load`].
-    pub(super) fn examine(path: &Path, name: Option<&Reference>) -> Result<Self, ImageError> {
+    /// It cannot be read, is no image archive, or lacks something. See [`ImageError`].
+    pub fn examine(path: &Path, name: Option<&Reference>) -> Result<Self, ImageError> {
         // Before anything is read: what cannot be opened is no matter of its content.
         let kind = path.metadata().map_err(|source| ImageError::Read {
             path: path.to_owned(),
@@ -77,14 +81,20 @@ impl Archive {
             });
         }
         Ok(Self {
+            digest: files.digest(&index),
             path: path.to_owned(),
             names,
             index,
         })
     }
 
+    /// Identifies all that [`Archive::write_to`] writes: the same images under the same names have the same digest.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
     /// Full names of the images.
-    pub(super) fn names(&self) -> &[String] {
+    pub fn names(&self) -> &[String] {
         &self.names
     }
 
@@ -92,7 +102,7 @@ impl Archive {
     ///
     /// # Errors
     /// What reading and writing say.
-    pub(super) fn write_to(&self, to: &mut dyn Write) -> io::Result<()> {
+    pub fn write_to(&self, to: &mut dyn Write) -> io::Result<()> {
         let mut archive = Builder::new(to);
         let (index, text) = &self.index;
         walk(&self.path, &mut |path, entry| {
@@ -162,16 +172,24 @@ impl Files {
         } else {
             hash(BufReader::with_capacity(1 << 18, content), &mut hasher)?;
         }
-        if let Some(expected) = blob_digest(name)
-            && expected != hex::encode(hasher.finalize())
-        {
+        let sum = hex::encode(hasher.finalize());
+        if blob_digest(name).is_some_and(|expected| expected != sum) {
             self.spoilt.push(name.to_owned());
         }
+        self.sums.insert(name.to_owned(), sum);
         if may_be_text && text.first().is_some_and(|first| b"{[ \n\t".contains(first)) {
             self.kept += text.len();
             self.texts.insert(name.to_owned(), text);
         }
         Ok(())
+    }
+
+    fn digest(&self, (name, text): &Index) -> Digest {
+        let indexes = [oci::INDEX, docker::MANIFEST].map(Path::new);
+        let files = self.sums.iter().filter(|(name, _)| !indexes.contains(&name.as_path()));
+        let lines = files.map(|(name, sum)| format!("{sum} {}\n", name.display()));
+        let index = format!("{name}\n{}", String::from_utf8_lossy(text));
+        Digest::of(lines.chain([index]).collect::<String>().as_bytes())
     }
 
     /// The text of the blob `digest`; nothing where it is missing or no text.

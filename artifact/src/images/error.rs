@@ -1,11 +1,9 @@
-//! What can go wrong with a file of images.
+//! What can be wrong with a file of images.
 
 use std::io;
 use std::path::PathBuf;
 
-use parbake_machine::process;
-
-/// Images that cannot be loaded.
+/// A file of images that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// The file or directory could not be read.
@@ -68,14 +66,5 @@ pub enum ImageError {
         found: String,
         /// What the nodes are.
         wanted: &'static str,
-    },
-    /// A node did not take the images; others may have.
-    #[error("could not load into the node `{node}`")]
-    Node {
-        /// The node.
-        node: String,
-        /// Why.
-        #[source]
-        source: process::Error,
     },
 }

@@ -25,7 +25,7 @@ struct Image {
 /// Names of the images, and the manifest that says them.
 ///
 /// # Errors
-/// See [`super::load`].
+/// See [`ImageError`].
 pub(super) fn read(
     path: &Path,
     files: &Files,

@@ -5,12 +5,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use oci_spec::distribution::Reference;
-use parbake_artifact::Digest;
+use crate::digest::Digest;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::archive::Archive;
-use super::digest_of;
 
 const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") {
     "arm64"
@@ -242,14 +241,4 @@ fn dockers_archives_are_known_too() {
         &[("c.json", r#"{"architecture":"s390x"}"#), ("l.tar", "x")],
     );
     assert!(problem(&path, None).contains("is for s390x"));
-}
-
-#[test]
-fn a_digest_is_in_the_third_column() {
-    let listing = "REF TYPE DIGEST SIZE PLATFORMS LABELS\n\
-                   docker.io/library/app:v10 application/x sha256:10 2.0 MiB linux/amd64 -\n\
-                   docker.io/library/app:v1  application/x sha256:1  2.0 MiB linux/amd64 -\n";
-    let digest = |name| digest_of(listing, name);
-    assert_eq!(digest("docker.io/library/app:v1").as_deref(), Some("sha256:1"));
-    assert_eq!(digest("docker.io/library/app"), None);
 }

@@ -4,25 +4,14 @@
 //! changed, and once for each node, side by side, into `ctr images import` inside the machine. What names the images goes
 //! last, so that a stream that is cut off imports nothing.
 
-mod archive;
-mod bundle;
-mod docker;
-mod error;
-mod oci;
-#[cfg(test)]
-mod tests;
-
 use std::path::Path;
 use std::thread;
 
-/// What an image is called, made complete as Docker does: `app` is `docker.io/library/app:latest`.
-pub use oci_spec::distribution::Reference;
+use parbake_artifact::images::{Archive, ImageName};
 use parbake_machine::process::Cmd;
 use serde::Serialize;
 
 use crate::{Cluster, Error};
-use archive::Archive;
-pub use error::ImageError;
 
 /// Waits until the runtime offers each image to kubelets, then lists all images.
 const LIST: &str = r#"
@@ -61,7 +50,7 @@ pub struct LoadedImage {
 ///
 /// # Errors
 /// `path` holds no images, or damaged ones, or images without names: nothing is changed then. Or a node refuses them.
-pub fn load(cluster: &Cluster, path: &Path, name: Option<&Reference>) -> Result<Loaded, Error> {
+pub fn load(cluster: &Cluster, path: &Path, name: Option<&ImageName>) -> Result<Loaded, Error> {
     let archive = {
         let _step = tracing::info_span!("step", what = format!("check `{}`", path.display())).entered();
         Archive::examine(path, name)?
@@ -106,7 +95,7 @@ fn counted(number: usize, what: &str) -> String {
 
 fn load_into(cluster: &Cluster, node: &str, archive: &Archive) -> Result<String, Error> {
     let command = |words: &[&str]| -> Result<Cmd, Error> { Ok(cluster.running().command(node, words)?) };
-    let refused = |source| ImageError::Node {
+    let refused = |source| Error::Images {
         node: node.to_owned(),
         source,
     };
@@ -125,4 +114,19 @@ fn digest_of(listing: &str, name: &str) -> Option<String> {
     let mut rows = listing.lines().map(str::split_whitespace);
     let mut row = rows.find(|row| row.clone().next() == Some(name))?;
     row.nth(2).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::digest_of;
+
+    #[test]
+    fn a_digest_is_in_the_third_column() {
+        let listing = "REF TYPE DIGEST SIZE PLATFORMS LABELS\n\
+                       docker.io/library/app:v10 application/x sha256:10 2.0 MiB linux/amd64 -\n\
+                       docker.io/library/app:v1  application/x sha256:1  2.0 MiB linux/amd64 -\n";
+        let digest = |name| digest_of(listing, name);
+        assert_eq!(digest("docker.io/library/app:v1").as_deref(), Some("sha256:1"));
+        assert_eq!(digest("docker.io/library/app"), None);
+    }
 }

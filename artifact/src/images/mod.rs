@@ -1,0 +1,26 @@
+//! Container images in files: what tools such as `docker save` and skopeo write, read before anything is done with it.
+
+mod archive;
+mod bundle;
+mod docker;
+mod error;
+mod oci;
+#[cfg(test)]
+mod tests;
+
+pub use archive::Archive;
+pub use error::ImageError;
+/// What an image is called, made complete as Docker does: `app` is `docker.io/library/app:latest`.
+pub use oci_spec::distribution::Reference as ImageName;
+
+/// The name by which a container runtime looks for what a pod calls `name`: complete, and without its tag where there is
+/// a digest. What is no name stays as it is.
+pub fn runtime_name(name: &str) -> String {
+    let Ok(parsed) = name.parse::<ImageName>() else {
+        return name.to_owned();
+    };
+    match parsed.digest() {
+        Some(digest) => parsed.clone_with_digest(digest.to_owned()).whole(),
+        None => parsed.whole(),
+    }
+}
