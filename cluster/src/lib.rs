@@ -3,7 +3,7 @@
 //! [`Description`] is the value that travels in the artifact. Everything else talks to a running cluster
 //! through its API: [`readiness`] waits until it is honestly ready, [`cleanup`], [`trust`] and [`settle`]
 //! change what the database remembers, [`summary`] and [`in_flight`] report, [`workload`] and [`probe`] try the cluster
-//! out. [`scrub`] takes care of the files of machines that are to be frozen.
+//! out, [`rollout`] and [`pod_images`] look at what was deployed. [`scrub`] takes care of the files of machines that are to be frozen.
 
 mod api_error;
 pub mod cleanup;
@@ -14,8 +14,10 @@ pub mod in_flight;
 pub mod machines;
 mod name;
 mod plan;
+pub mod pod_images;
 pub mod probe;
 pub mod readiness;
+pub mod rollout;
 pub mod runtime;
 pub mod scrub;
 pub mod services;

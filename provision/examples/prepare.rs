@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use parbake_provision::inputs::{self, Source};
+use parbake_provision::inputs::{self, Given, Source};
 use parbake_provision::provider::Provider;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         );
     }
     let begun = Instant::now();
-    let inputs = inputs::prepare(&provider, &Source::Auto, cache).map_err(explained)?;
+    let inputs = inputs::prepare(&provider, &Source::Auto, &Given::default(), cache).map_err(explained)?;
     println!("{:.2} s\n{inputs:#?}", begun.elapsed().as_secs_f64());
     Ok(())
 }

@@ -186,7 +186,10 @@ impl Files {
 
     fn digest(&self, (name, text): &Index) -> Digest {
         let indexes = [oci::INDEX, docker::MANIFEST].map(Path::new);
-        let files = self.sums.iter().filter(|(name, _)| !indexes.contains(&name.as_path()));
+        let files = self
+            .sums
+            .iter()
+            .filter(|(name, _)| !indexes.contains(&name.as_path()));
         let lines = files.map(|(name, sum)| format!("{sum} {}\n", name.display()));
         let index = format!("{name}\n{}", String::from_utf8_lossy(text));
         Digest::of(lines.chain([index]).collect::<String>().as_bytes())

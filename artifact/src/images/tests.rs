@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use oci_spec::distribution::Reference;
 use crate::digest::Digest;
+use oci_spec::distribution::Reference;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -1,13 +1,16 @@
 //! `parbake provision`
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::path::PathBuf;
 
 use parbake_artifact::{Artifact, Tag};
 use parbake_provision::bake::{self, Options, Outcome};
-use parbake_provision::inputs::Source;
-use parbake_provision::provider::Provider;
+use parbake_provision::inputs::{Given, GivenImage, Source};
+use parbake_provision::provider::{Addon, Provider};
 use serde::Serialize;
 
+use super::registry::RegistryArgs;
 use super::supervise;
 use crate::cli::Global;
 use crate::output::{self, count, size};
@@ -17,8 +20,11 @@ Examples:
   parbake provision k8s-1.34                           bake, or say that nothing changed
   parbake provision k8s-1.34 --nodes 1 --tag small     a smaller one beside it
   parbake provision k8s-1.34 --nodes 8 --tag large     a larger one, with more workers than it lists
+  parbake provision k8s-1.34 --manifest app/ --image app.tar --tag with-app    with an application
   parbake provision k8s-1.34 --keep                    leave what a failed bake made, for a look
 
+Manifests are applied in the order of the files' names, and waited for. Every image that a pod or a
+template names must be in the artifact.
 What did not change since the last bake is reused; a bake that fails changes no artifact.
 No source but `modules` is supported yet, and `auto` takes it: it builds from Go modules.";
 
@@ -34,12 +40,21 @@ pub(crate) struct Args {
     /// How many nodes to bake; more than the provider lists are further workers [default: all it lists]
     #[arg(long, value_name = "N", value_parser = super::node_count())]
     nodes: Option<usize>,
+    /// Apply what is in a manifest, a folder of manifests or an add-on, too; once for each
+    #[arg(long = "manifest", value_name = "PATH")]
+    manifests: Vec<PathBuf>,
+    /// Put an image into the artifact: a file as `parbake image load` takes, `NAME=FILE` where it has no name, or an
+    /// image in a registry as REF@DIGEST; once for each
+    #[arg(long = "image", value_name = "IMAGE")]
+    images: Vec<GivenImage>,
     /// Leave the machines' directories of a failed bake
     #[arg(long)]
     keep: bool,
     /// What the artifact is called in the store [default: the provider's name]
     #[arg(long)]
     tag: Option<Tag>,
+    #[command(flatten)]
+    registry: RegistryArgs,
 }
 
 /// What is printed.
@@ -60,7 +75,10 @@ fn source(text: &str) -> Result<Source, Infallible> {
 
 impl Args {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
-        let provider = Provider::find(&self.provider, &global.providers)?;
+        let mut provider = Provider::find(&self.provider, &global.providers)?;
+        for path in &self.manifests {
+            provider.add(Addon::load(path, &BTreeMap::new())?)?;
+        }
         let tag = match self.tag {
             Some(tag) => tag,
             None => self.provider.parse()?,
@@ -68,6 +86,10 @@ impl Args {
         let outcome = bake::provision(&Options {
             provider,
             source: self.source,
+            given: Given {
+                images: self.images,
+                registry: self.registry.into(),
+            },
             nodes: self.nodes,
             keep: self.keep,
             tag,

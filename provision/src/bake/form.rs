@@ -11,6 +11,7 @@ use parbake_machine::host::Host;
 use parbake_machine::running::Running;
 use tokio::runtime::Runtime;
 
+use super::addons::{self, Known};
 use super::boot::{on, shell};
 use super::layers::unpacked;
 use super::settle::STOP_PODS;
@@ -39,6 +40,7 @@ pub(super) fn form(
     store: &Store,
     shared: &[Layer],
     cluster: &Description,
+    known: &Known,
     work: &Work,
     host: &Host,
 ) -> Result<Formed, Error> {
@@ -65,6 +67,14 @@ pub(super) fn form(
         site.join(&running, node, &ca_hash)?;
     }
     wait(&running, &runtime, &client, cluster, boot, started)?;
+    addons::apply(
+        &running,
+        &runtime,
+        &client,
+        first,
+        &options.provider.addons,
+        known,
+    )?;
     let cluster = given_pod_addresses(&running, first, cluster)?;
     drop(client);
     let site = Site {

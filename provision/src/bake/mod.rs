@@ -1,5 +1,6 @@
 //! The bake: from a provider to an artifact in the store.
 
+mod addons;
 mod boot;
 mod form;
 mod freeze;
@@ -24,17 +25,19 @@ use parbake_machine::host::{Host, HostError, Purpose};
 use parbake_machine::process::{self, Cmd};
 use parbake_machine::running;
 
-use crate::inputs::{self, Inputs, Source};
+use crate::inputs::{self, Given, Inputs, Source};
 use crate::kubeadm::{self, Manner};
-use crate::provider::Provider;
+use crate::provider::{Addon, Provider};
 use crate::supply::Supply;
+use addons::Known;
+pub use addons::MissingImages;
 pub use once::{Once, OnceOptions, form_once};
 use work::Work;
 
 /// How long the cluster may take from its last join until it is ready.
 const READY: Duration = Duration::from_secs(300);
 /// Changes whenever the steps of a bake do, so that an artifact of older steps does not pass for a fresh one.
-const RECIPE: &str = "8";
+const RECIPE: &str = "9";
 /// How the titles of layers begin that are one machine's own.
 const MACHINE_LAYER: &str = "machine/";
 
@@ -45,6 +48,8 @@ pub struct Options {
     pub provider: Provider,
     /// Where binaries and images come from.
     pub source: Source,
+    /// What is given by hand; manifests are add-ons of the provider.
+    pub given: Given,
     /// How many nodes: the provider's first ones, or more workers than it lists. As many as it lists where nothing is
     /// given.
     pub nodes: Option<usize>,
@@ -105,6 +110,9 @@ pub enum Error {
     /// A machine's files could not be made fit to be frozen.
     #[error(transparent)]
     Scrub(#[from] ScrubError),
+    /// Pods would not start.
+    #[error(transparent)]
+    Images(#[from] MissingImages),
     /// The cluster did not become ready.
     #[error("the cluster did not become ready")]
     NotReady(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -137,7 +145,9 @@ pub enum Error {
 pub fn provision(options: &Options) -> Result<Outcome, Error> {
     let host = Host::look(&options.dir).require(Purpose::Provision)?;
     let cluster = describe(&options.provider, options.nodes)?;
-    let inputs = inputs::prepare(&options.provider, &options.source, &options.cache)?;
+    let inputs = inputs::prepare(&options.provider, &options.source, &options.given, &options.cache)?;
+    let known = Known::new(&inputs.images);
+    known.suffice_for(&options.provider.addons)?;
     let store = Store::open(&options.dir.join("store"))?;
     let key = key(&options.provider, &cluster, &inputs);
     if let Ok(artifact) = store.get(&options.tag)
@@ -152,7 +162,7 @@ pub fn provision(options: &Options) -> Result<Outcome, Error> {
     }
     let work = Work::claim(&options.dir, &options.tag, options.keep)?;
     let shared = layers::shared(options, &store, &inputs, &work, &host)?;
-    let formed = form::form(options, &store, &shared, &cluster, &work, &host)?;
+    let formed = form::form(options, &store, &shared, &cluster, &known, &work, &host)?;
     let artifact = freeze::freeze(options, &store, shared, &inputs, &work, formed)?;
     work::remember(&options.dir, &options.tag, &key, &artifact.digest)?;
     work.done()?;
@@ -182,8 +192,11 @@ fn key(provider: &Provider, cluster: &Description, inputs: &Inputs) -> Digest {
         .iter()
         .flat_map(|node| kubeadm::init_files(cluster, node, "", Manner::Baked));
     let told = serde_json::to_string(&told.collect::<Vec<_>>()).unwrap_or_default();
+    let addons = provider.addons.iter().map(Addon::fingerprint);
+    let addons = addons.collect::<Vec<_>>().join("\n");
     let parts = [
         RECIPE,
+        &addons,
         &crate::node::fingerprint(),
         &told,
         &description,

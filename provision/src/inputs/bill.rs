@@ -78,7 +78,7 @@ pub(super) fn make(
     };
     let binaries = built.iter().map(binary).collect();
     let image = |archive: &ImageArchive| {
-        let recipe = provider.recipe.images.get(&archive.short_name);
+        let recipe = provider.image(&archive.short_name);
         let files = recipe.into_iter().flat_map(|recipe| recipe.files.values());
         let mut binaries: Vec<_> = files.cloned().collect();
         binaries.sort();
@@ -105,6 +105,10 @@ fn files(provider: &Provider) -> Result<BTreeMap<String, String>, Error> {
     let of_modules =
         modules.flat_map(|name| ["go.mod", "go.sum"].map(|file| format!("modules/{name}/{file}")));
     let names = FILES.map(str::to_owned).into_iter().chain(of_modules);
+    let addons = provider.addons.iter().flat_map(|addon| {
+        let files = addon.files.iter();
+        files.map(|(path, sha256)| Ok((format!("addons/{}/{path}", addon.name), sha256.clone())))
+    });
     names
         .map(|name| {
             let path =
@@ -112,5 +116,6 @@ fn files(provider: &Provider) -> Result<BTreeMap<String, String>, Error> {
             let sha256 = sha256_of_file(&path).map_err(Error::file("read", &path))?;
             Ok((name, sha256))
         })
+        .chain(addons)
         .collect()
 }

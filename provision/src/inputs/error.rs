@@ -3,10 +3,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use parbake_artifact::RegistryError;
+use parbake_artifact::images::ImageError;
 use parbake_machine::process;
 
 use super::debian::InvalidMirrors;
-use crate::provider::lock;
+use crate::provider::{AddonError, lock};
 
 /// Why inputs could not be prepared.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +22,15 @@ pub enum Error {
     /// The lock cannot be used.
     #[error(transparent)]
     Lock(#[from] lock::Error),
+    /// An add-on cannot be used.
+    #[error(transparent)]
+    Addon(#[from] AddonError),
+    /// A file of images cannot be used.
+    #[error(transparent)]
+    Images(#[from] ImageError),
+    /// An image could not be pulled.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
     /// A child process failed.
     #[error(transparent)]
     Command(#[from] process::Error),

@@ -9,20 +9,21 @@ use super::debian::{self, Debian};
 use super::error::Error;
 use super::oci_image::{self, Image};
 use super::{Binary, ImageArchive};
-use crate::provider::{ImageRecipe, Recipe};
+use crate::provider::{ImageRecipe, Provider};
 
 /// Changes whenever this file or [`oci_image`] would make something else from the same inputs.
 const RECIPE: u32 = 1;
 /// The name of the archive in a cache entry.
 const ARCHIVE: &str = "image.tar";
 
-/// Makes an archive of every image of the recipe.
+/// Makes an archive of every image of the provider, then of those of its add-ons.
 pub(super) fn assemble(
-    recipe: &Recipe,
+    provider: &Provider,
     binaries: &BTreeMap<String, Binary>,
     debian: &Debian<'_>,
     cache: &Locked,
 ) -> Result<Vec<ImageArchive>, Error> {
+    let recipe = &provider.recipe;
     let kubeadm = binaries
         .get("kubeadm")
         .ok_or(Error::Incomplete("command `kubeadm`"))?;
@@ -32,10 +33,10 @@ pub(super) fn assemble(
         .run()?
         .stdout;
     let references = named(&references, &recipe.images)?;
-    recipe
-        .images
-        .iter()
-        .zip(references)
+    let own = recipe.images.iter().zip(references);
+    let addons = provider.addons.iter().flat_map(|addon| &addon.recipe.images);
+    let addons = addons.map(|(name, image)| ((name, &image.recipe), image.reference.clone()));
+    own.chain(addons)
         .map(|((name, image), reference)| assemble_one(name, image, reference, binaries, debian, cache))
         .collect()
 }
@@ -86,6 +87,7 @@ fn assemble_one(
     })?;
     Ok(ImageArchive {
         short_name: name.to_owned(),
+        names: vec![reference.clone()],
         reference,
         path: entry.path.join(ARCHIVE),
         key: key.to_string(),

@@ -8,6 +8,7 @@ mod buildinfo;
 mod cache;
 mod debian;
 mod error;
+mod given;
 mod images;
 mod modules;
 mod oci_image;
@@ -23,10 +24,11 @@ use self::cache::{Cache, KeyBuilder};
 use self::debian::{Debian, Mirrors};
 pub use self::debian::{InvalidMirrors, update_lock};
 pub use self::error::Error;
+pub use self::given::{GivenImage, InvalidImage};
 use self::source::Chosen;
 pub use self::source::Source;
-use crate::provider::Provider;
 use crate::provider::lock::Lock;
+use crate::provider::{AddonError, Provider};
 
 /// The name of the source that builds from Go modules.
 const MODULES: &str = "modules";
@@ -38,7 +40,7 @@ pub struct Inputs {
     pub os: OsTree,
     /// The binaries that nodes have, by name (`kubelet`, `kubeadm`, `kubectl`, `crictl`, `etcdctl`, `etcdutl`).
     pub binaries: BTreeMap<String, Binary>,
-    /// The container images that kubeadm asks for, sorted by short name.
+    /// The container images: those that kubeadm asks for, those of the add-ons, and those that were given.
     pub images: Vec<ImageArchive>,
     /// What all of the above was made from.
     pub bill: Bill,
@@ -67,17 +69,28 @@ pub struct Binary {
 /// A container image as an OCI image layout in a tar archive, ready for `ctr images import`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageArchive {
-    /// Its name in the provider file, for example `kube-apiserver`.
+    /// Its name in the provider file or the add-on's, for example `kube-apiserver`; no two images have the same.
     pub short_name: String,
     /// Its full name, for example `registry.k8s.io/kube-apiserver:v1.34.4`.
     pub reference: String,
+    /// All names by which the runtime will know what is in the archive.
+    pub names: Vec<String>,
     /// The archive.
     pub path: PathBuf,
     /// Identifies what it was made from: 64 hexadecimal digits.
     pub key: String,
 }
 
-/// Builds, or takes out of the cache in the directory `cache`, all inputs of `provider`'s bake.
+/// What somebody gives to a bake by hand.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Given {
+    /// Container images.
+    pub images: Vec<GivenImage>,
+    /// How to speak to registries that images are in.
+    pub registry: parbake_artifact::registry::Options,
+}
+
+/// Builds, or takes out of the cache in the directory `cache`, all inputs of `provider`'s bake, with what is `given`.
 ///
 /// Debian packages that the cache lacks come from the mirror that `PARBAKE_DEBIAN_MIRROR` names (`URL`, or
 /// `URL,SECURITY-URL`), or else from the one in this host's apt configuration.
@@ -85,9 +98,10 @@ pub struct ImageArchive {
 /// # Errors
 /// Before the first side effect: a source that is not supported, a lock that is missing, malformed or out of date.
 /// Later: a download, a build or a file operation that failed. What was finished before stays in the cache.
-pub fn prepare(provider: &Provider, source: &Source, cache: &Path) -> Result<Inputs, Error> {
+pub fn prepare(provider: &Provider, source: &Source, given: &Given, cache: &Path) -> Result<Inputs, Error> {
     let Chosen::Modules = source.choose()?;
     let lock = Lock::load(provider)?;
+    pinned(provider)?;
     let mirrors = Mirrors::from_environment()?;
     let cache = Cache::new(cache).lock()?;
     let debian = Debian::new(&provider.name, &lock, &cache, &mirrors);
@@ -95,7 +109,15 @@ pub fn prepare(provider: &Provider, source: &Source, cache: &Path) -> Result<Inp
     let mut built = modules::build_all(provider, debian.architecture(), &cache)?;
     built.insert(pause::NAME.to_owned(), pause::build(provider, &cache)?);
     let os = debian.os_tree()?;
-    let images = images::assemble(&provider.recipe, &built, &debian, &cache)?;
+    let mut images = images::assemble(provider, &built, &debian, &cache)?;
+    let taken = images.iter().map(|image| image.short_name.clone());
+    images.extend(given::archives(
+        &given.images,
+        &given.registry,
+        debian.architecture(),
+        taken.collect::<Vec<_>>().into_iter(),
+        &cache,
+    )?);
     let bill = bill::make(MODULES, provider, &lock, &built, &images, &cache)?;
     let wanted = &provider.recipe.os.binaries;
     let binaries: BTreeMap<_, _> = built
@@ -117,4 +139,22 @@ pub fn prepare(provider: &Provider, source: &Source, cache: &Path) -> Result<Inp
         bill,
         key: key.finish().to_string(),
     })
+}
+
+/// Packages of add-ons that no lock knows could be any.
+fn pinned(provider: &Provider) -> Result<(), AddonError> {
+    let sets = provider.package_sets();
+    for addon in &provider.addons {
+        let mut images = addon.recipe.images.iter();
+        let loose = images.find(|(name, image)| {
+            !image.recipe.packages.is_empty() && !sets.contains_key(&format!("image/{name}"))
+        });
+        if let Some((image, _)) = loose {
+            return Err(AddonError::Unpinned {
+                addon: addon.name.clone(),
+                image: image.clone(),
+            });
+        }
+    }
+    Ok(())
 }

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use parbake_cluster::KubernetesVersion;
 use parbake_machine::process::Cmd;
+use semver::Version;
 
 use super::Binary;
 use super::cache::{KeyBuilder, Locked};
@@ -25,21 +27,45 @@ pub(super) fn build_all(
     architecture: &str,
     cache: &Locked,
 ) -> Result<BTreeMap<String, Binary>, Error> {
+    let recipe = &provider.recipe;
+    let own = Sources {
+        dir: &provider.dir,
+        kubernetes: Some(&recipe.kubernetes),
+        components: &recipe.components,
+    };
     let mut binaries = BTreeMap::new();
-    for (name, modules) in &provider.recipe.modules {
-        binaries.extend(build(provider, name, modules, architecture, cache)?);
+    for (name, modules) in &recipe.modules {
+        binaries.extend(build(&own, name, modules, architecture, cache)?);
+    }
+    for addon in &provider.addons {
+        let sources = Sources {
+            dir: &addon.dir,
+            kubernetes: None,
+            components: &addon.recipe.components,
+        };
+        for (name, modules) in &addon.recipe.modules {
+            binaries.extend(build(&sources, name, modules, architecture, cache)?);
+        }
     }
     Ok(binaries)
 }
 
+/// Where modules are, and which versions they must be of.
+struct Sources<'a> {
+    /// What has the folder `modules`.
+    dir: &'a Path,
+    kubernetes: Option<&'a KubernetesVersion>,
+    components: &'a BTreeMap<String, Version>,
+}
+
 fn build(
-    provider: &Provider,
+    sources: &Sources<'_>,
     name: &str,
     modules: &Modules,
     architecture: &str,
     cache: &Locked,
 ) -> Result<BTreeMap<String, Binary>, Error> {
-    let dir = provider.dir.join("modules").join(name);
+    let dir = sources.dir.join("modules").join(name);
     let (arguments, environment) = (arguments(modules), environment(modules, architecture));
     let mut key = KeyBuilder::new("modules", RECIPE);
     for file in ["go.mod", "go.sum"] {
@@ -69,7 +95,7 @@ fn build(
         for (command, package) in &modules.commands {
             let (built, wanted) = (out.join(output_name(package)), out.join(command));
             fs::rename(&built, &wanted).map_err(Error::file("rename", &built))?;
-            check_version(provider, name, command, &wanted)?;
+            check_version(sources, name, command, &wanted)?;
         }
         Ok(())
     })?;
@@ -129,12 +155,12 @@ fn output_name(package: &str) -> &str {
     }
 }
 
-fn check_version(provider: &Provider, module: &str, command: &str, path: &Path) -> Result<(), Error> {
-    let recipe = &provider.recipe;
-    let expected = match recipe.components.get(module) {
-        Some(version) => format!("v{version}"),
-        None if module == KUBERNETES => recipe.kubernetes.to_string(),
-        None => return Err(Error::Incomplete("version of every folder of modules")),
+fn check_version(sources: &Sources<'_>, module: &str, command: &str, path: &Path) -> Result<(), Error> {
+    let kubernetes = sources.kubernetes.filter(|_| module == KUBERNETES);
+    let expected = match (sources.components.get(module), kubernetes) {
+        (Some(version), _) => format!("v{version}"),
+        (None, Some(version)) => version.to_string(),
+        (None, None) => return Err(Error::Incomplete("version of every folder of modules")),
     };
     let found = Cmd::new("go")
         .args(["version", "-m"])

@@ -9,7 +9,7 @@ use semver::Version;
 
 use super::document::At;
 use super::problem::Collector;
-use super::read::Segment;
+use super::read::{Segment, Word};
 use super::recipe::{ImageRecipe, Modules};
 
 /// The component that is built from Kubernetes' own modules, with C instead of Go.
@@ -129,10 +129,10 @@ pub(super) fn binaries(
         );
     }
     for (name, (image, span)) in images {
-        if image.files.is_empty() {
+        if image.files.is_empty() && image.packages.is_empty() {
             problems.add(
                 span,
-                format!("`images.{}.files` must have at least one file", name.0),
+                format!("`images.{}` must have at least one file or package", name.0),
             );
         }
         for binary in image.files.values().filter(|binary| !built(binary)) {
@@ -141,6 +141,31 @@ pub(super) fn binaries(
                 name.0
             );
             problems.add(span, message);
+        }
+    }
+}
+
+/// No add-on twice, and options only of those that are listed.
+pub(super) fn addons(
+    problems: &mut Collector<'_>,
+    addons: &[At<Segment>],
+    options: &BTreeMap<Segment, At<BTreeMap<Segment, At<Word>>>>,
+) {
+    let mut names = BTreeSet::new();
+    for (name, span) in addons {
+        if !names.insert(&name.0) {
+            problems.add(span, format!("`addons` names `{}` twice", name.0));
+        }
+    }
+    for (name, (_, span)) in options {
+        if !names.contains(&name.0) {
+            problems.add(
+                span,
+                format!(
+                    "`options.{0}` is for an add-on that `addons` does not name",
+                    name.0
+                ),
+            );
         }
     }
 }

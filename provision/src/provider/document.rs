@@ -104,6 +104,15 @@ impl<'d, 'i> Fields<'d, 'i> {
         })
     }
 
+    /// All fields of this table, whose keys and texts `K` and `T` can be made of.
+    pub(super) fn all<K, T>(self, problems: &mut Collector<'_>) -> Option<BTreeMap<K, At<T>>>
+    where
+        K: FromStr<Err: Display> + Ord,
+        T: FromStr<Err: Display>,
+    {
+        entries(problems, &self.path, self.table, parsed)
+    }
+
     /// A table of tables, each read by `read`; one that is not there is empty.
     pub(super) fn tables<K, T>(
         &mut self,
@@ -124,7 +133,7 @@ impl<'d, 'i> Fields<'d, 'i> {
         &mut self,
         problems: &mut Collector<'_>,
         key: &'static str,
-        mut read: impl FnMut(&mut Collector<'_>, &str, &'d Spanned<DeValue<'i>>) -> Option<T>,
+        read: impl FnMut(&mut Collector<'_>, &str, &'d Spanned<DeValue<'i>>) -> Option<T>,
     ) -> Option<BTreeMap<K, T>>
     where
         K: FromStr<Err: Display> + Ord,
@@ -137,16 +146,7 @@ impl<'d, 'i> Fields<'d, 'i> {
             problems.add(&value.span(), wrong(&name, "a table", value));
             return None;
         };
-        let mut entries = Vec::new();
-        for (key, value) in table {
-            let read_key = key.get_ref().parse::<K>();
-            if let Err(error) = &read_key {
-                problems.add(&key.span(), format!("`{name}`: {error}"));
-            }
-            let value = read(problems, &format!("{name}.{}", key.get_ref()), value);
-            entries.push(read_key.ok().zip(value));
-        }
-        entries.into_iter().collect()
+        entries(problems, &name, table, read)
     }
 
     /// One table, which must be there.
@@ -195,6 +195,27 @@ impl<'d, 'i> Fields<'d, 'i> {
             }
         }
     }
+}
+
+fn entries<'d, 'i, K, T>(
+    problems: &mut Collector<'_>,
+    name: &str,
+    table: &'d DeTable<'i>,
+    mut read: impl FnMut(&mut Collector<'_>, &str, &'d Spanned<DeValue<'i>>) -> Option<T>,
+) -> Option<BTreeMap<K, T>>
+where
+    K: FromStr<Err: Display> + Ord,
+{
+    let mut entries = Vec::new();
+    for (key, value) in table {
+        let read_key = key.get_ref().parse::<K>();
+        if let Err(error) = &read_key {
+            problems.add(&key.span(), format!("`{name}`: {error}"));
+        }
+        let value = read(problems, &format!("{name}.{}", key.get_ref()), value);
+        entries.push(read_key.ok().zip(value));
+    }
+    entries.into_iter().collect()
 }
 
 fn as_fields<'d, 'i>(

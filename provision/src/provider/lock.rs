@@ -10,6 +10,10 @@
 //! requested = ["containerd"]               # as in the provider file when the lock was made
 //! packages = ["base-files", "containerd"]  # these and all that they need
 //!
+//! [addons.local-storage]                   # those that the provider file names, as they were when the lock was made
+//! version = "0.0.30"
+//! sha256 = "..."                           # of all their files
+//!
 //! [[package]]
 //! name = "containerd"
 //! version = "1.6.20~ds1-1+deb12u3"
@@ -28,7 +32,7 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 pub use self::error::{Error, Invalid};
-use super::{Provider, Recipe};
+use super::{Addon, Provider, Recipe};
 
 /// The version of the format.
 const VERSION: u32 = 1;
@@ -46,9 +50,22 @@ pub struct Lock {
     pub suite: String,
     /// By name: `os`, and `image/NAME` for an image with packages.
     pub sets: BTreeMap<String, PackageSet>,
+    /// The add-ons, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub addons: BTreeMap<String, PinnedAddon>,
     /// All packages of all sets, by name.
     #[serde(rename = "package", with = "listed")]
     pub packages: BTreeMap<String, Package>,
+}
+
+/// An add-on as it was when the lock was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PinnedAddon {
+    /// Its version.
+    pub version: Option<String>,
+    /// Identifies all of its files: 64 hexadecimal digits.
+    pub sha256: String,
 }
 
 /// Packages that are installed together.
@@ -93,15 +110,16 @@ impl Lock {
     /// A lock with these packages.
     pub fn new(
         architecture: String,
-        suite: String,
+        provider: &Provider,
         sets: BTreeMap<String, PackageSet>,
         packages: BTreeMap<String, Package>,
     ) -> Self {
         Self {
             version: VERSION,
             architecture,
-            suite,
+            suite: provider.recipe.os.suite.clone(),
             sets,
+            addons: pinned(provider.listed_addons()),
             packages,
         }
     }
@@ -123,7 +141,11 @@ impl Lock {
             path: path.clone(),
             source: Box::new(source),
         })?;
-        match lock.difference(&provider.recipe) {
+        match lock.difference(
+            &provider.recipe,
+            &provider.package_sets(),
+            &pinned(provider.listed_addons()),
+        ) {
             Some(what) => Err(Error::OutOfDate {
                 provider: name(),
                 path,
@@ -235,14 +257,23 @@ impl Lock {
     }
 
     /// What the provider file asks for and the lock does not have, or the other way round.
-    fn difference(&self, recipe: &Recipe) -> Option<String> {
+    fn difference(
+        &self,
+        recipe: &Recipe,
+        wanted: &BTreeMap<String, Vec<String>>,
+        addons: &BTreeMap<String, PinnedAddon>,
+    ) -> Option<String> {
         if self.suite != recipe.os.suite {
             return Some(format!(
                 "it is for `{}`, not for `{}`",
                 self.suite, recipe.os.suite
             ));
         }
-        let wanted = recipe.package_sets();
+        let names = self.addons.keys().chain(addons.keys());
+        let mut changed = names.filter(|name| self.addons.get(*name) != addons.get(*name));
+        if let Some(name) = changed.next() {
+            return Some(format!("the add-on `{name}` has changed"));
+        }
         if let Some(extra) = self.sets.keys().find(|set| !wanted.contains_key(*set)) {
             return Some(format!("nothing asks for the set `{extra}`"));
         }
@@ -256,6 +287,18 @@ impl Lock {
                 Some(_) => None,
             })
     }
+}
+
+fn pinned<'a>(addons: impl Iterator<Item = &'a Addon>) -> BTreeMap<String, PinnedAddon> {
+    addons
+        .map(|addon| {
+            let pinned = PinnedAddon {
+                version: addon.recipe.version.as_ref().map(ToString::to_string),
+                sha256: addon.sha256(),
+            };
+            (addon.name.clone(), pinned)
+        })
+        .collect()
 }
 
 fn read<'t, T: Deserialize<'t>>(text: &'t str) -> Result<T, Invalid> {

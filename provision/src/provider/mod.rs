@@ -9,7 +9,10 @@
 //!         |-- go.mod
 //!         `-- go.sum
 //! ```
+//!
+//! What is in the cluster beside Kubernetes are add-ons ([`Addon`]), which providers share.
 
+mod addon;
 mod check;
 mod document;
 pub mod lock;
@@ -18,12 +21,14 @@ mod problem;
 mod read;
 mod recipe;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use parbake_cluster::{Description, DescriptionError};
 
+pub use self::addon::{Addon, AddonError, AddonImage, AddonRecipe, ManifestError, Status};
 pub use self::names::{InvalidProviderName, ProviderName};
 pub use self::problem::{Problem, Problems};
 pub use self::recipe::{ImageRecipe, Modules, Os, Recipe};
@@ -71,6 +76,9 @@ pub enum Error {
         #[source]
         source: Problems,
     },
+    /// An add-on cannot be used.
+    #[error(transparent)]
+    Addon(#[from] AddonError),
 }
 
 fn listed(known: &[ProviderName]) -> String {
@@ -90,13 +98,15 @@ pub struct Provider {
     pub dir: PathBuf,
     /// What its provider file says.
     pub recipe: Recipe,
+    /// Its add-ons, in the order in which they are applied; those that it lists itself come first.
+    pub addons: Vec<Addon>,
 }
 
 impl Provider {
-    /// Reads the provider in the folder `dir`.
+    /// Reads the provider in the folder `dir`, and its add-ons.
     ///
     /// # Errors
-    /// [`Error::Read`], [`Error::Name`] and [`Error::Recipe`].
+    /// [`Error::Read`], [`Error::Name`], [`Error::Recipe`] and [`Error::Addon`].
     pub fn load(dir: &Path) -> Result<Self, Error> {
         let dir = fs::canonicalize(dir).map_err(|source| Error::Read {
             path: dir.into(),
@@ -110,7 +120,79 @@ impl Provider {
         let path = dir.join(RECIPE);
         let text = read(&path)?;
         let recipe = Recipe::parse(&text).map_err(|source| Error::Recipe { path, source })?;
-        Ok(Self { name, dir, recipe })
+        let mut provider = Self {
+            name,
+            addons: Vec::new(),
+            recipe,
+            dir,
+        };
+        let folder = Addon::folder(provider.dir.parent().unwrap_or(Path::new("/")));
+        let none = BTreeMap::new();
+        for name in provider.recipe.addons.clone() {
+            let options = provider.recipe.options.get(&name).unwrap_or(&none);
+            let addon = Addon::find(&name, &folder, options)?;
+            provider.add(addon)?;
+        }
+        Ok(provider)
+    }
+
+    /// Puts an add-on behind those that are there.
+    ///
+    /// # Errors
+    /// [`AddonError::Twice`] when it brings what is there already.
+    pub fn add(&mut self, addon: Addon) -> Result<(), AddonError> {
+        let twice = |kind, name: &str| AddonError::Twice {
+            addon: addon.name.clone(),
+            kind,
+            name: name.to_owned(),
+        };
+        if self.addons.iter().any(|other| other.name == addon.name) {
+            return Err(twice("name", &addon.name));
+        }
+        let others = || self.addons.iter().map(|other| &other.recipe);
+        let modules = others().flat_map(|other| other.modules.values());
+        let modules = self.recipe.modules.values().chain(modules);
+        let binaries: BTreeSet<&String> = modules.flat_map(|module| module.commands.keys()).collect();
+        let own = addon
+            .recipe
+            .modules
+            .values()
+            .flat_map(|module| module.commands.keys());
+        if let Some(binary) = own.into_iter().find(|binary| binaries.contains(*binary)) {
+            return Err(twice("binary", binary));
+        }
+        let images = others().flat_map(|other| other.images.keys());
+        let images: BTreeSet<&String> = self.recipe.images.keys().chain(images).collect();
+        if let Some(image) = addon.recipe.images.keys().find(|image| images.contains(*image)) {
+            return Err(twice("image", image));
+        }
+        self.addons.push(addon);
+        Ok(())
+    }
+
+    /// The Debian packages asked for, by name of the set that the lock keeps for them: `os`, and `image/NAME` for the
+    /// provider's own images and those of its add-ons.
+    pub fn package_sets(&self) -> BTreeMap<String, Vec<String>> {
+        let mut sets = self.recipe.package_sets();
+        for addon in self.listed_addons() {
+            let images = addon.recipe.images.iter();
+            let images = images.map(|(name, image)| (format!("image/{name}"), image.recipe.packages.clone()));
+            sets.extend(images.filter(|(_, packages)| !packages.is_empty()));
+        }
+        sets
+    }
+
+    /// The add-ons that its provider file lists, which its lock pins.
+    pub fn listed_addons(&self) -> impl Iterator<Item = &Addon> {
+        let listed = |addon: &&Addon| self.recipe.addons.contains(&addon.name);
+        self.addons.iter().filter(listed)
+    }
+
+    /// What the image `short_name` is made of, the provider's own or one of an add-on.
+    pub fn image(&self, short_name: &str) -> Option<&ImageRecipe> {
+        let addons = self.addons.iter();
+        let mut images = addons.filter_map(|addon| Some(&addon.recipe.images.get(short_name)?.recipe));
+        self.recipe.images.get(short_name).or_else(|| images.next())
     }
 
     /// Reads the provider `name` of the folder `providers`.

@@ -37,12 +37,19 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
     let components = fields.map::<Segment, _>(problems, "components").map(plain);
     let modules = fields.tables::<Segment, _>(problems, "modules", read_modules);
     let images = fields.tables::<Segment, _>(problems, "images", read_image);
+    let addons = fields.list::<Segment>(problems, "addons");
+    let options = fields.tables::<Segment, _>(problems, "options", |problems, fields| {
+        let span = fields.span().clone();
+        Some((fields.all::<Segment, Word>(problems)?, span))
+    });
     fields.finish(problems);
 
     if let Some((nodes, span)) = &nodes {
         check::nodes(problems, nodes, span);
     }
     let (modules, images) = (modules?, images?);
+    let (addons, options) = (addons?, options?);
+    check::addons(problems, &addons, &options);
     let components = components?;
     check::modules(problems, &modules, &components);
     let (os, binaries) = os?;
@@ -61,6 +68,14 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
         images: images
             .into_iter()
             .map(|(name, (image, _))| (name.0, image))
+            .collect(),
+        addons: addons.into_iter().map(|(name, _)| name.0).collect(),
+        options: options
+            .into_iter()
+            .map(|(addon, (values, _))| {
+                let values = plain(values).into_iter();
+                (addon.0, values.map(|(name, value)| (name, value.0)).collect())
+            })
             .collect(),
     };
     if let Err(error) = recipe.describe() {
@@ -114,7 +129,7 @@ fn read_os(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Option<(
     ))
 }
 
-fn read_modules(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Option<At<Modules>> {
+pub(super) fn read_modules(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Option<At<Modules>> {
     let span = fields.span().clone();
     let go = fields.parsed(problems, "go");
     let commands = fields.map::<Segment, Text>(problems, "commands");
@@ -138,7 +153,15 @@ fn read_modules(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opt
     ))
 }
 
-fn read_image(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Option<At<ImageRecipe>> {
+fn read_image(problems: &mut Collector<'_>, fields: Fields<'_, '_>) -> Option<At<ImageRecipe>> {
+    read_image_fields(problems, fields)
+}
+
+/// What an image is made of, and nothing else that has not been read before.
+pub(super) fn read_image_fields(
+    problems: &mut Collector<'_>,
+    mut fields: Fields<'_, '_>,
+) -> Option<At<ImageRecipe>> {
     let span = fields.span().clone();
     let files = fields.map::<ImagePath, Segment>(problems, "files");
     let links = fields.map::<ImagePath, Text>(problems, "links");
@@ -160,7 +183,7 @@ fn read_image(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Optio
     Some((image, span))
 }
 
-fn plain<T>(map: BTreeMap<Segment, At<T>>) -> BTreeMap<String, T> {
+pub(super) fn plain<T>(map: BTreeMap<Segment, At<T>>) -> BTreeMap<String, T> {
     map.into_iter().map(|(key, (value, _))| (key.0, value)).collect()
 }
 
@@ -185,7 +208,7 @@ impl FromStr for RoleName {
 }
 
 /// Any text.
-struct Text(String);
+pub(super) struct Text(pub(super) String);
 
 impl FromStr for Text {
     type Err = Infallible;
@@ -216,7 +239,7 @@ impl FromStr for Segment {
 
 /// A text without white space or quotes, which the Go linker's flags would need quoted.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Word(String);
+pub(super) struct Word(pub(super) String);
 
 impl FromStr for Word {
     type Err = String;

@@ -43,6 +43,11 @@ use super::read;
 /// links = { "/usr/sbin/iptables" = "xtables-nft-multi" }
 /// packages = ["iptables"]               # Debian packages beside the files, and what these need
 /// entrypoint = ["/usr/local/bin/etcd"]
+///
+/// # Further up, among the first fields: add-ons of the folder `manifests` beside that of providers, in the order in which
+/// # they are applied, and what is different about their options.
+/// addons = ["local-storage"]
+/// options.local-storage = { path = "/srv" }
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipe {
@@ -60,6 +65,10 @@ pub struct Recipe {
     pub modules: BTreeMap<String, Modules>,
     /// The container images, by short name (`kube-apiserver`, `etcd`, ...).
     pub images: BTreeMap<String, ImageRecipe>,
+    /// The add-ons, in the order in which they are applied.
+    pub addons: Vec<String>,
+    /// Values of add-ons' options, by name of the add-on.
+    pub options: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 /// The node operating system.

@@ -232,7 +232,7 @@ fn each_mistake_is_named() {
         (
             "files = { \"/pause\" = \"pause\" }",
             "",
-            "`images.pause.files` must have at least one file",
+            "`images.pause` must have at least one file or package",
         ),
         ("[images.etcd]", "[images.\"../etcd\"]", "`../etcd` is not a name"),
         ("[images.pause]", "[image.pause]", "unknown field `image`"),

@@ -42,7 +42,7 @@ pub fn update_lock(provider: &Provider) -> Result<bool, Error> {
         .collect();
 
     let (mut sets, mut packages) = (BTreeMap::new(), BTreeMap::new());
-    for (set, requested) in provider.recipe.package_sets() {
+    for (set, requested) in provider.package_sets() {
         let mut wanted = requested.clone();
         if set == OS_SET {
             wanted.push(MERGED.to_owned());
@@ -78,7 +78,7 @@ pub fn update_lock(provider: &Provider) -> Result<bool, Error> {
             },
         );
     }
-    let lock = Lock::new(architecture, suite.clone(), sets, packages);
+    let lock = Lock::new(architecture, provider, sets, packages);
     Ok(lock.write(provider)?)
 }
 

@@ -1,4 +1,7 @@
-use super::{Archive, Lock};
+use std::collections::BTreeMap;
+
+use super::{Archive, Lock, PinnedAddon};
+use crate::provider::Recipe;
 use crate::provider::tests::recipe;
 
 const SAMPLE: &str = include_str!("../../../testdata/lock-v1.toml");
@@ -66,13 +69,31 @@ fn a_lock_goes_out_of_date_with_the_provider_file() {
     let mut recipe = recipe();
     recipe.os.packages = vec!["containerd".into()];
     recipe.images.clear();
-    assert_eq!(lock.difference(&recipe), None);
+    let difference = |lock: &Lock, recipe: &Recipe, addons: &[(&str, &str)]| {
+        let addons = addons.iter().map(|(name, sha256)| {
+            let pinned = PinnedAddon {
+                version: None,
+                sha256: (*sha256).to_owned(),
+            };
+            ((*name).to_owned(), pinned)
+        });
+        lock.difference(
+            recipe,
+            &recipe.package_sets(),
+            &addons.collect::<BTreeMap<_, _>>(),
+        )
+    };
+    assert_eq!(difference(&lock, &recipe, &[]), None);
+    assert_eq!(
+        difference(&lock, &recipe, &[("storage", "ab")]).unwrap(),
+        "the add-on `storage` has changed"
+    );
     recipe.os.packages.push("socat".into());
-    let changed = lock.difference(&recipe).unwrap();
+    let changed = difference(&lock, &recipe, &[]).unwrap();
     assert_eq!(changed, "the packages asked for in the set `os` have changed");
     recipe.os.suite = "trixie".into();
     assert_eq!(
-        lock.difference(&recipe).unwrap(),
+        difference(&lock, &recipe, &[]).unwrap(),
         "it is for `bookworm`, not for `trixie`"
     );
 }
