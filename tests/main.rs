@@ -25,6 +25,7 @@ mod store;
 mod strangers;
 mod supply;
 mod thaw;
+mod together;
 mod variant;
 mod workload;
 
@@ -76,6 +77,7 @@ const TESTS: &[(&str, Test)] = &[
     ("kubeadm_knows_its_way_around", kubeadm::looks),
     ("a_node_joins_anew", kubeadm::joins),
     ("down_leaves_nothing", thaw::down),
+    ("four_clusters_stand_side_by_side", together::four),
     ("a_killed_up_is_cleaned_up_by_the_next", thaw::killed),
     ("an_interrupted_up_leaves_nothing", thaw::interrupted),
     ("a_time_out_blames_the_control_plane", honesty::control_plane),
