@@ -11,6 +11,7 @@ mod bad_input;
 mod bake;
 mod elsewhere;
 mod freeze;
+mod ha;
 mod harness;
 mod honesty;
 mod identity;
@@ -24,6 +25,7 @@ mod store;
 mod strangers;
 mod supply;
 mod thaw;
+mod together;
 mod variant;
 mod workload;
 
@@ -75,6 +77,7 @@ const TESTS: &[(&str, Test)] = &[
     ("kubeadm_knows_its_way_around", kubeadm::looks),
     ("a_node_joins_anew", kubeadm::joins),
     ("down_leaves_nothing", thaw::down),
+    ("four_clusters_stand_side_by_side", together::four),
     ("a_killed_up_is_cleaned_up_by_the_next", thaw::killed),
     ("an_interrupted_up_leaves_nothing", thaw::interrupted),
     ("a_time_out_blames_the_control_plane", honesty::control_plane),
@@ -93,6 +96,7 @@ const TESTS: &[(&str, Test)] = &[
     ("a_killed_cluster_comes_back_as_it_was", life::killed),
     ("a_killed_stop_leaves_no_half", life::killed_stop),
     ("a_cluster_goes_from_every_state", life::gone),
+    ("one_of_three_control_planes_may_die", ha::one_of_three_dies),
     ("the_hosts_addresses_are_no_matter", bad_host::addresses),
     ("no_free_port_is_one_error", bad_host::no_port),
     ("bad_input_in_the_store", bad_input::in_the_store),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use parbake_artifact::{Artifact, Tag};
 use parbake_provision::bake::{self, Options, Outcome};
 use parbake_provision::inputs::{Given, GivenImage, Source};
-use parbake_provision::provider::{Addon, Provider};
+use parbake_provision::provider::{Addon, Provider, Size};
 use serde::Serialize;
 
 use super::registry::RegistryArgs;
@@ -21,6 +21,8 @@ Examples:
   parbake provision k8s-1.34 --nodes 1 --tag small     a smaller one beside it
   parbake provision k8s-1.34 --nodes 8 --tag large     a larger one, with more workers than it lists
   parbake provision k8s-1.34 --manifest app/ --image app.tar --tag with-app    with an application
+  parbake provision k8s-1.34 --control-planes 3 --tag k8s-1.34-ha
+                                                       one of three control planes may die
   parbake provision k8s-1.34 --keep                    leave what a failed bake made, for a look
 
 Manifests are applied in the order of the files' names, and waited for. Every image that a pod or a
@@ -47,6 +49,10 @@ pub(crate) struct Args {
     /// image in a registry as REF@DIGEST; once for each
     #[arg(long = "image", value_name = "IMAGE")]
     images: Vec<GivenImage>,
+    /// How many of the nodes, the first ones, hold the control plane, with etcd on each of them: 1, 3, 5, ... [default:
+    /// as the provider lists them]
+    #[arg(long, value_name = "N", value_parser = odd)]
+    control_planes: Option<usize>,
     /// Leave the machines' directories of a failed bake
     #[arg(long)]
     keep: bool,
@@ -67,6 +73,14 @@ struct Report {
     nodes: usize,
     /// Whether the store had it from the same inputs.
     unchanged: bool,
+}
+
+/// Of an even number no more may fail than of one less.
+fn odd(text: &str) -> Result<usize, String> {
+    let number: Option<usize> = text.parse().ok();
+    number
+        .filter(|number| !number.is_multiple_of(2))
+        .ok_or_else(|| format!("`{text}` is no odd number"))
 }
 
 fn source(text: &str) -> Result<Source, Infallible> {
@@ -90,7 +104,10 @@ impl Args {
                 images: self.images,
                 registry: self.registry.into(),
             },
-            nodes: self.nodes,
+            size: Size {
+                nodes: self.nodes,
+                control_planes: self.control_planes,
+            },
             keep: self.keep,
             tag,
             dir: global.dir.clone(),

@@ -126,6 +126,7 @@ fn importer(dir: &Path, layers: Vec<PathBuf>, host: &Host) -> Result<Plan, Error
             hold: None,
         }],
         forwards: Vec::new(),
+        balancers: Vec::new(),
         host: decisions,
         end_with_parent: true,
         farewell: Vec::new(),

@@ -27,7 +27,7 @@ use parbake_machine::running;
 
 use crate::inputs::{self, Given, Inputs, Source};
 use crate::kubeadm::{self, Manner};
-use crate::provider::{Addon, Provider};
+use crate::provider::{Addon, Provider, Size};
 use crate::supply::Supply;
 use addons::Known;
 pub use addons::MissingImages;
@@ -50,9 +50,8 @@ pub struct Options {
     pub source: Source,
     /// What is given by hand; manifests are add-ons of the provider.
     pub given: Given,
-    /// How many nodes: the provider's first ones, or more workers than it lists. As many as it lists where nothing is
-    /// given.
-    pub nodes: Option<usize>,
+    /// How many nodes, where not as many as the provider lists.
+    pub size: Size,
     /// Leave machines and directories of a failed bake for a look.
     pub keep: bool,
     /// What the artifact is called in the store.
@@ -144,7 +143,7 @@ pub enum Error {
 /// The first step that failed. The store is as it was then, and nothing else is left unless `keep` is set.
 pub fn provision(options: &Options) -> Result<Outcome, Error> {
     let host = Host::look(&options.dir).require(Purpose::Provision)?;
-    let cluster = describe(&options.provider, options.nodes)?;
+    let cluster = options.provider.describe_with(options.size)?;
     let inputs = inputs::prepare(&options.provider, &options.source, &options.given, &options.cache)?;
     let known = Known::new(&inputs.images);
     known.suffice_for(&options.provider.addons)?;
@@ -175,13 +174,6 @@ fn supply<'a>(options: &'a Options, inputs: &'a Inputs) -> Supply<'a> {
         provider: &options.provider,
         bill: &inputs.bill,
         inputs: &inputs.key,
-    }
-}
-
-fn describe(provider: &Provider, nodes: Option<usize>) -> Result<Description, Error> {
-    match nodes {
-        Some(count) => Ok(provider.describe_with(count)?),
-        None => Ok(provider.describe()?),
     }
 }
 
