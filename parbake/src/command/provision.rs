@@ -42,6 +42,9 @@ pub(crate) struct Args {
     /// How many nodes to bake; more than the provider lists are further workers [default: all it lists]
     #[arg(long, value_name = "N", value_parser = super::node_count())]
     nodes: Option<usize>,
+    /// Bake one of the add-ons that the provider offers, too; once for each
+    #[arg(long = "addon", value_name = "NAME")]
+    addons: Vec<String>,
     /// Apply what is in a manifest, a folder of manifests or an add-on, too; once for each
     #[arg(long = "manifest", value_name = "PATH")]
     manifests: Vec<PathBuf>,
@@ -90,6 +93,9 @@ fn source(text: &str) -> Result<Source, Infallible> {
 impl Args {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
         let mut provider = Provider::find(&self.provider, &global.providers)?;
+        for addon in &self.addons {
+            provider.choose(addon)?;
+        }
         for path in &self.manifests {
             provider.add(Addon::load(path, &BTreeMap::new())?)?;
         }

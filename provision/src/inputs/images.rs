@@ -69,6 +69,9 @@ fn assemble_one(
     for word in &image.entrypoint {
         key = key.field("entrypoint", word);
     }
+    for word in &image.arguments {
+        key = key.field("argument", word);
+    }
     let key = key.finish();
     let entry = cache.entry("images", &key, &format!("assemble the image {name}"), |out| {
         let tree = cache.temp_dir()?;
@@ -81,6 +84,7 @@ fn assemble_one(
                 files: &files,
                 links: &image.links,
                 entrypoint: &image.entrypoint,
+                arguments: &image.arguments,
             },
             &out.join(ARCHIVE),
         )
@@ -141,6 +145,7 @@ mod tests {
             links: BTreeMap::new(),
             packages: Vec::new(),
             entrypoint: Vec::new(),
+            arguments: Vec::new(),
         };
         let images = names.iter().map(|name| ((*name).to_owned(), image())).collect();
         named(LIST, &images).map_err(|error| error.to_string())

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::iter;
 use std::path::Path;
 
 use parbake_cluster::KubernetesVersion;
@@ -81,27 +82,37 @@ fn build(
     for (command, package) in &modules.commands {
         key = key.field(command, package);
     }
+    for (binary, package) in &modules.tests {
+        key = key.field("test", binary).field(binary, package);
+    }
     let what = format!("build {} from Go modules", summary(name, modules));
     let entry = cache.entry("modules", &key.finish(), &what, |out| {
-        let mut go = Cmd::new("go")
-            .args(&arguments)
-            .arg("-o")
-            .arg(out)
-            .args(modules.commands.values());
-        for (variable, value) in &environment {
-            go = go.env(variable, value);
+        let go = |words: &[String], to: &Path, packages: &mut dyn Iterator<Item = &String>| {
+            let mut go = Cmd::new("go").args(words).arg("-o").arg(to).args(packages);
+            for (variable, value) in &environment {
+                go = go.env(variable, value);
+            }
+            go.current_dir(&dir).run()
+        };
+        if !modules.commands.is_empty() {
+            go(&arguments, out, &mut modules.commands.values())?;
         }
-        go.current_dir(&dir).run()?;
         for (command, package) in &modules.commands {
             let (built, wanted) = (out.join(output_name(package)), out.join(command));
             fs::rename(&built, &wanted).map_err(Error::file("rename", &built))?;
-            check_version(sources, name, command, &wanted)?;
+        }
+        for (binary, package) in &modules.tests {
+            let compile = ["test".to_owned(), "-c".to_owned()];
+            let words = [compile.as_slice(), &arguments[1..]].concat();
+            go(&words, &out.join(binary), &mut iter::once(package))?;
+        }
+        for binary in modules.binaries() {
+            check_version(sources, name, binary, &out.join(binary))?;
         }
         Ok(())
     })?;
     modules
-        .commands
-        .keys()
+        .binaries()
         .map(|command| {
             let binary = Binary {
                 path: entry.path.join(command),
@@ -113,7 +124,7 @@ fn build(
 }
 
 fn summary(name: &str, modules: &Modules) -> String {
-    match modules.commands.len() {
+    match modules.binaries().count() {
         1 => name.to_owned(),
         count => format!("{name} ({count} commands)"),
     }
@@ -211,6 +222,7 @@ mod tests {
     fn variables_go_to_the_linker() {
         let modules = Modules {
             go: "1.26.8".parse().unwrap(),
+            tests: BTreeMap::new(),
             commands: [("a".into(), "example/a".into())].into(),
             variables: [
                 ("x/version.a".into(), "1".into()),

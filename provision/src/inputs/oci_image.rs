@@ -53,6 +53,8 @@ pub(super) struct Image<'a> {
     pub(super) links: &'a BTreeMap<String, String>,
     /// The entry point; may be empty.
     pub(super) entrypoint: &'a [String],
+    /// The entry point's arguments; may be empty.
+    pub(super) arguments: &'a [String],
 }
 
 /// Writes the archive of `image` to the new file `to`.
@@ -88,6 +90,9 @@ fn describe(image: &Image<'_>, layer_digest: &str, layer_size: u64) -> Result<De
         .working_dir("/");
     if !image.entrypoint.is_empty() {
         process = process.entrypoint(image.entrypoint.to_vec());
+    }
+    if !image.arguments.is_empty() {
+        process = process.cmd(image.arguments.to_vec());
     }
     let config = ImageConfigurationBuilder::default()
         .created(EPOCH)

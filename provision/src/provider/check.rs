@@ -96,13 +96,13 @@ pub(super) fn modules(
                 format!("`modules.{0}` needs its version in `components.{0}`", name.0),
             );
         }
-        if module.commands.is_empty() {
+        if module.binaries().next().is_none() {
             problems.add(
                 span,
                 format!("`modules.{}.commands` must name at least one command", name.0),
             );
         }
-        for command in module.commands.keys() {
+        for command in module.binaries() {
             if let Some(other) = commands.insert(command, &name.0) {
                 let message = format!(
                     "`modules.{}.commands.{command}` is also in `modules.{other}`",
@@ -125,7 +125,7 @@ pub(super) fn binaries(
         binary == PAUSE
             || modules
                 .values()
-                .any(|(module, _)| module.commands.contains_key(binary))
+                .any(|(module, _)| module.binaries().any(|built| built == binary))
     };
     for (binary, span) in on_nodes.iter().filter(|(binary, _)| !built(binary)) {
         problems.add(
@@ -154,12 +154,13 @@ pub(super) fn binaries(
 pub(super) fn addons(
     problems: &mut Collector<'_>,
     addons: &[At<Segment>],
+    optional: &[At<Segment>],
     options: &BTreeMap<Segment, At<BTreeMap<Segment, At<Word>>>>,
 ) {
     let mut names = BTreeSet::new();
-    for (name, span) in addons {
+    for (name, span) in addons.iter().chain(optional) {
         if !names.insert(&name.0) {
-            problems.add(span, format!("`addons` names `{}` twice", name.0));
+            problems.add(span, format!("the add-on `{}` is named twice", name.0));
         }
     }
     for (name, (_, span)) in options {
@@ -167,7 +168,7 @@ pub(super) fn addons(
             problems.add(
                 span,
                 format!(
-                    "`options.{0}` is for an add-on that `addons` does not name",
+                    "`options.{0}` is for an add-on that neither `addons` nor `optional` names",
                     name.0
                 ),
             );

@@ -119,7 +119,7 @@ impl Lock {
             architecture,
             suite: provider.recipe.os.suite.clone(),
             sets,
-            addons: pinned(provider.listed_addons()),
+            addons: pinned(provider.pinned_addons()),
             packages,
         }
     }
@@ -144,7 +144,7 @@ impl Lock {
         match lock.difference(
             &provider.recipe,
             &provider.package_sets(),
-            &pinned(provider.listed_addons()),
+            &pinned(provider.pinned_addons()),
         ) {
             Some(what) => Err(Error::OutOfDate {
                 provider: name(),

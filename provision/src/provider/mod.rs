@@ -100,6 +100,8 @@ pub struct Provider {
     pub recipe: Recipe,
     /// Its add-ons, in the order in which they are applied; those that it lists itself come first.
     pub addons: Vec<Addon>,
+    /// The add-ons that it offers beside those.
+    pub optional: Vec<Addon>,
 }
 
 impl Provider {
@@ -123,17 +125,36 @@ impl Provider {
         let mut provider = Self {
             name,
             addons: Vec::new(),
+            optional: Vec::new(),
             recipe,
             dir,
         };
         let folder = Addon::folder(provider.dir.parent().unwrap_or(Path::new("/")));
         let none = BTreeMap::new();
-        for name in provider.recipe.addons.clone() {
-            let options = provider.recipe.options.get(&name).unwrap_or(&none);
-            let addon = Addon::find(&name, &folder, options)?;
+        let find = |name: &String, recipe: &Recipe| {
+            Addon::find(name, &folder, recipe.options.get(name).unwrap_or(&none))
+        };
+        for name in &provider.recipe.addons.clone() {
+            let addon = find(name, &provider.recipe)?;
             provider.add(addon)?;
         }
+        for name in &provider.recipe.optional {
+            provider.optional.push(find(name, &provider.recipe)?);
+        }
         Ok(provider)
+    }
+
+    /// Puts one of the optional add-ons behind those that are there.
+    ///
+    /// # Errors
+    /// [`AddonError::NotOffered`], [`AddonError::Twice`].
+    pub fn choose(&mut self, name: &str) -> Result<(), AddonError> {
+        let offered = self.optional.iter().find(|addon| addon.name == name);
+        let addon = offered.cloned().ok_or_else(|| AddonError::NotOffered {
+            addon: name.to_owned(),
+            offered: self.recipe.optional.clone(),
+        })?;
+        self.add(addon)
     }
 
     /// Puts an add-on behind those that are there.
@@ -152,12 +173,12 @@ impl Provider {
         let others = || self.addons.iter().map(|other| &other.recipe);
         let modules = others().flat_map(|other| other.modules.values());
         let modules = self.recipe.modules.values().chain(modules);
-        let binaries: BTreeSet<&String> = modules.flat_map(|module| module.commands.keys()).collect();
+        let binaries: BTreeSet<&String> = modules.flat_map(Modules::binaries).collect();
         let own = addon
             .recipe
             .modules
             .values()
-            .flat_map(|module| module.commands.keys());
+            .flat_map(Modules::binaries);
         if let Some(binary) = own.into_iter().find(|binary| binaries.contains(*binary)) {
             return Err(twice("binary", binary));
         }
@@ -174,7 +195,7 @@ impl Provider {
     /// provider's own images and those of its add-ons.
     pub fn package_sets(&self) -> BTreeMap<String, Vec<String>> {
         let mut sets = self.recipe.package_sets();
-        for addon in self.listed_addons() {
+        for addon in self.pinned_addons() {
             let images = addon.recipe.images.iter();
             let images = images.map(|(name, image)| (format!("image/{name}"), image.recipe.packages.clone()));
             sets.extend(images.filter(|(_, packages)| !packages.is_empty()));
@@ -182,10 +203,10 @@ impl Provider {
         sets
     }
 
-    /// The add-ons that its provider file lists, which its lock pins.
-    pub fn listed_addons(&self) -> impl Iterator<Item = &Addon> {
+    /// The add-ons that its provider file names, which its lock pins.
+    pub fn pinned_addons(&self) -> impl Iterator<Item = &Addon> {
         let listed = |addon: &&Addon| self.recipe.addons.contains(&addon.name);
-        self.addons.iter().filter(listed)
+        self.addons.iter().filter(listed).chain(&self.optional)
     }
 
     /// What the image `short_name` is made of, the provider's own or one of an add-on.

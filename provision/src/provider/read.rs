@@ -38,6 +38,7 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
     let modules = fields.tables::<Segment, _>(problems, "modules", read_modules);
     let images = fields.tables::<Segment, _>(problems, "images", read_image);
     let addons = fields.list::<Segment>(problems, "addons");
+    let optional = fields.list::<Segment>(problems, "optional");
     let options = fields.tables::<Segment, _>(problems, "options", |problems, fields| {
         let span = fields.span().clone();
         Some((fields.all::<Segment, Word>(problems)?, span))
@@ -48,8 +49,8 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
         check::nodes(problems, nodes, span);
     }
     let (modules, images) = (modules?, images?);
-    let (addons, options) = (addons?, options?);
-    check::addons(problems, &addons, &options);
+    let (addons, optional, options) = (addons?, optional?, options?);
+    check::addons(problems, &addons, &optional, &options);
     let components = components?;
     check::modules(problems, &modules, &components);
     let (os, binaries) = os?;
@@ -70,6 +71,7 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
             .map(|(name, (image, _))| (name.0, image))
             .collect(),
         addons: addons.into_iter().map(|(name, _)| name.0).collect(),
+        optional: optional.into_iter().map(|(name, _)| name.0).collect(),
         options: options
             .into_iter()
             .map(|(addon, (values, _))| {
@@ -133,12 +135,13 @@ pub(super) fn read_modules(problems: &mut Collector<'_>, mut fields: Fields<'_, 
     let span = fields.span().clone();
     let go = fields.parsed(problems, "go");
     let commands = fields.map::<Segment, Text>(problems, "commands");
+    let tests = fields.map::<Segment, Text>(problems, "tests");
     let variables = fields.map::<Word, Word>(problems, "variables");
     fields.finish(problems);
-    let commands = commands?
-        .into_iter()
-        .map(|(name, (package, _))| (name.0, package.0))
-        .collect();
+    let packages = |all: BTreeMap<Segment, At<Text>>| {
+        let all = all.into_iter();
+        all.map(|(name, (package, _))| (name.0, package.0)).collect()
+    };
     let variables = variables?
         .into_iter()
         .map(|(name, (value, _))| (name.0, value.0))
@@ -146,7 +149,8 @@ pub(super) fn read_modules(problems: &mut Collector<'_>, mut fields: Fields<'_, 
     Some((
         Modules {
             go: go?.0,
-            commands,
+            commands: packages(commands?),
+            tests: packages(tests?),
             variables,
         },
         span,
@@ -167,6 +171,7 @@ pub(super) fn read_image_fields(
     let links = fields.map::<ImagePath, Text>(problems, "links");
     let packages = fields.list::<PackageName>(problems, "packages");
     let entrypoint = fields.list::<Text>(problems, "entrypoint");
+    let arguments = fields.list::<Text>(problems, "arguments");
     fields.finish(problems);
     let image = ImageRecipe {
         files: files?
@@ -179,6 +184,7 @@ pub(super) fn read_image_fields(
             .collect(),
         packages: package_names(packages?),
         entrypoint: entrypoint?.into_iter().map(|(word, _)| word.0).collect(),
+        arguments: arguments?.into_iter().map(|(word, _)| word.0).collect(),
     };
     Some((image, span))
 }

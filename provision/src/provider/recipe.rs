@@ -47,6 +47,8 @@ use super::read;
 /// # Further up, among the first fields: add-ons of the folder `manifests` beside that of providers, in the order in which
 /// # they are applied, and what is different about their options.
 /// addons = ["local-storage"]
+/// # Further ones, which a bake has when it is asked for them: pinned like the others.
+/// optional = ["conformance"]
 /// options.local-storage = { path = "/srv" }
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +69,8 @@ pub struct Recipe {
     pub images: BTreeMap<String, ImageRecipe>,
     /// The add-ons, in the order in which they are applied.
     pub addons: Vec<String>,
+    /// The names of add-ons that are baked only when they are asked for.
+    pub optional: Vec<String>,
     /// Values of add-ons' options, by name of the add-on.
     pub options: BTreeMap<String, BTreeMap<String, String>>,
 }
@@ -98,6 +102,8 @@ pub struct Modules {
     pub go: Version,
     /// Name of the binary and import path of its `main` package.
     pub commands: BTreeMap<String, String>,
+    /// Name of the binary and import path of the package whose tests it holds.
+    pub tests: BTreeMap<String, String>,
     /// String variables that the linker sets, by `importpath.name`.
     pub variables: BTreeMap<String, String>,
 }
@@ -113,6 +119,15 @@ pub struct ImageRecipe {
     pub packages: Vec<String>,
     /// The image's entry point; may be empty where the pod says what to run.
     pub entrypoint: Vec<String>,
+    /// What the entry point is given where the pod says nothing else.
+    pub arguments: Vec<String>,
+}
+
+impl Modules {
+    /// The names of all its binaries.
+    pub fn binaries(&self) -> impl Iterator<Item = &String> {
+        self.commands.keys().chain(self.tests.keys())
+    }
 }
 
 impl Recipe {

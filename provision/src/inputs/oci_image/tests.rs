@@ -29,6 +29,8 @@ fn image(dir: &Path) -> Vec<u8> {
             files: &BTreeMap::from([("/usr/local/bin/kube-proxy".into(), dir.join("binary"))]),
             links: &BTreeMap::from([("/usr/sbin/iptables".into(), "xtables".into())]),
             entrypoint: &["/usr/local/bin/kube-proxy".into()],
+            arguments: &[],
+            arguments: &[],
         },
         &archive,
     )

@@ -70,6 +70,14 @@ pub enum AddonError {
         /// The option.
         option: String,
     },
+    /// An add-on that a bake is asked for, and the provider does not offer.
+    #[error("the provider offers no add-on `{addon}`; {}", listed(.offered))]
+    NotOffered {
+        /// What was asked for.
+        addon: String,
+        /// What it offers.
+        offered: Vec<String>,
+    },
     /// Something that there may be only one of in a cluster is there twice.
     #[error("the add-on `{addon}` has the {kind} `{name}`, which is there already; rename one of them")]
     Twice {
@@ -83,7 +91,7 @@ pub enum AddonError {
     /// An add-on that no lock knows needs packages.
     #[error(
         "the image `{image}` of the add-on `{addon}` has Debian packages, which only a lock pins; \
-         name the add-on in `addons` of a provider and run `parbake provider update`"
+         name the add-on in `addons` or `optional` of a provider and run `parbake provider update`"
     )]
     Unpinned {
         /// The add-on.

@@ -119,7 +119,7 @@ impl Addon {
             let text = fs::read_to_string(path).map_err(AddonError::read(path))?;
             objects.extend(manifest::objects(path, &text, &options, &mut used)?);
         }
-        if objects.is_empty() {
+        if objects.is_empty() && recipe.images.is_empty() {
             return Err(AddonError::Empty { dir });
         }
         if let Some(unused) = options.keys().find(|option| !used.contains(*option)) {
