@@ -7,8 +7,9 @@ use clap::{Args, Parser, Subcommand};
 use parbake_up::ClusterName;
 
 use crate::command::{
-    artifact, bench, completion, cp, create, doctor, down, exec, freeze, image, kubeconfig, kubectl, list,
-    logs, man, pause, pin, ports, provider, provision, publish, pull, start, status, stop, supervise, up,
+    artifact, bench, completion, conformance, cp, create, doctor, down, exec, freeze, image, kubeconfig,
+    kubectl, list, logs, man, pause, pin, ports, provider, provision, publish, pull, start, status, stop,
+    supervise, up,
 };
 use crate::output::Format;
 
@@ -122,6 +123,7 @@ enum Command {
     Provider(provider::Command),
     #[command(subcommand)]
     Bench(bench::Command),
+    Conformance(conformance::Args),
     Doctor(doctor::Args),
     Completion(completion::Args),
     Man(man::Args),
@@ -160,6 +162,7 @@ impl Cli {
             Command::Artifact(command) => command.run(global),
             Command::Provider(command) => command.run(global).map(done),
             Command::Bench(command) => command.run(global).map(done),
+            Command::Conformance(args) => args.run(global),
             Command::Doctor(args) => args.run(global),
             Command::Completion(args) => args.run().map(done),
             Command::Man(args) => args.run().map(done),

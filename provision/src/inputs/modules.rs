@@ -222,7 +222,7 @@ mod tests {
     fn variables_go_to_the_linker() {
         let modules = Modules {
             go: "1.26.8".parse().unwrap(),
-            tests: BTreeMap::new(),
+            tests: [].into(),
             commands: [("a".into(), "example/a".into())].into(),
             variables: [
                 ("x/version.a".into(), "1".into()),

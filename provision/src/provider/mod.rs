@@ -174,11 +174,7 @@ impl Provider {
         let modules = others().flat_map(|other| other.modules.values());
         let modules = self.recipe.modules.values().chain(modules);
         let binaries: BTreeSet<&String> = modules.flat_map(Modules::binaries).collect();
-        let own = addon
-            .recipe
-            .modules
-            .values()
-            .flat_map(Modules::binaries);
+        let own = addon.recipe.modules.values().flat_map(Modules::binaries);
         if let Some(binary) = own.into_iter().find(|binary| binaries.contains(*binary)) {
             return Err(twice("binary", binary));
         }

@@ -30,7 +30,6 @@ fn image(dir: &Path) -> Vec<u8> {
             links: &BTreeMap::from([("/usr/sbin/iptables".into(), "xtables".into())]),
             entrypoint: &["/usr/local/bin/kube-proxy".into()],
             arguments: &[],
-            arguments: &[],
         },
         &archive,
     )
