@@ -7,8 +7,9 @@ use clap::{Args, Parser, Subcommand};
 use parbake_up::ClusterName;
 
 use crate::command::{
-    artifact, bench, completion, cp, create, doctor, down, exec, freeze, image, kubeconfig, kubectl, list,
-    logs, man, pause, pin, ports, provider, provision, publish, pull, start, status, stop, supervise, up,
+    addon, artifact, bench, completion, cp, create, doctor, down, exec, freeze, image, kubeconfig, kubectl,
+    list, logs, man, pause, pin, ports, provider, provision, publish, pull, start, status, stop, supervise,
+    up,
 };
 use crate::output::Format;
 
@@ -121,6 +122,8 @@ enum Command {
     #[command(subcommand)]
     Provider(provider::Command),
     #[command(subcommand)]
+    Addon(addon::Command),
+    #[command(subcommand)]
     Bench(bench::Command),
     Doctor(doctor::Args),
     Completion(completion::Args),
@@ -159,6 +162,7 @@ impl Cli {
             Command::Image(command) => command.run(global).map(done),
             Command::Artifact(command) => command.run(global),
             Command::Provider(command) => command.run(global).map(done),
+            Command::Addon(command) => command.run(global).map(done),
             Command::Bench(command) => command.run(global).map(done),
             Command::Doctor(args) => args.run(global),
             Command::Completion(args) => args.run().map(done),
