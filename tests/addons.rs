@@ -32,7 +32,7 @@ pub(crate) fn given(place: &Place) -> Result<Vec<String>, String> {
     // One program that needs no other file: the one that makes volumes.
     let helper = "var/lib/parbake/images/local-storage-helper";
     let program = Variant::begin(place)?.file("image/local-storage-helper", helper)?;
-    let found = tool(&["find", ".", "-name", "busybox", "-type", "f"], &program)?;
+    let found = tool(&["find", ".", "-path", "*/bin/busybox"], &program)?;
     let program = fs::read(program.join(found.trim())).map_err(|error| error.to_string())?;
     layout(&file, &program, &["/busybox", "sleep", "1000000"])?;
     let archive = format!("docker-archive:app.tar:{IMAGE}");
