@@ -19,7 +19,7 @@ use crate::secrets::{Kind, secrets};
 const PROGRAM: (&str, &str) = ("/usr/bin/etcdctl", "etcdctl version: ");
 
 /// Runs a tool of the host.
-fn tool(words: &[&str], dir: &Path) -> Result<String, String> {
+pub(crate) fn tool(words: &[&str], dir: &Path) -> Result<String, String> {
     let output = Command::new(words[0]).args(&words[1..]).current_dir(dir).output();
     let output = output.map_err(|error| format!("{words:?}: {error}"))?;
     check(output.status.success(), || {
@@ -32,7 +32,11 @@ fn tool(words: &[&str], dir: &Path) -> Result<String, String> {
 pub(crate) fn images(place: &Place) -> Outcome {
     let work = tempfile::tempdir_in(place.dir()).map_err(|error| error.to_string())?;
     let work = work.path();
-    let digest = layout(place, work)?;
+    let program = place
+        .command(&["exec", "node01", "--", "cat", PROGRAM.0])
+        .output();
+    let program = program.map_err(|error| error.to_string())?.stdout;
+    let digest = layout(work, &program, &["/tool", "version"])?;
     let layout = work.join("oci").display().to_string();
     let before = images_of(place, "node02")?;
     place.refused(
@@ -134,17 +138,16 @@ fn images_of(place: &Place, node: &str) -> Result<String, String> {
     ])
 }
 
-/// Writes the layout of an image with one program to `oci` below `work`; gives the digest of its manifest.
-fn layout(place: &Place, work: &Path) -> Result<String, String> {
+/// Writes the layout of an image with one program, that which `command` begins with, to `oci` below `work`; gives the
+/// digest of its manifest.
+pub(crate) fn layout(work: &Path, program: &[u8], command: &[&str]) -> Result<String, String> {
     let problem = |error: std::io::Error| error.to_string();
     fs::create_dir_all(work.join("root")).map_err(problem)?;
     fs::create_dir_all(work.join("oci/blobs/sha256")).map_err(problem)?;
-    let program = place
-        .command(&["exec", "node01", "--", "cat", PROGRAM.0])
-        .output();
-    fs::write(work.join("root/tool"), program.map_err(problem)?.stdout).map_err(problem)?;
-    tool(&["chmod", "755", "root/tool"], work)?;
-    tool(&["tar", "-C", "root", "-cf", "layer.tar", "tool"], work)?;
+    let name = command[0].trim_start_matches('/');
+    fs::write(work.join("root").join(name), program).map_err(problem)?;
+    tool(&["chmod", "-R", "755", "root"], work)?;
+    tool(&["tar", "-C", "root", "-cf", "layer.tar", name], work)?;
     let blob = |media_type: &str, content: &[u8]| {
         let digest = Digest::of(content);
         fs::write(work.join("oci/blobs/sha256").join(digest.hex()), content).map_err(problem)?;
@@ -161,7 +164,7 @@ fn layout(place: &Place, work: &Path) -> Result<String, String> {
         "amd64"
     };
     let config = json!({
-        "architecture": architecture, "os": "linux", "config": {"Cmd": ["/tool", "version"]},
+        "architecture": architecture, "os": "linux", "config": {"Cmd": command},
         "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]},
     });
     let config = blob("config.v1+json", config.to_string().as_bytes())?;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::addons;
 use crate::elsewhere::Other;
 use crate::harness::{Outcome, PROVIDER, Place, check};
 use crate::identity;
@@ -40,7 +41,13 @@ pub(crate) fn again(place: &Place) -> Outcome {
 /// A bake under another tag that is killed changes nothing, and the next one starts as if it had never been.
 pub(crate) fn killed(place: &Place) -> Outcome {
     let before = place.run(&["--output", "json", "artifact", "list"])?;
-    let words = ["provision", PROVIDER, "--nodes", "1", "--tag", "one"];
+    let given = addons::given(place)?;
+    let given: Vec<&str> = given.iter().map(String::as_str).collect();
+    let words = [
+        &["provision", PROVIDER, "--nodes", "1", "--tag", "one"],
+        given.as_slice(),
+    ]
+    .concat();
     place.kill_after(&words, Duration::from_secs(6))?;
     check(
         place.run(&["--output", "json", "artifact", "list"])? == before,
@@ -68,7 +75,10 @@ const OWN: [(&str, &[&str]); 2] = [
 /// A bake elsewhere gives the artifact that [`killed`] left again, layer by layer, but for what is listed.
 pub(crate) fn alike(place: &Place) -> Outcome {
     let other = Other::new(place, "alike")?;
-    other.json(place, &["provision", PROVIDER, "--nodes", "1", "--tag", "again"])?;
+    let given = addons::given(place)?;
+    let given: Vec<&str> = given.iter().map(String::as_str).collect();
+    let words = ["provision", PROVIDER, "--nodes", "1", "--tag", "again"];
+    other.json(place, &[words.as_slice(), &given].concat())?;
     let layout = |dir: &Path, tag: &str| format!("oci:{}:{tag}", dir.join("store").display());
     let copied = Command::new("skopeo")
         .args(["--insecure-policy", "copy", "--quiet"])

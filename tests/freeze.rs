@@ -177,8 +177,11 @@ pub(crate) fn beside(place: &Place) -> Outcome {
     let found = query("secret/password", "{.data.text}")?;
     check(found == "YSB1c2VycyBvd24gc2VjcmV0", || found.clone())?;
     // The first start and this one: the pod did not run in between.
-    let starts = shell(place, COPY, "cat /srv/app/starts")?;
-    check(starts == "start\nstart\n", || starts.clone())?;
+    // So it is in the volume that the default storage class has made.
+    for dir in ["/srv/app", "/mnt/local-storage/pvc-*_default_volume"] {
+        let starts = shell(place, COPY, &format!("cat {dir}/starts"))?;
+        check(starts == "start\nstart\n", || format!("{dir}: {starts}"))?;
+    }
     let root = shell(place, COPY, "ls /root /srv/x; cat /root/note")?;
     check(
         root.contains("mine") && !root.contains("my.conf") && !root.contains("key"),

@@ -16,6 +16,8 @@ use crate::listing::Listing;
 const MANIFEST: &str = include_str!("life.yaml");
 /// The cluster.
 const NAME: &str = "life";
+/// The volume of the store, which the default storage class has made.
+const STORE: &str = "/mnt/local-storage/pvc-*_default_data-store-0";
 /// Prints what tells a cluster from any other.
 const IDENTITY: &str = "sha256sum /etc/machine-id /etc/kubernetes/pki/*.key /etc/kubernetes/pki/etcd/*.key \
     /etc/kubernetes/*.conf /var/lib/kubelet/pki/*; kubectl --kubeconfig /etc/kubernetes/admin.conf \
@@ -55,7 +57,7 @@ fn is(place: &Place, wanted: &str) -> Outcome {
 
 /// The last number that the store has acknowledged.
 fn count(place: &Place) -> Result<u64, String> {
-    let text = shell(place, "cat /srv/store/count")?;
+    let text = shell(place, &format!("cat {STORE}/count"))?;
     text.trim().parse().map_err(|error| format!("{error} in {text}"))
 }
 
@@ -166,6 +168,10 @@ pub(crate) fn started(place: &Place) -> Outcome {
     place.feed(&apply, &MANIFEST.replace("@IMAGE@", &image))?;
     let rollout = ["kubectl", "rollout", "status", "statefulset/store"];
     on(place, &[&rollout, ["--timeout=60s"].as_slice()].concat())?;
+    let claim = ["kubectl", "get", "pvc", "data-store-0", "-o"];
+    let path = "jsonpath={.status.phase} {.spec.storageClassName}";
+    let bound = on(place, &[claim.as_slice(), &[path]].concat())?;
+    check(bound == "Bound local-path", || bound.clone())?;
     shell(place, "echo mine > /root/note; echo 192.0.2.7 mine >> /etc/hosts")?;
     counts_from(place, 0)?;
     *IDENTITIES.lock().map_err(|error| error.to_string())? = Some(identity(place)?);
@@ -250,7 +256,7 @@ pub(crate) fn stopped(place: &Place) -> Outcome {
     counts_from(place, least)?;
     let kept = shell(
         place,
-        "cat /root/note; grep -c mine /etc/hosts; cat /srv/store/log",
+        &format!("cat /root/note; grep -c mine /etc/hosts; cat {STORE}/log"),
     )?;
     check(kept == "mine\n1\nstart\nend\nstart\n", || kept.clone())
 }
@@ -282,7 +288,7 @@ pub(crate) fn killed(place: &Place) -> Outcome {
     is(place, "running")?;
     is_the_same(place)?;
     counts_from(place, least)?;
-    let log = shell(place, "cat /srv/store/log")?;
+    let log = shell(place, &format!("cat {STORE}/log"))?;
     check(log == "start\nend\nstart\nstart\n", || log.clone())
 }
 

@@ -4,6 +4,7 @@
 //! and fail without. State lives in a directory of its own that is removed at the end; inputs come from `PARBAKE_CACHE`.
 
 mod access;
+mod addons;
 mod age;
 mod bad_artifact;
 mod bad_host;
@@ -45,7 +46,9 @@ const TESTS: &[(&str, Test)] = &[
     ("provision_bakes_a_small_artifact", bake::provision),
     ("provision_again_changes_nothing", bake::again),
     ("a_killed_provision_leaves_the_old_artifact", bake::killed),
+    ("an_own_manifest_runs_from_its_own_image", addons::runs),
     ("two_bakes_are_alike", bake::alike),
+    ("a_bake_that_lacks_an_image_is_one_error", addons::lacking),
     ("the_artifact_is_an_oci_image_layout", bake::layout),
     ("a_registry_takes_and_gives_an_artifact", registry::round_trip),
     ("a_killed_pull_goes_on_where_it_was", registry::interrupted),

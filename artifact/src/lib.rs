@@ -1,5 +1,5 @@
 //! The frozen cluster as an OCI artifact: format, layers, the local store and registries. Knows
-//! nothing of Kubernetes.
+//! nothing of Kubernetes. Container images in files ([`images`]) and in registries are read here, too.
 //!
 //! # The artifact
 //! An artifact is an OCI image manifest (OCI image-spec 1.1, manifest.md) whose config says what the cluster

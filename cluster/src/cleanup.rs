@@ -94,7 +94,11 @@ async fn remove_node(client: &Client, node: &NodeName) -> Result<(), ApiError> {
     Ok(())
 }
 
-async fn open_to_workloads(client: &Client, node: &NodeName) -> Result<(), ApiError> {
+/// Takes the taint off a control plane that keeps workloads away.
+///
+/// # Errors
+/// The API refused.
+pub async fn open_to_workloads(client: &Client, node: &NodeName) -> Result<(), ApiError> {
     let act = || ApiError::new(format!("take the control-plane taint off node `{node}`"));
     let nodes: Api<Node> = Api::all(client.clone());
     loop {

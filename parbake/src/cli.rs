@@ -7,9 +7,9 @@ use clap::{Args, Parser, Subcommand};
 use parbake_up::ClusterName;
 
 use crate::command::{
-    artifact, bench, completion, conformance, cp, create, doctor, down, exec, freeze, image, kubeconfig,
-    kubectl, list, logs, man, pause, pin, ports, provider, provision, publish, pull, start, status, stop,
-    supervise, up,
+    addon, artifact, bench, completion, conformance, cp, create, doctor, down, exec, freeze, image,
+    kubeconfig, kubectl, list, logs, man, pause, pin, ports, provider, provision, publish, pull, start,
+    status, stop, supervise, up,
 };
 use crate::output::Format;
 
@@ -122,6 +122,8 @@ enum Command {
     #[command(subcommand)]
     Provider(provider::Command),
     #[command(subcommand)]
+    Addon(addon::Command),
+    #[command(subcommand)]
     Bench(bench::Command),
     Conformance(conformance::Args),
     Doctor(doctor::Args),
@@ -161,6 +163,7 @@ impl Cli {
             Command::Image(command) => command.run(global).map(done),
             Command::Artifact(command) => command.run(global),
             Command::Provider(command) => command.run(global).map(done),
+            Command::Addon(command) => command.run(global).map(done),
             Command::Bench(command) => command.run(global).map(done),
             Command::Conformance(args) => args.run(global),
             Command::Doctor(args) => args.run(global),

@@ -178,7 +178,11 @@ async fn receive(repository: &Repository, blob: &Descriptor, path: &Path) -> Res
         found,
         size: blob.size,
     };
-    let mut response = repository.blob(&blob.digest, 0, &act).await?.response;
+    let body = repository.blob(&blob.digest, 0, &act).await?;
+    if let Some(wrong) = body.length.filter(|length| *length != blob.size) {
+        return Err(length(wrong));
+    }
+    let mut response = body.response;
     let part = path.with_extension("part");
     let mut to = Hashing::new(file("make", &part, File::create(&part))?);
     while let Some(chunk) = response

@@ -9,6 +9,7 @@ mod child;
 mod cuts;
 mod deltas;
 mod full_disk;
+mod images;
 mod killed;
 mod mirrors;
 mod mounts;

@@ -6,6 +6,7 @@ use std::process::{ExitCode, ExitStatus};
 use anyhow::Context;
 use clap::builder::TypedValueParser;
 
+pub(crate) mod addon;
 pub(crate) mod artifact;
 pub(crate) mod attached;
 pub(crate) mod bench;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use parbake_cluster::{Description, Role};
 use parbake_provision::inputs::update_lock;
 use parbake_provision::provider::lock::Lock;
-use parbake_provision::provider::{Provider, ProviderName};
+use parbake_provision::provider::{Provider, ProviderName, Status};
 use serde::Serialize;
 
 use crate::cli::Global;
@@ -20,7 +20,7 @@ pub(crate) enum Command {
     Show(Args),
     /// Say whether a provider's files are sound, or all that is wrong with them
     Check(Args),
-    /// Pin the newest packages that the Debian mirror has, in the provider's lock file
+    /// Pin the newest packages that the Debian mirror has, and the add-ons, in the provider's lock file
     Update(Args),
 }
 
@@ -40,8 +40,10 @@ struct Shown {
     os: String,
     /// Versions by name of component.
     components: BTreeMap<String, String>,
-    /// The container images.
+    /// The container images that kubeadm asks for.
     images: Vec<String>,
+    /// The add-ons, in the order in which they are applied.
+    addons: Vec<String>,
 }
 
 /// What is printed of a provider without problems.
@@ -49,6 +51,8 @@ struct Shown {
 struct Checked {
     provider: ProviderName,
     sound: bool,
+    /// Those of its add-ons that no test runs.
+    untested: Vec<String>,
 }
 
 /// What is printed of a provider whose packages were looked up.
@@ -77,9 +81,9 @@ impl Command {
                 };
                 output::print(global.output, &updated, |updated| {
                     let verb = if updated.changed {
-                        "has newer packages now"
+                        "is pinned anew"
                     } else {
-                        "has the newest packages"
+                        "has the newest packages and its add-ons as they are"
                     };
                     format!("`{}` {verb}\n", updated.provider)
                 })
@@ -87,12 +91,19 @@ impl Command {
             Self::Check(args) => {
                 let provider = Provider::find(&args.provider, &global.providers)?;
                 Lock::load(&provider)?;
+                let untested = provider.addons.iter();
+                let untested = untested.filter(|addon| addon.recipe.status == Status::Untested);
                 let checked = Checked {
+                    untested: untested.map(|addon| addon.name.clone()).collect(),
                     provider: provider.name,
                     sound: true,
                 };
                 output::print(global.output, &checked, |checked| {
-                    format!("`{}` is sound\n", checked.provider)
+                    let untested = match checked.untested.as_slice() {
+                        [] => String::new(),
+                        addons => format!("; untested: {}", addons.join(", ")),
+                    };
+                    format!("`{}` is sound{untested}\n", checked.provider)
                 })
             }
         }
@@ -103,7 +114,9 @@ impl Args {
     fn shown(&self, global: &Global) -> anyhow::Result<Shown> {
         let provider = Provider::find(&self.provider, &global.providers)?;
         let cluster = provider.describe()?;
-        let Provider { name, recipe, .. } = provider;
+        let Provider {
+            name, recipe, addons, ..
+        } = provider;
         let components = recipe
             .components
             .into_iter()
@@ -114,6 +127,7 @@ impl Args {
             os: recipe.os.suite,
             components: components.collect(),
             images: recipe.images.into_keys().collect(),
+            addons: addons.into_iter().map(|addon| addon.name).collect(),
         })
     }
 }
@@ -126,12 +140,13 @@ fn text(shown: &Shown) -> String {
         .map(|(name, version)| format!("{name} {version}"));
     let mut text = format!(
         "provider    {}\nkubernetes  {}\nnode OS     Debian {}\ncomponents  {}\nimages      {}\n\
-         nodes       {}, gateway {}\npods        {}\nservices    {}, DNS {}\n\n",
+         add-ons     {}\nnodes       {}, gateway {}\npods        {}\nservices    {}, DNS {}\n\n",
         shown.name,
         shown.cluster.kubernetes(),
         shown.os,
         components.collect::<Vec<_>>().join(", "),
         shown.images.join(", "),
+        shown.addons.join(", "),
         networks.nodes,
         networks.gateway,
         networks.pods,

@@ -133,3 +133,74 @@ fn kubectl_apply(running: &Running, plane: &Node, objects: &[&Value]) -> Result<
     kubectl(running, plane, &words)?.stdin(list.to_string()).run()?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+
+    use super::Known;
+    use crate::inputs::ImageArchive;
+    use crate::provider::Addon;
+
+    fn addon(also: &str, manifest: &str) -> Addon {
+        let dir = tempfile::tempdir().unwrap();
+        let head = "version = \"1.0.0\"\ndescription = \"d\"\nstatus = \"untested\"\n";
+        fs::write(dir.path().join("addon.toml"), format!("{head}also = [{also}]\n")).unwrap();
+        fs::write(dir.path().join("a.yaml"), manifest).unwrap();
+        let mut addon = Addon::load(dir.path(), &BTreeMap::new()).unwrap();
+        addon.name = "app".to_owned();
+        addon
+    }
+
+    fn pod(image: &str) -> String {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{ name: p }}\nspec: {{ containers: [{{ name: c, image: \"{image}\" }}] }}\n"
+        )
+    }
+
+    fn said(addon: &Addon) -> String {
+        let digest = format!("example.org/b@sha256:{}", "0".repeat(64));
+        let names = ["docker.io/library/a:1", "example.org/b:1", &digest];
+        let known = Known::new(&[ImageArchive {
+            short_name: "a".to_owned(),
+            reference: names[0].to_owned(),
+            names: names.map(str::to_owned).into(),
+            path: "image.tar".into(),
+            key: String::new(),
+        }]);
+        let checked = known.suffice_for(std::slice::from_ref(addon));
+        checked.err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn images_are_known_by_all_names_that_pods_may_use() {
+        let pinned = format!("example.org/b:9@sha256:{}", "0".repeat(64));
+        for image in [
+            "a:1",
+            "docker.io/a:1",
+            "docker.io/library/a:1",
+            "example.org/b:1",
+            &pinned,
+        ] {
+            assert_eq!(said(&addon("", &pod(image))), "", "{image}");
+        }
+    }
+
+    #[test]
+    fn what_lacks_is_named_with_who_wants_it() {
+        let end = "bring what is missing with `--image`, or describe it in the add-on's `images`";
+        assert_eq!(
+            said(&addon("", &pod("a:2"))),
+            format!("pod `default/p` names the image `a:2`; the artifact would not have it: {end}")
+        );
+        let both = said(&addon("\"docker.io/library/c:1\"", &pod("a:2")));
+        for part in [
+            "`also` of the add-on `app` names the image `docker.io/library/c:1`",
+            "pod `default/p` names the image `a:2`",
+            "would not have them",
+        ] {
+            assert!(both.contains(part), "{both}");
+        }
+    }
+}

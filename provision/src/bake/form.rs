@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use parbake_artifact::{Layer, Store};
+use parbake_cluster::cleanup::open_to_workloads;
 use parbake_cluster::readiness::{Expected, Vantage, wait_until_ready};
 use parbake_cluster::{Client, Description, Node, connect};
 use parbake_machine::host::Host;
@@ -67,6 +68,10 @@ pub(super) fn form(
         site.join(&running, node, &ca_hash)?;
     }
     wait(&running, &runtime, &client, cluster, boot, started)?;
+    if site.others().is_empty() {
+        // Nothing else would run anywhere. A thaw without workers does the same.
+        runtime.block_on(open_to_workloads(&client, &first.name))?;
+    }
     addons::apply(
         &running,
         &runtime,

@@ -253,12 +253,27 @@ fn each_mistake_is_named() {
             "`images.pause` has the binary `paws`, which nothing",
         ),
         (
-            "files = { \"/pause\" = \"pause\" }",
+            "files = { \"/usr/local/bin/etcd\" = \"etcd\" }",
             "",
-            "`images.pause` must have at least one file or package",
+            "`images.etcd` must have at least one file or package",
         ),
         ("[images.etcd]", "[images.\"../etcd\"]", "`../etcd` is not a name"),
         ("[images.pause]", "[image.pause]", "unknown field `image`"),
+        (
+            "[network]",
+            "addons = [\"a\", \"a\"]\n[network]",
+            "`addons` names `a` twice",
+        ),
+        (
+            "[network]",
+            "options.a = { path = \"/\" }\n[network]",
+            "`options.a` is for an add-on that `addons` does not name",
+        ),
+        (
+            "[network]",
+            "addons = [\"a\"]\noptions.a = { path = \"a b\" }\n[network]",
+            "`options.a.path`: `a b` must have neither white space",
+        ),
     ];
     for (from, to, expected) in cases {
         assert!(GOOD.contains(from), "{from}");

@@ -30,6 +30,8 @@ pub use self::recipe::{AddonImage, AddonRecipe, Status};
 
 /// The file that makes a folder an add-on.
 const RECIPE: &str = "addon.toml";
+/// What is for people changes nothing.
+const FOR_PEOPLE: &str = "README.md";
 /// The folder of add-ons, beside that of providers.
 const FOLDER: &str = "manifests";
 
@@ -44,7 +46,7 @@ pub struct Addon {
     pub recipe: AddonRecipe,
     /// The objects to apply, in this order, options filled in.
     pub objects: Vec<Value>,
-    /// All of its files by their path below the folder, with the SHA-256 of each: 64 hexadecimal digits.
+    /// All of its files but `README.md`, by their path below the folder, with the SHA-256 of each: 64 hexadecimal digits.
     pub files: BTreeMap<String, String>,
     /// The values of its options.
     pub options: BTreeMap<String, String>,
@@ -167,7 +169,7 @@ fn sums(dir: &Path, files: WalkDir) -> Result<BTreeMap<String, String>, AddonErr
     let mut sums = BTreeMap::new();
     for entry in files.sort_by_file_name() {
         let entry = entry.map_err(|error| AddonError::read(dir)(error.into()))?;
-        if entry.file_type().is_dir() {
+        if entry.file_type().is_dir() || entry.file_name() == FOR_PEOPLE {
             continue;
         }
         let path = entry.path();

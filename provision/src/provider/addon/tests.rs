@@ -213,3 +213,41 @@ fn addons_are_found_by_name() {
         .to_string();
     assert!(error.ends_with("; there are `one`"), "{error}");
 }
+
+#[test]
+fn nothing_comes_twice_into_a_cluster() {
+    let providers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../providers");
+    let provider = || crate::provider::Provider::find("k8s-1.34", &providers).unwrap();
+    let addon = |text: &str| {
+        let dir = folder(&[("addon.toml", text), ("a.yaml", MANIFEST)]);
+        let mut addon = load(dir.path(), &[]).unwrap();
+        addon.name = "other".to_owned();
+        addon
+    };
+    let mut whole = provider();
+    assert!(whole.image("tool").is_none());
+    whole.add(addon(GOOD)).unwrap();
+    assert!(whole.image("tool").is_some() && whole.image("etcd").is_some());
+    // Only what it lists itself is pinned.
+    assert!(!whole.package_sets().contains_key("image/tool"));
+    assert!(whole.package_sets().contains_key("image/local-storage-helper"));
+    let error = whole.add(addon(GOOD)).unwrap_err().to_string();
+    assert!(
+        error.contains("has the name `other`, which is there already"),
+        "{error}"
+    );
+    let etcd = GOOD
+        .replace("commands = { tool", "commands = { etcd")
+        .replace("\"tool\" }", "\"etcd\" }");
+    let error = provider().add(addon(&etcd)).unwrap_err().to_string();
+    assert!(
+        error.contains("has the binary `etcd`, which is there already"),
+        "{error}"
+    );
+    let error = provider().add(addon(&GOOD.replace("[images.tool]", "[images.pause]")));
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains("has the image `pause`, which is there already"),
+        "{error}"
+    );
+}

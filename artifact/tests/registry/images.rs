@@ -1,0 +1,99 @@
+//! Container images: pulled into a layout, whole and as their digests say.
+
+use std::path::Path;
+
+use parbake_artifact::images::Archive;
+use parbake_artifact::registry::{Options, pull_image};
+use parbake_artifact::{Digest, Reference, RegistryError};
+use serde_json::json;
+
+use crate::proxy::{Fault, Proxy};
+use crate::server::Server;
+use crate::small::{Place, chain};
+
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+async fn pull(reference: &Reference, to: &Path) -> Result<(), RegistryError> {
+    let options = Options {
+        plain_http: true,
+        ..Options::default()
+    };
+    let names = ["example.org/app:1".to_owned(), "example.org/app:2".to_owned()];
+    pull_image(reference, &names, "amd64", &options, to).await
+}
+
+/// An index with the manifest `digest` for one architecture; its digest.
+async fn index(
+    server: &Server,
+    repository: &str,
+    digest: &Digest,
+    size: usize,
+    architecture: &str,
+) -> Digest {
+    let text = json!({
+        "schemaVersion": 2,
+        "mediaType": INDEX,
+        "manifests": [{
+            "mediaType": MANIFEST, "digest": digest, "size": size,
+            "platform": {"architecture": architecture, "os": "linux"},
+        }],
+    });
+    let text = text.to_string();
+    let digest = Digest::of(text.as_bytes());
+    let url = format!("http://{}/v2/{repository}/manifests/{digest}", server.address);
+    let put = reqwest::Client::new()
+        .put(url)
+        .header("content-type", INDEX)
+        .body(text);
+    assert!(put.send().await.unwrap().status().is_success());
+    digest
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_comes_whole_under_all_its_names() {
+    let (server, source) = (Server::start(), Place::with_artifact());
+    let reference = server.reference("image");
+    let published = source.publish(&reference).await.unwrap();
+    let to = tempfile::tempdir().unwrap();
+    pull(&reference.pinned(&published.digest), to.path())
+        .await
+        .unwrap();
+    let archive = Archive::examine(to.path(), None).unwrap();
+    assert_eq!(archive.names(), ["example.org/app:1", "example.org/app:2"]);
+
+    let manifest = to.path().join("blobs/sha256").join(published.digest.hex());
+    let size = std::fs::metadata(manifest).unwrap().len() as usize;
+    let ours = index(&server, "image", &published.digest, size, "amd64").await;
+    let to = tempfile::tempdir().unwrap();
+    pull(&reference.pinned(&ours), to.path()).await.unwrap();
+    assert_eq!(Archive::examine(to.path(), None).unwrap().names().len(), 2);
+    let other = index(&server, "image", &published.digest, size, "s390x").await;
+    let to = tempfile::tempdir().unwrap();
+    let error = chain(&pull(&reference.pinned(&other), to.path()).await.unwrap_err());
+    assert!(error.contains("it is not there for amd64"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_is_another_is_refused() {
+    let (server, source) = (Server::start(), Place::with_artifact());
+    let published = source.publish(&server.reference("image")).await.unwrap();
+    for (fault, said) in [
+        (Fault::Flip(0), "instead of sha256:"),
+        (Fault::Long(1), "another length"),
+        (Fault::Status(404, ""), "could not send sha256:"),
+    ] {
+        let largest = source.largest().to_string();
+        let proxy = Proxy::start(&server.address, move |request| {
+            match request.kind() == "blob" && request.path.ends_with(&largest) {
+                true => fault.clone(),
+                false => Fault::None,
+            }
+        });
+        let to = tempfile::tempdir().unwrap();
+        let reference = proxy.reference("image").pinned(&published.digest);
+        let error = chain(&pull(&reference, to.path()).await.unwrap_err());
+        assert!(error.contains(said), "{error}");
+        assert!(!to.path().join("index.json").exists(), "half an image has a name");
+    }
+}
