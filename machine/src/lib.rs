@@ -23,3 +23,4 @@ pub mod root;
 pub mod running;
 pub mod span;
 pub mod supervisor;
+pub mod sysctl;

@@ -10,6 +10,7 @@ use parbake_cluster::{ApiError, BrokenDescription, DescriptionError, cleanup, ma
 use parbake_machine::host::HostError;
 use parbake_machine::{process, root, running};
 
+use crate::config::ConfigError;
 use crate::copy::CopyError;
 use crate::images::ImageError;
 use crate::kubeconfig::KubeconfigError;
@@ -149,6 +150,9 @@ pub enum Error {
     /// Logs could not be shown or exported.
     #[error(transparent)]
     Logs(#[from] LogsError),
+    /// The cluster's configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// Images could not be loaded.
     #[error(transparent)]
     Image(#[from] ImageError),

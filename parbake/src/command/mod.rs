@@ -10,6 +10,8 @@ pub(crate) mod artifact;
 pub(crate) mod attached;
 pub(crate) mod bench;
 pub(crate) mod completion;
+pub(crate) mod config;
+mod configuration;
 pub(crate) mod cp;
 pub(crate) mod create;
 pub(crate) mod doctor;

@@ -14,7 +14,6 @@ mod check;
 mod document;
 pub mod lock;
 mod names;
-mod problem;
 mod read;
 mod recipe;
 
@@ -25,8 +24,8 @@ use std::path::{Path, PathBuf};
 use parbake_cluster::{Description, DescriptionError};
 
 pub use self::names::{InvalidProviderName, ProviderName};
-pub use self::problem::{Problem, Problems};
 pub use self::recipe::{ImageRecipe, Modules, Os, Recipe};
+pub use parbake_cluster::problem::{Problem, Problems};
 
 /// The file that makes a folder a provider.
 const RECIPE: &str = "provider.toml";
