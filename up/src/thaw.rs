@@ -100,7 +100,10 @@ pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
     let stacks = stacks(&store, &artifact, &cluster)?;
     spans.end("look the artifact up", from);
     let claim = claim(options)?;
-    config::store(claim.dir(), &config)?;
+    if let Err(error) = config::store(claim.dir(), &config) {
+        claim.remove()?;
+        return Err(error.into());
+    }
     mark_used(&store, &options.tag);
     let record = Record::new(
         Phase::Starting,
@@ -246,6 +249,7 @@ impl Prepared<'_> {
             state: &self.options.dir,
             layers: &record.layers,
             kubeconfig: kubeconfig(claim.dir()),
+            cluster: &cluster,
             running: &running,
             deadline: self.started.instant + self.options.wait,
         };

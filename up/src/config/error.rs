@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use parbake_cluster::problem::Problems;
-use parbake_cluster::{DescriptionError, marks, wait};
+use parbake_cluster::{DescriptionError, marks};
 use parbake_machine::process;
 
 use super::check::Problem;
@@ -72,18 +72,6 @@ pub enum ConfigError {
         #[source]
         source: process::Error,
     },
-    /// What kubectl says is not understood.
-    #[error("could not understand what kubectl made of the manifests `{}`", path.display())]
-    Applied {
-        /// The file or directory.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// What the manifests made did not become ready.
-    #[error(transparent)]
-    Workloads(#[from] wait::TimedOut),
 }
 
 impl ConfigError {

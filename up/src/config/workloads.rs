@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use parbake_artifact::Digest;
+use parbake_cluster::Description;
 use parbake_cluster::wait::{Look, Wait};
 use parbake_machine::process::{self, Cmd};
 use parbake_machine::running::Running;
@@ -16,8 +17,8 @@ use tracing::Instrument;
 
 use super::{Config, ConfigError};
 use crate::clusters::kubectl;
-use crate::{Error, images};
-use judge::missing;
+use crate::{Diagnosis, Error, images};
+use judge::{hindrance, missing};
 
 /// How long manifests may be refused for the want of what other manifests make: kinds, namespaces, service accounts,
 /// webhooks.
@@ -40,6 +41,8 @@ pub(crate) struct Workloads<'a> {
     pub(crate) layers: &'a [Digest],
     /// The administrator's way in.
     pub(crate) kubeconfig: PathBuf,
+    /// The cluster, with those of its nodes that run.
+    pub(crate) cluster: &'a Description,
     /// The machines.
     pub(crate) running: &'a Running,
     /// When there is no more time.
@@ -101,6 +104,23 @@ impl Workloads<'_> {
         }
     }
 
+    /// What is in the way of pods, a line each: the cluster is gone before anyone could look.
+    fn hindrances(&self) -> Vec<String> {
+        let words = [
+            "get",
+            "pods",
+            "--all-namespaces",
+            "--output=json",
+            "--request-timeout=5s",
+        ];
+        let listed = self.kubectl(&words, &[]).map(|cmd| cmd.run());
+        let pods = match listed {
+            Ok(Ok(output)) => objects(&output.stdout),
+            _ => None,
+        };
+        pods.iter().flatten().filter_map(hindrance).collect()
+    }
+
     async fn wait(&self, manifests: &[PathBuf]) -> Result<(), Error> {
         let cmd = self.kubectl(&["get", "--output=json"], manifests)?;
         let left = self.deadline.saturating_duration_since(Instant::now());
@@ -112,8 +132,24 @@ impl Workloads<'_> {
                 Err(error) => Look::NotYet(error.to_string()),
             }
         });
-        Ok(ready.await.map_err(ConfigError::Workloads)?)
+        ready.await.map_err(|mut timed_out| {
+            for line in self.hindrances() {
+                timed_out.last.push_str("\n  ");
+                timed_out.last.push_str(&line);
+            }
+            let dir = self.kubeconfig.parent().unwrap_or(self.state);
+            let diagnosis = Diagnosis::take(self.running, self.cluster, dir);
+            Error::NotReady { timed_out, diagnosis }
+        })
     }
+}
+
+fn objects(text: &str) -> Option<Vec<Value>> {
+    let found: Value = serde_json::from_str(text).ok()?;
+    Some(match found["items"].as_array() {
+        Some(items) => items.clone(),
+        None => vec![found],
+    })
 }
 
 fn comes_later(error: &process::Error) -> bool {
@@ -121,14 +157,10 @@ fn comes_later(error: &process::Error) -> bool {
     WANTS.iter().any(|want| text.contains(want))
 }
 
-/// One object, or a list of them.
+/// What one object, or a list of them, still lacks.
 fn look(text: &str) -> Look<()> {
-    let Ok(found) = serde_json::from_str::<Value>(text) else {
+    let Some(objects) = objects(text) else {
         return Look::NotYet("an answer that is no JSON".to_owned());
-    };
-    let objects = match found["items"].as_array() {
-        Some(items) => items.clone(),
-        None => vec![found],
     };
     let missing: Vec<String> = objects.iter().filter_map(missing).collect();
     if missing.is_empty() {

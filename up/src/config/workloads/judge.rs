@@ -68,6 +68,30 @@ fn pod(object: &Value) -> Option<String> {
     (!done).then(|| format!("is {} and not ready", phase.to_lowercase()))
 }
 
+/// Why a pod is not ready, as its scheduler and its kubelet have it; nothing where it is.
+pub(super) fn hindrance(pod: &Value) -> Option<String> {
+    missing(pod)?;
+    let status = &pod["status"];
+    let conditions = status["conditions"].as_array().into_iter().flatten();
+    let unscheduled = conditions
+        .filter(|condition| condition["type"] == "PodScheduled" && condition["status"] == "False")
+        .find_map(|condition| condition["message"].as_str());
+    let kinds = ["initContainerStatuses", "containerStatuses"];
+    let containers = kinds.iter().filter_map(|kind| status[*kind].as_array()).flatten();
+    let mut stopped = containers.filter_map(|container| {
+        let state = ["waiting", "terminated"].map(|state| &container["state"][state]);
+        let state = state.into_iter().find(|state| state["reason"].is_string())?;
+        let reason = state["reason"].as_str()?;
+        match state["message"].as_str() {
+            Some(message) => Some(format!("{reason}: {message}")),
+            None => Some(reason.to_owned()),
+        }
+    });
+    let why = unscheduled.map(str::to_owned).or_else(|| stopped.next())?;
+    let part = |key: &str| pod["metadata"][key].as_str().unwrap_or_default();
+    Some(format!("pod {}/{}: {why}", part("namespace"), part("name")))
+}
+
 fn condition(object: &Value, name: &str) -> bool {
     let conditions = object["status"]["conditions"].as_array();
     conditions
@@ -84,7 +108,7 @@ fn number(value: &Value) -> Option<i64> {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::missing;
+    use super::{hindrance, missing};
 
     fn object(kind: &str, generation: u64, spec: Value, status: Value) -> Value {
         let metadata = json!({"name": "a", "namespace": "b", "generation": generation});
@@ -168,6 +192,28 @@ mod tests {
         for (kind, generation, spec, status, expected) in cases {
             let found = missing(&object(kind, generation, spec.clone(), status.clone()));
             assert_eq!(found.as_deref(), expected, "{kind} {spec} {status}");
+        }
+    }
+
+    #[test]
+    fn a_pod_says_what_is_in_its_way() {
+        let unscheduled = json!({"phase": "Pending", "conditions": [
+            {"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available"},
+        ]});
+        let waiting = json!({"phase": "Pending", "containerStatuses": [
+            {"state": {"running": {}}},
+            {"state": {"waiting": {"reason": "ErrImageNeverPull", "message": "no image"}}},
+        ]});
+        let ended = json!({"phase": "Failed", "containerStatuses": [{"state": {"terminated": {"reason": "OOMKilled"}}}]});
+        for (status, expected) in [
+            (unscheduled, Some("pod b/a: 0/1 nodes are available")),
+            (waiting, Some("pod b/a: ErrImageNeverPull: no image")),
+            (ended, Some("pod b/a: OOMKilled")),
+            (json!({"phase": "Pending"}), None),
+            (json!({"phase": "Succeeded"}), None),
+        ] {
+            let found = hindrance(&object("Pod", 0, json!({}), status.clone()));
+            assert_eq!(found.as_deref(), expected, "{status}");
         }
     }
 }
