@@ -82,7 +82,7 @@ fn file(port: u16) -> String {
 images = ["image.tar"]
 manifests = ["m"]
 [all-nodes]
-cpus = 8000
+cpus = 1000
 [nodes.node01]
 role = "control-plane"
 cpus = 1.5
@@ -135,7 +135,7 @@ pub(crate) fn made(place: &Place) -> Outcome {
         &up,
         &["cluster.toml` cannot be used: 1 problem:\n  5:8: the host has "],
     )?;
-    fs::write(&config, file(port).replace("cpus = 8000\n", "")).map_err(text)?;
+    fs::write(&config, file(port).replace("cpus = 1000\n", "")).map_err(text)?;
     place.refused(&up, &[&format!("could not listen on `127.0.0.1:{port}`")])?;
     let listed = place.json(&["list"])?;
     check(!listed.to_string().contains(NAME), || format!("{listed}"))?;

@@ -23,7 +23,7 @@ Examples:
 /// Look at what clusters are configured to be
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    Show(ShowArgs),
+    Show(Box<ShowArgs>),
     Schema(SchemaArgs),
 }
 

@@ -26,7 +26,7 @@ Examples:
   parbake up k8s-1.34                        the cluster `default`, with all baked nodes
   parbake up k8s-1.34 --nodes 1 --name ci    another one beside it, the control plane alone
   parbake up registry.example.org/k8s-1.34   from a registry, the first time; offline from then on
-  parbake up k8s-1.34 --config cluster.toml  with limits, labels, mounts, ports, manifests of its own
+  parbake up k8s-1.34 --config cluster.toml  with limits, mounts, ports, manifests
   parbake up                                 what `parbake pin` pinned for this project
   parbake kubectl get pods -A                look around
   parbake down                               remove `default` without a trace
