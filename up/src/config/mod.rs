@@ -6,10 +6,10 @@
 //! flags ------------/
 //! ```
 //!
-//! The types here are the format: serde reads and writes them, and the JSON schema is derived from them. [`read`] finds all
-//! that is wrong with a text, [`check`] what its parts say against each other, against the artifact and against the host.
-//! What follows from a configuration is done at three places: [`apply`] for what is decided before machines boot, the
-//! API for labels and taints, [`workloads`] for images and manifests. `docs/configuration.md` is for users.
+//! The types here are the format: serde reads and writes them, and the JSON schema is derived from them. `read` finds all
+//! that is wrong with a text, `check` what its parts say against each other, against the artifact and against the host.
+//! What follows from a configuration is done at three places: `apply` for what is decided before machines boot, the
+//! API for labels and taints, `workloads` for images and manifests. `docs/configuration.md` is for users.
 
 mod apply;
 mod check;
