@@ -10,6 +10,7 @@ mod bad_artifact;
 mod bad_host;
 mod bad_input;
 mod bake;
+mod configuration;
 mod elsewhere;
 mod freeze;
 mod ha;
@@ -100,6 +101,13 @@ const TESTS: &[(&str, Test)] = &[
     ("a_killed_stop_leaves_no_half", life::killed_stop),
     ("a_cluster_goes_from_every_state", life::gone),
     ("one_of_three_control_planes_may_die", ha::one_of_three_dies),
+    ("a_configured_cluster_is_as_its_file_says", configuration::made),
+    ("a_configured_cluster_keeps_its_limits", configuration::limited),
+    ("a_configured_cluster_comes_back_as_it_was", configuration::again),
+    (
+        "a_configured_cluster_is_frozen_without_its_host",
+        configuration::frozen,
+    ),
     ("the_hosts_addresses_are_no_matter", bad_host::addresses),
     ("no_free_port_is_one_error", bad_host::no_port),
     ("bad_input_in_the_store", bad_input::in_the_store),

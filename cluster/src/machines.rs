@@ -1,5 +1,6 @@
 //! The machines of a cluster as the supervisor wants them: a pure function from description and layers to a plan.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::io;
@@ -8,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ipnet::Ipv4Net;
+use parbake_machine::cgroup::Limits;
 use parbake_machine::dirs::Dirs;
 use parbake_machine::host::Decisions;
 use parbake_machine::network::Endpoint;
@@ -94,7 +96,7 @@ pub fn plan(
             } else {
                 own.extend(common_files(cluster, node));
                 own.extend(runtime::config(&layers, surroundings.host)?);
-                own.push(runtime::kubelet_flags(surroundings.host));
+                own.push(runtime::kubelet_flags(surroundings.host, &[]));
             }
             own.extend(files(node));
             Ok(MachinePlan {
@@ -107,6 +109,8 @@ pub fn plan(
                 layers,
                 binds,
                 cpu_weight: cpu_weight(node),
+                limits: Limits::default(),
+                sysctls: BTreeMap::new(),
                 dir,
                 plain: vec![RUNTIME_DIR.into()],
                 files: own,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// A name that is no DNS name.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Debug, Clone, Error, PartialEq, Eq)]
 #[error("`{name}` is not a {kind}: use lower-case letters, digits and inner dashes, at most 63 in a label")]
 pub struct InvalidName {
     name: String,

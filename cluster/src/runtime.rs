@@ -13,7 +13,7 @@ use crate::machines::public_file;
 const CONFIG: &str = "etc/containerd/config.toml";
 
 /// Where the kubelet's unit takes more flags from.
-const KUBELET: &str = "etc/default/kubelet";
+pub const KUBELET: &str = "etc/default/kubelet";
 
 /// The runtime's configuration in a layer that cannot be fitted.
 #[derive(Debug, thiserror::Error)]
@@ -63,14 +63,15 @@ pub fn sandbox_image(layers: &[PathBuf]) -> Result<String, Error> {
         .ok_or_else(missing)
 }
 
-/// The flags of the kubelet that the host asks for.
-pub fn kubelet_flags(host: &Decisions) -> SeedFile {
-    let flags = if host.restrict_oom_score_adj {
+/// The flags of the kubelet that the host asks for, and `more`.
+pub fn kubelet_flags(host: &Decisions, more: &[String]) -> SeedFile {
+    let own = if host.restrict_oom_score_adj {
         // It would try for 200 ms to lower its own, before anything else.
-        "--oom-score-adj=0"
+        vec!["--oom-score-adj=0".to_owned()]
     } else {
-        ""
+        Vec::new()
     };
+    let flags = [own.as_slice(), more].concat().join(" ");
     public_file(KUBELET, format!("KUBELET_EXTRA_ARGS={flags}\n"))
 }
 

@@ -6,6 +6,7 @@
 //! ```
 
 mod freezer;
+mod limits;
 mod usage;
 
 use std::fs::{self, File, OpenOptions};
@@ -19,6 +20,7 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::host::CgroupPlan;
+pub use limits::Limits;
 pub use usage::Usage;
 
 /// How long killed processes may take to leave.

@@ -24,3 +24,4 @@ pub mod root;
 pub mod running;
 pub mod span;
 pub mod supervisor;
+pub mod sysctl;

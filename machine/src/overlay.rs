@@ -83,7 +83,8 @@ impl Drop for Overlay {
     }
 }
 
-/// Mounts the directory `from`, with what is mounted below it, over the open directory `to` as well.
+/// Mounts the directory or file `from` over the open `to` as well: with what is mounted below it, unless it is to be only
+/// read, since the write protection of a mount covers no other.
 ///
 /// # Errors
 /// What mount(2) says.
@@ -94,14 +95,14 @@ pub fn bind(from: &Path, to: &OwnedFd, read_only: bool) -> Result<(), Error> {
     );
     // The link names the directory below the mount: for the second step the path itself is needed.
     let target = fs::read_link(&target).map_err(failed("look up where to mount", from))?;
-    mount(
-        Some(from),
-        &target,
-        nothing,
-        MsFlags::MS_BIND | MsFlags::MS_REC,
-        nothing,
-    )
-    .map_err(failed("bind a directory at", &target))?;
+    let below = if read_only {
+        MsFlags::empty()
+    } else {
+        MsFlags::MS_REC
+    };
+    let flags = MsFlags::MS_BIND | below;
+    mount(Some(from), &target, nothing, flags, nothing)
+        .map_err(failed("bind a directory or file at", &target))?;
     if read_only {
         let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
         mount(nothing, &target, nothing, flags, nothing).map_err(failed("write-protect", &target))?;

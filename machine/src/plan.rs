@@ -1,11 +1,13 @@
 //! What a supervisor is asked to run: plain data, handed over as JSON on its standard input.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use crate::cgroup::Limits;
 use crate::host::Decisions;
 use crate::network::Endpoint;
 
@@ -46,7 +48,7 @@ pub struct MachinePlan {
     pub layers: Vec<PathBuf>,
     /// The directory that the machine owns, see [`crate::dirs`].
     pub dir: PathBuf,
-    /// Directories of the host that the machine sees.
+    /// Directories and files of the host that the machine sees, those that hold others first.
     pub binds: Vec<Bind>,
     /// Directories of the machine that cannot be on an overlay, relative to its root.
     pub plain: Vec<PathBuf>,
@@ -55,19 +57,25 @@ pub struct MachinePlan {
     /// How much processor time it gets when there is not enough for the cluster's machines: 1 to 10000, as `cpu.weight`
     /// of cgroup v2.
     pub cpu_weight: u32,
+    /// What it may take at most.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Kernel parameters below `net.`, by their names for sysctl(8), see [`crate::sysctl`].
+    #[serde(default)]
+    pub sysctls: BTreeMap<String, String>,
     /// A port on which connections wait until a process of the machine listens there with `SO_REUSEPORT`.
     pub hold: Option<u16>,
 }
 
-/// A directory of the host inside of a machine.
+/// A directory or a file of the host inside of a machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bind {
-    /// The directory on the host.
+    /// The directory or file on the host.
     pub from: PathBuf,
     /// Where it appears, relative to the machine's root.
     pub to: PathBuf,
-    /// Whether the machine may write to it.
+    /// Whether the machine may only read it. What is mounted below the directory on the host is not seen then.
     pub read_only: bool,
 }
 

@@ -100,9 +100,14 @@ pub fn sync(plan: &Plan) -> Result<(), Error> {
     Ok(())
 }
 
-/// Mounts a directory of the host inside `root`.
+/// Mounts a directory or a file of the host inside `root`.
 fn mount_inside(root: &OwnedFd, bind: &Bind) -> Result<(), Error> {
-    let target = make_parents(root, &bind.to).map_err(|source| Error::Seed {
+    let target = if bind.from.is_file() {
+        make_file(root, &bind.to)
+    } else {
+        make_parents(root, &bind.to)
+    };
+    let target = target.map_err(|source| Error::Seed {
         path: bind.to.clone(),
         source,
     })?;
@@ -186,6 +191,25 @@ fn make_parents(root: &OwnedFd, path: &Path) -> io::Result<OwnedFd> {
         };
     }
     Ok(dir)
+}
+
+/// Opens the file at `path`, which is made empty where it is missing.
+fn make_file(root: &OwnedFd, path: &Path) -> io::Result<OwnedFd> {
+    let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
+    let name = path.file_name().ok_or_else(invalid)?;
+    let parent = make_parents(root, path.parent().unwrap_or(Path::new("")))?;
+    let open = || {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        rustix::fs::openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT)
+    };
+    match open() {
+        Err(rustix::io::Errno::NOENT) => {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o644))?;
+            Ok(open()?)
+        }
+        opened => Ok(opened?),
+    }
 }
 
 fn open_in_root(root: &OwnedFd, path: &Path) -> io::Result<OwnedFd> {

@@ -39,6 +39,7 @@ use crate::plan::{MachinePlan, Plan};
 use crate::root;
 use crate::running::Running;
 use crate::span::{Moment, Span, Spans};
+use crate::sysctl;
 
 /// The name of the state file in the plan's directory.
 pub(crate) const STATE: &str = "supervisor.json";
@@ -71,6 +72,9 @@ pub struct State {
     pub machines: BTreeMap<String, ProcessId>,
     /// Where the host listens, in the order of the plan's forwards.
     pub ports: Vec<SocketAddr>,
+    /// Where those ports lead, inside the cluster; older supervisors did not say.
+    #[serde(default)]
+    pub targets: Vec<SocketAddr>,
     /// The cluster's cgroup.
     pub cgroup: Cgroup,
     /// What the start took its time for.
@@ -283,6 +287,8 @@ fn run(plan: &Plan, cgroup: &Cgroup) -> Result<(), Error> {
         let own_cgroup = cgroup.child(name);
         own_cgroup.create()?;
         own_cgroup.set_cpu_weight(machine.cpu_weight)?;
+        own_cgroup.limit(&machine.limits)?;
+        sysctl::set_all(namespace, &machine.sysctls).map_err(own("set a machine's kernel parameters"))?;
         booting.push(boot::start(name, &dirs, namespace, &own_cgroup, &plan.host)?);
     }
     let mut running = Vec::new();
@@ -303,6 +309,7 @@ fn run(plan: &Plan, cgroup: &Cgroup) -> Result<(), Error> {
         supervisor,
         machines,
         ports,
+        targets: plan.forwards.iter().map(|forward| forward.to).collect(),
         cgroup: cgroup.clone(),
         spans: spans.into_vec(),
         ending: false,

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use parbake_up::ClusterName;
 
 use crate::command::{
-    addon, artifact, bench, completion, conformance, cp, create, doctor, down, exec, freeze, image,
+    addon, artifact, bench, completion, config, conformance, cp, create, doctor, down, exec, freeze, image,
     kubeconfig, kubectl, list, logs, man, pause, pin, ports, provider, provision, publish, pull, start,
     status, stop, supervise, up,
 };
@@ -116,6 +116,8 @@ enum Command {
     Ports(ports::Args),
     Freeze(freeze::Args),
     #[command(subcommand)]
+    Config(config::Command),
+    #[command(subcommand)]
     Image(image::Command),
     #[command(subcommand)]
     Artifact(artifact::Command),
@@ -160,6 +162,7 @@ impl Cli {
             Command::Kubeconfig(args) => args.run(global).map(done),
             Command::Ports(args) => args.run(global).map(done),
             Command::Freeze(args) => args.run(global).map(done),
+            Command::Config(command) => command.run(global).map(done),
             Command::Image(command) => command.run(global).map(done),
             Command::Artifact(command) => command.run(global),
             Command::Provider(command) => command.run(global).map(done),

@@ -9,12 +9,13 @@ use jiff::Timestamp;
 use parbake_artifact::Store;
 use parbake_cluster::machines::{self, Surroundings};
 use parbake_cluster::readiness::{Expected, Vantage, wait_until_ready};
-use parbake_cluster::{Node, NodeName, connect_file};
+use parbake_cluster::{Node, NodeName, connect_file, marks};
 use parbake_machine::host::{Host, Purpose};
 use parbake_machine::process::Cmd;
 use parbake_machine::running::{Running, Stopped};
 use tracing::Instrument;
 
+use crate::config::{self, Config, ConfigError};
 use crate::kubeconfig::renew;
 use crate::layers::{stack_of, stacks};
 use crate::life::Started;
@@ -41,11 +42,12 @@ impl Again<'_> {
         let store = Store::open(&self.dir.join("store"))?;
         let artifact = store.get_exactly(&record.tag, &record.artifact)?;
         let stacks = stacks(&store, &artifact, &record.cluster)?;
+        let config = config::load(claim.dir(), &record.cluster, false)?;
         record.phase = Phase::Returning;
         record.booted = Some(boot);
         claim.write(&record)?;
         let work = async {
-            let running = self.boot(claim, &record, &stacks, &host)?;
+            let running = self.boot(claim, &record, &config, &stacks, &host)?;
             self.moved(claim, &mut record, &running)?;
             self.wait(claim, record, &running, started).await
         };
@@ -65,6 +67,7 @@ impl Again<'_> {
         &self,
         claim: &Claim,
         record: &Record,
+        config: &Config,
         stacks: &[(NodeName, Vec<PathBuf>)],
         host: &Host,
     ) -> Result<Running, Error> {
@@ -81,6 +84,7 @@ impl Again<'_> {
         };
         let stack = |node: &Node| stack_of(stacks, node);
         let plan = machines::plan(cluster, surroundings, stack, |_| Vec::new())?;
+        let plan = config::configure(plan, config, cluster, true)?;
         Ok(Running::start(&plan, self.supervise)?)
     }
 
@@ -115,12 +119,12 @@ impl Again<'_> {
         };
         let vantages = Vantage::of_machines(running, expected.cluster)?;
         let left = self.wait.saturating_sub(started.elapsed());
-        let ready = wait_until_ready(&client, &expected, vantages, left, told)
-            .instrument(tracing::info_span!(
-                "step",
-                what = "wait until everything is ready"
-            ))
-            .await;
+        let config = config::load(claim.dir(), &record.cluster, false)?;
+        let marks = config::marks(&config, &record.cluster);
+        let ready = wait_until_ready(&client, &expected, vantages, left, told).instrument(
+            tracing::info_span!("step", what = "wait until everything is ready"),
+        );
+        let (marked, ready) = tokio::join!(marks::set(&client, &marks, left), ready);
         let ready = ready.map_err(|timed_out| Error::RunsUnready {
             name: self.name.clone(),
             timed_out,
@@ -129,7 +133,12 @@ impl Again<'_> {
         record.phase = Phase::Up;
         claim.write(&record)?;
         Ok(Started {
-            milestones: Some(ready?),
+            milestones: Some(ready.and_then(|ready| {
+                marked
+                    .map_err(ConfigError::Marks)
+                    .map_err(Error::from)
+                    .map(|()| ready)
+            })?),
             record,
         })
     }

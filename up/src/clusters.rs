@@ -283,25 +283,29 @@ impl Cluster {
     /// # Errors
     /// The store has no layer with a kubectl in it.
     pub fn kubectl(&self, state: &Path, words: &[String]) -> Result<Cmd, Error> {
-        // By the layers in use: the tag may mean another artifact by now.
-        let store = Store::open(&state.join("store"))?;
-        let layers = self
-            .record
-            .layers
-            .iter()
-            .map(|digest| store.unpacked_path(digest));
-        let program = layers
-            .map(|layer| layer.join("usr/bin/kubectl"))
-            .find(|path| path.is_file());
-        let program = program.ok_or(Error::NoKubectl)?;
-        let kubeconfig = self.kubeconfig();
-        // What it remembers of a cluster that is gone would pile up in the user's home.
-        let memory = kubeconfig.with_file_name("kubectl");
-        Ok(Cmd::new(program)
-            .env("KUBECACHEDIR", memory)
-            .env("KUBECONFIG", kubeconfig)
-            .args(words))
+        kubectl(state, &self.record.layers, self.kubeconfig(), words)
     }
+}
+
+/// The kubectl of a cluster that is made of `layers`: the tag may mean another artifact by now.
+pub(crate) fn kubectl(
+    state: &Path,
+    layers: &[Digest],
+    kubeconfig: PathBuf,
+    words: &[String],
+) -> Result<Cmd, Error> {
+    let store = Store::open(&state.join("store"))?;
+    let layers = layers.iter().map(|digest| store.unpacked_path(digest));
+    let program = layers
+        .map(|layer| layer.join("usr/bin/kubectl"))
+        .find(|path| path.is_file());
+    let program = program.ok_or(Error::NoKubectl)?;
+    // What it remembers of a cluster that is gone would pile up in the user's home.
+    let memory = kubeconfig.with_file_name("kubectl");
+    Ok(Cmd::new(program)
+        .env("KUBECACHEDIR", memory)
+        .env("KUBECONFIG", kubeconfig)
+        .args(words))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use parbake_cluster::{ApiError, BrokenDescription, DescriptionError, cleanup, ma
 use parbake_machine::host::HostError;
 use parbake_machine::{process, root, running};
 
+use crate::config::ConfigError;
 use crate::copy::CopyError;
 use crate::kubeconfig::KubeconfigError;
 use crate::logs::LogsError;
@@ -149,6 +150,9 @@ pub enum Error {
     /// Logs could not be shown or exported.
     #[error(transparent)]
     Logs(#[from] LogsError),
+    /// The cluster's configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// A file of images cannot be used.
     #[error(transparent)]
     Image(#[from] ImageError),

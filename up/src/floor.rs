@@ -46,7 +46,7 @@ pub enum FloorError {
 }
 
 /// The time from the start of etcd and the API server until `/readyz` says ok; the boot of their machine is not in it.
-/// Nothing is left afterwards. [`Options::nodes`] and [`Options::timings`] mean nothing here.
+/// Nothing is left afterwards. [`Options::wanted`] and [`Options::timings`] mean nothing here.
 ///
 /// # Errors
 /// The first step that failed.

@@ -9,6 +9,7 @@ use std::thread;
 
 use parbake_artifact::images::{Archive, ImageName};
 use parbake_machine::process::Cmd;
+use parbake_machine::running::Running;
 use serde::Serialize;
 
 use crate::{Cluster, Error};
@@ -51,11 +52,20 @@ pub struct LoadedImage {
 /// # Errors
 /// `path` holds no images, or damaged ones, or images without names: nothing is changed then. Or a node refuses them.
 pub fn load(cluster: &Cluster, path: &Path, name: Option<&ImageName>) -> Result<Loaded, Error> {
+    load_into_machines(cluster.running(), path, name)
+}
+
+/// The same for machines that are not a cluster's yet.
+pub(crate) fn load_into_machines(
+    running: &Running,
+    path: &Path,
+    name: Option<&ImageName>,
+) -> Result<Loaded, Error> {
     let archive = {
         let _step = tracing::info_span!("step", what = format!("check `{}`", path.display())).entered();
         Archive::examine(path, name)?
     };
-    let nodes: Vec<String> = cluster.running().machines().keys().cloned().collect();
+    let nodes: Vec<String> = running.machines().keys().cloned().collect();
     let what = format!(
         "load {} into {}",
         counted(archive.names().len(), "image"),
@@ -66,7 +76,7 @@ pub fn load(cluster: &Cluster, path: &Path, name: Option<&ImageName>) -> Result<
         let archive = &archive;
         let load = |node: &'_ String| {
             let node = node.clone();
-            scope.spawn(move || load_into(cluster, &node, archive))
+            scope.spawn(move || load_into(running, &node, archive))
         };
         let loading: Vec<_> = nodes.iter().map(load).collect();
         let joined = loading.into_iter().map(|thread| match thread.join() {
@@ -93,8 +103,8 @@ fn counted(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
-fn load_into(cluster: &Cluster, node: &str, archive: &Archive) -> Result<String, Error> {
-    let command = |words: &[&str]| -> Result<Cmd, Error> { Ok(cluster.running().command(node, words)?) };
+fn load_into(running: &Running, node: &str, archive: &Archive) -> Result<String, Error> {
+    let command = |words: &[&str]| -> Result<Cmd, Error> { Ok(running.command(node, words)?) };
     let refused = |source| Error::Images {
         node: node.to_owned(),
         source,

@@ -3,6 +3,7 @@
 mod again;
 mod alone;
 mod clusters;
+pub mod config;
 pub mod conformance;
 pub mod copy;
 mod diagnosis;

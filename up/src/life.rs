@@ -24,6 +24,7 @@ use parbake_machine::running::{Running, Stopped};
 
 use crate::again::Again;
 use crate::clusters::condition;
+use crate::config::{Wanted, store as store_config};
 use crate::freeze::sweep;
 use crate::layers::{allowed, digests, mark_used};
 use crate::state::{Claim, Phase, Record, own_kubeconfig, read};
@@ -55,16 +56,16 @@ pub struct Started {
     pub milestones: Option<Milestones>,
 }
 
-/// Writes a cluster down that can be started, and starts nothing. Without `nodes` it has all that were baked.
+/// Writes a cluster down that can be started, and starts nothing.
 ///
 /// # Errors
-/// There is a cluster of this name or no such artifact, nobody trusted signed it, or it cannot have so many nodes.
-pub fn create(state: &Path, name: &ClusterName, tag: Tag, nodes: Option<usize>) -> Result<Record, Error> {
+/// There is a cluster of this name or no such artifact, nobody trusted signed it, or it cannot be as it is `wanted`.
+pub fn create(state: &Path, name: &ClusterName, tag: Tag, wanted: &Wanted) -> Result<Record, Error> {
     let store = Store::open(&state.join("store"))?;
     let artifact = store.get(&tag)?;
     allowed(state, &store, &artifact)?;
     let baked = Description::of_artifact(&artifact.config.cluster)?;
-    let cluster = baked.with_nodes(nodes.unwrap_or(baked.nodes().len()))?;
+    let (config, cluster) = wanted.settle(&baked)?;
     let mut claim = Claim::lock(state, name)?;
     match read(claim.dir())? {
         Some(record) if record.phase != Phase::Starting => {
@@ -78,6 +79,8 @@ pub fn create(state: &Path, name: &ClusterName, tag: Tag, nodes: Option<usize>) 
         None => {}
     }
     mark_used(&store, &tag);
+    // First: what has no record is no cluster.
+    store_config(claim.dir(), &config)?;
     let digest = artifact.digest.clone();
     let record = Record::new(Phase::Created, tag, digest, digests(&artifact), cluster);
     claim.write(&record)?;
@@ -131,7 +134,7 @@ async fn start_stopped(options: &StartOptions, claim: &Claim, record: Record) ->
     let thaw = Options {
         tag: record.tag.clone(),
         name: options.name.clone(),
-        nodes: None,
+        wanted: Wanted::default(),
         wait: options.wait,
         dir: options.dir.clone(),
         supervise: options.supervise.clone(),

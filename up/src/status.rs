@@ -184,8 +184,14 @@ fn taken(running: &Running, name: Option<&str>) -> Option<Taken> {
 
 fn ports(record: &Record, running: Option<&Running>) -> Vec<Port> {
     let hosts = running.map(Running::ports).unwrap_or_default();
-    let api = record.cluster.api_server().into();
-    let ports = hosts.iter().zip([api]);
+    let mut targets = running
+        .map(|running| running.state().targets.clone())
+        .unwrap_or_default();
+    if targets.is_empty() {
+        // A supervisor that says nothing knows only the way to the API.
+        targets.push(record.cluster.api_server().into());
+    }
+    let ports = hosts.iter().zip(targets);
     ports
         .map(|(host, cluster)| Port { host: *host, cluster })
         .collect()

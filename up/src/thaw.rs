@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use parbake_artifact::{Digest, Store, Tag};
 use parbake_cluster::machines::{self, Surroundings};
 use parbake_cluster::readiness::{Expected, Milestone, Milestones, Vantage, wait_until_ready};
-use parbake_cluster::{Client, Description, Node, NodeName, cleanup, connect, probe, runtime, trust};
+use parbake_cluster::{Client, Description, Node, NodeName, cleanup, connect, marks, probe, runtime, trust};
 use parbake_machine::host::{Decisions, Host, Purpose};
 use parbake_machine::plan::{Forward, Plan, SeedFile};
 use parbake_machine::process::Cmd;
@@ -21,10 +21,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tracing::Instrument;
 
+use crate::config::{self, Config, ConfigError, Wanted, Workloads};
 use crate::freeze;
 use crate::identity::{self, Identity};
 use crate::layers::{allowed, digests, mark_used, stack_of, stacks};
-use crate::state::{Claim, Phase, Record, dir_of, read};
+use crate::state::{Claim, Phase, Record, dir_of, kubeconfig, read};
 use crate::timeline::Timeline;
 use crate::{ClusterName, Diagnosis, Error};
 
@@ -35,8 +36,8 @@ pub struct Options {
     pub tag: Tag,
     /// What the cluster is called on this host.
     pub name: ClusterName,
-    /// How many of the baked nodes run; all of them where nothing is given.
-    pub nodes: Option<usize>,
+    /// What the cluster is to be beyond what was baked, and how many of the baked nodes run.
+    pub wanted: Wanted,
     /// How long it may take until the cluster is ready.
     pub wait: Duration,
     /// Where parbake keeps its state.
@@ -95,10 +96,14 @@ pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
     let artifact = store.get(&options.tag)?;
     allowed(&options.dir, &store, &artifact)?;
     let baked = Description::of_artifact(&artifact.config.cluster)?;
-    let cluster = baked.with_nodes(options.nodes.unwrap_or(baked.nodes().len()))?;
+    let (config, cluster) = options.wanted.settle(&baked)?;
     let stacks = stacks(&store, &artifact, &cluster)?;
     spans.end("look the artifact up", from);
     let claim = claim(options)?;
+    if let Err(error) = config::store(claim.dir(), &config) {
+        claim.remove()?;
+        return Err(error.into());
+    }
     mark_used(&store, &options.tag);
     let record = Record::new(
         Phase::Starting,
@@ -111,6 +116,7 @@ pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
         options,
         host: host.decide(),
         baked,
+        config,
         stacks,
         started,
     };
@@ -138,6 +144,7 @@ pub(crate) async fn first(options: &Options, claim: &Claim, record: Record) -> R
         options,
         host: host.decide(),
         baked: Description::of_artifact(&artifact.config.cluster)?,
+        config: config::load(claim.dir(), &record.cluster, true)?,
         stacks,
         started,
     };
@@ -189,6 +196,8 @@ struct Prepared<'a> {
     host: Decisions,
     /// The cluster as it was baked.
     baked: Description,
+    /// What it is to be beyond that.
+    config: Config,
     /// The unpacked layers of each node that runs, bottom first.
     stacks: Vec<(NodeName, Vec<PathBuf>)>,
     started: Started,
@@ -236,6 +245,15 @@ impl Prepared<'_> {
                 what = "wait until everything is ready"
             ));
         let (milestones, dns_in_pods) = tokio::try_join!(ready, self.dns_in_pods(&expected, &running))?;
+        let workloads = Workloads {
+            state: &self.options.dir,
+            layers: &record.layers,
+            kubeconfig: kubeconfig(claim.dir()),
+            cluster: &cluster,
+            running: &running,
+            deadline: self.started.instant + self.options.wait,
+        };
+        workloads.bring(&self.config).await?;
         match synced.await {
             Ok(outcome) => outcome?,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
@@ -295,6 +313,7 @@ impl Prepared<'_> {
             files
         };
         let plan = machines::plan(cluster, surroundings, stack, files)?;
+        let plan = config::configure(plan, &self.config, cluster, false)?;
         let running = Running::start(&plan, &self.options.supervise)?;
         Ok((running, plan))
     }
@@ -325,8 +344,10 @@ impl Prepared<'_> {
             published
         };
         let remove = cleanup::remove_nodes(client, &self.baked, expected.cluster, left);
+        let marks = config::marks(&self.config, expected.cluster);
+        let mark = marks::set(client, &marks, left);
         let ready = wait_until_ready(client, expected, vantages, left, told);
-        let (published, removed, milestones) = tokio::join!(publish, remove, ready);
+        let (published, removed, marked, milestones) = tokio::join!(publish, remove, mark, ready);
         // Who waits for everything has the most to say when the time is over.
         let milestones = milestones.map_err(|timed_out| {
             let dir = dir_of(&self.options.dir, &self.options.name);
@@ -335,6 +356,7 @@ impl Prepared<'_> {
         })?;
         published?;
         removed?;
+        marked.map_err(ConfigError::Marks)?;
         Ok(milestones)
     }
 }

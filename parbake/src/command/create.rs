@@ -3,6 +3,7 @@
 use parbake_up::{ClusterName, create};
 use serde::Serialize;
 
+use super::configuration::ConfigArgs;
 use super::named::{Named, meant};
 use super::registry::{DeltaArgs, RegistryArgs};
 use crate::cli::Global;
@@ -22,13 +23,12 @@ pub(crate) struct Args {
     /// The artifact's name in the store, or REGISTRY/REPOSITORY[:TAG][@DIGEST], which is pulled if the
     /// store does not have it [default: what the project's parbake.toml pins]
     artifact: Option<Named>,
-    /// How many of the baked nodes to run, the first ones [default: all]
-    #[arg(long, value_name = "N", value_parser = super::node_count())]
-    nodes: Option<usize>,
     #[command(flatten)]
     deltas: DeltaArgs,
     #[command(flatten)]
     registry: RegistryArgs,
+    #[command(flatten)]
+    configuration: ConfigArgs,
 }
 
 /// What is printed.
@@ -42,8 +42,9 @@ struct Report {
 
 impl Args {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
+        let wanted = self.configuration.wanted()?;
         let tag = meant(global, self.artifact, &self.deltas, self.registry)?;
-        let record = create(&global.dir, &global.name, tag, self.nodes)?;
+        let record = create(&global.dir, &global.name, tag, &wanted)?;
         let report = Report {
             name: global.name.clone(),
             artifact: record.tag.to_string(),

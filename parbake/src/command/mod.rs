@@ -11,6 +11,8 @@ pub(crate) mod artifact;
 pub(crate) mod attached;
 pub(crate) mod bench;
 pub(crate) mod completion;
+pub(crate) mod config;
+mod configuration;
 pub(crate) mod conformance;
 pub(crate) mod cp;
 pub(crate) mod create;

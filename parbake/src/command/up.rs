@@ -14,6 +14,7 @@ use parbake_up::timeline::Timeline;
 use parbake_up::{ClusterName, Options, Thawed, thaw};
 use serde::Serialize;
 
+use super::configuration::ConfigArgs;
 use super::named::{Named, meant};
 use super::registry::{DeltaArgs, RegistryArgs};
 use super::supervise;
@@ -25,6 +26,7 @@ Examples:
   parbake up k8s-1.34                        the cluster `default`, with all baked nodes
   parbake up k8s-1.34 --nodes 1 --name ci    another one beside it, the control plane alone
   parbake up registry.example.org/k8s-1.34   from a registry, the first time; offline from then on
+  parbake up k8s-1.34 --config cluster.toml  with limits, mounts, ports, manifests
   parbake up                                 what `parbake pin` pinned for this project
   parbake kubectl get pods -A                look around
   parbake down                               remove `default` without a trace
@@ -38,9 +40,6 @@ pub(crate) struct Args {
     /// The artifact's name in the store, such as k8s-1.34, or REGISTRY/REPOSITORY[:TAG][@DIGEST], which
     /// is pulled if the store does not have it [default: what the project's parbake.toml pins]
     artifact: Option<Named>,
-    /// How many of the baked nodes to run, the first ones [default: all]
-    #[arg(long, value_name = "N", value_parser = super::node_count())]
-    nodes: Option<usize>,
     /// How long a start may take, such as 90s or 2m
     #[arg(long, value_name = "TIME", default_value = "120s", value_parser = duration)]
     wait: Duration,
@@ -51,6 +50,8 @@ pub(crate) struct Args {
     deltas: DeltaArgs,
     #[command(flatten)]
     registry: RegistryArgs,
+    #[command(flatten)]
+    configuration: ConfigArgs,
 }
 
 /// What is printed.
@@ -114,11 +115,12 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 
 impl Args {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
+        let wanted = self.configuration.wanted()?;
         let tag = meant(global, self.artifact, &self.deltas, self.registry)?;
         let thawed = super::block_on(thaw(&Options {
             tag,
             name: global.name.clone(),
-            nodes: self.nodes,
+            wanted,
             wait: self.wait,
             dir: global.dir.clone(),
             supervise: supervise::command()?,

@@ -1,5 +1,6 @@
 //! The layers that all machines share: node OS, each binary, the node's own files, each image, the runtime.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use parbake_artifact::{Digest, Layer, Pack, Store};
 use parbake_cluster::machines::{RUNTIME_DIR, public_file};
 use parbake_cluster::runtime;
+use parbake_machine::cgroup::Limits;
 use parbake_machine::host::Host;
 use parbake_machine::network::Endpoint;
 use parbake_machine::plan::{MachinePlan, Plan};
@@ -123,6 +125,8 @@ fn importer(dir: &Path, layers: Vec<PathBuf>, host: &Host) -> Result<Plan, Error
             plain: vec![RUNTIME_DIR.into()],
             files,
             cpu_weight: 100,
+            limits: Limits::default(),
+            sysctls: BTreeMap::new(),
             hold: None,
         }],
         forwards: Vec::new(),

@@ -8,9 +8,9 @@ use parbake_cluster::{NodeName, Role};
 use semver::Version;
 
 use super::document::At;
-use super::problem::Collector;
 use super::read::{Segment, Word};
 use super::recipe::{ImageRecipe, Modules};
+use parbake_cluster::problem::Collector;
 
 /// The component that is built from Kubernetes' own modules, with C instead of Go.
 const PAUSE: &str = "pause";

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::problem::Collector;
+use parbake_cluster::problem::Collector;
 
 /// A value and where it is.
 pub(super) type At<T> = (T, Range<usize>);

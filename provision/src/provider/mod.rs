@@ -17,7 +17,6 @@ mod check;
 mod document;
 pub mod lock;
 mod names;
-mod problem;
 mod read;
 mod recipe;
 
@@ -30,8 +29,8 @@ use parbake_cluster::{Description, DescriptionError};
 
 pub use self::addon::{Addon, AddonError, AddonImage, AddonRecipe, ManifestError, Status};
 pub use self::names::{InvalidProviderName, ProviderName};
-pub use self::problem::{Problem, Problems};
 pub use self::recipe::{ImageRecipe, Modules, Os, Recipe, Size};
+pub use parbake_cluster::problem::{Problem, Problems};
 
 /// The file that makes a folder a provider.
 const RECIPE: &str = "provider.toml";

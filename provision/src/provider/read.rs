@@ -10,8 +10,8 @@ use toml::de::DeTable;
 
 use super::check;
 use super::document::{At, Fields};
-use super::problem::{Collector, Problems};
 use super::recipe::{ImageRecipe, Modules, Os, Recipe};
+use parbake_cluster::problem::{Collector, Problems};
 
 pub(super) fn recipe(text: &str) -> Result<Recipe, Problems> {
     let mut problems = Collector::new(text);

@@ -7,8 +7,8 @@ use parbake_cluster::{
 };
 use semver::Version;
 
-use super::problem::Problems;
 use super::read;
+use parbake_cluster::problem::Problems;
 
 /// What a provider file says: one cluster, with everything it is made of.
 ///

@@ -13,6 +13,7 @@ use anyhow::Context;
 use parbake_artifact::registry::{Options as RegistryOptions, drain, pull};
 use parbake_artifact::{Layer, Policy, Reference, Store};
 use parbake_machine::pid::ProcessId;
+use parbake_up::config::Wanted;
 use parbake_up::{ClusterName, Options, down, thaw};
 use serde::Serialize;
 
@@ -156,7 +157,7 @@ fn measure(
     let options = Options {
         tag: artifact.tag.clone(),
         name: name.clone(),
-        nodes,
+        wanted: Wanted::nodes(nodes),
         wait: WAIT,
         dir: work.to_owned(),
         supervise: supervise::command()?,

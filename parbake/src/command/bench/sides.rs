@@ -11,6 +11,7 @@ use parbake_cluster::{Client, Description, connect, workload};
 use parbake_machine::pid::ProcessId;
 use parbake_machine::running::Running;
 use parbake_provision::bake::{OnceOptions, form_once};
+use parbake_up::config::Wanted;
 use parbake_up::{Cluster, ClusterName, Error, Options, dir_of, down, floor, thaw};
 
 use super::case::{Case, Side};
@@ -40,7 +41,7 @@ fn options(global: &Global, artifact: &Tag, nodes: usize, number: usize) -> anyh
     Ok(Options {
         tag: artifact.clone(),
         name: format!("bench-{}-{number}", std::process::id()).parse()?,
-        nodes: Some(nodes),
+        wanted: Wanted::nodes(Some(nodes)),
         wait: WAIT,
         dir: global.dir.clone(),
         supervise: supervise::command()?,

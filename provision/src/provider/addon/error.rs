@@ -3,8 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::super::problem::Problems;
 use super::manifest::ManifestError;
+use parbake_cluster::problem::Problems;
 
 /// Why an add-on cannot be used.
 #[derive(Debug, thiserror::Error)]

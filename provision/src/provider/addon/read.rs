@@ -8,9 +8,9 @@ use toml::de::DeTable;
 
 use super::super::check;
 use super::super::document::{At, Fields};
-use super::super::problem::{Collector, Problems};
 use super::super::read::{Segment, Text, Word, plain, read_image_fields, read_modules};
 use super::recipe::{AddonImage, AddonRecipe, Status};
+use parbake_cluster::problem::{Collector, Problems};
 
 pub(super) fn recipe(text: &str) -> Result<AddonRecipe, Problems> {
     let mut problems = Collector::new(text);

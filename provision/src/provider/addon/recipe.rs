@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use parbake_cluster::rollout::Workload;
 use semver::Version;
 
-use super::super::problem::Problems;
 use super::super::recipe::{ImageRecipe, Modules};
 use super::error::AddonError;
 use super::read;
+use parbake_cluster::problem::Problems;
 
 /// What an add-on's file says.
 ///

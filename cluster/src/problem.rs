@@ -1,4 +1,4 @@
-//! What is wrong with a provider file, all of it at once.
+//! What is wrong with a file that somebody wrote, all of it at once.
 
 use std::fmt;
 use std::ops::Range;
@@ -45,13 +45,14 @@ impl std::error::Error for Problems {}
 
 /// Gathers problems while a text is read.
 #[derive(Debug)]
-pub(super) struct Collector<'t> {
+pub struct Collector<'t> {
     text: &'t str,
     found: Vec<(usize, String)>,
 }
 
 impl<'t> Collector<'t> {
-    pub(super) fn new(text: &'t str) -> Self {
+    /// Begins with no problem in `text`.
+    pub fn new(text: &'t str) -> Self {
         Self {
             text,
             found: Vec::new(),
@@ -59,12 +60,21 @@ impl<'t> Collector<'t> {
     }
 
     /// Notes a problem with what is at `span` (bytes) of the text.
-    pub(super) fn add(&mut self, span: &Range<usize>, message: impl Into<String>) {
+    pub fn add(&mut self, span: &Range<usize>, message: impl Into<String>) {
         self.found.push((span.start, message.into()));
     }
 
+    /// Whether there is no problem yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
     /// `value`, unless there was a problem.
-    pub(super) fn finish<T>(mut self, value: Option<T>) -> Result<T, Problems> {
+    ///
+    /// # Errors
+    /// All problems, in the order of the text.
+    pub fn finish<T>(mut self, value: Option<T>) -> Result<T, Problems> {
         self.found.sort();
         self.found.dedup();
         match value {

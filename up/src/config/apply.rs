@@ -1,0 +1,125 @@
+//! What a configuration changes of the plan of a cluster's machines, and of its nodes in the API.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use parbake_cluster::marks::Marks;
+use parbake_cluster::{Description, Node, NodeName, Role};
+use parbake_machine::cgroup::Limits;
+use parbake_machine::dirs::Dirs;
+use parbake_machine::host::Decisions;
+use parbake_machine::plan::{Bind, Forward, MachinePlan, Plan};
+
+use super::host::Size;
+use super::{Config, ConfigError, component, kubelet};
+
+/// The plan with all that `config` says of machines and ports. `again` says that the machines have run before.
+///
+/// # Errors
+/// A manifest in a node's layers that cannot be changed, or the host's size cannot be read.
+pub(crate) fn configure(
+    mut plan: Plan,
+    config: &Config,
+    cluster: &Description,
+    again: bool,
+) -> Result<Plan, ConfigError> {
+    for node in cluster.nodes() {
+        let name = node.name.as_str();
+        if let Some(machine) = plan
+            .machines
+            .iter_mut()
+            .find(|machine| machine.endpoint.name == name)
+        {
+            one(machine, config, node, &plan.host, again)?;
+        }
+    }
+    plan.forwards.extend(forwards(config, cluster));
+    Ok(plan)
+}
+
+fn one(
+    machine: &mut MachinePlan,
+    config: &Config,
+    node: &Node,
+    host: &Decisions,
+    again: bool,
+) -> Result<(), ConfigError> {
+    let own = config.node(&node.name);
+    machine.limits = Limits {
+        millicpus: own.cpus.map(|cpus| cpus.millis()),
+        memory: own.memory.map(|memory| memory.bytes()),
+    };
+    machine.sysctls = own
+        .sysctls
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.as_str().to_owned()))
+        .collect();
+    machine.binds.extend(binds(config, &node.name));
+    // Somebody may have changed files since.
+    let upper = again.then(|| Dirs(&machine.dir).upper());
+    let stack: Vec<PathBuf> = machine.layers.iter().cloned().chain(upper).collect();
+    if node.role == Role::ControlPlane {
+        for component in component::CONTROL_PLANE {
+            machine
+                .files
+                .extend(component::manifest(config, component, &stack)?);
+        }
+    }
+    machine.files.extend(kubelet::flags(config, &stack)?);
+    // A first start writes that file in any case.
+    let stack = if again { stack.as_slice() } else { &[] };
+    let size = || Size::of(Path::new("/"));
+    machine
+        .files
+        .extend(kubelet::reservation(&own, size, stack, host)?);
+    Ok(())
+}
+
+/// Those that hold others first.
+fn binds(config: &Config, node: &NodeName) -> Vec<Bind> {
+    let seen = config.mounts.iter();
+    let seen = seen.filter(|mount| mount.node.as_ref().is_none_or(|only| only == node));
+    let mut binds: Vec<Bind> = seen
+        .map(|mount| Bind {
+            from: mount.host.clone(),
+            to: mount.path.relative().to_owned(),
+            read_only: mount.read_only,
+        })
+        .collect();
+    binds.sort_by(|one, other| one.to.cmp(&other.to));
+    binds
+}
+
+fn forwards(config: &Config, cluster: &Description) -> Vec<Forward> {
+    let ports = config.ports.iter();
+    let forward = |port: &super::Port| {
+        let node = match &port.node {
+            Some(name) => cluster.node(name)?,
+            None => cluster.nodes().first()?,
+        };
+        Some(Forward {
+            listen: port.address(),
+            to: SocketAddr::from((node.address, port.port.get())),
+            movable: false,
+        })
+    };
+    ports.filter_map(forward).collect()
+}
+
+/// The labels and taints of the nodes that have any.
+pub(crate) fn marks(config: &Config, cluster: &Description) -> BTreeMap<NodeName, Marks> {
+    let of = |node: &Node| {
+        let own = config.node(&node.name);
+        let labels = own.labels.iter();
+        let marks = Marks {
+            labels: labels
+                .map(|(key, value)| (key.to_string(), value.to_string()))
+                .collect(),
+            taints: own.taints,
+        };
+        (node.name.clone(), marks)
+    };
+    let all = cluster.nodes().iter().map(of);
+    all.filter(|(_, marks)| *marks != Marks::default()).collect()
+}

@@ -1,0 +1,60 @@
+//! A configuration as flags have it.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::files::absolute;
+use super::{Config, ConfigError, Cpus, Label, Memory, MountFlag, NodeConfig, PublishFlag};
+
+/// What can be said by flags. Relative paths are so to the current directory.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    /// How many nodes run.
+    pub nodes: Option<usize>,
+    /// Directories and files that nodes see.
+    pub mounts: Vec<MountFlag>,
+    /// Ports that lead into the cluster.
+    pub ports: Vec<PublishFlag>,
+    /// Processor time of every node.
+    pub cpus: Option<Cpus>,
+    /// Memory of every node.
+    pub memory: Option<Memory>,
+    /// Labels of every node.
+    pub labels: Vec<Label>,
+    /// Files with images.
+    pub images: Vec<PathBuf>,
+    /// Manifests.
+    pub manifests: Vec<PathBuf>,
+}
+
+impl Flags {
+    /// The configuration that holds what they say, with absolute paths.
+    ///
+    /// # Errors
+    /// The current directory is not known.
+    pub fn config(self) -> Result<Config, ConfigError> {
+        let here = std::env::current_dir().map_err(|source: io::Error| ConfigError::Read {
+            path: ".".into(),
+            source,
+        })?;
+        let config = Config {
+            count: self.nodes.map(|nodes| u16::try_from(nodes).unwrap_or(u16::MAX)),
+            images: self.images,
+            manifests: self.manifests,
+            all_nodes: NodeConfig {
+                cpus: self.cpus,
+                memory: self.memory,
+                labels: self
+                    .labels
+                    .into_iter()
+                    .map(|Label(key, value)| (key, value))
+                    .collect(),
+                ..NodeConfig::default()
+            },
+            mounts: self.mounts.into_iter().map(|MountFlag(mount)| mount).collect(),
+            ports: self.ports.into_iter().map(|PublishFlag(port)| port).collect(),
+            ..Config::default()
+        };
+        Ok(absolute(config, &here))
+    }
+}

@@ -1,0 +1,165 @@
+//! Two configurations made one, where the second wins.
+
+use super::{Config, NodeConfig};
+
+/// What holds of a file and of flags: of what can be given once, the flag; of what can be given often, both, but for
+/// what stands in a flag's place.
+pub(super) fn merge(file: Config, flags: Config) -> Config {
+    let mut nodes = file.nodes;
+    // A flag for all nodes wins over what a file says of one.
+    for own in nodes.values_mut() {
+        *own = node(own.clone(), only_given(&flags.all_nodes, own));
+    }
+    for (name, given) in flags.nodes {
+        let own = nodes.remove(&name).unwrap_or_default();
+        nodes.insert(name, node(own, given));
+    }
+    let mut mounts = file.mounts;
+    mounts.retain(|mount| {
+        !flags
+            .mounts
+            .iter()
+            .any(|flag| flag.path == mount.path && (flag.node.is_none() || flag.node == mount.node))
+    });
+    let mut ports = file.ports;
+    ports.retain(|port| !flags.ports.iter().any(|flag| flag.address() == port.address()));
+    let mut arguments = file.arguments;
+    for (component, given) in flags.arguments {
+        arguments.entry(component).or_default().extend(given);
+    }
+    Config {
+        version: flags.version.or(file.version),
+        count: flags.count.or(file.count),
+        images: [file.images, flags.images].concat(),
+        manifests: [file.manifests, flags.manifests].concat(),
+        all_nodes: node(file.all_nodes, flags.all_nodes),
+        nodes,
+        mounts: [mounts, flags.mounts].concat(),
+        ports: [ports, flags.ports].concat(),
+        feature_gates: file
+            .feature_gates
+            .into_iter()
+            .chain(flags.feature_gates)
+            .collect(),
+        arguments,
+    }
+}
+
+/// Of what is given for all nodes, what a node's own table says something about.
+fn only_given(all: &NodeConfig, own: &NodeConfig) -> NodeConfig {
+    NodeConfig {
+        role: None,
+        cpus: all.cpus.filter(|_| own.cpus.is_some()),
+        memory: all.memory.filter(|_| own.memory.is_some()),
+        labels: own
+            .labels
+            .keys()
+            .filter_map(|key| Some((key.clone(), all.labels.get(key)?.clone())))
+            .collect(),
+        taints: Vec::new(),
+        sysctls: own
+            .sysctls
+            .keys()
+            .filter_map(|key| Some((key.clone(), all.sysctls.get(key)?.clone())))
+            .collect(),
+    }
+}
+
+/// The same of one node.
+pub(super) fn node(first: NodeConfig, second: NodeConfig) -> NodeConfig {
+    let mut taints = first.taints;
+    taints.retain(|taint| {
+        !second
+            .taints
+            .iter()
+            .any(|other| other.identity() == taint.identity())
+    });
+    NodeConfig {
+        role: second.role.or(first.role),
+        cpus: second.cpus.or(first.cpus),
+        memory: second.memory.or(first.memory),
+        labels: first.labels.into_iter().chain(second.labels).collect(),
+        taints: [taints, second.taints].concat(),
+        sysctls: first.sysctls.into_iter().chain(second.sysctls).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Config;
+    use super::merge;
+
+    #[test]
+    fn flags_win() {
+        let file = Config::parse(
+            r#"
+            count = 3
+            images = ["a.tar"]
+            [all-nodes]
+            cpus = 1
+            labels = { a = "file", b = "file" }
+            taints = ["t=file:NoSchedule", "u:NoExecute"]
+            [nodes.node02]
+            memory = "1GiB"
+            [[mounts]]
+            host = "/file"
+            path = "/mnt/a"
+            node = "node01"
+            [[mounts]]
+            host = "/file"
+            path = "/mnt/b"
+            [[ports]]
+            host = 80
+            port = 1
+            [arguments.kubelet]
+            max-pods = 20
+            "#,
+        )
+        .unwrap();
+        let flags = Config::parse(
+            r#"
+            count = 1
+            images = ["b.tar"]
+            [all-nodes]
+            memory = "2GiB"
+            labels = { b = "flag" }
+            taints = ["t=flag:NoSchedule"]
+            [[mounts]]
+            host = "/flag"
+            path = "/mnt/a"
+            [[ports]]
+            host = 80
+            port = 2
+            [arguments.kubelet]
+            max-pods = 30
+            "#,
+        )
+        .unwrap();
+        let expected = Config::parse(
+            r#"
+            count = 1
+            images = ["a.tar", "b.tar"]
+            [all-nodes]
+            cpus = 1
+            memory = "2GiB"
+            labels = { a = "file", b = "flag" }
+            taints = ["u:NoExecute", "t=flag:NoSchedule"]
+            [nodes.node02]
+            memory = "2GiB"
+            [[mounts]]
+            host = "/file"
+            path = "/mnt/b"
+            [[mounts]]
+            host = "/flag"
+            path = "/mnt/a"
+            [[ports]]
+            host = 80
+            port = 2
+            [arguments.kubelet]
+            max-pods = "30"
+            "#,
+        )
+        .unwrap();
+        assert_eq!(merge(file, flags), expected);
+    }
+}

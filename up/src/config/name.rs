@@ -1,0 +1,260 @@
+//! Names of what is configured: programs and their arguments, feature gates, kernel parameters.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::de::{self, Deserializer, Visitor};
+use serde::{Deserialize, Serialize};
+
+/// A text that has one validator, `check`, however it comes in.
+macro_rules! text_newtype {
+    ($name:ident, $error:ty, $check:path) => {
+        impl $name {
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = $error;
+
+            fn from_str(text: &str) -> Result<Self, $error> {
+                $check(text)?;
+                Ok(Self(text.to_owned()))
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = $error;
+
+            fn try_from(text: String) -> Result<Self, $error> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.0.fmt(out)
+            }
+        }
+    };
+}
+pub(super) use text_newtype;
+
+/// A text that names nothing of its kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidName {
+    /// No feature gate.
+    #[error("`{0}` is no feature gate: use letters and digits, as in `InPlacePodVerticalScaling`")]
+    Gate(String),
+    /// No argument.
+    #[error(
+        "`{0}` is no argument: use lower-case letters, digits and inner dashes, without the two dashes before it"
+    )]
+    Argument(String),
+    /// No kernel parameter that a machine has for itself.
+    #[error(
+        "`{0}` is no kernel parameter that a node can have for itself: those are below `net.`; set others on the host \
+         with sysctl(8), for all nodes of all clusters"
+    )]
+    Sysctl(String),
+}
+
+/// A program of Kubernetes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(inline)]
+pub enum Component {
+    /// The API server, on control planes.
+    KubeApiserver,
+    /// The controller manager, on control planes.
+    KubeControllerManager,
+    /// The scheduler, on control planes.
+    KubeScheduler,
+    /// The kubelet, on all nodes.
+    Kubelet,
+}
+
+/// The name of a feature gate.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String", inline)]
+pub struct Gate(String);
+
+/// The name of an argument, without the two dashes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String", inline)]
+pub struct Argument(String);
+
+/// The name of a kernel parameter below `net.`, for sysctl(8).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String", inline)]
+pub struct Sysctl(String);
+
+text_newtype!(Gate, InvalidName, check_gate);
+text_newtype!(Argument, InvalidName, check_argument);
+text_newtype!(Sysctl, InvalidName, check_sysctl);
+
+/// The value of an argument: a text, a whole number, or true or false.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(with = "String", inline, extend("type" = ["string", "integer", "boolean"]))]
+pub struct ArgumentValue(String);
+
+/// The value of a kernel parameter: a text or a whole number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(with = "String", inline, extend("type" = ["string", "integer"]))]
+pub struct SysctlValue(String);
+
+impl ArgumentValue {
+    /// The value as the program gets it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl SysctlValue {
+    /// The value as the kernel gets it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Component {
+    /// The program's name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::KubeApiserver => "kube-apiserver",
+            Self::KubeControllerManager => "kube-controller-manager",
+            Self::KubeScheduler => "kube-scheduler",
+            Self::Kubelet => "kubelet",
+        }
+    }
+}
+
+fn check_gate(text: &str) -> Result<(), InvalidName> {
+    let sound = text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    sound
+        .then_some(())
+        .ok_or_else(|| InvalidName::Gate(text.to_owned()))
+}
+
+fn check_argument(text: &str) -> Result<(), InvalidName> {
+    let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let sound = text.starts_with(|first: char| first.is_ascii_lowercase())
+        && !text.ends_with('-')
+        && text.bytes().all(good);
+    sound
+        .then_some(())
+        .ok_or_else(|| InvalidName::Argument(text.to_owned()))
+}
+
+fn check_sysctl(text: &str) -> Result<(), InvalidName> {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte);
+    let mut parts = text.split(['.', '/']);
+    let sound = text.bytes().all(good)
+        && parts.next() == Some("net")
+        && parts.clone().count() > 1
+        && parts.all(|part| !part.is_empty());
+    sound
+        .then_some(())
+        .ok_or_else(|| InvalidName::Sysctl(text.to_owned()))
+}
+
+/// Takes what can be written as one word: texts, whole numbers and, if asked for, true and false.
+struct Scalar {
+    booleans: bool,
+}
+
+impl Visitor<'_> for Scalar {
+    type Value = String;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(if self.booleans {
+            "a string, a whole number, true or false"
+        } else {
+            "a string or a whole number"
+        })
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<String, E> {
+        if text.chars().any(char::is_control) {
+            return Err(E::custom("the value must be one line"));
+        }
+        Ok(text.to_owned())
+    }
+
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<String, E> {
+        Ok(number.to_string())
+    }
+
+    fn visit_bool<E: de::Error>(self, yes: bool) -> Result<String, E> {
+        if self.booleans {
+            return Ok(yes.to_string());
+        }
+        Err(E::invalid_type(de::Unexpected::Bool(yes), &self))
+    }
+}
+
+impl<'de> Deserialize<'de> for ArgumentValue {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(Scalar { booleans: true }).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for SysctlValue {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(Scalar { booleans: false }).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Argument, Gate, Sysctl};
+
+    #[test]
+    fn names_are_of_their_kind() {
+        for (gate, good) in [
+            ("AllAlpha", true),
+            ("A1", true),
+            ("", false),
+            ("a b", false),
+            ("1A", false),
+        ] {
+            assert_eq!(gate.parse::<Gate>().is_ok(), good, "{gate}");
+        }
+        for (argument, good) in [
+            ("max-pods", true),
+            ("v", true),
+            ("--v", false),
+            ("v=1", false),
+            ("a-", false),
+        ] {
+            assert_eq!(argument.parse::<Argument>().is_ok(), good, "{argument}");
+        }
+        for (name, good) in [
+            ("net.core.somaxconn", true),
+            ("net/ipv4/conf/eth0.1/forwarding", true),
+            ("net.core", false),
+            ("kernel.pid_max", false),
+            ("net..core.x", false),
+            ("net/../kernel/x", false),
+            ("networks.core.x", false),
+        ] {
+            assert_eq!(name.parse::<Sysctl>().is_ok(), good, "{name}");
+        }
+    }
+}

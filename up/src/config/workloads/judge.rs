@@ -1,0 +1,219 @@
+//! Whether an object that manifests made is ready: a function of what the API says of it.
+
+use serde_json::Value;
+
+/// What an object still lacks; nothing where it is ready, or where there is nothing to wait for in its kind.
+pub(super) fn missing(object: &Value) -> Option<String> {
+    let lacks = match object["kind"].as_str()? {
+        "Deployment" => replicas(object, "availableReplicas", true),
+        "StatefulSet" => {
+            let rolls = object["spec"]["updateStrategy"]["type"] != "OnDelete";
+            replicas(object, "readyReplicas", rolls)
+        }
+        "DaemonSet" => {
+            let wanted = number(&object["status"]["desiredNumberScheduled"]).unwrap_or(0);
+            counted(object, wanted, "numberReady")
+        }
+        "Pod" => pod(object),
+        "Job" if object["spec"]["suspend"] == true => None,
+        "Job" => condition(object, "Complete").or_lacks("is not complete"),
+        "CustomResourceDefinition" => condition(object, "Established").or_lacks("is not established"),
+        _ => None,
+    }?;
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    let name = match object["metadata"]["namespace"].as_str() {
+        Some(namespace) => format!("{namespace}/{name}"),
+        None => name.to_owned(),
+    };
+    let kind = object["kind"].as_str().unwrap_or_default().to_lowercase();
+    Some(format!("{kind} {name} {lacks}"))
+}
+
+trait Holds {
+    fn or_lacks(self, text: &str) -> Option<String>;
+}
+
+impl Holds for bool {
+    fn or_lacks(self, text: &str) -> Option<String> {
+        (!self).then(|| text.to_owned())
+    }
+}
+
+fn replicas(object: &Value, ready: &str, rolls: bool) -> Option<String> {
+    let wanted = number(&object["spec"]["replicas"]).unwrap_or(1);
+    let updated = number(&object["status"]["updatedReplicas"]).unwrap_or(0);
+    if rolls && updated < wanted && seen(object) {
+        return Some(format!("has {updated} of {wanted} pods of its latest kind"));
+    }
+    counted(object, wanted, ready)
+}
+
+fn counted(object: &Value, wanted: i64, ready: &str) -> Option<String> {
+    if !seen(object) {
+        return Some("was not looked at yet".to_owned());
+    }
+    let ready = number(&object["status"][ready]).unwrap_or(0);
+    (ready < wanted).then(|| format!("has {ready} of {wanted} pods ready"))
+}
+
+/// Whether its controller has seen what is wanted now.
+fn seen(object: &Value) -> bool {
+    let observed = number(&object["status"]["observedGeneration"]).unwrap_or(0);
+    observed >= number(&object["metadata"]["generation"]).unwrap_or(0)
+}
+
+fn pod(object: &Value) -> Option<String> {
+    let phase = object["status"]["phase"].as_str().unwrap_or("Unknown");
+    let done = phase == "Succeeded" || condition(object, "Ready");
+    (!done).then(|| format!("is {} and not ready", phase.to_lowercase()))
+}
+
+/// Why a pod is not ready, as its scheduler and its kubelet have it; nothing where it is.
+pub(super) fn hindrance(pod: &Value) -> Option<String> {
+    missing(pod)?;
+    let status = &pod["status"];
+    let conditions = status["conditions"].as_array().into_iter().flatten();
+    let unscheduled = conditions
+        .filter(|condition| condition["type"] == "PodScheduled" && condition["status"] == "False")
+        .find_map(|condition| condition["message"].as_str());
+    let kinds = ["initContainerStatuses", "containerStatuses"];
+    let containers = kinds.iter().filter_map(|kind| status[*kind].as_array()).flatten();
+    let mut stopped = containers.filter_map(|container| {
+        let state = ["waiting", "terminated"].map(|state| &container["state"][state]);
+        let state = state.into_iter().find(|state| state["reason"].is_string())?;
+        let reason = state["reason"].as_str()?;
+        match state["message"].as_str() {
+            Some(message) => Some(format!("{reason}: {message}")),
+            None => Some(reason.to_owned()),
+        }
+    });
+    let why = unscheduled.map(str::to_owned).or_else(|| stopped.next())?;
+    let part = |key: &str| pod["metadata"][key].as_str().unwrap_or_default();
+    Some(format!("pod {}/{}: {why}", part("namespace"), part("name")))
+}
+
+fn condition(object: &Value, name: &str) -> bool {
+    let conditions = object["status"]["conditions"].as_array();
+    conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| condition["type"] == name && condition["status"] == "True")
+}
+
+fn number(value: &Value) -> Option<i64> {
+    value.as_i64()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{hindrance, missing};
+
+    fn object(kind: &str, generation: u64, spec: Value, status: Value) -> Value {
+        let metadata = json!({"name": "a", "namespace": "b", "generation": generation});
+        json!({"kind": kind, "metadata": metadata, "spec": spec, "status": status})
+    }
+
+    #[test]
+    fn ready_is_what_its_controller_says_of_what_is_wanted_now() {
+        let condition = |name: &str| json!({"conditions": [{"type": name, "status": "True"}]});
+        let cases = [
+            ("ConfigMap", 0, json!({}), json!({}), None),
+            (
+                "Deployment",
+                1,
+                json!({}),
+                json!({}),
+                Some("deployment b/a was not looked at yet"),
+            ),
+            (
+                "Deployment",
+                2,
+                json!({"replicas": 2}),
+                json!({"observedGeneration": 1, "updatedReplicas": 2, "availableReplicas": 2}),
+                Some("deployment b/a was not looked at yet"),
+            ),
+            (
+                "Deployment",
+                2,
+                json!({"replicas": 2}),
+                json!({"observedGeneration": 2, "updatedReplicas": 1, "availableReplicas": 2}),
+                Some("deployment b/a has 1 of 2 pods of its latest kind"),
+            ),
+            (
+                "Deployment",
+                2,
+                json!({"replicas": 2}),
+                json!({"observedGeneration": 2, "updatedReplicas": 2, "availableReplicas": 1}),
+                Some("deployment b/a has 1 of 2 pods ready"),
+            ),
+            (
+                "Deployment",
+                2,
+                json!({"replicas": 2}),
+                json!({"observedGeneration": 2, "updatedReplicas": 2, "availableReplicas": 2}),
+                None,
+            ),
+            (
+                "Deployment",
+                1,
+                json!({"replicas": 0}),
+                json!({"observedGeneration": 1}),
+                None,
+            ),
+            (
+                "StatefulSet",
+                1,
+                json!({"updateStrategy": {"type": "OnDelete"}}),
+                json!({"observedGeneration": 1, "readyReplicas": 1}),
+                None,
+            ),
+            (
+                "DaemonSet",
+                1,
+                json!({}),
+                json!({"observedGeneration": 1, "desiredNumberScheduled": 3, "numberReady": 2}),
+                Some("daemonset b/a has 2 of 3 pods ready"),
+            ),
+            (
+                "Pod",
+                0,
+                json!({}),
+                json!({"phase": "Pending"}),
+                Some("pod b/a is pending and not ready"),
+            ),
+            ("Pod", 0, json!({}), json!({"phase": "Succeeded"}), None),
+            ("Pod", 0, json!({}), condition("Ready"), None),
+            ("Job", 0, json!({}), json!({}), Some("job b/a is not complete")),
+            ("Job", 0, json!({"suspend": true}), json!({}), None),
+            ("Job", 0, json!({}), condition("Complete"), None),
+        ];
+        for (kind, generation, spec, status, expected) in cases {
+            let found = missing(&object(kind, generation, spec.clone(), status.clone()));
+            assert_eq!(found.as_deref(), expected, "{kind} {spec} {status}");
+        }
+    }
+
+    #[test]
+    fn a_pod_says_what_is_in_its_way() {
+        let unscheduled = json!({"phase": "Pending", "conditions": [
+            {"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available"},
+        ]});
+        let waiting = json!({"phase": "Pending", "containerStatuses": [
+            {"state": {"running": {}}},
+            {"state": {"waiting": {"reason": "ErrImageNeverPull", "message": "no image"}}},
+        ]});
+        let ended = json!({"phase": "Failed", "containerStatuses": [{"state": {"terminated": {"reason": "OOMKilled"}}}]});
+        for (status, expected) in [
+            (unscheduled, Some("pod b/a: 0/1 nodes are available")),
+            (waiting, Some("pod b/a: ErrImageNeverPull: no image")),
+            (ended, Some("pod b/a: OOMKilled")),
+            (json!({"phase": "Pending"}), None),
+            (json!({"phase": "Succeeded"}), None),
+        ] {
+            let found = hindrance(&object("Pod", 0, json!({}), status.clone()));
+            assert_eq!(found.as_deref(), expected, "{status}");
+        }
+    }
+}
