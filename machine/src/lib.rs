@@ -5,11 +5,13 @@
 
 pub mod boot;
 pub mod cgroup;
+pub mod control;
 pub mod dirs;
 pub mod files;
 mod forward;
 mod hold;
 pub mod host;
+mod members;
 pub mod memory;
 pub mod netns;
 pub mod network;

@@ -52,6 +52,14 @@ impl NetNs {
         Ok(Self(file.into()))
     }
 
+    /// Another hold on the same namespace.
+    ///
+    /// # Errors
+    /// What dup(2) says.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self(self.0.try_clone()?))
+    }
+
     /// Runs `act` in a thread inside the namespace. Sockets made there stay in the namespace wherever they are used.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use nix::sys::signal::Signal;
 use serde::de::DeserializeOwned;
 
 use crate::cgroup::{self, Cgroup};
+use crate::control::SOCKET;
 use crate::forward;
 use crate::host::{ApplyError, CgroupPlan};
 use crate::netns::NetNs;
@@ -23,7 +24,7 @@ use crate::process::Cmd;
 use crate::supervisor::{CGROUP, LOG, Order, Report, STATE, State};
 
 /// How long machines may take to power off before they are killed.
-const POWER_OFF: Duration = Duration::from_secs(60);
+pub(crate) const POWER_OFF: Duration = Duration::from_secs(60);
 /// How long the work on machines may take to end before they are powered off.
 const FAREWELL: Duration = Duration::from_secs(60);
 /// How long a supervisor without machines may take to end.
@@ -320,7 +321,7 @@ impl Running {
         self.power_off();
     }
 
-    fn power_off(&self) {
+    pub(crate) fn power_off(&self) {
         // systemd(1), signals: SIGRTMIN+4 is 'power off'. nix knows no real-time signals.
         for init in self.state.machines.values() {
             if init.is_alive() {
@@ -359,6 +360,8 @@ impl Running {
             }
             thread::sleep(PAUSE);
         }
+        // One that was being added may have come up in between.
+        self.state.cgroup.destroy()?;
         Ok(Stopped(()))
     }
 }
@@ -385,7 +388,7 @@ impl Stopped {
         if let Some(cgroup) = read::<Cgroup>(&dir.join(CGROUP))? {
             cgroup.destroy()?;
         }
-        for file in [STATE, CGROUP] {
+        for file in [STATE, CGROUP, SOCKET] {
             let _ = fs::remove_file(dir.join(file));
         }
         Ok(Self(()))
