@@ -89,7 +89,7 @@ pub enum Error {
 }
 
 /// Machines that run.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Running {
     pub(crate) state: State,
 }

@@ -8,7 +8,8 @@ use parbake_up::ClusterName;
 
 use crate::command::{
     artifact, bench, completion, cp, create, doctor, down, exec, freeze, image, kubeconfig, kubectl, list,
-    logs, man, pause, pin, ports, provider, provision, publish, pull, start, status, stop, supervise, up,
+    logs, man, node, pause, pin, ports, provider, provision, publish, pull, start, status, stop, supervise,
+    up,
 };
 use crate::output::Format;
 
@@ -115,6 +116,8 @@ enum Command {
     Ports(ports::Args),
     Freeze(freeze::Args),
     #[command(subcommand)]
+    Node(node::Command),
+    #[command(subcommand)]
     Image(image::Command),
     #[command(subcommand)]
     Artifact(artifact::Command),
@@ -156,6 +159,7 @@ impl Cli {
             Command::Kubeconfig(args) => args.run(global).map(done),
             Command::Ports(args) => args.run(global).map(done),
             Command::Freeze(args) => args.run(global).map(done),
+            Command::Node(command) => command.run(global).map(done),
             Command::Image(command) => command.run(global).map(done),
             Command::Artifact(command) => command.run(global),
             Command::Provider(command) => command.run(global).map(done),

@@ -1,24 +1,14 @@
 //! What kubeadm is told: configuration and patches, as pure functions from the cluster's description.
 
+use parbake_cluster::join::registration;
 use parbake_cluster::{Description, Node};
 use parbake_machine::plan::{SeedContent, SeedFile};
 use serde_json::{Value, json};
 
-/// Where the runtime listens.
-const RUNTIME: &str = "unix:///run/containerd/containerd.sock";
 /// Where kubeadm finds the patches on the control plane.
 const PATCHES: &str = "/etc/parbake/kubeadm-patches";
 /// Where kubeadm finds its configuration.
 pub(crate) const CONFIG: &str = "/etc/parbake/kubeadm.yaml";
-/// kubeadm's version check of the kernel and of cgroups knows only hosts, not nodes inside of one (cgroup v1 is fine
-/// for the kubelet with `failCgroupV1: false`).
-const IGNORED_CHECKS: [&str; 5] = [
-    "SystemVerification",
-    "FileContent--proc-sys-net-bridge-bridge-nf-call-iptables",
-    "NumCPU",
-    "Mem",
-    "Swap",
-];
 /// The control plane's static pods and the probes that hold them back.
 const STATIC_PODS: [&str; 4] = [
     "etcd",
@@ -57,19 +47,6 @@ pub(crate) fn init_files(cluster: &Description, node: &Node, token: &str, manner
     files
 }
 
-/// The seeded files of a node that joins, once the control plane's CA is known by its `ca_hash` (`sha256:HEX` of the
-/// public key, as `kubeadm join --discovery-token-ca-cert-hash` takes it).
-pub(crate) fn join_config(node: &Node, endpoint: &str, token: &str, ca_hash: &str) -> String {
-    yaml(&[json!({
-        "apiVersion": "kubeadm.k8s.io/v1beta4",
-        "kind": "JoinConfiguration",
-        "discovery": { "bootstrapToken": {
-            "apiServerEndpoint": endpoint, "token": token, "caCertHashes": [ca_hash],
-        } },
-        "nodeRegistration": registration(node),
-    })])
-}
-
 /// Where the API of the control plane `node` is served inside the cluster.
 pub(crate) fn endpoint(node: &Node) -> String {
     format!("{}:6443", node.address)
@@ -89,16 +66,6 @@ fn init(node: &Node, token: &str, manner: Manner) -> Value {
         init["patches"] = json!({ "directory": PATCHES });
     }
     init
-}
-
-fn registration(node: &Node) -> Value {
-    json!({
-        "name": node.name,
-        "criSocket": RUNTIME,
-        "imagePullPolicy": "Never",
-        "ignorePreflightErrors": IGNORED_CHECKS,
-        "kubeletExtraArgs": [{ "name": "node-ip", "value": node.address.to_string() }],
-    })
 }
 
 fn cluster_configuration(cluster: &Description, node: &Node, manner: Manner) -> Value {

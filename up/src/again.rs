@@ -18,6 +18,7 @@ use tracing::Instrument;
 use crate::kubeconfig::renew;
 use crate::layers::{stack_of, stacks};
 use crate::life::Started;
+use crate::nodes::tidy;
 use crate::state::{Claim, Phase, Record, own_kubeconfig};
 use crate::thaw::{forward, id, interrupted, told};
 use crate::{ClusterName, Diagnosis, Error};
@@ -128,8 +129,10 @@ impl Again<'_> {
         });
         record.phase = Phase::Up;
         claim.write(&record)?;
+        let ready = ready?;
+        tidy(claim, &mut record, running.clone(), &client).await?;
         Ok(Started {
-            milestones: Some(ready?),
+            milestones: Some(ready),
             record,
         })
     }

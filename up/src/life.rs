@@ -26,6 +26,7 @@ use crate::again::Again;
 use crate::clusters::condition;
 use crate::freeze::sweep;
 use crate::layers::{allowed, digests, mark_used};
+use crate::nodes::tidy;
 use crate::state::{Claim, Phase, Record, own_kubeconfig, read};
 use crate::thaw::first;
 use crate::{ClusterName, Condition, Error, Options};
@@ -55,7 +56,8 @@ pub struct Started {
     pub milestones: Option<Milestones>,
 }
 
-/// Writes a cluster down that can be started, and starts nothing. Without `nodes` it has all that were baked.
+/// Writes a cluster down that can be started, and starts nothing. Without `nodes` it has all that were baked; more than
+/// those join at the first start.
 ///
 /// # Errors
 /// There is a cluster of this name or no such artifact, nobody trusted signed it, or it cannot have so many nodes.
@@ -64,7 +66,7 @@ pub fn create(state: &Path, name: &ClusterName, tag: Tag, nodes: Option<usize>) 
     let artifact = store.get(&tag)?;
     allowed(state, &store, &artifact)?;
     let baked = Description::of_artifact(&artifact.config.cluster)?;
-    let cluster = baked.with_nodes(nodes.unwrap_or(baked.nodes().len()))?;
+    let cluster = baked.sized(nodes.unwrap_or(baked.nodes().len()))?;
     let mut claim = Claim::lock(state, name)?;
     match read(claim.dir())? {
         Some(record) if record.phase != Phase::Starting => {
@@ -95,10 +97,17 @@ pub async fn start(options: &StartOptions) -> Result<Started, Error> {
     let (claim, record) = Claim::existing(&options.dir, &options.name)?;
     let (state, running) = condition(claim.dir(), &record)?;
     match (state, running) {
-        (Condition::Running, _) => Ok(Started {
-            record,
-            milestones: None,
-        }),
+        (Condition::Running, Some(running)) => {
+            let mut record = record;
+            if !record.changes.is_empty() {
+                let client = connect_file(&own_kubeconfig(claim.dir())).await?;
+                tidy(&claim, &mut record, running, &client).await?;
+            }
+            Ok(Started {
+                record,
+                milestones: None,
+            })
+        }
         (Condition::Paused, Some(_)) => Err(Error::Paused {
             name: options.name.clone(),
         }),

@@ -1,4 +1,6 @@
 //! The thaw: from an artifact in the store to a cluster that is honestly ready. No kubeadm, no network.
+//!
+//! Nodes that were not baked join afterwards ([`crate::nodes`]), which takes kubeadm, and still no network.
 
 use std::future::pending;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -24,6 +26,7 @@ use tracing::Instrument;
 use crate::freeze;
 use crate::identity::{self, Identity};
 use crate::layers::{allowed, digests, mark_used, stack_of, stacks};
+use crate::nodes::Arrival;
 use crate::state::{Claim, Phase, Record, dir_of, read};
 use crate::timeline::Timeline;
 use crate::{ClusterName, Diagnosis, Error};
@@ -35,7 +38,8 @@ pub struct Options {
     pub tag: Tag,
     /// What the cluster is called on this host.
     pub name: ClusterName,
-    /// How many of the baked nodes run; all of them where nothing is given.
+    /// How many nodes run: the first of those that were baked, or all of them and more that join. All that were baked
+    /// where nothing is given.
     pub nodes: Option<usize>,
     /// How long it may take until the cluster is ready.
     pub wait: Duration,
@@ -95,7 +99,7 @@ pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
     let artifact = store.get(&options.tag)?;
     allowed(&options.dir, &store, &artifact)?;
     let baked = Description::of_artifact(&artifact.config.cluster)?;
-    let cluster = baked.with_nodes(options.nodes.unwrap_or(baked.nodes().len()))?;
+    let cluster = baked.sized(options.nodes.unwrap_or(baked.nodes().len()))?;
     let stacks = stacks(&store, &artifact, &cluster)?;
     spans.end("look the artifact up", from);
     let claim = claim(options)?;
@@ -209,7 +213,10 @@ impl Prepared<'_> {
 
     async fn run(&self, claim: &Claim, mut record: Record, mut spans: Spans) -> Result<Thawed, Error> {
         claim.write(&record)?;
-        let cluster = record.cluster.clone();
+        let joining: Vec<Node> = record.cluster.joined(&self.baked).cloned().collect();
+        // Those come last.
+        let thawed = record.cluster.nodes().len() - joining.len();
+        let cluster = record.cluster.with_nodes(thawed)?;
         let identity = spans.time("make a new identity", || {
             Identity::new(&cluster, &identity::Options::default())
         })?;
@@ -235,7 +242,20 @@ impl Prepared<'_> {
                 "step",
                 what = "wait until everything is ready"
             ));
-        let (milestones, dns_in_pods) = tokio::try_join!(ready, self.dns_in_pods(&expected, &running))?;
+        let (mut milestones, dns_in_pods) = tokio::try_join!(ready, self.dns_in_pods(&expected, &running))?;
+        if !joining.is_empty() {
+            let arrival = Arrival {
+                claim,
+                host: &self.host,
+                cluster: &record.cluster,
+                new: &joining,
+                layers: &stack_of(&self.stacks, &joining[0]),
+                wait: self.options.wait.saturating_sub(self.started.instant.elapsed()),
+            };
+            arrival.arrive(&running, &client).await?;
+            claim.sync()?;
+            milestones.all_at(self.started.instant.elapsed());
+        }
         match synced.await {
             Ok(outcome) => outcome?,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),

@@ -38,7 +38,7 @@ pub(crate) struct Args {
     /// The artifact's name in the store, such as k8s-1.34, or REGISTRY/REPOSITORY[:TAG][@DIGEST], which
     /// is pulled if the store does not have it [default: what the project's parbake.toml pins]
     artifact: Option<Named>,
-    /// How many of the baked nodes to run, the first ones [default: all]
+    /// How many nodes: the first of those baked, or all of them and more that join [default: all baked]
     #[arg(long, value_name = "N", value_parser = super::node_count())]
     nodes: Option<usize>,
     /// How long a start may take, such as 90s or 2m
