@@ -22,9 +22,12 @@ use crate::overlay::Overlay;
 use crate::pid::ProcessId;
 use crate::plan::{MachinePlan, Plan};
 use crate::root;
-use crate::running::{POWER_OFF, Running};
+use crate::running::Running;
 use crate::supervisor::{Error, STATE, State, write};
 
+/// How long a machine that is removed may take to power off before it is killed. Its work has ended before, and its files
+/// go with it; one that has just been booted may not even hear of it.
+const POWER_OFF: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Machines whose inits run: systemd-nspawn and init of each, by name.
@@ -197,7 +200,7 @@ impl Members {
     }
 
     /// Powers machines off, and removes all that belongs to them but their files. One that is not there counts as
-    /// removed; after a minute they are killed.
+    /// removed; after 10 s they are killed.
     pub(crate) fn remove(&self, names: &[String]) -> Result<State, Error> {
         let mut held = lock(&self.held);
         let mut leaving = held.state.clone();

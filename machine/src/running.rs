@@ -24,7 +24,7 @@ use crate::process::Cmd;
 use crate::supervisor::{CGROUP, LOG, Order, Report, STATE, State};
 
 /// How long machines may take to power off before they are killed.
-pub(crate) const POWER_OFF: Duration = Duration::from_secs(60);
+const POWER_OFF: Duration = Duration::from_secs(60);
 /// How long the work on machines may take to end before they are powered off.
 const FAREWELL: Duration = Duration::from_secs(60);
 /// How long a supervisor without machines may take to end.

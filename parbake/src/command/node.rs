@@ -27,8 +27,8 @@ Examples:
   parbake node add
   parbake node add --count 2 --name ci
 
-The nodes join with kubeadm, from the artifact's layers: nothing is pulled. They have the images that
-were baked; those that were loaded since are to be loaded anew. When one of them fails, none is added.";
+The nodes join with kubeadm, from the artifact's layers: nothing is pulled. They have the images
+that were baked; those that were loaded since are to be loaded anew. When one fails, none is added.";
 
 const REMOVED: &str = "\
 Examples:
@@ -36,7 +36,7 @@ Examples:
   parbake node remove node04 --force
 
 Its pods are evicted, so disruption budgets are kept; those that belong to the node go with it, and
-what is in emptyDir volumes goes with its pod. When they do not leave in time, the node stays as it was.";
+what is in emptyDir volumes goes with its pod. When they do not leave in time, the node stays.";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ListArgs {

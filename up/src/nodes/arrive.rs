@@ -8,11 +8,13 @@ use jiff::Timestamp;
 use parbake_cluster::join::Invitation;
 use parbake_cluster::machines::{self, Surroundings};
 use parbake_cluster::readiness::{Vantage, wait_until_arrived};
+use parbake_cluster::wait::TimedOut;
 use parbake_cluster::{Client, Description, Node, hosts};
 use parbake_machine::host::Decisions;
 use parbake_machine::plan::{SeedContent, SeedFile};
 use parbake_machine::running::Running;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -44,9 +46,10 @@ impl Arrival<'_> {
         let (invitation, booted) = tokio::join!(invited, self.boot(running));
         let invitation = invitation.map_err(NodeError::from)?;
         let joined = match booted {
-            Ok(running) => match self.join(&invitation, client, &running).await {
-                Ok(()) => Ok(running),
-                Err(error) => Err(error.into()),
+            Ok(running) => match timeout(self.wait, self.join(&invitation, client, &running)).await {
+                Ok(Ok(())) => Ok(running),
+                Ok(Err(error)) => Err(error.into()),
+                Err(_) => Err(self.not_ready(&running, self.stuck()).into()),
             },
             Err(error) => Err(error),
         };
@@ -59,11 +62,24 @@ impl Arrival<'_> {
         let ready = wait_until_arrived(client, self.cluster, self.new, boot, vantages, left).instrument(
             tracing::info_span!("step", what = "wait until the new nodes are ready"),
         );
-        ready.await.map_err(|timed_out| {
-            let diagnosis = Diagnosis::take(&running, self.cluster, self.claim.dir());
-            NodeError::NotReady { timed_out, diagnosis }
-        })?;
+        ready
+            .await
+            .map_err(|timed_out| self.not_ready(&running, timed_out))?;
         Ok(running)
+    }
+
+    fn not_ready(&self, running: &Running, timed_out: TimedOut) -> NodeError {
+        let diagnosis = Diagnosis::take(running, self.cluster, self.claim.dir());
+        NodeError::NotReady { timed_out, diagnosis }
+    }
+
+    /// kubeadm has more patience than whoever waits for it.
+    fn stuck(&self) -> TimedOut {
+        TimedOut {
+            what: "the new nodes to join".to_owned(),
+            limit: self.wait,
+            last: "kubeadm at work".to_owned(),
+        }
     }
 
     async fn boot(&self, running: &Running) -> Result<Running, Error> {

@@ -8,6 +8,7 @@ use parbake_cluster::machines::machine_dir;
 use parbake_cluster::{Client, Node, cleanup, drain, hosts, join};
 use parbake_machine::running::Running;
 use tokio::task::spawn_blocking;
+use tracing::Instrument;
 
 use super::arrive::alive;
 use super::{Changes, NodeError};
@@ -70,15 +71,11 @@ pub(crate) async fn tidy(
 
 async fn power_off(claim: &Claim, running: Running, gone: &[Node]) -> Result<Running, Error> {
     let names: Vec<String> = gone.iter().map(|node| node.name.to_string()).collect();
-    let known = |name: &String| running.machines().contains_key(name);
-    // A supervisor of an older parbake has none of them.
-    if !names.iter().any(known) {
-        return Ok(running);
-    }
-    let _step = tracing::info_span!("step", what = format!("power {} off", names.join(", "))).entered();
+    // Asked even where none of them is known: a command that was killed may have asked for one that is on its way up.
+    let what = format!("power {} off", names.join(", "));
     let dir = claim.dir().to_owned();
     let removed = spawn_blocking(move || running.remove(&dir, names));
-    match removed.await {
+    match removed.instrument(tracing::info_span!("step", what)).await {
         Ok(outcome) => Ok(outcome?),
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
