@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::harness::{Outcome, PROVIDER, Place, check, eventually};
 use crate::identity::{free_of, held_by};
 use crate::listing::Listing;
+use crate::nodes;
 use crate::secrets::Secret;
 use crate::strangers;
 
@@ -162,12 +163,16 @@ fn inspect(place: &Place, tag: &str) -> Result<Value, String> {
 }
 
 pub(crate) fn beside(place: &Place) -> Outcome {
-    place.json(&["up", TAG, "--name", COPY])?;
+    // One node more than was frozen.
+    let report = place.json(&["up", TAG, "--nodes", "2", "--name", COPY])?;
+    check(report["nodes"] == 2, || format!("{report}"))?;
     on(
         place,
         COPY,
         &["kubectl", "rollout", "status", "deployment/app", "--timeout=60s"],
     )?;
+    nodes::serves(place, COPY, "node02", "deployment/app")?;
+    nodes::no_token(place, COPY)?;
     let query = |what: &str, path: &str| {
         let words = ["kubectl", "get", what, "-o", &format!("jsonpath={path}")];
         on(place, COPY, &words)
@@ -196,13 +201,18 @@ pub(crate) fn again(place: &Place) -> Outcome {
     // What it came from needs no name any more.
     place.run(&["artifact", "remove", TAG])?;
     shell(place, COPY, "rm -r /root/note; echo more > /srv/more")?;
+    let (held, _) = held_by(&strangers::running(place, COPY)?);
     let report = place.json(&["freeze", TAG, "--name", COPY, "--force"])?;
     check(
         report["own_size"].as_u64().is_some_and(|size| size < 1_000_000),
         || format!("{report}"),
     )?;
+    // The node that joined is frozen like the other.
+    check(report["nodes"] == 2, || format!("{report}"))?;
+    free_of(place, TAG, &held)?;
     on(place, COPY, &["down"])?;
     place.json(&["up", TAG, "--name", COPY])?;
+    nodes::answers(place, COPY, "node02", "deployment/app")?;
     let found = shell(place, COPY, "cat /srv/app/starts /srv/more; test ! -e /root/note")?;
     check(found == "start\nstart\nstart\nmore\n", || found.clone())?;
     on(place, COPY, &["down"]).map(drop)

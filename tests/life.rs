@@ -127,8 +127,8 @@ pub(crate) fn created(place: &Place) -> Outcome {
         place.refused(&[word, "--name", NAME], &["there is no cluster `life`"])?;
     }
     place.refused(
-        &["create", PROVIDER, "--name", NAME, "--nodes", "9"],
-        &["it was baked with 3"],
+        &["create", PROVIDER, "--name", NAME, "--nodes", "300"],
+        &["has no room for node `node245`"],
     )?;
     nothing(place)?;
     let report = place.json(&["create", PROVIDER, "--name", NAME, "--nodes", "1"])?;

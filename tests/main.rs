@@ -20,6 +20,7 @@ mod identity;
 mod kubeadm;
 mod life;
 mod listing;
+mod nodes;
 mod pin;
 mod registry;
 mod secrets;
@@ -95,9 +96,11 @@ const TESTS: &[(&str, Test)] = &[
     ("a_killed_freeze_lets_the_cluster_go_on", freeze::killed),
     ("a_created_cluster_is_only_files", life::created),
     ("a_created_cluster_starts", life::started),
+    ("a_node_is_added_to_a_running_cluster", nodes::added),
     ("a_paused_cluster_uses_no_processor", life::paused),
     ("a_stopped_cluster_comes_back_as_it_was", life::stopped),
     ("a_killed_cluster_comes_back_as_it_was", life::killed),
+    ("a_node_leaves_a_running_cluster", nodes::removed),
     ("a_killed_stop_leaves_no_half", life::killed_stop),
     ("a_cluster_goes_from_every_state", life::gone),
     ("one_of_three_control_planes_may_die", ha::one_of_three_dies),

@@ -70,6 +70,22 @@ pub async fn remove_nodes(
         .map_err(CleanupError)
 }
 
+/// Takes nodes out of the cluster and nothing else: the nodes, their leases, and the pods bound to them, at once.
+///
+/// # Errors
+/// When it is not done within `limit`; the source says which request failed last.
+pub async fn forget_nodes(client: &Client, nodes: &[NodeName], limit: Duration) -> Result<(), CleanupError> {
+    Wait::new("the API to forget the nodes", limit)
+        .until(|| async {
+            match try_join_all(nodes.iter().map(|name| remove_node(client, name))).await {
+                Ok(_) => Look::Seen(()),
+                Err(error) => Look::NotYet(error.line()),
+            }
+        })
+        .await
+        .map_err(CleanupError)
+}
+
 /// The node goes first, so that the scheduler sends nothing there while its pods are deleted.
 async fn remove_node(client: &Client, node: &NodeName) -> Result<(), ApiError> {
     let name = node.as_str();

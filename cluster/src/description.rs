@@ -16,6 +16,8 @@
 //!
 //! It comes from outside with every pulled artifact, so reading one checks it as a whole.
 
+mod more;
+
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use ipnet::Ipv4Net;
@@ -142,7 +144,7 @@ pub enum DescriptionError {
         /// How many of them were to be control planes.
         control_planes: usize,
     },
-    /// Another number of nodes was asked for than can be had.
+    /// Fewer nodes were asked for than can be had, or more where none can join.
     #[error(
         "the cluster cannot run with {asked} nodes: it was baked with {baked}, of which the first \
          {control_planes} hold its control plane; ask for {control_planes} to {baked}"

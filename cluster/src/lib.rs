@@ -2,15 +2,19 @@
 //!
 //! [`Description`] is the value that travels in the artifact. Everything else talks to a running cluster
 //! through its API: [`readiness`] waits until it is honestly ready, [`cleanup`], [`trust`] and [`settle`]
-//! change what the database remembers, [`summary`] and [`in_flight`] report, [`workload`] and [`probe`] try the cluster
-//! out, [`rollout`] and [`pod_images`] look at what was deployed. [`scrub`] takes care of the files of machines that are to be frozen.
+//! change what the database remembers, [`join`], [`drain`] and [`hosts`] who belongs to the cluster, [`summary`] and
+//! [`in_flight`] report, [`workload`] and [`probe`] try the cluster out, [`rollout`] and [`pod_images`] look at what was
+//! deployed. [`scrub`] takes care of the files of machines that are to be frozen.
 
 mod api_error;
 pub mod cleanup;
 pub mod client;
 mod description;
+pub mod drain;
 mod farewell;
+pub mod hosts;
 pub mod in_flight;
+pub mod join;
 pub mod machines;
 pub mod marks;
 mod name;

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::fs;
 use std::io;
 use std::iter;
+use std::net::Ipv4Addr;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,7 @@ use parbake_machine::network::Endpoint;
 use parbake_machine::plan::{Balancer, Bind, Forward, MachinePlan, Plan, SeedContent, SeedFile};
 
 use crate::{Description, Node, NodeName, Role};
-use crate::{farewell, runtime};
+use crate::{farewell, hosts, runtime};
 
 /// The runtime's state: overlays of containers live there, so it cannot be on an overlay itself.
 pub const RUNTIME_DIR: &str = "var/lib/containerd";
@@ -73,54 +74,15 @@ pub fn plan(
     layers: impl Fn(&Node) -> Vec<PathBuf>,
     files: impl Fn(&Node) -> Vec<SeedFile>,
 ) -> Result<Plan, Error> {
-    let prefix = cluster.networks().nodes.prefix_len();
-    let network = |address| Ipv4Net::new_assert(address, prefix);
     let machines = cluster
         .nodes()
         .iter()
-        .map(|node| {
-            let layers = layers(node);
-            let binds = images(&layers).map_err(|source| Error::Images {
-                node: node.name.clone(),
-                source,
-            })?;
-            // Layers of images are for containers: stacked below the node their whiteouts would be the node's.
-            let layers: Vec<PathBuf> = layers.into_iter().filter(|layer| !holds_images(layer)).collect();
-            let dir = machine_dir(surroundings.dir, node);
-            let mut own = Vec::new();
-            if surroundings.again {
-                // Somebody may have changed it since.
-                let upper = iter::once(Dirs(&dir).upper());
-                let stack: Vec<PathBuf> = layers.iter().cloned().chain(upper).collect();
-                own.extend(runtime::config(&stack, surroundings.host)?);
-            } else {
-                own.extend(common_files(cluster, node));
-                own.extend(runtime::config(&layers, surroundings.host)?);
-                own.push(runtime::kubelet_flags(surroundings.host, &[]));
-            }
-            own.extend(files(node));
-            Ok(MachinePlan {
-                endpoint: Endpoint {
-                    name: node.name.to_string(),
-                    address: network(node.address),
-                    behind: vec![node.pod_cidr],
-                },
-                hold: shares_api_port(&layers).then(|| cluster.api_server().port()),
-                layers,
-                binds,
-                cpu_weight: cpu_weight(node),
-                limits: Limits::default(),
-                sysctls: BTreeMap::new(),
-                dir,
-                plain: vec![RUNTIME_DIR.into()],
-                files: own,
-            })
-        })
+        .map(|node| machine(cluster, &surroundings, node, layers(node), files(node)))
         .collect::<Result<Vec<_>, Error>>()?;
     Ok(Plan {
         id: surroundings.id.to_owned(),
         dir: surroundings.dir.to_owned(),
-        gateway: network(cluster.networks().gateway),
+        gateway: in_network(cluster, cluster.networks().gateway),
         machines,
         forwards: surroundings.forwards,
         balancers: balancers(cluster),
@@ -140,6 +102,58 @@ fn balancers(cluster: &Description) -> Vec<Balancer> {
         .filter(|balancer| balancer.to.len() > 1)
         .into_iter()
         .collect()
+}
+
+/// Plans one machine of `cluster`, with its layers, bottom first, and files of its own.
+///
+/// # Errors
+/// See [`plan`].
+pub fn machine(
+    cluster: &Description,
+    surroundings: &Surroundings<'_>,
+    node: &Node,
+    layers: Vec<PathBuf>,
+    files: Vec<SeedFile>,
+) -> Result<MachinePlan, Error> {
+    let binds = images(&layers).map_err(|source| Error::Images {
+        node: node.name.clone(),
+        source,
+    })?;
+    // Layers of images are for containers: stacked below the node their whiteouts would be the node's.
+    let layers: Vec<PathBuf> = layers.into_iter().filter(|layer| !holds_images(layer)).collect();
+    let dir = machine_dir(surroundings.dir, node);
+    let mut own = Vec::new();
+    if surroundings.again {
+        // Somebody may have changed it since.
+        let upper = iter::once(Dirs(&dir).upper());
+        let stack: Vec<PathBuf> = layers.iter().cloned().chain(upper).collect();
+        own.extend(runtime::config(&stack, surroundings.host)?);
+    } else {
+        own.extend(common_files(cluster, node));
+        own.extend(runtime::config(&layers, surroundings.host)?);
+        own.push(runtime::kubelet_flags(surroundings.host, &[]));
+    }
+    own.extend(files);
+    Ok(MachinePlan {
+        endpoint: Endpoint {
+            name: node.name.to_string(),
+            address: in_network(cluster, node.address),
+            behind: vec![node.pod_cidr],
+        },
+        hold: shares_api_port(&layers).then(|| cluster.api_server().port()),
+        layers,
+        binds,
+        cpu_weight: cpu_weight(node),
+        limits: Limits::default(),
+        sysctls: BTreeMap::new(),
+        dir,
+        plain: vec![RUNTIME_DIR.into()],
+        files: own,
+    })
+}
+
+fn in_network(cluster: &Description, address: Ipv4Addr) -> Ipv4Net {
+    Ipv4Net::new_assert(address, cluster.networks().nodes.prefix_len())
 }
 
 /// The committed layers of container images, as binds: `/var/lib/parbake/images/NAME` of a layer.
@@ -214,7 +228,7 @@ fn common_files(cluster: &Description, node: &Node) -> Vec<SeedFile> {
 fn hosts(cluster: &Description) -> String {
     let mut text = "127.0.0.1 localhost\n".to_owned();
     for node in cluster.nodes() {
-        let _ = writeln!(text, "{} {}", node.address, node.name);
+        let _ = writeln!(text, "{}", hosts::line(node));
     }
     text
 }

@@ -12,13 +12,13 @@ use crate::version::KubernetesVersion;
 /// The place of the gateway in the node network.
 const GATEWAY: u32 = 1;
 /// The place of the first node in the node network; what is before it stays free for others.
-const FIRST_NODE: u32 = 11;
+pub(crate) const FIRST_NODE: u32 = 11;
 /// The place of the API in the service network, as the API server takes it.
 const API: u32 = 1;
 /// The place of DNS in the service network, as kubeadm takes it.
 const DNS: u32 = 10;
 /// The prefix length of a node's part of the pod network: the default of `--node-cidr-mask-size-ipv4`.
-const NODE_PODS: u8 = 24;
+pub(crate) const NODE_PODS: u8 = 24;
 
 /// The three networks that a provider chooses; all addresses follow from them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,7 +83,7 @@ impl Subnets {
 }
 
 /// The `place`th address of a network, which must be a host of it.
-fn host(network: Ipv4Net, place: u32, what: &str) -> Result<Ipv4Addr, DescriptionError> {
+pub(crate) fn host(network: Ipv4Net, place: u32, what: &str) -> Result<Ipv4Addr, DescriptionError> {
     u32::from(network.network())
         .checked_add(place)
         .map(Ipv4Addr::from)

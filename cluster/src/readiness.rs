@@ -11,8 +11,10 @@
 //! | each replica set | all its pods exist |
 //! | DNS | the API's name is answered through the DNS service address, asked from each node |
 //!
-//! [`judge`] decides on nodes and pods, without a clock or a network of its own.
+//! [`judge`] decides on nodes and pods, without a clock or a network of its own. Nodes that join later are judged by
+//! [`wait_until_arrived`].
 
+mod arrival;
 mod dns;
 mod evidence;
 mod judge;
@@ -29,6 +31,7 @@ use kube::Client;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
+pub use arrival::wait_until_arrived;
 pub(crate) use dns::Question;
 pub use dns::Vantage;
 pub use evidence::Since;
@@ -100,6 +103,20 @@ pub struct Milestones {
     pub pods: Duration,
     /// Everything was, in one look.
     pub ready: Duration,
+}
+
+impl Milestones {
+    /// Counts in nodes that joined later, and were all ready at `time`. The API was there before.
+    pub fn all_at(&mut self, time: Duration) {
+        let api = self.api;
+        *self = Self {
+            api,
+            nodes: time,
+            dns: time,
+            pods: time,
+            ready: time,
+        };
+    }
 }
 
 /// Waits until `/readyz` says ok.

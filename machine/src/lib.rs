@@ -1,16 +1,18 @@
 //! One machine, and the few of them that make a cluster: overlay, namespaces, cgroups, network, boot, exec, stop.
 //!
 //! This crate is the only home of namespaces, mounts and child processes ([`process`]). [`running::Running::start`]
-//! takes a [`plan::Plan`], and a [`supervisor`] process runs it; [`host`] says what is different on which host.
+//! takes a [`plan::Plan`], and a [`supervisor`] process runs it; [`control`] has machines come and go meanwhile. [`host`] says what is different on which host.
 
 mod balance;
 pub mod boot;
 pub mod cgroup;
+pub mod control;
 pub mod dirs;
 pub mod files;
 mod forward;
 mod hold;
 pub mod host;
+mod members;
 pub mod memory;
 pub mod netns;
 pub mod network;

@@ -9,6 +9,8 @@
 //! The gateway forwards between machines' pods and refuses everything else at once: a packet that leaks is answered
 //! by 'prohibited' (which, unlike 'unreachable', UDP sockets report too) instead of by silence that costs a time-out.
 
+mod change;
+
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -64,6 +66,8 @@ pub struct Network {
     pub cluster: NetNs,
     /// The machines' namespaces, in the order of their endpoints.
     pub machines: Vec<NetNs>,
+    gateway: Ipv4Addr,
+    endpoints: Vec<Endpoint>,
 }
 
 impl Network {
@@ -87,16 +91,20 @@ impl Network {
                 machine_side(&netlink, endpoint, gateway.addr(), endpoints).await
             })?;
         }
-        Ok(Self { cluster, machines })
+        Ok(Self {
+            cluster,
+            machines,
+            gateway: gateway.addr(),
+            endpoints: endpoints.to_vec(),
+        })
     }
 }
 
-/// Runs `act` with a netlink connection inside `namespace`, IPv6 off and forwarding on.
+/// Runs `act` with a netlink connection inside `namespace`, which is new: IPv6 off and forwarding on.
 fn configure<A>(namespace: &NetNs, act: A) -> Result<(), Error>
 where
     A: AsyncFnOnce(Handle) -> Result<(), Error> + Send,
 {
-    let mut outcome = Ok(());
     namespace
         .run(|| {
             // Duplicate address detection would hold every address back for more than a second.
@@ -114,6 +122,23 @@ where
             ] {
                 fs::write(format!("/proc/sys/net/ipv4/{switch}"), value)?;
             }
+            Ok(())
+        })
+        .map_err(failed("enter a network namespace and set its switches"))?;
+    inside(namespace, async |netlink| {
+        up(&netlink, "lo").await?;
+        act(netlink).await
+    })
+}
+
+/// Runs `act` with a netlink connection inside `namespace`.
+fn inside<A>(namespace: &NetNs, act: A) -> Result<(), Error>
+where
+    A: AsyncFnOnce(Handle) -> Result<(), Error> + Send,
+{
+    let mut outcome = Ok(());
+    namespace
+        .run(|| {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_io()
                 .build()?;
@@ -121,12 +146,11 @@ where
                 let (connection, netlink, _) =
                     rtnetlink::new_connection().map_err(failed("open a netlink connection"))?;
                 tokio::spawn(connection);
-                up(&netlink, "lo").await?;
                 act(netlink).await
             });
             Ok(())
         })
-        .map_err(failed("enter a network namespace and set its switches"))?;
+        .map_err(failed("enter a network namespace"))?;
     outcome
 }
 
@@ -144,36 +168,7 @@ async fn gateway_side(
         .map_err(failed("make the cluster's bridge"))?;
     let bridge = index(netlink, BRIDGE).await?;
     for (endpoint, machine) in endpoints.iter().zip(machines) {
-        let name = endpoint.name.as_str();
-        netlink
-            .link()
-            .add(LinkVeth::new(name, PORT).build())
-            .execute()
-            .await
-            .map_err(failed(format!("make the cable of `{name}`")))?;
-        let far_end = index(netlink, PORT).await?;
-        netlink
-            .link()
-            .set(
-                LinkUnspec::new_with_index(far_end)
-                    .setns_by_fd(machine.as_fd().as_raw_fd())
-                    .build(),
-            )
-            .execute()
-            .await
-            .map_err(failed(format!("hand the cable to `{name}`")))?;
-        let near_end = index(netlink, name).await?;
-        netlink
-            .link()
-            .set(
-                LinkUnspec::new_with_index(near_end)
-                    .controller(bridge)
-                    .up()
-                    .build(),
-            )
-            .execute()
-            .await
-            .map_err(failed(format!("plug the cable of `{name}` into the bridge")))?;
+        cable(netlink, bridge, &endpoint.name, machine).await?;
     }
     address(netlink, bridge, gateway).await?;
     for endpoint in endpoints {
@@ -188,6 +183,39 @@ async fn gateway_side(
         .execute()
         .await
         .map_err(failed("add the route that refuses what leaks"))
+}
+
+/// Puts a cable between the bridge and the namespace `machine`.
+async fn cable(netlink: &Handle, bridge: u32, name: &str, machine: &NetNs) -> Result<(), Error> {
+    netlink
+        .link()
+        .add(LinkVeth::new(name, PORT).build())
+        .execute()
+        .await
+        .map_err(failed(format!("make the cable of `{name}`")))?;
+    let far_end = index(netlink, PORT).await?;
+    netlink
+        .link()
+        .set(
+            LinkUnspec::new_with_index(far_end)
+                .setns_by_fd(machine.as_fd().as_raw_fd())
+                .build(),
+        )
+        .execute()
+        .await
+        .map_err(failed(format!("hand the cable to `{name}`")))?;
+    let near_end = index(netlink, name).await?;
+    netlink
+        .link()
+        .set(
+            LinkUnspec::new_with_index(near_end)
+                .controller(bridge)
+                .up()
+                .build(),
+        )
+        .execute()
+        .await
+        .map_err(failed(format!("plug the cable of `{name}` into the bridge")))
 }
 
 async fn machine_side(

@@ -13,6 +13,7 @@ use nix::sys::signal::Signal;
 use serde::de::DeserializeOwned;
 
 use crate::cgroup::{self, Cgroup};
+use crate::control::SOCKET;
 use crate::forward;
 use crate::host::{ApplyError, CgroupPlan};
 use crate::netns::NetNs;
@@ -320,7 +321,7 @@ impl Running {
         self.power_off();
     }
 
-    fn power_off(&self) {
+    pub(crate) fn power_off(&self) {
         // systemd(1), signals: SIGRTMIN+4 is 'power off'. nix knows no real-time signals.
         for init in self.state.machines.values() {
             if init.is_alive() {
@@ -359,6 +360,8 @@ impl Running {
             }
             thread::sleep(PAUSE);
         }
+        // One that was being added may have come up in between.
+        self.state.cgroup.destroy()?;
         Ok(Stopped(()))
     }
 }
@@ -385,7 +388,7 @@ impl Stopped {
         if let Some(cgroup) = read::<Cgroup>(&dir.join(CGROUP))? {
             cgroup.destroy()?;
         }
-        for file in [STATE, CGROUP] {
+        for file in [STATE, CGROUP, SOCKET] {
             let _ = fs::remove_file(dir.join(file));
         }
         Ok(Self(()))

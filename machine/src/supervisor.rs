@@ -6,6 +6,7 @@
 //!
 //! It reads a [`Plan`] from standard input and answers with one line of JSON, a `Report`, on standard output once
 //! every machine's init runs. Then it waits for the machines to end. What it is running stands in `supervisor.json`.
+//! Machines come and go meanwhile as it is asked to at a socket ([`crate::control`]).
 //!
 //! On SIGTERM it ends the machines in order: it runs the plan's farewell in them, powers them off, and goes. Whoever asked
 //! for that need not stay.
@@ -16,6 +17,7 @@ use std::io::{self, BufRead, Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,19 +29,17 @@ use serde::{Deserialize, Serialize};
 use crate::balance;
 use crate::boot;
 use crate::cgroup::{self, Cgroup};
-use crate::dirs::Dirs;
+use crate::control::{self, SOCKET};
 use crate::files;
 use crate::forward;
-use crate::hold::Hold;
-use crate::netns::NetNs;
+use crate::members::{self, Members};
 use crate::network::{self, Network};
 use crate::overlay;
 use crate::pid::ProcessId;
-use crate::plan::{MachinePlan, Plan};
+use crate::plan::Plan;
 use crate::root;
 use crate::running::Running;
 use crate::span::{Moment, Span, Spans};
-use crate::sysctl;
 
 /// The name of the state file in the plan's directory.
 pub(crate) const STATE: &str = "supervisor.json";
@@ -132,6 +132,12 @@ pub enum Error {
     /// A machine did not boot.
     #[error(transparent)]
     Boot(#[from] boot::Error),
+    /// There is a machine of this name.
+    #[error("there is a machine `{0}` already")]
+    Twice(String),
+    /// The machines are being ended.
+    #[error("the cluster's machines are being ended")]
+    Ending,
     /// The state could not be written or a thread not be started.
     #[error("could not {act}")]
     Own {
@@ -211,7 +217,7 @@ fn run_and_report(plan: &Plan) -> Result<(), Error> {
     // The machines are gone or half-made: what they leave in the cgroups would cost the next boot dearly.
     let cleaned = cgroup.destroy();
     reap(sweeper);
-    for file in [STATE, CGROUP] {
+    for file in [STATE, CGROUP, SOCKET] {
         let _ = fs::remove_file(plan.dir.join(file));
     }
     if let Err(error) = &outcome {
@@ -263,14 +269,8 @@ fn run(plan: &Plan, cgroup: &Cgroup) -> Result<(), Error> {
     Cgroup::make_way(&plan.host.cgroups)?;
     overlay::private_mounts()?;
     let mut spans = Spans::default();
-    let root = |machine: &MachinePlan| {
-        root::make(machine).map_err(|source| Error::Root {
-            name: machine.endpoint.name.clone(),
-            source,
-        })
-    };
-    let roots = || plan.machines.iter().map(root).collect::<Result<Vec<_>, _>>();
-    let _roots = spans.time("mount the roots", roots)?;
+    let roots = || members::make_roots(&plan.machines);
+    let roots = spans.time("mount the roots", roots)?;
     let endpoints: Vec<_> = plan
         .machines
         .iter()
@@ -279,35 +279,17 @@ fn run(plan: &Plan, cgroup: &Cgroup) -> Result<(), Error> {
     let network = spans.time("set the network up", || Network::create(plan.gateway, &endpoints))?;
     balance::serve(&network.cluster, &plan.balancers).map_err(own("balance connections to the API"))?;
     let from = Moment::now();
-    let mut booting = Vec::new();
-    let mut holds = Vec::new();
-    for (machine, namespace) in plan.machines.iter().zip(&network.machines) {
-        let (name, dirs) = (&machine.endpoint.name, Dirs(&machine.dir));
-        holds.push(hold(machine, namespace)?);
-        let own_cgroup = cgroup.child(name);
-        own_cgroup.create()?;
-        own_cgroup.set_cpu_weight(machine.cpu_weight)?;
-        own_cgroup.limit(&machine.limits)?;
-        sysctl::set_all(namespace, &machine.sysctls).map_err(own("set a machine's kernel parameters"))?;
-        booting.push(boot::start(name, &dirs, namespace, &own_cgroup, &plan.host)?);
-    }
-    let mut running = Vec::new();
-    let mut machines = BTreeMap::new();
-    for ((machine, booting), hold) in plan.machines.iter().zip(booting).zip(holds) {
-        let (nspawn, init) = booting.wait_for_init(&Dirs(&machine.dir).console())?;
-        if let Some(hold) = hold {
-            hold.until_served(init).map_err(own("start a thread"))?;
-        }
-        let init = ProcessId::of(init).map_err(own("look a machine's init up"))?;
-        machines.insert(machine.endpoint.name.clone(), init);
-        running.push(nspawn);
-    }
+    let booted = members::boot(&plan.machines, &network.machines, cgroup, &plan.host)?;
     spans.end("systemd-nspawn, until each init runs", from);
-    forward::serve(network.cluster, listeners).map_err(own("start the thread that forwards ports"))?;
+    let inside = network
+        .cluster
+        .try_clone()
+        .map_err(own("hold on to the network"))?;
+    forward::serve(inside, listeners).map_err(own("start the thread that forwards ports"))?;
     let supervisor = ProcessId::of(std::process::id()).map_err(own("look the supervisor itself up"))?;
     let state = State {
         supervisor,
-        machines,
+        machines: booted.inits(),
         ports,
         targets: plan.forwards.iter().map(|forward| forward.to).collect(),
         cgroup: cgroup.clone(),
@@ -315,40 +297,23 @@ fn run(plan: &Plan, cgroup: &Cgroup) -> Result<(), Error> {
         ending: false,
     };
     write(&plan.dir.join(STATE), &state).map_err(own("write the supervisor's state"))?;
-    end_when_asked(plan, state.clone()).map_err(own("start the thread that waits for signals"))?;
+    let members = Arc::new(Members::new(plan, network, roots, state.clone()));
+    members.watch(booted);
+    control::serve(&plan.dir, Arc::clone(&members)).map_err(own("listen for changes"))?;
+    end_when_asked(plan, Arc::clone(&members)).map_err(own("start the thread that waits for signals"))?;
     report(&Report::Running(state));
-    let waiting = running
-        .into_iter()
-        .map(|mut nspawn| thread::spawn(move || nspawn.wait()));
-    for waiting in waiting.collect::<Vec<_>>() {
-        let _ = waiting.join();
-    }
+    members.wait_for_the_last();
     Ok(())
 }
 
 /// Ends the machines in order after SIGTERM, from a thread of its own.
-fn end_when_asked(plan: &Plan, mut state: State) -> io::Result<()> {
-    let (farewell, path) = (plan.farewell.clone(), plan.dir.join(STATE));
+fn end_when_asked(plan: &Plan, members: Arc<Members>) -> io::Result<()> {
+    let farewell = plan.farewell.clone();
     thread::Builder::new().name("end".into()).spawn(move || {
         while SigSet::from(Signal::SIGTERM).wait().is_err() {}
-        state.ending = true;
-        if let Err(error) = write(&path, &state) {
-            tracing::warn!(%error, "could not write down that the machines are ending");
-        }
-        Running::of(state).part(&farewell);
+        Running::of(members.end()).part(&farewell);
     })?;
     Ok(())
-}
-
-fn hold(machine: &MachinePlan, namespace: &NetNs) -> Result<Option<Hold>, Error> {
-    let Some(port) = machine.hold else {
-        return Ok(None);
-    };
-    Hold::open(namespace, port).map_err(|source| Error::Hold {
-        name: machine.endpoint.name.clone(),
-        port,
-        source,
-    })
 }
 
 fn report(report: &Report) {
@@ -357,11 +322,11 @@ fn report(report: &Report) {
     let _ = writeln!(io::stdout(), "{line}").and_then(|()| io::stdout().flush());
 }
 
-fn write(path: &Path, state: &impl Serialize) -> io::Result<()> {
+pub(crate) fn write(path: &Path, state: &impl Serialize) -> io::Result<()> {
     files::replace(path, serde_json::to_string_pretty(state)?.as_bytes(), 0o644)
 }
 
-fn chain(error: &dyn std::error::Error) -> Vec<String> {
+pub(crate) fn chain(error: &dyn std::error::Error) -> Vec<String> {
     std::iter::successors(Some(error), |error| error.source())
         .map(ToString::to_string)
         .collect()

@@ -8,7 +8,7 @@ use parbake_up::ClusterName;
 
 use crate::command::{
     addon, artifact, bench, completion, config, conformance, cp, create, doctor, down, exec, freeze, image,
-    kubeconfig, kubectl, list, logs, man, pause, pin, ports, provider, provision, publish, pull, start,
+    kubeconfig, kubectl, list, logs, man, node, pause, pin, ports, provider, provision, publish, pull, start,
     status, stop, supervise, up,
 };
 use crate::output::Format;
@@ -118,6 +118,8 @@ enum Command {
     #[command(subcommand)]
     Config(config::Command),
     #[command(subcommand)]
+    Node(node::Command),
+    #[command(subcommand)]
     Image(image::Command),
     #[command(subcommand)]
     Artifact(artifact::Command),
@@ -163,6 +165,7 @@ impl Cli {
             Command::Ports(args) => args.run(global).map(done),
             Command::Freeze(args) => args.run(global).map(done),
             Command::Config(command) => command.run(global).map(done),
+            Command::Node(command) => command.run(global).map(done),
             Command::Image(command) => command.run(global).map(done),
             Command::Artifact(command) => command.run(global),
             Command::Provider(command) => command.run(global).map(done),

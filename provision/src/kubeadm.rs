@@ -1,24 +1,13 @@
 //! What kubeadm is told: configuration and patches, as pure functions from the cluster's description.
 
-use parbake_cluster::{Description, Node, Role};
+use parbake_cluster::{Description, Node, Role, join};
 use parbake_machine::plan::{SeedContent, SeedFile};
 use serde_json::{Value, json};
 
-/// Where the runtime listens.
-const RUNTIME: &str = "unix:///run/containerd/containerd.sock";
 /// Where kubeadm finds the patches on the control plane.
 const PATCHES: &str = "/etc/parbake/kubeadm-patches";
 /// Where kubeadm finds its configuration.
 pub(crate) const CONFIG: &str = "/etc/parbake/kubeadm.yaml";
-/// kubeadm's version check of the kernel and of cgroups knows only hosts, not nodes inside of one (cgroup v1 is fine
-/// for the kubelet with `failCgroupV1: false`).
-const IGNORED_CHECKS: [&str; 5] = [
-    "SystemVerification",
-    "FileContent--proc-sys-net-bridge-bridge-nf-call-iptables",
-    "NumCPU",
-    "Mem",
-    "Swap",
-];
 /// The control plane's static pods and the probes that hold them back.
 const STATIC_PODS: [&str; 4] = [
     "etcd",
@@ -66,14 +55,8 @@ pub(crate) fn join_config(
     ca_hash: &str,
     manner: Manner,
 ) -> String {
-    let mut join = json!({
-        "apiVersion": "kubeadm.k8s.io/v1beta4",
-        "kind": "JoinConfiguration",
-        "discovery": { "bootstrapToken": {
-            "apiServerEndpoint": cluster.api_server(), "token": token, "caCertHashes": [ca_hash],
-        } },
-        "nodeRegistration": registration(cluster, node),
-    });
+    let mut join = join::document(node, &cluster.api_server().to_string(), token, ca_hash);
+    join["nodeRegistration"] = registration(cluster, node);
     if node.role == Role::ControlPlane {
         join["controlPlane"] = json!({ "localAPIEndpoint": local_endpoint(cluster, node) });
         if manner == Manner::Baked {
@@ -105,13 +88,7 @@ fn init(cluster: &Description, node: &Node, token: &str, manner: Manner) -> Valu
 }
 
 fn registration(cluster: &Description, node: &Node) -> Value {
-    let mut registration = json!({
-        "name": node.name,
-        "criSocket": RUNTIME,
-        "imagePullPolicy": "Never",
-        "ignorePreflightErrors": IGNORED_CHECKS,
-        "kubeletExtraArgs": [{ "name": "node-ip", "value": node.address.to_string() }],
-    });
+    let mut registration = join::registration(node);
     if cluster.nodes().iter().all(|node| node.role == Role::ControlPlane) {
         // Users' pods must run somewhere.
         registration["taints"] = json!([]);

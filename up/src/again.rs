@@ -19,6 +19,7 @@ use crate::config::{self, Config, ConfigError};
 use crate::kubeconfig::renew;
 use crate::layers::{stack_of, stacks};
 use crate::life::Started;
+use crate::nodes::tidy;
 use crate::state::{Claim, Phase, Record, own_kubeconfig};
 use crate::thaw::{forward, id, interrupted, told};
 use crate::{ClusterName, Diagnosis, Error};
@@ -120,7 +121,7 @@ impl Again<'_> {
         let vantages = Vantage::of_machines(running, expected.cluster)?;
         let left = self.wait.saturating_sub(started.elapsed());
         let config = config::load(claim.dir(), &record.cluster, false)?;
-        let marks = config::marks(&config, &record.cluster);
+        let marks = config::marks(&config, record.cluster.nodes());
         let ready = wait_until_ready(&client, &expected, vantages, left, told).instrument(
             tracing::info_span!("step", what = "wait until everything is ready"),
         );
@@ -132,13 +133,11 @@ impl Again<'_> {
         });
         record.phase = Phase::Up;
         claim.write(&record)?;
+        let ready = ready?;
+        marked.map_err(ConfigError::Marks)?;
+        tidy(claim, &mut record, running.clone(), &client).await?;
         Ok(Started {
-            milestones: Some(ready.and_then(|ready| {
-                marked
-                    .map_err(ConfigError::Marks)
-                    .map_err(Error::from)
-                    .map(|()| ready)
-            })?),
+            milestones: Some(ready),
             record,
         })
     }

@@ -227,6 +227,11 @@ impl Cluster {
         &self.record
     }
 
+    /// What it is, and its machines.
+    pub(crate) fn into_parts(self) -> (Record, Running) {
+        (self.record, self.running)
+    }
+
     /// The directory that it owns.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir

@@ -15,6 +15,7 @@ use crate::config::ConfigError;
 use crate::copy::CopyError;
 use crate::kubeconfig::KubeconfigError;
 use crate::logs::LogsError;
+use crate::nodes::NodeError;
 use crate::{ClusterName, Diagnosis};
 
 /// An operation on a cluster that failed.
@@ -188,6 +189,9 @@ pub enum Error {
     /// Something did not happen in time.
     #[error(transparent)]
     Publish(#[from] wait::TimedOut),
+    /// Nodes could not be added or removed.
+    #[error(transparent)]
+    NodeChange(#[from] NodeError),
     /// The nodes that do not run could not be taken out of the cluster.
     #[error(transparent)]
     Cleanup(#[from] cleanup::CleanupError),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use parbake_artifact::{Artifact, Digest, Policy, Store, Tag};
+use parbake_artifact::{Artifact, Digest, Layer, Policy, Store, Tag};
 use parbake_cluster::{Description, Node, NodeName};
 
 use crate::Error;
@@ -20,24 +20,41 @@ pub(crate) fn mark_used(store: &Store, tag: &Tag) {
     }
 }
 
-/// The unpacked layers of each node, bottom first.
+/// The unpacked layers of each node, bottom first. A node that was not baked is stacked from what all share.
 pub(crate) fn stacks(
     store: &Store,
     artifact: &Artifact,
     cluster: &Description,
 ) -> Result<Vec<(NodeName, Vec<PathBuf>)>, Error> {
+    let baked = Description::of_artifact(&artifact.config.cluster)?;
     let stack = |node: &Node| {
-        let name = node.name.as_str();
-        let layers = artifact
-            .machine_layers(name)
-            .ok_or_else(|| Error::NoLayers(name.to_owned()))?;
-        let paths = layers
+        let paths = layers_of(artifact, &baked, node)?
             .into_iter()
             .map(|layer| store.unpacked(layer))
             .collect::<Result<_, _>>()?;
         Ok((node.name.clone(), paths))
     };
     cluster.nodes().iter().map(stack).collect()
+}
+
+/// The unpacked layers of a node that was not baked, bottom first.
+pub(crate) fn shared_stack(store: &Store, artifact: &Artifact) -> Result<Vec<PathBuf>, Error> {
+    let shared = artifact.shared_layers().into_iter();
+    shared.map(|layer| Ok(store.unpacked(layer)?)).collect()
+}
+
+/// What a node is stacked from, bottom first.
+pub(crate) fn layers_of<'a>(
+    artifact: &'a Artifact,
+    baked: &Description,
+    node: &Node,
+) -> Result<Vec<&'a Layer>, Error> {
+    let name = node.name.as_str();
+    match artifact.machine_layers(name) {
+        Some(layers) => Ok(layers),
+        None if baked.node(&node.name).is_some() => Err(Error::NoLayers(name.to_owned())),
+        None => Ok(artifact.shared_layers()),
+    }
 }
 
 /// The layers of one of them.

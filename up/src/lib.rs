@@ -17,6 +17,7 @@ mod layers;
 mod life;
 pub mod logs;
 mod name;
+pub mod nodes;
 pub mod ports;
 mod state;
 mod status;

@@ -27,6 +27,7 @@ use crate::clusters::condition;
 use crate::config::{Wanted, store as store_config};
 use crate::freeze::sweep;
 use crate::layers::{allowed, digests, mark_used};
+use crate::nodes::tidy;
 use crate::state::{Claim, Phase, Record, own_kubeconfig, read};
 use crate::thaw::first;
 use crate::{ClusterName, Condition, Error, Options};
@@ -98,10 +99,17 @@ pub async fn start(options: &StartOptions) -> Result<Started, Error> {
     let (claim, record) = Claim::existing(&options.dir, &options.name)?;
     let (state, running) = condition(claim.dir(), &record)?;
     match (state, running) {
-        (Condition::Running, _) => Ok(Started {
-            record,
-            milestones: None,
-        }),
+        (Condition::Running, Some(running)) => {
+            let mut record = record;
+            if !record.changes.is_empty() {
+                let client = connect_file(&own_kubeconfig(claim.dir())).await?;
+                tidy(&claim, &mut record, running, &client).await?;
+            }
+            Ok(Started {
+                record,
+                milestones: None,
+            })
+        }
         (Condition::Paused, Some(_)) => Err(Error::Paused {
             name: options.name.clone(),
         }),

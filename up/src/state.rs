@@ -29,6 +29,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::identity::with_server;
+use crate::nodes::Changes;
 use crate::{ClusterName, Error};
 
 /// The version of `cluster.json`. Version 1 knew neither [`Record::api`] nor [`Record::booted`].
@@ -76,6 +77,9 @@ pub struct Record {
     /// When its machines were booted last.
     #[serde(default)]
     pub booted: Option<Timestamp>,
+    /// What a command that adds or removes nodes is at, or was when it was killed.
+    #[serde(default, skip_serializing_if = "Changes::is_empty")]
+    pub changes: Changes,
 }
 
 impl Record {
@@ -98,6 +102,7 @@ impl Record {
             cluster,
             api: None,
             booted: None,
+            changes: Changes::default(),
         }
     }
 }

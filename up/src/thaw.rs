@@ -1,4 +1,6 @@
 //! The thaw: from an artifact in the store to a cluster that is honestly ready. No kubeadm, no network.
+//!
+//! Nodes that were not baked join afterwards ([`crate::nodes`]), which takes kubeadm, and still no network.
 
 use std::future::pending;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -25,6 +27,7 @@ use crate::config::{self, Config, ConfigError, Wanted, Workloads};
 use crate::freeze;
 use crate::identity::{self, Identity};
 use crate::layers::{allowed, digests, mark_used, stack_of, stacks};
+use crate::nodes::Arrival;
 use crate::state::{Claim, Phase, Record, dir_of, kubeconfig, read};
 use crate::timeline::Timeline;
 use crate::{ClusterName, Diagnosis, Error};
@@ -218,12 +221,15 @@ impl Prepared<'_> {
 
     async fn run(&self, claim: &Claim, mut record: Record, mut spans: Spans) -> Result<Thawed, Error> {
         claim.write(&record)?;
-        let cluster = record.cluster.clone();
+        let joining: Vec<Node> = record.cluster.joined(&self.baked).cloned().collect();
+        // Those come last.
+        let thawed = record.cluster.nodes().len() - joining.len();
+        let cluster = record.cluster.with_nodes(thawed)?;
         let identity = spans.time("make a new identity", || {
             Identity::new(&cluster, &identity::Options::default())
         })?;
         let boot = Timestamp::now();
-        let (running, plan) = spans.time("start the machines", || {
+        let (mut running, plan) = spans.time("start the machines", || {
             self.boot_machines(claim.dir(), &cluster, &identity)
         })?;
         // While there is nothing to do but wait: the cluster is to outlive a power cut.
@@ -244,12 +250,26 @@ impl Prepared<'_> {
                 "step",
                 what = "wait until everything is ready"
             ));
-        let (milestones, dns_in_pods) = tokio::try_join!(ready, self.dns_in_pods(&expected, &running))?;
+        let (mut milestones, dns_in_pods) = tokio::try_join!(ready, self.dns_in_pods(&expected, &running))?;
+        if !joining.is_empty() {
+            let arrival = Arrival {
+                claim,
+                host: &self.host,
+                cluster: &record.cluster,
+                new: &joining,
+                layers: &stack_of(&self.stacks, &joining[0]),
+                config: &self.config,
+                wait: self.options.wait.saturating_sub(self.started.instant.elapsed()),
+            };
+            running = arrival.arrive(&running, &client).await?;
+            claim.sync()?;
+            milestones.all_at(self.started.instant.elapsed());
+        }
         let workloads = Workloads {
             state: &self.options.dir,
             layers: &record.layers,
             kubeconfig: kubeconfig(claim.dir()),
-            cluster: &cluster,
+            cluster: &record.cluster,
             running: &running,
             deadline: self.started.instant + self.options.wait,
         };
@@ -344,7 +364,7 @@ impl Prepared<'_> {
             published
         };
         let remove = cleanup::remove_nodes(client, &self.baked, expected.cluster, left);
-        let marks = config::marks(&self.config, expected.cluster);
+        let marks = config::marks(&self.config, expected.cluster.nodes());
         let mark = marks::set(client, &marks, left);
         let ready = wait_until_ready(client, expected, vantages, left, told);
         let (published, removed, marked, milestones) = tokio::join!(publish, remove, mark, ready);

@@ -13,6 +13,9 @@ use crate::manifest::{self, BlobRef, Manifest, ManifestError, canonical_json};
 use crate::reference::Reference;
 use crate::tag::Tag;
 
+/// How the titles of layers begin that are one machine's own: `machine/node01`.
+pub const MACHINE_LAYER: &str = "machine/";
+
 /// A frozen cluster in the store.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Artifact {
@@ -61,6 +64,17 @@ impl Artifact {
     pub fn machine_layers(&self, name: &str) -> Option<Vec<&Layer>> {
         let machine = self.config.machines.iter().find(|machine| machine.name == name)?;
         machine.layers.iter().map(|digest| self.layer(digest)).collect()
+    }
+
+    /// The layers that all machines are stacked from, bottom first: what a machine starts with that was not frozen.
+    pub fn shared_layers(&self) -> Vec<&Layer> {
+        let first = self.config.machines.first();
+        let stack = first.map(|machine| machine.layers.as_slice()).unwrap_or_default();
+        stack
+            .iter()
+            .filter_map(|digest| self.layer(digest))
+            .filter(|layer| !layer.title.starts_with(MACHINE_LAYER))
+            .collect()
     }
 
     /// The layer of this digest.

@@ -50,12 +50,20 @@ impl Vantage {
     /// # Errors
     /// A node's machine does not run.
     pub fn of_machines(running: &Running, cluster: &Description) -> Result<Vec<Self>, running::Error> {
+        Self::of_nodes(running, cluster.nodes())
+    }
+
+    /// The same of some nodes.
+    ///
+    /// # Errors
+    /// A node's machine does not run.
+    pub fn of_nodes(running: &Running, nodes: &[Node]) -> Result<Vec<Self>, running::Error> {
         let vantage = |node: &Node| {
             let network = running.network(node.name.as_str())?;
             let socket = move || network.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)));
             Ok(Self::new(node.name.clone(), socket))
         };
-        cluster.nodes().iter().map(vantage).collect()
+        nodes.iter().map(vantage).collect()
     }
 }
 
@@ -139,6 +147,11 @@ pub(super) struct DnsWatch {
 impl DnsWatch {
     /// Starts asking for the API's name, from the vantage of every node of the cluster.
     pub(super) fn start(cluster: &Description, vantages: Vec<Vantage>) -> Self {
+        Self::start_on(cluster, cluster.nodes(), vantages)
+    }
+
+    /// The same on some of its nodes.
+    pub(super) fn start_on(cluster: &Description, nodes: &[Node], vantages: Vec<Vantage>) -> Self {
         let networks = cluster.networks();
         let question = Question {
             server: SocketAddr::from((networks.dns, PORT)),
@@ -146,7 +159,7 @@ impl DnsWatch {
             answer: networks.api,
         };
         Self::ask_all(
-            cluster.nodes().iter().map(|node| node.name.clone()).collect(),
+            nodes.iter().map(|node| node.name.clone()).collect(),
             vantages,
             &question,
         )

@@ -84,7 +84,7 @@ fn is_alive(pod: &Pod) -> bool {
     !done && pod.metadata.deletion_timestamp.is_none()
 }
 
-fn bound_to(pod: &Pod) -> Option<&str> {
+pub(super) fn bound_to(pod: &Pod) -> Option<&str> {
     pod.spec
         .as_ref()?
         .node_name

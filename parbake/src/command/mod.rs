@@ -27,6 +27,7 @@ pub(crate) mod list;
 pub(crate) mod logs;
 pub(crate) mod man;
 mod named;
+pub(crate) mod node;
 pub(crate) mod pause;
 pub(crate) mod pin;
 pub(crate) mod ports;

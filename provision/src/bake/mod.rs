@@ -16,7 +16,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use parbake_artifact::{Artifact, Digest, Store, StoreError, Tag};
+use parbake_artifact::{Artifact, Digest, MACHINE_LAYER, Store, StoreError, Tag};
 use parbake_cluster::client::ClientError;
 use parbake_cluster::scrub::ScrubError;
 use parbake_cluster::{ApiError, BrokenDescription, Description, DescriptionError};
@@ -38,8 +38,6 @@ use work::Work;
 const READY: Duration = Duration::from_secs(300);
 /// Changes whenever the steps of a bake do, so that an artifact of older steps does not pass for a fresh one.
 const RECIPE: &str = "9";
-/// How the titles of layers begin that are one machine's own.
-const MACHINE_LAYER: &str = "machine/";
 
 /// What to bake, and where.
 #[derive(Debug)]

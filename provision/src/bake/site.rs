@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use parbake_cluster::join;
 use parbake_cluster::machines::{self, Surroundings};
 use parbake_cluster::{Description, Node, Role};
 use parbake_machine::host::Host;
@@ -129,16 +130,13 @@ fn ca_hash(text: &str) -> Result<String, &'static str> {
     hash.map(str::to_owned).ok_or("no hash of the CA's key")
 }
 
-/// A new bootstrap token (Kubernetes documentation, 'Authenticating with Bootstrap Tokens', Token Format).
+/// A new bootstrap token.
 pub(super) fn token() -> Result<String, Error> {
-    let mut bytes = [0_u8; 11];
-    getrandom::fill(&mut bytes).map_err(|error| Error::Files {
+    join::new_token().map_err(|error| Error::Files {
         act: "read random bytes from",
         path: "/dev/urandom".into(),
         source: std::io::Error::other(error),
-    })?;
-    let digits = hex::encode(bytes);
-    Ok(format!("{}.{}", &digits[..6], &digits[6..]))
+    })
 }
 
 #[cfg(test)]

@@ -31,14 +31,18 @@ pub(crate) fn configure(
             .iter_mut()
             .find(|machine| machine.endpoint.name == name)
         {
-            one(machine, config, node, &plan.host, again)?;
+            configure_machine(machine, config, node, &plan.host, again)?;
         }
     }
     plan.forwards.extend(forwards(config, cluster));
     Ok(plan)
 }
 
-fn one(
+/// One machine with what `config` says of it; see [`configure`].
+///
+/// # Errors
+/// As there.
+pub(crate) fn configure_machine(
     machine: &mut MachinePlan,
     config: &Config,
     node: &Node,
@@ -107,8 +111,8 @@ fn forwards(config: &Config, cluster: &Description) -> Vec<Forward> {
     ports.filter_map(forward).collect()
 }
 
-/// The labels and taints of the nodes that have any.
-pub(crate) fn marks(config: &Config, cluster: &Description) -> BTreeMap<NodeName, Marks> {
+/// The labels and taints of those of `nodes` that have any.
+pub(crate) fn marks(config: &Config, nodes: &[Node]) -> BTreeMap<NodeName, Marks> {
     let of = |node: &Node| {
         let own = config.node(&node.name);
         let labels = own.labels.iter();
@@ -120,6 +124,6 @@ pub(crate) fn marks(config: &Config, cluster: &Description) -> BTreeMap<NodeName
         };
         (node.name.clone(), marks)
     };
-    let all = cluster.nodes().iter().map(of);
+    let all = nodes.iter().map(of);
     all.filter(|(_, marks)| *marks != Marks::default()).collect()
 }

@@ -112,7 +112,7 @@ impl Wanted {
         let count = self.flags.count;
         // Before a file is said not to fit: the flag wins.
         if let Some(count) = count {
-            baked.with_nodes(count.into())?;
+            baked.sized(count.into())?;
         }
         let config = self.merged(Some(Against {
             baked,
@@ -120,7 +120,7 @@ impl Wanted {
             first: true,
         }))?;
         let cluster = match config.count {
-            Some(count) => baked.with_nodes(count.into())?,
+            Some(count) => baked.sized(count.into())?,
             None => baked.clone(),
         };
         Ok((config, cluster))
@@ -145,7 +145,7 @@ impl Wanted {
 fn surroundings(config: &Config, against: Against<'_>) -> Result<Vec<Problem>, ConfigError> {
     let mut problems = Vec::new();
     let count = against.count.or(config.count);
-    let cluster = match count.map(|count| against.baked.with_nodes(count.into())) {
+    let cluster = match count.map(|count| against.baked.sized(count.into())) {
         None => against.baked.clone(),
         Some(Ok(cluster)) => cluster,
         Some(Err(error)) => {

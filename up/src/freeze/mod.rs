@@ -33,6 +33,7 @@ use parbake_cluster::in_flight::{self, InFlight};
 use parbake_machine::host::{Host, Purpose};
 use parbake_machine::process::Cmd;
 
+use crate::nodes::tidy;
 use crate::state::{Claim, Phase};
 use crate::thaw::interrupted;
 use crate::{Cluster, ClusterName, Error};
@@ -92,7 +93,16 @@ pub async fn freeze(options: &Options) -> Result<Frozen, Error> {
             name: options.name.clone(),
         });
     }
-    let record = cluster.record().clone();
+    let mut record = cluster.record().clone();
+    if !record.changes.is_empty() {
+        tidy(
+            &claim,
+            &mut record,
+            cluster.running().clone(),
+            &cluster.client().await?,
+        )
+        .await?;
+    }
     let parent = store.get_exactly(&record.tag, &record.artifact)?;
     let scratch = copy::claim(&options.dir, &options.name)?;
     let work = async {

@@ -3,13 +3,14 @@
 use std::fs;
 
 use jiff::Timestamp;
-use parbake_artifact::{Artifact, Draft, Layer, MachineLayers, Pack, Store};
-use parbake_cluster::Node;
+use parbake_artifact::{Artifact, Draft, Layer, MACHINE_LAYER, MachineLayers, Pack, Store};
 use parbake_cluster::machines::{self, RUNTIME_DIR};
+use parbake_cluster::{Description, Node};
 use parbake_machine::dirs::Dirs;
 
 use super::Options;
 use crate::Error;
+use crate::layers::layers_of;
 use crate::state::{Claim, Record, files};
 
 /// Packs what each machine wrote into a layer above those it came with; gives the artifact and how many bytes of it are
@@ -25,10 +26,10 @@ pub(super) fn pack(
     let mut layers: Vec<Layer> = Vec::new();
     let mut own_layers = Vec::new();
     let mut machines = Vec::new();
+    let baked = Description::of_artifact(&parent.config.cluster)?;
     for node in record.cluster.nodes() {
         let name = node.name.as_str();
-        let below = parent.machine_layers(name);
-        let below = below.ok_or_else(|| Error::NoLayers(name.to_owned()))?;
+        let below = layers_of(parent, &baked, node)?;
         let own = own_layer(store, &title(parent, name), node, scratch)?;
         let stack = below.iter().map(|layer| layer.digest.clone());
         machines.push(MachineLayers {
@@ -55,11 +56,13 @@ pub(super) fn pack(
     Ok((store.put(&options.tag, draft)?, own_bytes))
 }
 
-/// `machine/node01.2` above `machine/node01`, and so on.
+/// `machine/node01` for a node that joined, `machine/node01.2` above it, and so on.
 fn title(parent: &Artifact, node: &str) -> String {
     let taken = |title: &String| parent.layers.iter().any(|layer| layer.title == *title);
-    let mut titles = (2_u32..).map(|number| format!("machine/{node}.{number}"));
-    titles
+    let first = format!("{MACHINE_LAYER}{node}");
+    let more = (2_u32..).map(|number| format!("{MACHINE_LAYER}{node}.{number}"));
+    std::iter::once(first)
+        .chain(more)
         .find(|title| !taken(title))
         .expect("an artifact has fewer layers than there are numbers")
 }

@@ -20,6 +20,12 @@ fn puts_gets_lists_and_removes() {
         .collect();
     assert_eq!(titles, ["os", "machine/node01"]);
     assert!(artifact.machine_layers("node02").is_none());
+    let shared: Vec<_> = artifact
+        .shared_layers()
+        .iter()
+        .map(|layer| layer.title.as_str())
+        .collect();
+    assert_eq!(shared, ["os"]);
     assert_eq!(
         artifact.size(),
         artifact.layers.iter().map(|layer| layer.size).sum::<u64>()
