@@ -42,7 +42,15 @@ pub(crate) fn given(place: &Place) -> Result<Vec<String>, String> {
     let reference = registry.reference("own/job");
     let to = format!("docker://{reference}:v1");
     tool(
-        &["skopeo", "copy", "-q", "--dest-tls-verify=false", "oci:oci", &to],
+        &[
+            "skopeo",
+            "copy",
+            "-q",
+            "--preserve-digests",
+            "--dest-tls-verify=false",
+            "oci:oci",
+            &to,
+        ],
         &pulled,
     )?;
     let reference = format!("{reference}@{digest}");
