@@ -23,6 +23,9 @@ pub struct Plan {
     pub machines: Vec<MachinePlan>,
     /// Ports of the host that lead into the cluster.
     pub forwards: Vec<Forward>,
+    /// Whether there is a way to the outside, see [`crate::network::outside`].
+    #[serde(default)]
+    pub internet: bool,
     /// What is different because of the host.
     pub host: Decisions,
     /// Whether everything ends when the process that starts the supervisor does, as a bake wants it.

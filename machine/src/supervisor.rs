@@ -31,6 +31,7 @@ use crate::files;
 use crate::forward;
 use crate::hold::Hold;
 use crate::netns::NetNs;
+use crate::network::outside::{self, Outside};
 use crate::network::{self, Network};
 use crate::overlay;
 use crate::pid::ProcessId;
@@ -101,6 +102,9 @@ pub enum Error {
     /// The network could not be set up.
     #[error("could not set the cluster's network up")]
     Network(#[from] network::Error),
+    /// The way to the outside could not be made.
+    #[error("could not make a way to the outside")]
+    Outside(#[from] outside::Error),
     /// A port of the host could not be listened on.
     #[error("could not listen on `{address}` of the host")]
     Listen {
@@ -272,6 +276,11 @@ fn run(plan: &Plan, cgroup: &Cgroup) -> Result<(), Error> {
         .map(|machine| machine.endpoint.clone())
         .collect();
     let network = spans.time("set the network up", || Network::create(plan.gateway, &endpoints))?;
+    let outside = if plan.internet {
+        Some(spans.time("make a way to the outside", || outside(plan, cgroup, &network))?)
+    } else {
+        None
+    };
     let from = Moment::now();
     let mut booting = Vec::new();
     let mut holds = Vec::new();
@@ -314,7 +323,16 @@ fn run(plan: &Plan, cgroup: &Cgroup) -> Result<(), Error> {
     for waiting in waiting.collect::<Vec<_>>() {
         let _ = waiting.join();
     }
+    // Only now: machines may need it for their farewell.
+    drop(outside);
     Ok(())
+}
+
+fn outside(plan: &Plan, cgroup: &Cgroup, network: &Network) -> Result<Outside, Error> {
+    let own_cgroup = cgroup.child(outside::NAME);
+    own_cgroup.create()?;
+    let log = plan.dir.join(outside::LOG);
+    Ok(Outside::open(&network.cluster, own_cgroup, &log)?)
 }
 
 /// Ends the machines in order after SIGTERM, from a thread of its own.

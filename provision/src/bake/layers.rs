@@ -126,6 +126,7 @@ fn importer(dir: &Path, layers: Vec<PathBuf>, host: &Host) -> Result<Plan, Error
             hold: None,
         }],
         forwards: Vec::new(),
+        internet: false,
         host: decisions,
         end_with_parent: true,
         farewell: Vec::new(),
