@@ -7,8 +7,9 @@ use clap::{Args, Parser, Subcommand};
 use parbake_up::ClusterName;
 
 use crate::command::{
-    artifact, bench, completion, cp, create, doctor, down, exec, freeze, image, kubeconfig, kubectl, list,
-    logs, man, pause, pin, ports, provider, provision, publish, pull, start, status, stop, supervise, up,
+    artifact, bench, completion, cp, create, doctor, down, exec, freeze, image, inner_registry, kubeconfig,
+    kubectl, list, logs, man, pause, pin, ports, provider, provision, publish, pull, start, status, stop,
+    supervise, up,
 };
 use crate::output::Format;
 
@@ -113,6 +114,7 @@ enum Command {
     Kubectl(kubectl::Args),
     Kubeconfig(kubeconfig::Args),
     Ports(ports::Args),
+    Registry(inner_registry::Args),
     Freeze(freeze::Args),
     #[command(subcommand)]
     Image(image::Command),
@@ -155,6 +157,7 @@ impl Cli {
             Command::Kubectl(args) => args.run(global),
             Command::Kubeconfig(args) => args.run(global).map(done),
             Command::Ports(args) => args.run(global).map(done),
+            Command::Registry(args) => args.run(global).map(done),
             Command::Freeze(args) => args.run(global).map(done),
             Command::Image(command) => command.run(global).map(done),
             Command::Artifact(command) => command.run(global),

@@ -15,11 +15,13 @@ use parbake_machine::process::Cmd;
 use parbake_machine::running::{Running, Stopped};
 use tracing::Instrument;
 
+use crate::host_ports;
 use crate::kubeconfig::renew;
 use crate::layers::{stack_of, stacks};
 use crate::life::Started;
+use crate::offered;
 use crate::state::{Claim, Phase, Record, own_kubeconfig};
-use crate::thaw::{forward, id, interrupted, told};
+use crate::thaw::{id, interrupted, told};
 use crate::{ClusterName, Diagnosis, Error};
 
 /// What a later start follows from.
@@ -38,6 +40,9 @@ impl Again<'_> {
         let started = Instant::now();
         let boot = Timestamp::now();
         let host = Host::look(self.dir).require(Purpose::Up)?;
+        if record.internet {
+            host.require_internet()?;
+        }
         let store = Store::open(&self.dir.join("store"))?;
         let artifact = store.get_exactly(&record.tag, &record.artifact)?;
         let stacks = stacks(&store, &artifact, &record.cluster)?;
@@ -75,7 +80,8 @@ impl Again<'_> {
             id: &id(self.name, claim.dir()),
             dir: claim.dir(),
             host: &host.decide(),
-            forwards: vec![forward(cluster, record.api)],
+            forwards: host_ports::forwards(record),
+            internet: record.internet,
             end_with_parent: false,
             again: true,
         };
@@ -86,6 +92,7 @@ impl Again<'_> {
 
     /// Whoever got the kubeconfig by its path finds the API wherever it is.
     fn moved(&self, claim: &Claim, record: &mut Record, running: &Running) -> Result<(), Error> {
+        self.registry_moved(claim, record, running)?;
         let api = running.ports()[0];
         if record.api == Some(api) {
             return Ok(());
@@ -96,6 +103,18 @@ impl Again<'_> {
         claim.move_kubeconfigs(&format!("https://{api}"))?;
         renew(claim.dir(), self.name);
         record.api = Some(api);
+        claim.write(record)
+    }
+
+    fn registry_moved(&self, claim: &Claim, record: &mut Record, running: &Running) -> Result<(), Error> {
+        let registry = host_ports::registry(&record.cluster, running.ports());
+        if record.registry == registry {
+            return Ok(());
+        }
+        if let (Some(last), Some(registry)) = (record.registry, registry) {
+            tracing::warn!("`{last}` is taken: the registry is at `{registry}` now");
+        }
+        record.registry = registry;
         claim.write(record)
     }
 
@@ -115,12 +134,13 @@ impl Again<'_> {
         };
         let vantages = Vantage::of_machines(running, expected.cluster)?;
         let left = self.wait.saturating_sub(started.elapsed());
-        let ready = wait_until_ready(&client, &expected, vantages, left, told)
-            .instrument(tracing::info_span!(
-                "step",
-                what = "wait until everything is ready"
-            ))
-            .await;
+        let ready = wait_until_ready(&client, &expected, vantages, left, told).instrument(
+            tracing::info_span!("step", what = "wait until everything is ready"),
+        );
+        let vantages = Vantage::of_machines(running, expected.cluster)?;
+        let offered = offered::answer(running, expected.cluster, &vantages, left);
+        let (ready, offered) = tokio::join!(ready, offered);
+        let ready = ready.and_then(|milestones| offered.map(|()| milestones));
         let ready = ready.map_err(|timed_out| Error::RunsUnready {
             name: self.name.clone(),
             timed_out,

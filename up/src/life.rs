@@ -55,11 +55,18 @@ pub struct Started {
     pub milestones: Option<Milestones>,
 }
 
-/// Writes a cluster down that can be started, and starts nothing. Without `nodes` it has all that were baked.
+/// Writes a cluster down that can be started, and starts nothing. Without `nodes` it has all that were baked; `internet`
+/// gives it a way to the outside.
 ///
 /// # Errors
 /// There is a cluster of this name or no such artifact, nobody trusted signed it, or it cannot have so many nodes.
-pub fn create(state: &Path, name: &ClusterName, tag: Tag, nodes: Option<usize>) -> Result<Record, Error> {
+pub fn create(
+    state: &Path,
+    name: &ClusterName,
+    tag: Tag,
+    nodes: Option<usize>,
+    internet: bool,
+) -> Result<Record, Error> {
     let store = Store::open(&state.join("store"))?;
     let artifact = store.get(&tag)?;
     allowed(state, &store, &artifact)?;
@@ -79,7 +86,10 @@ pub fn create(state: &Path, name: &ClusterName, tag: Tag, nodes: Option<usize>) 
     }
     mark_used(&store, &tag);
     let digest = artifact.digest.clone();
-    let record = Record::new(Phase::Created, tag, digest, digests(&artifact), cluster);
+    let record = Record {
+        internet,
+        ..Record::new(Phase::Created, tag, digest, digests(&artifact), cluster)
+    };
     claim.write(&record)?;
     Ok(record)
 }
@@ -132,6 +142,7 @@ async fn start_stopped(options: &StartOptions, claim: &Claim, record: Record) ->
         tag: record.tag.clone(),
         name: options.name.clone(),
         nodes: None,
+        internet: record.internet,
         wait: options.wait,
         dir: options.dir.clone(),
         supervise: options.supervise.clone(),

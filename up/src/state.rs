@@ -31,8 +31,9 @@ use serde::{Deserialize, Serialize};
 use crate::identity::with_server;
 use crate::{ClusterName, Error};
 
-/// The version of `cluster.json`. Version 1 knew neither [`Record::api`] nor [`Record::booted`].
-const VERSION: u32 = 2;
+/// The version of `cluster.json`. Version 1 knew neither [`Record::api`] nor [`Record::booted`], version 2 neither
+/// [`Record::registry`] nor [`Record::internet`].
+const VERSION: u32 = 3;
 const OLDEST: u32 = 1;
 const FILE: &str = "cluster.json";
 const KUBECONFIG: &str = "kubeconfig";
@@ -76,6 +77,12 @@ pub struct Record {
     /// When its machines were booted last.
     #[serde(default)]
     pub booted: Option<Timestamp>,
+    /// Where the host reached its registry last.
+    #[serde(default)]
+    pub registry: Option<SocketAddr>,
+    /// Whether it has a way to the outside whenever it runs.
+    #[serde(default)]
+    pub internet: bool,
 }
 
 impl Record {
@@ -98,6 +105,8 @@ impl Record {
             cluster,
             api: None,
             booted: None,
+            registry: None,
+            internet: false,
         }
     }
 }
@@ -297,14 +306,14 @@ mod tests {
         let mut value: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
         let fields = value.as_object_mut().unwrap();
         fields.insert("version".to_owned(), 1.into());
-        fields.retain(|name, _| !["api", "booted"].contains(&name.as_str()));
+        fields.retain(|name, _| !["api", "booted", "registry", "internet"].contains(&name.as_str()));
         fs::write(&path, value.to_string()).unwrap();
         assert_eq!(read(claim.dir()).unwrap(), Some(record));
         // What a later version has is not said to be damage.
-        value["version"] = 3.into();
+        value["version"] = 4.into();
         value["more"] = 1.into();
         fs::write(&path, value.to_string()).unwrap();
-        assert!(matches!(read(claim.dir()), Err(Error::Version { found: 3, .. })));
+        assert!(matches!(read(claim.dir()), Err(Error::Version { found: 4, .. })));
     }
 
     #[test]

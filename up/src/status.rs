@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use walkdir::WalkDir;
 
 use crate::clusters::condition;
+use crate::host_ports;
 use crate::state::{Record, dir_of, own_kubeconfig, read};
 use crate::{ClusterName, Condition, Error};
 
@@ -47,6 +48,8 @@ pub struct Status {
     pub disk_bytes: u64,
     /// Ports of the host that lead into it.
     pub ports: Vec<Port>,
+    /// Whether it has a way to the outside when it runs.
+    pub internet: bool,
     /// Why there is nothing of what the API has, where it should answer.
     pub problem: Option<String>,
     /// Its nodes.
@@ -141,6 +144,7 @@ pub async fn status(state: &Path, name: &ClusterName) -> Result<Status, Error> {
         usage: running.and_then(|running| taken(running, None)),
         disk_bytes: disk(&dir),
         ports: ports(&record, running),
+        internet: record.internet,
         problem,
         nodes: nodes.collect(),
         pods,
@@ -184,8 +188,7 @@ fn taken(running: &Running, name: Option<&str>) -> Option<Taken> {
 
 fn ports(record: &Record, running: Option<&Running>) -> Vec<Port> {
     let hosts = running.map(Running::ports).unwrap_or_default();
-    let api = record.cluster.api_server().into();
-    let ports = hosts.iter().zip([api]);
+    let ports = hosts.iter().zip(host_ports::targets(&record.cluster));
     ports
         .map(|(host, cluster)| Port { host: *host, cluster })
         .collect()

@@ -22,8 +22,10 @@ use tokio::task::spawn_blocking;
 use tracing::Instrument;
 
 use crate::freeze;
+use crate::host_ports;
 use crate::identity::{self, Identity};
 use crate::layers::{allowed, digests, mark_used, stack_of, stacks};
+use crate::offered;
 use crate::state::{Claim, Phase, Record, dir_of, read};
 use crate::timeline::Timeline;
 use crate::{ClusterName, Diagnosis, Error};
@@ -37,6 +39,8 @@ pub struct Options {
     pub name: ClusterName,
     /// How many of the baked nodes run; all of them where nothing is given.
     pub nodes: Option<usize>,
+    /// Whether it has a way to the outside, at this start and every later one.
+    pub internet: bool,
     /// How long it may take until the cluster is ready.
     pub wait: Duration,
     /// Where parbake keeps its state.
@@ -90,6 +94,9 @@ pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
     let host = spans.time("look at the host", || {
         Host::look(&options.dir).require(Purpose::Up)
     })?;
+    if options.internet {
+        host.require_internet()?;
+    }
     let from = Moment::now();
     let store = Store::open(&options.dir.join("store"))?;
     let artifact = store.get(&options.tag)?;
@@ -100,13 +107,16 @@ pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
     spans.end("look the artifact up", from);
     let claim = claim(options)?;
     mark_used(&store, &options.tag);
-    let record = Record::new(
-        Phase::Starting,
-        options.tag.clone(),
-        artifact.digest.clone(),
-        digests(&artifact),
-        cluster,
-    );
+    let record = Record {
+        internet: options.internet,
+        ..Record::new(
+            Phase::Starting,
+            options.tag.clone(),
+            artifact.digest.clone(),
+            digests(&artifact),
+            cluster,
+        )
+    };
     let prepared = Prepared {
         options,
         host: host.decide(),
@@ -130,6 +140,9 @@ pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
 pub(crate) async fn first(options: &Options, claim: &Claim, record: Record) -> Result<Thawed, Error> {
     let started = Started::now();
     let host = Host::look(&options.dir).require(Purpose::Up)?;
+    if record.internet {
+        host.require_internet()?;
+    }
     let store = Store::open(&options.dir.join("store"))?;
     let artifact = store.get_exactly(&record.tag, &record.artifact)?;
     allowed(&options.dir, &store, &artifact)?;
@@ -215,7 +228,7 @@ impl Prepared<'_> {
         })?;
         let boot = Timestamp::now();
         let (running, plan) = spans.time("start the machines", || {
-            self.boot_machines(claim.dir(), &cluster, &identity)
+            self.boot_machines(claim.dir(), &record, &identity)
         })?;
         // While there is nothing to do but wait: the cluster is to outlive a power cut.
         let synced = spawn_blocking(move || root::sync(&plan));
@@ -242,6 +255,7 @@ impl Prepared<'_> {
         }
         record.phase = Phase::Up;
         record.api = Some(api);
+        record.registry = host_ports::registry(&cluster, running.ports());
         record.booted = Some(boot);
         claim.write(&record)?;
         let timeline = self.options.timings.then(|| {
@@ -274,16 +288,18 @@ impl Prepared<'_> {
     fn boot_machines(
         &self,
         dir: &Path,
-        cluster: &Description,
+        record: &Record,
         identity: &Identity,
     ) -> Result<(Running, Plan), Error> {
+        let cluster = &record.cluster;
         let what = format!("boot {} machines", cluster.nodes().len());
         let _step = tracing::info_span!("step", what).entered();
         let surroundings = Surroundings {
             id: &id(&self.options.name, dir),
             dir,
             host: &self.host,
-            forwards: vec![forward(cluster, None)],
+            forwards: host_ports::forwards(record),
+            internet: record.internet,
             end_with_parent: false,
             again: false,
         };
@@ -326,7 +342,9 @@ impl Prepared<'_> {
         };
         let remove = cleanup::remove_nodes(client, &self.baked, expected.cluster, left);
         let ready = wait_until_ready(client, expected, vantages, left, told);
-        let (published, removed, milestones) = tokio::join!(publish, remove, ready);
+        let vantages = Vantage::of_machines(running, expected.cluster)?;
+        let offered = offered::answer(running, expected.cluster, &vantages, left);
+        let (published, removed, milestones, offered) = tokio::join!(publish, remove, ready, offered);
         // Who waits for everything has the most to say when the time is over.
         let milestones = milestones.map_err(|timed_out| {
             let dir = dir_of(&self.options.dir, &self.options.name);
@@ -335,6 +353,7 @@ impl Prepared<'_> {
         })?;
         published?;
         removed?;
+        offered?;
         Ok(milestones)
     }
 }

@@ -25,6 +25,9 @@ pub(crate) struct Args {
     /// How many of the baked nodes to run, the first ones [default: all]
     #[arg(long, value_name = "N", value_parser = super::node_count())]
     nodes: Option<usize>,
+    /// Give the cluster a way to the outside, at every start; it has none otherwise
+    #[arg(long)]
+    internet: bool,
     #[command(flatten)]
     deltas: DeltaArgs,
     #[command(flatten)]
@@ -43,7 +46,7 @@ struct Report {
 impl Args {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
         let tag = meant(global, self.artifact, &self.deltas, self.registry)?;
-        let record = create(&global.dir, &global.name, tag, self.nodes)?;
+        let record = create(&global.dir, &global.name, tag, self.nodes, self.internet)?;
         let report = Report {
             name: global.name.clone(),
             artifact: record.tag.to_string(),

@@ -41,6 +41,9 @@ pub(crate) struct Args {
     /// How many of the baked nodes to run, the first ones [default: all]
     #[arg(long, value_name = "N", value_parser = super::node_count())]
     nodes: Option<usize>,
+    /// Give the cluster a way to the outside, at every start; it has none otherwise
+    #[arg(long)]
+    internet: bool,
     /// How long a start may take, such as 90s or 2m
     #[arg(long, value_name = "TIME", default_value = "120s", value_parser = duration)]
     wait: Duration,
@@ -119,6 +122,7 @@ impl Args {
             tag,
             name: global.name.clone(),
             nodes: self.nodes,
+            internet: self.internet,
             wait: self.wait,
             dir: global.dir.clone(),
             supervise: supervise::command()?,

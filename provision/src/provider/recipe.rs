@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use parbake_cluster::{
-    ClusterDomain, Description, DescriptionError, KubernetesVersion, NodeName, Role, Subnets,
+    ClusterDomain, Description, DescriptionError, KubernetesVersion, NodeName, Offered, Role, Subnets,
 };
 use semver::Version;
 
@@ -43,6 +43,10 @@ use super::read;
 /// links = { "/usr/sbin/iptables" = "xtables-nft-multi" }
 /// packages = ["iptables"]               # Debian packages beside the files, and what these need
 /// entrypoint = ["/usr/local/bin/etcd"]
+///
+/// [services]                            # what the control plane runs beside Kubernetes; nothing where it is left out
+/// dns = true                            # names of nodes; needs the package `dnsmasq-base`
+/// registry = true                       # a registry, `registry:5000`; needs the binary `registry`
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipe {
@@ -60,6 +64,8 @@ pub struct Recipe {
     pub modules: BTreeMap<String, Modules>,
     /// The container images, by short name (`kube-apiserver`, `etcd`, ...).
     pub images: BTreeMap<String, ImageRecipe>,
+    /// What the control plane runs for nodes and their users beside Kubernetes.
+    pub services: Offered,
 }
 
 /// The node operating system.
@@ -129,8 +135,10 @@ impl Recipe {
     }
 
     fn describe_nodes(&self, nodes: &[(NodeName, Role)]) -> Result<Description, DescriptionError> {
-        self.network
-            .describe(self.kubernetes.clone(), ClusterDomain::default(), nodes)
+        let described = self
+            .network
+            .describe(self.kubernetes.clone(), ClusterDomain::default(), nodes)?;
+        Ok(described.offering(self.services))
     }
 
     /// The Debian packages asked for, by name of the set that the lock keeps for them: `os` and `image/NAME`.

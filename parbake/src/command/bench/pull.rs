@@ -157,6 +157,7 @@ fn measure(
         tag: artifact.tag.clone(),
         name: name.clone(),
         nodes,
+        internet: false,
         wait: WAIT,
         dir: work.to_owned(),
         supervise: supervise::command()?,
