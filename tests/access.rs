@@ -16,10 +16,10 @@ use crate::identity::PRINT;
 use crate::secrets::{Kind, secrets};
 
 /// A program that needs no other file, and what it prints.
-const PROGRAM: (&str, &str) = ("/usr/bin/etcdctl", "etcdctl version: ");
+pub(crate) const PROGRAM: (&str, &str) = ("/usr/bin/etcdctl", "etcdctl version: ");
 
 /// Runs a tool of the host.
-fn tool(words: &[&str], dir: &Path) -> Result<String, String> {
+pub(crate) fn tool(words: &[&str], dir: &Path) -> Result<String, String> {
     let output = Command::new(words[0]).args(&words[1..]).current_dir(dir).output();
     let output = output.map_err(|error| format!("{words:?}: {error}"))?;
     check(output.status.success(), || {
@@ -32,7 +32,7 @@ fn tool(words: &[&str], dir: &Path) -> Result<String, String> {
 pub(crate) fn images(place: &Place) -> Outcome {
     let work = tempfile::tempdir_in(place.dir()).map_err(|error| error.to_string())?;
     let work = work.path();
-    let digest = layout(place, work)?;
+    let digest = image_layout(place, work)?;
     let layout = work.join("oci").display().to_string();
     let before = images_of(place, "node02")?;
     place.refused(
@@ -110,7 +110,7 @@ pub(crate) fn images(place: &Place) -> Outcome {
         .map(drop)
 }
 
-fn pod(number: usize, node: &str, image: &str) -> Value {
+pub(crate) fn pod(number: usize, node: &str, image: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": format!("tool-{number}"), "labels": {"app": "tool"}},
@@ -135,7 +135,7 @@ fn images_of(place: &Place, node: &str) -> Result<String, String> {
 }
 
 /// Writes the layout of an image with one program to `oci` below `work`; gives the digest of its manifest.
-fn layout(place: &Place, work: &Path) -> Result<String, String> {
+pub(crate) fn image_layout(place: &Place, work: &Path) -> Result<String, String> {
     let problem = |error: std::io::Error| error.to_string();
     fs::create_dir_all(work.join("root")).map_err(problem)?;
     fs::create_dir_all(work.join("oci/blobs/sha256")).map_err(problem)?;
