@@ -11,6 +11,7 @@ mod bad_input;
 mod bake;
 mod elsewhere;
 mod freeze;
+mod ha;
 mod harness;
 mod honesty;
 mod identity;
@@ -26,6 +27,7 @@ mod store;
 mod strangers;
 mod supply;
 mod thaw;
+mod together;
 mod variant;
 mod workload;
 
@@ -79,6 +81,7 @@ const TESTS: &[(&str, Test)] = &[
     ("kubeadm_knows_its_way_around", kubeadm::looks),
     ("a_node_joins_anew", kubeadm::joins),
     ("down_leaves_nothing", thaw::down),
+    ("four_clusters_stand_side_by_side", together::four),
     ("a_killed_up_is_cleaned_up_by_the_next", thaw::killed),
     ("an_interrupted_up_leaves_nothing", thaw::interrupted),
     ("a_time_out_blames_the_control_plane", honesty::control_plane),
@@ -97,6 +100,7 @@ const TESTS: &[(&str, Test)] = &[
     ("a_killed_cluster_comes_back_as_it_was", life::killed),
     ("a_killed_stop_leaves_no_half", life::killed_stop),
     ("a_cluster_goes_from_every_state", life::gone),
+    ("one_of_three_control_planes_may_die", ha::one_of_three_dies),
     (
         "a_way_out_and_the_hosts_addresses_are_no_matter",
         outside::internet,

@@ -140,6 +140,14 @@ pub enum DescriptionError {
         /// What does not fit.
         what: String,
     },
+    /// More control planes were asked for than nodes.
+    #[error("a cluster of {nodes} nodes cannot have {control_planes} control planes")]
+    TooFew {
+        /// How many nodes were asked for.
+        nodes: usize,
+        /// How many of them were to be control planes.
+        control_planes: usize,
+    },
     /// Another number of nodes was asked for than can be had.
     #[error(
         "the cluster cannot run with {asked} nodes: it was baked with {baked}, of which the first \
@@ -226,9 +234,22 @@ impl Description {
         self.nodes.iter().filter(|node| node.role == Role::ControlPlane)
     }
 
-    /// Where the first control plane's API server listens inside the cluster.
+    /// Where the API is reached inside the cluster: at the only control plane's server, or else at the gateway, which
+    /// leads to whichever of [`Description::api_servers`] answers.
     pub fn api_server(&self) -> SocketAddrV4 {
-        SocketAddrV4::new(self.nodes[0].address, API_PORT)
+        let several = self.control_planes().nth(1).is_some();
+        let address = if several {
+            self.networks.gateway
+        } else {
+            self.nodes[0].address
+        };
+        SocketAddrV4::new(address, API_PORT)
+    }
+
+    /// Where the control planes' API servers listen; never empty.
+    pub fn api_servers(&self) -> impl Iterator<Item = SocketAddrV4> {
+        self.control_planes()
+            .map(|node| SocketAddrV4::new(node.address, API_PORT))
     }
 
     /// The URL of [`Description::api_server`], as it stands in the nodes' kubeconfigs.

@@ -4,13 +4,14 @@ use std::fmt::Write;
 use std::fs;
 use std::io;
 use std::iter;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ipnet::Ipv4Net;
 use parbake_machine::dirs::Dirs;
 use parbake_machine::host::Decisions;
 use parbake_machine::network::Endpoint;
-use parbake_machine::plan::{Bind, Forward, MachinePlan, Plan, SeedContent, SeedFile};
+use parbake_machine::plan::{Balancer, Bind, Forward, MachinePlan, Plan, SeedContent, SeedFile};
 
 use crate::{Description, Node, NodeName, Role};
 use crate::{farewell, offered, runtime};
@@ -122,10 +123,23 @@ pub fn plan(
         machines,
         forwards: surroundings.forwards,
         internet: surroundings.internet,
+        balancers: balancers(cluster),
         host: surroundings.host.clone(),
         end_with_parent: surroundings.end_with_parent,
         farewell: farewell::stages(),
     })
+}
+
+/// What leads to the API servers where there are several.
+fn balancers(cluster: &Description) -> Vec<Balancer> {
+    let balancer = Balancer {
+        listen: cluster.api_server().into(),
+        to: cluster.api_servers().map(SocketAddr::from).collect(),
+    };
+    Some(balancer)
+        .filter(|balancer| balancer.to.len() > 1)
+        .into_iter()
+        .collect()
 }
 
 /// The committed layers of container images, as binds: `/var/lib/parbake/images/NAME` of a layer.

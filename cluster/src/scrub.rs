@@ -112,33 +112,46 @@ fn remove(path: &Path) -> Result<(), ScrubError> {
     removed.map_err(files("remove", path))
 }
 
-/// Writes etcd's files of a stopped control plane anew: the old ones keep deleted entries in their log and in free
-/// pages. `etcdutl` is the tool that does so.
+/// Writes etcd's files of stopped control planes anew: the old ones keep deleted entries in their log and in free
+/// pages. All of `planes`, each with its upper directory, get what the first of them has, and are the members of one
+/// etcd cluster. `etcdutl` is the tool that does so.
 ///
 /// # Errors
 /// The tool failed, or a file could not be replaced.
-pub fn renew_database(upper: &Path, node: &Node, etcdutl: &Path) -> Result<(), ScrubError> {
-    let data = upper.join(ETCD);
+pub fn renew_database(planes: &[(&Node, PathBuf)], etcdutl: &Path) -> Result<(), ScrubError> {
+    let peer = |node: &Node| format!("https://{}:2380", node.address);
+    let member = |(node, _): &(&Node, PathBuf)| format!("{}={}", node.name, peer(node));
+    let members = planes.iter().map(member).collect::<Vec<_>>().join(",");
+    let Some((_, first)) = planes.first() else {
+        return Ok(());
+    };
+    // A closed database is its own snapshot; it only lacks the checksum that a snapshot over the network has. The first
+    // one's is renewed first, and stays one.
+    let snapshot = first.join(ETCD).join("member/snap/db");
+    for (node, upper) in planes {
+        let restore = Cmd::new(etcdutl)
+            .args(["snapshot", "restore", "--skip-hash-check"])
+            .arg(&snapshot)
+            .arg(format!("--name={}", node.name))
+            .arg(format!("--initial-cluster={members}"))
+            .arg(format!("--initial-advertise-peer-urls={}", peer(node)));
+        renew(&upper.join(ETCD), restore, etcdutl)?;
+    }
+    Ok(())
+}
+
+/// Puts what `restore` makes in the place of the data directory `data`.
+fn renew(data: &Path, restore: Cmd, etcdutl: &Path) -> Result<(), ScrubError> {
     let renewed = data.with_file_name("etcd.renewed");
-    let peer = format!("https://{}:2380", node.address);
-    // A closed database is its own snapshot; it only lacks the checksum that a snapshot over the network has.
-    Cmd::new(etcdutl)
-        .args(["snapshot", "restore", "--skip-hash-check"])
-        .arg(data.join("member/snap/db"))
-        .arg(format!("--name={}", node.name))
-        .arg(format!("--initial-cluster={}={peer}", node.name))
-        .arg(format!("--initial-advertise-peer-urls={peer}"))
-        .arg("--data-dir")
-        .arg(&renewed)
-        .run()?;
+    restore.arg("--data-dir").arg(&renewed).run()?;
     // Restoring copies the file page by page, free pages included.
     Cmd::new(etcdutl)
         .arg("defrag")
         .arg("--data-dir")
         .arg(&renewed)
         .run()?;
-    fs::remove_dir_all(data.join("member")).map_err(files("remove", &data))?;
-    fs::rename(renewed.join("member"), data.join("member")).map_err(files("replace", &data))?;
+    fs::remove_dir_all(data.join("member")).map_err(files("remove", data))?;
+    fs::rename(renewed.join("member"), data.join("member")).map_err(files("replace", data))?;
     fs::remove_dir(&renewed).map_err(files("remove", &renewed))
 }
 

@@ -3,6 +3,7 @@
 //! This crate is the only home of namespaces, mounts and child processes ([`process`]). [`running::Running::start`]
 //! takes a [`plan::Plan`], and a [`supervisor`] process runs it; [`host`] says what is different on which host.
 
+mod balance;
 pub mod boot;
 pub mod cgroup;
 pub mod dirs;

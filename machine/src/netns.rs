@@ -52,6 +52,11 @@ impl NetNs {
         Ok(Self(file.into()))
     }
 
+    /// Another descriptor of the same namespace.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+
     /// Runs `act` in a thread inside the namespace. Sockets made there stay in the namespace wherever they are used.
     ///
     /// # Errors

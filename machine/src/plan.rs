@@ -26,6 +26,9 @@ pub struct Plan {
     /// Whether there is a way to the outside, see [`crate::network::outside`].
     #[serde(default)]
     pub internet: bool,
+    /// Ports inside the cluster that lead to whichever of several machines answers.
+    #[serde(default)]
+    pub balancers: Vec<Balancer>,
     /// What is different because of the host.
     pub host: Decisions,
     /// Whether everything ends when the process that starts the supervisor does, as a bake wants it.
@@ -106,6 +109,16 @@ impl std::fmt::Debug for SeedFile {
             .field("path", &self.path)
             .finish_non_exhaustive()
     }
+}
+
+/// A TCP port of the gateway that leads to one of several inside the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Balancer {
+    /// Where the cluster's network namespace listens.
+    pub listen: SocketAddr,
+    /// Where connections go, each to the next one that answers.
+    pub to: Vec<SocketAddr>,
 }
 
 /// A TCP port of the host that leads to one inside the cluster.

@@ -24,6 +24,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::wait;
 use serde::{Deserialize, Serialize};
 
+use crate::balance;
 use crate::boot;
 use crate::cgroup::{self, Cgroup};
 use crate::dirs::Dirs;
@@ -281,6 +282,7 @@ fn run(plan: &Plan, cgroup: &Cgroup) -> Result<(), Error> {
     } else {
         None
     };
+    balance::serve(&network.cluster, &plan.balancers).map_err(own("balance connections to the API"))?;
     let from = Moment::now();
     let mut booting = Vec::new();
     let mut holds = Vec::new();

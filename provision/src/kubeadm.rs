@@ -1,6 +1,6 @@
 //! What kubeadm is told: configuration and patches, as pure functions from the cluster's description.
 
-use parbake_cluster::{Description, Node};
+use parbake_cluster::{Description, Node, Role};
 use parbake_machine::plan::{SeedContent, SeedFile};
 use serde_json::{Value, json};
 
@@ -39,8 +39,8 @@ pub(crate) enum Manner {
 /// The seeded files of the control plane: configuration for `kubeadm init` and patches.
 pub(crate) fn init_files(cluster: &Description, node: &Node, token: &str, manner: Manner) -> Vec<SeedFile> {
     let documents = [
-        init(node, token, manner),
-        cluster_configuration(cluster, node, manner),
+        init(cluster, node, token, manner),
+        cluster_configuration(cluster, manner),
         kubelet(cluster, manner),
         kube_proxy(cluster, manner),
     ];
@@ -59,30 +59,43 @@ pub(crate) fn init_files(cluster: &Description, node: &Node, token: &str, manner
 
 /// The seeded files of a node that joins, once the control plane's CA is known by its `ca_hash` (`sha256:HEX` of the
 /// public key, as `kubeadm join --discovery-token-ca-cert-hash` takes it).
-pub(crate) fn join_config(node: &Node, endpoint: &str, token: &str, ca_hash: &str) -> String {
-    yaml(&[json!({
+pub(crate) fn join_config(
+    cluster: &Description,
+    node: &Node,
+    token: &str,
+    ca_hash: &str,
+    manner: Manner,
+) -> String {
+    let mut join = json!({
         "apiVersion": "kubeadm.k8s.io/v1beta4",
         "kind": "JoinConfiguration",
         "discovery": { "bootstrapToken": {
-            "apiServerEndpoint": endpoint, "token": token, "caCertHashes": [ca_hash],
+            "apiServerEndpoint": cluster.api_server(), "token": token, "caCertHashes": [ca_hash],
         } },
-        "nodeRegistration": registration(node),
-    })])
+        "nodeRegistration": registration(cluster, node),
+    });
+    if node.role == Role::ControlPlane {
+        join["controlPlane"] = json!({ "localAPIEndpoint": local_endpoint(cluster, node) });
+        if manner == Manner::Baked {
+            join["patches"] = json!({ "directory": PATCHES });
+        }
+    }
+    yaml(&[join])
 }
 
-/// Where the API of the control plane `node` is served inside the cluster.
-pub(crate) fn endpoint(node: &Node) -> String {
-    format!("{}:6443", node.address)
+/// Where the API server of the control plane `node` listens.
+fn local_endpoint(cluster: &Description, node: &Node) -> Value {
+    json!({ "advertiseAddress": node.address, "bindPort": cluster.api_server().port() })
 }
 
-fn init(node: &Node, token: &str, manner: Manner) -> Value {
+fn init(cluster: &Description, node: &Node, token: &str, manner: Manner) -> Value {
     let mut init = json!({
         "apiVersion": "kubeadm.k8s.io/v1beta4",
         "kind": "InitConfiguration",
-        "localAPIEndpoint": { "advertiseAddress": node.address, "bindPort": 6443 },
+        "localAPIEndpoint": local_endpoint(cluster, node),
         "bootstrapTokens": [{ "token": token, "ttl": "1h0m0s", "usages": ["signing", "authentication"],
             "groups": ["system:bootstrappers:kubeadm:default-node-token"] }],
-        "nodeRegistration": registration(node),
+        "nodeRegistration": registration(cluster, node),
         "timeouts": { "controlPlaneComponentHealthCheck": "4m0s" },
     });
     if manner == Manner::Baked {
@@ -91,23 +104,28 @@ fn init(node: &Node, token: &str, manner: Manner) -> Value {
     init
 }
 
-fn registration(node: &Node) -> Value {
-    json!({
+fn registration(cluster: &Description, node: &Node) -> Value {
+    let mut registration = json!({
         "name": node.name,
         "criSocket": RUNTIME,
         "imagePullPolicy": "Never",
         "ignorePreflightErrors": IGNORED_CHECKS,
         "kubeletExtraArgs": [{ "name": "node-ip", "value": node.address.to_string() }],
-    })
+    });
+    if cluster.nodes().iter().all(|node| node.role == Role::ControlPlane) {
+        // Users' pods must run somewhere.
+        registration["taints"] = json!([]);
+    }
+    registration
 }
 
-fn cluster_configuration(cluster: &Description, node: &Node, manner: Manner) -> Value {
+fn cluster_configuration(cluster: &Description, manner: Manner) -> Value {
     let mut configuration = json!({
         "apiVersion": "kubeadm.k8s.io/v1beta4",
         "kind": "ClusterConfiguration",
         "clusterName": "parbake",
         "kubernetesVersion": cluster.kubernetes(),
-        "controlPlaneEndpoint": endpoint(node),
+        "controlPlaneEndpoint": cluster.api_server(),
         "networking": {
             "podSubnet": cluster.networks().pods,
             "serviceSubnet": cluster.networks().services,
@@ -117,14 +135,16 @@ fn cluster_configuration(cluster: &Description, node: &Node, manner: Manner) -> 
         "apiServer": { "certSANs": ["127.0.0.1"] },
     });
     if manner == Manner::Baked {
-        quicken(&mut configuration);
+        let alone = cluster.control_planes().nth(1).is_none();
+        quicken(&mut configuration, alone);
     }
     configuration
 }
 
-fn quicken(configuration: &mut Value) {
-    // With one control plane nobody competes, and a lease left over from the bake would cost its full 15 s.
-    let alone = ("leader-elect", "false");
+/// Shortens what a thaw waits for; `alone` says that there is one control plane.
+fn quicken(configuration: &mut Value, alone: bool) {
+    // With one control plane nobody competes, and a lease left over from a killed cluster would cost its full 15 s.
+    let elect = ("leader-elect", if alone { "false" } else { "true" });
     // One client for each of its controllers, all held back by one limit: at the default of 20 requests a second the
     // last of them starts 2 s late.
     let quick = [("kube-api-qps", "200"), ("kube-api-burst", "400")];
@@ -133,9 +153,11 @@ fn quicken(configuration: &mut Value) {
     configuration["encryptionAlgorithm"] = json!("ECDSA-P256");
     // A thaw opens the port before the API server does, so that clients wait instead of backing off.
     configuration["apiServer"]["extraArgs"] = arguments(&[("permit-port-sharing", "true")]);
-    configuration["controllerManager"]["extraArgs"] = arguments(&[&[alone], quick.as_slice()].concat());
-    configuration["scheduler"]["extraArgs"] = arguments(&[alone]);
-    configuration["etcd"]["local"]["extraArgs"] = arguments(&etcd);
+    configuration["controllerManager"]["extraArgs"] = arguments(&[&[elect], quick.as_slice()].concat());
+    configuration["scheduler"]["extraArgs"] = arguments(&[elect]);
+    if alone {
+        configuration["etcd"]["local"]["extraArgs"] = arguments(&etcd);
+    }
 }
 
 fn arguments(arguments: &[(&str, &str)]) -> Value {

@@ -76,6 +76,12 @@ impl Alone {
         self
     }
 
+    /// The same with one more flag of etcd.
+    pub(crate) fn with_etcd_flag(mut self, flag: &str) -> Self {
+        self.0[0].command.push(flag.to_owned());
+        self
+    }
+
     /// Starts both on `node`; the future gives how the first of them ended, and need not be waited for.
     pub(crate) fn start(
         &self,

@@ -127,6 +127,20 @@ fn keeps_all_control_planes() {
 }
 
 #[test]
+fn several_control_planes_have_one_address() {
+    let mut value = sample();
+    value["nodes"][1]["role"] = json!("control-plane");
+    value["nodes"][2]["role"] = json!("control-plane");
+    let description = read(value).unwrap();
+    assert_eq!(description.api_url(), "https://10.89.0.1:6443");
+    let servers: Vec<_> = description
+        .api_servers()
+        .map(|address| address.to_string())
+        .collect();
+    assert_eq!(servers, ["10.89.0.11:6443", "10.89.0.12:6443", "10.89.0.13:6443"]);
+}
+
+#[test]
 fn other_nodes_are_checked_too() {
     let description = read(sample()).unwrap();
     let mut nodes = description.nodes().to_vec();

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use parbake_artifact::{Artifact, Tag};
 use parbake_provision::bake::{self, Options, Outcome};
 use parbake_provision::inputs::Source;
-use parbake_provision::provider::Provider;
+use parbake_provision::provider::{Provider, Size};
 use serde::Serialize;
 
 use super::supervise;
@@ -17,6 +17,8 @@ Examples:
   parbake provision k8s-1.34                           bake, or say that nothing changed
   parbake provision k8s-1.34 --nodes 1 --tag small     a smaller one beside it
   parbake provision k8s-1.34 --nodes 8 --tag large     a larger one, with more workers than it lists
+  parbake provision k8s-1.34 --control-planes 3 --tag k8s-1.34-ha
+                                                       one of three control planes may die
   parbake provision k8s-1.34 --keep                    leave what a failed bake made, for a look
 
 What did not change since the last bake is reused; a bake that fails changes no artifact.
@@ -34,6 +36,10 @@ pub(crate) struct Args {
     /// How many nodes to bake; more than the provider lists are further workers [default: all it lists]
     #[arg(long, value_name = "N", value_parser = super::node_count())]
     nodes: Option<usize>,
+    /// How many of the nodes, the first ones, hold the control plane, with etcd on each of them: 1, 3, 5, ... [default:
+    /// as the provider lists them]
+    #[arg(long, value_name = "N", value_parser = odd)]
+    control_planes: Option<usize>,
     /// Leave the machines' directories of a failed bake
     #[arg(long)]
     keep: bool,
@@ -54,6 +60,14 @@ struct Report {
     unchanged: bool,
 }
 
+/// Of an even number no more may fail than of one less.
+fn odd(text: &str) -> Result<usize, String> {
+    let number: Option<usize> = text.parse().ok();
+    number
+        .filter(|number| !number.is_multiple_of(2))
+        .ok_or_else(|| format!("`{text}` is no odd number"))
+}
+
 fn source(text: &str) -> Result<Source, Infallible> {
     text.parse()
 }
@@ -68,7 +82,10 @@ impl Args {
         let outcome = bake::provision(&Options {
             provider,
             source: self.source,
-            nodes: self.nodes,
+            size: Size {
+                nodes: self.nodes,
+                control_planes: self.control_planes,
+            },
             keep: self.keep,
             tag,
             dir: global.dir.clone(),

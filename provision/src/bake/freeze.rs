@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use parbake_artifact::{Artifact, Draft, Layer, MachineLayers, Store};
 use parbake_cluster::scrub::{self, Owner};
-use parbake_cluster::{Role, machines};
+use parbake_cluster::{Node, machines};
 use parbake_machine::dirs::Dirs;
 
 use super::form::Formed;
@@ -39,13 +39,14 @@ pub(super) fn freeze(
     let below: Vec<_> = shared.iter().map(|layer| layer.digest.clone()).collect();
     let mut layers = shared;
     let mut machines = Vec::new();
+    let upper = |node: &Node| Dirs(&machines::machine_dir(&work.dir("cluster"), node)).upper();
+    if let Some(etcdutl) = etcdutl {
+        let planes: Vec<_> = cluster.control_planes().map(|node| (node, upper(node))).collect();
+        scrub::renew_database(&planes, etcdutl)?;
+    }
     for node in cluster.nodes() {
-        let dir = machines::machine_dir(&work.dir("cluster"), node);
-        let upper = Dirs(&dir).upper();
+        let upper = upper(node);
         scrub::scrub(&upper, Owner::Bake)?;
-        if let Some(etcdutl) = etcdutl.filter(|_| node.role == Role::ControlPlane) {
-            scrub::renew_database(&upper, node, etcdutl)?;
-        }
         let own = store.adopt_layer(&format!("{MACHINE_LAYER}{}", node.name), &upper, &layers::pack())?;
         let stack = [below.as_slice(), std::slice::from_ref(&own.digest)].concat();
         machines.push(MachineLayers {

@@ -127,6 +127,7 @@ fn importer(dir: &Path, layers: Vec<PathBuf>, host: &Host) -> Result<Plan, Error
         }],
         forwards: Vec::new(),
         internet: false,
+        balancers: Vec::new(),
         host: decisions,
         end_with_parent: true,
         farewell: Vec::new(),

@@ -26,7 +26,7 @@ use parbake_machine::running;
 
 use crate::inputs::{self, Inputs, Source};
 use crate::kubeadm::{self, Manner};
-use crate::provider::Provider;
+use crate::provider::{Provider, Size};
 use crate::supply::Supply;
 pub use once::{Once, OnceOptions, form_once};
 use work::Work;
@@ -45,9 +45,8 @@ pub struct Options {
     pub provider: Provider,
     /// Where binaries and images come from.
     pub source: Source,
-    /// How many nodes: the provider's first ones, or more workers than it lists. As many as it lists where nothing is
-    /// given.
-    pub nodes: Option<usize>,
+    /// How many nodes, where not as many as the provider lists.
+    pub size: Size,
     /// Leave machines and directories of a failed bake for a look.
     pub keep: bool,
     /// What the artifact is called in the store.
@@ -136,7 +135,7 @@ pub enum Error {
 /// The first step that failed. The store is as it was then, and nothing else is left unless `keep` is set.
 pub fn provision(options: &Options) -> Result<Outcome, Error> {
     let host = Host::look(&options.dir).require(Purpose::Provision)?;
-    let cluster = describe(&options.provider, options.nodes)?;
+    let cluster = options.provider.describe_with(options.size)?;
     let inputs = inputs::prepare(&options.provider, &options.source, &options.cache)?;
     let store = Store::open(&options.dir.join("store"))?;
     let key = key(&options.provider, &cluster, &inputs);
@@ -165,13 +164,6 @@ fn supply<'a>(options: &'a Options, inputs: &'a Inputs) -> Supply<'a> {
         provider: &options.provider,
         bill: &inputs.bill,
         inputs: &inputs.key,
-    }
-}
-
-fn describe(provider: &Provider, nodes: Option<usize>) -> Result<Description, Error> {
-    match nodes {
-        Some(count) => Ok(provider.describe_with(count)?),
-        None => Ok(provider.describe()?),
     }
 }
 

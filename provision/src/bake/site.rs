@@ -4,18 +4,24 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use parbake_cluster::machines::{self, Surroundings};
-use parbake_cluster::{Description, Node};
+use parbake_cluster::{Description, Node, Role};
 use parbake_machine::host::Host;
 use parbake_machine::plan::Forward;
 use parbake_machine::process::Cmd;
 use parbake_machine::running::Running;
 
 use super::Error;
-use super::boot::{on, wait_for_runtime};
+use super::boot::{on, shell, wait_for_runtime};
 use crate::kubeadm::{self, Manner};
 
 /// Where the administrator's way in stands on a control plane, below its root.
 pub(super) const ADMIN: &str = "etc/kubernetes/admin.conf";
+
+/// The keys that all control planes share, as text.
+const PACK_AUTHORITIES: &str = "cd /etc/kubernetes/pki; \
+    tar -c ca.crt ca.key sa.key sa.pub front-proxy-ca.crt front-proxy-ca.key etcd/ca.crt etcd/ca.key | base64";
+/// The way back.
+const UNPACK_AUTHORITIES: &str = "mkdir -p /etc/kubernetes/pki; base64 -d | tar -x -C /etc/kubernetes/pki";
 
 /// Where a cluster is formed, and of what.
 pub(super) struct Site<'a> {
@@ -88,12 +94,26 @@ impl Site<'_> {
     pub(super) fn join(&self, running: &Running, node: &Node, ca_hash: &str) -> Result<(), Error> {
         let name = node.name.as_str();
         let _step = tracing::info_span!("step", what = format!("kubeadm join on {name}")).entered();
-        let config = kubeadm::join_config(node, &kubeadm::endpoint(self.first()), &self.token, ca_hash);
+        let config = kubeadm::join_config(self.cluster, node, &self.token, ca_hash, self.manner);
+        if node.role == Role::ControlPlane {
+            self.share_authorities(running, node)?;
+        }
         running
             .command(name, ["sh", "-euc", &format!("cat > {}", kubeadm::CONFIG)])?
             .stdin(config)
             .run()?;
         on(running, name, &["kubeadm", "join", "--config", kubeadm::CONFIG])?;
+        Ok(())
+    }
+
+    /// Gives `node` the keys that all control planes share, as kubeadm's documentation has it ('Creating Highly Available
+    /// Clusters with kubeadm', Manual certificate distribution): what goes by no secret is in no database.
+    fn share_authorities(&self, running: &Running, node: &Node) -> Result<(), Error> {
+        let packed = shell(running, self.first().name.as_str(), PACK_AUTHORITIES)?.stdout;
+        running
+            .command(node.name.as_str(), ["sh", "-euc", UNPACK_AUTHORITIES])?
+            .stdin(packed)
+            .run()?;
         Ok(())
     }
 

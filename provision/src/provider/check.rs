@@ -57,7 +57,7 @@ pub(super) fn networks(problems: &mut Collector<'_>, networks: [(&str, &At<Ipv4N
     sound
 }
 
-/// One control plane, first; no name twice.
+/// Control planes first, an odd number of them; no name twice.
 pub(super) fn nodes(problems: &mut Collector<'_>, nodes: &[At<(NodeName, Role)>], span: &Range<usize>) {
     let mut names = BTreeSet::new();
     for ((name, _), span) in nodes {
@@ -73,9 +73,14 @@ pub(super) fn nodes(problems: &mut Collector<'_>, nodes: &[At<(NodeName, Role)>]
                 format!("the first node, `{first}`, must have the role `control-plane`"),
             );
         }
-        [_, rest @ ..] => {
-            for ((name, _), span) in rest.iter().filter(|((_, role), _)| *role == Role::ControlPlane) {
-                let message = format!("`{name}` is a second control plane; only one is supported");
+        _ => {
+            let planes = nodes.iter().filter(|((_, role), _)| *role == Role::ControlPlane);
+            let count = planes.count();
+            if count.is_multiple_of(2) {
+                let message = format!(
+                    "{count} control planes bear no more failures than {}: have an odd number",
+                    count - 1
+                );
                 problems.add(span, message);
             }
         }

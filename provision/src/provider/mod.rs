@@ -26,7 +26,7 @@ use parbake_cluster::{Description, DescriptionError};
 
 pub use self::names::{InvalidProviderName, ProviderName};
 pub use self::problem::{Problem, Problems};
-pub use self::recipe::{ImageRecipe, Modules, Os, Recipe};
+pub use self::recipe::{ImageRecipe, Modules, Os, Recipe, Size};
 
 /// The file that makes a folder a provider.
 const RECIPE: &str = "provider.toml";
@@ -139,12 +139,12 @@ impl Provider {
         self.recipe.describe()
     }
 
-    /// The cluster with `count` nodes: the provider's first ones, or all of them and more workers.
+    /// The cluster of another `size`: with the provider's first nodes, or all of them and more.
     ///
     /// # Errors
-    /// The control plane would be left out, or the networks have no room for so many.
-    pub fn describe_with(&self, count: usize) -> Result<Description, DescriptionError> {
-        self.recipe.describe_with(count)
+    /// A control plane would be left out, or the networks have no room for so many.
+    pub fn describe_with(&self, size: Size) -> Result<Description, DescriptionError> {
+        self.recipe.describe_with(size)
     }
 
     /// The names of all providers of the folder `providers`, sorted.

@@ -68,6 +68,15 @@ pub struct Recipe {
     pub services: Offered,
 }
 
+/// How large a cluster is to be, where it is not as the provider lists it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Size {
+    /// How many nodes.
+    pub nodes: Option<usize>,
+    /// How many of them, the first ones, hold the control plane: an odd number, since of an even one no more may fail.
+    pub control_planes: Option<usize>,
+}
+
 /// The node operating system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Os {
@@ -120,18 +129,31 @@ impl Recipe {
         self.describe_nodes(&self.nodes)
     }
 
-    /// The cluster with `count` nodes: the first ones, or all of them and more workers, called `node04` and so on.
+    /// The cluster of another `size`: with the first nodes, or with all of them and more, called `node04` and so on.
     ///
     /// # Errors
-    /// The control plane would be left out, the networks have no room for so many, or a name comes twice.
-    pub fn describe_with(&self, count: usize) -> Result<Description, DescriptionError> {
+    /// A control plane would be left out, the networks have no room for so many, or a name comes twice.
+    pub fn describe_with(&self, size: Size) -> Result<Description, DescriptionError> {
         let listed = self.nodes.len();
-        if count <= listed {
-            return self.describe()?.with_nodes(count);
-        }
+        let count = size.nodes.unwrap_or(listed.max(size.control_planes.unwrap_or(0)));
         let more = (listed + 1..=count).map(|number| (NodeName::numbered(number), Role::Worker));
-        let nodes: Vec<_> = self.nodes.iter().cloned().chain(more).collect();
-        self.describe_nodes(&nodes)
+        let mut nodes: Vec<_> = self.nodes.iter().cloned().chain(more).collect();
+        if let Some(planes) = size.control_planes {
+            if planes > count {
+                return Err(DescriptionError::TooFew {
+                    nodes: count,
+                    control_planes: planes,
+                });
+            }
+            for (index, (_, role)) in nodes.iter_mut().enumerate() {
+                *role = if index < planes {
+                    Role::ControlPlane
+                } else {
+                    Role::Worker
+                };
+            }
+        }
+        self.describe_nodes(&nodes)?.with_nodes(count)
     }
 
     fn describe_nodes(&self, nodes: &[(NodeName, Role)]) -> Result<Description, DescriptionError> {

@@ -1,8 +1,8 @@
 use std::fs;
 
-use parbake_cluster::{Node, Role};
+use parbake_cluster::{DescriptionError, Node, Role};
 
-use super::{Error, Provider, Recipe};
+use super::{Error, Provider, Recipe, Size};
 
 const GOOD: &str = r#"kubernetes = "1.34.4"
 nodes = [
@@ -69,10 +69,30 @@ fn a_good_file_is_read() {
     );
 }
 
+fn size(nodes: Option<usize>, control_planes: Option<usize>) -> Size {
+    Size {
+        nodes,
+        control_planes,
+    }
+}
+
+#[test]
+fn a_cluster_may_have_more_control_planes_than_are_listed() {
+    let roles = |nodes, planes| {
+        let cluster = recipe().describe_with(size(nodes, Some(planes)))?;
+        let is_plane = |node: &Node| node.role == Role::ControlPlane;
+        Ok::<_, DescriptionError>(cluster.nodes().iter().map(is_plane).collect::<Vec<_>>())
+    };
+    assert_eq!(roles(None, 1), Ok(vec![true, false]));
+    assert_eq!(roles(None, 3), Ok(vec![true, true, true]));
+    assert_eq!(roles(Some(4), 3), Ok(vec![true, true, true, false]));
+    assert!(roles(Some(2), 3).is_err());
+}
+
 #[test]
 fn a_cluster_may_have_more_workers_than_are_listed() {
     let names = |count: usize| -> Vec<String> {
-        let cluster = recipe().describe_with(count).unwrap();
+        let cluster = recipe().describe_with(size(Some(count), None)).unwrap();
         let node = |node: &Node| format!("{} {}", node.name, node.address);
         cluster.nodes().iter().map(node).collect()
     };
@@ -85,7 +105,10 @@ fn a_cluster_may_have_more_workers_than_are_listed() {
     ];
     assert_eq!(names(4), all);
     for count in [0, 300] {
-        assert!(recipe().describe_with(count).is_err(), "{count}");
+        assert!(
+            recipe().describe_with(size(Some(count), None)).is_err(),
+            "{count}"
+        );
     }
 }
 
@@ -110,7 +133,7 @@ fn services_need_their_programs() {
         assert!(found.contains(expected), "{found}");
     }
     let text = services("dns = true\nregistry = false\n").replace("libstdc++6", "dnsmasq-base");
-    let offered = Recipe::parse(&text).unwrap().describe_with(1).unwrap().offered();
+    let offered = Recipe::parse(&text).unwrap().describe().unwrap().offered();
     assert!(offered.dns && !offered.registry);
 }
 
@@ -158,7 +181,7 @@ fn each_mistake_is_named() {
         (
             "\"worker\"",
             "\"control-plane\"",
-            "4:5: `node02` is a second control plane; only one is supported",
+            "2:9: 2 control planes bear no more failures than 1: have an odd number",
         ),
         (
             "\"control-plane\"",

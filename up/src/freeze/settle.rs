@@ -9,7 +9,7 @@ use parbake_cluster::machines::{self, Surroundings};
 use parbake_cluster::readiness::wait_until_api;
 use parbake_cluster::scrub::{self, Owner};
 use parbake_cluster::wait::{Look, Wait};
-use parbake_cluster::{Client, Node, Role, connect, settle};
+use parbake_cluster::{Client, Node, connect, settle};
 use parbake_machine::dirs::Dirs;
 use parbake_machine::host::Decisions;
 use parbake_machine::running::Running;
@@ -73,6 +73,7 @@ pub(super) async fn settle(
         id: &format!("freeze-{}", std::process::id()),
         dir: scratch.dir(),
         host,
+        // Its API is the first control plane's, with or without others.
         forwards: vec![forward(cluster, None)],
         internet: false,
         end_with_parent: true,
@@ -96,9 +97,12 @@ pub(super) async fn settle(
     let client = connect(&identity.super_admin_kubeconfig(&url)).await?;
     // Whoever is asked by the API server before it changes something does not run.
     let without_webhooks = "--disable-admission-plugins=MutatingAdmissionWebhook,ValidatingAdmissionWebhook";
-    let ended = Alone::read(&layers)?
-        .with_api_server_flag(without_webhooks)
-        .start(&running, plane.name.as_str())?;
+    let mut alone = Alone::read(&layers)?.with_api_server_flag(without_webhooks);
+    if cluster.control_planes().nth(1).is_some() {
+        // One member of several has no majority, and the others get its database in the end.
+        alone = alone.with_etcd_flag("--force-new-cluster");
+    }
+    let ended = alone.start(&running, plane.name.as_str())?;
     let kept = tokio::select! {
         kept = forget(&client, &running, plane) => kept?,
         error = ended => return Err(error.into()),
@@ -110,10 +114,14 @@ pub(super) async fn settle(
         let upper = upper(scratch, node);
         scrub::scrub(&upper, Owner::User)?;
         alone::unmask(&upper, &MASKED).map_err(files_of(&upper))?;
-        if node.role == Role::ControlPlane {
-            scrub::renew_database(&upper, node, &etcdutl(&stack_of(&stacks, node))?)?;
-            hide_below(&upper.join(scrub::ETCD).join("member"))?;
-        }
+    }
+    let planes: Vec<_> = cluster
+        .control_planes()
+        .map(|node| (node, upper(scratch, node)))
+        .collect();
+    scrub::renew_database(&planes, &etcdutl(&stack_of(&stacks, plane))?)?;
+    for (_, upper) in &planes {
+        hide_below(&upper.join(scrub::ETCD).join("member"))?;
     }
     Ok(kept)
 }

@@ -128,7 +128,8 @@ impl ControlPlane<'_> {
             node.address.to_string(),
             "127.0.0.1".to_owned(),
         ];
-        for name in self.extra_sans {
+        let balanced = self.cluster.api_server().ip().to_string();
+        for name in self.extra_sans.iter().chain([&balanced]) {
             if !alt_names.contains(name) {
                 alt_names.push(name.clone());
             }

@@ -1,0 +1,223 @@
+//! One address for several servers: a port of the gateway whose connections go to whichever of them answers.
+//!
+//! Connections are handed out in turn. A server that refused one, or said nothing for a while, is asked last until it
+//! is given another chance.
+
+use std::cell::Cell;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::rc::Rc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::{sleep, timeout};
+
+use crate::netns::NetNs;
+use crate::plan::Balancer;
+
+/// How long a server may take to accept a connection before the next one is asked.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a server that did not answer is asked last.
+const PENANCE: Duration = Duration::from_secs(5);
+/// How long to wait where connections cannot be accepted.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Listens for `balancer` inside the namespace of the calling thread.
+fn listen(balancer: &Balancer) -> io::Result<(StdListener, Servers)> {
+    let listener = StdListener::bind(balancer.listen)?;
+    listener.set_nonblocking(true)?;
+    Ok((listener, Servers::new(&balancer.to)))
+}
+
+/// Serves the balancers from a thread inside `cluster`, as long as this process lives.
+///
+/// # Errors
+/// A port is taken, or the thread could not be started.
+pub(crate) fn serve(cluster: &NetNs, balancers: &[Balancer]) -> io::Result<Option<JoinHandle<()>>> {
+    if balancers.is_empty() {
+        return Ok(None);
+    }
+    let cluster = cluster.try_clone()?;
+    let balancers = cluster.run(|| balancers.iter().map(listen).collect::<io::Result<Vec<_>>>())?;
+    let serving = move || {
+        if let Err(error) = serve_here(&cluster, balancers) {
+            tracing::error!(%error, "connections to the control planes are no longer balanced");
+        }
+    };
+    thread::Builder::new()
+        .name("balance".into())
+        .spawn(serving)
+        .map(Some)
+}
+
+fn serve_here(cluster: &NetNs, balancers: Vec<(StdListener, Servers)>) -> io::Result<()> {
+    cluster.enter()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()?;
+    LocalSet::new().block_on(&runtime, async {
+        let serving = balancers
+            .into_iter()
+            .map(|(listener, servers)| Ok(accept(TcpListener::from_std(listener)?, Rc::new(servers))))
+            .collect::<io::Result<Vec<_>>>()?;
+        futures::future::join_all(serving).await;
+        Ok(())
+    })
+}
+
+async fn accept(listener: TcpListener, servers: Rc<Servers>) {
+    loop {
+        match listener.accept().await {
+            Ok((client, _)) => {
+                spawn_local(carry(client, Rc::clone(&servers)));
+            }
+            Err(error) => {
+                // Too many open files, most likely: give connections time to end.
+                tracing::warn!(%error, "could not accept a connection");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn carry(mut client: TcpStream, servers: Rc<Servers>) {
+    // None there: closing the client's connection says so.
+    let Some(mut server) = servers.connect().await else {
+        return;
+    };
+    let _ = client.set_nodelay(true);
+    let _ = server.set_nodelay(true);
+    let _ = copy_bidirectional(&mut client, &mut server).await;
+}
+
+/// The servers behind a balancer.
+struct Servers {
+    all: Vec<Server>,
+    /// Whose turn it is.
+    next: Cell<usize>,
+}
+
+struct Server {
+    address: SocketAddr,
+    /// When it last did not answer.
+    failed: Cell<Option<Instant>>,
+}
+
+impl Servers {
+    fn new(addresses: &[SocketAddr]) -> Self {
+        let server = |&address| Server {
+            address,
+            failed: Cell::new(None),
+        };
+        Self {
+            all: addresses.iter().map(server).collect(),
+            next: Cell::new(0),
+        }
+    }
+
+    /// The servers in the order in which the next connection asks them.
+    fn in_turn(&self, now: Instant) -> Vec<&Server> {
+        let first = self.next.get() % self.all.len().max(1);
+        self.next.set(first + 1);
+        let (after, before) = (&self.all[first..], &self.all[..first]);
+        let mut order: Vec<&Server> = after.iter().chain(before).collect();
+        order.sort_by_key(|server| server.is_out(now));
+        order
+    }
+
+    async fn connect(&self) -> Option<TcpStream> {
+        for server in self.in_turn(Instant::now()) {
+            if let Ok(Ok(connection)) = timeout(PATIENCE, TcpStream::connect(server.address)).await {
+                server.failed.set(None);
+                return Some(connection);
+            }
+            server.failed.set(Some(Instant::now()));
+        }
+        None
+    }
+}
+
+impl Server {
+    fn is_out(&self, now: Instant) -> bool {
+        self.failed
+            .get()
+            .is_some_and(|failed| now.saturating_duration_since(failed) < PENANCE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use super::{PENANCE, Servers, serve};
+    use crate::network::Network;
+    use crate::plan::Balancer;
+
+    const ADDRESSES: [&str; 3] = ["10.89.0.11:6443", "10.89.0.12:6443", "10.89.0.13:6443"];
+
+    fn addresses() -> Vec<SocketAddr> {
+        ADDRESSES.map(|address| address.parse().unwrap()).to_vec()
+    }
+
+    #[test]
+    fn servers_take_turns_and_the_silent_come_last() {
+        let servers = Servers::new(&addresses());
+        let now = Instant::now();
+        let hosts = |now| -> Vec<String> {
+            let turn = servers.in_turn(now).into_iter();
+            turn.map(|server| server.address.ip().to_string()).collect()
+        };
+        assert_eq!(hosts(now), ["10.89.0.11", "10.89.0.12", "10.89.0.13"]);
+        assert_eq!(hosts(now), ["10.89.0.12", "10.89.0.13", "10.89.0.11"]);
+        servers.all[2].failed.set(Some(now));
+        assert_eq!(hosts(now), ["10.89.0.11", "10.89.0.12", "10.89.0.13"]);
+        assert_eq!(hosts(now), ["10.89.0.11", "10.89.0.12", "10.89.0.13"]);
+        let later = now + PENANCE + Duration::from_millis(1);
+        assert_eq!(hosts(later), ["10.89.0.12", "10.89.0.13", "10.89.0.11"]);
+    }
+
+    #[test]
+    fn a_connection_goes_to_a_server_that_is_there() {
+        let network = Network::create("10.89.0.1/24".parse().unwrap(), &[]).unwrap();
+        // Of two servers on the gateway's own address one listens.
+        let server = network
+            .cluster
+            .run(|| TcpListener::bind("10.89.0.1:7002"))
+            .unwrap();
+        let balancer = Balancer {
+            listen: "10.89.0.1:6443".parse().unwrap(),
+            to: vec![
+                "10.89.0.1:7001".parse().unwrap(),
+                "10.89.0.1:7002".parse().unwrap(),
+            ],
+        };
+        serve(&network.cluster, &[balancer]).unwrap();
+        let echo = thread::spawn(move || {
+            for _ in 0..3 {
+                let mut connection = server.accept().unwrap().0;
+                let mut word = [0; 5];
+                connection.read_exact(&mut word).unwrap();
+                connection.write_all(&word).unwrap();
+            }
+        });
+        for _ in 0..3 {
+            let client = network.cluster.run(|| TcpStream::connect("10.89.0.1:6443"));
+            let mut client = client.unwrap();
+            client.write_all(b"hello").unwrap();
+            let mut answer = [0; 5];
+            client.read_exact(&mut answer).unwrap();
+            assert_eq!(&answer, b"hello");
+        }
+        echo.join().unwrap();
+        // Nobody is left: the connection is closed.
+        let client = network.cluster.run(|| TcpStream::connect("10.89.0.1:6443"));
+        assert_eq!(client.unwrap().read(&mut [0; 1]).unwrap_or(0), 0);
+    }
+}

@@ -1,0 +1,79 @@
+//! Up and down, again and again.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::harness::{Outcome, PROVIDER, Place, check, eventually};
+use crate::listing::Listing;
+use crate::resources::Resources;
+
+const CYCLES: usize = 100;
+/// The first ones fill what the kernel and the page cache keep once and for all.
+const WARM_UP: usize = 5;
+/// How often a line is printed.
+const PRINTED: usize = 10;
+/// What memory may be away in the end, in KiB: less than a cluster's processes have, and 2 MiB for each cycle.
+const MEMORY: u64 = 200 * 1024;
+/// What cgroups may be left in the end that the kernel has not forgotten yet: less than two for each cycle.
+const CGROUPS: u64 = 150;
+
+pub(crate) fn hundred(place: &Place) -> Outcome {
+    for _ in 0..WARM_UP {
+        cycle(place)?;
+    }
+    let (listed, before) = (Listing::take(place.dir())?, settled()?);
+    println!(
+        "| cycles | up, s | down, s | memory available, MiB | kernel's own, MiB | cgroups | mounts | interfaces |"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
+    line(0, Duration::ZERO, Duration::ZERO, before);
+    for number in 1..=CYCLES {
+        let (up, down) = cycle(place)?;
+        if number % PRINTED == 0 {
+            line(number, up, down, settled()?);
+        }
+        // Processes that end on their own may need a moment.
+        eventually("the host to be as before", Duration::from_secs(5), || {
+            Listing::take(place.dir())?.nothing_new(&listed)
+        })
+        .map_err(|problem| format!("after {number} cycles: {problem}"))?;
+    }
+    let after = settled()?;
+    check(
+        after.mounts <= before.mounts && after.interfaces <= before.interfaces,
+        || format!("{before:?} became {after:?}"),
+    )?;
+    check(before.available.saturating_sub(after.available) < MEMORY, || {
+        format!("{before:?} became {after:?}")
+    })?;
+    check(after.cgroups.saturating_sub(before.cgroups) < CGROUPS, || {
+        format!("{before:?} became {after:?}")
+    })
+}
+
+fn cycle(place: &Place) -> Result<(Duration, Duration), String> {
+    let start = Instant::now();
+    place.run(&["up", PROVIDER, "--nodes", "1"])?;
+    let up = start.elapsed();
+    place.run(&["down"])?;
+    Ok((up, start.elapsed() - up))
+}
+
+/// The host after the kernel had time to clear up.
+fn settled() -> Result<Resources, String> {
+    sleep(Duration::from_secs(2));
+    Resources::look()
+}
+
+fn line(number: usize, up: Duration, down: Duration, found: Resources) {
+    println!(
+        "| {number} | {:.1} | {:.1} | {} | {} | {} | {} | {} |",
+        up.as_secs_f64(),
+        down.as_secs_f64(),
+        found.available / 1024,
+        found.kernel / 1024,
+        found.cgroups,
+        found.mounts,
+        found.interfaces
+    );
+}

@@ -1,0 +1,49 @@
+//! What takes too long for every run: `cargo test --release -p parbake --test long`, as root, with nothing else running.
+//!
+//! A hundred times up and down; the table that it prints is kept in `docs/figures/cycles.md`.
+
+#[path = "../harness.rs"]
+#[expect(dead_code, reason = "the other tests use the rest")]
+mod harness;
+#[path = "../listing.rs"]
+#[expect(dead_code, reason = "the other tests use the rest")]
+mod listing;
+
+mod cycles;
+mod resources;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Trial};
+
+use harness::{Outcome, PROVIDER, Place};
+
+type Test = fn(&Place) -> Outcome;
+
+/// The tests, in the order in which they run.
+const TESTS: &[(&str, Test)] = &[
+    ("provision", provision),
+    ("a_hundred_cycles_leave_nothing", cycles::hundred),
+];
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let place = Arc::new(Place::new());
+    let trials = TESTS.iter().map(|&(name, test)| {
+        let place = Arc::clone(&place);
+        Trial::test(name, move || test(&place).map_err(Into::into))
+    });
+    let conclusion = libtest_mimic::run(&arguments, trials.collect());
+    if !arguments.list {
+        place.clear();
+    }
+    conclusion.exit_code()
+}
+
+fn provision(place: &Place) -> Outcome {
+    place
+        .run(&["provision", PROVIDER, "--source", "modules"])
+        .map(|_| ())
+}
