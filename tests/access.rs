@@ -16,7 +16,7 @@ use crate::identity::PRINT;
 use crate::secrets::{Kind, secrets};
 
 /// A program that needs no other file, and what it prints.
-const PROGRAM: (&str, &str) = ("/usr/bin/etcdctl", "etcdctl version: ");
+pub(crate) const PROGRAM: (&str, &str) = ("/usr/bin/etcdctl", "etcdctl version: ");
 
 /// Runs a tool of the host.
 pub(crate) fn tool(words: &[&str], dir: &Path) -> Result<String, String> {
@@ -32,11 +32,7 @@ pub(crate) fn tool(words: &[&str], dir: &Path) -> Result<String, String> {
 pub(crate) fn images(place: &Place) -> Outcome {
     let work = tempfile::tempdir_in(place.dir()).map_err(|error| error.to_string())?;
     let work = work.path();
-    let program = place
-        .command(&["exec", "node01", "--", "cat", PROGRAM.0])
-        .output();
-    let program = program.map_err(|error| error.to_string())?.stdout;
-    let digest = layout(work, &program, &["/tool", "version"])?;
+    let digest = image_layout(place, work)?;
     let layout = work.join("oci").display().to_string();
     let before = images_of(place, "node02")?;
     place.refused(
@@ -114,7 +110,7 @@ pub(crate) fn images(place: &Place) -> Outcome {
         .map(drop)
 }
 
-fn pod(number: usize, node: &str, image: &str) -> Value {
+pub(crate) fn pod(number: usize, node: &str, image: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {"name": format!("tool-{number}"), "labels": {"app": "tool"}},
@@ -136,6 +132,15 @@ fn images_of(place: &Place, node: &str) -> Result<String, String> {
         "ls",
         "-q",
     ])
+}
+
+/// Writes the layout of an image of kubectl to `oci` below `work`; gives the digest of its manifest.
+pub(crate) fn image_layout(place: &Place, work: &Path) -> Result<String, String> {
+    let program = place
+        .command(&["exec", "node01", "--", "cat", PROGRAM.0])
+        .output();
+    let program = program.map_err(|error| error.to_string())?.stdout;
+    layout(work, &program, &["/tool", "version"])
 }
 
 /// Writes the layout of an image with one program, that which `command` begins with, to `oci` below `work`; gives the

@@ -5,35 +5,6 @@ use std::process::{Command, Output};
 use crate::harness::{Outcome, Place, check};
 use crate::listing::Listing;
 
-/// The host has the very addresses of the nodes, of pods and of services: nobody minds, on either side.
-pub(crate) fn addresses(place: &Place) -> Outcome {
-    let script = r#"
-        set -eu
-        ip link set lo up
-        ip link add taken type bridge
-        ip link set taken up
-        for address in 10.89.0.1/24 10.89.0.11/24 10.244.0.1/16 10.96.0.1/12; do
-            ip address add "$address" dev taken
-        done
-        ip -brief address show dev taken >"$PARBAKE_DIR/before"
-        "$0" up k8s-1.34 --nodes 1 --name taken
-        ip -brief address show dev taken | diff "$PARBAKE_DIR/before" - && rm "$PARBAKE_DIR/before"
-        "$0" kubectl --name taken get nodes -o name
-        "$0" down --name taken
-        echo "left: $(ip -oneline link | wc -l) interfaces"
-    "#;
-    let before = Listing::take(place.dir())?;
-    let output = on_a_host(place, script)?;
-    let printed = String::from_utf8_lossy(&output.stdout);
-    check(
-        output.status.success()
-            && printed.contains("node/node01\n")
-            && printed.ends_with("left: 2 interfaces\n"),
-        || format!("{printed}{}", String::from_utf8_lossy(&output.stderr)),
-    )?;
-    Listing::take(place.dir())?.nothing_new(&before)
-}
-
 /// Not one port is left that the host could listen on for the cluster.
 pub(crate) fn no_port(place: &Place) -> Outcome {
     let script = r#"

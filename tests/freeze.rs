@@ -13,6 +13,7 @@ use crate::identity::{free_of, held_by};
 use crate::listing::Listing;
 use crate::nodes;
 use crate::secrets::Secret;
+use crate::services;
 use crate::strangers;
 
 const MANIFEST: &str = include_str!("freeze.yaml");
@@ -91,6 +92,7 @@ pub(crate) fn live(place: &Place) -> Outcome {
         "echo mine > /root/note; cp /etc/kubernetes/admin.conf /root/my.conf; mkdir -p /srv/x; \
         cp /var/lib/kubelet/pki/kubelet.key /srv/x/key",
     )?;
+    services::push(place, LIVE)?;
     let (held, complete) = held_by(&strangers::running(place, LIVE)?);
     check(complete && held.len() > 12, || {
         format!("only {} secrets were seen", held.len())
@@ -193,6 +195,7 @@ pub(crate) fn beside(place: &Place) -> Outcome {
         || root.clone(),
     )?;
     counts(place, COPY)?;
+    services::has_it(place, COPY)?;
     strangers::refused(place, LIVE, COPY)?;
     strangers::refused(place, COPY, LIVE)
 }

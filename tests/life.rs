@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::harness::{Outcome, PROVIDER, Place, check, eventually};
 use crate::listing::Listing;
+use crate::services;
 
 const MANIFEST: &str = include_str!("life.yaml");
 /// The cluster.
@@ -23,6 +24,8 @@ const IDENTITY: &str = "sha256sum /etc/machine-id /etc/kubernetes/pki/*.key /etc
     /etc/kubernetes/*.conf /var/lib/kubelet/pki/*; kubectl --kubeconfig /etc/kubernetes/admin.conf \
     get namespace kube-system default -o 'jsonpath={.items[*].metadata.uid}'";
 
+/// Where the host reached the cluster's registry first.
+static REGISTRY: Mutex<Option<String>> = Mutex::new(None);
 /// The host before the cluster.
 static BEFORE: Mutex<Option<Listing>> = Mutex::new(None);
 /// What tells the cluster from others, since its first start.
@@ -94,6 +97,15 @@ fn is_the_same(place: &Place) -> Outcome {
         identity(place)?,
     );
     check(before == now, || format!("{before:?} became {now:?}"))
+}
+
+/// What was pushed is still in the cluster's registry, which is still at the same port.
+fn has_what_was_pushed(place: &Place) -> Outcome {
+    let before = REGISTRY.lock().map_err(|error| error.to_string())?.clone();
+    let now = services::has_it(place, NAME)?;
+    check(before.as_ref() == Some(&now), || {
+        format!("{before:?} became {now}")
+    })
 }
 
 /// The store's pod and its container, and how often each container of the cluster was restarted.
@@ -175,6 +187,7 @@ pub(crate) fn started(place: &Place) -> Outcome {
     shell(place, "echo mine > /root/note; echo 192.0.2.7 mine >> /etc/hosts")?;
     counts_from(place, 0)?;
     *IDENTITIES.lock().map_err(|error| error.to_string())? = Some(identity(place)?);
+    *REGISTRY.lock().map_err(|error| error.to_string())? = Some(services::push(place, NAME)?);
     status(place)
 }
 
@@ -253,6 +266,7 @@ pub(crate) fn stopped(place: &Place) -> Outcome {
     }
     on(place, &["start"])?;
     is_the_same(place)?;
+    has_what_was_pushed(place)?;
     counts_from(place, least)?;
     let kept = shell(
         place,
@@ -287,6 +301,7 @@ pub(crate) fn killed(place: &Place) -> Outcome {
     on(place, &["start"])?;
     is(place, "running")?;
     is_the_same(place)?;
+    has_what_was_pushed(place)?;
     counts_from(place, least)?;
     let log = shell(place, &format!("cat {STORE}/log"))?;
     check(log == "start\nend\nstart\nstart\n", || log.clone())

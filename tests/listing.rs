@@ -97,13 +97,13 @@ fn namespaces(kind: &str) -> Vec<String> {
     names.into_iter().collect()
 }
 
-/// Supervisors and machines.
+/// Supervisors, machines, and their ways to the outside.
 fn processes() -> String {
     let lines = pids().into_iter().filter_map(|pid| {
         let words = fs::read_to_string(format!("/proc/{pid}/cmdline"))
             .ok()?
             .replace('\0', " ");
-        ["parbake supervise", "systemd-nspawn"]
+        ["parbake supervise", "systemd-nspawn", "slirp4netns"]
             .iter()
             .any(|part| words.contains(part))
             .then_some(words)

@@ -21,9 +21,11 @@ mod kubeadm;
 mod life;
 mod listing;
 mod nodes;
+mod outside;
 mod pin;
 mod registry;
 mod secrets;
+mod services;
 mod store;
 mod strangers;
 mod supply;
@@ -76,6 +78,8 @@ const TESTS: &[(&str, Test)] = &[
     ("logs_exec_and_port_forward_work", workload::access),
     ("services_are_reached_from_the_host", access::services),
     ("images_from_files_run_as_pods", access::images),
+    ("names_of_nodes_are_known_and_others_refused", services::names),
+    ("images_that_the_host_pushes_run_as_pods", services::images),
     ("an_export_of_logs_holds_no_secret", access::logs),
     ("files_go_into_a_node_and_out_of_it", access::files),
     ("a_second_cluster_stands_beside_the_first", thaw::second),
@@ -111,7 +115,10 @@ const TESTS: &[(&str, Test)] = &[
         "a_configured_cluster_is_frozen_without_its_host",
         configuration::frozen,
     ),
-    ("the_hosts_addresses_are_no_matter", bad_host::addresses),
+    (
+        "a_way_out_and_the_hosts_addresses_are_no_matter",
+        outside::internet,
+    ),
     ("no_free_port_is_one_error", bad_host::no_port),
     ("bad_input_in_the_store", bad_input::in_the_store),
     ("a_damaged_artifact_is_one_error", bad_artifact::config),

@@ -10,7 +10,8 @@
 //!   },
 //!   "nodes": [
 //!     { "name": "node01", "role": "control-plane", "address": "10.89.0.11", "pod_cidr": "10.244.0.0/24" }
-//!   ]
+//!   ],
+//!   "services": { "dns": true, "registry": true }
 //! }
 //! ```
 //!
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::name::{ClusterDomain, NodeName};
+use crate::offered::Offered;
 use crate::version::KubernetesVersion;
 
 /// The port of every API server.
@@ -38,6 +40,8 @@ pub struct Description {
     domain: ClusterDomain,
     networks: Networks,
     nodes: Vec<Node>,
+    #[serde(skip_serializing_if = "Offered::is_nothing")]
+    services: Offered,
 }
 
 /// The three networks of a cluster and the addresses in them that are nobody's node.
@@ -89,6 +93,8 @@ struct Unchecked {
     domain: ClusterDomain,
     networks: Networks,
     nodes: Vec<Node>,
+    #[serde(default)]
+    services: Offered,
 }
 
 /// An artifact's `cluster` value that is no [`Description`].
@@ -185,7 +191,19 @@ impl Description {
             domain,
             networks,
             nodes,
+            services: Offered::default(),
         })
+    }
+
+    /// The same cluster with the services that its first control plane runs for nodes and their users.
+    #[must_use]
+    pub fn offering(self, services: Offered) -> Self {
+        Self { services, ..self }
+    }
+
+    /// The services that its first control plane runs for nodes and their users.
+    pub fn offered(&self) -> Offered {
+        self.services
     }
 
     /// The version of Kubernetes.
@@ -246,12 +264,13 @@ impl Description {
     /// # Errors
     /// The nodes contradict each other or the networks.
     pub fn with(&self, nodes: Vec<Node>) -> Result<Self, DescriptionError> {
-        Self::new(
+        let same = Self::new(
             self.kubernetes.clone(),
             self.domain.clone(),
             self.networks.clone(),
             nodes,
-        )
+        )?;
+        Ok(same.offering(self.services))
     }
 
     /// The same cluster with its first `count` nodes only.
@@ -278,7 +297,8 @@ impl TryFrom<Unchecked> for Description {
     type Error = DescriptionError;
 
     fn try_from(parts: Unchecked) -> Result<Self, DescriptionError> {
-        Self::new(parts.kubernetes, parts.domain, parts.networks, parts.nodes)
+        let description = Self::new(parts.kubernetes, parts.domain, parts.networks, parts.nodes)?;
+        Ok(description.offering(parts.services))
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 
 use crate::description::Node;
 
-/// Adds each line that is given, unless it is there.
+/// Adds each line that is given, unless it is there. Whoever answers questions for names reads the file anew.
 const ADD: &str = r#"
 cp -p /etc/hosts /etc/hosts.parbake
 [ -z "$(tail -c 1 /etc/hosts.parbake)" ] || echo >> /etc/hosts.parbake
@@ -19,12 +19,14 @@ for line do
     grep -qxF -e "$line" /etc/hosts.parbake || echo "$line" >> /etc/hosts.parbake
 done
 mv /etc/hosts.parbake /etc/hosts
+if systemctl is-active --quiet parbake-dns; then systemctl reload parbake-dns; fi
 "#;
 /// Removes each line that is given. grep says 1 where nothing is left.
 const REMOVE: &str = r#"
 cp -p /etc/hosts /etc/hosts.parbake
 printf '%s\n' "$@" | grep -vxF -f - /etc/hosts > /etc/hosts.parbake || [ $? = 1 ]
 mv /etc/hosts.parbake /etc/hosts
+if systemctl is-active --quiet parbake-dns; then systemctl reload parbake-dns; fi
 "#;
 
 /// A node that could not be told of others.

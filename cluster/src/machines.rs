@@ -17,7 +17,7 @@ use parbake_machine::network::Endpoint;
 use parbake_machine::plan::{Balancer, Bind, Forward, MachinePlan, Plan, SeedContent, SeedFile};
 
 use crate::{Description, Node, NodeName, Role};
-use crate::{farewell, hosts, runtime};
+use crate::{farewell, hosts, offered, runtime};
 
 /// The runtime's state: overlays of containers live there, so it cannot be on an overlay itself.
 pub const RUNTIME_DIR: &str = "var/lib/containerd";
@@ -57,6 +57,8 @@ pub struct Surroundings<'a> {
     pub host: &'a Decisions,
     /// Ports of the host that lead into the cluster.
     pub forwards: Vec<Forward>,
+    /// Whether there is a way to the outside.
+    pub internet: bool,
     /// Whether everything ends when the process that starts it does.
     pub end_with_parent: bool,
     /// Whether the machines have run before: then their files are left as they are, but for what follows from the host.
@@ -85,6 +87,7 @@ pub fn plan(
         gateway: in_network(cluster, cluster.networks().gateway),
         machines,
         forwards: surroundings.forwards,
+        internet: surroundings.internet,
         balancers: balancers(cluster),
         host: surroundings.host.clone(),
         end_with_parent: surroundings.end_with_parent,
@@ -130,6 +133,7 @@ pub fn machine(
         own.extend(runtime::config(&stack, surroundings.host)?);
     } else {
         own.extend(common_files(cluster, node));
+        own.extend(offered::files(cluster, node, surroundings.internet));
         own.extend(runtime::config(&layers, surroundings.host)?);
         own.push(runtime::kubelet_flags(surroundings.host, &[]));
     }
@@ -215,11 +219,6 @@ fn common_files(cluster: &Description, node: &Node) -> Vec<SeedFile> {
     vec![
         public_file("etc/hostname", format!("{}\n", node.name)),
         public_file("etc/hosts", hosts(cluster)),
-        // Nobody answers there, but the gateway says so at once.
-        public_file(
-            "etc/resolv.conf",
-            format!("nameserver {}\n", cluster.networks().gateway),
-        ),
         public_file("etc/cni/net.d/10-parbake.conflist", pod_network(node)),
     ]
 }
@@ -229,6 +228,9 @@ fn hosts(cluster: &Description) -> String {
     let mut text = "127.0.0.1 localhost\n".to_owned();
     for node in cluster.nodes() {
         let _ = writeln!(text, "{}", hosts::line(node));
+    }
+    if let Some(registry) = cluster.registry() {
+        let _ = writeln!(text, "{} {}", registry.ip(), offered::REGISTRY);
     }
     text
 }

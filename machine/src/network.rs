@@ -1,4 +1,5 @@
-//! A cluster's network: one namespace with a bridge, one veth pair for each machine, and no way out.
+//! A cluster's network: one namespace with a bridge, one veth pair for each machine, and no way out, unless one is asked
+//! for ([`outside`]).
 //!
 //! ```text
 //! cluster namespace              machine namespaces
@@ -10,6 +11,7 @@
 //! by 'prohibited' (which, unlike 'unreachable', UDP sockets report too) instead of by silence that costs a time-out.
 
 mod change;
+pub mod outside;
 
 use std::fs;
 use std::io;
@@ -26,6 +28,8 @@ use crate::netns::NetNs;
 
 /// The name of the bridge in the cluster's namespace.
 const BRIDGE: &str = "parbake0";
+/// What comes after every other route (the metric of ip-route(8), less is better).
+const LAST: u32 = u32::MAX;
 /// The name of the interface in a machine's namespace.
 const PORT: &str = "eth0";
 
@@ -176,6 +180,7 @@ async fn gateway_side(
     }
     let refusal = RouteMessageBuilder::<Ipv4Addr>::new()
         .kind(RouteType::Prohibit)
+        .priority(LAST)
         .build();
     netlink
         .route()

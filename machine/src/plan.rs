@@ -25,6 +25,9 @@ pub struct Plan {
     pub machines: Vec<MachinePlan>,
     /// Ports of the host that lead into the cluster.
     pub forwards: Vec<Forward>,
+    /// Whether there is a way to the outside, see [`crate::network::outside`].
+    #[serde(default)]
+    pub internet: bool,
     /// Ports inside the cluster that lead to whichever of several machines answers.
     #[serde(default)]
     pub balancers: Vec<Balancer>,

@@ -33,6 +33,7 @@ use crate::control::{self, SOCKET};
 use crate::files;
 use crate::forward;
 use crate::members::{self, Members};
+use crate::network::outside::{self, Outside};
 use crate::network::{self, Network};
 use crate::overlay;
 use crate::pid::ProcessId;
@@ -106,6 +107,9 @@ pub enum Error {
     /// The network could not be set up.
     #[error("could not set the cluster's network up")]
     Network(#[from] network::Error),
+    /// The way to the outside could not be made.
+    #[error("could not make a way to the outside")]
+    Outside(#[from] outside::Error),
     /// A port of the host could not be listened on.
     #[error("could not listen on `{address}` of the host")]
     Listen {
@@ -277,6 +281,11 @@ fn run(plan: &Plan, cgroup: &Cgroup) -> Result<(), Error> {
         .map(|machine| machine.endpoint.clone())
         .collect();
     let network = spans.time("set the network up", || Network::create(plan.gateway, &endpoints))?;
+    let outside = if plan.internet {
+        Some(spans.time("make a way to the outside", || outside(plan, cgroup, &network))?)
+    } else {
+        None
+    };
     balance::serve(&network.cluster, &plan.balancers).map_err(own("balance connections to the API"))?;
     let from = Moment::now();
     let booted = members::boot(&plan.machines, &network.machines, cgroup, &plan.host)?;
@@ -303,7 +312,16 @@ fn run(plan: &Plan, cgroup: &Cgroup) -> Result<(), Error> {
     end_when_asked(plan, Arc::clone(&members)).map_err(own("start the thread that waits for signals"))?;
     report(&Report::Running(state));
     members.wait_for_the_last();
+    // Only now: machines may need it for their farewell.
+    drop(outside);
     Ok(())
+}
+
+fn outside(plan: &Plan, cgroup: &Cgroup, network: &Network) -> Result<Outside, Error> {
+    let own_cgroup = cgroup.child(outside::NAME);
+    own_cgroup.create()?;
+    let log = plan.dir.join(outside::LOG);
+    Ok(Outside::open(&network.cluster, own_cgroup, &log)?)
 }
 
 /// Ends the machines in order after SIGTERM, from a thread of its own.

@@ -8,8 +8,8 @@ use parbake_up::ClusterName;
 
 use crate::command::{
     addon, artifact, bench, completion, config, conformance, cp, create, doctor, down, exec, freeze, image,
-    kubeconfig, kubectl, list, logs, man, node, pause, pin, ports, provider, provision, publish, pull, start,
-    status, stop, supervise, up,
+    inner_registry, kubeconfig, kubectl, list, logs, man, node, pause, pin, ports, provider, provision,
+    publish, pull, start, status, stop, supervise, up,
 };
 use crate::output::Format;
 
@@ -114,6 +114,7 @@ enum Command {
     Kubectl(kubectl::Args),
     Kubeconfig(kubeconfig::Args),
     Ports(ports::Args),
+    Registry(inner_registry::Args),
     Freeze(freeze::Args),
     #[command(subcommand)]
     Config(config::Command),
@@ -163,6 +164,7 @@ impl Cli {
             Command::Kubectl(args) => args.run(global),
             Command::Kubeconfig(args) => args.run(global).map(done),
             Command::Ports(args) => args.run(global).map(done),
+            Command::Registry(args) => args.run(global).map(done),
             Command::Freeze(args) => args.run(global).map(done),
             Command::Config(command) => command.run(global).map(done),
             Command::Node(command) => command.run(global).map(done),

@@ -16,12 +16,14 @@ use parbake_machine::running::{Running, Stopped};
 use tracing::Instrument;
 
 use crate::config::{self, Config, ConfigError};
+use crate::host_ports;
 use crate::kubeconfig::renew;
 use crate::layers::{stack_of, stacks};
 use crate::life::Started;
 use crate::nodes::tidy;
+use crate::offered;
 use crate::state::{Claim, Phase, Record, own_kubeconfig};
-use crate::thaw::{forward, id, interrupted, told};
+use crate::thaw::{id, interrupted, told};
 use crate::{ClusterName, Diagnosis, Error};
 
 /// What a later start follows from.
@@ -40,6 +42,9 @@ impl Again<'_> {
         let started = Instant::now();
         let boot = Timestamp::now();
         let host = Host::look(self.dir).require(Purpose::Up)?;
+        if record.internet {
+            host.require_internet()?;
+        }
         let store = Store::open(&self.dir.join("store"))?;
         let artifact = store.get_exactly(&record.tag, &record.artifact)?;
         let stacks = stacks(&store, &artifact, &record.cluster)?;
@@ -79,7 +84,8 @@ impl Again<'_> {
             id: &id(self.name, claim.dir()),
             dir: claim.dir(),
             host: &host.decide(),
-            forwards: vec![forward(cluster, record.api)],
+            forwards: host_ports::forwards(record),
+            internet: record.internet,
             end_with_parent: false,
             again: true,
         };
@@ -91,6 +97,7 @@ impl Again<'_> {
 
     /// Whoever got the kubeconfig by its path finds the API wherever it is.
     fn moved(&self, claim: &Claim, record: &mut Record, running: &Running) -> Result<(), Error> {
+        self.registry_moved(claim, record, running)?;
         let api = running.ports()[0];
         if record.api == Some(api) {
             return Ok(());
@@ -101,6 +108,18 @@ impl Again<'_> {
         claim.move_kubeconfigs(&format!("https://{api}"))?;
         renew(claim.dir(), self.name);
         record.api = Some(api);
+        claim.write(record)
+    }
+
+    fn registry_moved(&self, claim: &Claim, record: &mut Record, running: &Running) -> Result<(), Error> {
+        let registry = host_ports::registry(&record.cluster, running.ports());
+        if record.registry == registry {
+            return Ok(());
+        }
+        if let (Some(last), Some(registry)) = (record.registry, registry) {
+            tracing::warn!("`{last}` is taken: the registry is at `{registry}` now");
+        }
+        record.registry = registry;
         claim.write(record)
     }
 
@@ -125,7 +144,10 @@ impl Again<'_> {
         let ready = wait_until_ready(&client, &expected, vantages, left, told).instrument(
             tracing::info_span!("step", what = "wait until everything is ready"),
         );
-        let (marked, ready) = tokio::join!(marks::set(&client, &marks, left), ready);
+        let vantages = Vantage::of_machines(running, expected.cluster)?;
+        let offered = offered::answer(running, expected.cluster, &vantages, left);
+        let (marked, ready, offered) = tokio::join!(marks::set(&client, &marks, left), ready, offered);
+        let ready = ready.and_then(|milestones| offered.map(|()| milestones));
         let ready = ready.map_err(|timed_out| Error::RunsUnready {
             name: self.name.clone(),
             timed_out,

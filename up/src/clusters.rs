@@ -15,6 +15,7 @@ use parbake_machine::running::{Running, Stopped};
 use serde::Serialize;
 
 use crate::freeze;
+use crate::host_ports;
 use crate::kubeconfig::take_out;
 use crate::state::{Claim, Phase, Record, dir_of, files, kubeconfig, read};
 use crate::{ClusterName, Error};
@@ -245,6 +246,15 @@ impl Cluster {
     /// Where the host reaches its API.
     pub fn api(&self) -> Option<SocketAddr> {
         self.running.ports().first().copied()
+    }
+
+    /// Where the host reaches its registry.
+    ///
+    /// # Errors
+    /// It was baked without one.
+    pub fn registry(&self, name: &ClusterName) -> Result<SocketAddr, Error> {
+        let found = host_ports::registry(&self.record.cluster, self.running.ports());
+        found.ok_or_else(|| Error::NoRegistry { name: name.clone() })
     }
 
     /// The file with the administrator's way in.

@@ -39,6 +39,15 @@ pub enum Error {
     /// No layer of the artifact holds a kubectl.
     #[error("the artifact came without kubectl; use your own with `parbake kubeconfig`")]
     NoKubectl,
+    /// The cluster has no registry.
+    #[error(
+        "the cluster `{name}` has no registry: its artifact was baked without one; `parbake image load` needs none, or \
+         bake anew, with `registry = true` in `[services]` of the provider"
+    )]
+    NoRegistry {
+        /// The name.
+        name: ClusterName,
+    },
     /// The artifact cannot run with so many nodes.
     #[error(transparent)]
     Nodes(#[from] DescriptionError),

@@ -88,6 +88,7 @@ async fn measure(options: &Options, claim: &Claim) -> Result<Duration, FloorErro
         dir: claim.dir(),
         host: &host,
         forwards: vec![forward(&cluster, None)],
+        internet: false,
         end_with_parent: true,
         again: false,
     };

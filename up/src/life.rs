@@ -57,11 +57,17 @@ pub struct Started {
     pub milestones: Option<Milestones>,
 }
 
-/// Writes a cluster down that can be started, and starts nothing.
+/// Writes a cluster down that can be started, and starts nothing. `internet` gives it a way to the outside.
 ///
 /// # Errors
 /// There is a cluster of this name or no such artifact, nobody trusted signed it, or it cannot be as it is `wanted`.
-pub fn create(state: &Path, name: &ClusterName, tag: Tag, wanted: &Wanted) -> Result<Record, Error> {
+pub fn create(
+    state: &Path,
+    name: &ClusterName,
+    tag: Tag,
+    wanted: &Wanted,
+    internet: bool,
+) -> Result<Record, Error> {
     let store = Store::open(&state.join("store"))?;
     let artifact = store.get(&tag)?;
     allowed(state, &store, &artifact)?;
@@ -83,7 +89,10 @@ pub fn create(state: &Path, name: &ClusterName, tag: Tag, wanted: &Wanted) -> Re
     // First: what has no record is no cluster.
     store_config(claim.dir(), &config)?;
     let digest = artifact.digest.clone();
-    let record = Record::new(Phase::Created, tag, digest, digests(&artifact), cluster);
+    let record = Record {
+        internet,
+        ..Record::new(Phase::Created, tag, digest, digests(&artifact), cluster)
+    };
     claim.write(&record)?;
     Ok(record)
 }
@@ -143,6 +152,7 @@ async fn start_stopped(options: &StartOptions, claim: &Claim, record: Record) ->
         tag: record.tag.clone(),
         name: options.name.clone(),
         wanted: Wanted::default(),
+        internet: record.internet,
         wait: options.wait,
         dir: options.dir.clone(),
         supervise: options.supervise.clone(),

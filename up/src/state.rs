@@ -32,8 +32,9 @@ use crate::identity::with_server;
 use crate::nodes::Changes;
 use crate::{ClusterName, Error};
 
-/// The version of `cluster.json`. Version 1 knew neither [`Record::api`] nor [`Record::booted`].
-const VERSION: u32 = 2;
+/// The version of `cluster.json`. Version 1 knew neither [`Record::api`] nor [`Record::booted`], version 2 neither
+/// [`Record::registry`] nor [`Record::internet`].
+const VERSION: u32 = 3;
 const OLDEST: u32 = 1;
 const FILE: &str = "cluster.json";
 const KUBECONFIG: &str = "kubeconfig";
@@ -80,6 +81,12 @@ pub struct Record {
     /// What a command that adds or removes nodes is at, or was when it was killed.
     #[serde(default, skip_serializing_if = "Changes::is_empty")]
     pub changes: Changes,
+    /// Where the host reached its registry last.
+    #[serde(default)]
+    pub registry: Option<SocketAddr>,
+    /// Whether it has a way to the outside whenever it runs.
+    #[serde(default)]
+    pub internet: bool,
 }
 
 impl Record {
@@ -103,6 +110,8 @@ impl Record {
             api: None,
             booted: None,
             changes: Changes::default(),
+            registry: None,
+            internet: false,
         }
     }
 }
@@ -302,14 +311,14 @@ mod tests {
         let mut value: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
         let fields = value.as_object_mut().unwrap();
         fields.insert("version".to_owned(), 1.into());
-        fields.retain(|name, _| !["api", "booted"].contains(&name.as_str()));
+        fields.retain(|name, _| !["api", "booted", "registry", "internet"].contains(&name.as_str()));
         fs::write(&path, value.to_string()).unwrap();
         assert_eq!(read(claim.dir()).unwrap(), Some(record));
         // What a later version has is not said to be damage.
-        value["version"] = 3.into();
+        value["version"] = 4.into();
         value["more"] = 1.into();
         fs::write(&path, value.to_string()).unwrap();
-        assert!(matches!(read(claim.dir()), Err(Error::Version { found: 3, .. })));
+        assert!(matches!(read(claim.dir()), Err(Error::Version { found: 4, .. })));
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub struct Status {
     pub disk_bytes: u64,
     /// Ports of the host that lead into it.
     pub ports: Vec<Port>,
+    /// Whether it has a way to the outside when it runs.
+    pub internet: bool,
     /// Why there is nothing of what the API has, where it should answer.
     pub problem: Option<String>,
     /// Its nodes.
@@ -141,6 +143,7 @@ pub async fn status(state: &Path, name: &ClusterName) -> Result<Status, Error> {
         usage: running.and_then(|running| taken(running, None)),
         disk_bytes: disk(&dir),
         ports: ports(&record, running),
+        internet: record.internet,
         problem,
         nodes: nodes.collect(),
         pods,

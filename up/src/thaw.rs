@@ -25,9 +25,11 @@ use tracing::Instrument;
 
 use crate::config::{self, Config, ConfigError, Wanted, Workloads};
 use crate::freeze;
+use crate::host_ports;
 use crate::identity::{self, Identity};
 use crate::layers::{allowed, digests, mark_used, stack_of, stacks};
 use crate::nodes::Arrival;
+use crate::offered;
 use crate::state::{Claim, Phase, Record, dir_of, kubeconfig, read};
 use crate::timeline::Timeline;
 use crate::{ClusterName, Diagnosis, Error};
@@ -41,6 +43,8 @@ pub struct Options {
     pub name: ClusterName,
     /// What the cluster is to be beyond what was baked, and how many of the baked nodes run.
     pub wanted: Wanted,
+    /// Whether it has a way to the outside, at this start and every later one.
+    pub internet: bool,
     /// How long it may take until the cluster is ready.
     pub wait: Duration,
     /// Where parbake keeps its state.
@@ -94,6 +98,9 @@ pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
     let host = spans.time("look at the host", || {
         Host::look(&options.dir).require(Purpose::Up)
     })?;
+    if options.internet {
+        host.require_internet()?;
+    }
     let from = Moment::now();
     let store = Store::open(&options.dir.join("store"))?;
     let artifact = store.get(&options.tag)?;
@@ -108,13 +115,16 @@ pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
         return Err(error.into());
     }
     mark_used(&store, &options.tag);
-    let record = Record::new(
-        Phase::Starting,
-        options.tag.clone(),
-        artifact.digest.clone(),
-        digests(&artifact),
-        cluster,
-    );
+    let record = Record {
+        internet: options.internet,
+        ..Record::new(
+            Phase::Starting,
+            options.tag.clone(),
+            artifact.digest.clone(),
+            digests(&artifact),
+            cluster,
+        )
+    };
     let prepared = Prepared {
         options,
         host: host.decide(),
@@ -139,6 +149,9 @@ pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
 pub(crate) async fn first(options: &Options, claim: &Claim, record: Record) -> Result<Thawed, Error> {
     let started = Started::now();
     let host = Host::look(&options.dir).require(Purpose::Up)?;
+    if record.internet {
+        host.require_internet()?;
+    }
     let store = Store::open(&options.dir.join("store"))?;
     let artifact = store.get_exactly(&record.tag, &record.artifact)?;
     allowed(&options.dir, &store, &artifact)?;
@@ -230,7 +243,7 @@ impl Prepared<'_> {
         })?;
         let boot = Timestamp::now();
         let (mut running, plan) = spans.time("start the machines", || {
-            self.boot_machines(claim.dir(), &cluster, &identity)
+            self.boot_machines(claim.dir(), &record, &cluster, &identity)
         })?;
         // While there is nothing to do but wait: the cluster is to outlive a power cut.
         let synced = spawn_blocking(move || root::sync(&plan));
@@ -258,6 +271,7 @@ impl Prepared<'_> {
                 cluster: &record.cluster,
                 new: &joining,
                 layers: &stack_of(&self.stacks, &joining[0]),
+                internet: record.internet,
                 config: &self.config,
                 wait: self.options.wait.saturating_sub(self.started.instant.elapsed()),
             };
@@ -280,6 +294,7 @@ impl Prepared<'_> {
         }
         record.phase = Phase::Up;
         record.api = Some(api);
+        record.registry = host_ports::registry(&cluster, running.ports());
         record.booted = Some(boot);
         claim.write(&record)?;
         let timeline = self.options.timings.then(|| {
@@ -312,6 +327,7 @@ impl Prepared<'_> {
     fn boot_machines(
         &self,
         dir: &Path,
+        record: &Record,
         cluster: &Description,
         identity: &Identity,
     ) -> Result<(Running, Plan), Error> {
@@ -321,7 +337,8 @@ impl Prepared<'_> {
             id: &id(&self.options.name, dir),
             dir,
             host: &self.host,
-            forwards: vec![forward(cluster, None)],
+            forwards: host_ports::forwards(record),
+            internet: record.internet,
             end_with_parent: false,
             again: false,
         };
@@ -367,7 +384,10 @@ impl Prepared<'_> {
         let marks = config::marks(&self.config, expected.cluster.nodes());
         let mark = marks::set(client, &marks, left);
         let ready = wait_until_ready(client, expected, vantages, left, told);
-        let (published, removed, marked, milestones) = tokio::join!(publish, remove, mark, ready);
+        let vantages = Vantage::of_machines(running, expected.cluster)?;
+        let offered = offered::answer(running, expected.cluster, &vantages, left);
+        let (published, removed, marked, milestones, offered) =
+            tokio::join!(publish, remove, mark, ready, offered);
         // Who waits for everything has the most to say when the time is over.
         let milestones = milestones.map_err(|timed_out| {
             let dir = dir_of(&self.options.dir, &self.options.name);
@@ -377,6 +397,7 @@ impl Prepared<'_> {
         published?;
         removed?;
         marked.map_err(ConfigError::Marks)?;
+        offered?;
         Ok(milestones)
     }
 }

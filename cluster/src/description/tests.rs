@@ -30,6 +30,26 @@ fn survives_a_round_trip() {
 }
 
 #[test]
+fn services_are_those_that_were_baked() {
+    let older = read(sample()).unwrap();
+    assert!(older.offered().is_nothing() && older.registry().is_none());
+    let mut value = sample();
+    value["services"] = json!({"dns": true, "registry": true});
+    let description = read(value.clone()).unwrap();
+    assert_eq!(serde_json::to_value(&description).unwrap(), value);
+    let fewer = description.with_nodes(1).unwrap();
+    for same in [
+        &description,
+        &fewer,
+        &description.with(fewer.nodes().to_vec()).unwrap(),
+    ] {
+        assert_eq!(same.registry().unwrap().to_string(), "10.89.0.11:5000");
+    }
+    value["services"] = json!({"dns": true, "mail": true});
+    assert!(read(value).unwrap_err().contains("mail"));
+}
+
+#[test]
 fn refuses_contradictions() {
     let cases = [
         ("/networks/pods", json!("10.89.0.0/16"), "overlap"),

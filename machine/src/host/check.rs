@@ -1,5 +1,6 @@
 //! Whether the host will do, and what to do if not.
 
+mod internet;
 mod network;
 mod program;
 mod room;
@@ -27,6 +28,8 @@ pub enum Purpose {
     Provision,
     /// Both, where only what `up` needs can fail: what the bake alone needs is a warning.
     All,
+    /// Running a cluster with a way to the outside: what that takes beside [`Purpose::Up`].
+    Internet,
 }
 
 impl FromStr for Purpose {
@@ -48,6 +51,7 @@ impl fmt::Display for Purpose {
             Self::Up => "up",
             Self::Provision => "provision",
             Self::All => "all",
+            Self::Internet => "up --internet",
         })
     }
 }
@@ -144,6 +148,9 @@ impl Host {
 
 /// Checks the host, in the order in which a person would mend it.
 pub fn checks(host: &Host, purpose: Purpose) -> Vec<Check> {
+    if purpose == Purpose::Internet {
+        return internet::checks(host);
+    }
     let mut checks = vec![
         system::user(host),
         system::architecture(host),
@@ -174,9 +181,13 @@ pub fn checks(host: &Host, purpose: Purpose) -> Vec<Check> {
     checks.push(room::disk(host, purpose));
     checks.extend(WANTED.iter().filter_map(|wanted| match (wanted.need, purpose) {
         (Need::Machine, _) | (Need::Provision, Purpose::Provision) => Some(program::program(host, wanted)),
-        (Need::Provision, Purpose::All) => Some(only_for_the_bake(program::program(host, wanted))),
-        (Need::Provision, Purpose::Up) | (Need::Optional, _) => None,
+        (Need::Provision, Purpose::All) => Some(only_for("provision", program::program(host, wanted))),
+        _ => None,
     }));
+    if purpose == Purpose::All {
+        let internet = internet::checks(host).into_iter();
+        checks.extend(internet.map(|check| only_for("up --internet", check)));
+    }
     checks
 }
 
@@ -190,10 +201,10 @@ fn tried(name: &str, works: &str, trial: &Trial, remedy: &str) -> Check {
     }
 }
 
-/// What only the bake needs does not keep anyone from running clusters.
-fn only_for_the_bake(check: Check) -> Check {
+/// What only `command` needs does not keep anyone from running clusters.
+fn only_for(command: &str, check: Check) -> Check {
     if check.status == Status::Failed {
-        let found = format!("{} (only `parbake provision` needs it)", check.found);
+        let found = format!("{} (only `parbake {command}` needs it)", check.found);
         Check {
             status: Status::Warning,
             found,

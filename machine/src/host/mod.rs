@@ -99,6 +99,8 @@ pub struct Network {
     pub iptables: Trial,
     /// A table with a chain, by the host's `nft`.
     pub nftables: Trial,
+    /// Interfaces that a program serves can be made: `/dev/net/tun` is there.
+    pub tun: bool,
 }
 
 /// Where parbake keeps its state.

@@ -72,6 +72,7 @@ impl Host {
                 bridge: trials.bridge,
                 iptables: trials.iptables,
                 nftables: trials.nftables,
+                tun: shows("/dev/net/tun"),
             },
             tools: trials.tools,
             state_dir: StateDir {

@@ -63,6 +63,7 @@ pub(super) fn v2_systemd() -> Host {
             bridge: Trial::Works,
             iptables: Trial::Works,
             nftables: Trial::Works,
+            tun: true,
         },
         tools: BTreeMap::from([
             tool("systemd-nspawn", Some(&[257])),
@@ -72,6 +73,7 @@ pub(super) fn v2_systemd() -> Host {
             tool("dpkg-deb", None),
             tool("go", Some(&[1, 24, 1])),
             tool("cc", None),
+            tool("slirp4netns", None),
             tool("modprobe", None),
             tool("iptables-restore", None),
             tool("nft", None),

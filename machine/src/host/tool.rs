@@ -27,6 +27,8 @@ pub(super) enum Need {
     Machine,
     /// The bake alone.
     Provision,
+    /// A way to the outside, for clusters that are to have one.
+    Internet,
     /// Only what the checks of the kernel call, or nothing on most hosts.
     Optional,
 }
@@ -96,6 +98,13 @@ pub(super) const WANTED: &[Wanted] = &[
         oldest: None,
     },
     Wanted {
+        name: "slirp4netns",
+        need: Need::Internet,
+        task: "carries what leaves a cluster",
+        package: "slirp4netns",
+        oldest: None,
+    },
+    Wanted {
         name: "modprobe",
         need: Need::Optional,
         task: "loads kernel modules",
@@ -127,6 +136,12 @@ pub(super) fn find_all() -> BTreeMap<String, Tool> {
         Some((wanted.name.to_owned(), Tool { path, version }))
     });
     found.collect()
+}
+
+/// Looks for the program `name` anew, without its version: it may have been installed since it was looked for.
+pub(super) fn look(name: &str) -> Option<Tool> {
+    let path = find(name, &env::var_os("PATH").unwrap_or_default())?;
+    Some(Tool { path, version: None })
 }
 
 /// `PATH` first, then where administrators' programs and Go's own archive are, which `su` and `sudo` leave out.

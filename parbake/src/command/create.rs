@@ -23,6 +23,9 @@ pub(crate) struct Args {
     /// The artifact's name in the store, or REGISTRY/REPOSITORY[:TAG][@DIGEST], which is pulled if the
     /// store does not have it [default: what the project's parbake.toml pins]
     artifact: Option<Named>,
+    /// Give the cluster a way to the outside, at every start; it has none otherwise
+    #[arg(long)]
+    internet: bool,
     #[command(flatten)]
     deltas: DeltaArgs,
     #[command(flatten)]
@@ -44,7 +47,7 @@ impl Args {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
         let wanted = self.configuration.wanted()?;
         let tag = meant(global, self.artifact, &self.deltas, self.registry)?;
-        let record = create(&global.dir, &global.name, tag, &wanted)?;
+        let record = create(&global.dir, &global.name, tag, &wanted, self.internet)?;
         let report = Report {
             name: global.name.clone(),
             artifact: record.tag.to_string(),

@@ -19,8 +19,8 @@ Examples:
 
 The cluster goes on: it stands still only while its files are copied, well under a second unless
 there are many. What was in flight stays as it was, and is listed.
-In the artifact are all objects of the API, secrets too, images that were loaded, and the nodes'
-files, hostPath and local volumes among them. Not in it are credentials of the cluster, events,
+In the artifact are all objects of the API, secrets too, images that were loaded or pushed to the
+cluster's registry, and the nodes' files, hostPath and local volumes among them. Not in it are credentials of the cluster, events,
 logs, what is in /tmp, and what containers wrote for themselves or into emptyDir volumes: pods
 start anew, as after a restart of their node. Files are as a power cut would leave them.";
 

@@ -21,6 +21,7 @@ pub(crate) mod down;
 pub(crate) mod exec;
 pub(crate) mod freeze;
 pub(crate) mod image;
+pub(crate) mod inner_registry;
 pub(crate) mod kubeconfig;
 pub(crate) mod kubectl;
 pub(crate) mod list;

@@ -35,6 +35,9 @@ fn text(status: &Status) -> String {
     for Port { host, cluster } in &status.ports {
         text.push_str(&format!("port {host} of the host leads to {cluster}\n"));
     }
+    if status.internet {
+        text.push_str("it has a way to the outside\n");
+    }
     if let Some(problem) = &status.problem {
         text.push_str(&format!("the API has no answer: {problem}\n"));
     }

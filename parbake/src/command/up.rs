@@ -40,6 +40,9 @@ pub(crate) struct Args {
     /// The artifact's name in the store, such as k8s-1.34, or REGISTRY/REPOSITORY[:TAG][@DIGEST], which
     /// is pulled if the store does not have it [default: what the project's parbake.toml pins]
     artifact: Option<Named>,
+    /// Give the cluster a way to the outside, at every start; it has none otherwise
+    #[arg(long)]
+    internet: bool,
     /// How long a start may take, such as 90s or 2m
     #[arg(long, value_name = "TIME", default_value = "120s", value_parser = duration)]
     wait: Duration,
@@ -121,6 +124,7 @@ impl Args {
             tag,
             name: global.name.clone(),
             wanted,
+            internet: self.internet,
             wait: self.wait,
             dir: global.dir.clone(),
             supervise: supervise::command()?,

@@ -130,6 +130,7 @@ fn importer(dir: &Path, layers: Vec<PathBuf>, host: &Host) -> Result<Plan, Error
             hold: None,
         }],
         forwards: Vec::new(),
+        internet: false,
         balancers: Vec::new(),
         host: decisions,
         end_with_parent: true,

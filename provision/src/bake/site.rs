@@ -66,6 +66,7 @@ impl Site<'_> {
                 to: self.cluster.api_server().into(),
                 movable: false,
             }],
+            internet: false,
             end_with_parent: true,
             again: false,
         };

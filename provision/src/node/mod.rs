@@ -6,21 +6,27 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 /// Units that start at boot. The unit files stand in `/etc/systemd/system`.
-const ENABLED: [&str; 5] = [
+const ENABLED: [&str; 7] = [
     "containerd.service",
     "kubelet.service",
     "parbake-node.service",
     "parbake-iptables.service",
     "parbake-head-start.service",
+    "parbake-dns.service",
+    "parbake-registry.service",
 ];
 /// Where the units of packages stand.
 const PACKAGED: [&str; 1] = ["containerd.service"];
 
 /// The files, by path below a node's root.
-const FILES: [(&str, &str); 8] = [
+const FILES: [(&str, &str); 11] = [
     (
         "etc/containerd/config.toml",
         include_str!("files/containerd.toml"),
+    ),
+    (
+        "etc/containerd/certs.d/registry:5000/hosts.toml",
+        include_str!("files/registry-hosts.toml"),
     ),
     ("etc/crictl.yaml", include_str!("files/crictl.yaml")),
     (
@@ -42,6 +48,14 @@ const FILES: [(&str, &str); 8] = [
     (
         "etc/systemd/system/parbake-head-start.service",
         include_str!("files/parbake-head-start.service"),
+    ),
+    (
+        "etc/systemd/system/parbake-dns.service",
+        include_str!("files/parbake-dns.service"),
+    ),
+    (
+        "etc/systemd/system/parbake-registry.service",
+        include_str!("files/parbake-registry.service"),
     ),
     (
         "usr/lib/parbake/head-start",

@@ -4,18 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use ipnet::Ipv4Net;
-use parbake_cluster::{NodeName, Role};
+use parbake_cluster::{NodeName, Offered, Role};
 use semver::Version;
 
 use super::document::At;
 use super::read::{Segment, Word};
-use super::recipe::{ImageRecipe, Modules};
+use super::recipe::{ImageRecipe, Modules, Os};
 use parbake_cluster::problem::Collector;
 
 /// The component that is built from Kubernetes' own modules, with C instead of Go.
 const PAUSE: &str = "pause";
 /// The folder of Kubernetes' own modules, whose version is the provider's own.
 const KUBERNETES: &str = "kubernetes";
+
+/// The Debian package of the DNS server for nodes.
+const DNS_PACKAGE: &str = "dnsmasq-base";
+/// The binary of the registry.
+const REGISTRY: &str = "registry";
 
 /// Whether the networks are private, given by their first address, and apart from each other.
 pub(super) fn networks(problems: &mut Collector<'_>, networks: [(&str, &At<Ipv4Net>); 3]) -> bool {
@@ -173,5 +178,20 @@ pub(super) fn addons(
                 ),
             );
         }
+    }
+}
+
+/// Every service has its program.
+pub(super) fn services(problems: &mut Collector<'_>, services: Offered, span: &Range<usize>, os: &Os) {
+    let mut wants = |service: &str, list: &str, names: &[String], wanted: &str| {
+        if !names.iter().any(|name| name == wanted) {
+            problems.add(span, format!("`services.{service}` needs `{wanted}` in `{list}`"));
+        }
+    };
+    if services.dns {
+        wants("dns", "os.packages", &os.packages, DNS_PACKAGE);
+    }
+    if services.registry {
+        wants("registry", "os.binaries", &os.binaries, REGISTRY);
     }
 }

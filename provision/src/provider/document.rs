@@ -72,6 +72,30 @@ impl<'d, 'i> Fields<'d, 'i> {
         parsed(problems, &name, value)
     }
 
+    /// Whether something is so; it is not where nothing is said.
+    pub(super) fn flag(&mut self, problems: &mut Collector<'_>, key: &'static str) -> bool {
+        let name = self.name(key);
+        let Some(value) = self.get(key) else {
+            return false;
+        };
+        let flag = value.get_ref().as_bool();
+        if flag.is_none() {
+            problems.add(&value.span(), wrong(&name, "`true` or `false`", value));
+        }
+        flag.unwrap_or_default()
+    }
+
+    /// One table, if it is there.
+    pub(super) fn optional_table(
+        &mut self,
+        problems: &mut Collector<'_>,
+        key: &'static str,
+    ) -> Option<Fields<'d, 'i>> {
+        let name = self.name(key);
+        let value = self.get(key)?;
+        as_fields(problems, &name, value)
+    }
+
     /// A list of texts that `T` can be made of; one that is not there is empty.
     pub(super) fn list<T>(&mut self, problems: &mut Collector<'_>, key: &'static str) -> Option<Vec<At<T>>>
     where

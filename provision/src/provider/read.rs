@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::str::FromStr;
 
 use ipnet::Ipv4Net;
-use parbake_cluster::{NodeName, Role, Subnets};
+use parbake_cluster::{NodeName, Offered, Role, Subnets};
 use toml::de::DeTable;
 
 use super::check;
@@ -43,6 +43,9 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
         let span = fields.span().clone();
         Some((fields.all::<Segment, Word>(problems)?, span))
     });
+    let services = fields
+        .optional_table(problems, "services")
+        .map(|fields| read_services(problems, fields));
     fields.finish(problems);
 
     if let Some((nodes, span)) = &nodes {
@@ -55,6 +58,9 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
     check::modules(problems, &modules, &components);
     let (os, binaries) = os?;
     check::binaries(problems, &binaries, &images, &modules);
+    if let Some((services, span)) = &services {
+        check::services(problems, *services, span, &os);
+    }
     let (nodes, nodes_span) = nodes?;
     let recipe = Recipe {
         kubernetes: kubernetes?.0,
@@ -79,6 +85,7 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
                 (addon.0, values.map(|(name, value)| (name, value.0)).collect())
             })
             .collect(),
+        services: services.map(|(services, _)| services).unwrap_or_default(),
     };
     if let Err(error) = recipe.describe() {
         problems.add(&nodes_span, error.to_string());
@@ -129,6 +136,16 @@ fn read_os(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Option<(
         },
         binaries,
     ))
+}
+
+fn read_services(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> At<Offered> {
+    let span = fields.span().clone();
+    let services = Offered {
+        dns: fields.flag(problems, "dns"),
+        registry: fields.flag(problems, "registry"),
+    };
+    fields.finish(problems);
+    (services, span)
 }
 
 pub(super) fn read_modules(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Option<At<Modules>> {

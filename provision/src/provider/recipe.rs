@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use parbake_cluster::{
-    ClusterDomain, Description, DescriptionError, KubernetesVersion, NodeName, Role, Subnets,
+    ClusterDomain, Description, DescriptionError, KubernetesVersion, NodeName, Offered, Role, Subnets,
 };
 use semver::Version;
 
@@ -50,6 +50,9 @@ use parbake_cluster::problem::Problems;
 /// # Further ones, which a bake has when it is asked for them: pinned like the others.
 /// optional = ["conformance"]
 /// options.local-storage = { path = "/srv" }
+/// [services]                            # what the control plane runs beside Kubernetes; nothing where it is left out
+/// dns = true                            # names of nodes; needs the package `dnsmasq-base`
+/// registry = true                       # a registry, `registry:5000`; needs the binary `registry`
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipe {
@@ -73,6 +76,8 @@ pub struct Recipe {
     pub optional: Vec<String>,
     /// Values of add-ons' options, by name of the add-on.
     pub options: BTreeMap<String, BTreeMap<String, String>>,
+    /// What the control plane runs for nodes and their users beside Kubernetes.
+    pub services: Offered,
 }
 
 /// How large a cluster is to be, where it is not as the provider lists it.
@@ -175,8 +180,10 @@ impl Recipe {
     }
 
     fn describe_nodes(&self, nodes: &[(NodeName, Role)]) -> Result<Description, DescriptionError> {
-        self.network
-            .describe(self.kubernetes.clone(), ClusterDomain::default(), nodes)
+        let described = self
+            .network
+            .describe(self.kubernetes.clone(), ClusterDomain::default(), nodes)?;
+        Ok(described.offering(self.services))
     }
 
     /// The Debian packages asked for, by name of the set that the lock keeps for them: `os` and `image/NAME`.

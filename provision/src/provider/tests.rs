@@ -113,6 +113,31 @@ fn a_cluster_may_have_more_workers_than_are_listed() {
 }
 
 #[test]
+fn services_need_their_programs() {
+    let services = |text: &str| format!("{GOOD}\n[services]\n{text}");
+    assert!(recipe().describe().unwrap().offered().is_nothing());
+    let cases = [
+        (
+            "dns = true\n",
+            "`services.dns` needs `dnsmasq-base` in `os.packages`",
+        ),
+        (
+            "registry = true\n",
+            "`services.registry` needs `registry` in `os.binaries`",
+        ),
+        ("dns = \"yes\"\n", "`services.dns` must be `true` or `false`"),
+        ("mail = true\n", "unknown field `services.mail`"),
+    ];
+    for (text, expected) in cases {
+        let found = problems(&services(text));
+        assert!(found.contains(expected), "{found}");
+    }
+    let text = services("dns = true\nregistry = false\n").replace("libstdc++6", "dnsmasq-base");
+    let offered = Recipe::parse(&text).unwrap().describe().unwrap().offered();
+    assert!(offered.dns && !offered.registry);
+}
+
+#[test]
 fn a_file_with_three_mistakes_names_all_three() {
     let text = GOOD
         .replace("kubernetes = \"1.34.4\"", "kubernetes = 1.34")

@@ -23,10 +23,11 @@ use crate::state::{Claim, Record, files};
 use crate::thaw::forward;
 
 /// What does not start on the copy: no workload may run, and no container of the control plane.
-const MASKED: [&str; 3] = [
+const MASKED: [&str; 4] = [
     "kubelet.service",
     "parbake-head-start.service",
     "parbake-iptables.service",
+    "parbake-registry.service",
 ];
 /// How long the runtimes, and the API, may take to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -74,6 +75,7 @@ pub(super) async fn settle(
         host,
         // Its API is the first control plane's, with or without others.
         forwards: vec![forward(cluster, None)],
+        internet: false,
         end_with_parent: true,
         again: false,
     };

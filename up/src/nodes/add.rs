@@ -63,6 +63,7 @@ pub async fn add(options: &AddOptions) -> Result<Added, Error> {
         cluster: &cluster,
         new: &new,
         layers: &layers,
+        internet: record.internet,
         config: &config,
         wait: options.wait,
     };

@@ -32,6 +32,8 @@ pub(crate) struct Arrival<'a> {
     pub(crate) new: &'a [Node],
     /// The unpacked layers that all machines share, bottom first.
     pub(crate) layers: &'a [PathBuf],
+    /// Whether the cluster has a way to the outside.
+    pub(crate) internet: bool,
     /// What nodes are to be beyond what was baked.
     pub(crate) config: &'a Config,
     /// How long it may take until they are ready.
@@ -97,6 +99,7 @@ impl Arrival<'_> {
             dir: self.claim.dir(),
             host: self.host,
             forwards: Vec::new(),
+            internet: self.internet,
             end_with_parent: false,
             again: false,
         };

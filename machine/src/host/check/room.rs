@@ -3,7 +3,7 @@
 use crate::host::Host;
 use crate::host::decide::{INOTIFY_INSTANCES, INOTIFY_WATCHES};
 
-use super::{Check, Purpose, only_for_the_bake};
+use super::{Check, Purpose, only_for};
 
 const GIB: u64 = 1 << 30;
 /// Free disk space that a cluster needs at its start.
@@ -81,7 +81,7 @@ pub(super) fn disk(host: &Host, purpose: Purpose) -> Check {
     } else if free < DISK_PROVISION && purpose != Purpose::Up {
         let check = Check::failed("disk space", found, remedy(DISK_PROVISION));
         if purpose == Purpose::All {
-            only_for_the_bake(check)
+            only_for("provision", check)
         } else {
             check
         }

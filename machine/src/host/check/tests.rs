@@ -190,6 +190,42 @@ fn what_only_the_bake_needs_stops_only_the_bake() {
 }
 
 #[test]
+fn what_only_a_way_to_the_outside_needs_stops_only_that() {
+    type Spoil = fn(&mut Host);
+    let cases: &[(&str, &str, Spoil)] = &[
+        ("slirp4netns", "apt-get install slirp4netns", |host| {
+            host.tools.remove("slirp4netns");
+        }),
+        ("tun device", "CONFIG_TUN", |host| host.network.tun = false),
+        ("masquerading", "apt-get install nftables", |host| {
+            host.tools.remove("nft");
+            host.network.nftables = Trial::NotTried("missing".into());
+        }),
+        ("masquerading", "CONFIG_NF_TABLES", |host| {
+            host.network.nftables = Trial::Failed("no table".into());
+        }),
+    ];
+    for (name, remedy, spoil) in cases {
+        let mut host = v2_systemd();
+        spoil(&mut host);
+        assert_eq!(
+            complaints(&host, Purpose::Internet),
+            [((*name).to_owned(), Status::Failed)],
+            "{remedy}"
+        );
+        let all = complaints(&host, Purpose::All);
+        assert!(all.contains(&((*name).to_owned(), Status::Warning)), "{all:?}");
+        assert!(host.clone().require(Purpose::Up).is_ok());
+        let error = host.require(Purpose::Internet).unwrap_err().to_string();
+        assert!(
+            error.starts_with("this host is not ready for `parbake up --internet`:")
+                && error.contains(remedy),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn an_ordinary_user_is_told_just_that() {
     let error = not_root().require(Purpose::Up).unwrap_err();
     assert_eq!(

@@ -158,6 +158,7 @@ fn measure(
         tag: artifact.tag.clone(),
         name: name.clone(),
         wanted: Wanted::nodes(nodes),
+        internet: false,
         wait: WAIT,
         dir: work.to_owned(),
         supervise: supervise::command()?,

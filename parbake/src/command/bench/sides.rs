@@ -42,6 +42,7 @@ fn options(global: &Global, artifact: &Tag, nodes: usize, number: usize) -> anyh
         tag: artifact.clone(),
         name: format!("bench-{}-{number}", std::process::id()).parse()?,
         wanted: Wanted::nodes(Some(nodes)),
+        internet: false,
         wait: WAIT,
         dir: global.dir.clone(),
         supervise: supervise::command()?,

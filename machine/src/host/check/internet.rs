@@ -1,0 +1,59 @@
+//! Checks of what a cluster's way to the outside needs.
+
+use crate::host::Host;
+use crate::host::tool::{Need, WANTED, look};
+use crate::host::trial::Trial;
+
+use super::program::program;
+use super::{Check, HostError, Purpose};
+
+/// The programs that make the way: [`crate::network`].
+const PROGRAMS: [&str; 2] = ["slirp4netns", "nft"];
+
+impl Host {
+    /// Whether the host can give a cluster a way to the outside. Programs are looked for anew: what is remembered of a host
+    /// may be older than they are.
+    ///
+    /// # Errors
+    /// All checks that failed, with what to do about each.
+    pub fn require_internet(&self) -> Result<(), HostError> {
+        let mut now = self.clone();
+        for name in PROGRAMS {
+            now.tools.remove(name);
+            now.tools.extend(look(name).map(|tool| (name.to_owned(), tool)));
+        }
+        now.require(Purpose::Internet).map(drop)
+    }
+}
+
+pub(super) fn checks(host: &Host) -> Vec<Check> {
+    let programs = WANTED.iter().filter(|wanted| wanted.need == Need::Internet);
+    let mut checks: Vec<Check> = programs.map(|wanted| program(host, wanted)).collect();
+    checks.extend([tun(host), masquerading(host)]);
+    checks
+}
+
+fn tun(host: &Host) -> Check {
+    let name = "tun device";
+    if host.network.tun {
+        return Check::ok(name, "`/dev/net/tun`");
+    }
+    Check::failed(
+        name,
+        "there is no `/dev/net/tun`",
+        "boot a kernel with CONFIG_TUN, load the module `tun`, or give the container the device",
+    )
+}
+
+fn masquerading(host: &Host) -> Check {
+    let name = "masquerading";
+    match (&host.network.nftables, host.tools.contains_key("nft")) {
+        (_, false) => Check::failed(name, "`nft` is missing", "install it: `apt-get install nftables`"),
+        (Trial::Failed(reason), _) => Check::failed(
+            name,
+            reason,
+            "boot a kernel with CONFIG_NF_TABLES, CONFIG_NFT_NAT and CONFIG_NFT_MASQ",
+        ),
+        (Trial::Works | Trial::NotTried(_), true) => Check::ok(name, "can be done by nftables"),
+    }
+}
