@@ -268,6 +268,11 @@ fn each_mistake_is_named() {
             "`pause` is not an absolute path",
         ),
         (
+            "[modules.etcd]",
+            "[modules.etcd]\nfiles = { a = \"example.org/a/../b\" }",
+            "`example.org/a/../b` is no file of a module",
+        ),
+        (
             "\"/pause\" = \"pause\"",
             "\"/../pause\" = \"pause\"",
             "`/../pause` is not an absolute path",
@@ -287,12 +292,17 @@ fn each_mistake_is_named() {
         (
             "[network]",
             "addons = [\"a\", \"a\"]\n[network]",
-            "`addons` names `a` twice",
+            "the add-on `a` is named twice",
+        ),
+        (
+            "[network]",
+            "addons = [\"a\"]\noptional = [\"a\"]\n[network]",
+            "the add-on `a` is named twice",
         ),
         (
             "[network]",
             "options.a = { path = \"/\" }\n[network]",
-            "`options.a` is for an add-on that `addons` does not name",
+            "`options.a` is for an add-on that neither `addons` nor `optional` names",
         ),
         (
             "[network]",
