@@ -35,8 +35,8 @@ impl Listing {
             &output(
                 "find",
                 &[
-                    state, "/run", "-path", &store, "-prune", "-o", "-path", &host, "-o", "-path", &events, "-o",
-                    "-print",
+                    state, "/run", "-path", &store, "-prune", "-o", "-path", &host, "-o", "-path", &events,
+                    "-o", "-print",
                 ],
             )?,
         );

@@ -7,10 +7,9 @@ use clap::{Args, Parser, Subcommand};
 use parbake_up::ClusterName;
 
 use crate::command::{
-    addon, artifact, bench, completion, config, conformance, cp, create, dashboard, doctor, down, events, exec,
-    freeze, image,
-    inner_registry, kubeconfig, kubectl, list, logs, man, node, pause, pin, ports, provider, provision,
-    publish, pull, start, status, stop, supervise, up,
+    addon, artifact, bench, completion, config, conformance, cp, create, dashboard, doctor, down, events,
+    exec, freeze, image, inner_registry, kubeconfig, kubectl, list, logs, man, node, pause, pin, ports,
+    provider, provision, publish, pull, start, status, stop, supervise, up,
 };
 use crate::output::Format;
 

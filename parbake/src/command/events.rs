@@ -48,7 +48,9 @@ struct Wanted<'a> {
 
 impl Wanted<'_> {
     fn has(&self, event: &Event) -> bool {
-        let own = self.cluster.is_none_or(|name| event.cluster.as_ref() == Some(name));
+        let own = self
+            .cluster
+            .is_none_or(|name| event.cluster.as_ref() == Some(name));
         own && self.since.is_none_or(|since| event.time >= since)
     }
 }

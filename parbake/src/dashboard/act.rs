@@ -36,7 +36,10 @@ impl Actor {
         thread::spawn(move || {
             let outcome = with_default(NoSubscriber::new(), || command.run());
             // Nobody may want to know any more.
-            let _ = sender.send(Message::Done(job, outcome.map(drop).map_err(|error| reason(&error))));
+            let _ = sender.send(Message::Done(
+                job,
+                outcome.map(drop).map_err(|error| reason(&error)),
+            ));
         });
     }
 
@@ -75,20 +78,29 @@ mod tests {
             ..Actor::new(Path::new("/state"), mpsc::channel().0).unwrap()
         };
         let name = "ci".parse().unwrap();
-        let command = actor.command(&Job { verb: Verb::Start, name });
+        let command = actor.command(&Job {
+            verb: Verb::Start,
+            name,
+        });
         assert_eq!(command.display(), "parbake start --name ci --dir /state");
     }
 
     #[test]
     fn the_reason_is_what_the_command_said() {
         let cases = [
-            ("echo '==> boot'; echo 'error: it is busy' >&2; exit 1", "it is busy"),
+            (
+                "echo '==> boot'; echo 'error: it is busy' >&2; exit 1",
+                "it is busy",
+            ),
             ("echo odd >&2; exit 3", "failed (exit status: 3)"),
         ];
         for (script, said) in cases {
             let error = Cmd::new("sh").args(["-c", script]).run().unwrap_err();
             let reason = reason(&error);
-            assert!(reason.contains(said) && reason.starts_with(&said[..2]) == said.starts_with("it"), "{reason}");
+            assert!(
+                reason.contains(said) && reason.starts_with(&said[..2]) == said.starts_with("it"),
+                "{reason}"
+            );
         }
     }
 }

@@ -116,7 +116,9 @@ fn api(dir: &Path, sender: &Sender<Message>, chosen: &Chosen) {
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
-            let _ = sender.send(Message::Broken(format!("could not start to look at clusters: {error}")));
+            let _ = sender.send(Message::Broken(format!(
+                "could not start to look at clusters: {error}"
+            )));
             return;
         }
     };
@@ -128,7 +130,10 @@ fn api(dir: &Path, sender: &Sender<Message>, chosen: &Chosen) {
         let Ok(status) = runtime.block_on(status(dir, name)) else {
             continue;
         };
-        if sender.send(Message::Status(Timestamp::now(), Box::new(status))).is_err() {
+        if sender
+            .send(Message::Status(Timestamp::now(), Box::new(status)))
+            .is_err()
+        {
             return;
         }
     }

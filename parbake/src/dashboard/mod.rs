@@ -12,6 +12,8 @@
 mod act;
 mod look;
 mod model;
+#[cfg(test)]
+mod samples;
 mod screen;
 mod update;
 mod view;
@@ -74,7 +76,11 @@ fn next(messages: &Receiver<Message>, busy: bool) -> Vec<Message> {
         Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
     };
     let now = Message::Tick(Timestamp::now());
-    [now].into_iter().chain(first).chain(messages.try_iter()).collect()
+    [now]
+        .into_iter()
+        .chain(first)
+        .chain(messages.try_iter())
+        .collect()
 }
 
 /// Whether the user wants colours (<https://no-color.org>).

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
-use parbake_up::events::{Course, Event, Start};
+use parbake_up::events::{Course, Event, Start, What};
 use parbake_up::{ClusterName, Condition, Listed, Status, Taken};
 
 /// How many looks a history remembers.
@@ -230,6 +230,12 @@ impl Model {
         (Some(&status.name) == self.chosen.as_ref()).then_some(status)
     }
 
+    /// The events that are listed: milestones have a picture of their own.
+    pub(super) fn told(&self) -> impl DoubleEndedIterator<Item = &Event> {
+        let events = self.events.iter();
+        events.filter(|event| !matches!(event.what, What::Passed { .. }))
+    }
+
     /// The last start of the chosen cluster.
     pub(super) fn start(&self) -> Option<Start> {
         Start::last(&self.events, self.chosen.as_ref()?)
@@ -260,11 +266,24 @@ mod tests {
     #[test]
     fn processors_follow_from_two_looks() {
         let mut history = History::default();
-        let looks = [(0, 10.0), (1000, 10.5), (3000, 13.5), (3000, 13.5), (4000, 0.5), (5000, 0.75)];
+        let looks = [
+            (0, 10.0),
+            (1000, 10.5),
+            (3000, 13.5),
+            (3000, 13.5),
+            (4000, 0.5),
+            (5000, 0.75),
+        ];
         let expected = [None, Some(0.5), Some(1.5), Some(1.5), None, Some(0.25)];
         for ((at, cpu_seconds), expected) in looks.into_iter().zip(expected) {
             let at = Timestamp::UNIX_EPOCH + SignedDuration::from_millis(at);
-            history.add(at, Taken { memory_bytes: 7, cpu_seconds });
+            history.add(
+                at,
+                Taken {
+                    memory_bytes: 7,
+                    cpu_seconds,
+                },
+            );
             assert_eq!(history.now(), (Some(7.0), expected), "{at}");
         }
     }
@@ -274,7 +293,10 @@ mod tests {
         let mut history = History::default();
         for number in 0..100_u32 {
             let at = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(number.into());
-            let taken = Taken { memory_bytes: number.into(), cpu_seconds: number.into() };
+            let taken = Taken {
+                memory_bytes: number.into(),
+                cpu_seconds: number.into(),
+            };
             history.add(at, taken);
         }
         assert_eq!((history.memory.len(), history.cpu.len()), (MEMORY, MEMORY));

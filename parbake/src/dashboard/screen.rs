@@ -61,7 +61,9 @@ fn watch_keys(sender: &Sender<Message>) {
 }
 
 fn watch_signals(sender: Sender<Message>) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let signals = {
         let _entered = runtime.enter();
         [

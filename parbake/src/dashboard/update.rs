@@ -167,7 +167,7 @@ fn go(model: &mut Model, by: isize) {
     match model.pane {
         _ if model.details => model.scroll.pods = moved(model.scroll.pods, pods),
         Pane::Pods => model.scroll.pods = moved(model.scroll.pods, pods),
-        Pane::Events => model.scroll.events = moved(model.scroll.events, model.events.len()),
+        Pane::Events => model.scroll.events = moved(model.scroll.events, model.told().count()),
         Pane::Clusters => {
             let to = moved(model.index().unwrap_or(0), model.seen().len());
             let name = model.seen().get(to).map(|seen| seen.listed.name.clone());
@@ -210,7 +210,10 @@ fn act(model: &mut Model, code: KeyCode) -> Option<Job> {
 
 fn run(model: &mut Model, verb: Verb, name: ClusterName) -> Option<Job> {
     if let Some(job) = model.jobs.iter().find(|job| job.name == name) {
-        model.note = Some(note(format!("`{}` of `{name}` goes on; wait for it", job.verb.word())));
+        model.note = Some(note(format!(
+            "`{}` of `{name}` goes on; wait for it",
+            job.verb.word()
+        )));
         return None;
     }
     let job = Job { verb, name };

@@ -38,7 +38,11 @@ mod tests {
     fn every_cause_gives_its_first_line() {
         let long = "x".repeat(400);
         let cases = [
-            ("could not start\nnode01: no", Some("no room"), "could not start: no room".to_owned()),
+            (
+                "could not start\nnode01: no",
+                Some("no room"),
+                "could not start: no room".to_owned(),
+            ),
             ("a\u{1b}[2J", None, "a\\u{1b}[2J".to_owned()),
             (long.as_str(), None, format!("{}…", &long[..300])),
         ];

@@ -102,8 +102,14 @@ mod tests {
                 vec![BEGAN, API, READY, STOPPED],
                 Some((api.clone(), Course::Ready(4.0))),
             ),
-            (vec![BEGAN, API, READY, STOPPED, BEGAN], Some((vec![], Course::Open))),
-            (vec![BEGAN, API, FAILED], Some((api.clone(), Course::Failed("no".into())))),
+            (
+                vec![BEGAN, API, READY, STOPPED, BEGAN],
+                Some((vec![], Course::Open)),
+            ),
+            (
+                vec![BEGAN, API, FAILED],
+                Some((api.clone(), Course::Failed("no".into()))),
+            ),
             (vec![BEGAN, API, STOPPED], Some((api, Course::Ended))),
             (vec![BEGAN, API, REMOVED], None),
         ];

@@ -120,7 +120,10 @@ mod tests {
         assert_eq!(words(&mut tail), ["removed", "paused"]);
         assert_eq!(words(&mut tail), [""; 0]);
         let mut all = Tail::from_the_beginning(dir.path());
-        assert_eq!(words(&mut all), ["paused", "unpaused", "stopped", "removed", "paused"]);
+        assert_eq!(
+            words(&mut all),
+            ["paused", "unpaused", "stopped", "removed", "paused"]
+        );
     }
 
     #[test]
@@ -128,7 +131,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut file = File::create(dir.path().join(FILE)).unwrap();
         let mut tail = Tail::from_the_beginning(dir.path());
-        file.write_all(b"nonsense\n\xff\n{\"time\":\"2026-03-01T10:00:00Z\",").unwrap();
+        file.write_all(b"nonsense\n\xff\n{\"time\":\"2026-03-01T10:00:00Z\",")
+            .unwrap();
         assert_eq!(words(&mut tail), [""; 0]);
         file.write_all(b"\"event\":\"paused\"}\n").unwrap();
         assert_eq!(words(&mut tail), ["paused"]);

@@ -140,7 +140,11 @@ mod tests {
         });
         let text = [FORMER, FILE].map(|name| fs::read_to_string(dir.path().join(name)).unwrap());
         let lines = text.iter().flat_map(|text| text.lines());
-        assert!(lines.filter(|line| !line.is_empty()).all(|line| serde_json::from_str::<Event>(line).is_ok()));
+        assert!(
+            lines
+                .filter(|line| !line.is_empty())
+                .all(|line| serde_json::from_str::<Event>(line).is_ok())
+        );
     }
 
     #[test]

@@ -47,7 +47,7 @@ fn about<'a>(model: &Model, seen: &Seen, status: &Status, palette: Palette) -> V
                 draw::age(age)
             )),
         ]),
-        Line::raw(format!("artifact {}", status.digest)),
+        Line::raw(format!("artifact {:.19}…", status.digest.to_string())),
     ];
     let taken = status.usage.map(|taken| {
         format!(
@@ -56,9 +56,16 @@ fn about<'a>(model: &Model, seen: &Seen, status: &Status, palette: Palette) -> V
             taken.cpu_seconds
         )
     });
-    let outside = if status.internet { ", has a way to the outside" } else { "" };
+    let outside = if status.internet {
+        ", has a way to the outside"
+    } else {
+        ""
+    };
     let disk = size(status.disk_bytes);
-    lines.push(Line::raw(format!("{}disk {disk}{outside}", taken.unwrap_or_default())));
+    lines.push(Line::raw(format!(
+        "{}disk {disk}{outside}",
+        taken.unwrap_or_default()
+    )));
     let address = |port: (SocketAddr, SocketAddr)| format!("{} → {}", port.0, port.1);
     let ports: Vec<String> = status
         .ports
@@ -69,7 +76,10 @@ fn about<'a>(model: &Model, seen: &Seen, status: &Status, palette: Palette) -> V
         lines.push(Line::raw(format!("ports {}", ports.join(", "))));
     }
     if let Some(problem) = &status.problem {
-        lines.push(Line::styled(format!("the API has no answer: {problem}"), palette.bad()));
+        lines.push(Line::styled(
+            format!("the API has no answer: {problem}"),
+            palette.bad(),
+        ));
     }
     lines
 }
@@ -77,7 +87,11 @@ fn about<'a>(model: &Model, seen: &Seen, status: &Status, palette: Palette) -> V
 fn draw_nodes(model: &Model, status: &Status, palette: Palette, frame: &mut Frame<'_>, area: Rect) {
     let rows = status.nodes.iter().map(|node| {
         let [bytes, processors] = nodes::taken(model, status, node);
-        let style = if node.node.ready { palette.good() } else { palette.bad() };
+        let style = if node.node.ready {
+            palette.good()
+        } else {
+            palette.bad()
+        };
         Row::new([
             Cell::new(node.node.name.as_str()),
             Cell::new(nodes::word(status, node)).style(style),
@@ -119,7 +133,7 @@ fn draw_pods(model: &Model, status: &Status, palette: Palette, frame: &mut Frame
         Constraint::Fill(2),
         Constraint::Fill(4),
         Constraint::Length(5),
-        Constraint::Length(9),
+        Constraint::Length(pods::widest(status)),
         Constraint::Length(8),
         Constraint::Length(7),
         Constraint::Length(4),

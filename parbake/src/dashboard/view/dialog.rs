@@ -8,7 +8,7 @@ use super::style::Palette;
 use crate::dashboard::model::{Dialog, Model};
 
 const HELP: &str = "\
- ↑ ↓ j k    choose a cluster, or scroll
+\x20↑ ↓ j k    choose a cluster, or scroll
  tab        to the pods, the events and back
  enter      all about the cluster, and back
  s          start the cluster, or stop it
@@ -42,7 +42,13 @@ pub(super) fn draw(model: &Model, dialog: &Dialog, palette: Palette, frame: &mut
 fn quit(model: &Model) -> String {
     let jobs = model.jobs.iter();
     let jobs: Vec<String> = jobs
-        .map(|job| format!(" `{}` of `{}` goes on, and would be cut off.", job.verb.word(), job.name))
+        .map(|job| {
+            format!(
+                " `{}` of `{}` goes on, and would be cut off.",
+                job.verb.word(),
+                job.name
+            )
+        })
         .collect();
     format!("{}\n\n y  quit      any other key  wait", jobs.join("\n"))
 }

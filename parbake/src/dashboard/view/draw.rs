@@ -87,7 +87,14 @@ mod tests {
 
     #[test]
     fn bars_have_eighths() {
-        let cases = [(0.0, ""), (1.0, "████"), (2.0, "████"), (0.5, "██"), (0.53, "██▏"), (f64::NAN, "")];
+        let cases = [
+            (0.0, ""),
+            (1.0, "████"),
+            (2.0, "████"),
+            (0.5, "██"),
+            (0.53, "██▏"),
+            (f64::NAN, ""),
+        ];
         for (part, expected) in cases {
             assert_eq!(bar(part, 4), expected, "{part}");
         }
@@ -108,7 +115,13 @@ mod tests {
         for (bytes, expected) in cases {
             assert_eq!(memory(bytes), expected);
         }
-        let ages = [(-3, "0s"), (59, "59s"), (60, "1m"), (7_200, "2h"), (200_000, "2d")];
+        let ages = [
+            (-3, "0s"),
+            (59, "59s"),
+            (60, "1m"),
+            (7_200, "2h"),
+            (200_000, "2d"),
+        ];
         for (seconds, expected) in ages {
             assert_eq!(age(seconds), expected);
         }

@@ -13,16 +13,20 @@ use crate::dashboard::model::{Model, Pane};
 
 pub(super) fn draw(model: &Model, palette: Palette, frame: &mut Frame<'_>, area: Rect) {
     let block = palette.block(" events ".to_owned(), model.pane == Pane::Events);
-    if model.events.is_empty() {
+    if model.told().next().is_none() {
         let text = Paragraph::new("nothing has happened yet").style(palette.faint());
         frame.render_widget(text.block(block), area);
         return;
     }
-    let newest = model.events.iter().rev().skip(model.scroll.events);
+    let newest = model.told().rev().skip(model.scroll.events);
     let rows = newest.map(|event| row(model, event, palette));
     let longest = model.seen().iter().map(|seen| seen.listed.name.as_str().len());
     let name = u16::try_from(longest.max().unwrap_or(0).clamp(4, 8)).unwrap_or(8);
-    let widths = [Constraint::Length(3), Constraint::Length(name), Constraint::Fill(1)];
+    let widths = [
+        Constraint::Length(3),
+        Constraint::Length(name),
+        Constraint::Fill(1),
+    ];
     frame.render_widget(Table::new(rows, widths).block(block), area);
 }
 
@@ -41,7 +45,6 @@ fn style(what: &What, palette: Palette) -> Style {
         What::Failed { .. } => palette.bad(),
         What::Ready { .. } | What::NodesAdded { .. } => palette.good(),
         What::Starting { .. } => palette.busy(),
-        What::Passed { .. } => palette.faint(),
         _ => Style::new(),
     }
 }

@@ -99,9 +99,11 @@ fn title(model: &Model, palette: Palette, frame: &mut Frame<'_>, area: Rect) {
         Span::styled(" parbake ", palette.chosen().add_modifier(Modifier::BOLD)),
         Span::raw(format!("  {number}")),
     ]);
-    let right = format!("memory {}  processors {processors:.1} ", draw::memory(bytes));
     frame.render_widget(left, area);
-    frame.render_widget(Line::raw(right).right_aligned(), area);
+    if !now.is_empty() {
+        let right = format!("memory {}  processors {processors:.1} ", draw::memory(bytes));
+        frame.render_widget(Line::raw(right).right_aligned(), area);
+    }
 }
 
 fn last_line(model: &Model, palette: Palette, frame: &mut Frame<'_>, area: Rect) {
@@ -116,7 +118,11 @@ fn last_line(model: &Model, palette: Palette, frame: &mut Frame<'_>, area: Rect)
             palette.busy(),
         )
     } else {
-        let more = if model.details { "enter back" } else { "tab pane  enter details" };
+        let more = if model.details {
+            "enter back"
+        } else {
+            "tab  enter details"
+        };
         let keys = format!(" ↑↓ choose  {more}  s start/stop  p pause  d down  ? help  q quit");
         Line::styled(keys, palette.faint())
     };

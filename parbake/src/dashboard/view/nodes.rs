@@ -39,12 +39,24 @@ fn draw_ports(status: &Status, seen: &Seen, palette: Palette, frame: &mut Frame<
     let above = u16::try_from(status.nodes.len() + 1).unwrap_or(u16::MAX);
     let room = area.height.saturating_sub(above);
     let lines = status.ports.iter().map(|port| {
-        let what = if Some(port.host) == seen.listed.api { "API" } else { "port" };
-        format!("{what} {} → {}", port.host, port.cluster)
+        let what = if Some(port.host) == seen.listed.api {
+            "API"
+        } else {
+            "port"
+        };
+        let host = match port.host.ip().is_loopback() {
+            true => format!(":{}", port.host.port()),
+            false => port.host.to_string(),
+        };
+        format!("{what} {host} → {}", port.cluster)
     });
     let problem = status.problem.iter().map(|problem| format!("no API: {problem}"));
     let text = problem.chain(lines).collect::<Vec<_>>().join("\n");
-    let style = if status.problem.is_some() { palette.busy() } else { palette.faint() };
+    let style = if status.problem.is_some() {
+        palette.busy()
+    } else {
+        palette.faint()
+    };
     let below = Rect {
         y: area.y.saturating_add(above.min(area.height)),
         height: room,
@@ -65,7 +77,11 @@ pub(super) fn word(status: &Status, node: &NodeStatus) -> &'static str {
 
 fn row<'a>(model: &Model, status: &Status, node: &'a NodeStatus, palette: Palette) -> Row<'a> {
     let [bytes, processors] = taken(model, status, node);
-    let style = if node.node.ready { palette.good() } else { palette.bad() };
+    let style = if node.node.ready {
+        palette.good()
+    } else {
+        palette.bad()
+    };
     Row::new([
         Cell::new(node.node.name.as_str()),
         Cell::new(word(status, node)).style(style),
@@ -76,8 +92,13 @@ fn row<'a>(model: &Model, status: &Status, node: &'a NodeStatus, palette: Palett
 
 /// A node's memory and processors.
 pub(super) fn taken(model: &Model, status: &Status, node: &NodeStatus) -> [String; 2] {
-    let history = model.histories.get(&format!("{}/{}", status.name, node.node.name));
+    let history = model
+        .histories
+        .get(&format!("{}/{}", status.name, node.node.name));
     let (bytes, processors) = history.map(|history| history.now()).unwrap_or_default();
     let processors = processors.map(|number| format!("{number:.2}"));
-    [bytes.map(memory).unwrap_or_default(), processors.unwrap_or_default()]
+    [
+        bytes.map(memory).unwrap_or_default(),
+        processors.unwrap_or_default(),
+    ]
 }

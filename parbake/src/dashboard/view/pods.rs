@@ -17,7 +17,11 @@ pub(super) fn draw(model: &Model, palette: Palette, frame: &mut Frame<'_>, area:
     let status = model.current_status().filter(|status| !status.pods.is_empty());
     let Some(status) = status else {
         let block = palette.block(" pods ".to_owned(), focused);
-        let text = if model.current().is_some() { "none to be seen" } else { "" };
+        let text = if model.current().is_some() {
+            "none to be seen"
+        } else {
+            ""
+        };
         frame.render_widget(Paragraph::new(text).style(palette.faint()).block(block), area);
         return;
     };
@@ -29,7 +33,11 @@ pub(super) fn draw(model: &Model, palette: Palette, frame: &mut Frame<'_>, area:
             Cell::new(pod.state.as_str()).style(style(pod, palette)),
         ])
     });
-    let widths = [Constraint::Fill(1), Constraint::Length(5), Constraint::Length(9)];
+    let widths = [
+        Constraint::Fill(1),
+        Constraint::Length(5),
+        Constraint::Length(widest(status).min(12)),
+    ];
     let header = Row::new(["POD", "READY", "STATUS"]).style(palette.faint());
     frame.render_widget(Table::new(rows, widths).header(header).block(block), area);
 }
@@ -37,7 +45,17 @@ pub(super) fn draw(model: &Model, palette: Palette, frame: &mut Frame<'_>, area:
 /// How many there are.
 pub(super) fn heading(status: &Status) -> String {
     let ready = status.pods.iter().filter(|pod| is_well(pod)).count();
-    format!(" pods of {}, {ready} of {} ready ", status.name, status.pods.len())
+    format!(
+        " pods of {}, {ready} of {} ready ",
+        status.name,
+        status.pods.len()
+    )
+}
+
+/// How wide the column of their states is to be.
+pub(super) fn widest(status: &Status) -> u16 {
+    let longest = status.pods.iter().map(|pod| pod.state.len()).max();
+    u16::try_from(longest.unwrap_or(0).clamp(7, 17)).unwrap_or(17)
 }
 
 /// Those that somebody may want to look at come first.

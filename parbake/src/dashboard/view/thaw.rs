@@ -13,12 +13,7 @@ use super::style::Palette;
 use crate::dashboard::model::Model;
 
 /// In the order in which they use to be passed.
-const MILESTONES: [Milestone; 4] = [
-    Milestone::Api,
-    Milestone::Nodes,
-    Milestone::Dns,
-    Milestone::Pods,
-];
+const MILESTONES: [Milestone; 4] = [Milestone::Api, Milestone::Nodes, Milestone::Dns, Milestone::Pods];
 /// Columns of what stands before and behind a bar.
 const LABEL: usize = 13;
 const SECONDS: usize = 8;
@@ -59,7 +54,11 @@ fn lines<'a>(start: &Start, elapsed: Option<f64>, width: usize, palette: Palette
     let scale = longest.chain(elapsed).chain(ready).fold(SHORTEST, f64::max);
     let line = |label: String, passed: Option<f64>| {
         let (bar, seconds, style) = match (passed, elapsed) {
-            (Some(seconds), _) => (bar(seconds / scale, width), format!("{seconds:.1} s"), palette.good()),
+            (Some(seconds), _) => (
+                bar(seconds / scale, width),
+                format!("{seconds:.1} s"),
+                palette.good(),
+            ),
             (None, Some(seconds)) => (open_bar(seconds / scale, width), "…".to_owned(), palette.busy()),
             (None, None) => (String::new(), "-".to_owned(), palette.faint()),
         };
