@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::harness::{Outcome, PROVIDER, Place, check, eventually};
 use crate::identity::{free_of, held_by};
+use crate::life::told;
 use crate::listing::Listing;
 use crate::nodes;
 use crate::secrets::Secret;
@@ -101,6 +102,7 @@ pub(crate) fn live(place: &Place) -> Outcome {
 
     let before = container(place, LIVE)?;
     let report = place.json(&["freeze", TAG, "--name", LIVE])?;
+    told(place, LIVE, &["frozen"])?;
     check(
         report["paused_milliseconds"]
             .as_u64()

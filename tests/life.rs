@@ -10,6 +10,7 @@ use std::time::Duration;
 use parbake_machine::running::Running;
 use serde_json::Value;
 
+use crate::dashboard;
 use crate::harness::{Outcome, PROVIDER, Place, check, eventually};
 use crate::listing::Listing;
 use crate::services;
@@ -108,6 +109,41 @@ fn has_what_was_pushed(place: &Place) -> Outcome {
     })
 }
 
+/// The last events of the cluster `name`, milestones left out.
+pub(crate) fn told(place: &Place, name: &str, last: &[&str]) -> Outcome {
+    let events = place.json(&["events", "--name", name])?;
+    let events = events.as_array().ok_or("events are no list")?;
+    let words = events.iter().filter_map(|event| event["event"].as_str());
+    let words: Vec<&str> = words.filter(|word| *word != "passed").collect();
+    check(words.ends_with(last), || {
+        format!("the events are {words:?}, not {last:?} in the end")
+    })
+}
+
+/// Each milestone of the last start was told once, and is no later than its end.
+fn milestones_were_told(place: &Place) -> Outcome {
+    let events = place.json(&["events", "--name", NAME])?;
+    let events = events.as_array().ok_or("events are no list")?;
+    let start = events.iter().rposition(|event| event["event"] == "starting");
+    let since = &events[start.unwrap_or(0)..];
+    let passed = since.iter().filter(|event| event["event"] == "passed");
+    let mut names: Vec<&str> = passed
+        .clone()
+        .filter_map(|event| event["milestone"].as_str())
+        .collect();
+    names.sort_unstable();
+    let end = since.iter().find(|event| event["event"] == "ready");
+    let end = end
+        .and_then(|event| event["seconds"].as_f64())
+        .ok_or("no end was told")?;
+    let early = passed
+        .clone()
+        .all(|event| event["seconds"].as_f64().is_some_and(|seconds| seconds <= end));
+    check(early && names == ["api", "dns", "nodes", "pods"], || {
+        format!("{since:?}")
+    })
+}
+
 /// The store's pod and its container, and how often each container of the cluster was restarted.
 fn pods(place: &Place) -> Result<String, String> {
     let status = "{.metadata.uid}{range .status.containerStatuses[*]} {.containerID} {.restartCount}{end}";
@@ -188,6 +224,9 @@ pub(crate) fn started(place: &Place) -> Outcome {
     counts_from(place, 0)?;
     *IDENTITIES.lock().map_err(|error| error.to_string())? = Some(identity(place)?);
     *REGISTRY.lock().map_err(|error| error.to_string())? = Some(services::push(place, NAME)?);
+    // The first start was killed.
+    told(place, NAME, &["created", "starting", "starting", "ready"])?;
+    milestones_were_told(place)?;
     status(place)
 }
 
@@ -245,6 +284,7 @@ pub(crate) fn paused(place: &Place) -> Outcome {
     counts_from(place, count(place)?)?;
     let after = pods(place)?;
     check(before == after, || format!("{before} became {after}"))?;
+    told(place, NAME, &["paused", "unpaused"])?;
     is_the_same(place)
 }
 
@@ -265,6 +305,7 @@ pub(crate) fn stopped(place: &Place) -> Outcome {
         )?;
     }
     on(place, &["start"])?;
+    told(place, NAME, &["paused", "stopped", "starting", "ready"])?;
     is_the_same(place)?;
     has_what_was_pushed(place)?;
     counts_from(place, least)?;
@@ -298,7 +339,7 @@ pub(crate) fn killed(place: &Place) -> Outcome {
     kill_all(place)?;
     let found = state(place)?;
     check(["stopped", "broken"].contains(&found.as_str()), || found.clone())?;
-    on(place, &["start"])?;
+    dashboard::start(place, NAME)?;
     is(place, "running")?;
     is_the_same(place)?;
     has_what_was_pushed(place)?;
@@ -336,6 +377,7 @@ pub(crate) fn gone(place: &Place) -> Outcome {
     let ended = first.wait().map_err(|error| error.to_string())?;
     check(ended.success(), || format!("restart ended with {ended}"))?;
     is_the_same(place)?;
+    told(place, NAME, &["stopped", "starting", "ready"])?;
     on(place, &["pause"])?;
     on(place, &["down"])?;
     nothing(place)?;
@@ -344,6 +386,13 @@ pub(crate) fn gone(place: &Place) -> Outcome {
     moved(place)?;
     kill_all(place)?;
     on(place, &["down"])?;
+    told(
+        place,
+        NAME,
+        &[
+            "created", "starting", "ready", "stopped", "starting", "ready", "removed",
+        ],
+    )?;
     nothing(place)
 }
 

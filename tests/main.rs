@@ -11,6 +11,7 @@ mod bad_host;
 mod bad_input;
 mod bake;
 mod configuration;
+mod dashboard;
 mod elsewhere;
 mod freeze;
 mod ha;
@@ -23,6 +24,8 @@ mod listing;
 mod nodes;
 mod outside;
 mod pin;
+#[expect(dead_code, reason = "the tests without a cluster use the rest")]
+mod pseudo_terminal;
 mod registry;
 mod secrets;
 mod services;

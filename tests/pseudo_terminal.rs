@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::num::NonZero;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Mutex};
@@ -55,8 +56,9 @@ impl PseudoTerminal {
             .stdout(end()?)
             .stderr(end()?);
         let child = whole.spawn().map_err(|error| error.to_string())?;
+        let [rows, columns] = [size.ws_row, size.ws_col].map(|length| NonZero::new(length).ok_or("no size"));
         let screen = Arc::new(Mutex::new(Screen {
-            parser: Parser::new(size.ws_row, size.ws_col, 0),
+            parser: Parser::new(rows?, columns?, 0),
             written: Vec::new(),
         }));
         let mut from = File::from(ends.master.try_clone().map_err(|error| error.to_string())?);

@@ -201,15 +201,19 @@ async fn boot(options: &StartOptions, claim: &Claim, record: Record) -> Result<S
 pub fn stop(state: &Path, name: &ClusterName) -> Result<bool, Error> {
     sweep(state)?;
     let (claim, record) = Claim::existing(state, name)?;
-    let ran = !matches!(
-        condition(claim.dir(), &record)?.0,
-        Condition::Created | Condition::Stopped
-    );
-    end(&claim, record)?;
-    if ran {
-        Log::of(state, name).tell(What::Stopped);
-    }
+    let (_, ran) = end_and_tell(&Log::of(state, name), &claim, record)?;
     Ok(ran)
+}
+
+/// Ends what runs of a cluster, and writes it down as an event; says whether anything ran.
+fn end_and_tell(log: &Log, claim: &Claim, record: Record) -> Result<(Record, bool), Error> {
+    let (state, _) = condition(claim.dir(), &record)?;
+    let ran = !matches!(state, Condition::Created | Condition::Stopped);
+    let record = end(claim, record)?;
+    if ran {
+        log.tell(What::Stopped);
+    }
+    Ok((record, ran))
 }
 
 /// Ends a cluster's machines in order if they run, and starts it.
@@ -219,7 +223,8 @@ pub fn stop(state: &Path, name: &ClusterName) -> Result<bool, Error> {
 pub async fn restart(options: &StartOptions) -> Result<Started, Error> {
     sweep(&options.dir)?;
     let (claim, record) = Claim::existing(&options.dir, &options.name)?;
-    let record = end(&claim, record)?;
+    let log = Log::of(&options.dir, &options.name);
+    let (record, _) = end_and_tell(&log, &claim, record)?;
     start_stopped(options, &claim, record).await
 }
 
