@@ -24,8 +24,9 @@ fn command(dir: &Path) -> Command {
 }
 
 fn start(command: &Command) -> PseudoTerminal {
-    let mut terminal = PseudoTerminal::start(command).unwrap();
-    terminal.wait_for("no clusters: start one with", LIMIT).unwrap();
+    let mut terminal = PseudoTerminal::start(command).expect("there are pseudo-terminals");
+    let seen = terminal.wait_for("no clusters: start one with", LIMIT);
+    seen.expect("it says that there is nothing");
     terminal
 }
 

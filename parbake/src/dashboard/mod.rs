@@ -20,7 +20,7 @@ mod view;
 
 use std::env;
 use std::process::ExitCode;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -71,10 +71,7 @@ pub(crate) fn run(global: &Global) -> anyhow::Result<ExitCode> {
 
 /// Waits for something to happen, and takes all that has.
 fn next(messages: &Receiver<Message>, busy: bool) -> Vec<Message> {
-    let first = match messages.recv_timeout(if busy { BUSY } else { IDLE }) {
-        Ok(message) => Some(message),
-        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-    };
+    let first = messages.recv_timeout(if busy { BUSY } else { IDLE }).ok();
     let now = Message::Tick(Timestamp::now());
     [now]
         .into_iter()

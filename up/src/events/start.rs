@@ -36,7 +36,7 @@ impl Start {
         let own = events
             .into_iter()
             .filter(|event| event.cluster.as_ref() == Some(name));
-        own.fold(None, |start, event| Self::with(start, event))
+        own.fold(None, Self::with)
     }
 
     fn with(start: Option<Self>, event: &Event) -> Option<Self> {
