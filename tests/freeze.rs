@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::events::told;
 use crate::harness::{Outcome, PROVIDER, Place, check, eventually};
 use crate::identity::{free_of, held_by};
-use crate::life::told;
 use crate::listing::Listing;
 use crate::nodes;
 use crate::secrets::Secret;

@@ -11,6 +11,7 @@ use parbake_machine::running::Running;
 use serde_json::Value;
 
 use crate::dashboard;
+use crate::events::{milestones_were_told, told};
 use crate::harness::{Outcome, PROVIDER, Place, check, eventually};
 use crate::listing::Listing;
 use crate::services;
@@ -109,41 +110,6 @@ fn has_what_was_pushed(place: &Place) -> Outcome {
     })
 }
 
-/// The last events of the cluster `name`, milestones left out.
-pub(crate) fn told(place: &Place, name: &str, last: &[&str]) -> Outcome {
-    let events = place.json(&["events", "--name", name])?;
-    let events = events.as_array().ok_or("events are no list")?;
-    let words = events.iter().filter_map(|event| event["event"].as_str());
-    let words: Vec<&str> = words.filter(|word| *word != "passed").collect();
-    check(words.ends_with(last), || {
-        format!("the events are {words:?}, not {last:?} in the end")
-    })
-}
-
-/// Each milestone of the last start was told once, and is no later than its end.
-fn milestones_were_told(place: &Place) -> Outcome {
-    let events = place.json(&["events", "--name", NAME])?;
-    let events = events.as_array().ok_or("events are no list")?;
-    let start = events.iter().rposition(|event| event["event"] == "starting");
-    let since = &events[start.unwrap_or(0)..];
-    let passed = since.iter().filter(|event| event["event"] == "passed");
-    let mut names: Vec<&str> = passed
-        .clone()
-        .filter_map(|event| event["milestone"].as_str())
-        .collect();
-    names.sort_unstable();
-    let end = since.iter().find(|event| event["event"] == "ready");
-    let end = end
-        .and_then(|event| event["seconds"].as_f64())
-        .ok_or("no end was told")?;
-    let early = passed
-        .clone()
-        .all(|event| event["seconds"].as_f64().is_some_and(|seconds| seconds <= end));
-    check(early && names == ["api", "dns", "nodes", "pods"], || {
-        format!("{since:?}")
-    })
-}
-
 /// The store's pod and its container, and how often each container of the cluster was restarted.
 fn pods(place: &Place) -> Result<String, String> {
     let status = "{.metadata.uid}{range .status.containerStatuses[*]} {.containerID} {.restartCount}{end}";
@@ -226,7 +192,7 @@ pub(crate) fn started(place: &Place) -> Outcome {
     *REGISTRY.lock().map_err(|error| error.to_string())? = Some(services::push(place, NAME)?);
     // The first start was killed.
     told(place, NAME, &["created", "starting", "starting", "ready"])?;
-    milestones_were_told(place)?;
+    milestones_were_told(place, NAME)?;
     status(place)
 }
 

@@ -13,6 +13,7 @@ mod bake;
 mod configuration;
 mod dashboard;
 mod elsewhere;
+mod events;
 mod freeze;
 mod ha;
 mod harness;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use parbake_machine::running::Running;
 use serde_json::json;
 
+use crate::events;
 use crate::harness::{Outcome, Place, check, eventually};
-use crate::life::told as told_of;
 
 const MANIFEST: &str = include_str!("nodes.yaml");
 /// A budget that lets nobody go, and a pod that nobody makes anew.
@@ -136,7 +136,7 @@ pub(crate) fn added(place: &Place) -> Outcome {
         let found = on(place, NAME, &["exec", from, "--", "sh", "-euc", &line])?;
         check(found == "1\n", || format!("{from} has {to} {found} times"))?;
     }
-    told_of(place, NAME, &["nodes-added"])?;
+    events::told(place, NAME, &["nodes-added"])?;
     serves(place, NAME, NODE, "store-0")
 }
 
@@ -165,7 +165,7 @@ pub(crate) fn removed(place: &Place) -> Outcome {
         &["kubectl", "delete", "poddisruptionbudget", "answer"],
     )?;
     place.run(&["node", "remove", NODE, "--name", NAME])?;
-    told_of(place, NAME, &["node-removed"])?;
+    events::told(place, NAME, &["node-removed"])?;
 
     let nodes = on(place, NAME, &["kubectl", "get", "nodes", "-o", "name"])?;
     check(nodes == "node/node01\n", || nodes.clone())?;

@@ -128,10 +128,12 @@ impl Args {
         };
         let publish = |to, extras| publish_with(&store, &self.artifact, to, &options, extras);
         let published = super::block_on(publish(&self.reference, extras))??;
-        Log::new(&global.dir).tell(What::Published {
-            artifact: self.artifact.clone(),
-            reference: self.reference.to_string(),
-        });
+        if !published.unchanged {
+            Log::new(&global.dir).tell(What::Published {
+                artifact: self.artifact.clone(),
+                reference: self.reference.to_string(),
+            });
+        }
         let latest = self.latest.then(|| self.reference.latest());
         if let Some(latest) = &latest {
             // All of it is there by now.
