@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::events::told;
 use crate::harness::{Outcome, PROVIDER, Place, check, eventually};
 use crate::identity::{free_of, held_by};
 use crate::listing::Listing;
@@ -101,6 +102,7 @@ pub(crate) fn live(place: &Place) -> Outcome {
 
     let before = container(place, LIVE)?;
     let report = place.json(&["freeze", TAG, "--name", LIVE])?;
+    told(place, LIVE, &["frozen"])?;
     check(
         report["paused_milliseconds"]
             .as_u64()

@@ -10,6 +10,8 @@ use std::time::Duration;
 use parbake_machine::running::Running;
 use serde_json::Value;
 
+use crate::dashboard;
+use crate::events::{milestones_were_told, told};
 use crate::harness::{Outcome, PROVIDER, Place, check, eventually};
 use crate::listing::Listing;
 use crate::services;
@@ -188,6 +190,9 @@ pub(crate) fn started(place: &Place) -> Outcome {
     counts_from(place, 0)?;
     *IDENTITIES.lock().map_err(|error| error.to_string())? = Some(identity(place)?);
     *REGISTRY.lock().map_err(|error| error.to_string())? = Some(services::push(place, NAME)?);
+    // The first start was killed.
+    told(place, NAME, &["created", "starting", "starting", "ready"])?;
+    milestones_were_told(place, NAME)?;
     status(place)
 }
 
@@ -245,6 +250,7 @@ pub(crate) fn paused(place: &Place) -> Outcome {
     counts_from(place, count(place)?)?;
     let after = pods(place)?;
     check(before == after, || format!("{before} became {after}"))?;
+    told(place, NAME, &["paused", "unpaused"])?;
     is_the_same(place)
 }
 
@@ -265,6 +271,7 @@ pub(crate) fn stopped(place: &Place) -> Outcome {
         )?;
     }
     on(place, &["start"])?;
+    told(place, NAME, &["paused", "stopped", "starting", "ready"])?;
     is_the_same(place)?;
     has_what_was_pushed(place)?;
     counts_from(place, least)?;
@@ -298,7 +305,7 @@ pub(crate) fn killed(place: &Place) -> Outcome {
     kill_all(place)?;
     let found = state(place)?;
     check(["stopped", "broken"].contains(&found.as_str()), || found.clone())?;
-    on(place, &["start"])?;
+    dashboard::start(place, NAME)?;
     is(place, "running")?;
     is_the_same(place)?;
     has_what_was_pushed(place)?;
@@ -336,6 +343,7 @@ pub(crate) fn gone(place: &Place) -> Outcome {
     let ended = first.wait().map_err(|error| error.to_string())?;
     check(ended.success(), || format!("restart ended with {ended}"))?;
     is_the_same(place)?;
+    told(place, NAME, &["stopped", "starting", "ready"])?;
     on(place, &["pause"])?;
     on(place, &["down"])?;
     nothing(place)?;
@@ -344,6 +352,13 @@ pub(crate) fn gone(place: &Place) -> Outcome {
     moved(place)?;
     kill_all(place)?;
     on(place, &["down"])?;
+    told(
+        place,
+        NAME,
+        &[
+            "created", "starting", "ready", "stopped", "starting", "ready", "removed",
+        ],
+    )?;
     nothing(place)
 }
 

@@ -26,15 +26,17 @@ impl Listing {
             &output("find", &["/sys/fs/cgroup", "-type", "d", "-path", "*parbake*"])?,
         );
         let store = format!("{}/store", state.display());
-        // What is remembered of the host is no cluster's.
+        // What is remembered of the host is no cluster's, nor is what happened.
         let host = format!("{}/host.json", state.display());
+        let events = format!("{}/events*.jsonl", state.display());
         let state = state.to_str().ok_or("the state directory's name is no text")?;
         add(
             "file",
             &output(
                 "find",
                 &[
-                    state, "/run", "-path", &store, "-prune", "-o", "-path", &host, "-o", "-print",
+                    state, "/run", "-path", &store, "-prune", "-o", "-path", &host, "-o", "-path", &events,
+                    "-o", "-print",
                 ],
             )?,
         );

@@ -11,7 +11,9 @@ mod bad_host;
 mod bad_input;
 mod bake;
 mod configuration;
+mod dashboard;
 mod elsewhere;
+mod events;
 mod freeze;
 mod harness;
 mod honesty;
@@ -22,6 +24,8 @@ mod listing;
 mod nodes;
 mod outside;
 mod pin;
+#[expect(dead_code, reason = "the tests without a cluster use the rest")]
+mod pseudo_terminal;
 mod registry;
 mod secrets;
 mod services;

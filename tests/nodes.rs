@@ -6,6 +6,7 @@ use std::time::Duration;
 use parbake_machine::running::Running;
 use serde_json::json;
 
+use crate::events;
 use crate::harness::{Outcome, Place, check, eventually};
 
 const MANIFEST: &str = include_str!("nodes.yaml");
@@ -135,6 +136,7 @@ pub(crate) fn added(place: &Place) -> Outcome {
         let found = on(place, NAME, &["exec", from, "--", "sh", "-euc", &line])?;
         check(found == "1\n", || format!("{from} has {to} {found} times"))?;
     }
+    events::told(place, NAME, &["nodes-added"])?;
     serves(place, NAME, NODE, "store-0")
 }
 
@@ -163,6 +165,7 @@ pub(crate) fn removed(place: &Place) -> Outcome {
         &["kubectl", "delete", "poddisruptionbudget", "answer"],
     )?;
     place.run(&["node", "remove", NODE, "--name", NAME])?;
+    events::told(place, NAME, &["node-removed"])?;
 
     let nodes = on(place, NAME, &["kubectl", "get", "nodes", "-o", "name"])?;
     check(nodes == "node/node01\n", || nodes.clone())?;

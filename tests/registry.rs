@@ -110,6 +110,16 @@ pub(crate) fn round_trip(place: &Place) -> Outcome {
     check(again["digest"] == artifact(place)?["digest"], || {
         format!("{again}")
     })?;
+    let told = place.json(&["events", "--all"])?;
+    let told = told.as_array().map(Vec::as_slice).unwrap_or_default();
+    check(told.iter().any(|event| event["event"] == "baked"), || {
+        format!("{told:?}")
+    })?;
+    let last = told.last().cloned().unwrap_or_default();
+    check(
+        last["event"] == "published" && last["artifact"] == PROVIDER,
+        || format!("{told:?}"),
+    )?;
     let manifest = skopeo(&[
         "inspect",
         "--raw",
@@ -130,6 +140,11 @@ pub(crate) fn round_trip(place: &Place) -> Outcome {
             && pulled["moved_bytes"] == published["moved_bytes"]
             && pulled["skipped_bytes"] == 0,
         || format!("{pulled}"),
+    )?;
+    let told = other.json(place, &["events", "--all"])?;
+    check(
+        told[0]["event"] == "pulled" && told[0]["artifact"] == "k8s",
+        || format!("{told}"),
     )?;
     other.run(place, &["artifact", "verify", "k8s"])?;
     let listed = other.json(place, &["artifact", "inspect", "k8s"])?;

@@ -67,7 +67,8 @@ pub struct Expected<'a> {
 }
 
 /// A part of the way to readiness.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Milestone {
     /// `/readyz` says ok.
     Api,

@@ -7,9 +7,9 @@ use clap::{Args, Parser, Subcommand};
 use parbake_up::ClusterName;
 
 use crate::command::{
-    addon, artifact, bench, completion, config, conformance, cp, create, doctor, down, exec, freeze, image,
-    inner_registry, kubeconfig, kubectl, list, logs, man, node, pause, pin, ports, provider, provision,
-    publish, pull, start, status, stop, supervise, up,
+    addon, artifact, bench, completion, config, conformance, cp, create, dashboard, doctor, down, events,
+    exec, freeze, image, inner_registry, kubeconfig, kubectl, list, logs, man, node, pause, pin, ports,
+    provider, provision, publish, pull, start, status, stop, supervise, up,
 };
 use crate::output::Format;
 
@@ -103,6 +103,8 @@ enum Command {
     Unpause(pause::UnpauseArgs),
     List(list::Args),
     Status(status::Args),
+    Dashboard(dashboard::Args),
+    Events(events::Args),
     #[command(visible_alias = "destroy")]
     Down(down::Args),
     Exec(exec::Args),
@@ -156,6 +158,8 @@ impl Cli {
             Command::Unpause(args) => args.run(global).map(done),
             Command::List(args) => args.run(global).map(done),
             Command::Status(args) => args.run(global).map(done),
+            Command::Dashboard(args) => args.run(global),
+            Command::Events(args) => args.run(global).map(done),
             Command::Down(args) => args.run(global).map(done),
             Command::Exec(args) => args.run(global),
             Command::Shell(args) | Command::Ssh(args) => args.run(global),

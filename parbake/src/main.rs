@@ -4,6 +4,7 @@
 
 mod cli;
 mod command;
+mod dashboard;
 mod output;
 mod report;
 mod terminal;

@@ -91,7 +91,7 @@ pub(crate) fn raw(bytes: &[u8]) -> anyhow::Result<()> {
 }
 
 /// Writes bytes to standard output; says whether anybody reads on.
-fn written(bytes: &[u8]) -> anyhow::Result<bool> {
+pub(crate) fn written(bytes: &[u8]) -> anyhow::Result<bool> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         // The reader has seen enough, as in `parbake list | head -1`.

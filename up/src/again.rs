@@ -16,6 +16,7 @@ use parbake_machine::running::{Running, Stopped};
 use tracing::Instrument;
 
 use crate::config::{self, Config, ConfigError};
+use crate::events::Log;
 use crate::host_ports;
 use crate::kubeconfig::renew;
 use crate::layers::{stack_of, stacks};
@@ -23,7 +24,7 @@ use crate::life::Started;
 use crate::nodes::tidy;
 use crate::offered;
 use crate::state::{Claim, Phase, Record, own_kubeconfig};
-use crate::thaw::{id, interrupted, told};
+use crate::thaw::{id, interrupted};
 use crate::{ClusterName, Diagnosis, Error};
 
 /// What a later start follows from.
@@ -141,7 +142,8 @@ impl Again<'_> {
         let left = self.wait.saturating_sub(started.elapsed());
         let config = config::load(claim.dir(), &record.cluster, false)?;
         let marks = config::marks(&config, record.cluster.nodes());
-        let ready = wait_until_ready(&client, &expected, vantages, left, told).instrument(
+        let tell = Log::of(self.dir, self.name).milestones();
+        let ready = wait_until_ready(&client, &expected, vantages, left, tell).instrument(
             tracing::info_span!("step", what = "wait until everything is ready"),
         );
         let vantages = Vantage::of_machines(running, expected.cluster)?;

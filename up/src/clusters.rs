@@ -14,6 +14,7 @@ use parbake_machine::process::Cmd;
 use parbake_machine::running::{Running, Stopped};
 use serde::Serialize;
 
+use crate::events::{Log, What};
 use crate::freeze;
 use crate::host_ports;
 use crate::kubeconfig::take_out;
@@ -197,7 +198,9 @@ pub fn down(state: &Path, name: &ClusterName) -> Result<(), Error> {
     }
     let claim = Claim::lock(state, name)?;
     take_out(claim.dir(), name);
-    claim.remove()
+    claim.remove()?;
+    Log::of(state, name).tell(What::Removed);
+    Ok(())
 }
 
 impl Cluster {

@@ -25,6 +25,7 @@ use parbake_machine::running::{Running, Stopped};
 use crate::again::Again;
 use crate::clusters::condition;
 use crate::config::{Wanted, store as store_config};
+use crate::events::{Log, What};
 use crate::freeze::sweep;
 use crate::layers::{allowed, digests, mark_used};
 use crate::nodes::tidy;
@@ -94,6 +95,10 @@ pub fn create(
         ..Record::new(Phase::Created, tag, digest, digests(&artifact), cluster)
     };
     claim.write(&record)?;
+    Log::of(state, name).tell(What::Created {
+        artifact: record.tag.clone(),
+        nodes: record.cluster.nodes().len(),
+    });
     Ok(record)
 }
 
@@ -125,7 +130,9 @@ pub async fn start(options: &StartOptions) -> Result<Started, Error> {
         // Of a start that was killed.
         (Condition::Starting, Some(running)) if record.phase == Phase::Returning && running.is_whole() => {
             let again = again(options);
-            again.wait(&claim, record, &running, Instant::now()).await
+            let outcome = again.wait(&claim, record, &running, Instant::now()).await;
+            tell_end(options, &outcome);
+            outcome
         }
         _ => {
             let record = end(&claim, record)?;
@@ -143,8 +150,21 @@ fn again(options: &StartOptions) -> Again<'_> {
     }
 }
 
-/// Starts what was ended before.
+/// Starts what was ended before, and writes it down as an event.
 async fn start_stopped(options: &StartOptions, claim: &Claim, record: Record) -> Result<Started, Error> {
+    let nodes = record.cluster.nodes().len();
+    Log::of(&options.dir, &options.name).tell(What::Starting { nodes });
+    let outcome = boot(options, claim, record).await;
+    tell_end(options, &outcome);
+    outcome
+}
+
+fn tell_end(options: &StartOptions, outcome: &Result<Started, Error>) {
+    let ready = |started: &Started| started.milestones.map(|times| times.ready).unwrap_or_default();
+    Log::of(&options.dir, &options.name).ended(outcome.as_ref().map(ready));
+}
+
+async fn boot(options: &StartOptions, claim: &Claim, record: Record) -> Result<Started, Error> {
     if record.phase != Phase::Created {
         return again(options).start(claim, record).await;
     }
@@ -181,12 +201,19 @@ async fn start_stopped(options: &StartOptions, claim: &Claim, record: Record) ->
 pub fn stop(state: &Path, name: &ClusterName) -> Result<bool, Error> {
     sweep(state)?;
     let (claim, record) = Claim::existing(state, name)?;
-    let ran = !matches!(
-        condition(claim.dir(), &record)?.0,
-        Condition::Created | Condition::Stopped
-    );
-    end(&claim, record)?;
+    let (_, ran) = end_and_tell(&Log::of(state, name), &claim, record)?;
     Ok(ran)
+}
+
+/// Ends what runs of a cluster, and writes it down as an event; says whether anything ran.
+fn end_and_tell(log: &Log, claim: &Claim, record: Record) -> Result<(Record, bool), Error> {
+    let (state, _) = condition(claim.dir(), &record)?;
+    let ran = !matches!(state, Condition::Created | Condition::Stopped);
+    let record = end(claim, record)?;
+    if ran {
+        log.tell(What::Stopped);
+    }
+    Ok((record, ran))
 }
 
 /// Ends a cluster's machines in order if they run, and starts it.
@@ -196,7 +223,8 @@ pub fn stop(state: &Path, name: &ClusterName) -> Result<bool, Error> {
 pub async fn restart(options: &StartOptions) -> Result<Started, Error> {
     sweep(&options.dir)?;
     let (claim, record) = Claim::existing(&options.dir, &options.name)?;
-    let record = end(&claim, record)?;
+    let log = Log::of(&options.dir, &options.name);
+    let (record, _) = end_and_tell(&log, &claim, record)?;
     start_stopped(options, &claim, record).await
 }
 
@@ -231,6 +259,7 @@ pub fn pause(state: &Path, name: &ClusterName) -> Result<bool, Error> {
         (Condition::Stopping, _) => Err(Error::Stopping { name: name.clone() }),
         (_, Some(running)) => {
             running.stand_still()?;
+            Log::of(state, name).tell(What::Paused);
             Ok(true)
         }
         (_, None) => Err(Error::NotRunning { name: name.clone() }),
@@ -246,6 +275,7 @@ pub async fn unpause(state: &Path, name: &ClusterName) -> Result<bool, Error> {
     match condition(claim.dir(), &record)? {
         (Condition::Paused, Some(running)) => {
             running.unpause()?;
+            Log::of(state, name).tell(What::Unpaused);
             let client = connect_file(&own_kubeconfig(claim.dir())).await?;
             wait_until_api(&client, PATIENCE).await?;
             Ok(true)

@@ -95,6 +95,17 @@ impl From<Usage> for Taken {
     }
 }
 
+/// What a cluster's machines take, which is found without asking any of them; nothing where they do not run.
+///
+/// # Errors
+/// There is none of this name, or its state is damaged.
+pub fn usage(state: &Path, name: &ClusterName) -> Result<Option<Taken>, Error> {
+    let dir = dir_of(state, name);
+    let record = read(&dir)?.ok_or_else(|| Error::NotFound { name: name.clone() })?;
+    let (_, running) = condition(&dir, &record)?;
+    Ok(running.and_then(|running| taken(&running, None)))
+}
+
 /// Looks at a cluster, in whatever state it is.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use parbake_artifact::{Digest, Store, Tag};
 use parbake_cluster::machines::{self, Surroundings};
-use parbake_cluster::readiness::{Expected, Milestone, Milestones, Vantage, wait_until_ready};
+use parbake_cluster::readiness::{Expected, Milestones, Vantage, wait_until_ready};
 use parbake_cluster::{Client, Description, Node, NodeName, cleanup, connect, marks, probe, runtime, trust};
 use parbake_machine::host::{Decisions, Host, Purpose};
 use parbake_machine::plan::{Forward, Plan, SeedFile};
@@ -24,6 +24,7 @@ use tokio::task::spawn_blocking;
 use tracing::Instrument;
 
 use crate::config::{self, Config, ConfigError, Wanted, Workloads};
+use crate::events::{Log, What};
 use crate::freeze;
 use crate::host_ports;
 use crate::identity::{self, Identity};
@@ -133,7 +134,15 @@ pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
         stacks,
         started,
     };
+    let log = Log::of(&options.dir, &options.name);
+    let nodes = record.cluster.nodes().len();
+    log.tell(What::Created {
+        artifact: options.tag.clone(),
+        nodes,
+    });
+    log.tell(What::Starting { nodes });
     let outcome = prepared.run_unless_interrupted(&claim, record, spans).await;
+    log.ended(outcome.as_ref().map(|thawed| thawed.milestones.ready));
     if outcome.is_ok() {
         host.remember();
     } else {
@@ -383,7 +392,8 @@ impl Prepared<'_> {
         let remove = cleanup::remove_nodes(client, &self.baked, expected.cluster, left);
         let marks = config::marks(&self.config, expected.cluster.nodes());
         let mark = marks::set(client, &marks, left);
-        let ready = wait_until_ready(client, expected, vantages, left, told);
+        let log = Log::of(&self.options.dir, &self.options.name);
+        let ready = wait_until_ready(client, expected, vantages, left, log.milestones());
         let vantages = Vantage::of_machines(running, expected.cluster)?;
         let offered = offered::answer(running, expected.cluster, &vantages, left);
         let (published, removed, marked, milestones, offered) =
@@ -409,11 +419,6 @@ pub(crate) fn forward(cluster: &Description, last: Option<SocketAddr>) -> Forwar
         to: cluster.api_server().into(),
         movable: true,
     }
-}
-
-/// Says which milestone was passed.
-pub(crate) fn told(milestone: Milestone, after: Duration) {
-    tracing::info!("{milestone} after {:.1} s", after.as_secs_f64());
 }
 
 /// Clusters of the same name may live under several state directories.

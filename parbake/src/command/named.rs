@@ -5,8 +5,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use parbake_artifact::registry::{Options, pull};
+use parbake_artifact::registry::{Options, Pulled, pull};
 use parbake_artifact::{Pin, Policy, Reference, Store, Tag};
+use parbake_up::events::{Log, What};
 
 use super::registry::{DeltaArgs, RegistryArgs};
 use crate::cli::Global;
@@ -80,7 +81,16 @@ fn stored(global: &Global, reference: &Reference, options: &Options) -> anyhow::
         return Ok(tag);
     }
     let pulled = super::block_on(pull(&store, reference, None, options))??;
+    told(global, &pulled, reference);
     Ok(pulled.artifact.tag)
+}
+
+/// Writes down what was pulled.
+pub(super) fn told(global: &Global, pulled: &Pulled, reference: &Reference) {
+    Log::new(&global.dir).tell(What::Pulled {
+        artifact: pulled.artifact.tag.clone(),
+        reference: reference.to_string(),
+    });
 }
 
 #[cfg(test)]

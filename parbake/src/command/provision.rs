@@ -8,6 +8,7 @@ use parbake_artifact::{Artifact, Tag};
 use parbake_provision::bake::{self, Options, Outcome};
 use parbake_provision::inputs::{Given, GivenImage, Source};
 use parbake_provision::provider::{Addon, Provider, Size};
+use parbake_up::events::{Log, What};
 use serde::Serialize;
 
 use super::registry::RegistryArgs;
@@ -121,7 +122,11 @@ impl Args {
             supervise: supervise::command()?,
         })?;
         let report = match &outcome {
-            Outcome::Baked(artifact) => report(artifact, false),
+            Outcome::Baked(artifact) => {
+                let tag = artifact.tag.clone();
+                Log::new(&global.dir).tell(What::Baked { artifact: tag });
+                report(artifact, false)
+            }
             Outcome::Unchanged(artifact) => report(artifact, true),
         };
         output::print(global.output, &report, text)

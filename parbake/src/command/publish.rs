@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use parbake_artifact::registry::{Extras, Published, PublishedDeltas, publish_with};
 use parbake_artifact::{PrivateKey, Reference, Store, Tag};
+use parbake_up::events::{Log, What};
 use serde::Serialize;
 
 use super::registry::RegistryArgs;
@@ -127,6 +128,12 @@ impl Args {
         };
         let publish = |to, extras| publish_with(&store, &self.artifact, to, &options, extras);
         let published = super::block_on(publish(&self.reference, extras))??;
+        if !published.unchanged {
+            Log::new(&global.dir).tell(What::Published {
+                artifact: self.artifact.clone(),
+                reference: self.reference.to_string(),
+            });
+        }
         let latest = self.latest.then(|| self.reference.latest());
         if let Some(latest) = &latest {
             // All of it is there by now.

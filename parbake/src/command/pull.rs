@@ -63,6 +63,7 @@ impl Args {
             ..self.registry.into()
         };
         let pulled = super::block_on(pull(&store, &self.reference, self.tag.as_ref(), &options))??;
+        super::named::told(global, &pulled, &self.reference);
         output::print(global.output, &report(self.reference, pulled), text)
     }
 }

@@ -33,6 +33,7 @@ use parbake_cluster::in_flight::{self, InFlight};
 use parbake_machine::host::{Host, Purpose};
 use parbake_machine::process::Cmd;
 
+use crate::events::{Log, What};
 use crate::nodes::tidy;
 use crate::state::{Claim, Phase};
 use crate::thaw::interrupted;
@@ -126,6 +127,10 @@ pub async fn freeze(options: &Options) -> Result<Frozen, Error> {
         outcome = work => outcome,
         () = interrupted() => Err(Error::FreezeInterrupted),
     };
+    if outcome.is_ok() {
+        let artifact = options.tag.clone();
+        Log::of(&options.dir, &options.name).tell(What::Frozen { artifact });
+    }
     if let Err(error) = scratch.remove() {
         // What failed says why, and what was made is good; the next freeze tries again.
         tracing::warn!(%error, "could not remove what the freeze left");

@@ -9,6 +9,7 @@ use parbake_machine::host::{Host, Purpose};
 
 use super::{Arrival, Held, NodeError, tidy};
 use crate::config;
+use crate::events::{Log, What};
 use crate::layers::shared_stack;
 use crate::thaw::interrupted;
 use crate::{ClusterName, Error};
@@ -82,8 +83,10 @@ pub async fn add(options: &AddOptions) -> Result<Added, Error> {
     record.cluster = cluster;
     record.changes.arriving.clear();
     claim.write(&record)?;
-    Ok(Added {
-        nodes: new,
-        after: started.elapsed(),
-    })
+    let after = started.elapsed();
+    Log::of(&options.dir, &options.name).tell(What::NodesAdded {
+        nodes: new.iter().map(|node| node.name.clone()).collect(),
+        seconds: after.as_secs_f64(),
+    });
+    Ok(Added { nodes: new, after })
 }

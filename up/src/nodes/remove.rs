@@ -8,6 +8,7 @@ use parbake_cluster::{Client, NodeName, Role};
 use tracing::Instrument;
 
 use super::{Held, NodeError, tidy};
+use crate::events::{Log, What};
 use crate::state::{Claim, Record};
 use crate::thaw::interrupted;
 use crate::{ClusterName, Error};
@@ -61,6 +62,7 @@ pub async fn remove(options: &RemoveOptions) -> Result<(), Error> {
     record.changes.departing = vec![found];
     claim.write(&record)?;
     tidy(&claim, &mut record, running, &client).await?;
+    Log::of(&options.dir, &options.name).tell(What::NodeRemoved { node: node.clone() });
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 mod diff;
 mod inspect;
 mod list;
-mod prune;
+pub(super) mod prune;
 mod remove;
 mod usage;
 mod verify;

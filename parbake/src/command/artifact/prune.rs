@@ -88,7 +88,7 @@ impl Args {
 }
 
 /// Reads hours, days and the like.
-fn age(text: &str) -> Result<SignedDuration, String> {
+pub(in crate::command) fn age(text: &str) -> Result<SignedDuration, String> {
     let wrong = || format!("`{text}` is no age such as 12h or 30d");
     let span: Span = text.parse().map_err(|_| wrong())?;
     // Months and years are of any length.

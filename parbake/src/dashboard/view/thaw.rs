@@ -1,0 +1,84 @@
+//! The last start of the chosen cluster: a bar for each milestone, which grows until it is passed.
+
+use parbake_cluster::readiness::Milestone;
+use parbake_up::events::{Course, Start};
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::{Paragraph, Wrap};
+
+use super::draw::{bar, open_bar};
+use super::style::Palette;
+use crate::dashboard::model::Model;
+
+/// In the order in which they use to be passed.
+const MILESTONES: [Milestone; 4] = [Milestone::Api, Milestone::Nodes, Milestone::Dns, Milestone::Pods];
+/// Columns of what stands before and behind a bar.
+const LABEL: usize = 13;
+const SECONDS: usize = 8;
+/// The shortest time that fills a bar, in seconds.
+const SHORTEST: f64 = 5.0;
+
+pub(super) fn draw(model: &Model, palette: Palette, frame: &mut Frame<'_>, area: Rect) {
+    let Some(start) = model.start() else {
+        let block = palette.block(" last start ".to_owned(), false);
+        let text = Paragraph::new("none is known").style(palette.faint());
+        frame.render_widget(text.block(block), area);
+        return;
+    };
+    let elapsed = model.elapsed(&start);
+    let block = palette.block(heading(&start, elapsed), false);
+    let width = usize::from(block.inner(area).width).saturating_sub(LABEL + SECONDS);
+    let picture = Paragraph::new(lines(&start, elapsed, width, palette));
+    let picture = picture.wrap(Wrap { trim: false });
+    frame.render_widget(picture.block(block), area);
+}
+
+fn heading(start: &Start, elapsed: Option<f64>) -> String {
+    match (&start.course, elapsed) {
+        (Course::Open, Some(seconds)) => format!(" starting, {seconds:.1} s "),
+        (Course::Open, None) => " the last start was cut off ".to_owned(),
+        (Course::Ready(seconds), _) => format!(" ready after {seconds:.1} s "),
+        (Course::Failed(_), _) => " the last start failed ".to_owned(),
+        (Course::Ended, _) => " the last start was ended ".to_owned(),
+    }
+}
+
+fn lines<'a>(start: &Start, elapsed: Option<f64>, width: usize, palette: Palette) -> Vec<Line<'a>> {
+    let longest = start.passed.iter().map(|(_, seconds)| *seconds);
+    let ready = match start.course {
+        Course::Ready(seconds) => Some(seconds),
+        _ => None,
+    };
+    let scale = longest.chain(elapsed).chain(ready).fold(SHORTEST, f64::max);
+    let line = |label: String, passed: Option<f64>| {
+        let (bar, seconds, style) = match (passed, elapsed) {
+            (Some(seconds), _) => (
+                bar(seconds / scale, width),
+                format!("{seconds:.1} s"),
+                palette.good(),
+            ),
+            (None, Some(seconds)) => (open_bar(seconds / scale, width), "…".to_owned(), palette.busy()),
+            (None, None) => (String::new(), "-".to_owned(), palette.faint()),
+        };
+        Line::from(vec![
+            Span::raw(format!("{label:<LABEL$}")),
+            Span::styled(format!("{bar:<width$}"), style),
+            Span::styled(format!("{seconds:>SECONDS$}"), Style::new()),
+        ])
+    };
+    let passed = |milestone| {
+        let found = start.passed.iter().find(|(other, _)| *other == milestone);
+        found.map(|(_, seconds)| *seconds)
+    };
+    let mut lines: Vec<Line<'a>> = MILESTONES
+        .into_iter()
+        .map(|milestone| line(milestone.to_string(), passed(milestone)))
+        .collect();
+    match &start.course {
+        Course::Failed(reason) => lines.push(Line::styled(reason.clone(), palette.bad())),
+        _ => lines.push(line("everything".to_owned(), ready)),
+    }
+    lines
+}

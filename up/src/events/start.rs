@@ -1,0 +1,120 @@
+//! A start of a cluster, told by its events.
+
+use jiff::Timestamp;
+use parbake_cluster::readiness::Milestone;
+
+use super::{Event, What};
+use crate::ClusterName;
+
+/// How far the last start of a cluster came.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Start {
+    /// When it began.
+    pub began: Timestamp,
+    /// Milestones with the seconds that they took, in the order in which they were passed.
+    pub passed: Vec<(Milestone, f64)>,
+    /// Where it stands.
+    pub course: Course,
+}
+
+/// Where a start stands.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Course {
+    /// It goes on, or was killed.
+    Open,
+    /// Everything was ready after so many seconds.
+    Ready(f64),
+    /// It failed, for this reason.
+    Failed(String),
+    /// The cluster was stopped or removed before it was ready.
+    Ended,
+}
+
+impl Start {
+    /// The last start of the cluster `name` in a log.
+    pub fn last<'a>(events: impl IntoIterator<Item = &'a Event>, name: &ClusterName) -> Option<Self> {
+        let own = events
+            .into_iter()
+            .filter(|event| event.cluster.as_ref() == Some(name));
+        own.fold(None, Self::with)
+    }
+
+    fn with(start: Option<Self>, event: &Event) -> Option<Self> {
+        if let What::Starting { .. } = event.what {
+            return Some(Self {
+                began: event.time,
+                passed: Vec::new(),
+                course: Course::Open,
+            });
+        }
+        let mut start = start?;
+        match &event.what {
+            What::Removed => return None,
+            What::Passed { milestone, seconds } if start.course == Course::Open => {
+                start.passed.push((*milestone, *seconds));
+            }
+            What::Ready { seconds } => start.course = Course::Ready(*seconds),
+            What::Failed { reason } => start.course = Course::Failed(reason.clone()),
+            What::Stopped if start.course == Course::Open => start.course = Course::Ended,
+            _ => {}
+        }
+        Some(start)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parbake_cluster::readiness::Milestone;
+
+    use super::{Course, Start};
+    use crate::ClusterName;
+    use crate::events::Event;
+
+    fn start(lines: &[&str]) -> Option<(Vec<(Milestone, f64)>, Course)> {
+        let events: Vec<Event> = lines
+            .iter()
+            .map(|line| {
+                let line = format!(r#"{{"time":"2026-03-01T10:00:00Z",{line}}}"#);
+                serde_json::from_str(&line).unwrap()
+            })
+            .collect();
+        let name: ClusterName = "ci".parse().unwrap();
+        Start::last(&events, &name).map(|start| (start.passed, start.course))
+    }
+
+    #[test]
+    fn the_last_start_counts() {
+        const BEGAN: &str = r#""cluster":"ci","event":"starting","nodes":1"#;
+        const API: &str = r#""cluster":"ci","event":"passed","milestone":"api","seconds":1.5"#;
+        const READY: &str = r#""cluster":"ci","event":"ready","seconds":4.0"#;
+        const FAILED: &str = r#""cluster":"ci","event":"failed","reason":"no""#;
+        const STOPPED: &str = r#""cluster":"ci","event":"stopped""#;
+        const REMOVED: &str = r#""cluster":"ci","event":"removed""#;
+        const OTHER: &str = r#""cluster":"other","event":"ready","seconds":9.0"#;
+        let api = vec![(Milestone::Api, 1.5)];
+        let cases = [
+            (vec![], None),
+            (vec![READY], None),
+            (vec![BEGAN, OTHER], Some((vec![], Course::Open))),
+            (vec![BEGAN, API], Some((api.clone(), Course::Open))),
+            (vec![BEGAN, API, READY], Some((api.clone(), Course::Ready(4.0)))),
+            (
+                vec![BEGAN, API, READY, STOPPED],
+                Some((api.clone(), Course::Ready(4.0))),
+            ),
+            (
+                vec![BEGAN, API, READY, STOPPED, BEGAN],
+                Some((vec![], Course::Open)),
+            ),
+            (
+                vec![BEGAN, API, FAILED],
+                Some((api.clone(), Course::Failed("no".into()))),
+            ),
+            (vec![BEGAN, API, STOPPED], Some((api, Course::Ended))),
+            (vec![BEGAN, API, REMOVED], None),
+        ];
+        for (lines, expected) in cases {
+            assert_eq!(start(&lines), expected, "{lines:?}");
+        }
+    }
+}
