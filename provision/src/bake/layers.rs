@@ -106,17 +106,20 @@ fn install(from: &Path, to: &Path) -> io::Result<()> {
 /// One machine with nothing but the runtime.
 fn importer(dir: &Path, layers: Vec<PathBuf>, host: &Host) -> Result<Plan, Error> {
     let decisions = host.decide();
-    let network = |address: &str| address.parse().unwrap_or_default();
+    // Nobody's addresses (RFC 5737): it has no other machine to talk to.
+    let network = |host| IpNet::from(Ipv4Net::new_assert(Ipv4Addr::new(192, 0, 2, host), 24));
     let mut files = vec![public_file("etc/hostname", "importer\n")];
     files.extend(runtime::config(&layers, &decisions).map_err(parbake_cluster::machines::Error::from)?);
     Ok(Plan {
         id: format!("importer-{}", std::process::id()),
         dir: dir.to_owned(),
-        gateway: network("192.0.2.1/24"),
+        gateway: network(1),
+        second_gateway: None,
         machines: vec![MachinePlan {
             endpoint: Endpoint {
                 name: "importer".into(),
-                address: network("192.0.2.2/24"),
+                address: network(2),
+                second: None,
                 behind: Vec::new(),
             },
             layers,
