@@ -406,7 +406,7 @@ impl Prepared<'_> {
 pub(crate) fn forward(cluster: &Description, last: Option<SocketAddr>) -> Forward {
     Forward {
         listen: last.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
-        to: cluster.api_server().into(),
+        to: cluster.api_server(),
         movable: true,
     }
 }

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use ipnet::{IpNet, Ipv4Net};
 use parbake_artifact::{Digest, Layer, Pack, Store};
 use parbake_cluster::machines::{RUNTIME_DIR, public_file};
 use parbake_cluster::runtime;
