@@ -1,6 +1,7 @@
 //! What takes too long for every run: `cargo test --release -p parbake --test long`, as root, with nothing else running.
 //!
-//! A hundred times up and down; the table that it prints is kept in `docs/figures/cycles.md`.
+//! The table that a hundred cycles print is kept in `docs/figures/cycles.md`, the report of a whole conformance run in
+//! `docs/conformance.md`.
 
 #[path = "../harness.rs"]
 #[expect(dead_code, reason = "the other tests use the rest")]
@@ -9,7 +10,9 @@ mod harness;
 #[expect(dead_code, reason = "the other tests use the rest")]
 mod listing;
 
+mod conformance;
 mod cycles;
+mod ha;
 mod resources;
 
 use std::process::ExitCode;
@@ -24,6 +27,8 @@ type Test = fn(&Place) -> Outcome;
 /// The tests, in the order in which they run.
 const TESTS: &[(&str, Test)] = &[
     ("provision", provision),
+    ("one_of_three_control_planes_may_die", ha::one_of_three_dies),
+    ("quick_conformance_cases_hold", conformance::quick),
     ("a_hundred_cycles_leave_nothing", cycles::hundred),
 ];
 
