@@ -330,12 +330,12 @@ fn each_mistake_is_named() {
         (
             "[network]",
             "addons = [\"a\", \"a\"]\n[network]",
-            "`addons` names `a` twice",
+            "the add-on `a` is named twice",
         ),
         (
             "[network]",
             "options.a = { path = \"/\" }\n[network]",
-            "`options.a` is for an add-on that `addons` does not name",
+            "`options.a` is for an add-on that neither `addons` nor `optional` names",
         ),
         (
             "[network]",
