@@ -29,6 +29,16 @@ struct Stack<'a> {
     families: &'static [bool],
 }
 
+/// An address as socat writes that of a caller at a socket of both families.
+fn in_full(address: IpAddr) -> String {
+    let six = match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
+    };
+    let groups = six.segments().map(|group| format!("{group:04x}"));
+    groups.join(":")
+}
+
 fn baked(place: &Place, name: &'static str, families: &'static [bool]) -> Outcome {
     place.run(&[
         "provision",
@@ -131,13 +141,7 @@ impl Stack<'_> {
         let ips = service["spec"]["clusterIPs"].as_array().ok_or("no addresses")?;
         let services = self.of_each_family(ips.iter())?;
         for ((pod, service), client) in pods.into_iter().zip(services).zip(clients) {
-            let own = format!("called from {client}");
-            // socat writes addresses of IPv6 in brackets and in full.
-            let own = if client.is_ipv4() {
-                own
-            } else {
-                "called from [".to_owned()
-            };
+            let own = format!("called from [{}]", in_full(client));
             for target in [SocketAddr::new(pod, 8080), SocketAddr::new(service, 80)] {
                 self.says(&["kubectl", "exec", "client", "--"], target, &own)?;
                 for node in from {
