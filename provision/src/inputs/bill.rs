@@ -65,6 +65,13 @@ pub(super) fn make(
 ) -> Result<Bill, Error> {
     let mut of_go = built.clone();
     of_go.remove(pause::NAME);
+    let addons = provider.addons.iter().map(|addon| &addon.recipe.modules);
+    let modules = addons
+        .chain([&provider.recipe.modules])
+        .flat_map(BTreeMap::values);
+    for file in modules.flat_map(|modules| modules.files.keys()) {
+        of_go.remove(file);
+    }
     let mut of_go = buildinfo::read(&of_go, cache)?;
     let components = &provider.recipe.components;
     let binary = |(name, binary): (&String, &Binary)| {

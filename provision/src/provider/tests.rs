@@ -1,3 +1,5 @@
+mod networks;
+
 use std::fs;
 
 use parbake_cluster::{DescriptionError, Node, Role};
@@ -161,23 +163,6 @@ fn syntax_errors_have_a_place_and_do_not_hide_the_rest() {
 }
 
 #[test]
-fn networks_may_be_of_both_families() {
-    let text = GOOD
-        .replace("\"10.89.0.0/24\"", "[\"10.89.0.0/24\", \"fd00:89::/64\"]")
-        .replace("\"10.244.0.0/16\"", "[\"10.244.0.0/16\", \"fd00:244::/56\"]")
-        .replace("\"10.96.0.0/12\"", "[\"10.96.0.0/12\", \"fd00:96::/112\"]");
-    let cluster = Recipe::parse(&text).unwrap().describe().unwrap();
-    let addresses = cluster.nodes()[1].list(|place| place.address);
-    assert_eq!(addresses, "10.89.0.12,fd00:89::c");
-    let overlapping = text.replace("fd00:96::/112", "fd00:89::/112");
-    let said = problems(&overlapping);
-    assert!(
-        said.contains("`fd00:89::/112` overlaps `network.nodes`, `fd00:89::/64`"),
-        "{said}"
-    );
-}
-
-#[test]
 fn each_mistake_is_named() {
     let cases = [
         (
@@ -227,33 +212,6 @@ fn each_mistake_is_named() {
         ),
         ("10.89.0.0/24", "10.0.0.0/7", "is not a private network"),
         ("10.89.0.0/24", "10.89.0.0/29", "has no room for node `node01`"),
-        (
-            "\"10.89.0.0/24\"",
-            "\"fd00::/64\"",
-            "7:1: `network`: `nodes`, `pods` and `services` must have the same families",
-        ),
-        (
-            "\"10.89.0.0/24\"",
-            "[\"10.89.0.0/24\", \"fd00::/64\"]",
-            "must have the same families, in the same order",
-        ),
-        ("\"10.89.0.0/24\"", "[]", "must have the same families"),
-        ("\"10.89.0.0/24\"", "7", "8:9: `network.nodes` must be a string"),
-        (
-            "10.89.0.0/24",
-            "2001:db8::/64",
-            "`2001:db8::/64` is not a local network, one in `fd00::/8`",
-        ),
-        (
-            "10.244.0.0/16",
-            "fd00:1::/65",
-            "`fd00:1::/65` is not of /48 to /64",
-        ),
-        (
-            "10.96.0.0/12",
-            "fd00:2::/64",
-            "`fd00:2::/64` is not of /108 to /123",
-        ),
         (
             "10.244.0.0/16",
             "10.244.0.0/24",
@@ -311,6 +269,11 @@ fn each_mistake_is_named() {
             "`pause` is not an absolute path",
         ),
         (
+            "[modules.etcd]",
+            "[modules.etcd]\nfiles = { a = \"example.org/a/../b\" }",
+            "`example.org/a/../b` is no file of a module",
+        ),
+        (
             "\"/pause\" = \"pause\"",
             "\"/../pause\" = \"pause\"",
             "`/../pause` is not an absolute path",
@@ -330,6 +293,11 @@ fn each_mistake_is_named() {
         (
             "[network]",
             "addons = [\"a\", \"a\"]\n[network]",
+            "the add-on `a` is named twice",
+        ),
+        (
+            "[network]",
+            "addons = [\"a\"]\noptional = [\"a\"]\n[network]",
             "the add-on `a` is named twice",
         ),
         (
