@@ -15,19 +15,29 @@
 //! }
 //! ```
 //!
+//! A cluster with both IPv4 and IPv6 has what it has of the other family in `second`, of the networks and of each node:
+//!
+//! ```json
+//! "second": { "nodes": "fd00:10:89::/64", "gateway": "fd00:10:89::1", "pods": "fd00:10:244::/56", "services": "fd00:10:96::/112" }
+//! "second": { "address": "fd00:10:89::b", "pod_cidr": "fd00:10:244::/64" }
+//! ```
+//!
 //! It comes from outside with every pulled artifact, so reading one checks it as a whole.
 
+mod family;
 mod more;
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::name::{ClusterDomain, NodeName};
 use crate::offered::Offered;
 use crate::version::KubernetesVersion;
+pub(crate) use family::is_ipv6;
+pub use family::{Family, Place};
 
 /// The port of every API server.
 const API_PORT: u16 = 6443;
@@ -49,17 +59,20 @@ pub struct Description {
 #[serde(deny_unknown_fields)]
 pub struct Networks {
     /// The network that nodes share.
-    pub nodes: Ipv4Net,
+    pub nodes: IpNet,
     /// The nodes' default gateway, in [`Networks::nodes`].
-    pub gateway: Ipv4Addr,
+    pub gateway: IpAddr,
     /// The network that pods get their addresses from, a part of it for each node.
-    pub pods: Ipv4Net,
+    pub pods: IpNet,
     /// The network of service addresses.
-    pub services: Ipv4Net,
+    pub services: IpNet,
     /// The service address of the API.
-    pub api: Ipv4Addr,
+    pub api: IpAddr,
     /// The service address of the cluster's DNS.
-    pub dns: Ipv4Addr,
+    pub dns: IpAddr,
+    /// The same networks in the other family of addresses, where the cluster has both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second: Option<Family>,
 }
 
 /// One node.
@@ -71,9 +84,12 @@ pub struct Node {
     /// What runs on it.
     pub role: Role,
     /// Its address in [`Networks::nodes`].
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The part of [`Networks::pods`] that its pods get their addresses from.
-    pub pod_cidr: Ipv4Net,
+    pub pod_cidr: IpNet,
+    /// Its place in [`Networks::second`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second: Option<Place>,
 }
 
 /// What runs on a node.
@@ -107,16 +123,19 @@ pub struct BrokenDescription(#[source] serde_json::Error);
 pub enum DescriptionError {
     /// Nodes, pods and services share addresses.
     #[error("the networks `{0}` and `{1}` overlap")]
-    Overlap(Ipv4Net, Ipv4Net),
+    Overlap(IpNet, IpNet),
+    /// Families of addresses are mixed.
+    #[error("nodes, pods and services must be of the same families: all IPv4, all IPv6, or both each")]
+    Families,
     /// An address lies outside the network it belongs to.
     #[error("the {what} address `{address}` is not a host of the network `{network}`")]
     Outside {
         /// Whose address it is.
         what: String,
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// The network it should be in.
-        network: Ipv4Net,
+        network: IpNet,
     },
     /// A node's pod addresses lie outside the pod network, or in another node's.
     #[error("the pod addresses `{pod_cidr}` of node `{node}` are not its own part of `{network}`")]
@@ -124,9 +143,9 @@ pub enum DescriptionError {
         /// The node.
         node: NodeName,
         /// Its part.
-        pod_cidr: Ipv4Net,
+        pod_cidr: IpNet,
         /// The whole.
-        network: Ipv4Net,
+        network: IpNet,
     },
     /// Two nodes, or a node and the gateway, have one name or address.
     #[error("`{0}` is used twice among the nodes")]
@@ -138,7 +157,7 @@ pub enum DescriptionError {
     #[error("the network `{network}` has no room for {what}")]
     TooSmall {
         /// The network.
-        network: Ipv4Net,
+        network: IpNet,
         /// What does not fit.
         what: String,
     },
@@ -238,20 +257,20 @@ impl Description {
 
     /// Where the API is reached inside the cluster: at the only control plane's server, or else at the gateway, which
     /// leads to whichever of [`Description::api_servers`] answers.
-    pub fn api_server(&self) -> SocketAddrV4 {
+    pub fn api_server(&self) -> SocketAddr {
         let several = self.control_planes().nth(1).is_some();
         let address = if several {
             self.networks.gateway
         } else {
             self.nodes[0].address
         };
-        SocketAddrV4::new(address, API_PORT)
+        SocketAddr::new(address, API_PORT)
     }
 
     /// Where the control planes' API servers listen; never empty.
-    pub fn api_servers(&self) -> impl Iterator<Item = SocketAddrV4> {
+    pub fn api_servers(&self) -> impl Iterator<Item = SocketAddr> {
         self.control_planes()
-            .map(|node| SocketAddrV4::new(node.address, API_PORT))
+            .map(|node| SocketAddr::new(node.address, API_PORT))
     }
 
     /// The URL of [`Description::api_server`], as it stands in the nodes' kubeconfigs.
@@ -302,20 +321,6 @@ impl TryFrom<Unchecked> for Description {
     }
 }
 
-impl Networks {
-    fn check(&self) -> Result<(), DescriptionError> {
-        let all = [self.nodes, self.pods, self.services];
-        for (index, one) in all.iter().enumerate() {
-            if let Some(other) = all[index + 1..].iter().find(|other| overlap(one, other)) {
-                return Err(DescriptionError::Overlap(*one, *other));
-            }
-        }
-        is_host("gateway", self.gateway, self.nodes)?;
-        is_host("API service", self.api, self.services)?;
-        is_host("DNS service", self.dns, self.services)
-    }
-}
-
 fn check_nodes(networks: &Networks, nodes: &[Node]) -> Result<(), DescriptionError> {
     let first_worker = nodes
         .iter()
@@ -329,33 +334,16 @@ fn check_nodes(networks: &Networks, nodes: &[Node]) -> Result<(), DescriptionErr
         return Err(DescriptionError::Order);
     }
     for (index, node) in nodes.iter().enumerate() {
-        let others = &nodes[..index];
-        is_host(&format!("node `{}`'s", node.name), node.address, networks.nodes)?;
-        if others.iter().any(|other| other.name == node.name) {
-            return Err(DescriptionError::Twice(node.name.to_string()));
-        }
-        if node.address == networks.gateway || others.iter().any(|other| other.address == node.address) {
-            return Err(DescriptionError::Twice(node.address.to_string()));
-        }
-        let taken = others
-            .iter()
-            .any(|other| overlap(&other.pod_cidr, &node.pod_cidr));
-        if taken || !networks.pods.contains(&node.pod_cidr) {
-            return Err(DescriptionError::PodCidr {
-                node: node.name.clone(),
-                pod_cidr: node.pod_cidr,
-                network: networks.pods,
-            });
-        }
+        node.check(networks, &nodes[..index])?;
     }
     Ok(())
 }
 
-fn overlap(one: &Ipv4Net, other: &Ipv4Net) -> bool {
+fn overlap(one: &IpNet, other: &IpNet) -> bool {
     one.contains(&other.network()) || other.contains(&one.network())
 }
 
-fn is_host(what: &str, address: Ipv4Addr, network: Ipv4Net) -> Result<(), DescriptionError> {
+fn is_host(what: &str, address: IpAddr, network: IpNet) -> Result<(), DescriptionError> {
     let inside = network.contains(&address) && address != network.network() && address != network.broadcast();
     inside.then_some(()).ok_or_else(|| DescriptionError::Outside {
         what: what.to_owned(),

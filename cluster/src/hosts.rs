@@ -46,9 +46,10 @@ pub enum HostsError {
     },
 }
 
-/// The line of a node.
-pub(crate) fn line(node: &Node) -> String {
-    format!("{} {}", node.address, node.name)
+/// The lines of a node, one for each of its addresses.
+pub(crate) fn lines(node: &Node) -> Vec<String> {
+    let line = |address| format!("{address} {}", node.name);
+    node.addresses().map(line).collect()
 }
 
 /// Has the nodes `on`, which run, know those of `new`. What they know already stays as it is.
@@ -73,7 +74,7 @@ async fn change(running: &Running, on: &[Node], script: &str, nodes: &[Node]) ->
         let words = ["sh", "-euc", script, "hosts"].map(str::to_owned);
         let command = running.command(
             node.name.as_str(),
-            words.into_iter().chain(nodes.iter().map(line)),
+            words.into_iter().chain(nodes.iter().flat_map(lines)),
         )?;
         changes.push(spawn_blocking(move || command.run()));
     }

@@ -38,9 +38,11 @@ pub mod workload;
 
 pub use api_error::ApiError;
 pub use client::{connect, connect_file};
-pub use description::{BrokenDescription, Description, DescriptionError, Networks, Node, Role};
+pub use description::{
+    BrokenDescription, Description, DescriptionError, Family, Networks, Node, Place, Role,
+};
 pub use kube::Client;
 pub use name::{ClusterDomain, InvalidName, NodeName};
 pub use offered::Offered;
-pub use plan::Subnets;
+pub use plan::{Stacks, Subnets};
 pub use version::{InvalidVersion, KubernetesVersion};

@@ -5,17 +5,17 @@ use std::fmt::Write;
 use std::fs;
 use std::io;
 use std::iter;
-use std::net::Ipv4Addr;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use parbake_machine::cgroup::Limits;
 use parbake_machine::dirs::Dirs;
 use parbake_machine::host::Decisions;
 use parbake_machine::network::Endpoint;
 use parbake_machine::plan::{Balancer, Bind, Forward, MachinePlan, Plan, SeedContent, SeedFile};
 
+use crate::description::is_ipv6;
 use crate::{Description, Node, NodeName, Role};
 use crate::{farewell, hosts, offered, runtime};
 
@@ -84,7 +84,11 @@ pub fn plan(
     Ok(Plan {
         id: surroundings.id.to_owned(),
         dir: surroundings.dir.to_owned(),
-        gateway: in_network(cluster, cluster.networks().gateway),
+        gateway: in_network(cluster.networks().gateway, cluster.networks().nodes),
+        second_gateway: cluster
+            .networks()
+            .second
+            .map(|family| in_network(family.gateway, family.nodes)),
         machines,
         forwards: surroundings.forwards,
         internet: surroundings.internet,
@@ -98,8 +102,8 @@ pub fn plan(
 /// What leads to the API servers where there are several.
 fn balancers(cluster: &Description) -> Vec<Balancer> {
     let balancer = Balancer {
-        listen: cluster.api_server().into(),
-        to: cluster.api_servers().map(SocketAddr::from).collect(),
+        listen: cluster.api_server(),
+        to: cluster.api_servers().collect(),
     };
     Some(balancer)
         .filter(|balancer| balancer.to.len() > 1)
@@ -141,8 +145,9 @@ pub fn machine(
     Ok(MachinePlan {
         endpoint: Endpoint {
             name: node.name.to_string(),
-            address: in_network(cluster, node.address),
-            behind: vec![node.pod_cidr],
+            address: in_network(node.address, cluster.networks().nodes),
+            second: second_address(cluster, node),
+            behind: node.pod_cidrs().collect(),
         },
         hold: shares_api_port(&layers).then(|| cluster.api_server().port()),
         layers,
@@ -156,8 +161,14 @@ pub fn machine(
     })
 }
 
-fn in_network(cluster: &Description, address: Ipv4Addr) -> Ipv4Net {
-    Ipv4Net::new_assert(address, cluster.networks().nodes.prefix_len())
+fn second_address(cluster: &Description, node: &Node) -> Option<IpNet> {
+    let (place, family) = (node.second?, cluster.networks().second?);
+    Some(in_network(place.address, family.nodes))
+}
+
+/// A host's `address` with the prefix length of its network.
+fn in_network(address: IpAddr, network: IpNet) -> IpNet {
+    IpNet::new_assert(address, network.prefix_len())
 }
 
 /// The committed layers of container images, as binds: `/var/lib/parbake/images/NAME` of a layer.
@@ -226,8 +237,11 @@ fn common_files(cluster: &Description, node: &Node) -> Vec<SeedFile> {
 /// A name that no resolver answers costs a kubelet minutes, so every node knows every other.
 fn hosts(cluster: &Description) -> String {
     let mut text = "127.0.0.1 localhost\n".to_owned();
-    for node in cluster.nodes() {
-        let _ = writeln!(text, "{}", hosts::line(node));
+    if cluster.networks().has_ipv6() {
+        text.push_str("::1 localhost\n");
+    }
+    for line in cluster.nodes().iter().flat_map(hosts::lines) {
+        let _ = writeln!(text, "{line}");
     }
     if let Some(registry) = cluster.registry() {
         let _ = writeln!(text, "{} {}", registry.ip(), offered::REGISTRY);
@@ -237,6 +251,15 @@ fn hosts(cluster: &Description) -> String {
 
 /// The pod network without a daemon: a bridge on each node; the supervisor sets the routes between nodes.
 fn pod_network(node: &Node) -> String {
+    let ranges: Vec<_> = node
+        .pod_cidrs()
+        .map(|subnet| serde_json::json!([{ "subnet": subnet }]))
+        .collect();
+    let everything = |network: IpNet| if is_ipv6(&network) { "::/0" } else { "0.0.0.0/0" };
+    let routes: Vec<_> = node
+        .pod_cidrs()
+        .map(|network| serde_json::json!({ "dst": everything(network) }))
+        .collect();
     let config = serde_json::json!({
         "cniVersion": "0.4.0",
         "name": "parbake",
@@ -250,8 +273,8 @@ fn pod_network(node: &Node) -> String {
                     "type": "host-local",
                     // On a file system that a power-off clears: after a thaw no address is taken.
                     "dataDir": "/run/cni/networks",
-                    "ranges": [[{ "subnet": node.pod_cidr }]],
-                    "routes": [{ "dst": "0.0.0.0/0" }],
+                    "ranges": ranges,
+                    "routes": routes,
                 },
             },
             { "type": "portmap", "capabilities": { "portMappings": true } },

@@ -11,7 +11,7 @@
 //! /var/lib/registry           what was pushed
 //! ```
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use parbake_machine::network::outside;
@@ -49,8 +49,8 @@ impl Offered {
 
 impl Description {
     /// Where nodes and pods reach the registry; nothing where there is none.
-    pub fn registry(&self) -> Option<SocketAddrV4> {
-        let address = SocketAddrV4::new(self.nodes()[0].address, REGISTRY_PORT);
+    pub fn registry(&self) -> Option<SocketAddr> {
+        let address = SocketAddr::new(self.nodes()[0].address, REGISTRY_PORT);
         self.offered().registry.then_some(address)
     }
 
@@ -61,7 +61,7 @@ impl Description {
     }
 
     /// Whom nodes ask for names; nothing where nobody answers.
-    pub fn name_server(&self) -> Option<Ipv4Addr> {
+    pub fn name_server(&self) -> Option<IpAddr> {
         self.offered().dns.then_some(self.nodes()[0].address)
     }
 }
@@ -99,7 +99,7 @@ pub async fn names_answer(
 pub(crate) fn files(cluster: &Description, node: &Node, internet: bool) -> Vec<SeedFile> {
     // Nobody answers at the gateway, but it says so at once.
     let nobody = match internet {
-        true => outside::RESOLVER,
+        true => outside::RESOLVER.into(),
         false => cluster.networks().gateway,
     };
     let server = cluster.name_server().unwrap_or(nobody);
@@ -117,7 +117,7 @@ pub(crate) fn files(cluster: &Description, node: &Node, internet: bool) -> Vec<S
 }
 
 /// dnsmasq(8): what is not in `/etc/hosts` does not exist, and a name without a dot is never asked for outside.
-fn dnsmasq(own: Ipv4Addr, internet: bool) -> String {
+fn dnsmasq(own: IpAddr, internet: bool) -> String {
     let others = match internet {
         true => format!("server={}", outside::RESOLVER),
         false => "address=/#/".to_owned(),
@@ -126,7 +126,7 @@ fn dnsmasq(own: Ipv4Addr, internet: bool) -> String {
 }
 
 /// The registry's configuration (distribution's documentation, 'configuring a registry'); JSON is YAML.
-fn registry(address: SocketAddrV4) -> String {
+fn registry(address: SocketAddr) -> String {
     let config = serde_json::json!({
         "version": 0.1,
         "log": { "level": "warn", "accesslog": { "disabled": true } },

@@ -1,11 +1,12 @@
-//! The address plan: from three networks and a list of nodes to every address of a cluster.
+//! The address plan: from three networks, of one family of addresses or of both, and a list of nodes to every address of a
+//! cluster.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::description::{Description, DescriptionError, Networks, Node, Role};
+use crate::description::{Description, DescriptionError, Family, Networks, Node, Place, Role, is_ipv6};
 use crate::name::{ClusterDomain, NodeName};
 use crate::version::KubernetesVersion;
 
@@ -17,19 +18,29 @@ pub(crate) const FIRST_NODE: u32 = 11;
 const API: u32 = 1;
 /// The place of DNS in the service network, as kubeadm takes it.
 const DNS: u32 = 10;
-/// The prefix length of a node's part of the pod network: the default of `--node-cidr-mask-size-ipv4`.
-pub(crate) const NODE_PODS: u8 = 24;
+/// The prefix lengths of a node's part of the pod network: the defaults of `--node-cidr-mask-size-ipv4` and
+/// `--node-cidr-mask-size-ipv6`.
+const NODE_PODS: (u8, u8) = (24, 64);
 
 /// The three networks that a provider chooses; all addresses follow from them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Subnets {
     /// The network that nodes share: the gateway is host 1, the nodes are hosts 11, 12, ...
-    pub nodes: Ipv4Net,
-    /// The network of pods: each node gets a /24 of it, in order.
-    pub pods: Ipv4Net,
+    pub nodes: IpNet,
+    /// The network of pods: each node gets a part of it, in order, a /24 of IPv4 or a /64 of IPv6.
+    pub pods: IpNet,
     /// The network of services: the API is host 1, DNS is host 10.
-    pub services: Ipv4Net,
+    pub services: IpNet,
+}
+
+/// The networks that a provider chooses, of one family of addresses or of both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stacks {
+    /// The family that everything has its address in.
+    pub first: Subnets,
+    /// The other one, where nodes, pods and services have both.
+    pub second: Option<Subnets>,
 }
 
 impl Subnets {
@@ -43,13 +54,28 @@ impl Subnets {
         domain: ClusterDomain,
         nodes: &[(NodeName, Role)],
     ) -> Result<Description, DescriptionError> {
-        let networks = self.networks()?;
-        let mut pods = self.node_pods()?;
-        let nodes = (FIRST_NODE..).zip(nodes).map(|(place, (name, role))| {
+        let stacks = Stacks {
+            first: *self,
+            second: None,
+        };
+        stacks.describe(kubernetes, domain, nodes)
+    }
+
+    fn family(&self) -> Result<Family, DescriptionError> {
+        Ok(Family {
+            nodes: self.nodes.trunc(),
+            gateway: host(self.nodes, GATEWAY, "the gateway")?,
+            pods: self.pods.trunc(),
+            services: self.services.trunc(),
+        })
+    }
+
+    /// The places of the nodes `names`.
+    fn places(&self, names: &[NodeName]) -> Result<Vec<Place>, DescriptionError> {
+        let mut pods = node_pods(self.pods)?;
+        let places = (FIRST_NODE..).zip(names).map(|(place, name)| {
             let what = format!("node `{name}`");
-            Ok(Node {
-                name: name.clone(),
-                role: *role,
+            Ok(Place {
                 address: host(self.nodes, place, &what)?,
                 pod_cidr: pods.next().ok_or(DescriptionError::TooSmall {
                     network: self.pods,
@@ -57,36 +83,79 @@ impl Subnets {
                 })?,
             })
         });
-        Description::new(kubernetes, domain, networks, nodes.collect::<Result<_, _>>()?)
-    }
-
-    fn networks(&self) -> Result<Networks, DescriptionError> {
-        Ok(Networks {
-            nodes: self.nodes.trunc(),
-            gateway: host(self.nodes, GATEWAY, "the gateway")?,
-            pods: self.pods.trunc(),
-            services: self.services.trunc(),
-            api: host(self.services, API, "the service address of the API")?,
-            dns: host(self.services, DNS, "the service address of DNS")?,
-        })
-    }
-
-    fn node_pods(&self) -> Result<impl Iterator<Item = Ipv4Net>, DescriptionError> {
-        self.pods
-            .trunc()
-            .subnets(NODE_PODS)
-            .map_err(|_| DescriptionError::TooSmall {
-                network: self.pods,
-                what: format!("a /{NODE_PODS} of pods for each node"),
-            })
+        places.collect()
     }
 }
 
+impl Stacks {
+    /// As [`Subnets::describe`].
+    ///
+    /// # Errors
+    /// Families of addresses are mixed, and what [`Subnets::describe`] says.
+    pub fn describe(
+        &self,
+        kubernetes: KubernetesVersion,
+        domain: ClusterDomain,
+        nodes: &[(NodeName, Role)],
+    ) -> Result<Description, DescriptionError> {
+        let Family {
+            nodes: shared,
+            gateway,
+            pods,
+            services,
+        } = self.first.family()?;
+        let networks = Networks {
+            nodes: shared,
+            gateway,
+            pods,
+            services,
+            api: host(services, API, "the service address of the API")?,
+            dns: host(services, DNS, "the service address of DNS")?,
+            second: self.second.map(|second| second.family()).transpose()?,
+        };
+        let names: Vec<NodeName> = nodes.iter().map(|(name, _)| name.clone()).collect();
+        let first = self.first.places(&names)?;
+        let second = match self.second {
+            Some(second) => second.places(&names)?.into_iter().map(Some).collect(),
+            None => vec![None; names.len()],
+        };
+        let places = first.into_iter().zip(second);
+        let nodes = nodes
+            .iter()
+            .zip(places)
+            .map(|((name, role), (first, second))| Node {
+                name: name.clone(),
+                role: *role,
+                address: first.address,
+                pod_cidr: first.pod_cidr,
+                second,
+            });
+        Description::new(kubernetes, domain, networks, nodes.collect())
+    }
+}
+
+/// The parts of the network `pods` that nodes get.
+pub(crate) fn node_pods(pods: IpNet) -> Result<impl Iterator<Item = IpNet>, DescriptionError> {
+    let prefix = if is_ipv6(&pods) { NODE_PODS.1 } else { NODE_PODS.0 };
+    pods.trunc()
+        .subnets(prefix)
+        .map_err(|_| DescriptionError::TooSmall {
+            network: pods,
+            what: format!("a /{prefix} of pods for each node"),
+        })
+}
+
 /// The `place`th address of a network, which must be a host of it.
-pub(crate) fn host(network: Ipv4Net, place: u32, what: &str) -> Result<Ipv4Addr, DescriptionError> {
-    u32::from(network.network())
-        .checked_add(place)
-        .map(Ipv4Addr::from)
+pub(crate) fn host(network: IpNet, place: u32, what: &str) -> Result<IpAddr, DescriptionError> {
+    let address = match network.network() {
+        IpAddr::V4(first) => u32::from(first)
+            .checked_add(place)
+            .map(|it| IpAddr::V4(it.into())),
+        IpAddr::V6(first) => u128::from(first)
+            .checked_add(place.into())
+            .map(|it| IpAddr::V6(it.into())),
+    };
+    address
         .filter(|address| *address < network.broadcast())
         .ok_or_else(|| DescriptionError::TooSmall {
             network,
@@ -96,9 +165,9 @@ pub(crate) fn host(network: Ipv4Net, place: u32, what: &str) -> Result<Ipv4Addr,
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::IpAddr;
 
-    use super::Subnets;
+    use super::{Stacks, Subnets};
     use crate::description::{Description, DescriptionError, Role};
     use crate::name::{ClusterDomain, NodeName};
 
@@ -144,13 +213,72 @@ mod tests {
             let networks = description.networks();
             assert_eq!(
                 [networks.gateway, networks.api, networks.dns],
-                [gateway, api, dns].map(|text| text.parse::<Ipv4Addr>().unwrap())
+                [gateway, api, dns].map(|text| text.parse::<IpAddr>().unwrap())
             );
             for (node, (address, pod_cidr)) in description.nodes().iter().zip(expected) {
                 assert_eq!(node.address.to_string(), address);
                 assert_eq!(node.pod_cidr.to_string(), pod_cidr);
             }
         }
+    }
+
+    /// Two nodes in the networks of two families, in order.
+    fn dual(first: [&str; 3], second: [&str; 3]) -> Result<Description, DescriptionError> {
+        let subnets = |[nodes, pods, services]: [&str; 3]| Subnets {
+            nodes: nodes.parse().unwrap(),
+            pods: pods.parse().unwrap(),
+            services: services.parse().unwrap(),
+        };
+        let stacks = Stacks {
+            first: subnets(first),
+            second: Some(subnets(second)),
+        };
+        let nodes = [
+            (NodeName::numbered(1), Role::ControlPlane),
+            (NodeName::numbered(2), Role::Worker),
+        ];
+        stacks.describe("v1.34.4".parse().unwrap(), ClusterDomain::default(), &nodes)
+    }
+
+    const IPV4: [&str; 3] = ["10.89.0.0/24", "10.244.0.0/16", "10.96.0.0/12"];
+    const IPV6: [&str; 3] = ["fd00:10:89::/64", "fd00:10:244::/56", "fd00:10:96::/112"];
+
+    #[test]
+    fn both_families_are_planned_alike() {
+        let cluster = dual(IPV4, IPV6).unwrap();
+        let networks = cluster.networks();
+        assert_eq!(networks.list(|family| family.gateway), "10.89.0.1,fd00:10:89::1");
+        assert_eq!(
+            networks.list(|family| family.pods),
+            "10.244.0.0/16,fd00:10:244::/56"
+        );
+        assert_eq!(networks.dns.to_string(), "10.96.0.10");
+        assert_eq!(cluster.api_url(), "https://10.89.0.11:6443");
+        let second = &cluster.nodes()[1];
+        assert_eq!(second.list(|place| place.address), "10.89.0.12,fd00:10:89::c");
+        assert_eq!(
+            second.list(|place| place.pod_cidr),
+            "10.244.1.0/24,fd00:10:244:1::/64"
+        );
+        // The other way round, and IPv6 alone.
+        let cluster = dual(IPV6, IPV4).unwrap();
+        assert_eq!(cluster.api_url(), "https://[fd00:10:89::b]:6443");
+        let cluster = plan(IPV6[0], IPV6[1], IPV6[2], 1).unwrap();
+        assert_eq!(cluster.networks().dns.to_string(), "fd00:10:96::a");
+        assert!(cluster.networks().has_ipv6() && !cluster.networks().has_ipv4());
+    }
+
+    #[test]
+    fn families_are_not_mixed() {
+        for outcome in [
+            dual(IPV4, ["10.90.0.0/24", "10.245.0.0/16", "10.112.0.0/12"]),
+            dual([IPV4[0], IPV6[1], IPV4[2]], [IPV6[0], IPV4[1], IPV6[2]]),
+            plan(IPV4[0], IPV6[1], IPV4[2], 1),
+        ] {
+            assert_eq!(outcome.unwrap_err(), DescriptionError::Families);
+        }
+        let error = dual(IPV4, [IPV6[0], "fd00:10:244::/65", IPV6[2]]).unwrap_err();
+        assert!(error.to_string().contains("a /64 of pods"), "{error}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use parbake_machine::process::{self, Cmd};
@@ -34,6 +35,8 @@ const SCRAPS: [&str; 17] = [
 ];
 /// What besides means nothing where nobody but a bake has worked on the machine.
 const UNUSED: [&str; 3] = ["root", "tmp", "var/tmp"];
+/// The port on which members of etcd reach each other.
+const ETCD_PEERS: u16 = 2380;
 /// Where kubeadm puts kubeconfigs, `NAME.conf`.
 const KUBECONFIGS: &str = "etc/kubernetes";
 /// etcd's data directory on a control plane, below its root.
@@ -119,7 +122,7 @@ fn remove(path: &Path) -> Result<(), ScrubError> {
 /// # Errors
 /// The tool failed, or a file could not be replaced.
 pub fn renew_database(planes: &[(&Node, PathBuf)], etcdutl: &Path) -> Result<(), ScrubError> {
-    let peer = |node: &Node| format!("https://{}:2380", node.address);
+    let peer = |node: &Node| format!("https://{}", SocketAddr::new(node.address, ETCD_PEERS));
     let member = |(node, _): &(&Node, PathBuf)| format!("{}={}", node.name, peer(node));
     let members = planes.iter().map(member).collect::<Vec<_>>().join(",");
     let Some((_, first)) = planes.first() else {

@@ -1,6 +1,6 @@
 //! Services that have an address of their own, and how people name them.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::str::FromStr;
 
@@ -22,7 +22,7 @@ pub struct ServicePort {
     /// What the port is called, if it is.
     pub port_name: Option<String>,
     /// Where nodes and pods reach it.
-    pub address: SocketAddrV4,
+    pub address: SocketAddr,
     /// The port at which every node's own address answers, too.
     pub node_port: Option<u16>,
 }
@@ -176,7 +176,7 @@ fn ports_of(service: &Service) -> Vec<ServicePort> {
     let address = spec
         .cluster_ip
         .as_deref()
-        .and_then(|text| text.parse::<Ipv4Addr>().ok());
+        .and_then(|text| text.parse::<IpAddr>().ok());
     let Some(address) = address else {
         return Vec::new();
     };
@@ -188,7 +188,7 @@ fn ports_of(service: &Service) -> Vec<ServicePort> {
             namespace: service.namespace().unwrap_or_default(),
             service: service.name_any(),
             port_name: port.name.clone(),
-            address: SocketAddrV4::new(address, number(port.port)?),
+            address: SocketAddr::new(address, number(port.port)?),
             node_port: port.node_port.and_then(number),
         })
     })

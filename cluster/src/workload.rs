@@ -5,7 +5,7 @@
 //! answer. Nothing is taken away afterwards.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
@@ -78,11 +78,11 @@ pub async fn run_first(
     )?;
     let address = service
         .spec
-        .and_then(|spec| spec.cluster_ip?.parse::<Ipv4Addr>().ok());
+        .and_then(|spec| spec.cluster_ip?.parse::<IpAddr>().ok());
     let question = Question {
         server: SocketAddr::from((address.ok_or(WorkloadError::NoAddress)?, SERVICE_PORT)),
         name: QUESTION.to_owned(),
-        answer: ANSWER,
+        answer: ANSWER.into(),
     };
     let wait = Wait::new("the first pod of a new deployment", limit).pause(Duration::from_millis(50));
     let answered = wait.until(|| async {

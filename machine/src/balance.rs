@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_connection_goes_to_a_server_that_is_there() {
-        let network = Network::create("10.89.0.1/24".parse().unwrap(), &[]).unwrap();
+        let network = Network::create(&["10.89.0.1/24".parse().unwrap()], &[]).unwrap();
         // Of two servers on the gateway's own address one listens.
         let server = network
             .cluster

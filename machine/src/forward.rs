@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_port_of_the_host_leads_into_the_cluster() {
-        let network = Network::create("10.89.0.1/24".parse().unwrap(), &[]).unwrap();
+        let network = Network::create(&["10.89.0.1/24".parse().unwrap()], &[]).unwrap();
         let server = network
             .cluster
             .run(|| TcpListener::bind("10.89.0.1:6443"))

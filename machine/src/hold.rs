@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn who_comes_early_is_served_late() {
-        let network = Network::create("10.89.0.1/24".parse().unwrap(), &[]).unwrap();
+        let network = Network::create(&["10.89.0.1/24".parse().unwrap()], &[]).unwrap();
         let namespace = &network.cluster;
         let hold = Hold::open(namespace, 6443).unwrap().expect("Linux 5.14 or newer");
         // Some process that is in the namespace, whose sockets can be looked at.

@@ -9,27 +9,34 @@
 //!
 //! The gateway forwards between machines' pods and refuses everything else at once: a packet that leaks is answered
 //! by 'prohibited' (which, unlike 'unreachable', UDP sockets report too) instead of by silence that costs a time-out.
+//!
+//! All of it is there once for each family of addresses that the gateway has: IPv4, IPv6 or both. IPv6 is off in a network
+//! without it. Nobody looks for duplicates, since all addresses are of one plan, and that would hold each back for more than
+//! a second.
 
 mod change;
 pub mod outside;
+mod switches;
 
-use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd};
 
 use futures::TryStreamExt;
-use ipnet::Ipv4Net;
-use rtnetlink::packet_route::route::RouteType;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags};
+use rtnetlink::packet_route::route::{RouteMessage, RouteType};
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use serde::{Deserialize, Serialize};
 
+use self::switches::set_switches;
 use crate::netns::NetNs;
 
 /// The name of the bridge in the cluster's namespace.
 const BRIDGE: &str = "parbake0";
-/// What comes after every other route (the metric of ip-route(8), less is better).
-const LAST: u32 = u32::MAX;
+/// What comes after every other route (the metric of ip-route(8), less is better). The very last is the kernel's own in
+/// IPv6.
+const LAST: u32 = u32::MAX - 1;
 /// The name of the interface in a machine's namespace.
 const PORT: &str = "eth0";
 
@@ -39,9 +46,28 @@ pub struct Endpoint {
     /// The machine's name; also that of its end of the cable in the cluster's namespace.
     pub name: String,
     /// Its address and the network's prefix length.
-    pub address: Ipv4Net,
+    pub address: IpNet,
+    /// Its address of the other family, where the network has both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second: Option<IpNet>,
     /// Networks behind the machine: its pods.
-    pub behind: Vec<Ipv4Net>,
+    pub behind: Vec<IpNet>,
+}
+
+impl Endpoint {
+    /// Its addresses, one for each family.
+    pub fn addresses(&self) -> impl Iterator<Item = IpNet> {
+        std::iter::once(self.address).chain(self.second)
+    }
+
+    /// The networks behind it, each with its address of the same family.
+    fn routes(&self) -> impl Iterator<Item = (IpNet, IpAddr)> {
+        self.behind.iter().filter_map(|network| {
+            let alike = |own: &IpNet| own.addr().is_ipv4() == network.addr().is_ipv4();
+            let via = self.addresses().find(alike)?;
+            Some((*network, via.addr()))
+        })
+    }
 }
 
 /// A step of the network's set-up that failed.
@@ -70,64 +96,49 @@ pub struct Network {
     pub cluster: NetNs,
     /// The machines' namespaces, in the order of their endpoints.
     pub machines: Vec<NetNs>,
-    gateway: Ipv4Addr,
+    gateways: Vec<IpNet>,
     endpoints: Vec<Endpoint>,
 }
 
 impl Network {
-    /// Makes the namespaces, the bridge, the cables, the addresses and the routes. `gateway` is the bridge's own
-    /// address with the network's prefix length.
+    /// Makes the namespaces, the bridge, the cables, the addresses and the routes. `gateways` are the bridge's
+    /// own addresses with the network's prefix length, one for each family of addresses.
     ///
     /// # Errors
     /// The first step that failed. Nothing is left then, since namespaces die with their descriptors.
-    pub fn create(gateway: Ipv4Net, endpoints: &[Endpoint]) -> Result<Self, Error> {
+    pub fn create(gateways: &[IpNet], endpoints: &[Endpoint]) -> Result<Self, Error> {
         let namespace = || NetNs::create().map_err(failed("make a network namespace"));
         let cluster = namespace()?;
         let machines = endpoints
             .iter()
             .map(|_| namespace())
             .collect::<Result<Vec<_>, _>>()?;
-        configure(&cluster, async |netlink| {
-            gateway_side(&netlink, gateway, endpoints, &machines).await
+        configure(&cluster, gateways, async |netlink| {
+            gateway_side(&netlink, gateways, endpoints, &machines).await
         })?;
         for (endpoint, machine) in endpoints.iter().zip(&machines) {
-            configure(machine, async |netlink| {
-                machine_side(&netlink, endpoint, gateway.addr(), endpoints).await
+            configure(machine, gateways, async |netlink| {
+                machine_side(&netlink, endpoint, gateways, endpoints).await
             })?;
         }
         Ok(Self {
             cluster,
             machines,
-            gateway: gateway.addr(),
+            gateways: gateways.to_vec(),
             endpoints: endpoints.to_vec(),
         })
     }
 }
 
-/// Runs `act` with a netlink connection inside `namespace`, which is new: IPv6 off and forwarding on.
-fn configure<A>(namespace: &NetNs, act: A) -> Result<(), Error>
+/// Runs `act` with a netlink connection inside `namespace`, which is new: forwarding is on, and IPv6 if one of the gateways
+/// has it.
+fn configure<A>(namespace: &NetNs, gateways: &[IpNet], act: A) -> Result<(), Error>
 where
     A: AsyncFnOnce(Handle) -> Result<(), Error> + Send,
 {
+    let ipv6 = gateways.iter().any(|gateway| gateway.addr().is_ipv6());
     namespace
-        .run(|| {
-            // Duplicate address detection would hold every address back for more than a second.
-            for scope in ["all", "default"] {
-                let switch = format!("/proc/sys/net/ipv6/conf/{scope}/disable_ipv6");
-                if fs::exists(&switch)? {
-                    fs::write(switch, "1")?;
-                }
-            }
-            // A refusal that is held back by a rate limit is as bad as none.
-            for (switch, value) in [
-                ("ip_forward", "1"),
-                ("conf/all/send_redirects", "0"),
-                ("icmp_ratelimit", "0"),
-            ] {
-                fs::write(format!("/proc/sys/net/ipv4/{switch}"), value)?;
-            }
-            Ok(())
-        })
+        .run(|| set_switches(ipv6))
         .map_err(failed("enter a network namespace and set its switches"))?;
     inside(namespace, async |netlink| {
         up(&netlink, "lo").await?;
@@ -160,7 +171,7 @@ where
 
 async fn gateway_side(
     netlink: &Handle,
-    gateway: Ipv4Net,
+    gateways: &[IpNet],
     endpoints: &[Endpoint],
     machines: &[NetNs],
 ) -> Result<(), Error> {
@@ -174,20 +185,36 @@ async fn gateway_side(
     for (endpoint, machine) in endpoints.iter().zip(machines) {
         cable(netlink, bridge, &endpoint.name, machine).await?;
     }
-    address(netlink, bridge, gateway).await?;
+    for gateway in gateways {
+        address(netlink, bridge, *gateway).await?;
+    }
     for endpoint in endpoints {
         routes(netlink, endpoint).await?;
     }
-    let refusal = RouteMessageBuilder::<Ipv4Addr>::new()
-        .kind(RouteType::Prohibit)
-        .priority(LAST)
-        .build();
-    netlink
-        .route()
-        .add(refusal)
-        .execute()
-        .await
-        .map_err(failed("add the route that refuses what leaks"))
+    for gateway in gateways {
+        let act = failed("add the route that refuses what leaks");
+        netlink
+            .route()
+            .add(refusal(*gateway))
+            .execute()
+            .await
+            .map_err(act)?;
+    }
+    Ok(())
+}
+
+/// The route that refuses what no other one of its family of addresses leads to.
+fn refusal(family: IpNet) -> RouteMessage {
+    match family {
+        IpNet::V4(_) => RouteMessageBuilder::<Ipv4Addr>::new()
+            .kind(RouteType::Prohibit)
+            .priority(LAST)
+            .build(),
+        IpNet::V6(_) => RouteMessageBuilder::<Ipv6Addr>::new()
+            .kind(RouteType::Prohibit)
+            .priority(LAST)
+            .build(),
+    }
 }
 
 /// Puts a cable between the bridge and the namespace `machine`.
@@ -226,13 +253,17 @@ async fn cable(netlink: &Handle, bridge: u32, name: &str, machine: &NetNs) -> Re
 async fn machine_side(
     netlink: &Handle,
     own: &Endpoint,
-    gateway: Ipv4Addr,
+    gateways: &[IpNet],
     all: &[Endpoint],
 ) -> Result<(), Error> {
     let port = index(netlink, PORT).await?;
-    address(netlink, port, own.address).await?;
+    for own in own.addresses() {
+        address(netlink, port, own).await?;
+    }
     up(netlink, PORT).await?;
-    route(netlink, Ipv4Net::default(), gateway).await?;
+    for gateway in gateways {
+        route(netlink, everything(gateway.addr()), gateway.addr()).await?;
+    }
     for other in all.iter().filter(|other| other.name != own.name) {
         routes(netlink, other).await?;
     }
@@ -260,78 +291,46 @@ async fn up(netlink: &Handle, name: &str) -> Result<(), Error> {
         .map_err(failed(format!("bring the interface `{name}` up")))
 }
 
-async fn address(netlink: &Handle, link: u32, address: Ipv4Net) -> Result<(), Error> {
-    netlink
-        .address()
-        .add(link, IpAddr::V4(address.addr()), address.prefix_len())
+async fn address(netlink: &Handle, link: u32, address: IpNet) -> Result<(), Error> {
+    let mut request = netlink.address().add(link, address.addr(), address.prefix_len());
+    if address.addr().is_ipv6() {
+        let flags = AddressAttribute::Flags(AddressFlags::Nodad);
+        request.message_mut().attributes.push(flags);
+    }
+    request
         .execute()
         .await
         .map_err(failed(format!("set the address {address}")))
 }
 
 async fn routes(netlink: &Handle, endpoint: &Endpoint) -> Result<(), Error> {
-    for network in &endpoint.behind {
-        route(netlink, *network, endpoint.address.addr()).await?;
+    for (network, via) in endpoint.routes() {
+        route(netlink, network, via).await?;
     }
     Ok(())
 }
 
-async fn route(netlink: &Handle, to: Ipv4Net, via: Ipv4Addr) -> Result<(), Error> {
-    let message = RouteMessageBuilder::<Ipv4Addr>::new()
+async fn route(netlink: &Handle, to: IpNet, via: IpAddr) -> Result<(), Error> {
+    let act = format!("add the route to {to} via {via}");
+    let message = route_message(to, via)?;
+    netlink.route().add(message).execute().await.map_err(failed(act))
+}
+
+fn route_message(to: IpNet, via: IpAddr) -> Result<RouteMessage, Error> {
+    let act = || failed(format!("make a route to {to} via {via}"));
+    let message = RouteMessageBuilder::<IpAddr>::new()
         .destination_prefix(to.network(), to.prefix_len())
-        .gateway(via)
-        .build();
-    netlink
-        .route()
-        .add(message)
-        .execute()
-        .await
-        .map_err(failed(format!("add the route to {to} via {via}")))
+        .map_err(act())?;
+    Ok(message.gateway(via).map_err(act())?.build())
+}
+
+/// The network of all addresses of the family of `address`.
+fn everything(address: IpAddr) -> IpNet {
+    match address {
+        IpAddr::V4(_) => Ipv4Net::default().into(),
+        IpAddr::V6(_) => Ipv6Net::default().into(),
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::UdpSocket;
-    use std::time::Duration;
-
-    use super::{Endpoint, Network};
-
-    fn network() -> Network {
-        let endpoint = |n: u8| Endpoint {
-            name: format!("node{n:02}"),
-            address: format!("10.89.0.{}/24", 10 + n).parse().unwrap(),
-            behind: vec![format!("10.244.{n}.0/24").parse().unwrap()],
-        };
-        Network::create("10.89.0.1/24".parse().unwrap(), &[endpoint(1), endpoint(2)]).unwrap()
-    }
-
-    #[test]
-    fn machines_reach_each_other() {
-        let network = network();
-        let inside = |n: usize| {
-            network.machines[n]
-                .run(|| UdpSocket::bind("0.0.0.0:7000"))
-                .unwrap()
-        };
-        let (one, two) = (inside(0), inside(1));
-        two.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        one.send_to(b"hello", "10.89.0.12:7000").unwrap();
-        let mut buffer = [0; 16];
-        let (length, from) = two.recv_from(&mut buffer).unwrap();
-        assert_eq!(
-            (&buffer[..length], from.to_string().as_str()),
-            (&b"hello"[..], "10.89.0.11:7000")
-        );
-    }
-
-    #[test]
-    fn what_leaks_is_refused_at_once() {
-        let network = network();
-        let socket = network.machines[0].run(|| UdpSocket::bind("0.0.0.0:0")).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        socket.connect("192.0.2.1:53").unwrap();
-        socket.send(b"anyone?").unwrap();
-        let error = socket.recv(&mut [0; 16]).unwrap_err();
-        assert_eq!(error.kind(), std::io::ErrorKind::HostUnreachable, "{error}");
-    }
-}
+mod tests;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Limits;
@@ -20,7 +20,10 @@ pub struct Plan {
     /// Where the supervisor keeps its state and its log.
     pub dir: PathBuf,
     /// The address of the gateway, with the prefix length of the machines' network.
-    pub gateway: Ipv4Net,
+    pub gateway: IpNet,
+    /// Its address of the other family, with the prefix length of the machines' network there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_gateway: Option<IpNet>,
     /// The machines, all booted side by side.
     pub machines: Vec<MachinePlan>,
     /// Ports of the host that lead into the cluster.
@@ -39,6 +42,13 @@ pub struct Plan {
     /// command is run in all machines side by side, and the next one after that.
     #[serde(default)]
     pub farewell: Vec<Vec<String>>,
+}
+
+impl Plan {
+    /// The addresses of the gateway, one for each family of addresses that the network has.
+    pub fn gateways(&self) -> Vec<IpNet> {
+        std::iter::once(self.gateway).chain(self.second_gateway).collect()
+    }
 }
 
 /// One machine.

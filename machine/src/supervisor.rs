@@ -280,7 +280,9 @@ fn run(plan: &Plan, cgroup: &Cgroup) -> Result<(), Error> {
         .iter()
         .map(|machine| machine.endpoint.clone())
         .collect();
-    let network = spans.time("set the network up", || Network::create(plan.gateway, &endpoints))?;
+    let network = spans.time("set the network up", || {
+        Network::create(&plan.gateways(), &endpoints)
+    })?;
     let outside = if plan.internet {
         Some(spans.time("make a way to the outside", || outside(plan, cgroup, &network))?)
     } else {

@@ -97,6 +97,11 @@ fn registration(cluster: &Description, node: &Node) -> Value {
 }
 
 fn cluster_configuration(cluster: &Description, manner: Manner) -> Value {
+    // The way in of whoever forms the cluster, through a port of the host; and what kubeadm does not think of.
+    let second = cluster.control_planes().filter_map(|node| node.second);
+    let sans: Vec<String> = std::iter::once("127.0.0.1".to_owned())
+        .chain(second.map(|place| place.address.to_string()))
+        .collect();
     let mut configuration = json!({
         "apiVersion": "kubeadm.k8s.io/v1beta4",
         "kind": "ClusterConfiguration",
@@ -104,12 +109,11 @@ fn cluster_configuration(cluster: &Description, manner: Manner) -> Value {
         "kubernetesVersion": cluster.kubernetes(),
         "controlPlaneEndpoint": cluster.api_server(),
         "networking": {
-            "podSubnet": cluster.networks().pods,
-            "serviceSubnet": cluster.networks().services,
+            "podSubnet": cluster.networks().list(|family| family.pods),
+            "serviceSubnet": cluster.networks().list(|family| family.services),
             "dnsDomain": cluster.domain(),
         },
-        // The way in of whoever forms the cluster, through a port of the host.
-        "apiServer": { "certSANs": ["127.0.0.1"] },
+        "apiServer": { "certSANs": sans },
     });
     if manner == Manner::Baked {
         let alone = cluster.control_planes().nth(1).is_none();
@@ -172,7 +176,7 @@ fn kube_proxy(cluster: &Description, manner: Manner) -> Value {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
         "mode": "iptables",
-        "clusterCIDR": cluster.networks().pods,
+        "clusterCIDR": cluster.networks().list(|family| family.pods),
         // The table of connections is the host's; its limits cannot be set from a network namespace.
         "conntrack": {
             "maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s",
@@ -217,7 +221,7 @@ fn file(path: &str, text: &str) -> SeedFile {
 
 #[cfg(test)]
 mod tests {
-    use parbake_cluster::{ClusterDomain, Description, NodeName, Role, Subnets};
+    use parbake_cluster::{ClusterDomain, Description, NodeName, Role, Stacks, Subnets};
     use parbake_machine::plan::SeedContent;
 
     use super::{Manner, PATCHES, init_files};
@@ -234,6 +238,51 @@ mod tests {
         subnets
             .describe("v1.34.4".parse().unwrap(), ClusterDomain::default(), &names)
             .unwrap()
+    }
+
+    #[test]
+    fn a_cluster_of_both_families_has_lists_of_networks() {
+        let subnets = |nets: [&str; 3]| {
+            let [nodes, pods, services] = nets.map(|net| net.parse().unwrap());
+            Subnets {
+                nodes,
+                pods,
+                services,
+            }
+        };
+        let stacks = Stacks {
+            first: subnets(["10.89.0.0/24", "10.244.0.0/16", "10.96.0.0/12"]),
+            second: Some(subnets([
+                "fd00:10:89::/64",
+                "fd00:10:244::/56",
+                "fd00:10:96::/112",
+            ])),
+        };
+        let names = [(NodeName::numbered(1), Role::ControlPlane)];
+        let described = stacks.describe("v1.34.4".parse().unwrap(), ClusterDomain::default(), &names);
+        let cluster = described.unwrap();
+        let [init, configuration, proxy] = [
+            super::init(&cluster, &cluster.nodes()[0], "a.b", Manner::Baked),
+            super::cluster_configuration(&cluster, Manner::Baked),
+            super::kube_proxy(&cluster, Manner::Baked),
+        ];
+        let told = [
+            &init["nodeRegistration"]["kubeletExtraArgs"][0]["value"],
+            &init["localAPIEndpoint"]["advertiseAddress"],
+            &configuration["networking"]["podSubnet"],
+            &configuration["networking"]["serviceSubnet"],
+            &configuration["apiServer"]["certSANs"][1],
+            &proxy["clusterCIDR"],
+        ];
+        let expected = [
+            "10.89.0.11,fd00:10:89::b",
+            "10.89.0.11",
+            "10.244.0.0/16,fd00:10:244::/56",
+            "10.96.0.0/12,fd00:10:96::/112",
+            "fd00:10:89::b",
+            "10.244.0.0/16,fd00:10:244::/56",
+        ];
+        assert_eq!(told.map(|value| value.as_str().unwrap()), expected);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod conformance;
 mod cycles;
 mod ha;
 mod resources;
+mod stacks;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -28,6 +29,8 @@ type Test = fn(&Place) -> Outcome;
 const TESTS: &[(&str, Test)] = &[
     ("provision", provision),
     ("one_of_three_control_planes_may_die", ha::one_of_three_dies),
+    ("both_families_of_addresses_work", stacks::dual),
+    ("ipv6_works_alone", stacks::ipv6),
     ("quick_conformance_cases_hold", conformance::quick),
     ("a_hundred_cycles_leave_nothing", cycles::hundred),
 ];

@@ -24,6 +24,12 @@ pub enum Error {
     /// The host lacks something.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// A way to the outside was asked for where nothing has an address that could take it.
+    #[error(
+        "the cluster has IPv6 alone, and a way to the outside leads out in IPv4; leave `--internet` out, or bake with \
+         `--stack dual`"
+    )]
+    NoWayOut,
     /// The store failed, or has no such artifact.
     #[error(transparent)]
     Store(#[from] StoreError),

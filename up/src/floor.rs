@@ -24,11 +24,12 @@ use crate::thaw::{claim, forward, id};
 use crate::{Error, Options};
 
 /// What does not start.
-const MASKED: [&str; 4] = [
+const MASKED: [&str; 5] = [
     "containerd.service",
     "kubelet.service",
     "parbake-head-start.service",
     "parbake-iptables.service",
+    "parbake-ip6tables.service",
 ];
 
 /// A floor that could not be measured.

@@ -14,7 +14,7 @@ pub(crate) fn forwards(record: &Record) -> Vec<Forward> {
         listen: record
             .registry
             .unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
-        to: registry.into(),
+        to: registry,
         movable: true,
     });
     std::iter::once(forward(&record.cluster, record.api))
@@ -24,15 +24,13 @@ pub(crate) fn forwards(record: &Record) -> Vec<Forward> {
 
 /// Where they lead to, in the same order.
 pub(crate) fn targets(cluster: &Description) -> Vec<SocketAddr> {
-    let registry = cluster.registry().map(SocketAddr::from);
-    std::iter::once(cluster.api_server().into())
-        .chain(registry)
-        .collect()
+    let registry = cluster.registry();
+    std::iter::once(cluster.api_server()).chain(registry).collect()
 }
 
 /// Which of `ports` leads to the registry.
 pub(crate) fn registry(cluster: &Description, ports: &[SocketAddr]) -> Option<SocketAddr> {
-    let registry = SocketAddr::from(cluster.registry()?);
+    let registry = cluster.registry()?;
     let pairs = targets(cluster).into_iter().zip(ports);
     pairs
         .into_iter()

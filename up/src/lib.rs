@@ -21,6 +21,7 @@ pub mod logs;
 mod name;
 pub mod nodes;
 mod offered;
+mod outside;
 pub mod ports;
 mod state;
 mod status;

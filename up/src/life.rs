@@ -29,6 +29,7 @@ use crate::events::{Log, What};
 use crate::freeze::sweep;
 use crate::layers::{allowed, digests, mark_used};
 use crate::nodes::tidy;
+use crate::outside;
 use crate::state::{Claim, Phase, Record, own_kubeconfig, read};
 use crate::thaw::first;
 use crate::{ClusterName, Condition, Error, Options};
@@ -74,6 +75,7 @@ pub fn create(
     allowed(state, &store, &artifact)?;
     let baked = Description::of_artifact(&artifact.config.cluster)?;
     let (config, cluster) = wanted.settle(&baked)?;
+    outside::leads_out(internet, &cluster)?;
     let mut claim = Claim::lock(state, name)?;
     match read(claim.dir())? {
         Some(record) if record.phase != Phase::Starting => {

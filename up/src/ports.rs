@@ -34,7 +34,7 @@ pub fn open<'a>(cluster: &'a Cluster, service: &ServicePort, listen: SocketAddr)
         .find(|node| node.role == Role::ControlPlane)
         .unwrap_or(&nodes[0]);
     let running = cluster.running();
-    let address = running.forward(plane.name.as_str(), listen, service.address.into())?;
+    let address = running.forward(plane.name.as_str(), listen, service.address)?;
     Ok(Held { cluster, address })
 }
 

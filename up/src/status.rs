@@ -203,7 +203,7 @@ fn ports(record: &Record, running: Option<&Running>) -> Vec<Port> {
         .unwrap_or_default();
     if targets.is_empty() {
         // A supervisor that says nothing knows only the way to the API.
-        targets.push(record.cluster.api_server().into());
+        targets.push(record.cluster.api_server());
     }
     let ports = hosts.iter().zip(targets);
     ports

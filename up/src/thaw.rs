@@ -31,6 +31,7 @@ use crate::identity::{self, Identity};
 use crate::layers::{allowed, digests, mark_used, stack_of, stacks};
 use crate::nodes::Arrival;
 use crate::offered;
+use crate::outside;
 use crate::state::{Claim, Phase, Record, dir_of, kubeconfig, read};
 use crate::timeline::Timeline;
 use crate::{ClusterName, Diagnosis, Error};
@@ -108,6 +109,7 @@ pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
     allowed(&options.dir, &store, &artifact)?;
     let baked = Description::of_artifact(&artifact.config.cluster)?;
     let (config, cluster) = options.wanted.settle(&baked)?;
+    outside::leads_out(options.internet, &cluster)?;
     let stacks = stacks(&store, &artifact, &cluster)?;
     spans.end("look the artifact up", from);
     let claim = claim(options)?;
@@ -416,7 +418,7 @@ impl Prepared<'_> {
 pub(crate) fn forward(cluster: &Description, last: Option<SocketAddr>) -> Forward {
     Forward {
         listen: last.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
-        to: cluster.api_server().into(),
+        to: cluster.api_server(),
         movable: true,
     }
 }

@@ -1,8 +1,10 @@
 //! More nodes than a cluster was baked with, by the rules of its bake.
 
-use super::{Description, DescriptionError, Node, Role, overlap};
+use ipnet::IpNet;
+
+use super::{Description, DescriptionError, Family, Node, Place, Role, overlap};
 use crate::name::NodeName;
-use crate::plan::{FIRST_NODE, NODE_PODS, host};
+use crate::plan::{FIRST_NODE, host, node_pods};
 
 impl Description {
     /// The baked cluster with `count` nodes: its first ones, or all of them and workers that are to join.
@@ -36,26 +38,16 @@ impl Description {
             }
             let name = NodeName::numbered(number);
             let what = format!("node `{name}`");
-            let address = host(networks.nodes, place, &what)?;
-            if number <= baked.nodes.len()
-                || address == networks.gateway
-                || taken
-                    .iter()
-                    .any(|node| node.name == name || node.address == address)
-            {
+            if number <= baked.nodes.len() || taken.iter().any(|node| node.name == name) {
                 continue;
             }
-            let too_small = || DescriptionError::TooSmall {
-                network: networks.pods,
-                what: format!("the pods of {what}"),
-            };
-            let mut parts = networks.pods.subnets(NODE_PODS).map_err(|_| too_small())?;
-            let free = parts.find(|part| !taken.iter().any(|node| overlap(&node.pod_cidr, part)));
-            let node = Node {
-                name,
-                role: Role::Worker,
-                address,
-                pod_cidr: free.ok_or_else(too_small)?,
+            let places = networks
+                .families()
+                .map(|family| free(&family, place, &what, &taken))
+                .collect::<Result<Vec<_>, _>>()?;
+            let places: Option<Vec<Place>> = places.into_iter().collect();
+            let Some(node) = places.and_then(|places| Node::at(name, Role::Worker, &places)) else {
+                continue;
             };
             taken.push(node.clone());
             found.push(node);
@@ -67,6 +59,32 @@ impl Description {
     pub fn joined<'a>(&'a self, baked: &'a Self) -> impl Iterator<Item = &'a Node> {
         self.nodes.iter().filter(|node| baked.node(&node.name).is_none())
     }
+}
+
+/// The `place` of the node `what` in a family of addresses; nothing where its address is somebody else's.
+fn free(family: &Family, place: u32, what: &str, taken: &[Node]) -> Result<Option<Place>, DescriptionError> {
+    let address = host(family.nodes, place, what)?;
+    if address == family.gateway
+        || taken
+            .iter()
+            .flat_map(Node::addresses)
+            .any(|other| other == address)
+    {
+        return Ok(None);
+    }
+    let too_small = || DescriptionError::TooSmall {
+        network: family.pods,
+        what: format!("the pods of {what}"),
+    };
+    let mut parts = node_pods(family.pods).map_err(|_| too_small())?;
+    let used = |part: &IpNet| {
+        taken
+            .iter()
+            .flat_map(Node::pod_cidrs)
+            .any(|other| overlap(&other, part))
+    };
+    let pod_cidr = parts.find(|part| !used(part)).ok_or_else(too_small)?;
+    Ok(Some(Place { address, pod_cidr }))
 }
 
 #[cfg(test)]

@@ -29,6 +29,74 @@ fn survives_a_round_trip() {
     assert_eq!(description.api_url(), "https://10.89.0.11:6443");
 }
 
+/// The sample with IPv6 beside IPv4.
+fn dual() -> Value {
+    let mut value = sample();
+    value["networks"]["second"] = json!({
+        "nodes": "fd00:10:89::/64", "gateway": "fd00:10:89::1", "pods": "fd00:10:244::/56",
+        "services": "fd00:10:96::/112"
+    });
+    for (number, node) in value["nodes"].as_array_mut().unwrap().iter_mut().enumerate() {
+        let (address, pods) = (
+            format!("fd00:10:89::{:x}", 11 + number),
+            format!("fd00:10:244:{number}::/64"),
+        );
+        node["second"] = json!({"address": address, "pod_cidr": pods.replace(":0::", "::")});
+    }
+    value
+}
+
+#[test]
+fn both_families_survive_a_round_trip() {
+    let description = read(dual()).unwrap();
+    assert_eq!(serde_json::to_value(&description).unwrap(), dual());
+    let four = description.sized(4).unwrap();
+    let fourth = &four.nodes()[3];
+    assert_eq!(fourth.list(|place| place.address), "10.89.0.14,fd00:10:89::e");
+    assert_eq!(
+        fourth.list(|place| place.pod_cidr),
+        "10.244.3.0/24,fd00:10:244:3::/64"
+    );
+    let moved = ["10.244.9.0/24", "fd00:10:244:9::/64"].map(|network| network.parse().unwrap());
+    assert!(fourth.with_pods(&moved[..1]).is_none());
+    let moved = fourth.with_pods(&moved).unwrap();
+    assert_eq!(
+        moved.list(|place| place.pod_cidr),
+        "10.244.9.0/24,fd00:10:244:9::/64"
+    );
+}
+
+#[test]
+fn both_families_are_checked() {
+    let cases = [
+        (
+            "/networks/second/nodes",
+            json!("10.90.0.0/24"),
+            "of the same families",
+        ),
+        (
+            "/networks/second/gateway",
+            json!("fd00::1"),
+            "the gateway address `fd00::1`",
+        ),
+        ("/networks/second/pods", json!("fd00:10:89::/56"), "overlap"),
+        ("/nodes/1/second", json!(null), "of the same families"),
+        ("/nodes/1/second/address", json!("fd00:10:89::1"), "is used twice"),
+        ("/nodes/1/second/address", json!("fd00:10:89::b"), "is used twice"),
+        (
+            "/nodes/1/second/pod_cidr",
+            json!("fd00:10:244::/64"),
+            "of node `node02`",
+        ),
+    ];
+    for (path, value, expected) in cases {
+        let mut changed = dual();
+        *changed.pointer_mut(path).unwrap() = value.clone();
+        let error = read(changed).unwrap_err();
+        assert!(error.contains(expected), "{path} = {value}: {error}");
+    }
+}
+
 #[test]
 fn services_are_those_that_were_baked() {
     let older = read(sample()).unwrap();

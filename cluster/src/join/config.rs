@@ -49,7 +49,7 @@ pub fn registration(node: &Node) -> Value {
         "criSocket": RUNTIME,
         "imagePullPolicy": "Never",
         "ignorePreflightErrors": IGNORED_CHECKS,
-        "kubeletExtraArgs": [{ "name": "node-ip", "value": node.address.to_string() }],
+        "kubeletExtraArgs": [{ "name": "node-ip", "value": node.list(|place| place.address) }],
     })
 }
 
@@ -137,6 +137,7 @@ mod tests {
             role: Role::Worker,
             address: "10.89.0.14".parse().unwrap(),
             pod_cidr: "10.244.3.0/24".parse().unwrap(),
+            second: None,
         };
         let text = configuration(&node, "10.89.0.11:6443", "a.b", "sha256:0abc");
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();

@@ -235,10 +235,9 @@ fn announced(node: &Node) -> ApiNode {
     announced.metadata.name = Some(node.name.to_string());
     let label = ("kubernetes.io/hostname".to_owned(), node.name.to_string());
     announced.metadata.labels = Some(BTreeMap::from([label]));
-    let pods = node.pod_cidr.to_string();
     let spec = announced.spec.get_or_insert_default();
-    spec.pod_cidrs = Some(vec![pods.clone()]);
-    spec.pod_cidr = Some(pods);
+    spec.pod_cidrs = Some(node.pod_cidrs().map(|pods| pods.to_string()).collect());
+    spec.pod_cidr = Some(node.pod_cidr.to_string());
     announced
 }
 

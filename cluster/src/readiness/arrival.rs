@@ -106,6 +106,7 @@ mod tests {
             role: Role::Worker,
             address: "10.89.0.14".parse().unwrap(),
             pod_cidr: "10.244.3.0/24".parse().unwrap(),
+            second: None,
         };
         let since = Since {
             boot: "2026-03-01T10:00:00Z".parse().unwrap(),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ const PORT: u16 = 53;
 /// More than any answer to a single question for an address.
 const BUFFER: usize = 1500;
 
-type MakeSocket = Box<dyn Fn() -> io::Result<UdpSocket> + Send + Sync>;
+type MakeSocket = Box<dyn Fn(IpAddr) -> io::Result<UdpSocket> + Send + Sync>;
 
 /// A node to ask from.
 ///
@@ -37,8 +37,12 @@ pub struct Vantage {
 }
 
 impl Vantage {
-    /// The vantage of `node`; `socket` makes an unconnected IPv4 socket inside its network namespace.
-    pub fn new(node: NodeName, socket: impl Fn() -> io::Result<UdpSocket> + Send + Sync + 'static) -> Self {
+    /// The vantage of `node`; `socket` makes an unconnected socket inside its network namespace, bound to the address that
+    /// it is given: the unspecified one of the family that is needed.
+    pub fn new(
+        node: NodeName,
+        socket: impl Fn(IpAddr) -> io::Result<UdpSocket> + Send + Sync + 'static,
+    ) -> Self {
         Self {
             node,
             socket: Box::new(socket),
@@ -60,7 +64,7 @@ impl Vantage {
     pub fn of_nodes(running: &Running, nodes: &[Node]) -> Result<Vec<Self>, running::Error> {
         let vantage = |node: &Node| {
             let network = running.network(node.name.as_str())?;
-            let socket = move || network.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)));
+            let socket = move |any| network.run(|| UdpSocket::bind((any, 0)));
             Ok(Self::new(node.name.clone(), socket))
         };
         nodes.iter().map(vantage).collect()
@@ -75,11 +79,11 @@ impl Vantage {
     pub fn of_pods(running: &Running, cluster: &Description) -> Result<Vec<Self>, running::Error> {
         let vantage = |node: &Node| {
             let pods = running.pods(node.name.as_str())?;
-            let socket = move || {
+            let socket = move |any| {
                 let networks = pods.networks()?;
                 let none = || io::Error::other("no pod has a network yet");
                 let pod = networks.first().ok_or_else(none)?;
-                pod.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))
+                pod.run(|| UdpSocket::bind((any, 0)))
             };
             Ok(Self::new(node.name.clone(), socket))
         };
@@ -103,19 +107,20 @@ pub(crate) struct Question {
     /// The name, with a dot at its end.
     pub(crate) name: String,
     /// The address it must have.
-    pub(crate) answer: Ipv4Addr,
+    pub(crate) answer: IpAddr,
 }
 
 impl Question {
     /// Asks once. The error says what came instead of the answer.
     pub(crate) async fn ask(&self, vantage: &Vantage) -> Result<(), String> {
         let socket = || {
-            let socket = (vantage.socket)()?;
+            let socket = (vantage.socket)(unspecified(self.server))?;
             socket.set_nonblocking(true)?;
             tokio::net::UdpSocket::from_std(socket)
         };
         let socket = socket().map_err(|error| format!("could not make a socket: {error}"))?;
-        let (id, query) = encode(&self.name).map_err(|error| format!("could not ask: {error}"))?;
+        let (id, query) =
+            encode(&self.name, self.answer).map_err(|error| format!("could not ask: {error}"))?;
         let exchange = async {
             // Connected, so that only this server is heard and a refusal by ICMP shows at once.
             socket.connect(self.server).await?;
@@ -209,10 +214,23 @@ async fn ask_until_answered(vantage: Vantage, question: Question, last: Arc<Mute
     }
 }
 
-fn encode(name: &str) -> Result<(u16, Vec<u8>), hickory_proto::ProtoError> {
+/// The address that a socket is bound to which is to reach `server`, whatever the addresses of the host are.
+fn unspecified(server: SocketAddr) -> IpAddr {
+    match server {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
+
+/// A question for the addresses of the family of `answer` that `name` has.
+fn encode(name: &str, answer: IpAddr) -> Result<(u16, Vec<u8>), hickory_proto::ProtoError> {
+    let kind = match answer {
+        IpAddr::V4(_) => RecordType::A,
+        IpAddr::V6(_) => RecordType::AAAA,
+    };
     let mut message = Message::query();
     message.metadata.recursion_desired = true;
-    message.add_query(Query::query(Name::from_ascii(name)?, RecordType::A));
+    message.add_query(Query::query(Name::from_ascii(name)?, kind));
     Ok((message.metadata.id, message.to_vec()?))
 }
 
@@ -229,7 +247,7 @@ fn check(answer: &[u8], id: u16, question: &Question) -> Result<(), String> {
         .iter()
         .filter_map(|record| RData::ip_addr(&record.data))
         .collect();
-    if found.contains(&IpAddr::from(question.answer)) {
+    if found.contains(&question.answer) {
         return Ok(());
     }
     Err(format!(
@@ -240,13 +258,13 @@ fn check(answer: &[u8], id: u16, question: &Question) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, UdpSocket};
+    use std::net::{IpAddr, Ipv4Addr, UdpSocket};
     use std::thread;
     use std::time::Duration;
 
     use hickory_proto::op::{Message, OpCode, ResponseCode};
     use hickory_proto::rr::rdata::A;
-    use hickory_proto::rr::{RData, Record};
+    use hickory_proto::rr::{RData, Record, RecordType};
     use tokio::time::{sleep, timeout};
 
     use super::{DnsWatch, Question, Vantage, check};
@@ -272,12 +290,12 @@ mod tests {
         Question {
             server: server.local_addr().unwrap(),
             name: "kubernetes.default.svc.cluster.local.".to_owned(),
-            answer: API,
+            answer: API.into(),
         }
     }
 
     fn vantage(number: usize) -> Vantage {
-        Vantage::new(NodeName::numbered(number), || UdpSocket::bind("127.0.0.1:0"))
+        Vantage::new(NodeName::numbered(number), |_| UdpSocket::bind("127.0.0.1:0"))
     }
 
     #[tokio::test]
@@ -323,7 +341,7 @@ mod tests {
     #[test]
     fn answers_are_checked() {
         let question = question(&UdpSocket::bind("127.0.0.1:0").unwrap());
-        let (id, query) = super::encode(&question.name).unwrap();
+        let (id, query) = super::encode(&question.name, question.answer).unwrap();
         let verdict = |bytes: &[u8], id: u16| check(bytes, id, &question).err().unwrap_or_default();
         assert_eq!(verdict(&answer(&query, Ok(API)), id), "");
         assert_eq!(
@@ -334,6 +352,10 @@ mod tests {
         assert!(verdict(&answer(&query, Err(ResponseCode::NXDomain)), id).contains("Non-Existent Domain"));
         let wrong = verdict(&answer(&query, Ok(Ipv4Addr::LOCALHOST)), id);
         assert!(wrong.ends_with("is [127.0.0.1] instead of 10.96.0.1"), "{wrong}");
+        // Who expects an address of IPv6 asks for one.
+        let six: IpAddr = "fd00:10:96::1".parse().unwrap();
+        let asked = Message::from_vec(&super::encode(&question.name, six).unwrap().1).unwrap();
+        assert_eq!(asked.queries[0].query_type(), RecordType::AAAA);
         assert!(verdict(b"no dns", id).starts_with("an answer that is no DNS"));
     }
 }

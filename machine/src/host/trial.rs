@@ -159,9 +159,10 @@ fn cluster_network() -> Result<network::Network, Box<dyn Error>> {
     let endpoint = Endpoint {
         name: "node01".to_owned(),
         address: "192.0.2.11/24".parse()?,
+        second: None,
         behind: Vec::new(),
     };
-    Ok(network::Network::create("192.0.2.1/24".parse()?, &[endpoint])?)
+    Ok(network::Network::create(&["192.0.2.1/24".parse()?], &[endpoint])?)
 }
 
 /// A thread that left its namespaces is of no use to anyone else.

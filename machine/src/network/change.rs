@@ -1,14 +1,15 @@
 //! A machine that is plugged into a network that is at work, or taken off it.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use futures::TryStreamExt;
+use rtnetlink::Handle;
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute};
-use rtnetlink::{Handle, RouteMessageBuilder};
 
 use super::{
-    BRIDGE, Endpoint, Error, Network, cable, configure, failed, index, inside, machine_side, routes,
+    BRIDGE, Endpoint, Error, Network, cable, configure, failed, index, inside, machine_side, route_message,
+    routes,
 };
 use crate::netns::NetNs;
 
@@ -40,8 +41,8 @@ impl Network {
             cable(&netlink, bridge, &endpoint.name, &machine).await?;
             routes(&netlink, endpoint).await
         })?;
-        configure(&machine, async |netlink| {
-            machine_side(&netlink, endpoint, self.gateway, &self.endpoints).await
+        configure(&machine, &self.gateways, async |netlink| {
+            machine_side(&netlink, endpoint, &self.gateways, &self.endpoints).await
         })?;
         for other in &self.machines {
             inside(other, async |netlink| routes(&netlink, endpoint).await)?;
@@ -93,22 +94,25 @@ async fn pull(netlink: &Handle, name: &str) -> Result<(), Error> {
 /// Removes the routes to what is behind `endpoint`, and what is remembered of the address: the next machine there has
 /// another hardware address.
 async fn forget(netlink: &Handle, endpoint: &Endpoint) -> Result<(), Error> {
-    let address = endpoint.address.addr();
     let mut outcome = Ok(());
-    for network in &endpoint.behind {
-        let message = RouteMessageBuilder::<Ipv4Addr>::new()
-            .destination_prefix(network.network(), network.prefix_len())
-            .gateway(address)
-            .build();
+    for (network, via) in endpoint.routes() {
+        let act = format!("remove the route to {network}");
+        let message = route_message(network, via)?;
         let removed = absent_is_fine(netlink.route().del(message).execute().await);
-        outcome = outcome.and(removed.map_err(failed(format!("remove the route to {network}"))));
+        outcome = outcome.and(removed.map_err(failed(act)));
     }
-    outcome.and(forget_neighbour(netlink, address).await)
+    for own in endpoint.addresses() {
+        outcome = outcome.and(forget_neighbour(netlink, own.addr()).await);
+    }
+    outcome
 }
 
-async fn forget_neighbour(netlink: &Handle, address: Ipv4Addr) -> Result<(), Error> {
+async fn forget_neighbour(netlink: &Handle, address: IpAddr) -> Result<(), Error> {
     let act = || failed(format!("forget the hardware address of {address}"));
-    let wanted = NeighbourAttribute::Destination(NeighbourAddress::Inet(address));
+    let wanted = NeighbourAttribute::Destination(match address {
+        IpAddr::V4(address) => NeighbourAddress::Inet(address),
+        IpAddr::V6(address) => NeighbourAddress::Inet6(address),
+    });
     let mut all = netlink.neighbours().get().execute();
     while let Some(neighbour) = all.try_next().await.map_err(act())? {
         if neighbour.attributes.contains(&wanted) {
@@ -143,39 +147,58 @@ mod tests {
         Endpoint {
             name: format!("node{number:02}"),
             address: format!("10.89.0.{}/24", 10 + number).parse().unwrap(),
-            behind: vec![format!("10.244.{number}.0/24").parse().unwrap()],
+            second: Some(format!("fd00:10:89::{}/64", 10 + number).parse().unwrap()),
+            behind: [
+                format!("10.244.{number}.0/24"),
+                format!("fd00:10:244:{number}::/64"),
+            ]
+            .map(|network| network.parse().unwrap())
+            .into(),
         }
     }
 
     /// Sends a word from one namespace to an address of another.
     fn say(from: &NetNs, to: &NetNs, address: &str) -> io::Result<String> {
-        let listener = to.run(|| UdpSocket::bind("0.0.0.0:7000"))?;
+        // Of both families (net.ipv6.bindv6only is 0).
+        let listener = to.run(|| UdpSocket::bind("[::]:7000"))?;
         listener.set_read_timeout(Some(Duration::from_secs(5)))?;
-        from.run(|| UdpSocket::bind("0.0.0.0:0"))?
+        let any = if address.contains(':') {
+            "[::]:0"
+        } else {
+            "0.0.0.0:0"
+        };
+        from.run(|| UdpSocket::bind(any))?
             .send_to(b"hello", (address, 7000))?;
         let mut buffer = [0; 16];
         let length = listener.recv(&mut buffer)?;
         Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
     }
 
-    /// The routes in a namespace, by destination in the kernel's own words.
+    /// The routes in a namespace, by destination in the kernel's own words; in IPv6 those with a gateway.
     fn routes(namespace: &NetNs) -> Vec<String> {
-        let text = namespace
-            .run(|| std::fs::read_to_string("/proc/thread-self/net/route"))
-            .unwrap();
-        let lines = text.lines().skip(1);
-        let mut found: Vec<String> = lines
-            .filter_map(|line| line.split_whitespace().nth(1))
-            .map(str::to_owned)
-            .collect();
+        let read = |file: &str| {
+            let path = format!("/proc/thread-self/net/{file}");
+            namespace.run(|| std::fs::read_to_string(path)).unwrap()
+        };
+        let (ipv4, ipv6) = (read("route"), read("ipv6_route"));
+        let ipv4 = ipv4
+            .lines()
+            .skip(1)
+            .filter_map(|line| line.split_whitespace().nth(1));
+        let ipv6 = ipv6.lines().filter(|line| {
+            let gateway = line.split_whitespace().nth(4).unwrap();
+            gateway.contains(|digit| digit != '0')
+        });
+        let ipv6 = ipv6.filter_map(|line| line.split_whitespace().next());
+        let mut found: Vec<String> = ipv4.chain(ipv6).map(str::to_owned).collect();
         found.sort();
         found
     }
 
     #[test]
     fn a_machine_comes_and_goes_while_others_talk() {
-        let gateway = "10.89.0.1/24".parse().unwrap();
-        let mut network = Network::create(gateway, &[endpoint(1), endpoint(2)]).unwrap();
+        let gateways = ["10.89.0.1/24", "fd00:10:89::1/64"].map(|gateway| gateway.parse().unwrap());
+        let mut network = Network::create(&gateways, &[endpoint(1), endpoint(2)]).unwrap();
         let before: Vec<_> = network.machines.iter().map(routes).collect();
         let gateways = routes(&network.cluster);
         // Twice: the second has the address of the first, and other hardware.
@@ -184,17 +207,23 @@ mod tests {
             let [one, _, three] = &network.machines[..] else {
                 panic!("not three machines")
             };
-            assert_eq!(say(one, three, "10.89.0.13").unwrap(), "hello");
-            assert_eq!(say(three, one, "10.89.0.11").unwrap(), "hello");
+            for (its, others) in [("10.89.0.13", "10.89.0.11"), ("fd00:10:89::13", "fd00:10:89::11")] {
+                assert_eq!(say(one, three, its).unwrap(), "hello");
+                assert_eq!(say(three, one, others).unwrap(), "hello");
+            }
             // Its pods are behind it, and those of the others are known to it.
-            let behind = |number: u8| format!("000{number}F40A");
-            assert!(routes(one).contains(&behind(3)) && routes(&network.cluster).contains(&behind(3)));
-            assert!(
-                [1, 2]
-                    .map(behind)
-                    .iter()
-                    .all(|route| routes(three).contains(route))
-            );
+            let behind = |number: u8| {
+                [
+                    format!("000{number}F40A"),
+                    format!("fd0000100244000{number}0000000000000000"),
+                ]
+            };
+            let knows = |namespace: &NetNs, number: u8| {
+                let routes = routes(namespace);
+                behind(number).iter().all(|route| routes.contains(route))
+            };
+            assert!(knows(one, 3) && knows(&network.cluster, 3));
+            assert!(knows(three, 1) && knows(three, 2));
             // The name is taken, and the first is none the worse for it.
             network.plug(&endpoint(3)).unwrap_err();
             assert_eq!(

@@ -11,6 +11,8 @@
 //! reaches in, and when the process ends nothing is left: the tap goes, its route with it, and what leaks is refused
 //! again.
 //!
+//! It leads out in IPv4 alone: a cluster that has IPv6 too stays inside with that.
+//!
 //! The host's loopback stays out of reach. slirp4netns would lead everything that is sent to its resolver's address to
 //! the host's own resolver, whatever port it is for, and that may listen on loopback: all but DNS is refused here.
 
@@ -26,7 +28,7 @@ use std::time::{Duration, Instant};
 use ipnet::Ipv4Net;
 use rtnetlink::Handle;
 
-use super::{address, configure, index, route, up};
+use super::{address, index, inside, route, up};
 use crate::cgroup::Cgroup;
 use crate::netns::NetNs;
 use crate::process::{self, Cmd};
@@ -96,7 +98,7 @@ impl Outside {
             })?;
         let mut outside = Self(child);
         outside.wait_for_interface(cluster, log)?;
-        configure(cluster, async |netlink| lead_out(&netlink).await)?;
+        inside(cluster, async |netlink| lead_out(&netlink).await)?;
         Ok(outside)
     }
 
@@ -134,9 +136,9 @@ impl Drop for Outside {
 
 async fn lead_out(netlink: &Handle) -> Result<(), super::Error> {
     let tap = index(netlink, NAME).await?;
-    address(netlink, tap, OWN).await?;
+    address(netlink, tap, OWN.into()).await?;
     up(netlink, NAME).await?;
-    route(netlink, Ipv4Net::default(), GATEWAY).await
+    route(netlink, Ipv4Net::default().into(), GATEWAY.into()).await
 }
 
 fn arguments(namespace: &str) -> Vec<String> {

@@ -147,10 +147,10 @@ fn text(shown: &Shown) -> String {
         components.collect::<Vec<_>>().join(", "),
         shown.images.join(", "),
         shown.addons.join(", "),
-        networks.nodes,
-        networks.gateway,
-        networks.pods,
-        networks.services,
+        networks.list(|family| family.nodes),
+        networks.list(|family| family.gateway),
+        networks.list(|family| family.pods),
+        networks.list(|family| family.services),
         networks.dns,
     );
     let rows = shown.cluster.nodes().iter().map(|node| {
@@ -161,8 +161,8 @@ fn text(shown: &Shown) -> String {
         [
             node.name.to_string(),
             role.to_owned(),
-            node.address.to_string(),
-            node.pod_cidr.to_string(),
+            node.list(|place| place.address),
+            node.list(|place| place.pod_cidr),
         ]
     });
     text.push_str(&table(["NODE", "ROLE", "ADDRESS", "PODS"], rows));

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use parbake_artifact::{Artifact, Tag};
 use parbake_provision::bake::{self, Options, Outcome};
 use parbake_provision::inputs::{Given, GivenImage, Source};
-use parbake_provision::provider::{Addon, Provider, Size};
+use parbake_provision::provider::{Addon, Provider, Size, Stack};
 use parbake_up::events::{Log, What};
 use serde::Serialize;
 
@@ -24,6 +24,7 @@ Examples:
   parbake provision k8s-1.34 --manifest app/ --image app.tar --tag with-app    with an application
   parbake provision k8s-1.34 --control-planes 3 --tag k8s-1.34-ha
                                                        one of three control planes may die
+  parbake provision k8s-1.34 --stack dual --tag dual   with IPv4 and IPv6
   parbake provision k8s-1.34 --keep                    leave what a failed bake made, for a look
 
 Manifests are applied in the order of the files' names, and waited for. Every image that a pod or a
@@ -57,6 +58,9 @@ pub(crate) struct Args {
     /// as the provider lists them]
     #[arg(long, value_name = "N", value_parser = odd)]
     control_planes: Option<usize>,
+    /// Which addresses nodes, pods and services have: ipv4, ipv6 or dual, which is both [default: as the provider has them]
+    #[arg(long, value_name = "STACK")]
+    stack: Option<Stack>,
     /// Leave the machines' directories of a failed bake
     #[arg(long)]
     keep: bool,
@@ -94,6 +98,9 @@ fn source(text: &str) -> Result<Source, Infallible> {
 impl Args {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
         let mut provider = Provider::find(&self.provider, &global.providers)?;
+        if let Some(stack) = self.stack {
+            provider.choose_stack(stack);
+        }
         for addon in &self.addons {
             provider.choose(addon)?;
         }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use parbake_artifact::{Layer, Store};
 use parbake_cluster::cleanup::open_to_workloads;
@@ -155,7 +156,7 @@ fn quicken_dns(running: &Running, plane: &Node) -> Result<(), Error> {
 /// The cluster with the pod addresses that its control plane gave to the nodes. Mostly they are those of the plan, but
 /// now and then it leaves some out.
 fn given_pod_addresses(running: &Running, plane: &Node, cluster: &Description) -> Result<Description, Error> {
-    let query = "jsonpath={range .items[*]}{.metadata.name} {.spec.podCIDR}{\"\\n\"}{end}";
+    let query = "jsonpath={range .items[*]}{.metadata.name} {.spec.podCIDRs[*]}{\"\\n\"}{end}";
     let kubectl = [
         "kubectl",
         "--kubeconfig=/etc/kubernetes/admin.conf",
@@ -166,17 +167,16 @@ fn given_pod_addresses(running: &Running, plane: &Node, cluster: &Description) -
     ];
     let output = on(running, plane.name.as_str(), &kubectl)?;
     let given = |node: &Node| {
-        let mut lines = output.stdout.lines().filter_map(|line| line.split_once(' '));
-        let (_, given) = lines.find(|(name, _)| *name == node.name.as_str())?;
-        given.parse().ok()
+        let mut lines = output.stdout.lines().map(str::split_whitespace);
+        let words =
+            lines.find_map(|mut words| (words.next() == Some(node.name.as_str())).then_some(words))?;
+        let networks: Result<Vec<IpNet>, _> = words.map(str::parse).collect();
+        node.with_pods(&networks.ok()?)
     };
-    let nodes = cluster.nodes().iter().map(|node| match given(node) {
-        Some(pod_cidr) => Ok(Node {
-            pod_cidr,
-            ..node.clone()
-        }),
-        None => Err(Error::PodAddresses(node.name.to_string())),
-    });
+    let nodes = cluster
+        .nodes()
+        .iter()
+        .map(|node| given(node).ok_or_else(|| Error::PodAddresses(node.name.to_string())));
     Ok(cluster.with(nodes.collect::<Result<_, _>>()?)?)
 }
 

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use ipnet::{IpNet, Ipv4Net};
 use parbake_artifact::{Digest, Layer, Pack, Store};
 use parbake_cluster::machines::{RUNTIME_DIR, public_file};
 use parbake_cluster::runtime;
@@ -106,17 +108,20 @@ fn install(from: &Path, to: &Path) -> io::Result<()> {
 /// One machine with nothing but the runtime.
 fn importer(dir: &Path, layers: Vec<PathBuf>, host: &Host) -> Result<Plan, Error> {
     let decisions = host.decide();
-    let network = |address: &str| address.parse().unwrap_or_default();
+    // Nobody's addresses (RFC 5737): it has no other machine to talk to.
+    let network = |host| IpNet::from(Ipv4Net::new_assert(Ipv4Addr::new(192, 0, 2, host), 24));
     let mut files = vec![public_file("etc/hostname", "importer\n")];
     files.extend(runtime::config(&layers, &decisions).map_err(parbake_cluster::machines::Error::from)?);
     Ok(Plan {
         id: format!("importer-{}", std::process::id()),
         dir: dir.to_owned(),
-        gateway: network("192.0.2.1/24"),
+        gateway: network(1),
+        second_gateway: None,
         machines: vec![MachinePlan {
             endpoint: Endpoint {
                 name: "importer".into(),
-                address: network("192.0.2.2/24"),
+                address: network(2),
+                second: None,
                 behind: Vec::new(),
             },
             layers,

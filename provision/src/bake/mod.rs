@@ -37,7 +37,7 @@ use work::Work;
 /// How long the cluster may take from its last join until it is ready.
 const READY: Duration = Duration::from_secs(300);
 /// Changes whenever the steps of a bake do, so that an artifact of older steps does not pass for a fresh one.
-const RECIPE: &str = "9";
+const RECIPE: &str = "10";
 
 /// What to bake, and where.
 #[derive(Debug)]
@@ -117,7 +117,7 @@ pub enum Error {
     #[error(transparent)]
     Artifact(#[from] BrokenDescription),
     /// A node got no pod addresses, so its pods would not be reached.
-    #[error("node `{0}` was given no pod addresses")]
+    #[error("node `{0}` was not given pod addresses of every family that it should have")]
     PodAddresses(String),
     /// A file of the bake could not be written, moved or removed.
     #[error("could not {act} `{}`", path.display())]

@@ -9,32 +9,36 @@ use super::Error;
 use super::boot::{on, shell};
 use super::head_start;
 
-/// What `parbake-iptables.service` restores, once kube-proxy has had nothing to add for two of its periods. The kernel
+/// What `parbake-iptables.service` and `parbake-ip6tables.service` restore, for each of the tools that are named (`iptables`,
+/// `ip6tables`), once kube-proxy has had nothing to add for two of its periods. The kernel
 /// may know no nfacct, and the counters mean nothing any more. kube-proxy writes the rules of services in any order, each
 /// is for other packets; those of node ports come last.
 const SAVE_RULES: &str = r#"
 mkdir -p /var/lib/parbake
 cd /var/lib/parbake
 rules() {
-    iptables-save | grep -v -e nfacct -e '^#' | sed 's/\[[0-9:]*\]/[0:0]/' | awk '
+    "$1-save" | grep -v -e nfacct -e '^#' | sed 's/\[[0-9:]*\]/[0:0]/' | awk '
         /^-A KUBE-SERVICES / && !/KUBE-NODEPORTS/ { if (!services++) fflush(); print | "sort"; next }
         services { close("sort"); services = 0 }
         { print }'
 }
-rules > iptables.rules
+for tool do rules "$tool" > "$tool.rules"; done
 for _ in $(seq 30); do
     sleep 2
-    rules > iptables.rules.now
-    if cmp -s iptables.rules.now iptables.rules; then break; fi
-    mv iptables.rules.now iptables.rules
+    changed=
+    for tool do
+        rules "$tool" > rules.now
+        cmp -s rules.now "$tool.rules" || changed=yes
+        mv rules.now "$tool.rules"
+    done
+    [ "$changed" ] || break
 done
-rm -f iptables.rules.now
 "#;
 /// Compacts the database to its newest revision, so that deleted secrets are in no old one.
 const COMPACT: &str = r#"
 etcd=$(crictl ps -q --name '^etcd$')
 ctl() {
-    crictl exec "$etcd" etcdctl --endpoints=https://127.0.0.1:2379 --cacert=/etc/kubernetes/pki/etcd/ca.crt \
+    crictl exec "$etcd" etcdctl --endpoints=https://localhost:2379 --cacert=/etc/kubernetes/pki/etcd/ca.crt \
         --cert=/etc/kubernetes/pki/etcd/server.crt --key=/etc/kubernetes/pki/etcd/server.key "$@"
 }
 revision=$(ctl endpoint status --write-out=fields | sed -n 's/^"Revision" : //p')
@@ -61,8 +65,21 @@ pub(super) fn settle(
     for plane in cluster.control_planes() {
         head_start::record(running, plane)?;
     }
+    let networks = cluster.networks();
+    let tools = [
+        ("iptables", networks.has_ipv4()),
+        ("ip6tables", networks.has_ipv6()),
+    ];
+    let tools: Vec<&str> = tools
+        .into_iter()
+        .filter_map(|(tool, has)| has.then_some(tool))
+        .collect();
     for node in &names {
-        shell(running, node, SAVE_RULES)?;
+        on(
+            running,
+            node,
+            &[&["sh", "-euc", SAVE_RULES, "save"], tools.as_slice()].concat(),
+        )?;
         on(running, node, &["systemctl", "stop", "kubelet"])?;
     }
     for plane in cluster.control_planes() {

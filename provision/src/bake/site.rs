@@ -63,7 +63,7 @@ impl Site<'_> {
             host: &decisions,
             forwards: vec![Forward {
                 listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-                to: self.cluster.api_server().into(),
+                to: self.cluster.api_server(),
                 movable: false,
             }],
             internet: false,

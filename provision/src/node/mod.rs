@@ -6,11 +6,12 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 /// Units that start at boot. The unit files stand in `/etc/systemd/system`.
-const ENABLED: [&str; 7] = [
+const ENABLED: [&str; 8] = [
     "containerd.service",
     "kubelet.service",
     "parbake-node.service",
     "parbake-iptables.service",
+    "parbake-ip6tables.service",
     "parbake-head-start.service",
     "parbake-dns.service",
     "parbake-registry.service",
@@ -19,7 +20,7 @@ const ENABLED: [&str; 7] = [
 const PACKAGED: [&str; 1] = ["containerd.service"];
 
 /// The files, by path below a node's root.
-const FILES: [(&str, &str); 11] = [
+const FILES: [(&str, &str); 12] = [
     (
         "etc/containerd/config.toml",
         include_str!("files/containerd.toml"),
@@ -44,6 +45,10 @@ const FILES: [(&str, &str); 11] = [
     (
         "etc/systemd/system/parbake-iptables.service",
         include_str!("files/parbake-iptables.service"),
+    ),
+    (
+        "etc/systemd/system/parbake-ip6tables.service",
+        include_str!("files/parbake-ip6tables.service"),
     ),
     (
         "etc/systemd/system/parbake-head-start.service",

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use ipnet::Ipv4Net;
 use parbake_cluster::{NodeName, Offered, Role};
 use semver::Version;
 
@@ -21,41 +20,6 @@ const KUBERNETES: &str = "kubernetes";
 const DNS_PACKAGE: &str = "dnsmasq-base";
 /// The binary of the registry.
 const REGISTRY: &str = "registry";
-
-/// Whether the networks are private, given by their first address, and apart from each other.
-pub(super) fn networks(problems: &mut Collector<'_>, networks: [(&str, &At<Ipv4Net>); 3]) -> bool {
-    let mut sound = true;
-    let mut complain = |span: &Range<usize>, message: String| {
-        problems.add(span, message);
-        sound = false;
-    };
-    for (index, (name, (net, span))) in networks.iter().enumerate() {
-        if net.addr() != net.network() {
-            complain(
-                span,
-                format!(
-                    "`network.{name}`: `{net}` has host bits set; write `{}`",
-                    net.trunc()
-                ),
-            );
-        }
-        if !(net.network().is_private() && net.broadcast().is_private()) {
-            complain(
-                span,
-                format!("`network.{name}`: `{net}` is not a private network (RFC 1918)"),
-            );
-        }
-        for (other, (other_net, _)) in &networks[..index] {
-            if net.contains(other_net) || other_net.contains(net) {
-                complain(
-                    span,
-                    format!("`network.{name}`: `{net}` overlaps `network.{other}`, `{other_net}`"),
-                );
-            }
-        }
-    }
-    sound
-}
 
 /// Control planes first, an odd number of them; no name twice.
 pub(super) fn nodes(problems: &mut Collector<'_>, nodes: &[At<(NodeName, Role)>], span: &Range<usize>) {

@@ -113,6 +113,26 @@ impl<'d, 'i> Fields<'d, 'i> {
         items.into_iter().collect()
     }
 
+    /// A text that `T` can be made of, or a list of such; it must be there.
+    pub(super) fn one_or_more<T>(
+        &mut self,
+        problems: &mut Collector<'_>,
+        key: &'static str,
+    ) -> Option<Vec<At<T>>>
+    where
+        T: FromStr<Err: Display>,
+    {
+        let listed = self
+            .table
+            .get(key)
+            .is_some_and(|value| value.get_ref().is_array());
+        if listed {
+            self.list(problems, key)
+        } else {
+            Some(vec![self.parsed(problems, key)?])
+        }
+    }
+
     /// A table whose keys and texts `K` and `T` can be made of; one that is not there is empty.
     pub(super) fn map<K, T>(
         &mut self,

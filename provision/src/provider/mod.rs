@@ -17,6 +17,7 @@ mod check;
 mod document;
 pub mod lock;
 mod names;
+mod network;
 mod read;
 mod recipe;
 
@@ -29,6 +30,7 @@ use parbake_cluster::{Description, DescriptionError};
 
 pub use self::addon::{Addon, AddonError, AddonImage, AddonRecipe, ManifestError, Status};
 pub use self::names::{InvalidProviderName, ProviderName};
+pub use self::network::{InvalidStack, Stack};
 pub use self::recipe::{ImageRecipe, Modules, Os, Recipe, Size};
 pub use parbake_cluster::problem::{Problem, Problems};
 
@@ -227,6 +229,11 @@ impl Provider {
                 known: Self::list(providers)?,
             }),
         }
+    }
+
+    /// Has its clusters another stack than it says.
+    pub fn choose_stack(&mut self, stack: Stack) {
+        self.recipe.network = stack.of(self.recipe.network);
     }
 
     /// The cluster that the provider is for, with all of its nodes.

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::str::FromStr;
 
-use ipnet::Ipv4Net;
-use parbake_cluster::{NodeName, Offered, Role, Subnets};
+use parbake_cluster::{NodeName, Offered, Role};
 use toml::de::DeTable;
 
-use super::check;
 use super::document::{At, Fields};
 use super::recipe::{ImageRecipe, Modules, Os, Recipe};
+use super::{check, network};
 use parbake_cluster::problem::{Collector, Problems};
 
 pub(super) fn recipe(text: &str) -> Result<Recipe, Problems> {
@@ -30,7 +29,7 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
     let nodes = fields.array(problems, "nodes", read_node);
     let network = fields
         .table(problems, "network")
-        .and_then(|fields| read_network(problems, fields));
+        .and_then(|fields| network::read(problems, fields));
     let os = fields
         .table(problems, "os")
         .and_then(|fields| read_os(problems, fields));
@@ -99,23 +98,6 @@ fn read_node(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Option
     let role = fields.parsed::<RoleName>(problems, "role");
     fields.finish(problems);
     Some(((name?.0, role?.0.0), span))
-}
-
-fn read_network(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Option<Subnets> {
-    let nodes = fields.parsed::<Ipv4Net>(problems, "nodes");
-    let pods = fields.parsed::<Ipv4Net>(problems, "pods");
-    let services = fields.parsed::<Ipv4Net>(problems, "services");
-    fields.finish(problems);
-    let (nodes, pods, services) = (nodes?, pods?, services?);
-    let sound = check::networks(
-        problems,
-        [("nodes", &nodes), ("pods", &pods), ("services", &services)],
-    );
-    sound.then_some(Subnets {
-        nodes: nodes.0,
-        pods: pods.0,
-        services: services.0,
-    })
 }
 
 fn read_os(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Option<(Os, Vec<At<String>>)> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use parbake_cluster::{
-    ClusterDomain, Description, DescriptionError, KubernetesVersion, NodeName, Offered, Role, Subnets,
+    ClusterDomain, Description, DescriptionError, KubernetesVersion, NodeName, Offered, Role, Stacks,
 };
 use semver::Version;
 
@@ -20,8 +20,8 @@ use parbake_cluster::problem::Problems;
 /// ]
 ///
 /// [network]                             # private, apart from each other
-/// nodes = "10.89.0.0/24"
-/// pods = "10.244.0.0/16"                # a /24 of it for every node
+/// nodes = "10.89.0.0/24"                # IPv4, IPv6 in fd00::/8, or a list of one of each
+/// pods = "10.244.0.0/16"                # a /24 of it for every node, of IPv6 a /64
 /// services = "10.96.0.0/12"
 ///
 /// [os]                                  # Debian; what is named here, and what that needs
@@ -61,7 +61,7 @@ pub struct Recipe {
     /// The nodes in order: their addresses follow from it. The first one is the control plane.
     pub nodes: Vec<(NodeName, Role)>,
     /// The cluster's networks.
-    pub network: Subnets,
+    pub network: Stacks,
     /// The node operating system.
     pub os: Os,
     /// Versions by name of component (`etcd`, `coredns`, `pause`, ...).

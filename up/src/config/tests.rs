@@ -240,12 +240,12 @@ fn flags_and_a_file_may_not_contradict_each_other() {
     let mut wanted = Wanted {
         file: Some(file),
         flags: Config {
-            count: Some(9),
+            count: Some(250),
             ..Config::default()
         },
     };
     let error = wanted.settle(&baked(2)).unwrap_err().to_string();
-    assert!(error.contains("it was baked with 3"), "{error}");
+    assert!(error.contains("has no room for node `node245`"), "{error}");
     wanted.flags = Config::parse("[[ports]]\nlisten = '0.0.0.0'\nhost = 80\nport = 2\n").unwrap();
     assert_eq!(
         wanted.settle(&baked(2)).unwrap_err().to_string(),

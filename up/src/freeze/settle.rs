@@ -23,10 +23,11 @@ use crate::state::{Claim, Record, files};
 use crate::thaw::forward;
 
 /// What does not start on the copy: no workload may run, and no container of the control plane.
-const MASKED: [&str; 4] = [
+const MASKED: [&str; 5] = [
     "kubelet.service",
     "parbake-head-start.service",
     "parbake-iptables.service",
+    "parbake-ip6tables.service",
     "parbake-registry.service",
 ];
 /// How long the runtimes, and the API, may take to answer.
@@ -43,7 +44,7 @@ ctr --namespace=k8s.io leases rm --sync parbake
 const COMPACT: &str = r#"
 for dir in /var/lib/parbake/images/etcd/*/usr/local/bin; do PATH=$PATH:$dir; done
 ctl() {
-    ETCDCTL_API=3 etcdctl --endpoints=https://127.0.0.1:2379 --cacert=/etc/kubernetes/pki/etcd/ca.crt \
+    ETCDCTL_API=3 etcdctl --endpoints=https://localhost:2379 --cacert=/etc/kubernetes/pki/etcd/ca.crt \
         --cert=/etc/kubernetes/pki/etcd/server.crt --key=/etc/kubernetes/pki/etcd/server.key "$@"
 }
 revision=$(ctl endpoint status --write-out=fields | sed -n 's/^"Revision" : //p')

@@ -129,7 +129,8 @@ impl ControlPlane<'_> {
             "127.0.0.1".to_owned(),
         ];
         let balanced = self.cluster.api_server().ip().to_string();
-        for name in self.extra_sans.iter().chain([&balanced]) {
+        let second = node.second.map(|place| place.address.to_string());
+        for name in self.extra_sans.iter().chain([&balanced]).chain(&second) {
             if !alt_names.contains(name) {
                 alt_names.push(name.clone());
             }

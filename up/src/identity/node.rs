@@ -1,5 +1,7 @@
 //! What every node has, worker or not.
 
+use std::net::SocketAddr;
+
 use jiff::Timestamp;
 use parbake_cluster::{Description, Node, Role};
 use parbake_machine::plan::{SeedContent, SeedFile};
@@ -33,7 +35,8 @@ pub(super) fn files(
     };
     let client = ca.sign(&of_nodes(Usage::Client))?;
     // The kubelet would sign this one by itself, and nobody could verify it.
-    let alt_names = vec![node.name.to_string(), node.address.to_string()];
+    let addresses = node.addresses().map(|address| address.to_string());
+    let alt_names = std::iter::once(node.name.to_string()).chain(addresses).collect();
     let server = ca.sign(&Leaf {
         alt_names,
         ..of_nodes(Usage::Server)
@@ -70,7 +73,10 @@ pub(super) fn files(
 /// Where components on `node` reach the API: a control plane reaches its own.
 pub(super) fn api_url(cluster: &Description, node: &Node) -> String {
     match node.role {
-        Role::ControlPlane => format!("https://{}:{}", node.address, cluster.api_server().port()),
+        Role::ControlPlane => {
+            let own = SocketAddr::new(node.address, cluster.api_server().port());
+            format!("https://{own}")
+        }
         Role::Worker => cluster.api_url(),
     }
 }

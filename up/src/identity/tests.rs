@@ -4,12 +4,12 @@ mod certificates;
 mod files;
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use parbake_cluster::{ClusterDomain, Description, Node, NodeName, Role, Subnets};
+use parbake_cluster::{ClusterDomain, Description, Node, NodeName, Role, Stacks, Subnets};
 use parbake_machine::plan::SeedContent;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -31,6 +31,30 @@ fn cluster(version: &str, roles: &[Role]) -> Description {
     };
     subnets
         .describe(version.parse().unwrap(), ClusterDomain::default(), &nodes_of)
+        .unwrap()
+}
+
+/// One node with addresses of both families.
+fn dual() -> Description {
+    let subnets = |networks: [&str; 3]| {
+        let [nodes, pods, services] = networks.map(|network| network.parse().unwrap());
+        Subnets {
+            nodes,
+            pods,
+            services,
+        }
+    };
+    let stacks = Stacks {
+        first: subnets(["10.89.0.0/24", "10.244.0.0/16", "10.96.0.0/12"]),
+        second: Some(subnets([
+            "fd00:10:89::/64",
+            "fd00:10:244::/56",
+            "fd00:10:96::/112",
+        ])),
+    };
+    let one = [(NodeName::numbered(1), Role::ControlPlane)];
+    stacks
+        .describe("v1.34.4".parse().unwrap(), ClusterDomain::default(), &one)
         .unwrap()
 }
 
@@ -94,7 +118,10 @@ fn subject(pem: &str) -> (String, Vec<String>) {
     let name = |name: &GeneralName<'_>| match name {
         GeneralName::DNSName(name) => (*name).to_owned(),
         GeneralName::IPAddress([a, b, c, d]) => Ipv4Addr::new(*a, *b, *c, *d).to_string(),
-        GeneralName::IPAddress(bytes) => format!("{bytes:?}"),
+        GeneralName::IPAddress(bytes) => <[u8; 16]>::try_from(*bytes)
+            .map(Ipv6Addr::from)
+            .unwrap()
+            .to_string(),
         other => panic!("{other}"),
     };
     let alt_names = parsed.subject_alternative_name().unwrap();

@@ -1,10 +1,10 @@
 //! `parbake node list`
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::Path;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use parbake_artifact::Store;
 use parbake_cluster::summary::NodeSummary;
 use parbake_cluster::{Description, Node, NodeName, Role};
@@ -25,9 +25,9 @@ pub struct Listed {
     /// Where it came from.
     pub origin: Origin,
     /// Its address in the nodes' network.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Where its pods get their addresses from.
-    pub pods: Ipv4Net,
+    pub pods: IpNet,
 }
 
 /// Where a node came from.

@@ -55,9 +55,10 @@ fn a_way_out_leads_to_the_outside_and_not_to_the_hosts_loopback() {
     let node = Endpoint {
         name: "node01".into(),
         address: "10.89.0.11/24".parse().unwrap(),
+        second: None,
         behind: vec!["10.244.1.0/24".parse().unwrap()],
     };
-    let network = Network::create("10.89.0.1/24".parse().unwrap(), &[node]).unwrap();
+    let network = Network::create(&["10.89.0.1/24".parse().unwrap()], &[node]).unwrap();
     let inside = |address: &str| network.machines[0].run(|| said(address));
     let server = format!("{SERVER}:8080");
     let refused = inside(&server).unwrap_err();
@@ -77,7 +78,7 @@ fn a_way_out_leads_to_the_outside_and_not_to_the_hosts_loopback() {
             assert_eq!(inside(&server).unwrap(), "hello");
             // From an address of a pod, too.
             let pod = "10.244.1.9/32".parse().unwrap();
-            super::configure(&network.machines[0], async |netlink| {
+            super::inside(&network.machines[0], async |netlink| {
                 let lo = super::index(&netlink, "lo").await?;
                 super::address(&netlink, lo, pod).await
             })
@@ -124,7 +125,7 @@ fn what_slirp4netns_says_is_told() {
     let all = Cgroup::of_cluster(&Host::probe(dir.path()).decide().cgroups, &name).unwrap();
     let own = all.child("outside");
     own.create().unwrap();
-    let network = Network::create("10.89.0.1/24".parse().unwrap(), &[]).unwrap();
+    let network = Network::create(&["10.89.0.1/24".parse().unwrap()], &[]).unwrap();
     let error = thread::scope(|scope| {
         let failed = scope.spawn(|| {
             unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS).unwrap();

@@ -30,7 +30,7 @@ run() {
 # Whether the API server is well on its way: it has a connection to etcd for each kind of resource. Their port is 2379
 # (094B, in state 01 of proc_net_tcp(5)).
 under_way() {
-    [ "$(grep -c ':094B 01 ' /proc/net/tcp)" -ge 16 ]
+    [ "$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -c ':094B 01 ')" -ge 16 ]
 }
 
 jobs=

@@ -7,8 +7,22 @@ use rustls_pki_types::{PrivateKeyDer, ServerName, SubjectPublicKeyInfoDer, UnixT
 use webpki::{EndEntityCert, KeyUsage};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::{Files, after, certificate, embedded, options, small, subject, verifies};
+use super::{Files, after, certificate, dual, embedded, options, small, subject, verifies};
 use crate::identity::{Identity, IdentityError, Options};
+
+#[test]
+fn servers_are_good_for_addresses_of_both_families() {
+    let cluster = dual();
+    let identity = Identity::new(&cluster, &options()).unwrap();
+    let files = Files::of(&identity, &cluster.nodes()[0]);
+    let kubelet = files.text("var/lib/kubelet/pki/kubelet.crt");
+    for pem in [files.pki("apiserver.crt"), kubelet] {
+        let (_, names) = subject(pem);
+        for address in ["10.89.0.11", "fd00:10:89::b"] {
+            assert!(names.iter().any(|name| name == address), "{names:?}");
+        }
+    }
+}
 
 #[test]
 fn certificates_are_what_kubeadm_makes() {
@@ -16,13 +30,7 @@ fn certificates_are_what_kubeadm_makes() {
     let identity = Identity::new(&cluster, &options()).unwrap();
     let files = Files::of(&identity, &cluster.nodes()[0]);
     let (client, server) = (KeyUsage::client_auth, KeyUsage::server_auth);
-    let etcd = [
-        "node01",
-        "localhost",
-        "10.89.0.11",
-        "127.0.0.1",
-        "[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]",
-    ];
+    let etcd = ["node01", "localhost", "10.89.0.11", "127.0.0.1", "::1"];
     let api = [
         "node01",
         "kubernetes",
