@@ -17,6 +17,7 @@ mod check;
 mod document;
 pub mod lock;
 mod names;
+mod published;
 mod read;
 mod recipe;
 
@@ -29,6 +30,7 @@ use parbake_cluster::{Description, DescriptionError};
 
 pub use self::addon::{Addon, AddonError, AddonImage, AddonRecipe, ManifestError, Status};
 pub use self::names::{InvalidProviderName, ProviderName};
+pub use self::published::Published;
 pub use self::recipe::{ImageRecipe, Modules, Os, Recipe, Size};
 pub use parbake_cluster::problem::{Problem, Problems};
 

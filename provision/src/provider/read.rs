@@ -8,6 +8,7 @@ use ipnet::Ipv4Net;
 use parbake_cluster::{NodeName, Offered, Role, Subnets};
 use toml::de::DeTable;
 
+use super::Published;
 use super::check;
 use super::document::{At, Fields};
 use super::recipe::{ImageRecipe, Modules, Os, Recipe};
@@ -37,6 +38,7 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
     let components = fields.map::<Segment, _>(problems, "components").map(plain);
     let modules = fields.tables::<Segment, _>(problems, "modules", read_modules);
     let images = fields.tables::<Segment, _>(problems, "images", read_image);
+    let release = fields.map::<Segment, Published>(problems, "release");
     let addons = fields.list::<Segment>(problems, "addons");
     let optional = fields.list::<Segment>(problems, "optional");
     let options = fields.tables::<Segment, _>(problems, "options", |problems, fields| {
@@ -51,7 +53,7 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
     if let Some((nodes, span)) = &nodes {
         check::nodes(problems, nodes, span);
     }
-    let (modules, images) = (modules?, images?);
+    let (modules, images, release) = (modules?, images?, release?);
     let (addons, optional, options) = (addons?, optional?, options?);
     check::addons(problems, &addons, &optional, &options);
     let components = components?;
@@ -62,6 +64,10 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
         check::services(problems, *services, span, &os);
     }
     let (nodes, nodes_span) = nodes?;
+    let places = release
+        .iter()
+        .map(|(name, (_, span))| (name.0.clone(), span.clone()));
+    let places: BTreeMap<_, _> = places.collect();
     let recipe = Recipe {
         kubernetes: kubernetes?.0,
         nodes: nodes.into_iter().map(|(node, _)| node).collect(),
@@ -72,6 +78,7 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
             .into_iter()
             .map(|(name, (module, _))| (name.0, module))
             .collect(),
+        release: plain(release),
         images: images
             .into_iter()
             .map(|(name, (image, _))| (name.0, image))
@@ -87,6 +94,7 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
             .collect(),
         services: services.map(|(services, _)| services).unwrap_or_default(),
     };
+    check::release(problems, &recipe, &places);
     if let Err(error) = recipe.describe() {
         problems.add(&nodes_span, error.to_string());
     }

@@ -43,6 +43,10 @@ fn bill() -> Bill {
     let docker = || module("github.com/Azure/x", "v2.0.0+incompatible");
     Bill {
         source: "modules".into(),
+        base: "modules".into(),
+        mirrors: BTreeMap::new(),
+        downloads: Vec::new(),
+        given: BTreeMap::new(),
         architecture: "amd64".into(),
         suite: "bookworm".into(),
         files: [("lock.toml".to_owned(), "ef".repeat(32))].into(),
