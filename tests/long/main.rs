@@ -1,7 +1,11 @@
 //! What takes too long for every run: `cargo test --release -p parbake --test long`, as root, with nothing else running.
 //!
-//! A hundred times up and down; the table that it prints is kept in `docs/figures/cycles.md`.
+//! A hundred times up and down; the table that it prints is kept in `docs/figures/cycles.md`. Bakes from mirrors of what
+//! is published, and from what a developer of Kubernetes built.
 
+#[path = "../elsewhere.rs"]
+#[expect(dead_code, reason = "the other tests use the rest")]
+mod elsewhere;
 #[path = "../harness.rs"]
 #[expect(dead_code, reason = "the other tests use the rest")]
 mod harness;
@@ -9,8 +13,14 @@ mod harness;
 #[expect(dead_code, reason = "the other tests use the rest")]
 mod listing;
 
+#[path = "../registry.rs"]
+#[expect(dead_code, reason = "the other tests use the rest")]
+mod registry;
+
 mod cycles;
+mod mirror;
 mod resources;
+mod sources;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -25,6 +35,8 @@ type Test = fn(&Place) -> Outcome;
 const TESTS: &[(&str, Test)] = &[
     ("provision", provision),
     ("a_hundred_cycles_leave_nothing", cycles::hundred),
+    ("source_release_comes_from_mirrors", sources::released),
+    ("source_directory_runs_what_was_built", sources::developed),
 ];
 
 fn main() -> ExitCode {

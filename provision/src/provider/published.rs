@@ -26,8 +26,9 @@ const IN_IMAGE: &str = "image/";
 impl Published {
     /// The URL of a file for `architecture` (Debian's name of it), or what is in braces and means nothing.
     pub(crate) fn url(template: &str, recipe: &Recipe, architecture: &str) -> Result<String, String> {
+        let kubernetes = recipe.kubernetes.to_string();
         let mut versions: BTreeMap<&str, String> = [
-            ("kubernetes", recipe.kubernetes.to_string()),
+            ("kubernetes", kubernetes.trim_start_matches('v').to_owned()),
             ("arch", architecture.to_owned()),
         ]
         .into();

@@ -33,11 +33,12 @@ pub(super) fn check(path: &Path, architecture: &str, alone: bool) -> Result<(), 
     })
 }
 
+/// Why the nodes cannot run a file that begins so.
 pub(super) fn problem(head: &[u8], architecture: &str, alone: bool) -> Option<String> {
-    if !head.starts_with(&MAGIC) || head.get(4..6) != Some(&CLASS[..]) {
+    let kind = head.get(4..6).filter(|_| head.starts_with(&MAGIC));
+    let Some(machine) = u16_at(head, 18).filter(|_| kind == Some(&CLASS[..])) else {
         return Some("it is no executable".to_owned());
-    }
-    let machine = u16_at(head, 18)?;
+    };
     let wanted = MACHINES.iter().find(|(name, _)| *name == architecture);
     if wanted.is_some_and(|(_, wanted)| *wanted != machine) {
         let found = MACHINES.iter().find(|(_, number)| *number == machine);

@@ -128,7 +128,7 @@ fn short_files_are_no_executables() {
     let whole = executable(62, 3);
     for length in 0..whole.len() {
         let found = elf::problem(&whole[..length], "amd64", true);
-        assert!(found.is_some() || length >= 18, "{length}");
+        assert!(found.is_some() || length >= 20, "{length}");
     }
 }
 

@@ -57,7 +57,7 @@ pub(in crate::inputs) fn can_pin(url: &Url, options: &Options) -> Result<(), Err
 
 fn quickly(asked: &str, look: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
     let threads = Runtime::new().map_err(Error::file("start threads for", "/".as_ref()))?;
-    let outcome = threads.block_on(timeout(ALL, look));
+    let outcome = threads.block_on(async { timeout(ALL, look).await });
     // A name that is still being looked up is not waited for.
     threads.shutdown_background();
     let silent = |_| ReleaseError::Silent {
