@@ -35,11 +35,11 @@ const EXAMPLES: &str = "\
 Examples:
   parbake provider update k8s-1.34                     all of it
   parbake provider update k8s-1.34 --only release      what is published, and no packages
-  parbake provider update k8s-1.34 --only release --binary-mirror https://mirror.example/k8s \
-    --image-mirror registry.example/k8s                the same, as mirrors have it
+  parbake provider update k8s-1.34 --only release --binary-mirror URL --image-mirror REGISTRY
+                                                       the same, as mirrors have it
 
-Without a mirror, what is published is pinned where dl.k8s.io can be reached; elsewhere the lock keeps
-what it has. The digests of binaries are those in the files `.sha256` beside them.";
+Without a mirror, what is published is pinned where dl.k8s.io can be reached; elsewhere the lock
+keeps what it has. The digests of binaries are those in the files `.sha256` beside them.";
 
 /// Pin the newest packages that the Debian mirror has, the add-ons, and what is published for source `release`, in the
 /// provider's lock file
@@ -48,7 +48,7 @@ what it has. The digests of binaries are those in the files `.sha256` beside the
 pub(crate) struct UpdateArgs {
     /// The provider, such as k8s-1.34
     provider: String,
-    /// Only this part of the lock
+    /// Only this part of the lock: Debian packages and add-ons, or what is published
     #[arg(long, value_name = "PART")]
     only: Option<Only>,
     #[command(flatten)]
@@ -60,9 +60,7 @@ pub(crate) struct UpdateArgs {
 /// A part of a lock.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Only {
-    /// Debian packages and add-ons
     Packages,
-    /// Published binaries and images
     Release,
 }
 

@@ -23,20 +23,20 @@ Examples:
   parbake provision k8s-1.34 --manifest app/ --image app.tar --tag with-app    with an application
   parbake provision k8s-1.34 --control-planes 3 --tag k8s-1.34-ha
                                                        one of three control planes may die
-  parbake provision k8s-1.34 --source release --binary-mirror https://mirror.example/k8s \
-    --image-mirror registry.example/k8s               published binaries and images, from mirrors
-  parbake provision k8s-1.34 --source ~/kubernetes --tag dev        what `make` built there
-  parbake provision k8s-1.34 --kubelet _output/bin/kubelet --tag dev   only another kubelet
+  parbake provision k8s-1.34 --source release --binary-mirror URL --image-mirror REGISTRY
+                                                       published binaries and images, from mirrors
+  parbake provision k8s-1.34 --source ~/kubernetes --tag dev    what `make` built there
+  parbake provision k8s-1.34 --kubelet FILE --tag dev  another kubelet, the rest as it was
   parbake provision k8s-1.34 --keep                    leave what a failed bake made, for a look
 
 Manifests are applied in the order of the files' names, and waited for. Every image that a pod or a
 template names must be in the artifact.
 What did not change since the last bake is reused; a bake that fails changes no artifact.
 Source `release` takes published binaries and images by the digests in the provider's lock, where
-`parbake provider update` pins them; `modules` builds from Go modules; `auto` takes `release` where it
-is pinned and can be reached, otherwise `modules`, and says which and why. A folder is a build output
-of Kubernetes: a checkout, its `_output`, or a folder with binaries; what it lacks is as with `auto`.
-Add-ons are built from Go modules in any case.";
+`parbake provider update` pins them; `modules` builds from Go modules; `auto` takes `release` where
+it is pinned and can be reached, otherwise `modules`, and says which and why. A folder is a build
+output of Kubernetes: a checkout, its `_output`, or a folder with binaries; what it lacks is as with
+`auto`. Add-ons are built from Go modules in any case.";
 
 /// Bake a provider: form its cluster with kubeadm, and freeze it into an artifact
 #[derive(Debug, clap::Args)]

@@ -83,7 +83,11 @@ impl Source {
                     Ok((plan, why)) => (Chosen::Release(plan), why.to_owned()),
                     Err(error) => (Chosen::Modules, error.to_string()),
                 };
-                tracing::info!("source `auto`: taking `{}`: {why}", chosen.name());
+                let what = match self {
+                    Self::Dir(_) => "what the folder lacks is as with `auto`",
+                    _ => "source `auto`",
+                };
+                tracing::info!("{what}: taking `{}`: {why}", chosen.name());
                 Ok(chosen)
             }
         }

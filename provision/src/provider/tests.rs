@@ -287,12 +287,27 @@ fn each_mistake_is_named() {
         (
             "[network]",
             "addons = [\"a\", \"a\"]\n[network]",
-            "`addons` names `a` twice",
+            "the add-on `a` is named twice",
+        ),
+        (
+            "[network]",
+            "release.kubelet = \"http://h/a\"\n[network]",
+            "`release.kubelet`: `http://h/a` is no place where a binary is published",
+        ),
+        (
+            "[network]",
+            "release.kubelet = \"https://h/{cri-o}\"\n[network]",
+            "`release.kubelet`: there is no version of `cri-o`",
+        ),
+        (
+            "[network]",
+            "release.etcdctl = \"image/db:/etcdctl\"\n[network]",
+            "`release.etcdctl` is in the image `db`, which `images` does not describe",
         ),
         (
             "[network]",
             "options.a = { path = \"/\" }\n[network]",
-            "`options.a` is for an add-on that `addons` does not name",
+            "`options.a` is for an add-on that neither `addons` nor `optional` names",
         ),
         (
             "[network]",
