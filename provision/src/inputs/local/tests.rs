@@ -1,12 +1,14 @@
 //! Tests of what is found and taken of what developers give.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::{GivenBinary, Local, elf};
 use crate::inputs::Source;
+use crate::inputs::cache::Cache;
+use crate::inputs::oci_image::{self, Image};
 use crate::provider::Provider;
 
 fn provider() -> Provider {
@@ -142,4 +144,38 @@ fn binaries_have_names() {
     for bad in ["", "kubelet", "=a", "kubelet=", "a/b=c"] {
         assert!(bad.parse::<GivenBinary>().is_err(), "{bad}");
     }
+}
+
+#[test]
+fn an_image_gets_the_name_that_kubeadm_asks_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let binary = put(dir.path(), "kube-proxy", b"changed", 0);
+    let images = dir.path().join("release-images/amd64");
+    fs::create_dir_all(&images).unwrap();
+    let image = Image {
+        reference: "registry.k8s.io/kube-proxy-amd64:v1.34.5-dirty",
+        architecture: "amd64",
+        tree: &images,
+        files: &[("/kube-proxy".to_owned(), binary)].into(),
+        links: &BTreeMap::new(),
+        entrypoint: &[],
+        arguments: &[],
+    };
+    oci_image::write(&image, &images.join("kube-proxy.tar")).unwrap();
+    fs::remove_file(dir.path().join("kube-proxy")).unwrap();
+    let local = look(&Source::Dir(dir.path().to_owned()), &[]).unwrap();
+    let cache = Cache::new(dir.path().join("cache")).lock().unwrap();
+    let wanted = "registry.k8s.io/kube-proxy:v1.34.4";
+    let taken = local.image("kube-proxy", wanted, &cache).unwrap().unwrap();
+    assert_eq!(
+        (taken.short_name.as_str(), taken.reference.as_str()),
+        ("kube-proxy", wanted)
+    );
+    assert_eq!(taken.names, [wanted]);
+    assert!(
+        local
+            .image("etcd", "registry.k8s.io/etcd:1", &cache)
+            .unwrap()
+            .is_none()
+    );
 }

@@ -87,8 +87,9 @@ impl Web {
                 },
                 Err(Error::Release(ReleaseError::Status { status: 416, .. })) if before > 0 => {
                     // Nothing is missing, or it is something else.
-                    if settle(url, digest, &part, to).is_ok() {
-                        return Ok(());
+                    match settle(url, digest, &part, to) {
+                        Err(Error::Release(ReleaseError::Wrong { .. })) => {}
+                        outcome => return outcome,
                     }
                 }
                 Err(error) => {
