@@ -13,7 +13,6 @@ mod bake;
 mod configuration;
 mod elsewhere;
 mod freeze;
-mod ha;
 mod harness;
 mod honesty;
 mod identity;
@@ -107,7 +106,6 @@ const TESTS: &[(&str, Test)] = &[
     ("a_node_leaves_a_running_cluster", nodes::removed),
     ("a_killed_stop_leaves_no_half", life::killed_stop),
     ("a_cluster_goes_from_every_state", life::gone),
-    ("one_of_three_control_planes_may_die", ha::one_of_three_dies),
     ("a_configured_cluster_is_as_its_file_says", configuration::made),
     ("a_configured_cluster_keeps_its_limits", configuration::limited),
     ("a_configured_cluster_comes_back_as_it_was", configuration::again),

@@ -1,7 +1,7 @@
 //! What takes too long for every run: `cargo test --release -p parbake --test long`, as root, with nothing else running.
 //!
-//! A hundred times up and down; the table that it prints is kept in `docs/figures/cycles.md`. Bakes from mirrors of what
-//! is published, and from what a developer of Kubernetes built.
+//! The table that a hundred cycles print is kept in `docs/figures/cycles.md`, the report of a whole conformance run in
+//! `docs/conformance.md`. Others bake from mirrors of what is published, and from what a developer of Kubernetes built.
 
 #[path = "../elsewhere.rs"]
 #[expect(dead_code, reason = "the other tests use the rest")]
@@ -17,7 +17,9 @@ mod listing;
 #[expect(dead_code, reason = "the other tests use the rest")]
 mod registry;
 
+mod conformance;
 mod cycles;
+mod ha;
 mod mirror;
 mod resources;
 mod sources;
@@ -34,6 +36,8 @@ type Test = fn(&Place) -> Outcome;
 /// The tests, in the order in which they run.
 const TESTS: &[(&str, Test)] = &[
     ("provision", provision),
+    ("one_of_three_control_planes_may_die", ha::one_of_three_dies),
+    ("quick_conformance_cases_hold", conformance::quick),
     ("a_hundred_cycles_leave_nothing", cycles::hundred),
     ("source_release_comes_from_mirrors", sources::released),
     ("source_directory_runs_what_was_built", sources::developed),

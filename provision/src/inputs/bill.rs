@@ -108,6 +108,13 @@ pub(super) fn make(made: &Made<'_>, cache: &Locked) -> Result<Bill, Error> {
     } = made;
     let mut of_go = (*built).clone();
     of_go.remove(pause::NAME);
+    let addons = provider.addons.iter().map(|addon| &addon.recipe.modules);
+    let modules = addons
+        .chain([&provider.recipe.modules])
+        .flat_map(BTreeMap::values);
+    for file in modules.flat_map(|modules| modules.files.keys()) {
+        of_go.remove(file);
+    }
     let built_here = made.base == MODULES && made.replaced.is_empty();
     let mut of_go = buildinfo::read(&of_go, built_here, cache)?;
     let components = &provider.recipe.components;

@@ -99,6 +99,9 @@ fn build(
     for (binary, package) in &modules.tests {
         key = key.field("test", binary).field(binary, package);
     }
+    for (name, (module, path)) in &modules.files {
+        key = key.field("file", name).field(module, path);
+    }
     let what = format!("build {} from Go modules", summary(name, modules));
     let entry = cache.entry("modules", &key.finish(), &what, |out| {
         let go = |words: &[String], to: &Path, packages: &mut dyn Iterator<Item = &String>| {
@@ -120,7 +123,10 @@ fn build(
             let words = [compile.as_slice(), &arguments[1..]].concat();
             go(&words, &out.join(binary), &mut iter::once(package))?;
         }
-        for binary in modules.binaries() {
+        for (name, (module, path)) in &modules.files {
+            copy_of_module(&dir, module, path, &environment, &out.join(name))?;
+        }
+        for binary in modules.commands.keys().chain(modules.tests.keys()) {
             check_version(sources, name, binary, &out.join(binary))?;
         }
         Ok(())
@@ -135,6 +141,24 @@ fn build(
             Ok((command.clone(), binary))
         })
         .collect()
+}
+
+/// Copies a file out of the sources of a module, which `go` has checked against `go.sum`.
+fn copy_of_module(
+    dir: &Path,
+    module: &str,
+    path: &str,
+    environment: &[(&'static str, String)],
+    to: &Path,
+) -> Result<(), Error> {
+    let mut go = Cmd::new("go").args(["list", "-m", "-f", "{{.Dir}}", module]);
+    for (variable, value) in environment {
+        go = go.env(variable, value);
+    }
+    let sources = go.current_dir(dir).run()?.stdout;
+    let from = Path::new(sources.trim()).join(path);
+    fs::copy(&from, to).map_err(Error::file("copy", &from))?;
+    Ok(())
 }
 
 fn summary(name: &str, modules: &Modules) -> String {
@@ -237,6 +261,7 @@ mod tests {
         let modules = Modules {
             go: "1.26.8".parse().unwrap(),
             tests: [].into(),
+            files: [].into(),
             commands: [("a".into(), "example/a".into())].into(),
             variables: [
                 ("x/version.a".into(), "1".into()),

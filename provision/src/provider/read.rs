@@ -161,6 +161,7 @@ pub(super) fn read_modules(problems: &mut Collector<'_>, mut fields: Fields<'_, 
     let go = fields.parsed(problems, "go");
     let commands = fields.map::<Segment, Text>(problems, "commands");
     let tests = fields.map::<Segment, Text>(problems, "tests");
+    let files = fields.map::<Segment, FileOfModule>(problems, "files");
     let variables = fields.map::<Word, Word>(problems, "variables");
     fields.finish(problems);
     let packages = |all: BTreeMap<Segment, At<Text>>| {
@@ -176,6 +177,10 @@ pub(super) fn read_modules(problems: &mut Collector<'_>, mut fields: Fields<'_, 
             go: go?.0,
             commands: packages(commands?),
             tests: packages(tests?),
+            files: files?
+                .into_iter()
+                .map(|(name, (file, _))| (name.0, (file.module, file.path)))
+                .collect(),
             variables,
         },
         span,
@@ -233,6 +238,29 @@ impl FromStr for RoleName {
             "worker" => Ok(Self(Role::Worker)),
             _ => Err(format!(
                 "`{text}` is no role; there are `control-plane` and `worker`"
+            )),
+        }
+    }
+}
+
+/// A file of a module: `MODULE//PATH`.
+struct FileOfModule {
+    module: String,
+    path: String,
+}
+
+impl FromStr for FileOfModule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let inside = |path: &str| path.split('/').all(|part| !matches!(part, "" | "." | ".."));
+        match text.split_once("//") {
+            Some((module, path)) if inside(module) && inside(path) => Ok(Self {
+                module: module.into(),
+                path: path.into(),
+            }),
+            _ => Err(format!(
+                "`{text}` is no file of a module such as example.org/module//path/of/file"
             )),
         }
     }

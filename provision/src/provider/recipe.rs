@@ -115,6 +115,8 @@ pub struct Modules {
     pub commands: BTreeMap<String, String>,
     /// Name of the binary and import path of the package whose tests it holds.
     pub tests: BTreeMap<String, String>,
+    /// Name of a file, which images may have as they have binaries, and where it is: in which module, and its path there.
+    pub files: BTreeMap<String, (String, String)>,
     /// String variables that the linker sets, by `importpath.name`.
     pub variables: BTreeMap<String, String>,
 }
@@ -135,9 +137,12 @@ pub struct ImageRecipe {
 }
 
 impl Modules {
-    /// The names of all its binaries.
+    /// The names of all that comes of it.
     pub fn binaries(&self) -> impl Iterator<Item = &String> {
-        self.commands.keys().chain(self.tests.keys())
+        self.commands
+            .keys()
+            .chain(self.tests.keys())
+            .chain(self.files.keys())
     }
 }
 

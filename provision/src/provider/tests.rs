@@ -268,6 +268,11 @@ fn each_mistake_is_named() {
             "`pause` is not an absolute path",
         ),
         (
+            "[modules.etcd]",
+            "[modules.etcd]\nfiles = { a = \"example.org/a/../b\" }",
+            "`example.org/a/../b` is no file of a module",
+        ),
+        (
             "\"/pause\" = \"pause\"",
             "\"/../pause\" = \"pause\"",
             "`/../pause` is not an absolute path",
@@ -303,6 +308,11 @@ fn each_mistake_is_named() {
             "[network]",
             "release.etcdctl = \"image/db:/etcdctl\"\n[network]",
             "`release.etcdctl` is in the image `db`, which `images` does not describe",
+        ),
+        (
+            "[network]",
+            "addons = [\"a\"]\noptional = [\"a\"]\n[network]",
+            "the add-on `a` is named twice",
         ),
         (
             "[network]",

@@ -15,8 +15,8 @@ use parbake_machine::running;
 use crate::{Cluster, ClusterName};
 pub use report::{Case, Outcome, Report};
 
-/// The cases that are few and quick, and touch all parts of Kubernetes: a name a line, without the suite's
-/// `[Conformance]` and what is before it in the name.
+/// The cases that are quick and touch all parts of Kubernetes: the name of one a line, up to the suite's
+/// `[Conformance]`.
 const QUICK: &str = include_str!("quick.txt");
 /// Where the run leaves its report, on a file system that ends with the machine.
 const REPORTS: &str = "/run/parbake-conformance";
