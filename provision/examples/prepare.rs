@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use parbake_provision::inputs::{self, Given, Source};
+use parbake_provision::inputs::{self, Given, Part, Source, Update};
 use parbake_provision::provider::Provider;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -14,10 +14,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let provider = Provider::load(dir).map_err(explained)?;
     if !rest.is_empty() {
-        println!(
-            "lock changed: {}",
-            inputs::update_lock(&provider).map_err(explained)?
-        );
+        let given = Given::default();
+        let update = Update {
+            part: Part::All,
+            sites: &given.sites,
+            registry: &given.registry,
+            cache,
+        };
+        let updated = inputs::update_lock(&provider, &update).map_err(explained)?;
+        println!("lock changed: {}", updated.changed);
     }
     let begun = Instant::now();
     let inputs = inputs::prepare(&provider, &Source::Auto, &Given::default(), cache).map_err(explained)?;

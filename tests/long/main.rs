@@ -1,8 +1,11 @@
 //! What takes too long for every run: `cargo test --release -p parbake --test long`, as root, with nothing else running.
 //!
 //! The table that a hundred cycles print is kept in `docs/figures/cycles.md`, the report of a whole conformance run in
-//! `docs/conformance.md`.
+//! `docs/conformance.md`. Others bake from mirrors of what is published, and from what a developer of Kubernetes built.
 
+#[path = "../elsewhere.rs"]
+#[expect(dead_code, reason = "the other tests use the rest")]
+mod elsewhere;
 #[path = "../harness.rs"]
 #[expect(dead_code, reason = "the other tests use the rest")]
 mod harness;
@@ -10,10 +13,16 @@ mod harness;
 #[expect(dead_code, reason = "the other tests use the rest")]
 mod listing;
 
+#[path = "../registry.rs"]
+#[expect(dead_code, reason = "the other tests use the rest")]
+mod registry;
+
 mod conformance;
 mod cycles;
 mod ha;
+mod mirror;
 mod resources;
+mod sources;
 mod stacks;
 
 use std::process::ExitCode;
@@ -33,6 +42,8 @@ const TESTS: &[(&str, Test)] = &[
     ("ipv6_works_alone", stacks::ipv6),
     ("quick_conformance_cases_hold", conformance::quick),
     ("a_hundred_cycles_leave_nothing", cycles::hundred),
+    ("source_release_comes_from_mirrors", sources::released),
+    ("source_directory_runs_what_was_built", sources::developed),
 ];
 
 fn main() -> ExitCode {

@@ -137,7 +137,8 @@ fn header() -> Header {
 }
 
 impl Files {
-    fn of(path: &Path) -> Result<Self, ImageError> {
+    /// Looks at all files in `path`.
+    pub(super) fn of(path: &Path) -> Result<Self, ImageError> {
         let mut files = Self::default();
         let seen = walk(path, &mut |name, entry| files.add(name, entry));
         seen.map_err(|error| {
@@ -219,7 +220,7 @@ fn hash(mut content: impl BufRead, hasher: &mut Sha256) -> io::Result<()> {
 }
 
 /// The path of a blob (OCI image layout, 'blobs').
-fn blob(digest: &str) -> Option<PathBuf> {
+pub(super) fn blob(digest: &str) -> Option<PathBuf> {
     let digest: Digest = digest.parse().ok()?;
     Some(Path::new("blobs/sha256").join(digest.hex()))
 }

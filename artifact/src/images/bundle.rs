@@ -11,7 +11,7 @@ use walkdir::WalkDir;
 /// RFC 1952, 2.3.1.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// RFC 8878, 3.1.1.
-const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+pub(super) const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// One file of it.
 pub(super) enum Entry<'a> {
@@ -88,7 +88,8 @@ fn open(path: &Path) -> io::Result<Box<dyn Read>> {
     uncompressed(&start, BufReader::with_capacity(1 << 18, whole))
 }
 
-fn uncompressed(start: &[u8], whole: impl BufRead + 'static) -> io::Result<Box<dyn Read>> {
+/// What is in `whole`, which begins with `start`.
+pub(super) fn uncompressed<'w>(start: &[u8], whole: impl BufRead + 'w) -> io::Result<Box<dyn Read + 'w>> {
     if start.starts_with(&GZIP) {
         Ok(Box::new(MultiGzDecoder::new(whole)))
     } else if start.starts_with(&ZSTD) {

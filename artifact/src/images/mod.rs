@@ -4,12 +4,14 @@ mod archive;
 mod bundle;
 mod docker;
 mod error;
+mod inside;
 mod oci;
 #[cfg(test)]
 mod tests;
 
 pub use archive::Archive;
 pub use error::ImageError;
+pub use inside::copy_out;
 /// What an image is called, made complete as Docker does: `app` is `docker.io/library/app:latest`.
 pub use oci_spec::distribution::Reference as ImageName;
 

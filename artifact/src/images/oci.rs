@@ -1,12 +1,12 @@
 //! Archives with an OCI image layout (OCI image specification, 'Image Layout Specification').
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oci_spec::distribution::Reference;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::archive::{Files, Index};
+use super::archive::{Files, Index, blob};
 use super::error::ImageError;
 
 /// The file that names the images.
@@ -86,6 +86,22 @@ pub(super) fn read(
     Ok((names, (INDEX, value.to_string().into_bytes())))
 }
 
+/// Paths of the layers of the first image in an image layout, the lowest first.
+///
+/// # Errors
+/// See [`ImageError`].
+pub(super) fn layers(path: &Path, files: &Files) -> Result<Vec<PathBuf>, ImageError> {
+    let look = Look { path, files };
+    let text = files.texts.get(Path::new(INDEX)).map(Vec::as_slice);
+    let index: Document = serde_json::from_slice(text.unwrap_or_default())
+        .map_err(|why| look.damaged(format!("its `{INDEX}` makes no sense: {why}")))?;
+    let Some(first) = index.manifests.first() else {
+        return Err(look.damaged(format!("its `{INDEX}` lists no image")));
+    };
+    let layers = look.layers(first, &first.digest, DEEPEST)?;
+    Ok(layers.iter().filter_map(|digest| blob(digest)).collect())
+}
+
 struct Look<'a> {
     path: &'a Path,
     files: &'a Files,
@@ -143,6 +159,22 @@ impl Look<'_> {
         match depth.checked_sub(1) {
             Some(depth) => self.check(below, name, depth),
             None => Err(self.damaged(format!("{digest} of `{name}` is nested too deeply"))),
+        }
+    }
+
+    /// The layers of the image for this host, the lowest first.
+    fn layers(&self, descriptor: &Descriptor, name: &str, depth: usize) -> Result<Vec<String>, ImageError> {
+        let document = self.document(descriptor, name)?;
+        if document.config.is_some() {
+            return Ok(document.layers.into_iter().map(|layer| layer.digest).collect());
+        }
+        let ours = |below: &&Descriptor| {
+            let platform = below.platform.as_ref();
+            platform.is_none_or(|platform| platform.architecture == architecture())
+        };
+        match (document.manifests.iter().find(ours), depth.checked_sub(1)) {
+            (Some(below), Some(depth)) => self.layers(below, name, depth),
+            _ => Err(self.damaged(format!("`{name}` leads to no image for {}", architecture()))),
         }
     }
 

@@ -46,7 +46,7 @@ impl Connection {
         // An error means that there is one already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let scheme = if options.plain_http { "http" } else { "https" };
-        let http = http(authorities, insecure, options.patience);
+        let http = http(authorities, insecure, options.patience, CONNECT_TIMEOUT);
         Ok(Self {
             http: http.map_err(|error| RegistryError::Client(error.into()))?,
             base: format!("{scheme}://{}", reference.image().resolve_registry()),
@@ -270,10 +270,11 @@ pub(super) fn authorities(options: &Options) -> Result<Option<Vec<u8>>, Registry
     read.map(Some)
 }
 
-fn http(
+pub(super) fn http(
     authorities: Option<&[u8]>,
     insecure: bool,
     patience: Duration,
+    connect: Duration,
 ) -> Result<reqwest::Client, reqwest::Error> {
     let authorities = authorities
         .map(reqwest::Certificate::from_pem_bundle)
@@ -281,7 +282,7 @@ fn http(
     reqwest::Client::builder()
         .tls_certs_merge(authorities.unwrap_or_default())
         .tls_danger_accept_invalid_certs(insecure)
-        .connect_timeout(CONNECT_TIMEOUT)
+        .connect_timeout(connect)
         .read_timeout(patience)
         .user_agent(USER_AGENT)
         .build()

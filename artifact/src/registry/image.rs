@@ -1,7 +1,7 @@
 //! Container images: from a registry into an OCI image layout in a directory.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -47,8 +47,9 @@ struct Platform {
     os: String,
 }
 
-/// Pulls the image that `reference` means, for `architecture` (Go's name of it), into the empty directory `to`: an OCI
-/// image layout, in which the image is called `names`. Every byte is checked against its digest.
+/// Pulls the image that `reference` means, for `architecture` (Go's name of it), into the directory `to`: an OCI
+/// image layout, in which the image is called `names`. Every byte is checked against its digest. The directory is empty,
+/// or what an earlier call for the same image left there: then only what is missing is fetched.
 ///
 /// # Errors
 /// What the registry says; and whatever is not as its digest, its length or the specification says.
@@ -178,13 +179,16 @@ async fn receive(repository: &Repository, blob: &Descriptor, path: &Path) -> Res
         found,
         size: blob.size,
     };
-    let body = repository.blob(&blob.digest, 0, &act).await?;
-    if let Some(wrong) = body.length.filter(|length| *length != blob.size) {
+    let part = path.with_extension("part");
+    // What came before it broke off, in this process or another.
+    let kept = std::fs::metadata(&part).map_or(0, |part| part.len());
+    let kept = if kept < blob.size { kept } else { 0 };
+    let body = repository.blob(&blob.digest, kept, &act).await?;
+    if let Some(wrong) = body.length.filter(|length| *length != blob.size - body.start) {
         return Err(length(wrong));
     }
     let mut response = body.response;
-    let part = path.with_extension("part");
-    let mut to = Hashing::new(file("make", &part, File::create(&part))?);
+    let mut to = file("open", &part, resumed(&part, body.start))?;
     while let Some(chunk) = response
         .chunk()
         .await
@@ -204,6 +208,8 @@ async fn receive(repository: &Repository, blob: &Descriptor, path: &Path) -> Res
         });
     }
     if found != blob.digest {
+        // Or the next try would go on with it.
+        file("remove", &part, std::fs::remove_file(&part))?;
         return Err(RegistryError::WrongPart {
             registry: repository.registry(),
             digest: blob.digest.clone(),
@@ -211,6 +217,17 @@ async fn receive(repository: &Repository, blob: &Descriptor, path: &Path) -> Res
         });
     }
     file("rename", &part, std::fs::rename(&part, path))
+}
+
+/// The file with its first `start` bytes, which are hashed already, to write on.
+fn resumed(part: &Path, start: u64) -> io::Result<Hashing<File>> {
+    let mut kept = Vec::new();
+    if start > 0 {
+        File::open(part)?.take(start).read_to_end(&mut kept)?;
+    }
+    let mut to = Hashing::new(File::create(part)?);
+    to.write_all(&kept)?;
+    Ok(to)
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), RegistryError> {

@@ -7,7 +7,7 @@ use parbake_artifact::registry::{Options, pull_image};
 use parbake_artifact::{Digest, Reference, RegistryError};
 use serde_json::json;
 
-use crate::proxy::{Fault, Proxy};
+use crate::proxy::{Fault, Meter, Proxy};
 use crate::server::Server;
 use crate::small::{Place, chain};
 
@@ -96,4 +96,29 @@ async fn a_part_that_is_another_is_refused() {
         assert!(error.contains(said), "{error}");
         assert!(!to.path().join("index.json").exists(), "half an image has a name");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pull_of_an_image_goes_on_where_it_was() {
+    let (server, source) = (Server::start(), Place::with_artifact());
+    let published = source.publish(&server.reference("image")).await.unwrap();
+    let meter = Meter::new(source.size() / 2, true);
+    let proxy = Proxy::start(&server.address, move |request| match request.kind() {
+        "blob" if meter.cuts() > 0 => Fault::HangUp,
+        "blob" => Fault::Metered(meter.clone()),
+        _ => Fault::None,
+    });
+    let reference = proxy.reference("image").pinned(&published.digest);
+    let to = tempfile::tempdir().unwrap();
+    let error = chain(&pull(&reference, to.path()).await.unwrap_err());
+    assert!(error.contains(&proxy.address()), "{error}");
+    proxy.heal();
+    let before = proxy.seen().len();
+    pull(&reference, to.path()).await.unwrap();
+    let seen = proxy.seen();
+    let ranges = seen[before..]
+        .iter()
+        .filter(|request| request.head.contains("range: bytes="));
+    assert_eq!(ranges.count(), 1, "nothing was kept");
+    assert_eq!(Archive::examine(to.path(), None).unwrap().names().len(), 2);
 }

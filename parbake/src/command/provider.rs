@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use parbake_cluster::{Description, Role};
-use parbake_provision::inputs::update_lock;
+use parbake_provision::inputs::{Part, Update, update_lock};
 use parbake_provision::provider::lock::Lock;
 use parbake_provision::provider::{Provider, ProviderName, Status};
 use serde::Serialize;
 
+use super::registry::{RegistryArgs, SiteArgs};
 use crate::cli::Global;
 use crate::output::{self, table};
 
@@ -20,8 +21,7 @@ pub(crate) enum Command {
     Show(Args),
     /// Say whether a provider's files are sound, or all that is wrong with them
     Check(Args),
-    /// Pin the newest packages that the Debian mirror has, and the add-ons, in the provider's lock file
-    Update(Args),
+    Update(UpdateArgs),
 }
 
 /// The provider that is meant.
@@ -29,6 +29,39 @@ pub(crate) enum Command {
 pub(crate) struct Args {
     /// The provider, such as k8s-1.34
     provider: String,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  parbake provider update k8s-1.34                     all of it
+  parbake provider update k8s-1.34 --only release      what is published, and no packages
+  parbake provider update k8s-1.34 --only release --binary-mirror URL --image-mirror REGISTRY
+                                                       the same, as mirrors have it
+
+Without a mirror, what is published is pinned where dl.k8s.io can be reached; elsewhere the lock
+keeps what it has. The digests of binaries are those in the files `.sha256` beside them.";
+
+/// Pin the newest packages that the Debian mirror has, the add-ons, and what is published for source `release`, in the
+/// provider's lock file
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct UpdateArgs {
+    /// The provider, such as k8s-1.34
+    provider: String,
+    /// Only this part of the lock: Debian packages and add-ons, or what is published
+    #[arg(long, value_name = "PART")]
+    only: Option<Only>,
+    #[command(flatten)]
+    sites: SiteArgs,
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+/// A part of a lock.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Only {
+    Packages,
+    Release,
 }
 
 /// What is printed of a provider.
@@ -60,6 +93,8 @@ struct Checked {
 struct Updated {
     provider: ProviderName,
     changed: bool,
+    /// Whether source `release` has all that it needs.
+    release: bool,
 }
 
 impl Command {
@@ -72,22 +107,19 @@ impl Command {
                 })
             }
             Self::Show(args) => output::print(global.output, &args.shown(global)?, text),
-            Self::Update(args) => {
-                let provider = Provider::find(&args.provider, &global.providers)?;
-                let changed = update_lock(&provider)?;
-                let updated = Updated {
-                    provider: provider.name,
-                    changed,
+            Self::Update(args) => output::print(global.output, &args.update(global)?, |updated| {
+                let verb = if updated.changed {
+                    "is pinned anew"
+                } else {
+                    "is pinned as it was"
                 };
-                output::print(global.output, &updated, |updated| {
-                    let verb = if updated.changed {
-                        "is pinned anew"
-                    } else {
-                        "has the newest packages and its add-ons as they are"
-                    };
-                    format!("`{}` {verb}\n", updated.provider)
-                })
-            }
+                let release = if updated.release {
+                    ""
+                } else {
+                    "; nothing is pinned for source `release`"
+                };
+                format!("`{}` {verb}{release}\n", updated.provider)
+            }),
             Self::Check(args) => {
                 let provider = Provider::find(&args.provider, &global.providers)?;
                 Lock::load(&provider)?;
@@ -107,6 +139,30 @@ impl Command {
                 })
             }
         }
+    }
+}
+
+impl UpdateArgs {
+    fn update(self, global: &Global) -> anyhow::Result<Updated> {
+        let provider = Provider::find(&self.provider, &global.providers)?;
+        let updated = update_lock(
+            &provider,
+            &Update {
+                part: match self.only {
+                    None => Part::All,
+                    Some(Only::Packages) => Part::Packages,
+                    Some(Only::Release) => Part::Release,
+                },
+                sites: &self.sites.into(),
+                registry: &self.registry.into(),
+                cache: &global.cache(),
+            },
+        )?;
+        Ok(Updated {
+            provider: provider.name,
+            changed: updated.changed,
+            release: updated.release,
+        })
     }
 }
 

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 
 use parbake_artifact::{Artifact, Tag};
 use parbake_provision::bake::{self, Options, Outcome};
-use parbake_provision::inputs::{Given, GivenImage, Source};
+use parbake_provision::inputs::{Given, GivenBinary, GivenImage, Source};
 use parbake_provision::provider::{Addon, Provider, Size, Stack};
 use parbake_up::events::{Log, What};
 use serde::Serialize;
 
-use super::registry::RegistryArgs;
+use super::registry::{RegistryArgs, SiteArgs};
 use super::supervise;
 use crate::cli::Global;
 use crate::output::{self, count, size};
@@ -25,12 +25,20 @@ Examples:
   parbake provision k8s-1.34 --control-planes 3 --tag k8s-1.34-ha
                                                        one of three control planes may die
   parbake provision k8s-1.34 --stack dual --tag dual   with IPv4 and IPv6
+  parbake provision k8s-1.34 --source release --binary-mirror URL --image-mirror REGISTRY
+                                                       published binaries and images, from mirrors
+  parbake provision k8s-1.34 --source ~/kubernetes --tag dev    what `make` built there
+  parbake provision k8s-1.34 --kubelet FILE --tag dev  another kubelet, the rest as it was
   parbake provision k8s-1.34 --keep                    leave what a failed bake made, for a look
 
 Manifests are applied in the order of the files' names, and waited for. Every image that a pod or a
 template names must be in the artifact.
 What did not change since the last bake is reused; a bake that fails changes no artifact.
-No source but `modules` is supported yet, and `auto` takes it: it builds from Go modules.";
+Source `release` takes published binaries and images by the digests in the provider's lock, where
+`parbake provider update` pins them; `modules` builds from Go modules; `auto` takes `release` where
+it is pinned and can be reached, otherwise `modules`, and says which and why. A folder is a build
+output of Kubernetes: a checkout, its `_output`, or a folder with binaries; what it lacks is as with
+`auto`. Add-ons are built from Go modules in any case.";
 
 /// Bake a provider: form its cluster with kubeadm, and freeze it into an artifact
 #[derive(Debug, clap::Args)]
@@ -41,6 +49,12 @@ pub(crate) struct Args {
     /// Where binaries and images come from: auto, release, modules or a folder
     #[arg(long, default_value = "auto", value_parser = source)]
     source: Source,
+    /// Take this kubelet
+    #[arg(long, value_name = "FILE")]
+    kubelet: Option<PathBuf>,
+    /// Take this binary instead of the source's: on nodes, or in the image that has it; once for each
+    #[arg(long = "binary", value_name = "NAME=FILE")]
+    binaries: Vec<GivenBinary>,
     /// How many nodes to bake; more than the provider lists are further workers [default: all it lists]
     #[arg(long, value_name = "N", value_parser = super::node_count())]
     nodes: Option<usize>,
@@ -67,6 +81,8 @@ pub(crate) struct Args {
     /// What the artifact is called in the store [default: the provider's name]
     #[arg(long)]
     tag: Option<Tag>,
+    #[command(flatten)]
+    sites: SiteArgs,
     #[command(flatten)]
     registry: RegistryArgs,
 }
@@ -111,11 +127,18 @@ impl Args {
             Some(tag) => tag,
             None => self.provider.parse()?,
         };
+        let kubelet = self.kubelet.map(|path| GivenBinary {
+            name: "kubelet".to_owned(),
+            path,
+        });
+        let binaries = self.binaries.into_iter().chain(kubelet).collect();
         let outcome = bake::provision(&Options {
             provider,
             source: self.source,
             given: Given {
                 images: self.images,
+                binaries,
+                sites: self.sites.into(),
                 registry: self.registry.into(),
             },
             size: Size {

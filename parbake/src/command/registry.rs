@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use parbake_artifact::registry::Options;
+use parbake_provision::inputs::{BinaryMirror, ImageMirror, Sites};
 
 /// How to speak to the registry.
 #[derive(Debug, clap::Args)]
@@ -13,6 +14,26 @@ pub(crate) struct RegistryArgs {
     /// Trust the certificate authorities in this PEM file too
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
+}
+
+/// Where to fetch what is published for Kubernetes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SiteArgs {
+    /// Fetch published binaries from this web server, which has them under the same paths as dl.k8s.io and others
+    #[arg(long, value_name = "URL")]
+    binary_mirror: Option<BinaryMirror>,
+    /// Fetch published images from this registry, HOST[:PORT][/PATH], instead of registry.k8s.io
+    #[arg(long, value_name = "PREFIX")]
+    image_mirror: Option<ImageMirror>,
+}
+
+impl From<SiteArgs> for Sites {
+    fn from(args: SiteArgs) -> Self {
+        Self {
+            binaries: args.binary_mirror,
+            images: args.image_mirror,
+        }
+    }
 }
 
 /// How layers may come.

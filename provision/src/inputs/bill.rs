@@ -1,6 +1,6 @@
 //! What the inputs of a bake were made from, for those who ask afterwards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use super::Binary;
@@ -9,17 +9,31 @@ use super::buildinfo::{self, GoBuild};
 use super::cache::{Locked, sha256_of_file};
 use super::error::Error;
 use super::pause;
+use super::release::{Download, Sites};
+use super::source::Source;
 use crate::provider::Provider;
 use crate::provider::lock::{Lock, Package};
 
 /// The files of a provider that say what it is made of, beside those of its modules.
 const FILES: [&str; 2] = ["provider.toml", "lock.toml"];
+/// What the sources are called.
+const DIRECTORY: &str = "directory";
+const MODULES: &str = "modules";
 
 /// What the inputs were made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bill {
-    /// Which source the binaries came from, as `--source` names it.
+    /// Which source the binaries came from, as `--source` names it: `release` or `modules`, or `directory` for what a
+    /// developer built.
     pub source: String,
+    /// The same for what was not given in its place: `release` or `modules`.
+    pub base: String,
+    /// The mirrors that were named, by option.
+    pub mirrors: BTreeMap<&'static str, String>,
+    /// What was published and taken as it was, sorted.
+    pub downloads: Vec<Download>,
+    /// What a developer gave: names, and the SHA-256 of each: 64 hexadecimal digits.
+    pub given: BTreeMap<String, String>,
     /// Debian's name of the architecture.
     pub architecture: String,
     /// The Debian release, by code name.
@@ -50,20 +64,49 @@ pub struct BilledBinary {
 pub struct BilledImage {
     /// Its full name, for example `registry.k8s.io/kube-apiserver:v1.34.4`.
     pub reference: String,
-    /// The names of its binaries.
+    /// The names of its binaries; empty for one that was taken as it was.
     pub binaries: Vec<String>,
 }
 
-/// Writes the bill of what was built from `provider` and `lock`.
-pub(super) fn make(
-    source: &str,
-    provider: &Provider,
-    lock: &Lock,
-    built: &BTreeMap<String, Binary>,
-    images: &[ImageArchive],
-    cache: &Locked,
-) -> Result<Bill, Error> {
-    let mut of_go = built.clone();
+/// What a bill is made from.
+pub(super) struct Made<'a> {
+    /// What was asked for.
+    pub(super) source: &'a Source,
+    /// What was chosen.
+    pub(super) base: &'static str,
+    pub(super) sites: &'a Sites,
+    pub(super) provider: &'a Provider,
+    pub(super) lock: &'a Lock,
+    /// All binaries, those that were given among them.
+    pub(super) built: &'a BTreeMap<String, Binary>,
+    /// The binaries that were given.
+    pub(super) replaced: &'a BTreeMap<String, Binary>,
+    pub(super) images: &'a [ImageArchive],
+    /// The images that were published, by short name.
+    pub(super) ready: &'a BTreeMap<String, ImageArchive>,
+    /// The short names of those that were given instead.
+    pub(super) local: &'a BTreeSet<String>,
+    pub(super) downloads: Vec<Download>,
+}
+
+impl Made<'_> {
+    /// Whether the image was taken as it is, instead of being put together.
+    fn whole(&self, image: &ImageArchive) -> bool {
+        let name = &image.short_name;
+        let published = self.ready.get(name).is_some_and(|ready| ready.key == image.key);
+        published || self.local.contains(name)
+    }
+}
+
+/// Writes the bill of what was made.
+pub(super) fn make(made: &Made<'_>, cache: &Locked) -> Result<Bill, Error> {
+    let Made {
+        provider,
+        lock,
+        built,
+        ..
+    } = made;
+    let mut of_go = (*built).clone();
     of_go.remove(pause::NAME);
     let addons = provider.addons.iter().map(|addon| &addon.recipe.modules);
     let modules = addons
@@ -72,7 +115,8 @@ pub(super) fn make(
     for file in modules.flat_map(|modules| modules.files.keys()) {
         of_go.remove(file);
     }
-    let mut of_go = buildinfo::read(&of_go, cache)?;
+    let built_here = made.base == MODULES && made.replaced.is_empty();
+    let mut of_go = buildinfo::read(&of_go, built_here, cache)?;
     let components = &provider.recipe.components;
     let binary = |(name, binary): (&String, &Binary)| {
         let go = of_go.remove(name);
@@ -85,7 +129,9 @@ pub(super) fn make(
     };
     let binaries = built.iter().map(binary).collect();
     let image = |archive: &ImageArchive| {
-        let recipe = provider.image(&archive.short_name);
+        let recipe = provider
+            .image(&archive.short_name)
+            .filter(|_| !made.whole(archive));
         let files = recipe.into_iter().flat_map(|recipe| recipe.files.values());
         let mut binaries: Vec<_> = files.cloned().collect();
         binaries.sort();
@@ -93,22 +139,52 @@ pub(super) fn make(
         let reference = archive.reference.clone();
         (archive.short_name.clone(), BilledImage { reference, binaries })
     };
-    let sets = lock.sets.keys();
+    let whole = made.images.iter().filter(|image| made.whole(image));
+    let whole: BTreeSet<String> = whole.map(|image| format!("image/{}", image.short_name)).collect();
+    let sets = lock.sets.keys().filter(|set| !whole.contains(*set));
+    let replaced = made.replaced.iter();
+    let replaced = replaced.map(|(name, binary)| (name.clone(), binary.sha256.clone()));
+    let archives = made
+        .images
+        .iter()
+        .filter(|image| made.local.contains(&image.short_name));
+    let archives = archives.map(|image| {
+        let sha256 = sha256_of_file(&image.path).map_err(Error::file("read", &image.path))?;
+        Ok((format!("{}.tar", image.short_name), sha256))
+    });
+    let mirrors = [
+        (
+            "binaryMirror",
+            made.sites.binaries.as_ref().map(ToString::to_string),
+        ),
+        ("imageMirror", made.sites.images.as_ref().map(ToString::to_string)),
+    ];
     Ok(Bill {
-        source: source.to_owned(),
+        source: match made.source {
+            Source::Dir(_) => DIRECTORY.to_owned(),
+            Source::Auto | Source::Release | Source::Modules => made.base.to_owned(),
+        },
+        base: made.base.to_owned(),
+        mirrors: mirrors
+            .into_iter()
+            .filter_map(|(name, mirror)| Some((name, mirror?)))
+            .collect(),
+        downloads: made.downloads.clone(),
+        given: replaced.map(Ok).chain(archives).collect::<Result<_, Error>>()?,
         architecture: lock.architecture.clone(),
         suite: lock.suite.clone(),
-        files: files(provider)?,
+        files: files(provider, made.base == MODULES)?,
         packages: sets
             .map(|set| (set.clone(), lock.set(set).into_iter().cloned().collect()))
             .collect(),
         binaries,
-        images: images.iter().map(image).collect(),
+        images: made.images.iter().map(image).collect(),
     })
 }
 
-fn files(provider: &Provider) -> Result<BTreeMap<String, String>, Error> {
-    let modules = provider.recipe.modules.keys();
+/// The provider's files; those that say what modules are built from only where they were.
+fn files(provider: &Provider, with_modules: bool) -> Result<BTreeMap<String, String>, Error> {
+    let modules = provider.recipe.modules.keys().filter(|_| with_modules);
     let of_modules =
         modules.flat_map(|name| ["go.mod", "go.sum"].map(|file| format!("modules/{name}/{file}")));
     let names = FILES.map(str::to_owned).into_iter().chain(of_modules);

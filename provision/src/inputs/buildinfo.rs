@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use parbake_machine::process::Cmd;
+use parbake_machine::process::{self, Cmd};
 
 use super::Binary;
 use super::cache::{KeyBuilder, Locked};
@@ -34,9 +34,11 @@ pub struct GoModule {
     pub sum: String,
 }
 
-/// Lists what is in `binaries`, all built with Go.
+/// Lists what is in `binaries`. Those that were built here must say it; of others it is known only where they do, and
+/// where there is a `go` to read it with.
 pub(super) fn read(
     binaries: &BTreeMap<String, Binary>,
+    built_here: bool,
     cache: &Locked,
 ) -> Result<BTreeMap<String, GoBuild>, Error> {
     let key = binaries
@@ -45,23 +47,40 @@ pub(super) fn read(
             key.field(name, &binary.sha256)
         });
     let what = "list the modules in the binaries";
-    let entry = cache.entry("buildinfo", &key.finish(), what, |out| {
+    let made = cache.entry("buildinfo", &key.finish(), what, |out| {
         for (name, binary) in binaries {
-            let output = Cmd::new("go").args(["version", "-m"]).arg(&binary.path).run()?;
+            let output = Cmd::new("go").args(["version", "-m"]).arg(&binary.path).run();
+            let output = match output {
+                Err(process::Error::Failed { .. }) if !built_here => continue,
+                output => output?,
+            };
             // What cannot be read later should not get into the cache.
-            output.parse(parse)?;
+            if let Err(error) = output.parse(parse) {
+                if built_here {
+                    return Err(error.into());
+                }
+                continue;
+            }
             let path = out.join(name);
             fs::write(&path, output.stdout).map_err(Error::file("write", &path))?;
         }
         Ok(())
-    })?;
+    });
+    let entry = match made {
+        Err(Error::Command(process::Error::Start { .. })) if !built_here => {
+            tracing::info!("which modules are in the binaries is left out: there is no `go` to read it with");
+            return Ok(BTreeMap::new());
+        }
+        made => made?,
+    };
     let read = |name: &String| {
         let path = entry.path.join(name);
         let text = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
         let parsed = parse(&text).map_err(std::io::Error::other);
         Ok((name.clone(), parsed.map_err(Error::file("understand", &path))?))
     };
-    binaries.keys().map(read).collect()
+    let listed = binaries.keys().filter(|name| entry.path.join(name).exists());
+    listed.map(read).collect()
 }
 
 /// Reads what `go version -m` prints.

@@ -3,22 +3,27 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use parbake_artifact::RegistryError;
 use parbake_artifact::images::ImageError;
+use parbake_artifact::{ReferenceError, RegistryError};
 use parbake_machine::process;
 
 use super::debian::InvalidMirrors;
+use super::local::LocalError;
+use super::release::ReleaseError;
 use crate::provider::{AddonError, lock};
 
 /// Why inputs could not be prepared.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The source is not supported.
-    #[error("source `{name}` is not supported yet, use `modules`")]
-    Source {
-        /// What was asked for.
-        name: String,
-    },
+    /// What is published cannot be had.
+    #[error(transparent)]
+    Release(#[from] ReleaseError),
+    /// What a developer gives cannot be used.
+    #[error(transparent)]
+    Local(#[from] LocalError),
+    /// A name of an image makes no sense.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
     /// The lock cannot be used.
     #[error(transparent)]
     Lock(#[from] lock::Error),

@@ -127,7 +127,8 @@ fn names(reference: &Reference) -> Vec<String> {
     tag.into_iter().chain([digest]).collect()
 }
 
-fn packed(short_name: String, archive: &Archive, cache: &Locked) -> Result<ImageArchive, Error> {
+/// An archive of what was examined.
+pub(super) fn packed(short_name: String, archive: &Archive, cache: &Locked) -> Result<ImageArchive, Error> {
     let key = KeyBuilder::new("given image", RECIPE)
         .field("digest", archive.digest().as_str())
         .finish();

@@ -16,10 +16,12 @@ const RECIPE: u32 = 1;
 /// The name of the archive in a cache entry.
 const ARCHIVE: &str = "image.tar";
 
-/// Makes an archive of every image of the provider, then of those of its add-ons.
+/// Makes an archive of every image of the provider, except where `ready` has one for the short name and the full one,
+/// then of those of its add-ons.
 pub(super) fn assemble(
     provider: &Provider,
     binaries: &BTreeMap<String, Binary>,
+    ready: impl Fn(&str, &str) -> Result<Option<ImageArchive>, Error>,
     debian: &Debian<'_>,
     cache: &Locked,
 ) -> Result<Vec<ImageArchive>, Error> {
@@ -27,18 +29,32 @@ pub(super) fn assemble(
     let kubeadm = binaries
         .get("kubeadm")
         .ok_or(Error::Incomplete("command `kubeadm`"))?;
+    let assemble =
+        |name: &String, image, reference| assemble_one(name, image, reference, binaries, debian, cache);
+    let mut archives = Vec::new();
+    for (name, reference) in references(provider, kubeadm)? {
+        archives.push(match (ready(&name, &reference)?, recipe.images.get(&name)) {
+            (Some(archive), _) => archive,
+            (None, Some(image)) => assemble(&name, image, reference)?,
+            (None, None) => continue,
+        });
+    }
+    for (name, image) in provider.addons.iter().flat_map(|addon| &addon.recipe.images) {
+        archives.push(assemble(name, &image.recipe, image.reference.clone())?);
+    }
+    Ok(archives)
+}
+
+/// The full names of the images that `kubeadm` asks for, by short name.
+pub(super) fn references(provider: &Provider, kubeadm: &Binary) -> Result<BTreeMap<String, String>, Error> {
+    let recipe = &provider.recipe;
     let version = recipe.kubernetes.to_string();
-    let references = Cmd::new(&kubeadm.path)
+    let listed = Cmd::new(&kubeadm.path)
         .args(["config", "images", "list", "--kubernetes-version", &version])
         .run()?
         .stdout;
-    let references = named(&references, &recipe.images)?;
-    let own = recipe.images.iter().zip(references);
-    let addons = provider.addons.iter().flat_map(|addon| &addon.recipe.images);
-    let addons = addons.map(|(name, image)| ((name, &image.recipe), image.reference.clone()));
-    own.chain(addons)
-        .map(|((name, image), reference)| assemble_one(name, image, reference, binaries, debian, cache))
-        .collect()
+    let references = named(&listed, &recipe.images)?;
+    Ok(recipe.images.keys().cloned().zip(references).collect())
 }
 
 fn assemble_one(
@@ -124,7 +140,7 @@ fn named(list: &str, images: &BTreeMap<String, ImageRecipe>) -> Result<Vec<Strin
 }
 
 /// The last part of an image's name, without its tag.
-fn short_name(reference: &str) -> &str {
+pub(super) fn short_name(reference: &str) -> &str {
     let last = reference.rsplit_once('/').map_or(reference, |(_, last)| last);
     last.split_once(':').map_or(last, |(name, _)| name)
 }

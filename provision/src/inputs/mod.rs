@@ -10,28 +10,34 @@ mod debian;
 mod error;
 mod given;
 mod images;
+mod local;
 mod modules;
 mod oci_image;
 mod pause;
+mod release;
 mod source;
+mod update;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use self::bill::Made;
 pub use self::bill::{Bill, BilledBinary, BilledImage};
 pub use self::buildinfo::{GoBuild, GoModule};
-use self::cache::{Cache, KeyBuilder};
+use self::cache::{Cache, KeyBuilder, Locked};
+pub use self::debian::InvalidMirrors;
 use self::debian::{Debian, Mirrors};
-pub use self::debian::{InvalidMirrors, update_lock};
 pub use self::error::Error;
 pub use self::given::{GivenImage, InvalidImage};
+use self::local::Local;
+pub use self::local::{GivenBinary, InvalidBinary, LocalError};
+pub use self::release::{BinaryMirror, Download, ImageMirror, InvalidMirror, ReleaseError, Sites};
+use self::release::{Obtained, Plan};
 use self::source::Chosen;
 pub use self::source::Source;
+pub use self::update::{Part, Update, Updated, update_lock};
 use crate::provider::lock::Lock;
 use crate::provider::{AddonError, Provider};
-
-/// The name of the source that builds from Go modules.
-const MODULES: &str = "modules";
 
 /// Everything a bake starts from. The paths are in the cache and stay as they are: never write to them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +92,11 @@ pub struct ImageArchive {
 pub struct Given {
     /// Container images.
     pub images: Vec<GivenImage>,
-    /// How to speak to registries that images are in.
+    /// Binaries in the place of those that the source has.
+    pub binaries: Vec<GivenBinary>,
+    /// Where to fetch what is published.
+    pub sites: Sites,
+    /// How to speak to registries that images are in, and to web servers with binaries.
     pub registry: parbake_artifact::registry::Options,
 }
 
@@ -99,17 +109,26 @@ pub struct Given {
 /// Before the first side effect: a source that is not supported, a lock that is missing, malformed or out of date.
 /// Later: a download, a build or a file operation that failed. What was finished before stays in the cache.
 pub fn prepare(provider: &Provider, source: &Source, given: &Given, cache: &Path) -> Result<Inputs, Error> {
-    let Chosen::Modules = source.choose()?;
     let lock = Lock::load(provider)?;
     pinned(provider)?;
     let mirrors = Mirrors::from_environment()?;
-    let cache = Cache::new(cache).lock()?;
+    let local = Local::look(provider, source, &given.binaries, &lock.architecture)?;
+    let cache = Cache::new(cache);
+    let plan = || Plan::new(provider, &lock, &local.names(), &local.images());
+    let chosen = source.choose(plan, &given.sites, &given.registry, &cache)?;
+    let cache = cache.lock()?;
     let debian = Debian::new(&provider.name, &lock, &cache, &mirrors);
 
-    let mut built = modules::build_all(provider, debian.architecture(), &cache)?;
-    built.insert(pause::NAME.to_owned(), pause::build(provider, &cache)?);
+    let base = base(provider, &chosen, given, &local, &debian, &cache)?;
+    let mut built = base.binaries;
+    let replaced = local.keep(&cache)?;
+    built.extend(replaced.clone());
     let os = debian.os_tree()?;
-    let mut images = images::assemble(provider, &built, &debian, &cache)?;
+    let ready = |name: &str, reference: &str| match local.image(name, reference, &cache)? {
+        Some(image) => Ok(Some(image)),
+        None => released(provider, &base.images, &local, name, reference),
+    };
+    let mut images = images::assemble(provider, &built, ready, &debian, &cache)?;
     let taken = images.iter().map(|image| image.short_name.clone());
     images.extend(given::archives(
         &given.images,
@@ -118,7 +137,22 @@ pub fn prepare(provider: &Provider, source: &Source, given: &Given, cache: &Path
         taken.collect::<Vec<_>>().into_iter(),
         &cache,
     )?);
-    let bill = bill::make(MODULES, provider, &lock, &built, &images, &cache)?;
+    let bill = bill::make(
+        &Made {
+            source,
+            base: chosen.name(),
+            sites: &given.sites,
+            provider,
+            lock: &lock,
+            built: &built,
+            replaced: &replaced,
+            images: &images,
+            ready: &base.images,
+            local: &local.images(),
+            downloads: base.downloads,
+        },
+        &cache,
+    )?;
     let wanted = &provider.recipe.os.binaries;
     let binaries: BTreeMap<_, _> = built
         .into_iter()
@@ -139,6 +173,58 @@ pub fn prepare(provider: &Provider, source: &Source, given: &Given, cache: &Path
         bill,
         key: key.finish().to_string(),
     })
+}
+
+/// What the source has, without what is given in its place.
+fn base(
+    provider: &Provider,
+    chosen: &Chosen,
+    given: &Given,
+    local: &Local,
+    debian: &Debian<'_>,
+    cache: &Locked,
+) -> Result<Obtained, Error> {
+    let architecture = debian.architecture();
+    let mut base = match chosen {
+        Chosen::Release(plan) => release::obtain(plan, &given.sites, &given.registry, cache)?,
+        Chosen::Modules => {
+            let mut binaries = modules::build_own(provider, &local.names(), architecture, cache)?;
+            if !local.names().contains(pause::NAME) && !local.images().contains(pause::NAME) {
+                binaries.insert(pause::NAME.to_owned(), pause::build(provider, cache)?);
+            }
+            Obtained {
+                binaries,
+                ..Obtained::default()
+            }
+        }
+    };
+    base.binaries
+        .extend(modules::build_addons(provider, architecture, cache)?);
+    Ok(base)
+}
+
+/// The image as it is published, unless something in it is given.
+fn released(
+    provider: &Provider,
+    images: &BTreeMap<String, ImageArchive>,
+    local: &Local,
+    name: &str,
+    reference: &str,
+) -> Result<Option<ImageArchive>, Error> {
+    let recipe = provider.recipe.images.get(name);
+    let mut files = recipe.into_iter().flat_map(|recipe| recipe.files.values());
+    if files.any(|binary| local.names().contains(binary)) {
+        return Ok(None);
+    }
+    match images.get(name) {
+        Some(image) if image.reference == reference => Ok(Some(image.clone())),
+        None => Ok(None),
+        Some(_) => Err(ReleaseError::NotPinned {
+            provider: provider.name.to_string(),
+            what: format!("the image `{reference}`"),
+        }
+        .into()),
+    }
 }
 
 /// Packages of add-ons that no lock knows could be any.

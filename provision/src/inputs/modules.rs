@@ -3,7 +3,7 @@
 //! `go` verifies every module against the provider's `go.sum`, and the flags leave nothing of this host in the
 //! binaries, so equal inputs give equal bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::iter;
 use std::path::Path;
@@ -22,9 +22,11 @@ const RECIPE: u32 = 1;
 /// The folder whose version is the provider's Kubernetes version.
 const KUBERNETES: &str = "kubernetes";
 
-/// Builds everything in the provider's `modules`; by name of the binary.
-pub(super) fn build_all(
+/// Builds everything in the provider's `modules`; by name of the binary. Where all that a module makes is `given`, it
+/// is not built.
+pub(super) fn build_own(
     provider: &Provider,
+    given: &BTreeSet<String>,
     architecture: &str,
     cache: &Locked,
 ) -> Result<BTreeMap<String, Binary>, Error> {
@@ -36,8 +38,20 @@ pub(super) fn build_all(
     };
     let mut binaries = BTreeMap::new();
     for (name, modules) in &recipe.modules {
-        binaries.extend(build(&own, name, modules, architecture, cache)?);
+        if !modules.binaries().all(|binary| given.contains(binary)) {
+            binaries.extend(build(&own, name, modules, architecture, cache)?);
+        }
     }
+    Ok(binaries)
+}
+
+/// Builds everything in the `modules` of the provider's add-ons, of whatever source the rest is.
+pub(super) fn build_addons(
+    provider: &Provider,
+    architecture: &str,
+    cache: &Locked,
+) -> Result<BTreeMap<String, Binary>, Error> {
+    let mut binaries = BTreeMap::new();
     for addon in &provider.addons {
         let sources = Sources {
             dir: &addon.dir,

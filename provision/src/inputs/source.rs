@@ -4,18 +4,22 @@ use std::convert::Infallible;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use parbake_artifact::registry::Options;
+
+use super::cache::Cache;
 use super::error::Error;
+use super::release::{Plan, ReleaseError, Sites, can_reach};
 
 /// Where binaries and images come from: `auto`, `release`, `modules` or a folder with a Kubernetes build output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// The best of those that are supported.
+    /// What is published where that can be reached and is pinned, otherwise built from Go modules.
     Auto,
     /// Published binaries and the image registry.
     Release,
     /// Built from Go modules.
     Modules,
-    /// A Kubernetes build output.
+    /// A Kubernetes build output; what it lacks is as with `auto`.
     Dir(PathBuf),
 }
 
@@ -32,52 +36,60 @@ impl FromStr for Source {
     }
 }
 
-/// A source that is supported, chosen before the first side effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Where all that is not given comes from, chosen before the first side effect.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Chosen {
+    /// It is built.
     Modules,
+    /// It is fetched.
+    Release(Plan),
 }
 
-impl Source {
-    pub(super) fn choose(&self) -> Result<Chosen, Error> {
+impl Chosen {
+    /// As `--source` names it.
+    pub(super) fn name(&self) -> &'static str {
         match self {
-            Self::Modules => Ok(Chosen::Modules),
-            Self::Auto => {
-                tracing::info!("source `auto`: taking `modules`, the only one that is supported yet");
-                Ok(Chosen::Modules)
-            }
-            Self::Release => Err(Error::Source {
-                name: "release".into(),
-            }),
-            Self::Dir(dir) => Err(Error::Source {
-                name: dir.display().to_string(),
-            }),
+            Self::Modules => "modules",
+            Self::Release(_) => "release",
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::{Chosen, Source};
-
-    fn choose(text: &str) -> Result<Chosen, String> {
-        text.parse::<Source>()
-            .unwrap()
-            .choose()
-            .map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn only_modules_is_supported() {
-        assert_eq!(choose("auto"), Ok(Chosen::Modules));
-        assert_eq!(choose("modules"), Ok(Chosen::Modules));
-        assert_eq!(
-            choose("release").unwrap_err(),
-            "source `release` is not supported yet, use `modules`"
-        );
-        assert_eq!(
-            choose("/k8s/_output").unwrap_err(),
-            "source `/k8s/_output` is not supported yet, use `modules`"
-        );
+impl Source {
+    /// Chooses, where there is a choice, and says what and why. `plan` is what source `release` would take, or why it
+    /// cannot.
+    ///
+    /// # Errors
+    /// That reason, where there is no choice.
+    pub(super) fn choose(
+        &self,
+        plan: impl FnOnce() -> Result<Plan, ReleaseError>,
+        sites: &Sites,
+        registry: &Options,
+        cache: &Cache,
+    ) -> Result<Chosen, Error> {
+        match self {
+            Self::Modules => Ok(Chosen::Modules),
+            Self::Release => Ok(Chosen::Release(plan()?)),
+            Self::Auto | Self::Dir(_) => {
+                let reached = |plan: &Plan| match plan.is_cached(cache) {
+                    true => Ok("all that is published is in the cache"),
+                    false => can_reach(plan, sites, registry).map(|()| "what is published can be reached"),
+                };
+                let (chosen, why) = match plan().map_err(Error::from).and_then(|plan| {
+                    let why = reached(&plan)?;
+                    Ok((plan, why))
+                }) {
+                    Ok((plan, why)) => (Chosen::Release(plan), why.to_owned()),
+                    Err(error) => (Chosen::Modules, error.to_string()),
+                };
+                let what = match self {
+                    Self::Dir(_) => "what the folder lacks is as with `auto`",
+                    _ => "source `auto`",
+                };
+                tracing::info!("{what}: taking `{}`: {why}", chosen.name());
+                Ok(chosen)
+            }
+        }
     }
 }

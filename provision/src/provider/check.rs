@@ -6,9 +6,10 @@ use std::ops::Range;
 use parbake_cluster::{NodeName, Offered, Role};
 use semver::Version;
 
+use super::Published;
 use super::document::At;
 use super::read::{Segment, Word};
-use super::recipe::{ImageRecipe, Modules, Os};
+use super::recipe::{ImageRecipe, Modules, Os, Recipe};
 use parbake_cluster::problem::Collector;
 
 /// The component that is built from Kubernetes' own modules, with C instead of Go.
@@ -116,6 +117,24 @@ pub(super) fn binaries(
             );
             problems.add(span, message);
         }
+    }
+}
+
+/// Where something is published there is an image of that name, or every version in the URL.
+pub(super) fn release(problems: &mut Collector<'_>, recipe: &Recipe, spans: &BTreeMap<String, Range<usize>>) {
+    for (name, place) in &recipe.release {
+        let problem = match place {
+            Published::InImage { image, .. } if !recipe.images.contains_key(image) => {
+                format!("`release.{name}` is in the image `{image}`, which `images` does not describe")
+            }
+            Published::InImage { .. } => continue,
+            // Which architecture it is changes nothing.
+            Published::File(template) => match Published::url(template, recipe, "") {
+                Ok(_) => continue,
+                Err(unknown) => format!("`release.{name}`: there is no version of `{unknown}`"),
+            },
+        };
+        problems.add(&spans.get(name).cloned().unwrap_or_default(), problem);
     }
 }
 

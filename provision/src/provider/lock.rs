@@ -14,6 +14,13 @@
 //! version = "0.0.30"
 //! sha256 = "..."                           # of all their files
 //!
+//! [release.files.kubelet]                  # for source `release`; missing where nothing is pinned for it
+//! url = "https://dl.k8s.io/release/v1.34.4/bin/linux/amd64/kubelet"
+//! digest = "sha256:..."
+//!
+//! [release.images]
+//! "registry.k8s.io/pause:3.10.1" = "sha256:..."
+//!
 //! [[package]]
 //! name = "containerd"
 //! version = "1.6.20~ds1-1+deb12u3"
@@ -24,6 +31,7 @@
 //! ```
 
 mod error;
+mod release;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -32,6 +40,7 @@ use std::io;
 use serde::{Deserialize, Serialize};
 
 pub use self::error::{Error, Invalid};
+pub use self::release::{PinnedFile, Release};
 use super::{Addon, Provider, Recipe};
 
 /// The version of the format.
@@ -53,6 +62,9 @@ pub struct Lock {
     /// The add-ons, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub addons: BTreeMap<String, PinnedAddon>,
+    /// What source `release` may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<Release>,
     /// All packages of all sets, by name.
     #[serde(rename = "package", with = "listed")]
     pub packages: BTreeMap<String, Package>,
@@ -120,6 +132,7 @@ impl Lock {
             suite: provider.recipe.os.suite.clone(),
             sets,
             addons: pinned(provider.pinned_addons()),
+            release: None,
             packages,
         }
     }

@@ -18,6 +18,7 @@ mod document;
 pub mod lock;
 mod names;
 mod network;
+mod published;
 mod read;
 mod recipe;
 
@@ -31,6 +32,7 @@ use parbake_cluster::{Description, DescriptionError};
 pub use self::addon::{Addon, AddonError, AddonImage, AddonRecipe, ManifestError, Status};
 pub use self::names::{InvalidProviderName, ProviderName};
 pub use self::network::{InvalidStack, Stack};
+pub use self::published::Published;
 pub use self::recipe::{ImageRecipe, Modules, Os, Recipe, Size};
 pub use parbake_cluster::problem::{Problem, Problems};
 

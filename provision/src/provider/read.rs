@@ -9,7 +9,7 @@ use toml::de::DeTable;
 
 use super::document::{At, Fields};
 use super::recipe::{ImageRecipe, Modules, Os, Recipe};
-use super::{check, network};
+use super::{Published, check, network};
 use parbake_cluster::problem::{Collector, Problems};
 
 pub(super) fn recipe(text: &str) -> Result<Recipe, Problems> {
@@ -36,6 +36,7 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
     let components = fields.map::<Segment, _>(problems, "components").map(plain);
     let modules = fields.tables::<Segment, _>(problems, "modules", read_modules);
     let images = fields.tables::<Segment, _>(problems, "images", read_image);
+    let release = fields.map::<Segment, Published>(problems, "release");
     let addons = fields.list::<Segment>(problems, "addons");
     let optional = fields.list::<Segment>(problems, "optional");
     let options = fields.tables::<Segment, _>(problems, "options", |problems, fields| {
@@ -50,7 +51,7 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
     if let Some((nodes, span)) = &nodes {
         check::nodes(problems, nodes, span);
     }
-    let (modules, images) = (modules?, images?);
+    let (modules, images, release) = (modules?, images?, release?);
     let (addons, optional, options) = (addons?, optional?, options?);
     check::addons(problems, &addons, &optional, &options);
     let components = components?;
@@ -61,6 +62,10 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
         check::services(problems, *services, span, &os);
     }
     let (nodes, nodes_span) = nodes?;
+    let places = release
+        .iter()
+        .map(|(name, (_, span))| (name.0.clone(), span.clone()));
+    let places: BTreeMap<_, _> = places.collect();
     let recipe = Recipe {
         kubernetes: kubernetes?.0,
         nodes: nodes.into_iter().map(|(node, _)| node).collect(),
@@ -71,6 +76,7 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
             .into_iter()
             .map(|(name, (module, _))| (name.0, module))
             .collect(),
+        release: plain(release),
         images: images
             .into_iter()
             .map(|(name, (image, _))| (name.0, image))
@@ -86,6 +92,7 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
             .collect(),
         services: services.map(|(services, _)| services).unwrap_or_default(),
     };
+    check::release(problems, &recipe, &places);
     if let Err(error) = recipe.describe() {
         problems.add(&nodes_span, error.to_string());
     }

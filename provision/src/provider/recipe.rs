@@ -7,7 +7,7 @@ use parbake_cluster::{
 };
 use semver::Version;
 
-use super::read;
+use super::{Published, read};
 use parbake_cluster::problem::Problems;
 
 /// What a provider file says: one cluster, with everything it is made of.
@@ -37,6 +37,10 @@ use parbake_cluster::problem::Problems;
 /// go = "1.26.8"                         # the toolchain that builds it
 /// commands = { kubeadm = "k8s.io/kubernetes/cmd/kubeadm" }
 /// variables = { "k8s.io/component-base/version.gitVersion" = "v1.34.4" }
+///
+/// [release]                             # where source `release` finds what nodes have; images are where kubeadm says
+/// kubelet = "https://dl.k8s.io/release/v{kubernetes}/bin/linux/{arch}/kubelet"
+/// etcdctl = "image/etcd:/usr/local/bin/etcdctl"
 ///
 /// [images.etcd]                         # named as in `kubeadm config images list`
 /// files = { "/usr/local/bin/etcd" = "etcd" }
@@ -68,6 +72,8 @@ pub struct Recipe {
     pub components: BTreeMap<String, Version>,
     /// What is built from Go modules, by name of the folder under `modules/`.
     pub modules: BTreeMap<String, Modules>,
+    /// Where binaries are published, by name; nothing for a provider that can only be built.
+    pub release: BTreeMap<String, Published>,
     /// The container images, by short name (`kube-apiserver`, `etcd`, ...).
     pub images: BTreeMap<String, ImageRecipe>,
     /// The add-ons, in the order in which they are applied.

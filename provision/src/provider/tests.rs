@@ -297,6 +297,21 @@ fn each_mistake_is_named() {
         ),
         (
             "[network]",
+            "release.kubelet = \"http://h/a\"\n[network]",
+            "`release.kubelet`: `http://h/a` is no place where a binary is published",
+        ),
+        (
+            "[network]",
+            "release.kubelet = \"https://h/{cri-o}\"\n[network]",
+            "`release.kubelet`: there is no version of `cri-o`",
+        ),
+        (
+            "[network]",
+            "release.etcdctl = \"image/db:/etcdctl\"\n[network]",
+            "`release.etcdctl` is in the image `db`, which `images` does not describe",
+        ),
+        (
+            "[network]",
             "addons = [\"a\"]\noptional = [\"a\"]\n[network]",
             "the add-on `a` is named twice",
         ),

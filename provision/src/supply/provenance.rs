@@ -44,7 +44,33 @@ pub(super) fn text(supply: &Supply<'_>, artifact: &Artifact) -> Vec<u8> {
         .flat_map(|go| std::iter::once(&go.main).chain(&go.modules))
         .collect();
     let toolchains: BTreeSet<_> = builds.iter().map(|go| go.go.as_str()).collect();
+    let downloads = bill.downloads.iter().map(|download| {
+        let uri = match download.name.contains("://") {
+            true => download.name.clone(),
+            // As tools that attest to images write it.
+            false => format!("oci://{}", download.name),
+        };
+        json!({"uri": uri, "digest": {"sha256": download.digest.hex()}})
+    });
+    let given = bill.given.iter();
+    let given =
+        given.map(|(name, sha256)| json!({"name": format!("given/{name}"), "digest": {"sha256": sha256}}));
+    let mut parameters = json!({
+        "provider": supply.provider.name.as_str(),
+        "source": bill.source,
+        "nodes": artifact.config.machines.len(),
+    });
+    if bill.base != bill.source {
+        parameters["base"] = json!(bill.base);
+    }
+    // They have nothing to do with what is built.
+    let mirrors = bill.mirrors.iter().filter(|_| !bill.downloads.is_empty());
+    for (name, mirror) in mirrors {
+        parameters[*name] = json!(mirror);
+    }
     let dependencies: Vec<Value> = files
+        .chain(downloads)
+        .chain(given)
         .chain(
             packages
                 .iter()
@@ -66,11 +92,7 @@ pub(super) fn text(supply: &Supply<'_>, artifact: &Artifact) -> Vec<u8> {
         "predicate": {
             "buildDefinition": {
                 "buildType": BUILD_TYPE,
-                "externalParameters": {
-                    "provider": supply.provider.name.as_str(),
-                    "source": bill.source,
-                    "nodes": artifact.config.machines.len(),
-                },
+                "externalParameters": parameters,
                 "internalParameters": {
                     "architecture": bill.architecture,
                     "inputs": supply.inputs,

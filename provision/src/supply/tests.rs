@@ -7,7 +7,7 @@ use parbake_artifact::{Artifact, Config, Digest, DocumentKind};
 use serde_json::{Value, json};
 
 use super::Supply;
-use crate::inputs::{Bill, BilledBinary, BilledImage, GoBuild, GoModule};
+use crate::inputs::{Bill, BilledBinary, BilledImage, Download, GoBuild, GoModule};
 use crate::provider::Provider;
 use crate::provider::lock::{Archive, Package};
 
@@ -43,6 +43,10 @@ fn bill() -> Bill {
     let docker = || module("github.com/Azure/x", "v2.0.0+incompatible");
     Bill {
         source: "modules".into(),
+        base: "modules".into(),
+        mirrors: BTreeMap::new(),
+        downloads: Vec::new(),
+        given: BTreeMap::new(),
         architecture: "amd64".into(),
         suite: "bookworm".into(),
         files: [("lock.toml".to_owned(), "ef".repeat(32))].into(),
@@ -68,8 +72,12 @@ fn bill() -> Bill {
 }
 
 fn documents() -> [(DocumentKind, Value, Vec<u8>); 2] {
+    documents_of(bill())
+}
+
+fn documents_of(bill: Bill) -> [(DocumentKind, Value, Vec<u8>); 2] {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../providers/k8s-1.34");
-    let (provider, bill) = (Provider::load(&dir).unwrap(), bill());
+    let provider = Provider::load(&dir).unwrap();
     let config = json!({
         "version": 1, "created": "2026-01-31T12:00:00Z", "parbake": "0.1.0", "architecture": "amd64",
         "os": "linux", "provider": "k8s-1.34", "machines": [], "cluster": {},
@@ -156,4 +164,36 @@ fn the_provenance_names_the_artifact_and_every_input() {
     let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     assert_eq!(dependencies[3]["digest"]["dirHash"], empty);
     assert_eq!(dependencies[0]["name"], "lock.toml");
+}
+
+#[test]
+fn the_provenance_names_what_was_published_and_what_was_given() {
+    let url = "https://dl.k8s.io/release/v1.34.4/bin/linux/amd64/kubeadm";
+    let download = |name: &str| Download {
+        name: name.into(),
+        digest: Digest::of(name.as_bytes()),
+    };
+    let bill = Bill {
+        source: "directory".into(),
+        base: "release".into(),
+        mirrors: [("binaryMirror", "http://mirror.example/".to_owned())].into(),
+        downloads: vec![download(url), download("registry.k8s.io/etcd:3.6.5-0")],
+        given: [("kubelet".to_owned(), "cd".repeat(32))].into(),
+        ..bill()
+    };
+    let [_, (_, statement, _)] = documents_of(bill);
+    let build = &statement["predicate"]["buildDefinition"];
+    let expected = json!({
+        "provider": "k8s-1.34", "source": "directory", "base": "release", "nodes": 0,
+        "binaryMirror": "http://mirror.example/",
+    });
+    assert_eq!(build["externalParameters"], expected);
+    let inputs = &build["resolvedDependencies"];
+    let hex = Digest::of(url.as_bytes());
+    assert_eq!(inputs[1], json!({"uri": url, "digest": {"sha256": hex.hex()}}));
+    assert_eq!(inputs[2]["uri"], "oci://registry.k8s.io/etcd:3.6.5-0");
+    assert_eq!(
+        inputs[3],
+        json!({"name": "given/kubelet", "digest": {"sha256": "cd".repeat(32)}})
+    );
 }

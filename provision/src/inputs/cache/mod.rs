@@ -4,6 +4,7 @@
 //! CACHE/
 //! |-- lock                  held while inputs are prepared
 //! |-- tmp/                  what is being made; emptied by whoever takes the lock
+//! |-- partial/              files and images that are on their way; see source `release`
 //! |-- debs/SHA256.deb       Debian packages; checked whenever one is used
 //! `-- KIND/KEY/             a result; KEY is the digest of everything that determines it
 //!     |-- manifest.json     version 1: what the result consists of
@@ -92,7 +93,23 @@ impl Cache {
     }
 }
 
+impl Cache {
+    /// Whether there is a result of the kind `kind` under `key`, sound or not.
+    pub(crate) fn has(&self, kind: &str, key: &Key) -> bool {
+        has(&self.dir, kind, key)
+    }
+}
+
+fn has(dir: &Path, kind: &str, key: &Key) -> bool {
+    dir.join(kind).join(key.as_str()).join(MANIFEST).exists()
+}
+
 impl Locked {
+    /// See [`Cache::has`].
+    pub(crate) fn has(&self, kind: &str, key: &Key) -> bool {
+        has(&self.dir, kind, key)
+    }
+
     /// The result of the kind `kind` under `key`; where it is not there, or damaged, the step `what` makes it: `build`
     /// is given an empty directory to fill.
     pub(crate) fn entry(

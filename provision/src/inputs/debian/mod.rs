@@ -15,7 +15,7 @@ use parbake_machine::process::Cmd;
 
 pub use self::mirror::InvalidMirrors;
 pub(super) use self::mirror::Mirrors;
-pub use self::update::update_lock;
+pub(super) use self::update::resolve;
 use super::OsTree;
 use super::cache::Locked;
 use super::error::Error;

@@ -14,11 +14,11 @@ use crate::provider::lock::{Archive, Lock, Package, PackageSet};
 /// What an operating system needs beside Debian's essential packages: its root is made in the merged form at once.
 const MERGED: &str = "usr-is-merged";
 
-/// Finds out which packages `provider` means today and writes its lock. Returns whether the lock has changed.
+/// Finds out which packages `provider` means today: its lock, with nothing of source `release`.
 ///
 /// # Errors
-/// When no mirror is known, the package lists cannot be had, a package is not in them, or the lock cannot be written.
-pub fn update_lock(provider: &Provider) -> Result<bool, Error> {
+/// When no mirror is known, the package lists cannot be had, or a package is not in them.
+pub(in crate::inputs) fn resolve(provider: &Provider) -> Result<Lock, Error> {
     let _step = tracing::info_span!(
         "step",
         what = format!("resolve the packages of {}", provider.name)
@@ -78,8 +78,7 @@ pub fn update_lock(provider: &Provider) -> Result<bool, Error> {
             },
         );
     }
-    let lock = Lock::new(architecture, provider, sets, packages);
-    Ok(lock.write(provider)?)
+    Ok(Lock::new(architecture, provider, sets, packages))
 }
 
 /// The name of the package and the URL in a line of `apt-get --print-uris`: `'URL' NAME_VERSION_ARCH.deb SIZE HASH`.

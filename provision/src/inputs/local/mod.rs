@@ -1,0 +1,217 @@
+//! What developers of Kubernetes give: a build output, and single binaries. They take the place of what the source has.
+
+mod elf;
+mod output;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use parbake_artifact::images::Archive;
+
+use super::cache::{KeyBuilder, Locked, sha256_of_file};
+use super::error::Error;
+use super::{Binary, ImageArchive, Source, given};
+use crate::provider::Provider;
+
+/// Changes whenever this file would keep something else.
+const RECIPE: u32 = 1;
+
+/// Why something that a developer gives cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalError {
+    /// Nothing is there that could be used.
+    #[error(
+        "`{}` has no binary or image of Kubernetes for {architecture}; give a checkout that was built, its `_output`, or \
+         a folder with binaries such as `kubelet`", dir.display()
+    )]
+    Nothing {
+        /// The folder.
+        dir: PathBuf,
+        /// What it should be for.
+        architecture: String,
+    },
+    /// A file or folder could not be read.
+    #[error("could not read `{}`", path.display())]
+    Read {
+        /// What could not be read.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file that nodes cannot run.
+    #[error("`{}` cannot run on the nodes: {why}", path.display())]
+    NotRunnable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// A binary that the provider does not have.
+    #[error("the provider has no binary `{name}`; it has {known}")]
+    Unknown {
+        /// What was given.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// A binary that was given twice.
+    #[error("the binary `{0}` is given twice")]
+    Twice(String),
+}
+
+/// A binary in a file, by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GivenBinary {
+    /// Its name, such as `kubelet`.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+}
+
+/// A text that gives no binary.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` gives no binary; write NAME=FILE")]
+pub struct InvalidBinary(String);
+
+impl FromStr for GivenBinary {
+    type Err = InvalidBinary;
+
+    fn from_str(text: &str) -> Result<Self, InvalidBinary> {
+        match text.split_once('=') {
+            Some((name, path)) if !name.is_empty() && !path.is_empty() && !name.contains('/') => Ok(Self {
+                name: name.to_owned(),
+                path: path.into(),
+            }),
+            _ => Err(InvalidBinary(text.to_owned())),
+        }
+    }
+}
+
+/// What was found and can be used; nothing was copied yet.
+#[derive(Debug, Default)]
+pub(super) struct Local {
+    /// Binaries by name.
+    binaries: BTreeMap<String, PathBuf>,
+    /// Images by short name.
+    images: BTreeMap<String, PathBuf>,
+}
+
+impl Local {
+    /// Looks at all that is given and checks it.
+    ///
+    /// # Errors
+    /// See [`LocalError`].
+    pub(super) fn look(
+        provider: &Provider,
+        source: &Source,
+        binaries: &[GivenBinary],
+        architecture: &str,
+    ) -> Result<Self, LocalError> {
+        let mut local = match source {
+            Source::Dir(dir) => output::find(dir, provider, architecture)?,
+            Source::Auto | Source::Release | Source::Modules => Self::default(),
+        };
+        let mut names = BTreeSet::new();
+        for GivenBinary { name, path } in binaries {
+            if !names.insert(name) {
+                return Err(LocalError::Twice(name.clone()));
+            }
+            let known = known(provider);
+            if !known.contains(name.as_str()) {
+                return Err(LocalError::Unknown {
+                    name: name.clone(),
+                    known: known.into_iter().collect::<Vec<_>>().join(", "),
+                });
+            }
+            local.binaries.insert(name.clone(), path.clone());
+            let in_image = |image: &String, _: &mut PathBuf| {
+                let recipe = provider.recipe.images.get(image);
+                !recipe.is_some_and(|recipe| recipe.files.values().any(|binary| binary == name))
+            };
+            local.images.retain(in_image);
+        }
+        for (name, path) in &local.binaries {
+            let alone = |recipe: &&crate::provider::ImageRecipe| {
+                recipe.packages.is_empty() && recipe.files.values().any(|binary| binary == name)
+            };
+            let alone = provider.recipe.images.values().find(alone).is_some();
+            elf::check(path, architecture, alone)?;
+        }
+        Ok(local)
+    }
+
+    /// The names of the binaries.
+    pub(super) fn names(&self) -> BTreeSet<String> {
+        self.binaries.keys().cloned().collect()
+    }
+
+    /// The short names of the images.
+    pub(super) fn images(&self) -> BTreeSet<String> {
+        self.images.keys().cloned().collect()
+    }
+
+    /// Keeps the binaries: who builds goes on building.
+    pub(super) fn keep(&self, cache: &Locked) -> Result<BTreeMap<String, Binary>, Error> {
+        let keep = |(name, path): (&String, &PathBuf)| {
+            let sha256 = sha256_of_file(path).map_err(Error::file("read", path))?;
+            let key = KeyBuilder::new("given binary", RECIPE)
+                .field("name", name)
+                .field("sha256", &sha256);
+            let what = format!("take `{}`", path.display());
+            let entry = cache.entry("given", &key.finish(), &what, |out| copy(path, &out.join(name)))?;
+            let found = entry.sha256(name)?;
+            if found == sha256 {
+                let path = entry.path.join(name);
+                return Ok((name.clone(), Binary { path, sha256 }));
+            }
+            Err(LocalError::NotRunnable {
+                path: path.clone(),
+                why: "it changed while it was read; wait until it is built".to_owned(),
+            }
+            .into())
+        };
+        self.binaries.iter().map(keep).collect()
+    }
+
+    /// The image `short_name`, called `reference`, if there is one.
+    pub(super) fn image(
+        &self,
+        short_name: &str,
+        reference: &str,
+        cache: &Locked,
+    ) -> Result<Option<ImageArchive>, Error> {
+        let Some(path) = self.images.get(short_name) else {
+            return Ok(None);
+        };
+        let Ok(name) = reference.parse() else {
+            return Ok(None);
+        };
+        let _step = tracing::info_span!("step", what = format!("check `{}`", path.display())).entered();
+        let archive = Archive::examine(path, Some(&name))?;
+        given::packed(short_name.to_owned(), &archive, cache).map(Some)
+    }
+}
+
+/// The names of all binaries that the provider has.
+fn known(provider: &Provider) -> BTreeSet<&str> {
+    let modules = provider.recipe.modules.values();
+    let built = modules.flat_map(|modules| modules.binaries()).map(String::as_str);
+    let in_images = provider
+        .recipe
+        .images
+        .values()
+        .flat_map(|image| image.files.values());
+    built.chain(in_images.map(String::as_str)).collect()
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), Error> {
+    let copied = fs::copy(from, to).and_then(|_| fs::set_permissions(to, fs::Permissions::from_mode(0o755)));
+    copied.map_err(Error::file("copy", from))
+}

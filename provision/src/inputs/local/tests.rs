@@ -1,0 +1,181 @@
+//! Tests of what is found and taken of what developers give.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::{GivenBinary, Local, elf};
+use crate::inputs::Source;
+use crate::inputs::cache::Cache;
+use crate::inputs::oci_image::{self, Image};
+use crate::provider::Provider;
+
+fn provider() -> Provider {
+    Provider::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../providers/k8s-1.34")).unwrap()
+}
+
+/// An executable for a machine, with a part of the type `kind`.
+fn executable(machine: u16, kind: u32) -> Vec<u8> {
+    let mut head = vec![0; 64];
+    head[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    head[18..20].copy_from_slice(&machine.to_le_bytes());
+    head[32..40].copy_from_slice(&64_u64.to_le_bytes());
+    head[54..56].copy_from_slice(&56_u16.to_le_bytes());
+    head[56..58].copy_from_slice(&1_u16.to_le_bytes());
+    head.extend_from_slice(&kind.to_le_bytes());
+    head
+}
+
+/// Writes a file that is so many seconds old.
+fn put(dir: &Path, name: &str, bytes: &[u8], age: u64) -> PathBuf {
+    let path = dir.join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, bytes).unwrap();
+    let file = File::options().write(true).open(&path).unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_secs(age))
+        .unwrap();
+    path
+}
+
+fn look(source: &Source, binaries: &[GivenBinary]) -> Result<Local, String> {
+    Local::look(&provider(), source, binaries, "amd64").map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_newest_of_a_build_output_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = executable(62, 1);
+    let old = put(dir.path(), "_output/bin/kubelet", &good, 60);
+    let new = put(dir.path(), "_output/local/bin/linux/amd64/kubelet", &good, 30);
+    put(
+        dir.path(),
+        "_output/local/bin/linux/arm64/kubelet",
+        &executable(183, 1),
+        1,
+    );
+    put(dir.path(), "_output/bin/kube-proxy", &good, 60);
+    put(dir.path(), "_output/bin/unknown", &good, 60);
+    let fresh = put(dir.path(), "_output/release-images/amd64/kube-proxy.tar", b"", 50);
+    put(dir.path(), "_output/bin/kube-apiserver", &good, 10);
+    put(
+        dir.path(),
+        "_output/release-images/amd64/kube-apiserver.tar",
+        b"",
+        50,
+    );
+    for given in [dir.path().to_owned(), dir.path().join("_output")] {
+        let local = look(&Source::Dir(given), &[]).unwrap();
+        let names = ["kube-apiserver", "kube-proxy", "kubelet"].map(str::to_owned);
+        assert_eq!(local.names(), BTreeSet::from(names));
+        assert_eq!(local.binaries["kubelet"], new);
+        assert_eq!(local.images["kube-proxy"], fresh);
+        assert_eq!(
+            local.images.len(),
+            1,
+            "an image that is older than its binary is none"
+        );
+    }
+    fs::remove_file(new).unwrap();
+    let local = look(&Source::Dir(dir.path().to_owned()), &[]).unwrap();
+    assert_eq!(local.binaries["kubelet"], old);
+}
+
+#[test]
+fn a_binary_of_its_own_counts_before_the_build_output() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = executable(62, 1);
+    put(dir.path(), "bin/kube-proxy", &good, 60);
+    put(dir.path(), "release-images/amd64/kube-proxy.tar", b"", 50);
+    let own = put(dir.path(), "own", &good, 90);
+    let given = GivenBinary {
+        name: "kube-proxy".into(),
+        path: own.clone(),
+    };
+    let local = look(&Source::Dir(dir.path().to_owned()), &[given]).unwrap();
+    assert_eq!(local.binaries["kube-proxy"], own);
+    assert!(local.images.is_empty());
+}
+
+#[test]
+fn what_cannot_be_used_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let empty = Source::Dir(dir.path().to_owned());
+    assert!(
+        look(&empty, &[])
+            .unwrap_err()
+            .contains("has no binary or image of Kubernetes for amd64")
+    );
+    let absent = Source::Dir(dir.path().join("absent"));
+    assert!(look(&absent, &[]).unwrap_err().contains("could not read"));
+    let given = |name: &str, bytes: &[u8]| GivenBinary {
+        name: name.into(),
+        path: put(dir.path(), name, bytes, 0),
+    };
+    let good = executable(62, 1);
+    let refused = |given: &[GivenBinary]| look(&Source::Modules, given).unwrap_err();
+    assert!(refused(&[given("kubelet", b"#!/bin/sh")]).contains("it is no executable"));
+    assert!(refused(&[given("kubelet", &executable(183, 1))]).contains("it is for arm64, they are amd64"));
+    assert!(refused(&[given("cube", &good)]).contains("no binary `cube`; it has coredns, crictl, "));
+    let kubelet = given("kubelet", &good);
+    assert!(refused(&[kubelet.clone(), kubelet]).contains("`kubelet` is given twice"));
+    // A kubelet finds libraries on its node, an API server in its image does not.
+    let dynamic = executable(62, 3);
+    assert!(look(&Source::Modules, &[given("kubelet", &dynamic)]).is_ok());
+    assert!(refused(&[given("kube-apiserver", &dynamic)]).contains("it needs a dynamic loader"));
+}
+
+#[test]
+fn short_files_are_no_executables() {
+    let whole = executable(62, 3);
+    for length in 0..whole.len() {
+        let found = elf::problem(&whole[..length], "amd64", true);
+        assert!(found.is_some() || length >= 20, "{length}");
+    }
+}
+
+#[test]
+fn binaries_have_names() {
+    let parsed: GivenBinary = "kubelet=/a=b".parse().unwrap();
+    assert_eq!(
+        (parsed.name.as_str(), parsed.path.as_path()),
+        ("kubelet", Path::new("/a=b"))
+    );
+    for bad in ["", "kubelet", "=a", "kubelet=", "a/b=c"] {
+        assert!(bad.parse::<GivenBinary>().is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn an_image_gets_the_name_that_kubeadm_asks_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let binary = put(dir.path(), "kube-proxy", b"changed", 0);
+    let images = dir.path().join("release-images/amd64");
+    fs::create_dir_all(&images).unwrap();
+    let image = Image {
+        reference: "registry.k8s.io/kube-proxy-amd64:v1.34.5-dirty",
+        architecture: "amd64",
+        tree: &images,
+        files: &[("/kube-proxy".to_owned(), binary)].into(),
+        links: &BTreeMap::new(),
+        entrypoint: &[],
+        arguments: &[],
+    };
+    oci_image::write(&image, &images.join("kube-proxy.tar")).unwrap();
+    fs::remove_file(dir.path().join("kube-proxy")).unwrap();
+    let local = look(&Source::Dir(dir.path().to_owned()), &[]).unwrap();
+    let cache = Cache::new(dir.path().join("cache")).lock().unwrap();
+    let wanted = "registry.k8s.io/kube-proxy:v1.34.4";
+    let taken = local.image("kube-proxy", wanted, &cache).unwrap().unwrap();
+    assert_eq!(
+        (taken.short_name.as_str(), taken.reference.as_str()),
+        ("kube-proxy", wanted)
+    );
+    assert_eq!(taken.names, [wanted]);
+    assert!(
+        local
+            .image("etcd", "registry.k8s.io/etcd:1", &cache)
+            .unwrap()
+            .is_none()
+    );
+}

@@ -1,0 +1,92 @@
+//! Pinning what is published: digests of files from beside them, digests of images from their registry.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use parbake_artifact::Digest;
+use parbake_artifact::registry::{Options, digest_of};
+use tokio::runtime::Runtime;
+
+use super::super::cache::Locked;
+use super::super::error::Error;
+use super::super::images::references;
+use super::obtain::obtain_file;
+use super::plan::places;
+use super::web::Web;
+use super::{ReleaseError, Sites};
+use crate::provider::Provider;
+use crate::provider::lock::{PinnedFile, Release};
+
+/// What lists the images.
+const KUBEADM: &str = "kubeadm";
+/// What the names of files with digests end with.
+const DIGEST: &str = ".sha256";
+
+/// Finds out the digests of all that `provider` takes from source `release`. kubeadm is fetched for it and says which
+/// images it asks for.
+///
+/// # Errors
+/// What is not published, or cannot be had.
+pub(in crate::inputs) fn pin(
+    provider: &Provider,
+    architecture: &str,
+    sites: &Sites,
+    options: &Options,
+    cache: &Locked,
+) -> Result<Release, Error> {
+    let what = format!("pin what is published for {}", provider.name);
+    let _step = tracing::info_span!("step", what).entered();
+    let (urls, _) = places(provider, &BTreeSet::new(), architecture)?;
+    let threads = Runtime::new().map_err(Error::file("start threads for", &provider.dir))?;
+    let files = threads.block_on(digests(urls, sites, options))?;
+    let kubeadm = files.get(KUBEADM).ok_or_else(|| ReleaseError::NoPlace {
+        binary: KUBEADM.to_owned(),
+    })?;
+    let kubeadm = obtain_file(KUBEADM, kubeadm, sites, options, cache)?;
+    let references = references(provider, &kubeadm)?;
+    let images = threads.block_on(async {
+        let mut images = BTreeMap::new();
+        for reference in references.into_values() {
+            let digest = digest_of(&sites.image(&reference, None)?, options).await?;
+            images.insert(reference, digest);
+        }
+        Ok::<_, Error>(images)
+    })?;
+    Ok(Release { files, images })
+}
+
+/// Those of the `old` pins that are still of what `provider` takes.
+pub(in crate::inputs) fn kept(
+    old: Option<Release>,
+    provider: &Provider,
+    architecture: &str,
+) -> Option<Release> {
+    let (urls, _) = places(provider, &BTreeSet::new(), architecture).ok()?;
+    old.filter(|old| {
+        let mut urls = urls.iter();
+        urls.all(|(name, url)| old.files.get(name).is_some_and(|file| file.url == *url))
+    })
+}
+
+async fn digests(
+    urls: BTreeMap<String, String>,
+    sites: &Sites,
+    options: &Options,
+) -> Result<BTreeMap<String, PinnedFile>, Error> {
+    let web = Web::new(options)?;
+    let mut files = BTreeMap::new();
+    for (name, url) in urls {
+        let beside = sites.file(&format!("{url}{DIGEST}"))?;
+        let text = web.text(&beside).await?;
+        let digest = first_digest(&text).ok_or_else(|| ReleaseError::NoDigest {
+            url: beside.to_string(),
+        })?;
+        files.insert(name, PinnedFile { url, digest });
+    }
+    Ok(files)
+}
+
+/// The digest in a file as `sha256sum` writes it, or with the digest alone.
+pub(super) fn first_digest(text: &str) -> Option<Digest> {
+    let first = text.split_whitespace().next()?;
+    format!("sha256:{}", first.to_ascii_lowercase()).parse().ok()
+}

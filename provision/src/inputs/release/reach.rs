@@ -1,0 +1,68 @@
+//! Whether what is published can be reached, found out quickly.
+
+use std::time::Duration;
+
+use parbake_artifact::registry::{Options, look_for};
+use reqwest::Url;
+use tokio::runtime::Runtime;
+use tokio::time::timeout;
+
+use super::super::error::Error;
+use super::plan::Plan;
+use super::web::{Web, host};
+use super::{ReleaseError, Sites};
+
+/// How long it may take until somebody answers, and until all have.
+const CONNECT: Duration = Duration::from_secs(2);
+const ALL: Duration = Duration::from_secs(4);
+
+/// Whether one of the files and one of the images can be had.
+///
+/// # Errors
+/// Why not.
+pub(in crate::inputs) fn can_reach(plan: &Plan, sites: &Sites, options: &Options) -> Result<(), Error> {
+    let file = plan.files.values().next().map(|file| sites.file(&file.url));
+    let image = plan.images.values().next();
+    let image = image.map(|(reference, digest)| sites.image(reference, Some(digest)));
+    let (file, image) = (file.transpose()?, image.transpose()?);
+    let asked = [
+        file.as_ref().map(host),
+        image.as_ref().map(|image| image.registry().to_owned()),
+    ];
+    let asked: Vec<String> = asked.into_iter().flatten().collect();
+    quickly(&asked.join("` or `"), async {
+        let file = async {
+            match &file {
+                Some(url) => Web::hasty(options, CONNECT)?.has(url).await,
+                None => Ok(()),
+            }
+        };
+        let image = async {
+            match &image {
+                Some(image) => Ok(look_for(image, options).await?),
+                None => Ok(()),
+            }
+        };
+        tokio::try_join!(file, image).map(drop)
+    })
+}
+
+/// Whether `url` is there.
+///
+/// # Errors
+/// Why not.
+pub(in crate::inputs) fn can_pin(url: &Url, options: &Options) -> Result<(), Error> {
+    quickly(&host(url), async { Web::hasty(options, CONNECT)?.has(url).await })
+}
+
+fn quickly(asked: &str, look: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    let threads = Runtime::new().map_err(Error::file("start threads for", "/".as_ref()))?;
+    let outcome = threads.block_on(async { timeout(ALL, look).await });
+    // A name that is still being looked up is not waited for.
+    threads.shutdown_background();
+    let silent = |_| ReleaseError::Silent {
+        host: asked.to_owned(),
+        seconds: ALL.as_secs(),
+    };
+    outcome.map_err(silent)?
+}

@@ -1,0 +1,203 @@
+//! A web server that knows ranges and can break, and distribution's registry with small images.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::{sleep, spawn};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::inputs::oci_image::{self, Image};
+
+/// What the server has and does.
+#[derive(Default)]
+pub(super) struct State {
+    /// By path.
+    pub(super) files: BTreeMap<String, Vec<u8>>,
+    /// How many bytes may still be sent before connections break.
+    pub(super) room: Option<usize>,
+    /// After how many breaks there is room for everything.
+    pub(super) breaks: usize,
+    /// Path and first byte of each request.
+    pub(super) seen: Vec<(String, usize)>,
+}
+
+/// A web server that runs as long as the test.
+pub(super) struct Web {
+    pub(super) address: String,
+    pub(super) state: Arc<Mutex<State>>,
+}
+
+impl Web {
+    pub(super) fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let state = Arc::new(Mutex::new(State::default()));
+        let serving = Arc::clone(&state);
+        spawn(move || {
+            for client in listener.incoming().flatten() {
+                let state = Arc::clone(&serving);
+                // A client may hang up.
+                spawn(move || drop(serve(&state, &client)));
+            }
+        });
+        Self { address, state }
+    }
+
+    pub(super) fn put(&self, path: &str, bytes: &[u8]) {
+        self.state
+            .lock()
+            .unwrap()
+            .files
+            .insert(path.to_owned(), bytes.to_vec());
+    }
+
+    /// Breaks after so many bytes, so many times.
+    pub(super) fn breaks(&self, room: usize, times: usize) {
+        let mut state = self.state.lock().unwrap();
+        (state.room, state.breaks) = (Some(room), times);
+    }
+
+    /// The first bytes that were asked for of `path`.
+    pub(super) fn starts(&self, path: &str) -> Vec<usize> {
+        let state = self.state.lock().unwrap();
+        let seen = state.seen.iter().filter(|(seen, _)| seen == path);
+        seen.map(|(_, start)| *start).collect()
+    }
+}
+
+fn serve(state: &Mutex<State>, mut client: &TcpStream) -> std::io::Result<()> {
+    let mut lines = BufReader::new(client).lines();
+    let request = lines.next().unwrap_or(Ok(String::new()))?;
+    let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
+    let mut range = None;
+    for line in lines {
+        let line = line?.to_lowercase();
+        if line.is_empty() {
+            break;
+        }
+        range = line.strip_prefix("range: bytes=").map(str::to_owned).or(range);
+    }
+    let (first, last) = range
+        .as_deref()
+        .and_then(|range| range.split_once('-'))
+        .unwrap_or_default();
+    let start: usize = first.parse().unwrap_or(0);
+    let (answer, body) = {
+        let mut state = state.lock().unwrap();
+        state.seen.push((path.clone(), start));
+        let Some(bytes) = state.files.get(&path).cloned() else {
+            return client.write_all(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        };
+        if start > 0 && start >= bytes.len() {
+            return client.write_all(b"HTTP/1.1 416 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        }
+        let end = last
+            .parse()
+            .map_or(bytes.len(), |last: usize| bytes.len().min(last + 1));
+        let mut body = bytes[start..end].to_vec();
+        let (code, length) = (if range.is_some() { "206 Part" } else { "200 OK" }, body.len());
+        let answer = format!(
+            "HTTP/1.1 {code}\r\nContent-Range: bytes {start}-{}/{}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n",
+            end.saturating_sub(1),
+            bytes.len()
+        );
+        if let Some(room) = state.room
+            && body.len() > room
+            && state.breaks > 0
+        {
+            body.truncate(room);
+            state.breaks -= 1;
+        }
+        (answer, body)
+    };
+    client.write_all(answer.as_bytes())?;
+    client.write_all(&body)
+}
+
+/// A registry that runs.
+pub(super) struct Registry {
+    child: Child,
+    pub(super) address: String,
+    dir: TempDir,
+}
+
+impl Registry {
+    pub(super) fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = free.to_string();
+        // JSON is YAML.
+        let config = json!({
+            "version": 0.1,
+            "log": {"level": "error", "accesslog": {"disabled": true}},
+            "storage": {"filesystem": {"rootdirectory": dir.path().join("storage")}},
+            "http": {"addr": address},
+        });
+        let path = dir.path().join("config.yml");
+        fs::write(&path, config.to_string()).unwrap();
+        let mut command = Command::new("docker-registry");
+        command.arg("serve").arg(&path);
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while TcpStream::connect(&address).is_err() {
+            assert!(Instant::now() < deadline, "the registry does not start");
+            sleep(Duration::from_millis(20));
+        }
+        Self { child, address, dir }
+    }
+
+    /// Puts an image with one file there, as `kubeadm` would call it by `reference`; its digest.
+    pub(super) fn put(&self, reference: &str, inside: &str, bytes: &[u8]) -> parbake_artifact::Digest {
+        let (file, tree) = (self.dir.path().join("file"), self.dir.path().join("tree"));
+        let (archive, digest) = (self.dir.path().join("image.tar"), self.dir.path().join("digest"));
+        fs::write(&file, bytes).unwrap();
+        fs::create_dir_all(&tree).unwrap();
+        let image = Image {
+            reference,
+            architecture: "amd64",
+            tree: &tree,
+            files: &[(inside.to_owned(), file)].into(),
+            links: &BTreeMap::new(),
+            entrypoint: &[],
+            arguments: &[],
+        };
+        oci_image::write(&image, &archive).unwrap();
+        let (_, name) = reference.split_once('/').unwrap();
+        let output = Command::new("skopeo")
+            .args(["copy", "--quiet", "--dest-tls-verify=false", "--digestfile"])
+            .arg(&digest)
+            .arg(prefixed("oci-archive:", &archive))
+            .arg(format!("docker://{}/{name}", self.address))
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        fs::read_to_string(digest).unwrap().trim().parse().unwrap()
+    }
+}
+
+fn prefixed(prefix: &str, path: &Path) -> String {
+    format!("{prefix}{}", path.display())
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,223 @@
+//! Mirrors of what is published for Kubernetes, laid out like the real ones: a web server and distribution's registry,
+//! filled with what source `modules` built.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::thread::spawn;
+use std::time::SystemTime;
+
+use crate::harness::{PROVIDER, Place};
+use crate::registry::{Registry, skopeo};
+
+/// What the provider names.
+const KUBERNETES: &str = "1.34.4";
+const CRICTL: &str = "1.30.0";
+const REGISTRY: &str = "3.1.2";
+/// What a bake from mirrors may find in the cache: nothing of Kubernetes, only the operating system and add-ons.
+const SHARED: [&str; 3] = ["modules", "os", "debs"];
+
+/// Both mirrors, and providers whose lock has their pins.
+pub(crate) struct Mirror {
+    dir: PathBuf,
+    address: String,
+    registry: Registry,
+}
+
+impl Mirror {
+    /// Fills them.
+    pub(crate) fn start(place: &Place) -> Result<Self, String> {
+        let dir = place.dir().join("mirror");
+        let cache = own_cache(place);
+        fs::create_dir_all(dir.join("cache")).map_err(text)?;
+        for kind in SHARED {
+            let link = dir.join("cache").join(kind);
+            symlink(fs::canonicalize(cache.join(kind)).map_err(text)?, link).map_err(text)?;
+        }
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .ok_or("no repository")?;
+        for folder in ["providers", "manifests"] {
+            run(Command::new("cp")
+                .arg("-rL")
+                .arg(repository.join(folder))
+                .arg(&dir))?;
+        }
+        let files = Arc::new(files(place, &dir)?);
+        let registry = Registry::start(place, None)?;
+        for (name, archive) in images(place, &cache)? {
+            let (_, rest) = name.split_once('/').ok_or("an image without a registry")?;
+            let to = format!("docker://{}", registry.reference(rest));
+            let from = format!("oci-archive:{}", archive.display());
+            skopeo(&["copy", "--quiet", "--dest-tls-verify=false", &from, &to])?;
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").map_err(text)?;
+        let address = listener.local_addr().map_err(text)?.to_string();
+        spawn(move || {
+            for client in listener.incoming().flatten() {
+                let files = Arc::clone(&files);
+                // A client may hang up.
+                spawn(move || drop(serve(&files, &client)));
+            }
+        });
+        Ok(Self {
+            dir,
+            address,
+            registry,
+        })
+    }
+
+    /// The options that name them.
+    pub(crate) fn options(&self) -> Vec<String> {
+        let binaries = format!("http://{}/k8s", self.address);
+        let images = self.registry.reference("");
+        let words = [
+            "--binary-mirror",
+            &binaries,
+            "--image-mirror",
+            &images,
+            "--plain-http",
+        ];
+        words.map(str::to_owned).to_vec()
+    }
+
+    /// Runs parbake with these providers, and a cache of its own.
+    pub(crate) fn run(&self, place: &Place, words: &[&str]) -> Result<String, String> {
+        let mut command = place.command(words);
+        command.env("PARBAKE_PROVIDERS", self.dir.join("providers"));
+        command.env("PARBAKE_CACHE", self.dir.join("cache"));
+        run(&mut command)
+    }
+}
+
+pub(crate) fn run(command: &mut Command) -> Result<String, String> {
+    let output = command.output().map_err(text)?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{command:?} ended with {}:\n{said}", output.status))
+}
+
+fn text(error: io::Error) -> String {
+    error.to_string()
+}
+
+fn own_cache(place: &Place) -> PathBuf {
+    let command = place.command(&[]);
+    let mut set = command.get_envs().filter(|(name, _)| *name == "PARBAKE_CACHE");
+    let own = set.next().and_then(|(_, value)| Some(PathBuf::from(value?)));
+    own.or_else(|| std::env::var_os("PARBAKE_CACHE").map(PathBuf::from))
+        .unwrap_or_default()
+}
+
+/// What the bake before put on nodes.
+fn binary(place: &Place, name: &str) -> Result<PathBuf, String> {
+    let layers = fs::read_dir(place.dir().join("store/unpacked")).map_err(text)?;
+    let mut files = layers
+        .flatten()
+        .map(|layer| layer.path().join("usr/bin").join(name));
+    files
+        .find(|file| file.exists())
+        .ok_or_else(|| format!("no layer has `{name}`"))
+}
+
+/// All that the web server has, by path: files, and their digests beside them.
+fn files(place: &Place, dir: &Path) -> Result<BTreeMap<String, PathBuf>, String> {
+    let mut files = BTreeMap::new();
+    for name in ["kubeadm", "kubectl", "kubelet"] {
+        let path = format!("release/v{KUBERNETES}/bin/linux/amd64/{name}");
+        files.insert(path, binary(place, name)?);
+    }
+    let releases = "releases/download";
+    for (name, path) in [
+        (
+            "crictl",
+            format!("kubernetes-sigs/cri-tools/{releases}/v{CRICTL}/crictl-v{CRICTL}-linux-amd64.tar.gz"),
+        ),
+        (
+            "registry",
+            format!(
+                "distribution/distribution/{releases}/v{REGISTRY}/registry_{REGISTRY}_linux_amd64.tar.gz"
+            ),
+        ),
+    ] {
+        let (binary, archive) = (binary(place, name)?, dir.join(format!("{name}.tar.gz")));
+        let folder = binary.parent().ok_or("a file without a folder")?;
+        run(Command::new("tar")
+            .arg("-czf")
+            .arg(&archive)
+            .arg("-C")
+            .arg(folder)
+            .arg(name))?;
+        files.insert(path, archive);
+    }
+    let mut digests = BTreeMap::new();
+    for (number, (path, file)) in files.iter().enumerate() {
+        let beside = dir.join(format!("{number}.sha256"));
+        fs::write(&beside, run(Command::new("sha256sum").arg(file))?).map_err(text)?;
+        digests.insert(format!("{path}.sha256"), beside);
+    }
+    files.extend(digests);
+    Ok(files)
+}
+
+/// The images that kubeadm asks for: the newest of each name that is in the cache.
+fn images(place: &Place, cache: &Path) -> Result<BTreeMap<String, PathBuf>, String> {
+    let mut kubeadm = Command::new(binary(place, "kubeadm")?);
+    let listed = run(kubeadm.args([
+        "config",
+        "images",
+        "list",
+        "--kubernetes-version",
+        &format!("v{KUBERNETES}"),
+    ]))?;
+    let mut found: BTreeMap<String, (SystemTime, PathBuf)> = BTreeMap::new();
+    for entry in fs::read_dir(cache.join("images")).map_err(text)?.flatten() {
+        let archive = entry.path().join("content/image.tar");
+        let Ok(made) = archive.metadata().and_then(|metadata| metadata.modified()) else {
+            continue;
+        };
+        // Of a given image there is no index at the beginning.
+        let Ok(index) = run(Command::new("tar").arg("-xOf").arg(&archive).arg("index.json")) else {
+            continue;
+        };
+        let names = listed.split_whitespace();
+        for name in names.filter(|name| index.contains(&format!("\"{name}\""))) {
+            let newest = found.get(name).is_none_or(|(other, _)| *other < made);
+            if newest {
+                found.insert(name.to_owned(), (made, archive.clone()));
+            }
+        }
+    }
+    let missing = listed.split_whitespace().find(|name| !found.contains_key(*name));
+    match missing {
+        Some(name) => Err(format!("the cache has no image `{name}` of {PROVIDER}")),
+        None => Ok(found.into_iter().map(|(name, (_, path))| (name, path)).collect()),
+    }
+}
+
+fn serve(files: &BTreeMap<String, PathBuf>, mut client: &TcpStream) -> io::Result<()> {
+    let mut lines = BufReader::new(client).lines();
+    let request = lines.next().unwrap_or(Ok(String::new()))?;
+    while !lines.next().unwrap_or(Ok(String::new()))?.is_empty() {}
+    let path = request
+        .split(' ')
+        .nth(1)
+        .and_then(|path| path.strip_prefix("/k8s/"));
+    let Some(file) = path.and_then(|path| files.get(path)) else {
+        return client.write_all(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    };
+    let mut file = fs::File::open(file)?;
+    let length = file.metadata()?.len();
+    write!(
+        client,
+        "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    )?;
+    io::copy(&mut file, &mut client).map(drop)
+}
