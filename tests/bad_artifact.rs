@@ -36,7 +36,7 @@ const CASES: [Case; 6] = [
         |config| config["cluster"]["nodes"][0]["address"] = json!("10.89.0.999"),
         &[
             "the artifact's description of its cluster is broken",
-            "invalid IPv4 address",
+            "invalid IP address",
         ],
     ),
     (

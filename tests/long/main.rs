@@ -1,6 +1,6 @@
 //! What takes too long for every run: `cargo test --release -p parbake --test long`, as root, with nothing else running.
 //!
-//! The table that a hundred cycles print is kept in `docs/figures/cycles.md`, the report of a whole conformance run in
+//! The table that a hundred cycles print is kept in `docs/figures/cycles.md`, what conformance cases gave in
 //! `docs/conformance.md`. Others bake from mirrors of what is published, and from what a developer of Kubernetes built.
 
 #[path = "../elsewhere.rs"]
