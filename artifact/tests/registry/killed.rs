@@ -14,7 +14,7 @@ use crate::server::Server;
 use crate::small::{Place, Random, check};
 
 /// How many kills each test survives unless [`KILLS`] says otherwise: every run tries other moments.
-const TIMES: u32 = 40;
+const TIMES: u32 = 25;
 const KILLS: &str = "PARBAKE_TEST_KILLS";
 /// A seed for the moments, to repeat what failed.
 const SEED: &str = "PARBAKE_TEST_SEED";
