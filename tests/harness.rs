@@ -3,14 +3,35 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitCode, Output, Stdio};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use libtest_mimic::{Arguments, Trial};
 use serde_json::Value;
 
 /// What a test comes to: an error is a text for people.
 pub(crate) type Outcome = Result<(), String>;
+
+/// A test, which works on a place that it shares with the others.
+pub(crate) type Test = fn(&Place) -> Outcome;
+
+/// Runs the tests that the command line asks for, in their order and one at a time, and removes what they left.
+pub(crate) fn run(tests: &[(&str, Test)]) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let place = Arc::new(Place::new());
+    let trials = tests.iter().map(|&(name, test)| {
+        let place = Arc::clone(&place);
+        Trial::test(name, move || test(&place).map_err(Into::into))
+    });
+    let conclusion = libtest_mimic::run(&arguments, trials.collect());
+    if !arguments.list {
+        place.clear();
+    }
+    conclusion.exit_code()
+}
 
 /// The provider that is baked.
 pub(crate) const PROVIDER: &str = "k8s-1.34";

@@ -38,13 +38,8 @@ mod variant;
 mod workload;
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use libtest_mimic::{Arguments, Trial};
-
-use harness::{Outcome, Place};
-
-type Test = fn(&Place) -> Outcome;
+use harness::{Test, run};
 
 /// The tests, in the order in which they run.
 const TESTS: &[(&str, Test)] = &[
@@ -127,16 +122,5 @@ const TESTS: &[(&str, Test)] = &[
 ];
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads = Some(1);
-    let place = Arc::new(Place::new());
-    let trials = TESTS.iter().map(|&(name, test)| {
-        let place = Arc::clone(&place);
-        Trial::test(name, move || test(&place).map_err(Into::into))
-    });
-    let conclusion = libtest_mimic::run(&arguments, trials.collect());
-    if !arguments.list {
-        place.clear();
-    }
-    conclusion.exit_code()
+    run(TESTS)
 }

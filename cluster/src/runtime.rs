@@ -2,9 +2,12 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use parbake_machine::host::Decisions;
 use parbake_machine::plan::SeedFile;
+use parbake_machine::process::{self, Cmd};
 use toml::{Table, Value};
 
 use crate::machines::public_file;
@@ -15,6 +18,10 @@ const CONFIG: &str = "etc/containerd/config.toml";
 /// Where the kubelet's unit takes more flags from.
 pub const KUBELET: &str = "etc/default/kubelet";
 
+/// How long a machine may take from its boot to a runtime that answers.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// The runtime's configuration in a layer that cannot be fitted.
 #[derive(Debug, thiserror::Error)]
 #[error("could not read the runtime's configuration `{}`", path.display())]
@@ -22,6 +29,21 @@ pub struct Error {
     path: PathBuf,
     #[source]
     source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// Asks a machine's runtime with `question`, such as `crictl version` there, until it answers.
+///
+/// # Errors
+/// What the last question said when it was time to give up.
+pub fn wait_until_it_answers(question: &Cmd) -> Result<(), process::Error> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match question.run() {
+            Ok(_) => return Ok(()),
+            Err(error) if Instant::now() > deadline => return Err(error),
+            Err(_) => thread::sleep(PAUSE),
+        }
+    }
 }
 
 /// The configuration of the topmost of `layers` (bottom first) that has one, with what the host asks for; nothing where

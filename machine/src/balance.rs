@@ -6,24 +6,20 @@
 use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::rc::Rc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{LocalSet, spawn_local};
-use tokio::time::{sleep, timeout};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::netns::NetNs;
 use crate::plan::Balancer;
+use crate::relay::{self, Target};
 
 /// How long a server may take to accept a connection before the next one is asked.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a server that did not answer is asked last.
 const PENANCE: Duration = Duration::from_secs(5);
-/// How long to wait where connections cannot be accepted.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Listens for `balancer` inside the namespace of the calling thread.
 fn listen(balancer: &Balancer) -> io::Result<(StdListener, Servers)> {
@@ -42,56 +38,8 @@ pub(crate) fn serve(cluster: &NetNs, balancers: &[Balancer]) -> io::Result<Optio
     }
     let cluster = cluster.try_clone()?;
     let balancers = cluster.run(|| balancers.iter().map(listen).collect::<io::Result<Vec<_>>>())?;
-    let serving = move || {
-        if let Err(error) = serve_here(&cluster, balancers) {
-            tracing::error!(%error, "connections to the control planes are no longer balanced");
-        }
-    };
-    thread::Builder::new()
-        .name("balance".into())
-        .spawn(serving)
-        .map(Some)
-}
-
-fn serve_here(cluster: &NetNs, balancers: Vec<(StdListener, Servers)>) -> io::Result<()> {
-    cluster.enter()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()?;
-    LocalSet::new().block_on(&runtime, async {
-        let serving = balancers
-            .into_iter()
-            .map(|(listener, servers)| Ok(accept(TcpListener::from_std(listener)?, Rc::new(servers))))
-            .collect::<io::Result<Vec<_>>>()?;
-        futures::future::join_all(serving).await;
-        Ok(())
-    })
-}
-
-async fn accept(listener: TcpListener, servers: Rc<Servers>) {
-    loop {
-        match listener.accept().await {
-            Ok((client, _)) => {
-                spawn_local(carry(client, Rc::clone(&servers)));
-            }
-            Err(error) => {
-                // Too many open files, most likely: give connections time to end.
-                tracing::warn!(%error, "could not accept a connection");
-                sleep(PAUSE).await;
-            }
-        }
-    }
-}
-
-async fn carry(mut client: TcpStream, servers: Rc<Servers>) {
-    // None there: closing the client's connection says so.
-    let Some(mut server) = servers.connect().await else {
-        return;
-    };
-    let _ = client.set_nodelay(true);
-    let _ = server.set_nodelay(true);
-    let _ = copy_bidirectional(&mut client, &mut server).await;
+    let lost = "connections to the control planes are no longer balanced";
+    relay::serve("balance", lost, cluster, balancers).map(Some)
 }
 
 /// The servers behind a balancer.
@@ -128,7 +76,9 @@ impl Servers {
         order.sort_by_key(|server| server.is_out(now));
         order
     }
+}
 
+impl Target for Servers {
     async fn connect(&self) -> Option<TcpStream> {
         for server in self.in_turn(Instant::now()) {
             if let Ok(Ok(connection)) = timeout(PATIENCE, TcpStream::connect(server.address)).await {

@@ -1,17 +1,14 @@
 //! Ports of the host that lead into a cluster, without an interface, address or rule on the host.
 //!
-//! A socket belongs to the network namespace that it was made in, whoever uses it later: the listeners are made in
-//! the host's, then the thread moves into the cluster's and connects from there.
+//! The listeners are made in the host's network namespace, and the thread that serves them is in the cluster's ([`relay`]).
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::thread::{self, JoinHandle};
-
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
+use std::thread::JoinHandle;
 
 use crate::netns::NetNs;
 use crate::plan::Forward;
+use crate::relay;
 
 /// Listens for `forward` on the host, on another port where that one is taken and the forward may be moved.
 ///
@@ -30,52 +27,7 @@ pub(crate) fn listen(forward: &Forward) -> io::Result<(StdListener, SocketAddr)>
 
 /// Serves the listeners from a thread inside `cluster`, as long as this process lives.
 pub(crate) fn serve(cluster: NetNs, listeners: Vec<(StdListener, SocketAddr)>) -> io::Result<JoinHandle<()>> {
-    thread::Builder::new().name("forward".into()).spawn(move || {
-        if let Err(error) = serve_here(&cluster, listeners) {
-            tracing::error!(%error, "ports are no longer forwarded");
-        }
-    })
-}
-
-fn serve_here(cluster: &NetNs, listeners: Vec<(StdListener, SocketAddr)>) -> io::Result<()> {
-    cluster.enter()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()?;
-    runtime.block_on(async {
-        let serving = listeners
-            .into_iter()
-            .map(|(listener, to)| Ok(accept(TcpListener::from_std(listener)?, to)))
-            .collect::<io::Result<Vec<_>>>()?;
-        futures::future::join_all(serving).await;
-        Ok(())
-    })
-}
-
-async fn accept(listener: TcpListener, to: SocketAddr) {
-    loop {
-        match listener.accept().await {
-            Ok((client, _)) => {
-                tokio::spawn(carry(client, to));
-            }
-            Err(error) => {
-                // Too many open files, most likely: give connections time to end.
-                tracing::warn!(%error, "could not accept a connection");
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-            }
-        }
-    }
-}
-
-async fn carry(mut client: TcpStream, to: SocketAddr) {
-    // Nobody there yet: closing the client's connection says so.
-    let Ok(mut server) = TcpStream::connect(to).await else {
-        return;
-    };
-    let _ = client.set_nodelay(true);
-    let _ = server.set_nodelay(true);
-    let _ = copy_bidirectional(&mut client, &mut server).await;
+    relay::serve("forward", "ports are no longer forwarded", cluster, listeners)
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ pub mod pid;
 pub mod plan;
 pub mod pods;
 pub mod process;
+mod relay;
 pub mod root;
 pub mod running;
 pub mod span;

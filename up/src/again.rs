@@ -56,7 +56,7 @@ impl Again<'_> {
         let work = async {
             let running = self.boot(claim, &record, &config, &stacks, &host)?;
             self.moved(claim, &mut record, &running)?;
-            self.wait(claim, record, &running, started).await
+            self.wait(claim, record, &config, &running, started).await
         };
         let outcome = tokio::select! {
             outcome = work => outcome,
@@ -129,6 +129,7 @@ impl Again<'_> {
         &self,
         claim: &Claim,
         mut record: Record,
+        config: &Config,
         running: &Running,
         started: Instant,
     ) -> Result<Started, Error> {
@@ -140,8 +141,7 @@ impl Again<'_> {
         };
         let vantages = Vantage::of_machines(running, expected.cluster)?;
         let left = self.wait.saturating_sub(started.elapsed());
-        let config = config::load(claim.dir(), &record.cluster, false)?;
-        let marks = config::marks(&config, record.cluster.nodes());
+        let marks = config::marks(config, record.cluster.nodes());
         let tell = Log::of(self.dir, self.name).milestones();
         let ready = wait_until_ready(&client, &expected, vantages, left, tell).instrument(
             tracing::info_span!("step", what = "wait until everything is ready"),

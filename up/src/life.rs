@@ -24,7 +24,7 @@ use parbake_machine::running::{Running, Stopped};
 
 use crate::again::Again;
 use crate::clusters::condition;
-use crate::config::{Wanted, store as store_config};
+use crate::config::{self, Wanted};
 use crate::events::{Log, What};
 use crate::freeze::sweep;
 use crate::layers::{allowed, digests, mark_used};
@@ -90,7 +90,7 @@ pub fn create(
     }
     mark_used(&store, &tag);
     // First: what has no record is no cluster.
-    store_config(claim.dir(), &config)?;
+    config::store(claim.dir(), &config)?;
     let digest = artifact.digest.clone();
     let record = Record {
         internet,
@@ -132,7 +132,13 @@ pub async fn start(options: &StartOptions) -> Result<Started, Error> {
         // Of a start that was killed.
         (Condition::Starting, Some(running)) if record.phase == Phase::Returning && running.is_whole() => {
             let again = again(options);
-            let outcome = again.wait(&claim, record, &running, Instant::now()).await;
+            let work = async {
+                let config = config::load(claim.dir(), &record.cluster, false)?;
+                again
+                    .wait(&claim, record, &config, &running, Instant::now())
+                    .await
+            };
+            let outcome = work.await;
             tell_end(options, &outcome);
             outcome
         }

@@ -14,8 +14,7 @@
 mod config;
 
 use std::collections::BTreeMap;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ConfigMap, Node as ApiNode, Secret};
@@ -27,6 +26,7 @@ use thiserror::Error;
 
 use crate::api_error::{ApiError, absent_is_fine};
 use crate::description::{Description, Node};
+use crate::runtime;
 use crate::trust::CLUSTER_INFO;
 use crate::wait::{Look, TimedOut, Wait};
 pub use config::{ca_hash, configuration, document, new_token, registration};
@@ -35,8 +35,6 @@ pub use config::{ca_hash, configuration, document, new_token, registration};
 const VALIDITY: SignedDuration = SignedDuration::from_mins(10);
 /// How long the cluster may take to sign for a token.
 const SIGNED: Duration = Duration::from_secs(30);
-/// How long a machine may take from its boot to a runtime that answers.
-const RUNTIME: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(50);
 /// Where bootstrap tokens live.
 const SYSTEM: &str = "kube-system";
@@ -156,7 +154,7 @@ impl Invitation {
             let join = running.command(&name, ["sh", "-euc", JOIN])?.stdin(configuration);
             joins.push(tokio::task::spawn_blocking(move || {
                 let _step = tracing::info_span!("step", what = format!("kubeadm join on {name}")).entered();
-                let outcome = wait_for(&answers).and_then(|()| join.run());
+                let outcome = runtime::wait_until_it_answers(&answers).and_then(|()| join.run());
                 outcome.map_err(|source| JoinError::Kubeadm { node: name, source })
             }));
         }
@@ -239,17 +237,6 @@ fn announced(node: &Node) -> ApiNode {
     spec.pod_cidrs = Some(node.pod_cidrs().map(|pods| pods.to_string()).collect());
     spec.pod_cidr = Some(node.pod_cidr.to_string());
     announced
-}
-
-fn wait_for(answers: &process::Cmd) -> Result<(), process::Error> {
-    let deadline = Instant::now() + RUNTIME;
-    loop {
-        match answers.run() {
-            Ok(_) => return Ok(()),
-            Err(error) if Instant::now() > deadline => return Err(error),
-            Err(_) => thread::sleep(PAUSE),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,16 +1,10 @@
 //! Machines of a bake: commands on them, and waiting for their runtime.
 
-use std::thread;
-use std::time::{Duration, Instant};
-
+use parbake_cluster::runtime;
 use parbake_machine::process::{self, Cmd};
 use parbake_machine::running::Running;
 
 use super::Error;
-
-/// How long a machine may take from its boot to a runtime that answers.
-const RUNTIME: Duration = Duration::from_secs(60);
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// containerd's own client, in the namespace of Kubernetes' images.
 pub(super) fn ctr(running: &Running, node: &str, words: &[&str]) -> Result<Cmd, Error> {
@@ -30,12 +24,6 @@ pub(super) fn shell(running: &Running, node: &str, line: &str) -> Result<process
 
 /// Waits until the runtime of `node` answers.
 pub(super) fn wait_for_runtime(running: &Running, node: &str) -> Result<(), Error> {
-    let deadline = Instant::now() + RUNTIME;
-    loop {
-        match on(running, node, &["crictl", "version"]) {
-            Ok(_) => return Ok(()),
-            Err(error) if Instant::now() > deadline => return Err(error),
-            Err(_) => thread::sleep(PAUSE),
-        }
-    }
+    let question = running.command(node, ["crictl", "version"])?;
+    Ok(runtime::wait_until_it_answers(&question)?)
 }

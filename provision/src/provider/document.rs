@@ -10,7 +10,7 @@ use std::str::FromStr;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use parbake_cluster::problem::Collector;
+use parbake_cluster::problem::{Collector, Problems};
 
 /// A value and where it is.
 pub(super) type At<T> = (T, Range<usize>);
@@ -24,8 +24,23 @@ pub(super) struct Fields<'d, 'i> {
     known: BTreeSet<&'static str>,
 }
 
+/// Reads a whole text with `read`; what is no TOML is among the problems.
+pub(super) fn whole<T>(
+    text: &str,
+    read: impl FnOnce(&mut Collector<'_>, Fields<'_, '_>) -> Option<T>,
+) -> Result<T, Problems> {
+    let mut problems = Collector::new(text);
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        problems.add(&error.span().unwrap_or_default(), error.message());
+    }
+    let fields = Fields::new("", document.span(), document.get_ref());
+    let found = read(&mut problems, fields);
+    problems.finish(found)
+}
+
 impl<'d, 'i> Fields<'d, 'i> {
-    pub(super) fn new(path: &str, span: Range<usize>, table: &'d DeTable<'i>) -> Self {
+    fn new(path: &str, span: Range<usize>, table: &'d DeTable<'i>) -> Self {
         Self {
             path: path.to_owned(),
             span,

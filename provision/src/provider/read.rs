@@ -5,22 +5,14 @@ use std::convert::Infallible;
 use std::str::FromStr;
 
 use parbake_cluster::{NodeName, Offered, Role};
-use toml::de::DeTable;
 
-use super::document::{At, Fields};
+use super::document::{At, Fields, whole};
 use super::recipe::{ImageRecipe, Modules, Os, Recipe};
 use super::{Published, check, network};
 use parbake_cluster::problem::{Collector, Problems};
 
 pub(super) fn recipe(text: &str) -> Result<Recipe, Problems> {
-    let mut problems = Collector::new(text);
-    let (document, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
-        problems.add(&error.span().unwrap_or_default(), error.message());
-    }
-    let fields = Fields::new("", document.span(), document.get_ref());
-    let recipe = read_recipe(&mut problems, fields);
-    problems.finish(recipe)
+    whole(text, read_recipe)
 }
 
 fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Option<Recipe> {

@@ -4,23 +4,15 @@ use std::str::FromStr;
 
 use parbake_artifact::images::{ImageName, runtime_name};
 use parbake_cluster::rollout::Workload;
-use toml::de::DeTable;
 
 use super::super::check;
-use super::super::document::{At, Fields};
+use super::super::document::{At, Fields, whole};
 use super::super::read::{Segment, Text, Word, plain, read_image_fields, read_modules};
 use super::recipe::{AddonImage, AddonRecipe, Status};
 use parbake_cluster::problem::{Collector, Problems};
 
 pub(super) fn recipe(text: &str) -> Result<AddonRecipe, Problems> {
-    let mut problems = Collector::new(text);
-    let (document, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
-        problems.add(&error.span().unwrap_or_default(), error.message());
-    }
-    let fields = Fields::new("", document.span(), document.get_ref());
-    let recipe = read_recipe(&mut problems, fields);
-    problems.finish(recipe)
+    whole(text, read_recipe)
 }
 
 fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Option<AddonRecipe> {
