@@ -13,9 +13,7 @@ use crate::child::{command, ended};
 use crate::server::Server;
 use crate::small::{Place, Random, check};
 
-/// How many kills each test survives unless [`KILLS`] says otherwise: every run tries other moments.
-const TIMES: u32 = 25;
-const KILLS: &str = "PARBAKE_TEST_KILLS";
+const TIMES: u32 = 100;
 /// A seed for the moments, to repeat what failed.
 const SEED: &str = "PARBAKE_TEST_SEED";
 
@@ -29,7 +27,7 @@ async fn a_pull_that_is_killed_leaves_all_or_nothing() {
     let start = Instant::now();
     ended(&command(&words, target.dir.path(), "{}").output().unwrap()).unwrap();
     let mut moments = Moments::new(start.elapsed());
-    while moments.killed < times() {
+    while moments.killed < TIMES {
         let target = Place::empty();
         moments.kill(&mut command(&words, target.dir.path(), "{}"));
         check(&target.store);
@@ -47,7 +45,7 @@ async fn a_pull_of_deltas_that_is_killed_leaves_all_or_nothing() {
     let (target, start) = (Place::with_older(), Instant::now());
     ended(&command(&words, target.dir.path(), "{}").output().unwrap()).unwrap();
     let mut moments = Moments::new(start.elapsed());
-    while moments.killed < times() / 4 {
+    while moments.killed < TIMES / 4 {
         let target = Place::with_older();
         moments.kill(&mut command(&words, target.dir.path(), "{}"));
         check(&target.store);
@@ -68,7 +66,7 @@ async fn a_publish_that_is_killed_leaves_all_or_nothing() {
     )
     .unwrap();
     let mut moments = Moments::new(start.elapsed());
-    while moments.killed < times() {
+    while moments.killed < TIMES {
         let number = moments.tried;
         let reference = server.reference(&format!("killed-{number}"));
         moments.kill(&mut command(&["publish", &text(number)], source.dir.path(), "{}"));
@@ -114,10 +112,6 @@ async fn two_pulls_at_once_are_one() {
             .is_some_and(|end| end == "part")
     });
     assert_eq!(left.count(), 0);
-}
-
-fn times() -> u32 {
-    env::var(KILLS).map_or(TIMES, |kills| kills.parse().unwrap())
 }
 
 /// Random moments of something that takes a known time.
