@@ -12,10 +12,12 @@ mod harness;
 #[path = "../listing.rs"]
 #[expect(dead_code, reason = "the other tests use the rest")]
 mod listing;
-
 #[path = "../registry.rs"]
 #[expect(dead_code, reason = "the other tests use the rest")]
 mod registry;
+#[path = "../variant.rs"]
+#[expect(dead_code, reason = "the other tests use the rest")]
+mod variant;
 
 mod conformance;
 mod cycles;
