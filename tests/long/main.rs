@@ -4,7 +4,6 @@
 //! `docs/conformance.md`. Others bake from mirrors of what is published, and from what a developer of Kubernetes built.
 
 #[path = "../elsewhere.rs"]
-#[expect(dead_code, reason = "the other tests use the rest")]
 mod elsewhere;
 #[path = "../harness.rs"]
 #[expect(dead_code, reason = "the other tests use the rest")]
