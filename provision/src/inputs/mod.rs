@@ -144,7 +144,7 @@ fn gather(
     let cache = Cache::new(cache);
     let plan = || Plan::new(provider, &lock, &local.names(), &local.images());
     let chosen = source.choose(plan, &given.sites, &given.registry, &cache)?;
-    let cache = if looking { cache.look()? } else { cache.lock()? };
+    let cache = if looking { cache.look() } else { cache.lock()? };
     let debian = Debian::new(&provider.name, &lock, &cache, &mirrors);
 
     let base = base(provider, &chosen, given, &local, &debian, &cache)?;

@@ -92,7 +92,7 @@ pub enum SwapError {
         source: process::Error,
     },
     /// What was swapped was not at work in time.
-    #[error("{timed_out}{diagnosis}\nwhat was there before is put back")]
+    #[error("{timed_out}{diagnosis}")]
     NotReady {
         /// What was waited for.
         timed_out: wait::TimedOut,

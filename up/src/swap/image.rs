@@ -78,14 +78,15 @@ fn mark(digest: &Digest) -> String {
     format!("{MARK}{}", &digest.hex()[..SHORT])
 }
 
-/// Writes an OCI image layout of the image `old`, which `node` has, with `program` in it, to the directory `to`.
+/// Writes an OCI image layout of the image `old`, which `node` has, with `program` in it, to the directory `to`; gives the
+/// digest of its layer.
 pub(super) fn make(
     running: &Running,
     node: &NodeName,
     old: &str,
     program: &Program,
     to: &Path,
-) -> Result<(), Error> {
+) -> Result<String, Error> {
     let bad = |why: String| SwapError::Image {
         image: old.to_owned(),
         why,
@@ -126,7 +127,8 @@ pub(super) fn make(
     let size = fs::metadata(&path).map_err(files("read", &path))?.len();
     let blob = blobs.join(&layer);
     fs::rename(&path, &blob).map_err(files("rename", &path))?;
-    describe(to, process, &layer, size).map_err(files("write", to))
+    describe(to, process, &layer, size).map_err(files("write", to))?;
+    Ok(format!("sha256:{layer}"))
 }
 
 /// Writes the layer to `to`; gives the hexadecimal digits of its SHA-256.

@@ -132,18 +132,16 @@ pub async fn swap(options: &SwapOptions) -> Result<Outcome, Error> {
         outcome = work.run(&mut record, &programs) => outcome,
         () = interrupted() => Err(SwapError::Interrupted.into()),
     };
+    if outcome.is_err() && !record.changes.is_empty() {
+        match tidy(&claim, &mut record, running.clone(), &client).await {
+            Ok(_) => tracing::info!("what was there before is put back"),
+            // What failed says why; what is in the way of undoing it comes second, and the next command tries again.
+            Err(error) => tracing::warn!(%error, "could not put back what was swapped"),
+        }
+    }
     work.clear(&record);
     let unchanged = work.unchanged;
-    let swapped = match outcome {
-        Ok(swapped) => swapped,
-        Err(error) => {
-            // What failed says why; what is in the way of undoing it comes second, and the next command tries again.
-            if let Err(error) = tidy(&claim, &mut record, running, &client).await {
-                tracing::warn!(%error, "could not put back what was swapped");
-            }
-            return Err(error);
-        }
-    };
+    let swapped = outcome?;
     let after = started.elapsed();
     for one in &swapped {
         Log::of(&options.dir, &options.name).tell(What::Swapped {
@@ -379,10 +377,10 @@ impl Work<'_> {
     ) -> Result<String, Error> {
         let new = image::name(old, &program.digest)?;
         let scratch = self.scratch();
-        {
+        let layer = {
             let _step = tracing::info_span!("step", what = format!("make the image {new}")).entered();
-            image::make(self.running, node, old, program, &scratch)?;
-        }
+            image::make(self.running, node, old, program, &scratch)?
+        };
         self.note(
             record,
             Undo::Loaded {
@@ -391,6 +389,9 @@ impl Work<'_> {
         )?;
         let names: Vec<String> = nodes.iter().map(NodeName::to_string).collect();
         images::load_into_nodes(self.running, &names, &scratch, Some(&new))?;
+        for node in &names {
+            node::forget_packed(self.running, node, &layer);
+        }
         remove(&scratch)?;
         Ok(new.to_string())
     }

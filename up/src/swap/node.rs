@@ -57,10 +57,11 @@ const RESTORE: &str = r#"
 old=$1/$(basename -- "$2").old
 if [ -e "$old" ]; then mv --no-target-directory -- "$old" "$2"; fi
 "#;
-/// A unit that does not run here is none of ours.
+/// A unit that does not run here is none of ours. Says whether it was restarted.
 const RESTART: &str = r#"
 if systemctl is-active --quiet "$1" || systemctl is-failed --quiet "$1" || [ "$1" = kubelet.service ]; then
     systemctl restart "$1"
+    echo restarted
 fi
 "#;
 
@@ -175,6 +176,16 @@ pub(super) fn forget_image(running: &Running, image: &str) {
     }
 }
 
+/// Has a node forget a packed layer, which it has unpacked and will not need again: a freeze would keep it, too.
+pub(super) fn forget_packed(running: &Running, node: &str, digest: &str) {
+    let words = ["ctr", "--namespace=k8s.io", "content", "rm", digest];
+    if let Ok(command) = running.command(node, words)
+        && let Err(error) = command.run()
+    {
+        tracing::debug!(%error, "a packed layer stays on `{node}`");
+    }
+}
+
 /// Restarts `unit` where it runs, and waits until the node is as it should be: its kubelet reports `version` then if that
 /// is what was replaced.
 pub(super) async fn restart(
@@ -188,7 +199,10 @@ pub(super) async fn restart(
 ) -> Result<(), Unready> {
     let Some(unit) = unit else { return Ok(()) };
     let words = ["sh", "-euc", RESTART, "sh", unit];
-    run(running, node, format!("restart `{unit}`"), &words).map_err(Unready::other)?;
+    let ran = run(running, node, format!("restart `{unit}`"), &words).map_err(Unready::other)?;
+    if ran.stdout.is_empty() {
+        return Ok(());
+    }
     match unit {
         "kubelet.service" => {
             wait_until_kubelet(client, node, since, version, limit).await?;

@@ -43,14 +43,14 @@ pub(crate) struct Cache {
     dir: PathBuf,
 }
 
-/// A [`Cache`] that nobody else works with at the moment.
+/// A [`Cache`] that nobody else works with at the moment, or that is only looked at.
 #[derive(Debug)]
 pub(crate) struct Locked {
     dir: PathBuf,
     /// Nothing is made: what is not there is only noted.
     looking: bool,
     trace: RefCell<Vec<CachedStep>>,
-    _lock: File,
+    _lock: Option<File>,
 }
 
 /// A result in the cache.
@@ -97,15 +97,6 @@ impl Cache {
     /// Creates the directory where needed, waits until nobody else works with it, and clears away what they left
     /// unfinished.
     pub(crate) fn lock(&self) -> Result<Locked, Error> {
-        self.lock_for(false)
-    }
-
-    /// The same for who only wants to know what would be made.
-    pub(crate) fn look(&self) -> Result<Locked, Error> {
-        self.lock_for(true)
-    }
-
-    fn lock_for(&self, looking: bool) -> Result<Locked, Error> {
         fs::create_dir_all(&self.dir).map_err(Error::file("create", &self.dir))?;
         let dir = fs::canonicalize(&self.dir).map_err(Error::file("find", &self.dir))?;
         let path = dir.join("lock");
@@ -119,10 +110,20 @@ impl Cache {
         fs::create_dir(&tmp).map_err(Error::file("create", &tmp))?;
         Ok(Locked {
             dir,
-            looking,
+            looking: false,
             trace: RefCell::default(),
-            _lock: lock,
+            _lock: Some(lock),
         })
+    }
+
+    /// The same for who only wants to know what would be made: nothing is, so nobody is waited for.
+    pub(crate) fn look(&self) -> Locked {
+        Locked {
+            dir: fs::canonicalize(&self.dir).unwrap_or_else(|_| self.dir.clone()),
+            looking: true,
+            trace: RefCell::default(),
+            _lock: None,
+        }
     }
 }
 
@@ -201,8 +202,10 @@ impl Locked {
                     }));
                 }
                 Ok(State::Moved) => {
-                    let manifest = Manifest::of(&content).map_err(Error::file("read", &content))?;
-                    write_manifest(&path.join(MANIFEST), &manifest)?;
+                    if !self.looking {
+                        let manifest = Manifest::of(&content).map_err(Error::file("read", &content))?;
+                        write_manifest(&path.join(MANIFEST), &manifest)?;
+                    }
                     return Ok(Some(Entry {
                         path: content,
                         content: Content::Known(manifest),
