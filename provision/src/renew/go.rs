@@ -13,6 +13,8 @@ use super::RenewError;
 #[derive(Debug, Clone)]
 pub(super) struct Go {
     toolchain: String,
+    /// Beside the environment of this process, and before all else.
+    environment: Vec<(String, String)>,
 }
 
 /// A module that was downloaded.
@@ -89,26 +91,38 @@ impl GoMod {
 }
 
 impl Go {
-    pub(super) fn new(toolchain: Option<&Version>) -> Self {
+    /// The host's own.
+    pub(super) fn new(environment: &[(String, String)]) -> Self {
+        Self {
+            toolchain: "auto".to_owned(),
+            environment: environment.to_vec(),
+        }
+    }
+
+    /// The same of another version.
+    pub(super) fn of(&self, toolchain: Option<&Version>) -> Self {
         Self {
             toolchain: toolchain.map_or_else(|| "auto".to_owned(), |version| format!("go{version}")),
+            ..self.clone()
         }
     }
 
     /// `go` with these words; `readonly` has it change no `go.mod`.
     pub(super) fn command(&self, words: &[&str], readonly: bool) -> Cmd {
         let mode = if readonly { "readonly" } else { "mod" };
-        Cmd::new("go")
+        let go = Cmd::new("go")
             .args(words)
             .env("GOFLAGS", format!("-mod={mode}"))
             .env("GOTOOLCHAIN", &self.toolchain)
             .env("GOWORK", "off")
             .env("GOOS", "linux")
             .env("GOARCH", ARCHITECTURE)
-            .env("CGO_ENABLED", "0")
+            .env("CGO_ENABLED", "0");
+        let all = self.environment.iter();
+        all.fold(go, |go, (name, value)| go.env(name, value))
     }
 
-    /// Whether the module can be had in this version.
+    /// Whether the module mirror knows this version; whether it can be had as well is seen by a download.
     pub(super) fn has(&self, module: &str, version: &str) -> bool {
         let name = format!("{module}@{version}");
         self.command(&["list", "-m", &name], false)

@@ -135,12 +135,8 @@ impl Draft {
 
     /// Writes the provider file and modules of the version `new`.
     fn change(&self, from: &Provider, new: &KubernetesVersion) -> Result<(), RenewError> {
-        let toolchain = from
-            .recipe
-            .modules
-            .get(modules::KUBERNETES)
-            .map(|modules| &modules.go);
-        let go = Go::new(toolchain);
+        let toolchain = from.recipe.modules.get(modules::KUBERNETES);
+        let go = Go::new(&[]).of(toolchain.map(|modules| &modules.go));
         let constants = {
             let what = format!("look what kubeadm {new} asks for");
             let _step = tracing::info_span!("step", what).entered();
@@ -152,7 +148,7 @@ impl Draft {
         fs::write(&path, text).map_err(RenewError::file("write", &path))?;
         // All that is wrong with it is said before anything is fetched.
         let changed = Provider::load(&self.dir)?;
-        modules::renew(&self.dir, &from.recipe, &changed.recipe)
+        modules::renew(&go, &self.dir, &from.recipe, &changed.recipe)
     }
 
     fn rename(&self, to: &Path, flags: RenameFlags) -> Result<(), RenewError> {

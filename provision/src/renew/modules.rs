@@ -29,7 +29,7 @@ pub(super) fn staging(kubernetes: &Version) -> String {
 }
 
 /// Writes `go.mod` and `go.sum` of all folders in `dir` whose versions differ between `old` and `new`.
-pub(super) fn renew(dir: &Path, old: &Recipe, new: &Recipe) -> Result<(), RenewError> {
+pub(super) fn renew(go: &Go, dir: &Path, old: &Recipe, new: &Recipe) -> Result<(), RenewError> {
     for (name, modules) in &new.modules {
         let versions = match name.as_str() {
             KUBERNETES => [&old.kubernetes, &new.kubernetes].map(KubernetesVersion::to_string),
@@ -48,7 +48,7 @@ pub(super) fn renew(dir: &Path, old: &Recipe, new: &Recipe) -> Result<(), RenewE
             name,
             dir: &dir.join("modules").join(name),
             modules,
-            go: &Go::new(Some(&modules.go)),
+            go: &go.of(Some(&modules.go)),
         };
         folder.renew(&versions[0], &versions[1], kubernetes.as_ref())?;
     }

@@ -26,11 +26,16 @@ pub(super) fn change(
         };
         let item = document
             .get_mut("components")
-            .and_then(|table| table.get_mut(name));
+            .and_then(|table| below(table, name));
         put(item, &version.to_string());
         change_variables(&mut document, name, component, version);
     }
     Ok(comments(&document.to_string(), &before, &after))
+}
+
+/// What a table has by a name; what is not there stays so, as it does not with `Item::get_mut`.
+fn below<'d>(item: &'d mut Item, name: &str) -> Option<&'d mut Item> {
+    item.as_table_like_mut()?.get_mut(name)
 }
 
 /// Sets a text and leaves alone what stands around it.
@@ -44,10 +49,10 @@ fn put(item: Option<&mut Item>, text: &str) {
 
 /// Sets the variables of a folder of modules that say its version.
 fn change_variables(document: &mut DocumentMut, folder: &str, before: &Version, after: &Version) {
-    let modules = document
-        .get_mut("modules")
-        .and_then(|modules| modules.get_mut(folder));
-    let variables = modules.and_then(|modules| modules.get_mut("variables"));
+    let modules = document.get_mut("modules");
+    let variables = modules
+        .and_then(|modules| below(modules, folder))
+        .and_then(|modules| below(modules, "variables"));
     let Some(variables) = variables.and_then(Item::as_table_like_mut) else {
         return;
     };
