@@ -81,7 +81,8 @@ had is one error, and there is no new provider then. Comments in the provider fi
 #[command(after_help = CREATED)]
 pub(crate) struct NewArgs {
     /// What it is called, such as k8s-1.35
-    name: ProviderName,
+    #[arg(value_name = "NAME")]
+    provider: ProviderName,
     /// The provider that it is made from
     #[arg(long, value_name = "PROVIDER")]
     from: String,
@@ -242,7 +243,7 @@ impl NewArgs {
             cache: &global.cache(),
         };
         let kubernetes = self.kubernetes.as_ref();
-        let made = renew::create(&self.name, &from, &global.providers, kubernetes, &update)?;
+        let made = renew::create(&self.provider, &from, &global.providers, kubernetes, &update)?;
         Ok(renewed(made))
     }
 }
@@ -251,7 +252,7 @@ fn renewed(renewed: Renewed) -> Updated {
     let [before, now] = renewed.kubernetes.map(|version| version.to_string());
     Updated {
         provider: renewed.name,
-        changed: renewed.lock.changed,
+        changed: renewed.lock.changed || before != now,
         before: Some(before).filter(|before| *before != now),
         kubernetes: now,
         release: renewed.lock.release,
