@@ -69,7 +69,8 @@ fn explained(place: &Place) -> Outcome {
     check(again == same, || again.to_string())
 }
 
-/// A bake under another tag that is killed changes nothing, and the next one starts as if it had never been.
+/// A bake under another tag that is killed changes nothing, and the next one starts as if it had never been. Another one
+/// elsewhere, for [`alike`], goes on at the same time.
 pub(crate) fn killed(place: &Place) -> Outcome {
     let before = place.run(&["--output", "json", "artifact", "list"])?;
     let given = addons::given(place)?;
@@ -84,7 +85,18 @@ pub(crate) fn killed(place: &Place) -> Outcome {
         place.run(&["--output", "json", "artifact", "list"])? == before,
         || "the store changed".to_owned(),
     )?;
-    let report = place.json(&words)?;
+    let elsewhere = [
+        &["provision", PROVIDER, "--nodes", "1", "--tag", "again"],
+        given.as_slice(),
+    ]
+    .concat();
+    let mut beside = Other::new(place, "alike")?.spawn(place, &elsewhere)?;
+    let report = place.json(&words);
+    let status = beside.wait().map_err(|error| error.to_string())?;
+    check(status.success(), || {
+        format!("the bake beside it ended with {status}")
+    })?;
+    let report = report?;
     check(report["nodes"] == 1, || format!("{report}"))?;
     let left = fs::read_dir(place.dir().join("bake")).map_err(|error| error.to_string())?;
     let left: Vec<_> = left.flatten().map(|entry| entry.file_name()).collect();
@@ -103,13 +115,9 @@ const OWN: [(&str, &[&str]); 2] = [
     ("machine/node01", &["var/lib/etcd/member/"]),
 ];
 
-/// A bake elsewhere gives the artifact that [`killed`] left again, layer by layer, but for what is listed.
+/// The bake elsewhere gave the artifact that [`killed`] left again, layer by layer, but for what is listed.
 pub(crate) fn alike(place: &Place) -> Outcome {
     let other = Other::new(place, "alike")?;
-    let given = addons::given(place)?;
-    let given: Vec<&str> = given.iter().map(String::as_str).collect();
-    let words = ["provision", PROVIDER, "--nodes", "1", "--tag", "again"];
-    other.json(place, &[words.as_slice(), &given].concat())?;
     let layout = |dir: &Path, tag: &str| format!("oci:{}:{tag}", dir.join("store").display());
     let copied = Command::new("skopeo")
         .args(["--insecure-policy", "copy", "--quiet"])

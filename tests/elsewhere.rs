@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::Child;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::harness::{Outcome, Place, check};
 
@@ -57,38 +57,6 @@ impl Other {
         };
         let parts = sum("tmp", |name| name.ends_with(".part"));
         Ok((parts, sum("blobs/sha256", |_| true)))
-    }
-
-    /// Makes the artifact another one: the same layers, frozen at another time.
-    pub(crate) fn changed(&self, place: &Place) -> Outcome {
-        let store = self.dir.join("store");
-        let read = |path: &Path| -> Result<Value, String> {
-            let text = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-            serde_json::from_slice(&text).map_err(|error| error.to_string())
-        };
-        let blob = |digest: &Value| {
-            let digest = digest.as_str().unwrap_or_default();
-            store.join("blobs").join(digest.replace(':', "/"))
-        };
-        let add = |descriptor: &mut Value, value: &Value| -> Outcome {
-            let (file, text) = (store.join("tmp/changed"), value.to_string());
-            write(&file, text.as_bytes())?;
-            let output = Command::new("sha256sum").arg(&file).output();
-            let output = output.map_err(|error| error.to_string())?;
-            let printed = String::from_utf8_lossy(&output.stdout);
-            let hex = printed.split(' ').next().unwrap_or_default();
-            descriptor["digest"] = json!(format!("sha256:{hex}"));
-            descriptor["size"] = json!(text.len());
-            fs::rename(&file, blob(&descriptor["digest"])).map_err(|error| error.to_string())
-        };
-        let mut index = read(&store.join("index.json"))?;
-        let mut manifest = read(&blob(&index["manifests"][0]["digest"]))?;
-        let mut config = read(&blob(&manifest["config"]["digest"]))?;
-        config["created"] = json!("2001-01-01T00:00:00Z");
-        add(&mut manifest["config"], &config)?;
-        add(&mut index["manifests"][0], &manifest)?;
-        write(&store.join("index.json"), index.to_string().as_bytes())?;
-        self.run(place, &["artifact", "verify", "k8s"]).map(drop)
     }
 
     pub(crate) fn clear(&self) -> Outcome {

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::elsewhere::Other;
 use crate::harness::{Outcome, PROVIDER, Place, check};
 use crate::registry::Registry;
+use crate::variant::Variant;
 
 /// Pin what was published, start it elsewhere with and without the registry, publish another, renew the pin.
 pub(crate) fn project(place: &Place) -> Outcome {
@@ -63,20 +64,14 @@ pub(crate) fn project(place: &Place) -> Outcome {
     })?;
 
     // Another artifact is `latest` now; the pin does not move by itself.
-    other.run(place, &["artifact", "remove", &name])?;
-    other.run(place, &["pull", &short, "--plain-http", "--tag", "k8s"])?;
-    other.changed(place)?;
-    let published = other.json(
-        place,
-        &[
-            "publish",
-            "k8s",
-            &registry.reference("pinned/k8s:v6"),
-            "--latest",
-            "--plain-http",
-        ],
-    )?;
-    let second = published["digest"].as_str().unwrap_or_default().to_owned();
+    let next = registry.reference("pinned/k8s:v6");
+    Variant::of_another_time(place)?.try_as(place, "second", || {
+        place
+            .run(&["publish", "second", &next, "--latest", "--plain-http"])
+            .map(drop)
+    })?;
+    let pulled = other.json(place, &["pull", &short, "--plain-http", "--tag", "k8s"])?;
+    let second = pulled["digest"].as_str().unwrap_or_default().to_owned();
     check(second != first, || "it is the same artifact".to_owned())?;
     check(read()? == text, || "the pin has moved".to_owned())?;
     let updated = json(place, &other, &below, &["pin", "--update"])?;

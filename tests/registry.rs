@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::elsewhere::{Other, write};
 use crate::harness::{Outcome, PROVIDER, Place, check, eventually};
+use crate::variant::Variant;
 
 /// The user `me` with the password `secret`, as `htpasswd -B` writes it.
 const HTPASSWD: &str = "me:$2b$04$WRKxIqXD9jWbtq8IG5s/8ulV0jDzZwZJK5wApkyH26ZWdGcEjLFga\n";
@@ -297,10 +298,9 @@ pub(crate) fn mistakes(place: &Place) -> Outcome {
     place.refused(&["pull", &digest, "--plain-http"], &["has nothing there"])?;
     // Another artifact than the one that was baked here, under the same last part.
     let other = registry.reference(&format!("others/{PROVIDER}"));
-    let small = Other::new(place, "small")?;
-    small.run(place, &["pull", &reference, "--plain-http", "--tag", "k8s"])?;
-    small.changed(place)?;
-    small.run(place, &["publish", "k8s", &other, "--plain-http"])?;
+    Variant::of_another_time(place)?.try_as(place, "small", || {
+        place.run(&["publish", "small", &other, "--plain-http"]).map(drop)
+    })?;
     place.refused(
         &["pull", &other, "--plain-http"],
         &["is the name of another artifact here, made here", "--tag NAME"],
@@ -309,8 +309,7 @@ pub(crate) fn mistakes(place: &Place) -> Outcome {
     place.refused(
         &["pull", &reference, "--plain-http"],
         &["cannot reach the registry", "Connection refused"],
-    )?;
-    small.clear()
+    )
 }
 
 /// What is known of the artifact that was baked.

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use jiff::Timestamp;
 use parbake_artifact::{Draft, Layer, Pack, Store};
 
 use crate::harness::{Outcome, PROVIDER, Place, check};
@@ -35,6 +36,13 @@ impl Variant {
                 secrets: artifact.secrets,
             },
         })
+    }
+
+    /// Another artifact with the same layers: baked at another time.
+    pub(crate) fn of_another_time(place: &Place) -> Result<Self, String> {
+        let mut variant = Self::begin(place)?;
+        variant.draft.created = Timestamp::UNIX_EPOCH;
+        Ok(variant)
     }
 
     /// The text of the file `path` in the layer `title`.

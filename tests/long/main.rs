@@ -4,7 +4,6 @@
 //! `docs/conformance.md`. Others bake from mirrors of what is published, and from what a developer of Kubernetes built.
 
 #[path = "../elsewhere.rs"]
-#[expect(dead_code, reason = "the other tests use the rest")]
 mod elsewhere;
 #[path = "../events.rs"]
 #[expect(dead_code, reason = "the other tests use the rest")]
@@ -15,7 +14,6 @@ mod harness;
 #[path = "../listing.rs"]
 #[expect(dead_code, reason = "the other tests use the rest")]
 mod listing;
-
 #[path = "../registry.rs"]
 #[expect(dead_code, reason = "the other tests use the rest")]
 mod registry;

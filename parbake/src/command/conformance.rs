@@ -1,13 +1,15 @@
 //! `parbake conformance`
 
 use std::fs;
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use parbake_up::Cluster;
-use parbake_up::conformance::{Case, Options, Outcome, Report, Suite};
+use parbake_up::conformance::{Case, Options, Outcome, Report, Setting, Suite};
 use serde::Serialize;
 
 use crate::cli::Global;
@@ -19,7 +21,7 @@ Examples:
   parbake up conformance                           a cluster that was baked with the suite
   parbake conformance --quick                      some of its cases, in minutes
   parbake conformance --focus 'sig-apps.*Deployment'
-  parbake conformance --parallel 4 --junit junit.xml   all of them, in hours
+  parbake conformance --parallel 4 --page report.md   all of them, in an hour or two
 
 What the suite itself says goes to standard error.
 Exit codes: 0 all cases hold, 1 some do not, or the suite could not be run.";
@@ -43,8 +45,11 @@ pub(crate) struct Args {
     /// Write a report in the form of JUnit, too
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
+    /// Write a page in Markdown, too: how many cases of each part of Kubernetes hold, and what failed
+    #[arg(long, value_name = "FILE")]
+    page: Option<PathBuf>,
     /// List all cases and run none
-    #[arg(long, conflicts_with_all = ["focus", "skip", "quick", "junit"])]
+    #[arg(long, conflicts_with_all = ["focus", "skip", "quick", "junit", "page"])]
     list: bool,
 }
 
@@ -81,8 +86,21 @@ impl Args {
             fs::write(path, suite.junit()?)
                 .with_context(|| format!("could not write `{}`", path.display()))?;
         }
+        let took = started.elapsed();
+        if let Some(path) = &self.page {
+            let described = &cluster.record().cluster;
+            let setting = Setting {
+                kubernetes: described.kubernetes().to_string(),
+                nodes: described.nodes().len(),
+                processors: thread::available_parallelism().map_or(1, NonZero::get),
+                parallel: self.parallel.into(),
+                took,
+            };
+            fs::write(path, report.page(&setting))
+                .with_context(|| format!("could not write `{}`", path.display()))?;
+        }
         let failed = report.count(Outcome::Failed);
-        let printed = printed(&cluster, report, started.elapsed());
+        let printed = printed(&cluster, report, took);
         output::print(global.output, &printed, text)?;
         Ok(if failed == 0 {
             ExitCode::SUCCESS

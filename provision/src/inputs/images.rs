@@ -95,6 +95,12 @@ fn assemble_one(
     for word in &image.arguments {
         key = key.field("argument", word);
     }
+    for path in &image.setuid {
+        key = key.field("setuid", path);
+    }
+    if !image.user.is_empty() {
+        key = key.field("user", &image.user);
+    }
     let key = key.finish();
     let entry = cache.entry("images", &key, &format!("assemble the image {name}"), |out| {
         let tree = cache.temp_dir()?;
@@ -105,9 +111,11 @@ fn assemble_one(
                 architecture: debian.architecture(),
                 tree: tree.path(),
                 files: &files,
+                setuid: &image.setuid,
                 links: &image.links,
                 entrypoint: &image.entrypoint,
                 arguments: &image.arguments,
+                user: &image.user,
             },
             &out.join(ARCHIVE),
         )
@@ -165,10 +173,12 @@ mod tests {
     fn named_for(names: &[&str]) -> Result<Vec<String>, String> {
         let image = || ImageRecipe {
             files: BTreeMap::new(),
+            setuid: Vec::new(),
             links: BTreeMap::new(),
             packages: Vec::new(),
             entrypoint: Vec::new(),
             arguments: Vec::new(),
+            user: String::new(),
         };
         let images = names.iter().map(|name| ((*name).to_owned(), image())).collect();
         named(LIST, &images).map_err(|error| error.to_string())

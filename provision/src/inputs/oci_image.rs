@@ -49,12 +49,16 @@ pub(super) struct Image<'a> {
     pub(super) tree: &'a Path,
     /// Absolute path in the image and the file to put there, owned by root and executable.
     pub(super) files: &'a BTreeMap<String, PathBuf>,
+    /// Paths of those files that run as their owner.
+    pub(super) setuid: &'a [String],
     /// Absolute path in the image and target of the link there.
     pub(super) links: &'a BTreeMap<String, String>,
     /// The entry point; may be empty.
     pub(super) entrypoint: &'a [String],
     /// The entry point's arguments; may be empty.
     pub(super) arguments: &'a [String],
+    /// Who runs it; root where empty.
+    pub(super) user: &'a str,
 }
 
 /// Writes the archive of `image` to the new file `to`.
@@ -93,6 +97,9 @@ fn describe(image: &Image<'_>, layer_digest: &str, layer_size: u64) -> Result<De
     }
     if !image.arguments.is_empty() {
         process = process.cmd(image.arguments.to_vec());
+    }
+    if !image.user.is_empty() {
+        process = process.user(image.user);
     }
     let config = ImageConfigurationBuilder::default()
         .created(EPOCH)

@@ -87,6 +87,22 @@ impl<'d, 'i> Fields<'d, 'i> {
         parsed(problems, &name, value)
     }
 
+    /// A text that `T` can be made of, if it is there.
+    pub(super) fn optional<T>(
+        &mut self,
+        problems: &mut Collector<'_>,
+        key: &'static str,
+    ) -> Option<Option<At<T>>>
+    where
+        T: FromStr<Err: Display>,
+    {
+        let name = self.name(key);
+        match self.get(key) {
+            Some(value) => parsed(problems, &name, value).map(Some),
+            None => Some(None),
+        }
+    }
+
     /// Whether something is so; it is not where nothing is said.
     pub(super) fn flag(&mut self, problems: &mut Collector<'_>, key: &'static str) -> bool {
         let name = self.name(key);

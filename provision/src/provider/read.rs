@@ -171,16 +171,26 @@ pub(super) fn read_image_fields(
 ) -> Option<At<ImageRecipe>> {
     let span = fields.span().clone();
     let files = fields.map::<ImagePath, Segment>(problems, "files");
+    let setuid = fields.list::<ImagePath>(problems, "setuid");
     let links = fields.map::<ImagePath, Text>(problems, "links");
     let packages = fields.list::<PackageName>(problems, "packages");
     let entrypoint = fields.list::<Text>(problems, "entrypoint");
     let arguments = fields.list::<Text>(problems, "arguments");
+    let user = fields.optional::<Text>(problems, "user");
     fields.finish(problems);
+    let files: BTreeMap<_, _> = files?
+        .into_iter()
+        .map(|(path, (binary, _))| (path.0, binary.0))
+        .collect();
+    let setuid = setuid?;
+    for (path, span) in &setuid {
+        if !files.contains_key(&path.0) {
+            problems.add(span, format!("`setuid`: `{}` is none of `files`", path.0));
+        }
+    }
     let image = ImageRecipe {
-        files: files?
-            .into_iter()
-            .map(|(path, (binary, _))| (path.0, binary.0))
-            .collect(),
+        files,
+        setuid: setuid.into_iter().map(|(path, _)| path.0).collect(),
         links: links?
             .into_iter()
             .map(|(path, (target, _))| (path.0, target.0))
@@ -188,6 +198,7 @@ pub(super) fn read_image_fields(
         packages: package_names(packages?),
         entrypoint: entrypoint?.into_iter().map(|(word, _)| word.0).collect(),
         arguments: arguments?.into_iter().map(|(word, _)| word.0).collect(),
+        user: user?.map(|(user, _)| user.0).unwrap_or_default(),
     };
     Some((image, span))
 }

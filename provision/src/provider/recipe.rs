@@ -126,6 +126,8 @@ pub struct Modules {
 pub struct ImageRecipe {
     /// Absolute path in the image and name of the binary that goes there.
     pub files: BTreeMap<String, String>,
+    /// Those of `files` that run as their owner, root, whoever starts them (chmod(2), `S_ISUID` and `S_ISGID`).
+    pub setuid: Vec<String>,
     /// Absolute path in the image and target of the symbolic link that goes there.
     pub links: BTreeMap<String, String>,
     /// Debian packages that are unpacked into the image; the lock adds what they need.
@@ -134,6 +136,8 @@ pub struct ImageRecipe {
     pub entrypoint: Vec<String>,
     /// What the entry point is given where the pod says nothing else.
     pub arguments: Vec<String>,
+    /// Who runs it where the pod does not say (OCI image configuration, `User`); root where empty.
+    pub user: String,
 }
 
 impl Modules {

@@ -4,6 +4,7 @@
 //! `conformance` as the one that Kubernetes publishes has them (Kubernetes, `test/conformance/image`). They are run on the
 //! first control plane, straight from the layers of that image: the node has the cluster's own kubectl and a way to the API.
 
+mod page;
 mod report;
 
 use std::process::ExitStatus;
@@ -13,6 +14,7 @@ use parbake_machine::process;
 use parbake_machine::running;
 
 use crate::{Cluster, ClusterName};
+pub use page::Setting;
 pub use report::{Case, Outcome, Report};
 
 /// The cases that are quick and touch all parts of Kubernetes: the name of one a line, up to the suite's

@@ -57,7 +57,12 @@ fn rotate(dir: &Path, full: &File) -> io::Result<()> {
         return Ok(());
     }
     let path = dir.join(FILE);
-    let named = fs::metadata(&path)?;
+    let named = match fs::metadata(&path) {
+        Ok(named) => named,
+        // Another one made room and has not begun the new file yet.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
     if named.ino() == full.metadata()?.ino() {
         fs::rename(&path, dir.join(FORMER))?;
     }
@@ -112,6 +117,10 @@ mod tests {
         append_within(dir.path(), &event(2), 1000).unwrap();
         rotate(dir.path(), &full).unwrap();
         assert_eq!(nodes(dir.path()), [1, 2]);
+        // Nor where the new file is not there yet.
+        fs::remove_file(dir.path().join(FILE)).unwrap();
+        rotate(dir.path(), &full).unwrap();
+        assert_eq!(nodes(dir.path()), [1]);
     }
 
     #[test]

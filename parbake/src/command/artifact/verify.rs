@@ -79,6 +79,14 @@ impl Args {
             self.tags
         };
         let key = self.key.map(attached::Key::load).transpose()?;
+        let signed = |store: &Store| -> anyhow::Result<Vec<_>> {
+            let checks = key
+                .iter()
+                .flat_map(|key| tags.iter().map(|tag| key.check(store, tag)));
+            checks.collect()
+        };
+        // What nobody signed need not be read; but a signature may be what is to be mended.
+        let early = (!self.repair).then(|| signed(&store)).transpose()?;
         let mut examined = store.examine(&tags)?;
         let mut repaired = Vec::new();
         if self.repair && !examined.problems.is_empty() {
@@ -90,12 +98,13 @@ impl Args {
             repaired = before;
             repaired.retain(|problem| !left.contains(problem));
         }
-        let mut report = report(tags, repaired, &examined);
+        let signed = match early {
+            Some(signed) => signed,
+            None if examined.problems.is_empty() => signed(&store)?,
+            None => Vec::new(),
+        };
+        let report = report(tags, repaired, signed, &examined);
         if report.problems.is_empty() {
-            if let Some(key) = key {
-                let signed = report.tags.iter().map(|tag| key.check(&store, tag));
-                report.signed = signed.collect::<anyhow::Result<_>>()?;
-            }
             return output::print(global.output, &report, text);
         }
         if global.output == Format::Json {
@@ -110,7 +119,12 @@ fn in_use(global: &Global) -> anyhow::Result<BTreeSet<parbake_artifact::Digest>>
     Ok(layers_in_use(&global.dir)?.into_iter().collect())
 }
 
-fn report(tags: Vec<Tag>, repaired: Vec<String>, examined: &Examined) -> Report {
+fn report(
+    tags: Vec<Tag>,
+    repaired: Vec<String>,
+    signed: Vec<attached::Signed>,
+    examined: &Examined,
+) -> Report {
     let problems = examined.problems.iter().map(|problem| {
         let (layer, differences) = match &problem.what {
             What::Artifact(_) | What::Attached(_) => (None, &[][..]),
@@ -137,7 +151,7 @@ fn report(tags: Vec<Tag>, repaired: Vec<String>, examined: &Examined) -> Report 
         unpacked_layers: examined.unpacked,
         objects: examined.objects,
         repaired,
-        signed: Vec::new(),
+        signed,
         problems: problems.collect(),
     }
 }

@@ -136,9 +136,11 @@ fn an_image_gets_the_name_that_kubeadm_asks_for() {
         architecture: "amd64",
         tree: &images,
         files: &[("/kube-proxy".to_owned(), binary)].into(),
+        setuid: &[],
         links: &BTreeMap::new(),
         entrypoint: &[],
         arguments: &[],
+        user: "",
     };
     oci_image::write(&image, &images.join("kube-proxy.tar")).unwrap();
     fs::remove_file(dir.path().join("kube-proxy")).unwrap();

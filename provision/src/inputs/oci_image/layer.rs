@@ -61,7 +61,12 @@ impl Layer {
             );
         }
         for (path, file) in image.files {
-            layer.put(path, 0o755, Content::File(file.clone()));
+            let mode = if image.setuid.contains(path) {
+                0o6755
+            } else {
+                0o755
+            };
+            layer.put(path, mode, Content::File(file.clone()));
         }
         for (path, target) in image.links {
             layer.put(path, 0o777, Content::Link(target.into()));

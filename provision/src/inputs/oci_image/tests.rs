@@ -27,9 +27,11 @@ fn image(dir: &Path) -> Vec<u8> {
             architecture: "amd64",
             tree: &tree,
             files: &BTreeMap::from([("/usr/local/bin/kube-proxy".into(), dir.join("binary"))]),
+            setuid: &["/usr/local/bin/kube-proxy".into()],
             links: &BTreeMap::from([("/usr/sbin/iptables".into(), "xtables".into())]),
             entrypoint: &["/usr/local/bin/kube-proxy".into()],
             arguments: &[],
+            user: "1000",
         },
         &archive,
     )
@@ -86,6 +88,7 @@ fn the_layout_holds_together() {
         config["config"]["Entrypoint"],
         serde_json::json!(["/usr/local/bin/kube-proxy"])
     );
+    assert_eq!(config["config"]["User"], "1000");
     assert_eq!(config["architecture"], "amd64");
     let path = config["config"]["Env"][0].as_str().unwrap();
     assert!(
@@ -112,7 +115,7 @@ fn the_layout_holds_together() {
             "755 usr",
             "755 usr/local",
             "755 usr/local/bin",
-            "755 usr/local/bin/kube-proxy",
+            "6755 usr/local/bin/kube-proxy",
             "755 usr/sbin",
             "777 usr/sbin/iptables -> xtables",
             "777 usr/sbin/old -> xtables",

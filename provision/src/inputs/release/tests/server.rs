@@ -169,9 +169,11 @@ impl Registry {
             architecture: "amd64",
             tree: &tree,
             files: &[(inside.to_owned(), file)].into(),
+            setuid: &[],
             links: &BTreeMap::new(),
             entrypoint: &[],
             arguments: &[],
+            user: "",
         };
         oci_image::write(&image, &archive).unwrap();
         let (_, name) = reference.split_once('/').unwrap();
