@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -113,21 +114,15 @@ pub(crate) fn at_work(place: &Place) -> Outcome {
     })
 }
 
-/// What ends at once is put back.
+/// What ends at once is put back, and what a swap that was killed has left, by the next one.
 pub(crate) fn failed(place: &Place) -> Outcome {
     let path = "var/lib/parbake/images/kube-proxy/0/usr/local/bin/kube-proxy";
-    let proxy = baked(place, "image/kube-proxy", path)?;
+    let proxy = given("kubelet", &baked(place, "image/kube-proxy", path)?);
     // It knows `--version`, and none of a kubelet's other flags.
-    let words = [
-        "swap",
-        &given("kubelet", &proxy),
-        "--node",
-        NODE,
-        "--name",
-        NAME,
-        "--wait",
-        "5s",
-    ];
+    let words = ["swap", &proxy, "--node", NODE, "--name", NAME];
+    let killed = [words.as_slice(), &["--wait", "60s"]].concat();
+    place.kill_after(&killed, Duration::from_secs(5))?;
+    let words = [words.as_slice(), &["--wait", "5s"]].concat();
     place.refused(&words, &["gave up after", "what was there before is put back"])?;
     at_work(place)?;
     let left = place.run(&["exec", NODE, "--name", NAME, "--", "ls", "/var/lib/parbake"])?;
