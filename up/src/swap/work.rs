@@ -69,10 +69,12 @@ impl Work<'_> {
             self.settled(record).await?;
         }
         let stale = undo::stale(&record.swapped, &swapped);
-        record.changes.swapping.clear();
-        record.swapped = merged(&record.swapped, &swapped);
         self.claim.sync()?;
-        self.claim.write(record)?;
+        let mut done = record.clone();
+        done.changes.swapping.clear();
+        done.swapped = merged(&record.swapped, &swapped);
+        self.claim.write(&done)?;
+        *record = done;
         for image in stale {
             node::forget_image(self.running, &image);
         }
