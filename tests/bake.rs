@@ -35,7 +35,38 @@ pub(crate) fn again(place: &Place) -> Outcome {
     let took = started.elapsed();
     check(took < Duration::from_secs(15), || {
         format!("nothing to do took {took:?}")
-    })
+    })?;
+    explained(place)
+}
+
+/// What would be done is known, and nothing of it is done.
+fn explained(place: &Place) -> Outcome {
+    let same = place.json(&["provision", PROVIDER, "--explain"])?;
+    let steps = |report: &Value| report["steps"].as_array().cloned().unwrap_or_default();
+    let all_reused = steps(&same).iter().all(|step| step["verdict"] == "reused");
+    check(
+        same["unchanged"] == true && all_reused && steps(&same).len() > 20,
+        || same.to_string(),
+    )?;
+    let own = std::env::current_exe().map_err(|error| error.to_string())?;
+    let kubelet = own.to_str().ok_or("no path")?;
+    let other = place.json(&["provision", PROVIDER, "--kubelet", kubelet, "--explain"])?;
+    let run: Vec<Value> = steps(&other)
+        .into_iter()
+        .filter(|step| step["verdict"] == "runs")
+        .collect();
+    let names: Vec<&str> = run.iter().filter_map(|step| step["step"].as_str()).collect();
+    // Another kubelet is no reason to import images anew.
+    check(
+        names == ["pack kubelet", "form the cluster and freeze it"],
+        || other.to_string(),
+    )?;
+    let inputs = run.iter().map(|step| &step["changed"][0]["input"]);
+    check(inputs.into_iter().all(|input| input == "binary kubelet"), || {
+        other.to_string()
+    })?;
+    let again = place.json(&["provision", PROVIDER, "--explain"])?;
+    check(again == same, || again.to_string())
 }
 
 /// A bake under another tag that is killed changes nothing, and the next one starts as if it had never been. Another one

@@ -32,6 +32,7 @@ mod services;
 mod store;
 mod strangers;
 mod supply;
+mod swap;
 mod thaw;
 mod together;
 mod variant;
@@ -99,8 +100,11 @@ const TESTS: &[(&str, Test)] = &[
     ("a_created_cluster_is_only_files", life::created),
     ("a_created_cluster_starts", life::started),
     ("a_node_is_added_to_a_running_cluster", nodes::added),
+    ("a_kubelet_is_swapped", swap::kubelet),
+    ("a_swap_that_fails_is_put_back", swap::failed),
     ("a_paused_cluster_uses_no_processor", life::paused),
     ("a_stopped_cluster_comes_back_as_it_was", life::stopped),
+    ("a_stopped_cluster_keeps_what_was_swapped", swap::at_work),
     ("a_killed_cluster_comes_back_as_it_was", life::killed),
     ("a_node_leaves_a_running_cluster", nodes::removed),
     ("a_killed_stop_leaves_no_half", life::killed_stop),

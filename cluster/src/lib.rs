@@ -4,7 +4,7 @@
 //! through its API: [`readiness`] waits until it is honestly ready, [`cleanup`], [`trust`] and [`settle`]
 //! change what the database remembers, [`join`], [`drain`] and [`hosts`] who belongs to the cluster, [`summary`] and
 //! [`in_flight`] report, [`workload`] and [`probe`] try the cluster out, [`rollout`] and [`pod_images`] look at what was
-//! deployed. [`scrub`] takes care of the files of machines that are to be frozen.
+//! deployed, [`swap`] at what programs run. [`scrub`] takes care of the files of machines that are to be frozen.
 
 mod api_error;
 pub mod cleanup;
@@ -30,6 +30,7 @@ pub mod scrub;
 pub mod services;
 pub mod settle;
 pub mod summary;
+pub mod swap;
 mod tokens;
 pub mod trust;
 mod version;

@@ -35,15 +35,16 @@ pub use arrival::wait_until_arrived;
 pub(crate) use dns::Question;
 pub use dns::Vantage;
 pub use evidence::Since;
+pub(crate) use judge::node_reason;
 pub use judge::{Observed, Verdict, judge};
 pub use missing::Missing;
-pub(crate) use observe::NODE_LEASES;
+pub(crate) use observe::{NODE_LEASES, observe};
 
 use crate::description::Description;
 use crate::name::NodeName;
 use crate::wait::{Look, TimedOut, Wait};
 use dns::DnsWatch;
-use observe::{observe, readyz};
+use observe::readyz;
 
 /// The pause between two looks at the API. Its answers come from its watch cache and cost it little.
 const PAUSE: Duration = Duration::from_millis(50);

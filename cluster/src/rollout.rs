@@ -40,6 +40,11 @@ pub struct Workload {
 impl Kind {
     const ALL: [Self; 4] = [Self::Deployment, Self::DaemonSet, Self::StatefulSet, Self::Job];
 
+    /// The group of its objects, and their kind.
+    pub(crate) fn group_and_name(self) -> (&'static str, &'static str) {
+        (self.group(), self.name())
+    }
+
     fn group(self) -> &'static str {
         match self {
             Self::Job => "batch",

@@ -8,6 +8,7 @@ pub mod boot;
 pub mod cgroup;
 pub mod control;
 pub mod dirs;
+pub mod executable;
 pub mod files;
 mod forward;
 mod hold;

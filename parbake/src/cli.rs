@@ -9,7 +9,7 @@ use parbake_up::ClusterName;
 use crate::command::{
     addon, artifact, bench, completion, config, conformance, cp, create, dashboard, doctor, down, events,
     exec, freeze, image, inner_registry, kubeconfig, kubectl, list, logs, man, node, pause, pin, ports,
-    provider, provision, publish, pull, start, status, stop, supervise, up,
+    provider, provision, publish, pull, start, status, stop, supervise, swap, up,
 };
 use crate::output::Format;
 
@@ -118,6 +118,7 @@ enum Command {
     Ports(ports::Args),
     Registry(inner_registry::Args),
     Freeze(freeze::Args),
+    Swap(swap::Args),
     #[command(subcommand)]
     Config(config::Command),
     #[command(subcommand)]
@@ -170,6 +171,7 @@ impl Cli {
             Command::Ports(args) => args.run(global).map(done),
             Command::Registry(args) => args.run(global).map(done),
             Command::Freeze(args) => args.run(global).map(done),
+            Command::Swap(args) => args.run(global).map(done),
             Command::Config(command) => command.run(global).map(done),
             Command::Node(command) => command.run(global).map(done),
             Command::Image(command) => command.run(global).map(done),

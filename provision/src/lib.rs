@@ -5,4 +5,5 @@ pub mod inputs;
 mod kubeadm;
 mod node;
 pub mod provider;
+pub mod renew;
 mod supply;

@@ -5,6 +5,9 @@
 
 #[path = "../elsewhere.rs"]
 mod elsewhere;
+#[path = "../events.rs"]
+#[expect(dead_code, reason = "the other tests use the rest")]
+mod events;
 #[path = "../harness.rs"]
 #[expect(dead_code, reason = "the other tests use the rest")]
 mod harness;
@@ -14,6 +17,9 @@ mod listing;
 #[path = "../registry.rs"]
 #[expect(dead_code, reason = "the other tests use the rest")]
 mod registry;
+#[path = "../swap.rs"]
+#[expect(dead_code, reason = "the other tests use the rest")]
+mod swap;
 #[path = "../variant.rs"]
 #[expect(dead_code, reason = "the other tests use the rest")]
 mod variant;
@@ -25,6 +31,7 @@ mod mirror;
 mod resources;
 mod sources;
 mod stacks;
+mod swaps;
 
 use std::process::ExitCode;
 
@@ -39,6 +46,7 @@ const TESTS: &[(&str, Test)] = &[
     ("quick_conformance_cases_hold", conformance::quick),
     ("a_hundred_cycles_leave_nothing", cycles::hundred),
     ("source_release_comes_from_mirrors", sources::released),
+    ("all_kinds_of_programs_are_swapped", swaps::all),
     ("source_directory_runs_what_was_built", sources::developed),
 ];
 

@@ -16,6 +16,7 @@ use crate::copy::CopyError;
 use crate::kubeconfig::KubeconfigError;
 use crate::logs::LogsError;
 use crate::nodes::NodeError;
+use crate::swap::SwapError;
 use crate::{ClusterName, Diagnosis};
 
 /// An operation on a cluster that failed.
@@ -207,6 +208,9 @@ pub enum Error {
     /// Nodes could not be added or removed.
     #[error(transparent)]
     NodeChange(#[from] NodeError),
+    /// Programs could not be swapped.
+    #[error(transparent)]
+    Swap(#[from] SwapError),
     /// The nodes that do not run could not be taken out of the cluster.
     #[error(transparent)]
     Cleanup(#[from] cleanup::CleanupError),

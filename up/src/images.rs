@@ -61,11 +61,21 @@ pub(crate) fn load_into_machines(
     path: &Path,
     name: Option<&ImageName>,
 ) -> Result<Loaded, Error> {
+    let nodes: Vec<String> = running.machines().keys().cloned().collect();
+    load_into_nodes(running, &nodes, path, name)
+}
+
+/// The same for some of the machines.
+pub(crate) fn load_into_nodes(
+    running: &Running,
+    nodes: &[String],
+    path: &Path,
+    name: Option<&ImageName>,
+) -> Result<Loaded, Error> {
     let archive = {
         let _step = tracing::info_span!("step", what = format!("check `{}`", path.display())).entered();
         Archive::examine(path, name)?
     };
-    let nodes: Vec<String> = running.machines().keys().cloned().collect();
     let what = format!(
         "load {} into {}",
         counted(archive.names().len(), "image"),
@@ -95,7 +105,7 @@ pub(crate) fn load_into_machines(
     });
     Ok(Loaded {
         images: images.collect(),
-        nodes,
+        nodes: nodes.to_vec(),
     })
 }
 

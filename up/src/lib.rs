@@ -25,6 +25,7 @@ mod outside;
 pub mod ports;
 mod state;
 mod status;
+pub mod swap;
 mod thaw;
 pub mod timeline;
 

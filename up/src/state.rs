@@ -30,11 +30,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::with_server;
 use crate::nodes::Changes;
+use crate::swap::Swapped;
 use crate::{ClusterName, Error};
 
 /// The version of `cluster.json`. Version 1 knew neither [`Record::api`] nor [`Record::booted`], version 2 neither
-/// [`Record::registry`] nor [`Record::internet`].
-const VERSION: u32 = 3;
+/// [`Record::registry`] nor [`Record::internet`], version 3 no [`Record::swapped`].
+const VERSION: u32 = 4;
 const OLDEST: u32 = 1;
 const FILE: &str = "cluster.json";
 const KUBECONFIG: &str = "kubeconfig";
@@ -87,6 +88,9 @@ pub struct Record {
     /// Whether it has a way to the outside whenever it runs.
     #[serde(default)]
     pub internet: bool,
+    /// Programs that are not those that it came with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub swapped: Vec<Swapped>,
 }
 
 impl Record {
@@ -112,6 +116,7 @@ impl Record {
             changes: Changes::default(),
             registry: None,
             internet: false,
+            swapped: Vec::new(),
         }
     }
 }
@@ -315,10 +320,10 @@ mod tests {
         fs::write(&path, value.to_string()).unwrap();
         assert_eq!(read(claim.dir()).unwrap(), Some(record));
         // What a later version has is not said to be damage.
-        value["version"] = 4.into();
+        value["version"] = 5.into();
         value["more"] = 1.into();
         fs::write(&path, value.to_string()).unwrap();
-        assert!(matches!(read(claim.dir()), Err(Error::Version { found: 4, .. })));
+        assert!(matches!(read(claim.dir()), Err(Error::Version { found: 5, .. })));
     }
 
     #[test]

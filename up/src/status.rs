@@ -18,6 +18,7 @@ use walkdir::WalkDir;
 
 use crate::clusters::condition;
 use crate::state::{Record, dir_of, own_kubeconfig, read};
+use crate::swap::Swapped;
 use crate::{ClusterName, Condition, Error};
 
 /// How long the API may take: whoever asks how a cluster is wants to know that it does not answer, too.
@@ -49,6 +50,8 @@ pub struct Status {
     pub ports: Vec<Port>,
     /// Whether it has a way to the outside when it runs.
     pub internet: bool,
+    /// Programs that are not those that it came with.
+    pub swapped: Vec<Swapped>,
     /// Why there is nothing of what the API has, where it should answer.
     pub problem: Option<String>,
     /// Its nodes.
@@ -155,6 +158,7 @@ pub async fn status(state: &Path, name: &ClusterName) -> Result<Status, Error> {
         disk_bytes: disk(&dir),
         ports: ports(&record, running),
         internet: record.internet,
+        swapped: record.swapped.clone(),
         problem,
         nodes: nodes.collect(),
         pods,

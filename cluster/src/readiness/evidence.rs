@@ -24,7 +24,7 @@ impl Since {
     }
 
     /// Judges a time whose fraction of a second was cut off when written (`Time`: containers, conditions).
-    pub(super) fn whole_seconds(&self, time: Timestamp) -> bool {
+    pub(crate) fn whole_seconds(&self, time: Timestamp) -> bool {
         let nanoseconds = i128::from(self.boot.subsec_nanosecond());
         let boot_second = self.boot.as_nanosecond() - nanoseconds;
         time.as_nanosecond() >= boot_second && self.not_ahead(time)

@@ -66,7 +66,7 @@ pub fn judge(observed: &Observed, expected: &[NodeName], since: &Since) -> Verdi
 /// The lease shows that the kubelet reaches the API. That the kubelet says Ready shows in the condition, which
 /// it posts once after every start and then only when something changes or every five minutes; no one but the
 /// kubelet moves `lastHeartbeatTime`. So it is newer than the boot exactly from the first post on.
-pub(super) fn node_reason(observed: &Observed, name: &NodeName, since: &Since) -> Option<String> {
+pub(crate) fn node_reason(observed: &Observed, name: &NodeName, since: &Since) -> Option<String> {
     let Some(node) = observed
         .nodes
         .iter()

@@ -41,7 +41,7 @@ fn failed_checks(error: &kube::Error) -> Option<String> {
 }
 
 /// Lists what [`judge`](super::judge::judge) wants to see.
-pub(super) async fn observe(client: &Client) -> Result<Observed, ApiError> {
+pub(crate) async fn observe(client: &Client) -> Result<Observed, ApiError> {
     let (nodes, leases, pods, replica_sets, stateful_sets) = tokio::try_join!(
         list::<Node>(Api::all(client.clone()), "nodes"),
         list::<Lease>(Api::namespaced(client.clone(), NODE_LEASES), "node leases"),

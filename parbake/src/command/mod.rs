@@ -43,6 +43,7 @@ pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod stop;
 pub(crate) mod supervise;
+pub(crate) mod swap;
 pub(crate) mod up;
 
 /// Runs what is asynchronous in a command.

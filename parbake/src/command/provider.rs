@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use parbake_cluster::{Description, Role};
+use parbake_cluster::{Description, KubernetesVersion, Role};
 use parbake_provision::inputs::{Part, Update, update_lock};
 use parbake_provision::provider::lock::Lock;
 use parbake_provision::provider::{Provider, ProviderName, Status};
+use parbake_provision::renew::{self, Renewed};
 use serde::Serialize;
 
 use super::registry::{RegistryArgs, SiteArgs};
@@ -22,6 +23,7 @@ pub(crate) enum Command {
     /// Say whether a provider's files are sound, or all that is wrong with them
     Check(Args),
     Update(UpdateArgs),
+    New(NewArgs),
 }
 
 /// The provider that is meant.
@@ -34,12 +36,14 @@ pub(crate) struct Args {
 const EXAMPLES: &str = "\
 Examples:
   parbake provider update k8s-1.34                     all of it
+  parbake provider update k8s-1.34 --newest            for the newest patch release of 1.34
   parbake provider update k8s-1.34 --only release      what is published, and no packages
   parbake provider update k8s-1.34 --only release --binary-mirror URL --image-mirror REGISTRY
                                                        the same, as mirrors have it
 
 Without a mirror, what is published is pinned where dl.k8s.io can be reached; elsewhere the lock
-keeps what it has. The digests of binaries are those in the files `.sha256` beside them.";
+keeps what it has. With `--newest` or `--kubernetes` the versions in the provider file and the Go
+modules change too, or nothing does. The digests of binaries are those in the files `.sha256` beside them.";
 
 /// Pin the newest packages that the Debian mirror has, the add-ons, and what is published for source `release`, in the
 /// provider's lock file
@@ -51,6 +55,40 @@ pub(crate) struct UpdateArgs {
     /// Only this part of the lock: Debian packages and add-ons, or what is published
     #[arg(long, value_name = "PART")]
     only: Option<Only>,
+    /// First go to the newest patch release of its minor version that is to be had
+    #[arg(long, conflicts_with_all = ["only", "kubernetes"])]
+    newest: bool,
+    /// First go to this version of Kubernetes
+    #[arg(long, value_name = "VERSION", conflicts_with = "only")]
+    kubernetes: Option<KubernetesVersion>,
+    #[command(flatten)]
+    sites: SiteArgs,
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+const CREATED: &str = "\
+Examples:
+  parbake provider new k8s-1.34-mine --from k8s-1.34
+  parbake provider new k8s-1.35 --from k8s-1.34 --kubernetes 1.35.0
+
+Versions of etcd, CoreDNS and pause are those that kubeadm of that version asks for; go.mod and
+go.sum are worked out by `go`, and the lock as `parbake provider update` makes it. What cannot be
+had is one error, and there is no new provider then. Comments in the provider file stay.";
+
+/// Make a provider from another one, of the same version of Kubernetes or of another
+#[derive(Debug, clap::Args)]
+#[command(after_help = CREATED)]
+pub(crate) struct NewArgs {
+    /// What it is called, such as k8s-1.35
+    #[arg(value_name = "NAME")]
+    provider: ProviderName,
+    /// The provider that it is made from
+    #[arg(long, value_name = "PROVIDER")]
+    from: String,
+    /// Its version of Kubernetes [default: that of the other]
+    #[arg(long, value_name = "VERSION")]
+    kubernetes: Option<KubernetesVersion>,
     #[command(flatten)]
     sites: SiteArgs,
     #[command(flatten)]
@@ -93,6 +131,10 @@ struct Checked {
 struct Updated {
     provider: ProviderName,
     changed: bool,
+    /// The version of Kubernetes now.
+    kubernetes: String,
+    /// The one before, where it was another.
+    before: Option<String>,
     /// Whether source `release` has all that it needs.
     release: bool,
 }
@@ -108,6 +150,13 @@ impl Command {
             }
             Self::Show(args) => output::print(global.output, &args.shown(global)?, text),
             Self::Update(args) => output::print(global.output, &args.update(global)?, |updated| {
+                let version = updated.before.iter().map(|before| {
+                    format!(
+                        "`{}` has Kubernetes {} instead of {before}\n",
+                        updated.provider, updated.kubernetes
+                    )
+                });
+                let version = version.collect::<String>();
                 let verb = if updated.changed {
                     "is pinned anew"
                 } else {
@@ -118,7 +167,14 @@ impl Command {
                 } else {
                     "; nothing is pinned for source `release`"
                 };
-                format!("`{}` {verb}{release}\n", updated.provider)
+                format!("{version}`{}` {verb}{release}\n", updated.provider)
+            }),
+            Self::New(args) => output::print(global.output, &args.create(global)?, |made| {
+                format!(
+                    "`{name}` has Kubernetes {}; bake it with `parbake provision {name}`\n",
+                    made.kubernetes,
+                    name = made.provider
+                )
             }),
             Self::Check(args) => {
                 let provider = Provider::find(&args.provider, &global.providers)?;
@@ -145,24 +201,61 @@ impl Command {
 impl UpdateArgs {
     fn update(self, global: &Global) -> anyhow::Result<Updated> {
         let provider = Provider::find(&self.provider, &global.providers)?;
-        let updated = update_lock(
-            &provider,
-            &Update {
-                part: match self.only {
-                    None => Part::All,
-                    Some(Only::Packages) => Part::Packages,
-                    Some(Only::Release) => Part::Release,
-                },
-                sites: &self.sites.into(),
-                registry: &self.registry.into(),
-                cache: &global.cache(),
+        let update = Update {
+            part: match self.only {
+                None => Part::All,
+                Some(Only::Packages) => Part::Packages,
+                Some(Only::Release) => Part::Release,
             },
-        )?;
-        Ok(Updated {
-            provider: provider.name,
-            changed: updated.changed,
-            release: updated.release,
-        })
+            sites: &self.sites.into(),
+            registry: &self.registry.into(),
+            cache: &global.cache(),
+        };
+        let wanted = match self.newest {
+            true => Some(renew::newest(&provider)?),
+            false => self.kubernetes,
+        };
+        match wanted {
+            Some(wanted) if wanted != provider.recipe.kubernetes => {
+                Ok(renewed(renew::renew(&provider, &wanted, &update)?))
+            }
+            _ => {
+                let updated = update_lock(&provider, &update)?;
+                Ok(Updated {
+                    provider: provider.name,
+                    changed: updated.changed,
+                    kubernetes: provider.recipe.kubernetes.to_string(),
+                    before: None,
+                    release: updated.release,
+                })
+            }
+        }
+    }
+}
+
+impl NewArgs {
+    fn create(self, global: &Global) -> anyhow::Result<Updated> {
+        let from = Provider::find(&self.from, &global.providers)?;
+        let update = Update {
+            part: Part::All,
+            sites: &self.sites.into(),
+            registry: &self.registry.into(),
+            cache: &global.cache(),
+        };
+        let kubernetes = self.kubernetes.as_ref();
+        let made = renew::create(&self.provider, &from, &global.providers, kubernetes, &update)?;
+        Ok(renewed(made))
+    }
+}
+
+fn renewed(renewed: Renewed) -> Updated {
+    let [before, now] = renewed.kubernetes.map(|version| version.to_string());
+    Updated {
+        provider: renewed.name,
+        changed: renewed.lock.changed || before != now,
+        before: Some(before).filter(|before| *before != now),
+        kubernetes: now,
+        release: renewed.lock.release,
     }
 }
 

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::path::PathBuf;
 
 use parbake_artifact::{Artifact, Tag};
-use parbake_provision::bake::{self, Options, Outcome};
+use parbake_provision::bake::{self, Explanation, Options, Outcome, Verdict};
 use parbake_provision::inputs::{Given, GivenBinary, GivenImage, Source};
 use parbake_provision::provider::{Addon, Provider, Size, Stack};
 use parbake_up::events::{Log, What};
@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::registry::{RegistryArgs, SiteArgs};
 use super::supervise;
 use crate::cli::Global;
-use crate::output::{self, count, size};
+use crate::output::{self, count, size, table};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,6 +29,7 @@ Examples:
                                                        published binaries and images, from mirrors
   parbake provision k8s-1.34 --source ~/kubernetes --tag dev    what `make` built there
   parbake provision k8s-1.34 --kubelet FILE --tag dev  another kubelet, the rest as it was
+  parbake provision k8s-1.34 --kubelet FILE --explain  what that would do, and why
   parbake provision k8s-1.34 --keep                    leave what a failed bake made, for a look
 
 Manifests are applied in the order of the files' names, and waited for. Every image that a pod or a
@@ -75,6 +76,9 @@ pub(crate) struct Args {
     /// Which addresses nodes, pods and services have: ipv4, ipv6 or dual, which is both [default: as the provider has them]
     #[arg(long, value_name = "STACK")]
     stack: Option<Stack>,
+    /// Say which steps would run, and why, and do none of them
+    #[arg(long)]
+    explain: bool,
     /// Leave the machines' directories of a failed bake
     #[arg(long)]
     keep: bool,
@@ -132,7 +136,7 @@ impl Args {
             path,
         });
         let binaries = self.binaries.into_iter().chain(kubelet).collect();
-        let outcome = bake::provision(&Options {
+        let options = Options {
             provider,
             source: self.source,
             given: Given {
@@ -150,7 +154,11 @@ impl Args {
             dir: global.dir.clone(),
             cache: global.cache(),
             supervise: supervise::command()?,
-        })?;
+        };
+        if self.explain {
+            return output::print(global.output, &bake::explain(&options)?, explained);
+        }
+        let outcome = bake::provision(&options)?;
         let report = match &outcome {
             Outcome::Baked(artifact) => {
                 let tag = artifact.tag.clone();
@@ -171,6 +179,22 @@ fn report(artifact: &Artifact, unchanged: bool) -> Report {
         nodes: artifact.config.machines.len(),
         unchanged,
     }
+}
+
+fn explained(explanation: &Explanation) -> String {
+    let rows = explanation.steps.iter().map(|step| {
+        let verdict = match step.verdict {
+            Verdict::Runs => "runs",
+            Verdict::Reused => "is reused",
+            Verdict::Unknown => "may run",
+        };
+        [step.step.clone(), verdict.to_owned(), step.why.clone()]
+    });
+    let end = match explanation.unchanged {
+        true => "nothing would be done: the artifact is of these inputs\n",
+        false => "",
+    };
+    format!("{}{end}", table(["STEP", "", "WHY"], rows))
 }
 
 fn text(report: &Report) -> String {

@@ -38,6 +38,16 @@ fn text(status: &Status) -> String {
     if status.internet {
         text.push_str("it has a way to the outside\n");
     }
+    for one in &status.swapped {
+        let version = one.version.iter().map(|version| format!(" {version}"));
+        let nodes: Vec<&str> = one.nodes.iter().map(|node| node.as_str()).collect();
+        let version = version.collect::<String>();
+        text.push_str(&format!(
+            "{}{version} was swapped in on {}\n",
+            one.program,
+            nodes.join(", ")
+        ));
+    }
     if let Some(problem) = &status.problem {
         text.push_str(&format!("the API has no answer: {problem}\n"));
     }

@@ -105,6 +105,7 @@ pub(super) fn status(state: Condition, after: f64) -> Status {
             port("127.0.0.1:40001", "10.89.0.11:6443"),
             port("127.0.0.1:8080", "10.89.0.11:30080"),
         ],
+        swapped: Vec::new(),
         internet: false,
         problem: None,
         nodes: (1..=3).map(|number| node(number, after)).collect(),

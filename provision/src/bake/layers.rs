@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use ipnet::{IpNet, Ipv4Net};
-use parbake_artifact::{Digest, Layer, Pack, Store};
+use parbake_artifact::{Layer, Pack, Store};
 use parbake_cluster::machines::{RUNTIME_DIR, public_file};
 use parbake_cluster::runtime;
 use parbake_machine::cgroup::Limits;
@@ -16,13 +16,11 @@ use parbake_machine::host::Host;
 use parbake_machine::network::Endpoint;
 use parbake_machine::plan::{MachinePlan, Plan};
 
-use super::work::{Work, step};
-use super::{Error, Options, RECIPE, images};
+use super::work::{Memory, Work, step};
+use super::{Error, Options, images, steps};
 use crate::inputs::Inputs;
 use crate::node;
 
-/// The short name of the image that holds a pod's namespaces.
-const PAUSE: &str = "pause";
 /// The time of every file that the bake itself writes, so that equal inputs give equal layers.
 const EPOCH: i64 = 0;
 
@@ -30,16 +28,20 @@ const EPOCH: i64 = 0;
 pub(super) fn shared(
     options: &Options,
     store: &Store,
+    memory: &Memory,
     inputs: &Inputs,
     work: &Work,
     host: &Host,
 ) -> Result<Vec<Layer>, Error> {
     let dir = &options.dir;
-    let mut layers = step(dir, store, &key(&["os", &inputs.os.key]), || {
+    let os = step(dir, store, memory, &steps::os(&inputs.os), || {
         Ok(vec![store.add_layer("os", &inputs.os.path, &pack())?])
     })?;
+    // What the import of images stands on.
+    let mut below = os.clone();
+    let mut layers = os;
     for (name, binary) in &inputs.binaries {
-        layers.extend(step(dir, store, &key(&["binary", name, &binary.sha256]), || {
+        let packed = step(dir, store, memory, &steps::binary(name, binary), || {
             let tree = work.dir("binary").join(name);
             install(&binary.path, &tree.join("usr/bin").join(name)).map_err(|source| Error::Files {
                 act: "copy",
@@ -47,29 +49,25 @@ pub(super) fn shared(
                 source,
             })?;
             Ok(vec![store.add_layer(name, &tree, &pack())?])
-        })?);
+        })?;
+        if steps::is_runtime(name) {
+            below.extend(packed.clone());
+        }
+        layers.extend(packed);
     }
-    let pause = inputs.images.iter().find(|image| image.short_name == PAUSE);
-    let pause = pause.map(|image| image.reference.as_str()).unwrap_or_default();
-    layers.extend(step(
-        dir,
-        store,
-        &key(&["node", pause, &node::fingerprint()]),
-        || {
-            let tree = work.dir("node");
-            node::write(&tree, pause).map_err(|source| Error::Files {
-                act: "write",
-                path: tree.clone(),
-                source,
-            })?;
-            Ok(vec![store.add_layer("node", &tree, &pack())?])
-        },
-    )?);
-    let below: Vec<&str> = layers.iter().map(|layer| layer.digest.hex()).collect();
-    let images: Vec<&str> = inputs.images.iter().map(|image| image.key.as_str()).collect();
-    let key = key(&["images", &below.join(","), &images.join(",")]);
-    let unpacked = unpacked(store, &layers)?;
-    layers.extend(step(dir, store, &key, || {
+    let node = step(dir, store, memory, &steps::node(inputs), || {
+        let tree = work.dir("node");
+        node::write(&tree, steps::pause(inputs)).map_err(|source| Error::Files {
+            act: "write",
+            path: tree.clone(),
+            source,
+        })?;
+        Ok(vec![store.add_layer("node", &tree, &pack())?])
+    })?;
+    below.extend(node.clone());
+    layers.extend(node);
+    let unpacked = unpacked(store, &below)?;
+    layers.extend(step(dir, store, memory, &steps::images(inputs), || {
         let plan = importer(&work.dir("importer"), unpacked, host)?;
         images::layers(
             store,
@@ -93,10 +91,6 @@ pub(super) fn pack() -> Pack {
         mtime_clamp: Some(EPOCH),
         ..Pack::default()
     }
-}
-
-fn key(parts: &[&str]) -> Digest {
-    Digest::of([&[RECIPE], parts].concat().join("\0").as_bytes())
 }
 
 fn install(from: &Path, to: &Path) -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 mod addons;
 mod boot;
+mod explain;
 mod form;
 mod freeze;
 mod head_start;
@@ -10,34 +11,36 @@ mod layers;
 mod once;
 mod settle;
 mod site;
+mod steps;
 mod work;
 
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use parbake_artifact::{Artifact, Digest, MACHINE_LAYER, Store, StoreError, Tag};
+use parbake_artifact::{Artifact, MACHINE_LAYER, Store, StoreError, Tag};
 use parbake_cluster::client::ClientError;
 use parbake_cluster::scrub::ScrubError;
-use parbake_cluster::{ApiError, BrokenDescription, Description, DescriptionError};
+use parbake_cluster::{ApiError, BrokenDescription, DescriptionError};
 use parbake_cluster::{machines, runtime};
 use parbake_machine::host::{Host, HostError, Purpose};
 use parbake_machine::process::{self, Cmd};
 use parbake_machine::running;
 
 use crate::inputs::{self, Given, Inputs, Source};
-use crate::kubeadm::{self, Manner};
-use crate::provider::{Addon, Provider, Size};
+use crate::provider::{Provider, Size};
 use crate::supply::Supply;
 use addons::Known;
 pub use addons::MissingImages;
+pub use explain::{Change, Explained, Explanation, Verdict, explain};
 pub use once::{Once, OnceOptions, form_once};
-use work::Work;
+use steps::Done;
+use work::{Memory, Work};
 
 /// How long the cluster may take from its last join until it is ready.
 const READY: Duration = Duration::from_secs(300);
 /// Changes whenever the steps of a bake do, so that an artifact of older steps does not pass for a fresh one.
-const RECIPE: &str = "10";
+const RECIPE: &str = "11";
 
 /// What to bake, and where.
 #[derive(Debug)]
@@ -146,9 +149,11 @@ pub fn provision(options: &Options) -> Result<Outcome, Error> {
     let known = Known::new(&inputs.images);
     known.suffice_for(&options.provider.addons)?;
     let store = Store::open(&options.dir.join("store"))?;
-    let key = key(&options.provider, &cluster, &inputs);
+    let memory = Memory::read(&options.dir, &options.tag);
+    let forming = steps::cluster(options, &cluster, &inputs);
+    let key = forming.key();
     if let Ok(artifact) = store.get(&options.tag)
-        && work::is_from(&options.dir, &options.tag, &key, &artifact.digest)
+        && memory.is_from(&key, &artifact.digest)
     {
         if store.attached(&artifact.digest)?.is_empty() {
             // An older parbake made it.
@@ -158,10 +163,16 @@ pub fn provision(options: &Options) -> Result<Outcome, Error> {
         return Ok(Outcome::Unchanged(artifact));
     }
     let work = Work::claim(&options.dir, &options.tag, options.keep)?;
-    let shared = layers::shared(options, &store, &inputs, &work, &host)?;
+    let shared = layers::shared(options, &store, &memory, &inputs, &work, &host)?;
+    let lost = "the store has no artifact of these inputs by this name";
+    let reason = memory.reason(&forming.done(), lost);
+    tracing::info!("{}: {}", forming.name, reason.why);
     let formed = form::form(options, &store, &shared, &cluster, &known, &work, &host)?;
     let artifact = freeze::freeze(options, &store, shared, &inputs, &work, formed)?;
-    work::remember(&options.dir, &options.tag, &key, &artifact.digest)?;
+    let made = inputs.steps.iter().map(Done::from);
+    let baked = steps::all(options, &cluster, &inputs);
+    let done = made.chain(baked.iter().map(steps::Step::done)).collect();
+    work::remember(&options.dir, &options.tag, &key, &artifact.digest, done)?;
     work.done()?;
     Ok(Outcome::Baked(artifact))
 }
@@ -173,25 +184,4 @@ fn supply<'a>(options: &'a Options, inputs: &'a Inputs) -> Supply<'a> {
         bill: &inputs.bill,
         inputs: &inputs.key,
     }
-}
-
-fn key(provider: &Provider, cluster: &Description, inputs: &Inputs) -> Digest {
-    let description = serde_json::to_string(cluster).unwrap_or_default();
-    let told = cluster
-        .nodes()
-        .iter()
-        .flat_map(|node| kubeadm::init_files(cluster, node, "", Manner::Baked));
-    let told = serde_json::to_string(&told.collect::<Vec<_>>()).unwrap_or_default();
-    let addons = provider.addons.iter().map(Addon::fingerprint);
-    let addons = addons.collect::<Vec<_>>().join("\n");
-    let parts = [
-        RECIPE,
-        &addons,
-        &crate::node::fingerprint(),
-        &told,
-        &description,
-        &inputs.key,
-        provider.name.as_str(),
-    ];
-    Digest::of(parts.join("\0").as_bytes())
 }

@@ -4,7 +4,7 @@
 //! DIR/bake/
 //! ├── k8s-1.34.lock       held (flock) by the bake that works on the tag
 //! ├── k8s-1.34/           its machines and trees; gone when it ends, left where it failed under `--keep`
-//! ├── k8s-1.34.json       the inputs of the artifact that the last bake made
+//! ├── k8s-1.34.json       the inputs of the artifact that the last bake made, and of its steps
 //! └── steps/KEY.json      the layers that a step made from inputs with that key
 //! ```
 
@@ -20,6 +20,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
+use super::explain::Reason;
+use super::steps::{Done, Step};
 
 /// A bake's directory, locked.
 #[derive(Debug)]
@@ -31,10 +33,48 @@ pub(super) struct Work {
 }
 
 /// Which inputs an artifact was made from.
-#[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Origin {
     inputs: Digest,
     artifact: Digest,
+    /// An older parbake wrote none.
+    #[serde(default)]
+    steps: Vec<Done>,
+}
+
+/// What is remembered of the last bake of a tag.
+#[derive(Debug)]
+pub(super) struct Memory {
+    tag: Tag,
+    origin: Option<Origin>,
+}
+
+impl Memory {
+    /// Reads what there is below the state directory `dir`.
+    pub(super) fn read(dir: &Path, tag: &Tag) -> Self {
+        Self {
+            tag: tag.clone(),
+            origin: read(&origin_path(dir, tag)),
+        }
+    }
+
+    /// Whether `artifact` is what it made from inputs with the key `inputs`.
+    pub(super) fn is_from(&self, inputs: &Digest, artifact: &Digest) -> bool {
+        let same = |origin: &Origin| origin.inputs == *inputs && origin.artifact == *artifact;
+        self.origin.as_ref().is_some_and(same)
+    }
+
+    /// Why a step has to be done; `lost` is the reason where nothing has changed.
+    pub(super) fn reason(&self, step: &Done, lost: &str) -> Reason {
+        let Some(origin) = self.origin.as_ref().filter(|origin| !origin.steps.is_empty()) else {
+            return Reason {
+                why: format!("nothing is known of a bake of `{}` before", self.tag),
+                changed: Vec::new(),
+            };
+        };
+        let old = origin.steps.iter().find(|done| done.step == step.step);
+        Reason::of(old, step, lost)
+    }
 }
 
 fn files(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
@@ -97,44 +137,52 @@ impl Drop for Work {
     }
 }
 
-/// The layers of a step with the key `key`: from the store where it was done before, otherwise by `make`.
+/// The layers that a step with the key `key` has made, if the store still has them.
+pub(super) fn reusable(dir: &Path, store: &Store, key: &Digest) -> Option<Vec<Layer>> {
+    let layers = read::<Vec<Layer>>(&step_path(dir, key))?;
+    let there = layers.iter().all(|layer| store.unpacked(layer).is_ok());
+    there.then_some(layers)
+}
+
+fn step_path(dir: &Path, key: &Digest) -> PathBuf {
+    dir.join("bake/steps").join(format!("{}.json", key.hex()))
+}
+
+/// The layers of a step: from the store where it was done before, otherwise by `make`, after saying why.
 pub(super) fn step(
     dir: &Path,
     store: &Store,
-    key: &Digest,
+    memory: &Memory,
+    step: &Step,
     make: impl FnOnce() -> Result<Vec<Layer>, Error>,
 ) -> Result<Vec<Layer>, Error> {
-    let path = dir.join("bake/steps").join(format!("{}.json", key.hex()));
-    if let Some(layers) = read::<Vec<Layer>>(&path)
-        && layers.iter().all(|layer| store.unpacked(layer).is_ok())
-    {
+    let key = step.key();
+    if let Some(layers) = reusable(dir, store, &key) {
         let titles: Vec<&str> = layers.iter().map(|layer| layer.title.as_str()).collect();
         tracing::info!("reusing {}", titles.join(", "));
         return Ok(layers);
     }
+    let reason = memory.reason(&step.done(), "its layers are not in the store");
+    tracing::info!("{}: {}", step.name, reason.why);
     let layers = make()?;
-    write(&path, &layers)?;
+    write(&step_path(dir, &key), &layers)?;
     Ok(layers)
 }
 
-/// Whether `artifact` is what the last bake of `tag` made from inputs with the key `inputs`.
-pub(super) fn is_from(dir: &Path, tag: &Tag, inputs: &Digest, artifact: &Digest) -> bool {
+/// Remembers that `artifact` was made from inputs with the key `inputs`, and what its steps were made from.
+pub(super) fn remember(
+    dir: &Path,
+    tag: &Tag,
+    inputs: &Digest,
+    artifact: &Digest,
+    steps: Vec<Done>,
+) -> Result<(), Error> {
     let origin = Origin {
         inputs: inputs.clone(),
         artifact: artifact.clone(),
+        steps,
     };
-    read(&origin_path(dir, tag)).is_some_and(|found: Origin| found == origin)
-}
-
-/// Remembers that `artifact` was made from inputs with the key `inputs`.
-pub(super) fn remember(dir: &Path, tag: &Tag, inputs: &Digest, artifact: &Digest) -> Result<(), Error> {
-    write(
-        &origin_path(dir, tag),
-        &Origin {
-            inputs: inputs.clone(),
-            artifact: artifact.clone(),
-        },
-    )
+    write(&origin_path(dir, tag), &origin)
 }
 
 fn origin_path(dir: &Path, tag: &Tag) -> PathBuf {

@@ -21,7 +21,7 @@ const DIRECTORY: &str = "directory";
 const MODULES: &str = "modules";
 
 /// What the inputs were made from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Bill {
     /// Which source the binaries came from, as `--source` names it: `release` or `modules`, or `directory` for what a
     /// developer built.

@@ -75,15 +75,18 @@ pub(super) fn archives(
     cache: &Locked,
 ) -> Result<Vec<ImageArchive>, Error> {
     let mut taken: BTreeSet<String> = taken.collect();
-    let archive = |image: &GivenImage| {
+    let mut archive = |image: &GivenImage| {
         let archive = match image {
             GivenImage::File { path, name } => examine(path, name.as_ref())?,
-            GivenImage::Registry(reference) => pulled(reference, options, architecture, cache)?,
+            GivenImage::Registry(reference) => match pulled(reference, options, architecture, cache)? {
+                Some(archive) => archive,
+                None => return Ok(not_pulled(reference, &mut taken)),
+            },
         };
         let name = short_name(&archive.names()[0], &mut taken);
         packed(name, &archive, cache)
     };
-    images.iter().map(archive).collect()
+    images.iter().map(&mut archive).collect()
 }
 
 fn examine(path: &Path, name: Option<&ImageName>) -> Result<Archive, Error> {
@@ -91,13 +94,28 @@ fn examine(path: &Path, name: Option<&ImageName>) -> Result<Archive, Error> {
     Ok(Archive::examine(path, name)?)
 }
 
-/// Nothing is asked of the registry for what the cache has.
+/// What stands for an image that nobody has pulled yet.
+fn not_pulled(reference: &Reference, taken: &mut BTreeSet<String>) -> ImageArchive {
+    let names = names(reference);
+    ImageArchive {
+        short_name: short_name(&names[0], taken),
+        reference: reference.to_string(),
+        path: PathBuf::new(),
+        key: KeyBuilder::new("not pulled", RECIPE)
+            .field("reference", reference.to_string())
+            .finish()
+            .to_string(),
+        names,
+    }
+}
+
+/// Nothing is asked of the registry for what the cache has; nothing where it has not and nothing is to be made.
 fn pulled(
     reference: &Reference,
     options: &registry::Options,
     architecture: &str,
     cache: &Locked,
-) -> Result<Archive, Error> {
+) -> Result<Option<Archive>, Error> {
     let key = KeyBuilder::new("pulled image", RECIPE)
         .field("reference", reference.to_string())
         .field("architecture", architecture)
@@ -115,7 +133,11 @@ fn pulled(
         ))?;
         Ok(())
     })?;
-    Ok(Archive::examine(&entry.path.join(LAYOUT), None)?)
+    let layout = entry.path.join(LAYOUT);
+    if cache.is_looking() && !layout.exists() {
+        return Ok(None);
+    }
+    Ok(Some(Archive::examine(&layout, None)?))
 }
 
 /// What pods may call the image: with its digest, and with its tag where one is given.

@@ -32,7 +32,14 @@ pub(super) fn assemble(
     let assemble =
         |name: &String, image, reference| assemble_one(name, image, reference, binaries, debian, cache);
     let mut archives = Vec::new();
-    for (name, reference) in references(provider, kubeadm)? {
+    // Who only looks may have none that could be asked.
+    let asked = !cache.is_looking() || kubeadm.path.exists();
+    let references = if asked {
+        references(provider, kubeadm)?
+    } else {
+        BTreeMap::new()
+    };
+    for (name, reference) in references {
         archives.push(match (ready(&name, &reference)?, recipe.images.get(&name)) {
             (Some(archive), _) => archive,
             (None, Some(image)) => assemble(&name, image, reference)?,

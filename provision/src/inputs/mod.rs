@@ -24,6 +24,8 @@ use std::path::{Path, PathBuf};
 use self::bill::Made;
 pub use self::bill::{Bill, BilledBinary, BilledImage};
 pub use self::buildinfo::{GoBuild, GoModule};
+pub use self::cache::CachedStep;
+pub(crate) use self::cache::shown;
 use self::cache::{Cache, KeyBuilder, Locked};
 pub use self::debian::InvalidMirrors;
 use self::debian::{Debian, Mirrors};
@@ -52,6 +54,8 @@ pub struct Inputs {
     pub bill: Bill,
     /// Identifies all of the above together: 64 hexadecimal digits.
     pub key: String,
+    /// The steps that made all of it, in order.
+    pub steps: Vec<CachedStep>,
 }
 
 /// The node operating system as a directory tree with its real owners and modes.
@@ -109,6 +113,30 @@ pub struct Given {
 /// Before the first side effect: a source that is not supported, a lock that is missing, malformed or out of date.
 /// Later: a download, a build or a file operation that failed. What was finished before stays in the cache.
 pub fn prepare(provider: &Provider, source: &Source, given: &Given, cache: &Path) -> Result<Inputs, Error> {
+    gather(provider, source, given, cache, false)
+}
+
+/// The same without making or fetching anything: what the cache lacks is stood in for by paths and digests that no file
+/// has, and [`Inputs::bill`] is empty. Where nobody can say yet which images there will be, none of kubeadm's is listed.
+///
+/// # Errors
+/// What [`prepare`] says before its first side effect.
+pub(crate) fn preview(
+    provider: &Provider,
+    source: &Source,
+    given: &Given,
+    cache: &Path,
+) -> Result<Inputs, Error> {
+    gather(provider, source, given, cache, true)
+}
+
+fn gather(
+    provider: &Provider,
+    source: &Source,
+    given: &Given,
+    cache: &Path,
+    looking: bool,
+) -> Result<Inputs, Error> {
     let lock = Lock::load(provider)?;
     pinned(provider)?;
     let mirrors = Mirrors::from_environment()?;
@@ -116,7 +144,7 @@ pub fn prepare(provider: &Provider, source: &Source, given: &Given, cache: &Path
     let cache = Cache::new(cache);
     let plan = || Plan::new(provider, &lock, &local.names(), &local.images());
     let chosen = source.choose(plan, &given.sites, &given.registry, &cache)?;
-    let cache = cache.lock()?;
+    let cache = if looking { cache.look() } else { cache.lock()? };
     let debian = Debian::new(&provider.name, &lock, &cache, &mirrors);
 
     let base = base(provider, &chosen, given, &local, &debian, &cache)?;
@@ -137,22 +165,23 @@ pub fn prepare(provider: &Provider, source: &Source, given: &Given, cache: &Path
         taken.collect::<Vec<_>>().into_iter(),
         &cache,
     )?);
-    let bill = bill::make(
-        &Made {
-            source,
-            base: chosen.name(),
-            sites: &given.sites,
-            provider,
-            lock: &lock,
-            built: &built,
-            replaced: &replaced,
-            images: &images,
-            ready: &base.images,
-            local: &local.images(),
-            downloads: base.downloads,
-        },
-        &cache,
-    )?;
+    let made = Made {
+        source,
+        base: chosen.name(),
+        sites: &given.sites,
+        provider,
+        lock: &lock,
+        built: &built,
+        replaced: &replaced,
+        images: &images,
+        ready: &base.images,
+        local: &local.images(),
+        downloads: base.downloads,
+    };
+    let bill = match looking {
+        true => Bill::default(),
+        false => bill::make(&made, &cache)?,
+    };
     let wanted = &provider.recipe.os.binaries;
     let binaries: BTreeMap<_, _> = built
         .into_iter()
@@ -172,6 +201,7 @@ pub fn prepare(provider: &Provider, source: &Source, given: &Given, cache: &Path
         images,
         bill,
         key: key.finish().to_string(),
+        steps: cache.trace(),
     })
 }
 

@@ -100,6 +100,16 @@ pub enum What {
         /// Its name.
         node: NodeName,
     },
+    /// A program was replaced.
+    Swapped {
+        /// Its name.
+        program: String,
+        /// What it says its version is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<String>,
+        /// The nodes that have it now.
+        nodes: Vec<NodeName>,
+    },
     /// A cluster was frozen.
     Frozen {
         /// The new artifact.
@@ -142,6 +152,7 @@ impl What {
             Self::Unpaused => "unpaused",
             Self::NodesAdded { .. } => "nodes-added",
             Self::NodeRemoved { .. } => "node-removed",
+            Self::Swapped { .. } => "swapped",
             Self::Frozen { .. } => "frozen",
             Self::Removed => "removed",
             Self::Baked { .. } => "baked",
@@ -170,6 +181,16 @@ impl fmt::Display for What {
                 write!(out, "{} joined, ready after {seconds:.1} s", names.join(", "))
             }
             Self::NodeRemoved { node } => write!(out, "{node} left"),
+            Self::Swapped {
+                program,
+                version,
+                nodes,
+            } => {
+                let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
+                let version = version.iter().map(|version| format!(" {version}"));
+                let version = version.collect::<String>();
+                write!(out, "{program}{version} was swapped in on {}", names.join(", "))
+            }
             Self::Frozen { artifact } => write!(out, "frozen as {artifact}"),
             Self::Removed => out.write_str("removed"),
             Self::Baked { artifact } => write!(out, "{artifact} was baked"),
@@ -260,6 +281,10 @@ mod tests {
             (
                 r#"{"time":"2026-03-01T10:00:00Z","cluster":"ci","event":"nodes-added","nodes":["node04","node05"],"seconds":6.0}"#,
                 "node04, node05 joined, ready after 6.0 s",
+            ),
+            (
+                r#"{"time":"2026-03-01T10:00:00Z","cluster":"ci","event":"swapped","program":"kubelet","version":"v1.34.9","nodes":["node01"]}"#,
+                "kubelet v1.34.9 was swapped in on node01",
             ),
             (
                 r#"{"time":"2026-03-01T10:00:00Z","cluster":"ci","event":"stopped"}"#,

@@ -12,6 +12,8 @@
 //! What a command is about to change stands in [`Changes`]. A command that fails puts it right; after one that was killed
 //! the next one does, which is any that adds or removes nodes, starts the cluster or freezes it.
 //!
+//! The same goes for programs that are swapped, see [`crate::swap`].
+//!
 //! Only control planes that were baked hold etcd, so only workers come and go.
 
 mod add;
@@ -27,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 use crate::state::{Claim, Phase, Record, own_kubeconfig};
+use crate::swap::Undo;
 use crate::{Cluster, ClusterName, Error};
 pub use add::{AddOptions, Added, add};
 pub(crate) use arrive::Arrival;
@@ -48,6 +51,9 @@ pub struct Changes {
     /// Nodes that take no pods because they may be removed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cordoned: Vec<NodeName>,
+    /// What a swap has replaced and is not sure of yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub swapping: Vec<Undo>,
 }
 
 impl Changes {
@@ -58,15 +64,15 @@ impl Changes {
 }
 
 /// A cluster that runs, held by this command, with nothing left of an earlier one.
-struct Held {
-    claim: Claim,
-    record: Record,
-    running: Running,
-    client: Client,
+pub(crate) struct Held {
+    pub(crate) claim: Claim,
+    pub(crate) record: Record,
+    pub(crate) running: Running,
+    pub(crate) client: Client,
 }
 
 impl Held {
-    async fn find(state: &Path, name: &ClusterName) -> Result<Self, Error> {
+    pub(crate) async fn find(state: &Path, name: &ClusterName) -> Result<Self, Error> {
         crate::freeze::sweep(state)?;
         let (claim, _) = Claim::existing(state, name)?;
         let cluster = Cluster::find(state, name)?;

@@ -14,12 +14,14 @@ use super::arrive::alive;
 use super::{Changes, NodeError};
 use crate::Error;
 use crate::state::{Claim, Record, files};
+use crate::swap::put_back;
 
 /// How long the API may take to forget nodes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Makes what is written down of a cluster true: removes all that is left of nodes that did not become its own or are so no
-/// more, and lets pods onto those that stay. Gives what runs then. Does nothing where nothing was changing.
+/// more, lets pods onto those that stay, and puts back what a swap
+/// was not sure of. Gives what runs then. Does nothing where nothing was changing.
 ///
 /// # Errors
 /// The first step that failed. The next command tries again.
@@ -36,6 +38,7 @@ pub(crate) async fn tidy(
         arriving,
         departing,
         cordoned,
+        swapping,
     } = &record.changes;
     let gone: Vec<Node> = arriving.iter().chain(departing).cloned().collect();
     let mut running = running;
@@ -60,6 +63,10 @@ pub(crate) async fn tidy(
                 _ => {}
             }
         }
+    }
+    if !swapping.is_empty() {
+        let step = tracing::info_span!("step", what = "put back what was swapped");
+        put_back(swapping, &running, client).instrument(step).await?;
     }
     for node in cordoned {
         drain::uncordon(client, node).await?;

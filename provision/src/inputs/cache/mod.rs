@@ -17,7 +17,9 @@ mod key;
 mod manifest;
 #[cfg(test)]
 mod tests;
+mod trace;
 
+use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,9 +27,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::syncfs;
 use tempfile::TempDir;
 
-pub(crate) use self::key::{Key, KeyBuilder};
+pub(crate) use self::key::{Key, KeyBuilder, shown};
 pub(crate) use self::manifest::sha256_of_file;
 use self::manifest::{Manifest, State};
+pub use self::trace::CachedStep;
 use super::error::Error;
 
 const MANIFEST: &str = "manifest.json";
@@ -40,11 +43,14 @@ pub(crate) struct Cache {
     dir: PathBuf,
 }
 
-/// A [`Cache`] that nobody else works with at the moment.
+/// A [`Cache`] that nobody else works with at the moment, or that is only looked at.
 #[derive(Debug)]
 pub(crate) struct Locked {
     dir: PathBuf,
-    _lock: File,
+    /// Nothing is made: what is not there is only noted.
+    looking: bool,
+    trace: RefCell<Vec<CachedStep>>,
+    _lock: Option<File>,
 }
 
 /// A result in the cache.
@@ -52,20 +58,33 @@ pub(crate) struct Locked {
 pub(crate) struct Entry {
     /// The directory with the result.
     pub(crate) path: PathBuf,
-    manifest: Manifest,
+    content: Content,
+}
+
+/// What is known of an entry.
+#[derive(Debug)]
+enum Content {
+    Known(Manifest),
+    /// It was not there, and nobody made it. The key stands for what its files would be.
+    Missing(String),
 }
 
 impl Entry {
     /// The SHA-256 of the file `name` of the result.
     pub(crate) fn sha256(&self, name: &str) -> Result<String, Error> {
-        self.manifest
-            .sha256(name)
-            .map(str::to_owned)
-            .ok_or_else(|| Error::File {
-                act: "find",
-                path: self.path.join(name),
-                source: io::ErrorKind::NotFound.into(),
-            })
+        let found = match &self.content {
+            Content::Known(manifest) => manifest.sha256(name).map(str::to_owned),
+            // No file has this one, so all that depends on it is made anew, too.
+            Content::Missing(key) => {
+                let stand_in = KeyBuilder::new("missing", 1).field("of", key).field("name", name);
+                Some(stand_in.finish().to_string())
+            }
+        };
+        found.ok_or_else(|| Error::File {
+            act: "find",
+            path: self.path.join(name),
+            source: io::ErrorKind::NotFound.into(),
+        })
     }
 }
 
@@ -89,7 +108,22 @@ impl Cache {
         let tmp = dir.join(TMP);
         remove(&tmp)?;
         fs::create_dir(&tmp).map_err(Error::file("create", &tmp))?;
-        Ok(Locked { dir, _lock: lock })
+        Ok(Locked {
+            dir,
+            looking: false,
+            trace: RefCell::default(),
+            _lock: Some(lock),
+        })
+    }
+
+    /// The same for who only wants to know what would be made: nothing is, so nobody is waited for.
+    pub(crate) fn look(&self) -> Locked {
+        Locked {
+            dir: fs::canonicalize(&self.dir).unwrap_or_else(|_| self.dir.clone()),
+            looking: true,
+            trace: RefCell::default(),
+            _lock: None,
+        }
     }
 }
 
@@ -120,8 +154,17 @@ impl Locked {
         build: impl FnOnce(&Path) -> Result<(), Error>,
     ) -> Result<Entry, Error> {
         let path = self.dir.join(kind).join(key.as_str());
-        if let Some(entry) = self.existing(&path, what)? {
+        let existing = self.existing(&path, what)?;
+        let step = CachedStep::new(what, key, existing.is_some());
+        self.trace.borrow_mut().push(step);
+        if let Some(entry) = existing {
             return Ok(entry);
+        }
+        if self.looking {
+            return Ok(Entry {
+                path: path.join(CONTENT),
+                content: Content::Missing(key.to_string()),
+            });
         }
         let _step = tracing::info_span!("step", what).entered();
         let made = self.temp_dir()?;
@@ -139,7 +182,7 @@ impl Locked {
         sync(&parent)?;
         Ok(Entry {
             path: path.join(CONTENT),
-            manifest,
+            content: Content::Known(manifest),
         })
     }
 
@@ -155,24 +198,39 @@ impl Locked {
                 Ok(State::Sound) => {
                     return Ok(Some(Entry {
                         path: content,
-                        manifest,
+                        content: Content::Known(manifest),
                     }));
                 }
                 Ok(State::Moved) => {
-                    let manifest = Manifest::of(&content).map_err(Error::file("read", &content))?;
-                    write_manifest(&path.join(MANIFEST), &manifest)?;
+                    if !self.looking {
+                        let manifest = Manifest::of(&content).map_err(Error::file("read", &content))?;
+                        write_manifest(&path.join(MANIFEST), &manifest)?;
+                    }
                     return Ok(Some(Entry {
                         path: content,
-                        manifest,
+                        content: Content::Known(manifest),
                     }));
                 }
                 Ok(State::Damaged(damage)) => damage,
                 Err(error) => error.to_string(),
             },
         };
+        if self.looking {
+            return Ok(None);
+        }
         tracing::warn!("the cached result of `{what}` is damaged and will be made anew: {damage}");
         remove(path)?;
         Ok(None)
+    }
+
+    /// Whether nothing is made.
+    pub(crate) fn is_looking(&self) -> bool {
+        self.looking
+    }
+
+    /// What was asked for so far, in order.
+    pub(crate) fn trace(&self) -> Vec<CachedStep> {
+        self.trace.borrow().clone()
     }
 
     /// An empty directory on the cache's file system.

@@ -103,3 +103,29 @@ fn what_a_killed_process_left_is_cleared_away() {
     let _cache = Cache::new(dir.path()).lock().unwrap();
     assert_eq!(fs::read_dir(dir.path().join("tmp")).unwrap().count(), 0);
 }
+
+#[test]
+fn who_looks_makes_nothing_and_waits_for_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let look = || {
+        let cache = Cache::new(dir.path()).look();
+        let entry = cache
+            .entry("things", &key(), "make a thing", |_| panic!("it was made"))
+            .unwrap();
+        let sums = ["sub/file", "sub/link"].map(|name| entry.sha256(name).ok());
+        (cache.trace()[0].found, sums)
+    };
+    let (found, [one, other]) = look();
+    assert!(
+        !found && one.is_some() && one != other,
+        "files that are not there have digests of their own"
+    );
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    let (path, _) = take(dir.path());
+    let _held = Cache::new(dir.path()).lock().unwrap();
+    let (found, [one, _]) = look();
+    assert!(found && one.unwrap().starts_with("982d9e3eb996"));
+    fs::write(path.join("sub/file"), "taxt").unwrap();
+    assert!(!look().0, "what is damaged has to be made");
+    assert_eq!(fs::read_to_string(path.join("sub/file")).unwrap(), "taxt");
+}

@@ -1,6 +1,5 @@
 //! What developers of Kubernetes give: a build output, and single binaries. They take the place of what the source has.
 
-mod elf;
 mod output;
 #[cfg(test)]
 mod tests;
@@ -10,9 +9,10 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use parbake_artifact::images::Archive;
+use parbake_machine::executable::Executable;
+pub use parbake_machine::executable::{GivenBinary, InvalidBinary};
 
 use super::cache::{KeyBuilder, Locked, sha256_of_file};
 use super::error::Error;
@@ -66,34 +66,6 @@ pub enum LocalError {
     Twice(String),
 }
 
-/// A binary in a file, by name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GivenBinary {
-    /// Its name, such as `kubelet`.
-    pub name: String,
-    /// The file.
-    pub path: PathBuf,
-}
-
-/// A text that gives no binary.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` gives no binary; write NAME=FILE")]
-pub struct InvalidBinary(String);
-
-impl FromStr for GivenBinary {
-    type Err = InvalidBinary;
-
-    fn from_str(text: &str) -> Result<Self, InvalidBinary> {
-        match text.split_once('=') {
-            Some((name, path)) if !name.is_empty() && !path.is_empty() && !name.contains('/') => Ok(Self {
-                name: name.to_owned(),
-                path: path.into(),
-            }),
-            _ => Err(InvalidBinary(text.to_owned())),
-        }
-    }
-}
-
 /// What was found and can be used; nothing was copied yet.
 #[derive(Debug, Default)]
 pub(super) struct Local {
@@ -142,7 +114,7 @@ impl Local {
                 recipe.packages.is_empty() && recipe.files.values().any(|binary| binary == name)
             };
             let alone = provider.recipe.images.values().find(alone).is_some();
-            elf::check(path, architecture, alone)?;
+            check(path, architecture, alone)?;
         }
         Ok(local)
     }
@@ -164,6 +136,10 @@ impl Local {
             let key = KeyBuilder::new("given binary", RECIPE)
                 .field("name", name)
                 .field("sha256", &sha256);
+            if cache.is_looking() {
+                let path = path.clone();
+                return Ok((name.clone(), Binary { path, sha256 }));
+            }
             let what = format!("take `{}`", path.display());
             let entry = cache.entry("given", &key.finish(), &what, |out| copy(path, &out.join(name)))?;
             let found = entry.sha256(name)?;
@@ -209,6 +185,27 @@ fn known(provider: &Provider) -> BTreeSet<&str> {
         .values()
         .flat_map(|image| image.files.values());
     built.chain(in_images.map(String::as_str)).collect()
+}
+
+/// Whether `path` is an executable for `architecture`; where it is `alone`, in an image without libraries, also that it
+/// needs none.
+fn check(path: &Path, architecture: &str, alone: bool) -> Result<(), LocalError> {
+    let read = Executable::read(path, architecture).map_err(|source| LocalError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    let why = match read {
+        Ok(Executable { loader: Some(_) }) if alone => {
+            "it needs a dynamic loader, and its image has none; build it with `CGO_ENABLED=0` or \
+             `KUBE_STATIC_OVERRIDES`"
+        }
+        Ok(_) => return Ok(()),
+        Err(ref why) => why,
+    };
+    Err(LocalError::NotRunnable {
+        path: path.to_owned(),
+        why: why.to_owned(),
+    })
 }
 
 fn copy(from: &Path, to: &Path) -> Result<(), Error> {

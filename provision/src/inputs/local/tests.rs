@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::{GivenBinary, Local, elf};
+use super::{GivenBinary, Local};
 use crate::inputs::Source;
 use crate::inputs::cache::Cache;
 use crate::inputs::oci_image::{self, Image};
@@ -123,27 +123,6 @@ fn what_cannot_be_used_is_refused() {
     let dynamic = executable(62, 3);
     assert!(look(&Source::Modules, &[given("kubelet", &dynamic)]).is_ok());
     assert!(refused(&[given("kube-apiserver", &dynamic)]).contains("it needs a dynamic loader"));
-}
-
-#[test]
-fn short_files_are_no_executables() {
-    let whole = executable(62, 3);
-    for length in 0..whole.len() {
-        let found = elf::problem(&whole[..length], "amd64", true);
-        assert!(found.is_some() || length >= 20, "{length}");
-    }
-}
-
-#[test]
-fn binaries_have_names() {
-    let parsed: GivenBinary = "kubelet=/a=b".parse().unwrap();
-    assert_eq!(
-        (parsed.name.as_str(), parsed.path.as_path()),
-        ("kubelet", Path::new("/a=b"))
-    );
-    for bad in ["", "kubelet", "=a", "kubelet=", "a/b=c"] {
-        assert!(bad.parse::<GivenBinary>().is_err(), "{bad}");
-    }
 }
 
 #[test]

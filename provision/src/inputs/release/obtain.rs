@@ -153,7 +153,7 @@ impl Getting<'_> {
                 wanted.push(self.wanted_image(reference, digest)?);
             }
         }
-        if wanted.is_empty() {
+        if wanted.is_empty() || self.cache.is_looking() {
             return Ok(());
         }
         let what = "get what is published";

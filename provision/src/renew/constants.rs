@@ -1,0 +1,84 @@
+//! What a kubeadm asks for beside Kubernetes: its source says it (`cmd/kubeadm/app/constants/constants.go`).
+
+use std::fs;
+
+use parbake_cluster::KubernetesVersion;
+use semver::Version;
+
+use super::go::Go;
+use super::modules::MODULE;
+use super::{RenewError, component};
+
+const FILE: &str = "cmd/kubeadm/app/constants/constants.go";
+
+/// Versions of the components that kubeadm names in images.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Constants {
+    pub(super) etcd: Version,
+    pub(super) coredns: Version,
+    pub(super) pause: Version,
+}
+
+impl Constants {
+    /// Those of kubeadm `version`.
+    pub(super) fn of(go: &Go, version: &KubernetesVersion) -> Result<Self, RenewError> {
+        let path = go.download(MODULE, &version.to_string())?.dir.join(FILE);
+        let text = fs::read_to_string(&path).map_err(RenewError::file("read", &path))?;
+        Self::parse(&text).map_err(|what| RenewError::Constant {
+            what,
+            version: version.clone(),
+        })
+    }
+
+    /// Those in the text of the file; or the name of the first that is missing.
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        let find = |name: &'static str| value(text, name).and_then(component).ok_or(name);
+        Ok(Self {
+            etcd: find("DefaultEtcdVersion")?,
+            coredns: find("CoreDNSVersion")?,
+            pause: find("PauseVersion")?,
+        })
+    }
+
+    /// By the names that provider files have for them.
+    pub(super) fn by_name(&self) -> [(&'static str, &Version); 3] {
+        [
+            ("coredns", &self.coredns),
+            ("etcd", &self.etcd),
+            ("pause", &self.pause),
+        ]
+    }
+}
+
+/// The text that a constant of Go is.
+fn value<'t>(text: &'t str, name: &str) -> Option<&'t str> {
+    let mut lines = text.lines().filter_map(|line| line.trim().strip_prefix(name));
+    lines.find_map(|rest| {
+        rest.trim_start()
+            .strip_prefix('=')?
+            .trim()
+            .strip_prefix('"')?
+            .strip_suffix('"')
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Constants;
+
+    const TEXT: &str = "const (\n\t// DefaultEtcdVersion indicates the default etcd version that kubeadm uses\n\
+        \tDefaultEtcdVersion = \"3.6.5-0\"\n\tCoreDNSVersion = \"v1.12.1\"\n\tPauseVersion = \"3.10.1\"\n)\n";
+
+    #[test]
+    fn versions_are_read_from_the_source() {
+        let found = Constants::parse(TEXT).unwrap();
+        let found = found.by_name().map(|(name, version)| format!("{name} {version}"));
+        assert_eq!(found, ["coredns 1.12.1", "etcd 3.6.5", "pause 3.10.1"]);
+        let old = TEXT.replace("3.10.1", "3.1").replace("\"v1", "\"1");
+        assert_eq!(Constants::parse(&old).unwrap().pause.to_string(), "3.1.0");
+        for name in ["DefaultEtcdVersion", "CoreDNSVersion", "PauseVersion"] {
+            let text = TEXT.replace(&format!("\t{name} ="), "\tOther =");
+            assert_eq!(Constants::parse(&text).unwrap_err(), name);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! `go`, asked about modules (`go help mod edit`, `go help mod download`).
+
+use std::path::{Path, PathBuf};
+
+use parbake_machine::executable::ARCHITECTURE;
+use parbake_machine::process::{self, Cmd};
+use semver::Version;
+use serde::Deserialize;
+
+use super::RenewError;
+
+/// The host's `go`, with the toolchain that a provider names.
+#[derive(Debug, Clone)]
+pub(super) struct Go {
+    toolchain: String,
+    /// Beside the environment of this process, and before all else.
+    environment: Vec<(String, String)>,
+}
+
+/// A module that was downloaded.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Downloaded {
+    /// Its sources.
+    pub(super) dir: PathBuf,
+    /// Its `go.mod`.
+    pub(super) go_mod: PathBuf,
+}
+
+/// What is in a `go.mod`, as far as it is needed.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct GoMod {
+    pub(super) go: Option<String>,
+    pub(super) go_debug: Option<Vec<Debug>>,
+    #[serde(default)]
+    pub(super) require: Option<Vec<Module>>,
+    #[serde(default)]
+    pub(super) replace: Option<Vec<Replace>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Debug {
+    pub(super) key: String,
+    pub(super) value: String,
+}
+
+/// A module, of a version or of none.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Module {
+    pub(super) path: String,
+    #[serde(default)]
+    pub(super) version: String,
+}
+
+/// One module in the place of another.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Replace {
+    pub(super) old: Module,
+    pub(super) new: Module,
+}
+
+impl Replace {
+    /// Whether what takes the place is a folder.
+    pub(super) fn is_local(&self) -> bool {
+        self.new.version.is_empty()
+    }
+}
+
+impl Module {
+    /// As `go mod edit` takes it.
+    pub(super) fn argument(&self) -> String {
+        match self.version.as_str() {
+            "" => self.path.clone(),
+            version => format!("{}@{version}", self.path),
+        }
+    }
+}
+
+impl GoMod {
+    pub(super) fn requires(&self) -> &[Module] {
+        self.require.as_deref().unwrap_or_default()
+    }
+
+    pub(super) fn replaces(&self) -> &[Replace] {
+        self.replace.as_deref().unwrap_or_default()
+    }
+}
+
+impl Go {
+    /// The host's own.
+    pub(super) fn new(environment: &[(String, String)]) -> Self {
+        Self {
+            toolchain: "auto".to_owned(),
+            environment: environment.to_vec(),
+        }
+    }
+
+    /// The same of another version.
+    pub(super) fn of(&self, toolchain: Option<&Version>) -> Self {
+        Self {
+            toolchain: toolchain.map_or_else(|| "auto".to_owned(), |version| format!("go{version}")),
+            ..self.clone()
+        }
+    }
+
+    /// `go` with these words; `readonly` has it change no `go.mod`.
+    pub(super) fn command(&self, words: &[&str], readonly: bool) -> Cmd {
+        let mode = if readonly { "readonly" } else { "mod" };
+        let go = Cmd::new("go")
+            .args(words)
+            .env("GOFLAGS", format!("-mod={mode}"))
+            .env("GOTOOLCHAIN", &self.toolchain)
+            .env("GOWORK", "off")
+            .env("GOOS", "linux")
+            .env("GOARCH", ARCHITECTURE)
+            .env("CGO_ENABLED", "0");
+        let all = self.environment.iter();
+        all.fold(go, |go, (name, value)| go.env(name, value))
+    }
+
+    /// Whether the module mirror knows this version; whether it can be had as well is seen by a download.
+    pub(super) fn has(&self, module: &str, version: &str) -> bool {
+        let name = format!("{module}@{version}");
+        self.command(&["list", "-m", &name], false)
+            .current_dir("/")
+            .run()
+            .is_ok()
+    }
+
+    /// The sources of a module, checked against the checksum database.
+    pub(super) fn download(&self, module: &str, version: &str) -> Result<Downloaded, RenewError> {
+        let name = format!("{module}@{version}");
+        let command = self
+            .command(&["mod", "download", "-json", &name], false)
+            .current_dir("/");
+        let output = command.run().map_err(|source| RenewError::Module {
+            module: module.to_owned(),
+            version: version.to_owned(),
+            source,
+        })?;
+        Ok(output.parse(|text| serde_json::from_str(text))?)
+    }
+
+    /// What is in the file `path`.
+    pub(super) fn read(&self, path: &Path) -> Result<GoMod, process::Error> {
+        let path = path.to_string_lossy();
+        let output = self
+            .command(&["mod", "edit", "-json", &path], true)
+            .current_dir("/")
+            .run()?;
+        output.parse(|text| serde_json::from_str(text))
+    }
+}

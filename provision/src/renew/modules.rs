@@ -1,0 +1,316 @@
+//! Folders of Go modules, for other versions of what they build.
+//!
+//! A `go.mod` here requires the modules that it builds, repeats their replacements, which count in main modules alone, and
+//! replaces Kubernetes' staging modules by published ones. All else that it requires follows from these, and is worked out
+//! by `go` itself.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use parbake_cluster::KubernetesVersion;
+use semver::Version;
+
+use super::RenewError;
+use super::go::{Go, GoMod, Module, Replace};
+use super::newest::version;
+use crate::provider::{Modules, Recipe};
+
+/// The folder that builds Kubernetes, and its module.
+pub(super) const KUBERNETES: &str = "kubernetes";
+pub(super) const MODULE: &str = "k8s.io/kubernetes";
+/// One of those that are published with each release.
+pub(super) const API: &str = "k8s.io/api";
+
+/// The version by which Kubernetes' own modules are published with it.
+pub(super) fn staging(kubernetes: &Version) -> String {
+    format!("v0.{}.{}", kubernetes.minor, kubernetes.patch)
+}
+
+/// Writes `go.mod` and `go.sum` of all folders in `dir` whose versions differ between `old` and `new`.
+pub(super) fn renew(go: &Go, dir: &Path, old: &Recipe, new: &Recipe) -> Result<(), RenewError> {
+    for (name, modules) in &new.modules {
+        let versions = match name.as_str() {
+            KUBERNETES => [&old.kubernetes, &new.kubernetes].map(KubernetesVersion::to_string),
+            _ => match (old.components.get(name), new.components.get(name)) {
+                (Some(old), Some(new)) => [old, new].map(|version| format!("v{version}")),
+                _ => continue,
+            },
+        };
+        if versions[0] == versions[1] {
+            continue;
+        }
+        let what = format!("work out the modules of {name} {}", versions[1]);
+        let _step = tracing::info_span!("step", what).entered();
+        let kubernetes = (name == KUBERNETES).then(|| version(&new.kubernetes));
+        let folder = Folder {
+            name,
+            dir: &dir.join("modules").join(name),
+            modules,
+            go: &go.of(Some(&modules.go)),
+        };
+        folder.renew(&versions[0], &versions[1], kubernetes.as_ref())?;
+    }
+    Ok(())
+}
+
+struct Folder<'a> {
+    name: &'a str,
+    dir: &'a Path,
+    modules: &'a Modules,
+    go: &'a Go,
+}
+
+impl Folder<'_> {
+    fn renew(&self, old: &str, new: &str, kubernetes: Option<&Version>) -> Result<(), RenewError> {
+        let own = self.go.read(&self.dir.join("go.mod"))?;
+        let built = self.built(&own)?;
+        let (mut before, mut after, mut first) = (Vec::new(), Vec::new(), None);
+        for module in &built {
+            let download = |version: &str| -> Result<GoMod, RenewError> {
+                // What is published under another path has its versions there.
+                let replaced = own.replaces().iter().find(|replace| replace.old.path == *module);
+                let path = replaced.map_or(module, |replace| &replace.new.path);
+                Ok(self.go.read(&self.go.download(path, version)?.go_mod)?)
+            };
+            before.extend_from_slice(download(old)?.replaces());
+            let theirs = download(new)?;
+            after.extend_from_slice(theirs.replaces());
+            first.get_or_insert(theirs);
+        }
+        let mut edits = edits(&own, &built, old, new, kubernetes, [&before, &after]);
+        if let Some(theirs) = first {
+            edits.extend(theirs.go.map(|go| format!("-go={go}")));
+            if own.go_debug.is_some() {
+                let debug = theirs.go_debug.into_iter().flatten();
+                edits.extend(debug.map(|debug| format!("-godebug={}={}", debug.key, debug.value)));
+            }
+        }
+        let words: Vec<&str> = ["mod", "edit"]
+            .into_iter()
+            .chain(edits.iter().map(String::as_str))
+            .collect();
+        self.run(&words, true)?;
+        let sums = self.dir.join("go.sum");
+        match fs::remove_file(&sums) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(RenewError::file("remove", &sums)(error));
+            }
+            _ => {}
+        }
+        self.list(false)?;
+        // Builds change nothing.
+        self.list(true)
+    }
+
+    /// The modules that have the packages, by what is required.
+    fn built(&self, own: &GoMod) -> Result<Vec<String>, RenewError> {
+        let mut built = Vec::new();
+        for package in self.packages() {
+            let has = |module: &&Module| {
+                package
+                    .strip_prefix(module.path.as_str())
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            };
+            let found = own
+                .requires()
+                .iter()
+                .filter(has)
+                .max_by_key(|module| module.path.len());
+            let found = found.ok_or_else(|| RenewError::NoModule {
+                folder: self.name.to_owned(),
+                package: package.clone(),
+            })?;
+            if !built.contains(&found.path) {
+                built.push(found.path.clone());
+            }
+        }
+        Ok(built)
+    }
+
+    fn packages(&self) -> impl Iterator<Item = &String> {
+        self.modules.commands.values().chain(self.modules.tests.values())
+    }
+
+    /// Has `go` look at everything that the packages need.
+    fn list(&self, readonly: bool) -> Result<(), RenewError> {
+        let mut words = vec!["list", "-deps"];
+        words.extend(self.modules.commands.values().map(String::as_str));
+        if !self.modules.commands.is_empty() {
+            self.run(&words, readonly)?;
+        }
+        let mut words = vec!["list", "-deps", "-test"];
+        words.extend(self.modules.tests.values().map(String::as_str));
+        if !self.modules.tests.is_empty() {
+            self.run(&words, readonly)?;
+        }
+        Ok(())
+    }
+
+    fn run(&self, words: &[&str], readonly: bool) -> Result<(), RenewError> {
+        let ran = self.go.command(words, readonly).current_dir(self.dir).run();
+        ran.map(drop).map_err(|source| RenewError::Modules {
+            folder: self.name.to_owned(),
+            source,
+        })
+    }
+}
+
+/// What `go mod edit` has to do to `own`. `replaces` are those of the modules that are built, before and now.
+fn edits(
+    own: &GoMod,
+    built: &[String],
+    old: &str,
+    new: &str,
+    kubernetes: Option<&Version>,
+    [before, after]: [&[Replace]; 2],
+) -> Vec<String> {
+    let mut edits: Vec<String> = Vec::new();
+    edits.extend(
+        own.requires()
+            .iter()
+            .map(|module| format!("-droprequire={}", module.path)),
+    );
+    // What the folder replaces for reasons of its own stays, and counts more than what its modules replace.
+    let repeated = |replace: &Replace| before.iter().any(|other| other.old == replace.old);
+    let (gone, kept): (Vec<&Replace>, Vec<&Replace>) = own
+        .replaces()
+        .iter()
+        .partition(|replace| repeated(replace) && !renamed(replace));
+    edits.extend(
+        gone.iter()
+            .map(|replace| format!("-dropreplace={}", replace.old.argument())),
+    );
+    let mut wanted: BTreeMap<String, String> = BTreeMap::new();
+    for replace in after {
+        let target = match (replace.is_local(), kubernetes) {
+            (false, _) => replace.new.argument(),
+            (true, Some(version)) => format!("{}@{}", replace.old.path, staging(version)),
+            (true, None) => continue,
+        };
+        wanted.insert(replace.old.argument(), target);
+    }
+    for replace in kept {
+        wanted.remove(&replace.old.argument());
+        if renamed(replace) && replace.new.version == old {
+            wanted.insert(replace.old.argument(), format!("{}@{new}", replace.new.path));
+        }
+    }
+    edits.extend(
+        wanted
+            .into_iter()
+            .map(|(old, target)| format!("-replace={old}={target}")),
+    );
+    edits.extend(built.iter().map(|module| format!("-require={module}@{new}")));
+    edits
+}
+
+/// Whether a module is published under another path than its own.
+fn renamed(replace: &Replace) -> bool {
+    !replace.is_local() && replace.old.path != replace.new.path
+}
+
+#[cfg(test)]
+mod tests {
+    use semver::Version;
+
+    use super::super::go::{GoMod, Module, Replace};
+    use super::{edits, staging};
+
+    fn replace(old: &str, new: &str, version: &str) -> Replace {
+        let module = |path: &str, version: &str| Module {
+            path: path.to_owned(),
+            version: version.to_owned(),
+        };
+        Replace {
+            old: module(old, ""),
+            new: module(new, version),
+        }
+    }
+
+    fn own(requires: &[(&str, &str)], replaces: &[Replace]) -> GoMod {
+        let module = |(path, version): &(&str, &str)| Module {
+            path: (*path).to_owned(),
+            version: (*version).to_owned(),
+        };
+        GoMod {
+            go: None,
+            go_debug: None,
+            require: Some(requires.iter().map(module).collect()),
+            replace: Some(replaces.to_vec()),
+        }
+    }
+
+    #[test]
+    fn staging_modules_are_those_of_the_new_version() {
+        let version = Version::new(1, 34, 5);
+        assert_eq!(staging(&version), "v0.34.5");
+        let own = own(
+            &[("k8s.io/kubernetes", "v1.34.4"), ("k8s.io/api", "v0.34.4")],
+            &[
+                replace("k8s.io/api", "k8s.io/api", "v0.34.4"),
+                replace("k8s.io/gone", "k8s.io/gone", "v0.34.4"),
+                replace("example.org/a", "example.org/a", "v1.0.0"),
+                replace("vbom.ml/util", "github.com/fvbommel/util", "v0.0.1"),
+            ],
+        );
+        let before = [
+            replace("k8s.io/api", "./staging/src/k8s.io/api", ""),
+            replace("k8s.io/gone", "./staging/src/k8s.io/gone", ""),
+            replace("example.org/a", "example.org/a", "v1.0.0"),
+        ];
+        let after = [
+            replace("k8s.io/api", "./staging/src/k8s.io/api", ""),
+            replace("k8s.io/new", "./staging/src/k8s.io/new", ""),
+            replace("example.org/a", "example.org/a", "v1.1.0"),
+        ];
+        let built = ["k8s.io/kubernetes".to_owned()];
+        assert_eq!(
+            edits(
+                &own,
+                &built,
+                "v1.34.4",
+                "v1.34.5",
+                Some(&version),
+                [&before, &after]
+            ),
+            [
+                "-droprequire=k8s.io/kubernetes",
+                "-droprequire=k8s.io/api",
+                "-dropreplace=k8s.io/api",
+                "-dropreplace=k8s.io/gone",
+                "-dropreplace=example.org/a",
+                "-replace=example.org/a=example.org/a@v1.1.0",
+                "-replace=k8s.io/api=k8s.io/api@v0.34.5",
+                "-replace=k8s.io/new=k8s.io/new@v0.34.5",
+                "-require=k8s.io/kubernetes@v1.34.5",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_published_under_another_path_stays_there() {
+        let name = "github.com/kubernetes-sigs/cri-tools";
+        let own = own(
+            &[(name, "v1.30.0")],
+            &[replace(name, "sigs.k8s.io/cri-tools", "v1.30.0")],
+        );
+        let local = [replace("example.org/x", "./x", "")];
+        assert_eq!(
+            edits(
+                &own,
+                &[name.to_owned()],
+                "v1.30.0",
+                "v1.33.0",
+                None,
+                [&[], &local]
+            ),
+            [
+                format!("-droprequire={name}"),
+                format!("-replace={name}=sigs.k8s.io/cri-tools@v1.33.0"),
+                format!("-require={name}@v1.33.0"),
+            ]
+        );
+    }
+}

@@ -1,0 +1,118 @@
+//! The newest patch release of a minor version that can be had.
+
+use parbake_cluster::KubernetesVersion;
+use semver::Version;
+
+use super::go::Go;
+use super::modules::{API, MODULE, staging};
+use super::{RenewError, modules};
+use crate::provider::Provider;
+
+/// How many numbers after the newest known one are tried: one may have been skipped.
+const TRIED: u64 = 3;
+
+/// The newest patch release of the provider's minor version that Go's module mirror has, its own at least. Lists of
+/// versions are incomplete there, so the numbers that follow are tried, too.
+///
+/// # Errors
+/// `go` cannot be asked.
+pub fn newest(provider: &Provider) -> Result<KubernetesVersion, RenewError> {
+    let _step = tracing::info_span!("step", what = "look for the newest patch release").entered();
+    let toolchain = provider.recipe.modules.get(modules::KUBERNETES);
+    let go = Go::new(&[]).of(toolchain.map(|modules| &modules.go));
+    newest_of(&go, &provider.recipe.kubernetes)
+}
+
+/// The same of `kubernetes`.
+pub(super) fn newest_of(go: &Go, kubernetes: &KubernetesVersion) -> Result<KubernetesVersion, RenewError> {
+    let listed = go
+        .command(&["list", "-m", "-versions", MODULE], false)
+        .current_dir("/")
+        .run()?;
+    let own = version(kubernetes);
+    let listed = listed
+        .stdout
+        .split_whitespace()
+        .filter_map(|word| word.strip_prefix('v')?.parse().ok());
+    let found = climb(&own, listed, |version| go.has(MODULE, &format!("v{version}")));
+    for version in found {
+        // What a mirror lists the checksum database need not know; and what Kubernetes is made of is published a little
+        // later than itself.
+        let downloaded = go
+            .download(MODULE, &format!("v{version}"))
+            .and_then(|_| go.download(API, &staging(&version)));
+        match (downloaded, version.to_string().parse()) {
+            (Ok(_), Ok(newest)) => return Ok(newest),
+            (Err(error), _) => tracing::info!("passing over v{version}: {error}"),
+            (Ok(_), Err(_)) => {}
+        }
+    }
+    Ok(kubernetes.clone())
+}
+
+/// A version by its numbers.
+pub(super) fn version(kubernetes: &KubernetesVersion) -> Version {
+    let text = kubernetes.to_string();
+    // It was read as one.
+    text.trim_start_matches('v')
+        .parse()
+        .unwrap_or(Version::new(0, 0, 0))
+}
+
+/// The releases of the minor version of `own` that are newer, among the `listed` ones and those after them that `has`
+/// knows; the newest first.
+fn climb(
+    own: &Version,
+    listed: impl Iterator<Item = Version>,
+    has: impl Fn(&Version) -> bool,
+) -> Vec<Version> {
+    let newer = |version: &Version| {
+        let same = (version.major, version.minor) == (own.major, own.minor);
+        version.pre.is_empty() && same && version > own
+    };
+    let mut found: Vec<Version> = listed.filter(newer).collect();
+    let mut newest = found.iter().max().unwrap_or(own).clone();
+    let mut tried = 1;
+    while tried <= TRIED {
+        let next = Version::new(newest.major, newest.minor, newest.patch + tried);
+        if has(&next) {
+            found.push(next.clone());
+            newest = next;
+            tried = 1;
+        } else {
+            tried += 1;
+        }
+    }
+    found.sort();
+    found.reverse();
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use semver::Version;
+
+    use super::climb;
+
+    #[test]
+    fn numbers_after_the_list_are_tried() {
+        let version = |text: &str| text.parse::<Version>().unwrap();
+        let newest = |own: &str, listed: &[&str], there: &[&str]| {
+            let there: Vec<Version> = there.iter().map(|text| version(text)).collect();
+            let listed = listed.iter().map(|text| version(text));
+            let found = climb(&version(own), listed, |version| there.contains(version));
+            let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+            found.join(" ")
+        };
+        let listed = ["1.34.0", "1.34.3", "1.34.6-rc.0", "1.35.9", "1.3.99"];
+        assert_eq!(newest("1.34.2", &listed, &[]), "1.34.3");
+        assert_eq!(newest("1.34.4", &listed, &[]), "");
+        assert_eq!(newest("1.34.4", &listed, &["1.34.5", "1.34.6"]), "1.34.6 1.34.5");
+        // One is missing, and then none for long.
+        assert_eq!(
+            newest("1.34.4", &listed, &["1.34.5", "1.34.7", "1.34.12"]),
+            "1.34.7 1.34.5"
+        );
+        assert_eq!(newest("1.36.0", &listed, &["1.36.1"]), "1.36.1");
+    }
+}

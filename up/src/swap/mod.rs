@@ -1,0 +1,275 @@
+//! Programs of a running cluster, replaced by what a developer of Kubernetes has built.
+//!
+//! ```text
+//! look      what each program is: one of a node's own, one in the image of a static pod, or of a workload
+//! check     the files run where they are to; nothing has changed so far
+//! change    node by node: the file is put in the place of the old one (rename) and its unit is restarted; for an image, a
+//!           new one is made from the old one with the file in it, loaded, and named in the manifest or the template
+//! wait      after each: what was replaced is honestly at work
+//! ```
+//!
+//! On a node the old file stays beside the new one until all is well, and what was replaced stands in
+//! [`Changes`](crate::nodes::Changes), so what fails, or is killed, is put back: by the command itself, or by the next one
+//! that works on the cluster.
+//!
+//! ```text
+//! /var/lib/parbake/swap/         of a node
+//! ├── kubelet.new                what is to come
+//! └── kubelet.old                what is put back
+//! ```
+//!
+//! A node writes to its own files alone: what clusters share stays as it was baked. So `stop` and `start` keep what was
+//! swapped, `freeze` freezes it, and nodes that join later have what was baked.
+
+mod error;
+mod find;
+mod image;
+mod node;
+mod undo;
+mod version;
+mod work;
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use parbake_artifact::Digest;
+use parbake_cluster::NodeName;
+use parbake_machine::executable::{ARCHITECTURE, Executable, GivenBinary};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::events::{Log, What};
+use crate::nodes::{Held, tidy};
+use crate::state::files;
+use crate::thaw::interrupted;
+use crate::{ClusterName, Error};
+pub use error::SwapError;
+pub(crate) use undo::put_back;
+pub use undo::{After, Undo};
+use work::Work;
+
+/// What to swap, and where.
+#[derive(Debug)]
+pub struct SwapOptions {
+    /// The cluster.
+    pub name: ClusterName,
+    /// The programs; no two have one name.
+    pub programs: Vec<GivenBinary>,
+    /// The nodes; all of them where none is named.
+    pub nodes: Vec<NodeName>,
+    /// How long it may take until all of it is at work.
+    pub wait: Duration,
+    /// Where parbake keeps its state.
+    pub dir: PathBuf,
+}
+
+/// A program that is not the one that was baked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Swapped {
+    /// Its name.
+    pub program: String,
+    /// What it says its version is; nothing where it was not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The SHA-256 of its file.
+    pub digest: Digest,
+    /// The image that it is in, if it is in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// The nodes that have it.
+    pub nodes: Vec<NodeName>,
+}
+
+/// What a swap came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The programs that were replaced.
+    pub swapped: Vec<Swapped>,
+    /// The names of those that were the same already.
+    pub unchanged: Vec<String>,
+    /// How long it took until all of it was at work.
+    pub after: Duration,
+}
+
+/// A file that was looked at.
+struct Program {
+    name: String,
+    path: PathBuf,
+    digest: Digest,
+    loader: Option<PathBuf>,
+}
+
+/// Replaces programs of a running cluster and waits until the new ones are at work.
+///
+/// # Errors
+/// The first step that failed; the cluster has the programs then that it had before.
+pub async fn swap(options: &SwapOptions) -> Result<Outcome, Error> {
+    let started = Instant::now();
+    let programs = programs(&options.programs)?;
+    let Held {
+        claim,
+        mut record,
+        running,
+        client,
+    } = Held::find(&options.dir, &options.name).await?;
+    let mut work = Work {
+        options,
+        claim: &claim,
+        running: &running,
+        client: &client,
+        deadline: started + options.wait,
+        unchanged: Vec::new(),
+    };
+    let outcome = tokio::select! {
+        outcome = work.run(&mut record, &programs) => outcome,
+        () = interrupted() => Err(SwapError::Interrupted.into()),
+    };
+    if outcome.is_err() && !record.changes.is_empty() {
+        match tidy(&claim, &mut record, running.clone(), &client).await {
+            Ok(_) => tracing::info!("what was there before is put back"),
+            // What failed says why; what is in the way of undoing it comes second, and the next command tries again.
+            Err(error) => tracing::warn!(%error, "could not put back what was swapped"),
+        }
+    }
+    work.clear(&record);
+    let unchanged = work.unchanged;
+    let swapped = outcome?;
+    let after = started.elapsed();
+    for one in &swapped {
+        Log::of(&options.dir, &options.name).tell(What::Swapped {
+            program: one.program.clone(),
+            version: one.version.clone(),
+            nodes: one.nodes.clone(),
+        });
+    }
+    Ok(Outcome {
+        swapped,
+        unchanged,
+        after,
+    })
+}
+
+/// Looks at the files themselves.
+fn programs(given: &[GivenBinary]) -> Result<Vec<Program>, SwapError> {
+    let mut programs: Vec<Program> = Vec::new();
+    for GivenBinary { name, path } in given {
+        if programs.iter().any(|program| program.name == *name) {
+            return Err(SwapError::Twice(name.clone()));
+        }
+        let unread = |source| SwapError::Read {
+            path: path.clone(),
+            source,
+        };
+        let executable = Executable::read(path, ARCHITECTURE).map_err(unread)?;
+        let executable = executable.map_err(|why| SwapError::NotRunnable {
+            path: path.clone(),
+            why,
+        })?;
+        programs.push(Program {
+            name: name.clone(),
+            path: path.clone(),
+            digest: digest(path).map_err(unread)?,
+            loader: executable.loader,
+        });
+    }
+    Ok(programs)
+}
+
+fn digest(path: &Path) -> io::Result<Digest> {
+    let (mut file, mut hasher) = (fs::File::open(path)?, Sha256::new());
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            count => hasher.update(&buffer[..count]),
+        }
+    }
+    format!("sha256:{}", hex::encode(hasher.finalize()))
+        .parse()
+        .map_err(io::Error::other)
+}
+
+fn remove(dir: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(files("remove", dir)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// What is known to be swapped after `new` was, too: a node has one program of a name.
+fn merged(old: &[Swapped], new: &[Swapped]) -> Vec<Swapped> {
+    let mut all = old.to_vec();
+    for one in new {
+        for other in all.iter_mut().filter(|other| other.program == one.program) {
+            other.nodes.retain(|node| !one.nodes.contains(node));
+        }
+        all.retain(|other| !other.nodes.is_empty());
+        all.push(one.clone());
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use parbake_artifact::Digest;
+    use parbake_cluster::NodeName;
+    use parbake_machine::executable::GivenBinary;
+
+    use super::{Swapped, merged, programs};
+
+    fn swapped(program: &str, version: &str, nodes: &[usize]) -> Swapped {
+        Swapped {
+            program: program.to_owned(),
+            version: Some(version.to_owned()),
+            digest: Digest::of(version.as_bytes()),
+            image: None,
+            nodes: nodes.iter().map(|node| NodeName::numbered(*node)).collect(),
+        }
+    }
+
+    #[test]
+    fn a_node_has_one_program_of_a_name() {
+        let first = [swapped("kubelet", "v1", &[1, 2]), swapped("etcd", "v1", &[1])];
+        let second = merged(&first, &[swapped("kubelet", "v2", &[2])]);
+        assert_eq!(
+            second,
+            [
+                swapped("kubelet", "v1", &[1]),
+                swapped("etcd", "v1", &[1]),
+                swapped("kubelet", "v2", &[2])
+            ]
+        );
+        let third = merged(&second, &[swapped("kubelet", "v3", &[1, 2])]);
+        assert_eq!(
+            third,
+            [swapped("etcd", "v1", &[1]), swapped("kubelet", "v3", &[1, 2])]
+        );
+    }
+
+    #[test]
+    fn files_are_looked_at_before_anything_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let given = |name: &str, path: &str| GivenBinary {
+            name: name.to_owned(),
+            path: dir.path().join(path),
+        };
+        fs::write(dir.path().join("script"), "#!/bin/sh").unwrap();
+        let own = GivenBinary {
+            name: "a".to_owned(),
+            path: std::env::current_exe().unwrap(),
+        };
+        let said = |given: &[GivenBinary]| {
+            let error = programs(given).err();
+            error.map(|error| error.to_string()).unwrap_or_default()
+        };
+        assert_eq!(said(std::slice::from_ref(&own)), "");
+        assert_eq!(said(&[own.clone(), own]), "the program `a` is given twice");
+        assert!(said(&[given("a", "script")]).ends_with("cannot run on the nodes: it is no executable"));
+        assert!(said(&[given("a", "none")]).starts_with("could not read"));
+    }
+}
