@@ -6,8 +6,9 @@
 //! | 2.0 | version 3 | `bin_dir` | v1 | yes |
 //! | from 2.1 | version 3 | `bin_dirs` | v1 | yes |
 //!
-//! (containerd, RELEASES.md, 'Deprecated features' and 'Deprecated config properties'.) What it keeps on disk is the same
-//! in all of them, as far as a bake takes it apart: the directories of its overlayfs snapshotter.
+//! (containerd, RELEASES.md, 'Deprecated features' and 'Deprecated config properties'. What knows version 4 reads version
+//! 3 as well.) What it keeps on disk is the same in all of them, as far as a bake takes it apart: the directories of its
+//! overlayfs snapshotter.
 
 use parbake_cluster::KubernetesVersion;
 use semver::Version;
