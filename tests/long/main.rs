@@ -3,26 +3,40 @@
 //! The table that a hundred cycles print is kept in `docs/figures/cycles.md`, what conformance cases gave in
 //! `docs/conformance.md`. Others bake from mirrors of what is published, and from what a developer of Kubernetes built.
 
+#[path = "../access.rs"]
+#[expect(dead_code, reason = "the other tests use the rest")]
+mod access;
 #[path = "../elsewhere.rs"]
 mod elsewhere;
 #[path = "../events.rs"]
 #[expect(dead_code, reason = "the other tests use the rest")]
 mod events;
 #[path = "../harness.rs"]
-#[expect(dead_code, reason = "the other tests use the rest")]
 mod harness;
+#[path = "../identity.rs"]
+#[expect(dead_code, reason = "the other tests use the rest")]
+mod identity;
 #[path = "../listing.rs"]
 #[expect(dead_code, reason = "the other tests use the rest")]
 mod listing;
 #[path = "../registry.rs"]
 #[expect(dead_code, reason = "the other tests use the rest")]
 mod registry;
+#[path = "../secrets.rs"]
+mod secrets;
+#[path = "../services.rs"]
+#[expect(dead_code, reason = "the other tests use the rest")]
+mod services;
+#[path = "../strangers.rs"]
+mod strangers;
 #[path = "../swap.rs"]
 #[expect(dead_code, reason = "the other tests use the rest")]
 mod swap;
 #[path = "../variant.rs"]
 #[expect(dead_code, reason = "the other tests use the rest")]
 mod variant;
+#[path = "../workload.rs"]
+mod workload;
 
 mod conformance;
 mod cycles;
@@ -32,6 +46,7 @@ mod resources;
 mod sources;
 mod stacks;
 mod swaps;
+mod versions;
 
 use std::process::ExitCode;
 
@@ -48,6 +63,7 @@ const TESTS: &[(&str, Test)] = &[
     ("source_release_comes_from_mirrors", sources::released),
     ("all_kinds_of_programs_are_swapped", swaps::all),
     ("source_directory_runs_what_was_built", sources::developed),
+    ("kubernetes_1_36_is_like_the_others", versions::k8s_1_36),
 ];
 
 fn main() -> ExitCode {

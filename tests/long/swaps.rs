@@ -1,6 +1,6 @@
 //! Every kind of program swapped in a running cluster, which is then stopped, started, frozen and thawed.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -22,7 +22,7 @@ fn in_image(name: &str) -> (String, String) {
     (format!("image/{name}"), path)
 }
 
-fn given(name: &str, path: &PathBuf) -> String {
+fn given(name: &str, path: &Path) -> String {
     format!("{name}={}", path.display())
 }
 

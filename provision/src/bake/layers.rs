@@ -57,7 +57,7 @@ pub(super) fn shared(
     }
     let node = step(dir, store, memory, &steps::node(inputs), || {
         let tree = work.dir("node");
-        node::write(&tree, steps::pause(inputs)).map_err(|source| Error::Files {
+        node::write(&tree, &inputs.containerd, steps::pause(inputs)).map_err(|source| Error::Files {
             act: "write",
             path: tree.clone(),
             source,

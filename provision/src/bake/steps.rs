@@ -125,7 +125,7 @@ pub(super) fn pause(inputs: &Inputs) -> &str {
 pub(super) fn node(inputs: &Inputs) -> Step {
     Step::new("write the node's files")
         .with("name of the pause image", pause(inputs))
-        .with("node's files", node::fingerprint())
+        .with("node's files", node::fingerprint(&inputs.containerd))
 }
 
 /// Whether the binary `name` is beneath the import of images.
@@ -139,7 +139,7 @@ pub(super) fn images(inputs: &Inputs) -> Step {
     let step = Step::new("import the images")
         .with("node OS", &inputs.os.key)
         .with("name of the pause image", pause(inputs))
-        .with("node's files", node::fingerprint())
+        .with("node's files", node::fingerprint(&inputs.containerd))
         .with_images(&inputs.images);
     runtime.fold(step, |step, (name, binary)| {
         step.with(format!("binary {name}"), &binary.sha256)
@@ -160,7 +160,7 @@ pub(super) fn cluster(options: &Options, cluster: &Description, inputs: &Inputs)
         .with("nodes and networks", description)
         .with("what kubeadm is told", told)
         .with("node OS", &inputs.os.key)
-        .with("node's files", node::fingerprint())
+        .with("node's files", node::fingerprint(&inputs.containerd))
         .with_images(&inputs.images);
     for (name, binary) in &inputs.binaries {
         step = step.with(format!("binary {name}"), &binary.sha256);
@@ -195,6 +195,7 @@ mod tests {
 
     use super::{Step, binary, images, is_runtime, os};
     use crate::inputs::{Bill, Binary, ImageArchive, Inputs, OsTree};
+    use crate::node::Containerd;
 
     fn inputs() -> Inputs {
         let binary = |text: &str| Binary {
@@ -218,6 +219,7 @@ mod tests {
                 ("crictl".to_owned(), binary("2")),
             ]),
             images: vec![image("etcd", "3"), image("pause", "4")],
+            containerd: Containerd::packaged("1.6.20"),
             bill: Bill::default(),
             key: String::new(),
             steps: Vec::new(),
