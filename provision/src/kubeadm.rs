@@ -1,4 +1,6 @@
 //! What kubeadm is told: configuration and patches, as pure functions from the cluster's description.
+//!
+//! All of it is in the newest words; [`parbake_cluster::dialect`] turns it into those of the cluster's version.
 
 use parbake_cluster::{Description, Node, Role, join};
 use parbake_machine::plan::{SeedContent, SeedFile};
@@ -27,14 +29,15 @@ pub(crate) enum Manner {
 
 /// The seeded files of the control plane: configuration for `kubeadm init` and patches.
 pub(crate) fn init_files(cluster: &Description, node: &Node, token: &str, manner: Manner) -> Vec<SeedFile> {
+    let dialect = cluster.kubernetes().dialect();
     let documents = [
-        init(cluster, node, token, manner),
-        cluster_configuration(cluster, manner),
-        kubelet(cluster, manner),
-        kube_proxy(cluster, manner),
+        dialect.kubeadm(init(cluster, node, token, manner)),
+        dialect.kubeadm(cluster_configuration(cluster, manner)),
+        dialect.configuration(kubelet(cluster, manner)),
+        dialect.configuration(kube_proxy(cluster, manner)),
     ];
     let mut files = vec![file(CONFIG, &yaml(&documents))];
-    if manner == Manner::Stock {
+    if manner == Manner::Stock || !dialect.patches_manifests() {
         return files;
     }
     for pod in STATIC_PODS {
@@ -63,7 +66,7 @@ pub(crate) fn join_config(
             join["patches"] = json!({ "directory": PATCHES });
         }
     }
-    yaml(&[join])
+    yaml(&[cluster.kubernetes().dialect().kubeadm(join)])
 }
 
 /// Where the API server of the control plane `node` listens.

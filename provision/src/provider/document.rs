@@ -87,6 +87,16 @@ impl<'d, 'i> Fields<'d, 'i> {
         parsed(problems, &name, value)
     }
 
+    /// The same, where it need not be there.
+    pub(super) fn optional_parsed<T>(&mut self, problems: &mut Collector<'_>, key: &'static str) -> Option<At<T>>
+    where
+        T: FromStr<Err: Display>,
+    {
+        let name = self.name(key);
+        let value = self.get(key)?;
+        parsed(problems, &name, value)
+    }
+
     /// Whether something is so; it is not where nothing is said.
     pub(super) fn flag(&mut self, problems: &mut Collector<'_>, key: &'static str) -> bool {
         let name = self.name(key);
