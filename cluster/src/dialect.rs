@@ -10,8 +10,10 @@
 //! | 1.21 | pods get tokens of their own; until then they mount those that are kept in secrets |
 //! | 1.21 | nodes, pods and services of both families of addresses |
 //! | 1.22 | kubeadm's `v1beta3`: patches, `imagePullPolicy`; etcd 3.5 and its `etcdutl` |
+//! | 1.23 | the kubelet speaks to runtimes in CRI v1; until 1.25 in v1alpha2 as well |
 //! | 1.29 | administrators whose rights can be taken away (`super-admin.conf` is for the others) |
 //! | 1.31 | kubeadm's `v1beta4`: arguments as lists, `encryptionAlgorithm`, `timeouts`; the kubelet's `failCgroupV1` |
+//! | 1.37 | the kubelet asks the runtime for its cgroup driver (`RuntimeConfig` of CRI) and does without no more |
 //!
 //! Sources: Kubernetes' change logs, `cmd/kubeadm/app/apis/kubeadm/*/types.go`, `pkg/features/kube_features.go`.
 
@@ -109,5 +111,21 @@ impl Dialect<'_> {
     /// Whether a cluster may have addresses of both families without a feature gate.
     pub fn knows_both_families(&self) -> bool {
         self.version.at_least(21)
+    }
+
+    /// Whether the kubelet speaks to runtimes in CRI v1.
+    pub fn knows_cri_v1(&self) -> bool {
+        self.version.at_least(23)
+    }
+
+    /// Whether the kubelet speaks to runtimes in nothing older.
+    pub fn needs_cri_v1(&self) -> bool {
+        self.version.at_least(26)
+    }
+
+    /// Whether the kubelet does not start with a runtime that keeps its cgroup driver to itself (metric
+    /// `cri_losing_support` of older kubelets).
+    pub fn needs_cgroup_driver_of_runtime(&self) -> bool {
+        self.version.at_least(37)
     }
 }

@@ -69,20 +69,29 @@ pub fn config(layers: &[PathBuf], host: &Decisions) -> Result<Option<SeedFile>, 
 pub fn sandbox_image(layers: &[PathBuf]) -> Result<String, Error> {
     let missing = || Error {
         path: PathBuf::from(CONFIG),
-        source: "no layer has one that names a `sandbox_image`".into(),
+        source: "no layer has one that names the image of sandboxes".into(),
     };
     let path = config_file(layers).ok_or_else(missing)?;
     let config = fs::read_to_string(&path)
         .map_err(|error| error.into())
         .and_then(|text| text.parse::<Table>().map_err(|error| error.into()))
         .map_err(|source| Error { path, source })?;
+    sandbox_of(&config).ok_or_else(missing)
+}
+
+/// containerd 1 has it as `sandbox_image` of `io.containerd.grpc.v1.cri`, containerd 2 among the `pinned_images` of
+/// `io.containerd.cri.v1.images`.
+fn sandbox_of(config: &Table) -> Option<String> {
     let plugins = config.get("plugins").and_then(Value::as_table);
+    let named = |plugin: &Value| {
+        let pinned = || plugin.get("pinned_images")?.get("sandbox");
+        let image = plugin.get("sandbox_image").or_else(pinned);
+        image?.as_str().map(str::to_owned)
+    };
     plugins
         .into_iter()
         .flatten()
-        .find_map(|(_, plugin)| plugin.get("sandbox_image")?.as_str())
-        .map(str::to_owned)
-        .ok_or_else(missing)
+        .find_map(|(_, plugin)| named(plugin))
 }
 
 /// The flags of the kubelet that the host asks for, and `more`.
@@ -124,7 +133,29 @@ fn fit(text: &str, host: &Decisions) -> Result<String, toml::de::Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::fit;
+    use super::{fit, sandbox_of};
+
+    #[test]
+    fn the_image_of_sandboxes_is_known_in_both_forms() {
+        for (plugins, expected) in [
+            (
+                "[plugins.cri]\nsandbox_image = \"a/pause:1\"\n",
+                Some("a/pause:1"),
+            ),
+            (
+                "[plugins.images]\nsnapshotter = \"x\"\n[plugins.images.pinned_images]\nsandbox = \"a/pause:2\"\n",
+                Some("a/pause:2"),
+            ),
+            ("[plugins.images.pinned_images]\nother = \"a/b:1\"\n", None),
+            ("", None),
+        ] {
+            assert_eq!(
+                sandbox_of(&plugins.parse().unwrap()).as_deref(),
+                expected,
+                "{plugins}"
+            );
+        }
+    }
 
     #[test]
     fn only_what_the_file_has_is_set() {

@@ -3,19 +3,34 @@
 //! The table that a hundred cycles print is kept in `docs/figures/cycles.md`, what conformance cases gave in
 //! `docs/conformance.md`. Others bake from mirrors of what is published, and from what a developer of Kubernetes built.
 
+#[path = "../access.rs"]
+#[expect(dead_code, reason = "the other tests use the rest")]
+mod access;
 #[path = "../elsewhere.rs"]
 #[expect(dead_code, reason = "the other tests use the rest")]
 mod elsewhere;
 #[path = "../harness.rs"]
 #[expect(dead_code, reason = "the other tests use the rest")]
 mod harness;
+#[path = "../identity.rs"]
+#[expect(dead_code, reason = "the other tests use the rest")]
+mod identity;
 #[path = "../listing.rs"]
 #[expect(dead_code, reason = "the other tests use the rest")]
 mod listing;
-
 #[path = "../registry.rs"]
 #[expect(dead_code, reason = "the other tests use the rest")]
 mod registry;
+#[path = "../secrets.rs"]
+#[expect(dead_code, reason = "the other tests use the rest")]
+mod secrets;
+#[path = "../services.rs"]
+#[expect(dead_code, reason = "the other tests use the rest")]
+mod services;
+#[path = "../strangers.rs"]
+mod strangers;
+#[path = "../workload.rs"]
+mod workload;
 
 mod conformance;
 mod cycles;
@@ -24,6 +39,7 @@ mod mirror;
 mod resources;
 mod sources;
 mod stacks;
+mod versions;
 
 use std::process::ExitCode;
 
@@ -39,6 +55,7 @@ const TESTS: &[(&str, Test)] = &[
     ("a_hundred_cycles_leave_nothing", cycles::hundred),
     ("source_release_comes_from_mirrors", sources::released),
     ("source_directory_runs_what_was_built", sources::developed),
+    ("kubernetes_1_36_is_like_the_others", versions::k8s_1_36),
 ];
 
 fn main() -> ExitCode {

@@ -31,8 +31,11 @@ fn every_question_has_its_first_version() {
         since(|dialect| dialect.patches_manifests()),
         since(|dialect| dialect.etcd_tool() == "etcdutl"),
         since(|dialect| dialect.has_super_admin()),
+        since(|dialect| dialect.knows_cri_v1()),
+        since(|dialect| dialect.needs_cri_v1()),
+        since(|dialect| dialect.needs_cgroup_driver_of_runtime()),
     ];
-    assert_eq!(found, [17, 22, 31, 19, 20, 21, 22, 22, 29]);
+    assert_eq!(found, [17, 22, 31, 19, 20, 21, 22, 22, 29, 23, 26, 37]);
 }
 
 #[test]

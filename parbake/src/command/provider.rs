@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use parbake_cluster::{Description, Role};
-use parbake_provision::inputs::{Part, Update, update_lock};
-use parbake_provision::provider::lock::Lock;
+use parbake_provision::inputs::{Part, Update, check, update_lock};
 use parbake_provision::provider::{Provider, ProviderName, Status};
 use serde::Serialize;
 
@@ -122,7 +121,7 @@ impl Command {
             }),
             Self::Check(args) => {
                 let provider = Provider::find(&args.provider, &global.providers)?;
-                Lock::load(&provider)?;
+                check(&provider)?;
                 let untested = provider.addons.iter();
                 let untested = untested.filter(|addon| addon.recipe.status == Status::Untested);
                 let checked = Checked {

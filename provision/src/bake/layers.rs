@@ -54,10 +54,10 @@ pub(super) fn shared(
     layers.extend(step(
         dir,
         store,
-        &key(&["node", pause, &node::fingerprint()]),
+        &key(&["node", pause, &node::fingerprint(&inputs.containerd)]),
         || {
             let tree = work.dir("node");
-            node::write(&tree, pause).map_err(|source| Error::Files {
+            node::write(&tree, &inputs.containerd, pause).map_err(|source| Error::Files {
                 act: "write",
                 path: tree.clone(),
                 source,

@@ -196,7 +196,7 @@ fn key(provider: &Provider, cluster: &Description, inputs: &Inputs) -> Digest {
     let parts = [
         RECIPE,
         &addons,
-        &crate::node::fingerprint(),
+        &crate::node::fingerprint(&inputs.containerd),
         &told,
         &description,
         &inputs.key,

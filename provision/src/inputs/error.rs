@@ -10,6 +10,7 @@ use parbake_machine::process;
 use super::debian::InvalidMirrors;
 use super::local::LocalError;
 use super::release::ReleaseError;
+use crate::node::UnusableRuntime;
 use crate::provider::{AddonError, lock};
 
 /// Why inputs could not be prepared.
@@ -27,6 +28,9 @@ pub enum Error {
     /// The lock cannot be used.
     #[error(transparent)]
     Lock(#[from] lock::Error),
+    /// Nodes would have no container runtime that serves.
+    #[error(transparent)]
+    Runtime(#[from] UnusableRuntime),
     /// An add-on cannot be used.
     #[error(transparent)]
     Addon(#[from] AddonError),

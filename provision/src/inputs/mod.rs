@@ -36,6 +36,8 @@ use self::release::{Obtained, Plan};
 use self::source::Chosen;
 pub use self::source::Source;
 pub use self::update::{Part, Update, Updated, update_lock};
+use crate::node::Containerd;
+pub use crate::node::UnusableRuntime;
 use crate::provider::lock::Lock;
 use crate::provider::{AddonError, Provider};
 
@@ -48,6 +50,8 @@ pub struct Inputs {
     pub binaries: BTreeMap<String, Binary>,
     /// The container images: those that kubeadm asks for, those of the add-ons, and those that were given.
     pub images: Vec<ImageArchive>,
+    /// The runtime among them.
+    pub(crate) containerd: Containerd,
     /// What all of the above was made from.
     pub bill: Bill,
     /// Identifies all of the above together: 64 hexadecimal digits.
@@ -110,6 +114,7 @@ pub struct Given {
 /// Later: a download, a build or a file operation that failed. What was finished before stays in the cache.
 pub fn prepare(provider: &Provider, source: &Source, given: &Given, cache: &Path) -> Result<Inputs, Error> {
     let lock = Lock::load(provider)?;
+    let containerd = Containerd::of(&provider.recipe, &lock)?;
     pinned(provider)?;
     let mirrors = Mirrors::from_environment()?;
     let local = Local::look(provider, source, &given.binaries, &lock.architecture)?;
@@ -170,9 +175,19 @@ pub fn prepare(provider: &Provider, source: &Source, given: &Given, cache: &Path
         os,
         binaries,
         images,
+        containerd,
         bill,
         key: key.finish().to_string(),
     })
+}
+
+/// Says whether the lock of `provider` fits, and whether its nodes have a runtime that suits its Kubernetes.
+///
+/// # Errors
+/// What is wrong, as [`prepare`] would say it.
+pub fn check(provider: &Provider) -> Result<(), Error> {
+    Containerd::of(&provider.recipe, &Lock::load(provider)?)?;
+    Ok(())
 }
 
 /// What the source has, without what is given in its place.

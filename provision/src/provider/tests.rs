@@ -424,7 +424,7 @@ fn the_providers_of_this_repository_are_valid_and_locked() {
     assert!(!names.is_empty());
     for name in names {
         let provider = Provider::find(name.as_str(), providers).unwrap();
-        super::lock::Lock::load(&provider).unwrap();
+        crate::inputs::check(&provider).unwrap();
         for module in provider.recipe.modules.keys() {
             for file in ["go.mod", "go.sum"] {
                 assert!(

@@ -144,7 +144,10 @@ impl Getting<'_> {
     fn fetch_missing(&self) -> Result<(), Error> {
         let mut wanted = Vec::new();
         for (name, file) in &self.plan.files {
-            if !self.cache.has(RELEASED, &file_key(name, &file.digest)) {
+            let mut before = self.plan.files.range::<String, _>(..name);
+            let comes =
+                before.any(|(other, theirs)| theirs.digest == file.digest && self.lacks(other, theirs));
+            if self.lacks(name, file) && !comes {
                 wanted.push(self.wanted_file(name, file)?);
             }
         }
@@ -159,6 +162,16 @@ impl Getting<'_> {
         let what = "get what is published";
         let _step = tracing::info_span!("step", what).entered();
         self.fetch(wanted)
+    }
+
+    fn lacks(&self, name: &str, file: &PinnedFile) -> bool {
+        !self.cache.has(RELEASED, &file_key(name, &file.digest))
+    }
+
+    /// Whether something else of the archive `file` is to be taken out of it beside `name`.
+    fn is_wanted_again(&self, name: &str, file: &PinnedFile) -> bool {
+        let mut others = self.plan.files.iter().filter(|(other, _)| *other != name);
+        others.any(|(other, theirs)| theirs.digest == file.digest && self.lacks(other, theirs))
     }
 
     fn fetch(&self, wanted: Vec<Wanted>) -> Result<(), Error> {
@@ -177,6 +190,9 @@ impl Getting<'_> {
             let to = out.join(name);
             if ARCHIVES.iter().any(|end| file.url.ends_with(end)) {
                 unpack(name, &file.url, &from, &to)?;
+                if self.is_wanted_again(name, file) {
+                    return Ok(());
+                }
                 fs::remove_file(&from).map_err(Error::file("remove", &from))
             } else {
                 fs::rename(&from, &to).map_err(Error::file("move", &from))

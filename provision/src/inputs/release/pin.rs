@@ -18,8 +18,8 @@ use crate::provider::lock::{PinnedFile, Release};
 
 /// What lists the images.
 const KUBEADM: &str = "kubeadm";
-/// What the names of files with digests end with.
-const DIGEST: &str = ".sha256";
+/// What the names of files with digests end with: those of Kubernetes and its tools, then that of containerd.
+const DIGESTS: [&str; 2] = [".sha256", ".sha256sum"];
 
 /// Finds out the digests of all that `provider` takes from source `release`. kubeadm is fetched for it and says which
 /// images it asks for.
@@ -75,14 +75,29 @@ async fn digests(
     let web = Web::new(options)?;
     let mut files = BTreeMap::new();
     for (name, url) in urls {
-        let beside = sites.file(&format!("{url}{DIGEST}"))?;
-        let text = web.text(&beside).await?;
-        let digest = first_digest(&text).ok_or_else(|| ReleaseError::NoDigest {
-            url: beside.to_string(),
-        })?;
+        let digest = digest(&web, &url, sites).await?;
         files.insert(name, PinnedFile { url, digest });
     }
     Ok(files)
+}
+
+/// The digest in a file beside `url`.
+async fn digest(web: &Web, url: &str, sites: &Sites) -> Result<Digest, Error> {
+    let [first, second] = DIGESTS.map(|end| sites.file(&format!("{url}{end}")));
+    let (first, second) = (first?, second?);
+    let (beside, text) = match web.text(&first).await {
+        // What is said of the usual place is more of a help.
+        Err(Error::Release(missing @ ReleaseError::Missing { .. })) => {
+            let text = web.text(&second).await;
+            (second, text.map_err(|_| missing)?)
+        }
+        text => (first, text?),
+    };
+    let digest = first_digest(&text);
+    digest.ok_or_else(|| {
+        let url = beside.to_string();
+        ReleaseError::NoDigest { url }.into()
+    })
 }
 
 /// The digest in a file as `sha256sum` writes it, or with the digest alone.

@@ -160,6 +160,22 @@ fn files_archives_and_images_come_once() {
 }
 
 #[test]
+fn an_archive_with_several_binaries_comes_once() {
+    let place = Place::new();
+    let packed = archive("ctr", b"I am ctr");
+    place.web.put("/k8s/a.tgz", &packed);
+    // What is in every archive of these tests passes for another binary.
+    let binaries = ["LICENSE", "ctr"].map(|name| (name, "https://h/a.tgz", &packed[..]));
+    let obtained = place.obtain(&plan_of(&binaries), None).unwrap();
+    for (name, expected) in [("LICENSE", &b"free"[..]), ("ctr", b"I am ctr")] {
+        let binary = &obtained.binaries[name];
+        assert_eq!(fs::read(&binary.path).unwrap(), expected, "{name}");
+    }
+    assert_eq!(place.web.starts("/k8s/a.tgz"), [0]);
+    assert!(place.partial().is_empty(), "{:?}", place.partial());
+}
+
+#[test]
 fn other_bytes_than_pinned_are_refused() {
     let (place, good) = (Place::new(), bytes(100_000));
     place.web.put(PATH, &bytes(99_999));

@@ -56,12 +56,15 @@ fn fill(place: &Place, registry: &Registry) {
         &archive("crictl", b"crictl"),
         "",
     );
-    put(
-        "/k8s/distribution/distribution/releases/download/v3.1.2/registry_3.1.2_linux_amd64.tar.gz"
-            .to_owned(),
-        &archive("registry", b"registry"),
-        "",
-    );
+    // Some projects call it otherwise.
+    let registry_binary =
+        "distribution/distribution/releases/download/v3.1.2/registry_3.1.2_linux_amd64.tar.gz";
+    let bytes = archive("registry", b"registry");
+    place.web.put(&format!("/k8s/{registry_binary}"), &bytes);
+    let beside = format!("{}  ./registry.tar.gz\n", Digest::of(&bytes).hex());
+    place
+        .web
+        .put(&format!("/k8s/{registry_binary}.sha256sum"), beside.as_bytes());
     for reference in IMAGES {
         registry.put(reference, "/usr/local/bin/etcdctl", reference.as_bytes());
     }
