@@ -34,7 +34,7 @@ const DOORS: [Door; 4] = [
         name: "API",
         url: "https://10.89.0.11:6443/api/v1/secrets",
         more: &[],
-        key: "node01/etc/kubernetes/super-admin.conf",
+        key: "node01/etc/kubernetes/admin.conf",
     },
     Door {
         name: "API, in the name of another",

@@ -2,6 +2,8 @@
 //! an overlay (`go help build`, `-overlay`), since nothing is written to the sources that `go` has checked.
 
 use std::collections::BTreeMap;
+use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -78,13 +80,26 @@ fn generate(
         Some(marker) => marked(marker, modules, go)?,
         None => Vec::new(),
     };
+    // Generators call `go` by themselves, with a GOROOT of their own: of another version it could not even find modules.
+    let root = go.here().args(["env", "GOROOT"]).run()?.stdout;
     go.here_with(&generator)
+        .env("PATH", first_in_path(&Path::new(root.trim()).join("bin")))
         .args(generated.arguments(&out.to_string_lossy(), &packages))
         .run()?;
     let made = out.join(module).join(path);
     // Whether it is there is seen now, and not when it is missed in a build of minutes.
     fs::metadata(&made).map_err(Error::file("find the generated file", &made))?;
     Ok(made)
+}
+
+/// Where programs are looked for, `dir` first.
+fn first_in_path(dir: &Path) -> OsString {
+    let mut path = dir.as_os_str().to_owned();
+    if let Some(others) = env::var_os("PATH") {
+        path.push(":");
+        path.push(others);
+    }
+    path
 }
 
 /// The packages that the commands are made of and that have `marker` in one of their files, sorted.
