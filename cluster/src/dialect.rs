@@ -100,7 +100,11 @@ impl Dialect<'_> {
 
     /// The program that works on the files of an etcd that does not run: `etcdctl` did so before 3.5, with the same words.
     pub fn etcd_tool(&self) -> &'static str {
-        if self.version.at_least(22) { "etcdutl" } else { "etcdctl" }
+        if self.version.at_least(22) {
+            "etcdutl"
+        } else {
+            "etcdctl"
+        }
     }
 
     /// Whether the kubelet works on a host that has cgroup v2 alone.

@@ -33,7 +33,9 @@ pub fn configuration(
     token: &str,
     ca_hash: &str,
 ) -> String {
-    let document = version.dialect().kubeadm(document(node, endpoint, token, ca_hash));
+    let document = version
+        .dialect()
+        .kubeadm(document(node, endpoint, token, ca_hash));
     // JSON is YAML.
     format!("{document:#}\n")
 }

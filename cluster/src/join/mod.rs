@@ -153,7 +153,8 @@ impl Invitation {
         for node in nodes {
             let name = node.name.to_string();
             let answers = running.command(&name, ["crictl", "version"])?;
-            let configuration = configuration(&self.version, node, &self.endpoint, &self.token, &self.ca_hash);
+            let configuration =
+                configuration(&self.version, node, &self.endpoint, &self.token, &self.ca_hash);
             let join = running.command(&name, ["sh", "-euc", JOIN])?.stdin(configuration);
             joins.push(tokio::task::spawn_blocking(move || {
                 let _step = tracing::info_span!("step", what = format!("kubeadm join on {name}")).entered();

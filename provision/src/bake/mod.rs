@@ -38,7 +38,7 @@ use work::Work;
 /// How long the cluster may take from its last join until it is ready.
 const READY: Duration = Duration::from_secs(300);
 /// Changes whenever the steps of a bake do, so that an artifact of older steps does not pass for a fresh one.
-const RECIPE: &str = "10";
+const RECIPE: &str = "11";
 
 /// What to bake, and where.
 #[derive(Debug)]
@@ -82,7 +82,9 @@ pub enum Error {
     #[error(transparent)]
     Unfit(#[from] UnfitHost),
     /// What writes the database's files anew is missing, without which the keys of the bake would stay in them.
-    #[error("nodes have no `{0}`, which the database is frozen with; add it to `os.binaries` of the provider")]
+    #[error(
+        "nodes have no `{0}`, which the database is frozen with; add it to `os.binaries` of the provider"
+    )]
     NoEtcdTool(&'static str),
     /// The inputs could not be had.
     #[error(transparent)]

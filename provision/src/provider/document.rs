@@ -88,7 +88,11 @@ impl<'d, 'i> Fields<'d, 'i> {
     }
 
     /// The same, where it need not be there.
-    pub(super) fn optional_parsed<T>(&mut self, problems: &mut Collector<'_>, key: &'static str) -> Option<At<T>>
+    pub(super) fn optional_parsed<T>(
+        &mut self,
+        problems: &mut Collector<'_>,
+        key: &'static str,
+    ) -> Option<At<T>>
     where
         T: FromStr<Err: Display>,
     {

@@ -178,7 +178,8 @@ fn read_generated(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> O
         );
     }
     if has(PACKAGES) != marker.is_some() {
-        let message = format!("`marker` says what `{PACKAGES}` is: there must be both of them in it, or neither");
+        let message =
+            format!("`marker` says what `{PACKAGES}` is: there must be both of them in it, or neither");
         problems.add(fields.span(), message);
     }
     fields.finish(problems);

@@ -51,7 +51,14 @@ pub(super) fn overlay(modules: &Modules, go: &Go<'_>, cache: &Locked) -> Result<
     let dir = cache.temp_dir()?;
     let mut replace = BTreeMap::new();
     for (number, ((module, path), generated)) in modules.generated.iter().enumerate() {
-        let made = generate(module, path, modules, generated, go, &dir.path().join(number.to_string()))?;
+        let made = generate(
+            module,
+            path,
+            modules,
+            generated,
+            go,
+            &dir.path().join(number.to_string()),
+        )?;
         replace.insert(sources_of(module, go)?.join(path), made);
     }
     let file = dir.path().join("overlay.json");
@@ -178,7 +185,10 @@ mod tests {
         let modules = modules(Some("+x"), &["--out={out}/a", "-i", "{packages}"]);
         let generated = modules.generated.values().next().unwrap();
         let packages = ["a/b", "c"].map(str::to_owned);
-        assert_eq!(generated.arguments("/o", &packages), ["--out=/o/a", "-i", "a/b,c"]);
+        assert_eq!(
+            generated.arguments("/o", &packages),
+            ["--out=/o/a", "-i", "a/b,c"]
+        );
     }
 
     #[test]
