@@ -4,7 +4,6 @@
 //! `docs/conformance.md`. Others bake from mirrors of what is published, and from what a developer of Kubernetes built.
 
 #[path = "../access.rs"]
-#[expect(dead_code, reason = "the other tests use the rest")]
 mod access;
 #[path = "../elsewhere.rs"]
 #[expect(dead_code, reason = "the other tests use the rest")]
@@ -22,7 +21,6 @@ mod listing;
 #[expect(dead_code, reason = "the other tests use the rest")]
 mod registry;
 #[path = "../secrets.rs"]
-#[expect(dead_code, reason = "the other tests use the rest")]
 mod secrets;
 #[path = "../services.rs"]
 #[expect(dead_code, reason = "the other tests use the rest")]
