@@ -24,14 +24,7 @@ pub enum UnfitHost {
 }
 
 impl Dialect<'_> {
-    /// Whether machines of this version can run on `host`.
-    ///
-    /// # Errors
-    /// [`UnfitHost::Cgroups`].
-    pub fn runs_on(&self, host: &Host) -> Result<(), UnfitHost> {
-        self.runs_with(host.cgroups.layout)
-    }
-
+    /// Whether kubelets of this version run with such control groups.
     pub(super) fn runs_with(&self, cgroups: CgroupLayout) -> Result<(), UnfitHost> {
         if cgroups == CgroupLayout::V2 && !self.knows_cgroup_v2() {
             return Err(UnfitHost::Cgroups(self.version.clone()));
@@ -46,8 +39,12 @@ impl Description {
     /// # Errors
     /// The first reason why not.
     pub fn suits(&self, host: &Host) -> Result<(), UnfitHost> {
+        self.suits_with(host.cgroups.layout)
+    }
+
+    pub(super) fn suits_with(&self, cgroups: CgroupLayout) -> Result<(), UnfitHost> {
         let dialect = self.kubernetes().dialect();
-        dialect.runs_on(host)?;
+        dialect.runs_with(cgroups)?;
         if self.networks().second.is_some() && !dialect.knows_both_families() {
             return Err(UnfitHost::Families(self.kubernetes().clone()));
         }

@@ -3,6 +3,7 @@ use serde_json::json;
 
 use super::{Dialect, KubeadmApi, UnfitHost};
 use crate::version::KubernetesVersion;
+use crate::{ClusterDomain, NodeName, Role, Stacks, Subnets};
 
 fn version(minor: u64) -> KubernetesVersion {
     format!("v1.{minor}.0").parse().unwrap()
@@ -108,4 +109,32 @@ fn only_old_kubelets_on_new_hosts_do_not_run() {
         "the kubelet of Kubernetes v1.17.0 knows only version 1 of control groups, and this host has only version 2; \
          boot it with `systemd.unified_cgroup_hierarchy=0`, or take Kubernetes 1.19 or newer"
     );
+}
+
+#[test]
+fn both_families_are_for_newer_versions() {
+    let subnets = |nets: [&str; 3]| {
+        let [nodes, pods, services] = nets.map(|net| net.parse().unwrap());
+        Subnets {
+            nodes,
+            pods,
+            services,
+        }
+    };
+    let four = subnets(["10.89.0.0/24", "10.244.0.0/16", "10.96.0.0/12"]);
+    let six = subnets(["fd00:10:89::/64", "fd00:10:244::/56", "fd00:10:96::/112"]);
+    let names = [(NodeName::numbered(1), Role::ControlPlane)];
+    for (minor, second, expected) in [
+        (17, None, Ok(())),
+        (17, Some(six), Err(UnfitHost::Families(version(17)))),
+        (21, Some(six), Ok(())),
+    ] {
+        let stacks = Stacks { first: four, second };
+        let cluster = stacks.describe(version(minor), ClusterDomain::default(), &names);
+        assert_eq!(
+            cluster.unwrap().suits_with(CgroupLayout::Hybrid),
+            expected,
+            "{minor}"
+        );
+    }
 }
