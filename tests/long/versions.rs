@@ -33,10 +33,12 @@ fn holds(place: &Place, provider: &str) -> Outcome {
     place.run(&["provision", provider, "--source", "modules"])?;
     let before = Listing::take(place.dir())?;
     let outcome = lives(place, provider);
-    for name in ["default", BESIDE] {
-        place.run(&["down", "--name", name])?;
-    }
+    let ended = ["default", BESIDE].map(|name| place.run(&["down", "--name", name]));
+    // What failed says why; that there is no cluster then comes second.
     outcome?;
+    for down in ended {
+        down?;
+    }
     eventually("the host to be as before", Duration::from_secs(5), || {
         Listing::take(place.dir())?.nothing_new(&before)
     })?;
