@@ -4,9 +4,9 @@
 //! `docs/conformance.md`. Others bake from mirrors of what is published, and from what a developer of Kubernetes built.
 
 #[path = "../access.rs"]
+#[expect(dead_code, reason = "the other tests use the rest")]
 mod access;
 #[path = "../elsewhere.rs"]
-#[expect(dead_code, reason = "the other tests use the rest")]
 mod elsewhere;
 #[path = "../harness.rs"]
 #[expect(dead_code, reason = "the other tests use the rest")]
