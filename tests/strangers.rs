@@ -91,6 +91,29 @@ pub(crate) fn refused(place: &Place, ours: &str, theirs: &str) -> Outcome {
     tokens(place, ours, theirs, &house)
 }
 
+/// A token of a service account that may do everything: one that is signed at that moment, or, where the account has one
+/// in a secret, that one.
+fn fresh(place: &Place, name: &str) -> Result<String, String> {
+    let kubectl = |words: &[&str]| {
+        let to = ["--name", name, "kubectl", "--namespace=kube-system"];
+        place.run(&[to.as_slice(), words].concat())
+    };
+    let account = "clusterrole-aggregation-controller";
+    let kept = kubectl(&[
+        "get",
+        "serviceaccount",
+        account,
+        "-o",
+        "jsonpath={.secrets[0].name}",
+    ])?;
+    if kept.is_empty() {
+        return Ok(kubectl(&["create", "token", account])?.trim().to_owned());
+    }
+    let encoded = kubectl(&["get", "secret", &kept, "-o", "jsonpath={.data.token}"])?;
+    let token = STANDARD.decode(encoded).map_err(|error| error.to_string())?;
+    String::from_utf8(token).map_err(|error| error.to_string())
+}
+
 /// Service accounts' tokens: those that pods have, and one that the API has just signed. Both clusters have the same
 /// accounts, down to their ids, so that only the signature tells one cluster's from the other's.
 fn tokens(place: &Place, ours: &str, theirs: &str, house: &House) -> Outcome {
@@ -101,16 +124,7 @@ fn tokens(place: &Place, ours: &str, theirs: &str, house: &House) -> Outcome {
     }
     all.retain(|secret| secret.kind == Kind::Token);
     check(all.len() >= 3, || format!("only {} tokens were found", all.len()))?;
-    let create = [
-        "create",
-        "token",
-        "-nkube-system",
-        "clusterrole-aggregation-controller",
-    ];
-    let fresh = |name: &str| {
-        let printed = place.run(&[&["--name", name, "kubectl"], create.as_slice()].concat())?;
-        Ok::<_, String>(printed.trim().to_owned())
-    };
+    let fresh = |name: &str| fresh(place, name);
     let strange: Vec<String> = all
         .into_iter()
         .map(|secret| secret.text)
