@@ -29,9 +29,11 @@ pub(crate) const PRINT: &str = "for file in /etc/kubernetes/*.conf /etc/kubernet
 const DATABASE: &str = "var/lib/etcd/member/snap/db";
 
 /// Texts that only look like secrets.
-const HARMLESS: [&str; 1] = [
+const HARMLESS: [&str; 2] = [
     // The example in the help of `kubeadm token` and `kubeadm join`.
     "abcdef.1234567890abcdef",
+    // What `kubeadm config print init-defaults` has instead of one.
+    "abcdef.0123456789abcdef",
 ];
 
 /// How much of a file is looked at from where a secret may begin.

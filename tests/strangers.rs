@@ -29,12 +29,15 @@ struct Door {
     key: &'static str,
 }
 
+/// An account that may do everything.
+const ACCOUNT: &str = "clusterrole-aggregation-controller";
+
 const DOORS: [Door; 4] = [
     Door {
         name: "API",
         url: "https://10.89.0.11:6443/api/v1/secrets",
         more: &[],
-        key: "node01/etc/kubernetes/super-admin.conf",
+        key: "node01/etc/kubernetes/admin.conf",
     },
     Door {
         name: "API, in the name of another",
@@ -91,6 +94,31 @@ pub(crate) fn refused(place: &Place, ours: &str, theirs: &str) -> Outcome {
     tokens(place, ours, theirs, &house)
 }
 
+/// A token of a service account that may do everything: one that is signed at that moment, or, where the account has one
+/// in a secret, that one.
+fn fresh(place: &Place, name: &str) -> Result<String, String> {
+    let kept = kept(place, name)?;
+    if kept.is_empty() {
+        return Ok(kubectl(place, name, &["create", "token", ACCOUNT])?
+            .trim()
+            .to_owned());
+    }
+    let secret = ["get", "secret", &kept, "-o", "jsonpath={.data.token}"];
+    let token = STANDARD.decode(kubectl(place, name, &secret)?);
+    String::from_utf8(token.map_err(|error| error.to_string())?).map_err(|error| error.to_string())
+}
+
+/// The secret with that account's token, in versions that keep it in one.
+fn kept(place: &Place, name: &str) -> Result<String, String> {
+    let query = "jsonpath={.secrets[0].name}";
+    kubectl(place, name, &["get", "serviceaccount", ACCOUNT, "-o", query])
+}
+
+fn kubectl(place: &Place, name: &str, words: &[&str]) -> Result<String, String> {
+    let to = ["--name", name, "kubectl", "--namespace=kube-system"];
+    place.run(&[to.as_slice(), words].concat())
+}
+
 /// Service accounts' tokens: those that pods have, and one that the API has just signed. Both clusters have the same
 /// accounts, down to their ids, so that only the signature tells one cluster's from the other's.
 fn tokens(place: &Place, ours: &str, theirs: &str, house: &House) -> Outcome {
@@ -101,16 +129,7 @@ fn tokens(place: &Place, ours: &str, theirs: &str, house: &House) -> Outcome {
     }
     all.retain(|secret| secret.kind == Kind::Token);
     check(all.len() >= 3, || format!("only {} tokens were found", all.len()))?;
-    let create = [
-        "create",
-        "token",
-        "-nkube-system",
-        "clusterrole-aggregation-controller",
-    ];
-    let fresh = |name: &str| {
-        let printed = place.run(&[&["--name", name, "kubectl"], create.as_slice()].concat())?;
-        Ok::<_, String>(printed.trim().to_owned())
-    };
+    let fresh = |name: &str| fresh(place, name);
     let strange: Vec<String> = all
         .into_iter()
         .map(|secret| secret.text)
@@ -135,6 +154,22 @@ fn tokens(place: &Place, ours: &str, theirs: &str, house: &House) -> Outcome {
                 format!("a token of {ours} at {}: {answer}", door.name)
             })?;
         }
+    }
+    let key = |name: &str| {
+        place.run(&[
+            "--name",
+            name,
+            "exec",
+            "node01",
+            "--",
+            "cat",
+            "/etc/kubernetes/pki/sa.pub",
+        ])
+    };
+    check(key(ours)? != key(theirs)?, || "one key signs for both".to_owned())?;
+    if !kept(place, ours)?.is_empty() {
+        // Versions that keep tokens in secrets do not publish their keys.
+        return Ok(());
     }
     let keys = |name: &str| place.json(&["--name", name, "kubectl", "get", "--raw=/openid/v1/jwks"]);
     let (one, other) = (keys(ours)?, keys(theirs)?);

@@ -4,12 +4,14 @@
 //! through its API: [`readiness`] waits until it is honestly ready, [`cleanup`], [`trust`] and [`settle`]
 //! change what the database remembers, [`join`], [`drain`] and [`hosts`] who belongs to the cluster, [`summary`] and
 //! [`in_flight`] report, [`workload`] and [`probe`] try the cluster out, [`rollout`] and [`pod_images`] look at what was
-//! deployed, [`swap`] at what programs run. [`scrub`] takes care of the files of machines that are to be frozen.
+//! deployed, [`swap`] at what programs run. [`scrub`] takes care of the files of machines that are to be frozen. What
+//! differs between versions of Kubernetes is in [`dialect`] alone.
 
 mod api_error;
 pub mod cleanup;
 pub mod client;
 mod description;
+pub mod dialect;
 pub mod drain;
 mod farewell;
 pub mod hosts;
@@ -31,7 +33,7 @@ pub mod services;
 pub mod settle;
 pub mod summary;
 pub mod swap;
-mod tokens;
+pub mod tokens;
 pub mod trust;
 mod version;
 pub mod wait;

@@ -117,11 +117,11 @@ fn remove(path: &Path) -> Result<(), ScrubError> {
 
 /// Writes etcd's files of stopped control planes anew: the old ones keep deleted entries in their log and in free
 /// pages. All of `planes`, each with its upper directory, get what the first of them has, and are the members of one
-/// etcd cluster. `etcdutl` is the tool that does so.
+/// etcd cluster. `tool` is what [`Dialect::etcd_tool`](crate::dialect::Dialect::etcd_tool) names.
 ///
 /// # Errors
 /// The tool failed, or a file could not be replaced.
-pub fn renew_database(planes: &[(&Node, PathBuf)], etcdutl: &Path) -> Result<(), ScrubError> {
+pub fn renew_database(planes: &[(&Node, PathBuf)], tool: &Path) -> Result<(), ScrubError> {
     let peer = |node: &Node| format!("https://{}", SocketAddr::new(node.address, ETCD_PEERS));
     let member = |(node, _): &(&Node, PathBuf)| format!("{}={}", node.name, peer(node));
     let members = planes.iter().map(member).collect::<Vec<_>>().join(",");
@@ -132,23 +132,23 @@ pub fn renew_database(planes: &[(&Node, PathBuf)], etcdutl: &Path) -> Result<(),
     // one's is renewed first, and stays one.
     let snapshot = first.join(ETCD).join("member/snap/db");
     for (node, upper) in planes {
-        let restore = Cmd::new(etcdutl)
+        let restore = Cmd::new(tool)
             .args(["snapshot", "restore", "--skip-hash-check"])
             .arg(&snapshot)
             .arg(format!("--name={}", node.name))
             .arg(format!("--initial-cluster={members}"))
             .arg(format!("--initial-advertise-peer-urls={}", peer(node)));
-        renew(&upper.join(ETCD), restore, etcdutl)?;
+        renew(&upper.join(ETCD), restore, tool)?;
     }
     Ok(())
 }
 
 /// Puts what `restore` makes in the place of the data directory `data`.
-fn renew(data: &Path, restore: Cmd, etcdutl: &Path) -> Result<(), ScrubError> {
+fn renew(data: &Path, restore: Cmd, tool: &Path) -> Result<(), ScrubError> {
     let renewed = data.with_file_name("etcd.renewed");
     restore.arg("--data-dir").arg(&renewed).run()?;
     // Restoring copies the file page by page, free pages included.
-    Cmd::new(etcdutl)
+    Cmd::new(tool)
         .arg("defrag")
         .arg("--data-dir")
         .arg(&renewed)

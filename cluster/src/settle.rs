@@ -22,8 +22,8 @@ const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
 
 /// Deletes what belongs to the bake alone:
 ///
-/// - credentials: bootstrap tokens, uploaded keys, service-account tokens in secrets (blanked, they keep
-///   their names), certificate signing requests;
+/// - credentials: bootstrap tokens, uploaded keys, service-account tokens in secrets (put away without them, see
+///   [`tokens`]), certificate signing requests;
 /// - the old certificate authority in `kube-root-ca.crt` and `cluster-info`, so that no pod of a thawed
 ///   cluster can start with the wrong one;
 /// - leases of leaders in `kube-system`, which would hold new leaders back for their full length;
@@ -63,18 +63,18 @@ pub async fn forget(client: &Client) -> Result<(), ApiError> {
         delete_leader_endpoints(client),
         delete_signing_requests(client, "v1"),
         delete_signing_requests(client, "v1beta1"),
-        tokens::blank(client),
+        tokens::put_away(client),
     )?;
     Ok(())
 }
 
-/// Counts the secrets that manifests or users made: all but the tokens of service accounts, which [`forget`] blanks.
+/// Counts the secrets that manifests or users made: all but those of service accounts' tokens, which [`forget`] puts away.
 ///
 /// # Errors
 /// The API refused.
 pub async fn count_secrets(client: &Client) -> Result<u64, ApiError> {
     let all: Api<Secret> = Api::all(client.clone());
-    let others = ListParams::default().fields(&format!("type!={}", tokens::TYPE));
+    let others = ListParams::default().fields(&format!("type!={},type!={}", tokens::TYPE, tokens::AWAY_TYPE));
     let found = all
         .list_metadata(&others)
         .await

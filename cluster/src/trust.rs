@@ -3,7 +3,7 @@
 //! The database remembers the authorities of the bake in three places that nothing else puts right, or not in
 //! time:
 //!
-//! - `kube-root-ca.crt` in every namespace: what pods check the API with. The controller manager would write
+//! - `kube-root-ca.crt` in every namespace (since 1.20): what pods check the API with. The controller manager would write
 //!   it seconds later, and pods wait for it or start with the wrong one.
 //! - `cluster-info` in `kube-public`: what joining nodes check the API with.
 //! - `extension-apiserver-authentication` in `kube-system`: what extension API servers check clients with. The
@@ -22,7 +22,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
 use crate::api_error::{ApiError, absent_is_fine, is_absent, is_conflict};
-use crate::tokens;
+use crate::tokens::{self, Signer};
 use crate::wait::{Look, TimedOut, Wait};
 
 /// The config map that pods check the API with.
@@ -49,9 +49,13 @@ pub struct Authorities<'a> {
     pub front_proxy: &'a str,
     /// The URL of the API inside the cluster, for `cluster-info`.
     pub api_url: &'a str,
+    /// Who signs the tokens of service accounts.
+    pub signer: &'a dyn Signer,
+    /// Whether namespaces have a `kube-root-ca.crt`, see [`Dialect::has_root_ca_maps`](crate::dialect::Dialect).
+    pub root_ca_maps: bool,
 }
 
-/// Publishes the authorities and has the tokens of service accounts that are kept in secrets made anew.
+/// Publishes the authorities and makes the tokens of service accounts that are kept in secrets anew.
 ///
 /// May be called before the API answers: tries until it has all been written. The client should be a
 /// super-admin's, whom the API lets in before it has loaded its access rules.
@@ -77,13 +81,13 @@ async fn publish_once(client: &Client, authorities: Authorities<'_>) -> Result<(
     let living = namespaces
         .items
         .iter()
-        .filter(|namespace| namespace.metadata.deletion_timestamp.is_none());
+        .filter(|namespace| authorities.root_ca_maps && namespace.metadata.deletion_timestamp.is_none());
     let root_cas = living.map(|namespace| put(client, root_ca(&namespace.name_any(), authorities)));
     tokio::try_join!(
         try_join_all(root_cas),
         put(client, cluster_info(authorities)),
         replace_authentication(client, authorities),
-        tokens::blank(client),
+        tokens::renew(client, authorities.signer, authorities.cluster),
     )?;
     Ok(())
 }
@@ -157,12 +161,24 @@ mod tests {
     use kube::config::Kubeconfig;
 
     use super::{Authorities, cluster_info, root_ca};
+    use crate::tokens::{Account, Signer};
 
     const AUTHORITIES: Authorities<'_> = Authorities {
         cluster: "PEM\n",
         front_proxy: "FRONT\n",
         api_url: "https://10.89.0.11:6443",
+        signer: &Nobody,
+        root_ca_maps: true,
     };
+
+    #[derive(Debug)]
+    struct Nobody;
+
+    impl Signer for Nobody {
+        fn token(&self, _: Account<'_>) -> Option<String> {
+            None
+        }
+    }
 
     #[test]
     fn cluster_info_is_a_kubeconfig_without_a_user() {

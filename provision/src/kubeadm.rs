@@ -1,4 +1,6 @@
 //! What kubeadm is told: configuration and patches, as pure functions from the cluster's description.
+//!
+//! All of it is in the newest words; [`parbake_cluster::dialect`] turns it into those of the cluster's version.
 
 use parbake_cluster::{Description, Node, Role, join};
 use parbake_machine::plan::{SeedContent, SeedFile};
@@ -27,14 +29,15 @@ pub(crate) enum Manner {
 
 /// The seeded files of the control plane: configuration for `kubeadm init` and patches.
 pub(crate) fn init_files(cluster: &Description, node: &Node, token: &str, manner: Manner) -> Vec<SeedFile> {
+    let dialect = cluster.kubernetes().dialect();
     let documents = [
-        init(cluster, node, token, manner),
-        cluster_configuration(cluster, manner),
-        kubelet(cluster, manner),
-        kube_proxy(cluster, manner),
+        dialect.kubeadm(init(cluster, node, token, manner)),
+        dialect.kubeadm(cluster_configuration(cluster, manner)),
+        dialect.configuration(kubelet(cluster, manner)),
+        dialect.configuration(kube_proxy(cluster, manner)),
     ];
     let mut files = vec![file(CONFIG, &yaml(&documents))];
-    if manner == Manner::Stock {
+    if manner == Manner::Stock || !dialect.patches_manifests() {
         return files;
     }
     for pod in STATIC_PODS {
@@ -63,7 +66,7 @@ pub(crate) fn join_config(
             join["patches"] = json!({ "directory": PATCHES });
         }
     }
-    yaml(&[join])
+    yaml(&[cluster.kubernetes().dialect().kubeadm(join)])
 }
 
 /// Where the API server of the control plane `node` listens.
@@ -227,6 +230,10 @@ mod tests {
     use super::{Manner, PATCHES, init_files};
 
     fn cluster() -> Description {
+        cluster_of("v1.34.4")
+    }
+
+    fn cluster_of(version: &str) -> Description {
         let [nodes, pods, services] =
             ["10.89.0.0/24", "10.244.0.0/16", "10.96.0.0/12"].map(|net| net.parse().unwrap());
         let subnets = Subnets {
@@ -236,8 +243,41 @@ mod tests {
         };
         let names = [(NodeName::numbered(1), Role::ControlPlane)];
         subnets
-            .describe("v1.34.4".parse().unwrap(), ClusterDomain::default(), &names)
+            .describe(version.parse().unwrap(), ClusterDomain::default(), &names)
             .unwrap()
+    }
+
+    #[test]
+    fn an_old_kubeadm_is_told_in_its_own_words() {
+        let later = [
+            "failCgroupV1",
+            "permit-port-sharing",
+            "imagePullPolicy",
+            "encryptionAlgorithm",
+            "patches",
+            "timeouts",
+        ];
+        for (version, files, api, knows) in [
+            ("v1.34.4", 5, "kubeadm.k8s.io/v1beta4", true),
+            ("v1.17.17", 1, "kubeadm.k8s.io/v1beta2", false),
+        ] {
+            let cluster = cluster_of(version);
+            let seeded = init_files(&cluster, &cluster.nodes()[0], "a.b", Manner::Baked);
+            assert_eq!(seeded.len(), files, "{version}");
+            let SeedContent::File { text, .. } = &seeded[0].content else {
+                panic!("no file")
+            };
+            assert_eq!(text.matches(api).count(), 2, "{text}");
+            for word in later {
+                assert_eq!(text.contains(word), knows, "{version} {word}");
+            }
+            let join = super::join_config(&cluster, &cluster.nodes()[0], "a.b", "sha256:0", Manner::Baked);
+            assert_eq!(
+                (join.contains(api), join.contains("patches")),
+                (true, knows),
+                "{join}"
+            );
+        }
     }
 
     #[test]

@@ -63,6 +63,7 @@ const TESTS: &[(&str, Test)] = &[
     ("source_release_comes_from_mirrors", sources::released),
     ("all_kinds_of_programs_are_swapped", swaps::all),
     ("source_directory_runs_what_was_built", sources::developed),
+    ("kubernetes_1_17_is_like_the_others", versions::k8s_1_17),
     ("kubernetes_1_36_is_like_the_others", versions::k8s_1_36),
 ];
 

@@ -43,6 +43,7 @@ impl Again<'_> {
         let started = Instant::now();
         let boot = Timestamp::now();
         let host = Host::look(self.dir).require(Purpose::Up)?;
+        record.cluster.suits(&host)?;
         if record.internet {
             host.require_internet()?;
         }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use parbake_artifact::images::ImageError;
 use parbake_artifact::{PolicyError, StoreError, Tag};
 use parbake_cluster::client::ClientError;
+use parbake_cluster::dialect::UnfitHost;
 use parbake_cluster::scrub::ScrubError;
 use parbake_cluster::{ApiError, BrokenDescription, DescriptionError, cleanup, machines, runtime, wait};
 use parbake_machine::host::HostError;
@@ -25,6 +26,9 @@ pub enum Error {
     /// The host lacks something.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// The artifact's version of Kubernetes cannot run on this host.
+    #[error(transparent)]
+    Unfit(#[from] UnfitHost),
     /// A way to the outside was asked for where nothing has an address that could take it.
     #[error(
         "the cluster has IPv6 alone, and a way to the outside leads out in IPv4; leave `--internet` out, or bake with \
@@ -132,8 +136,11 @@ pub enum Error {
         source: ApiError,
     },
     /// No layer of the artifact holds etcd's offline tool.
-    #[error("the artifact came without etcdutl, so its database cannot be written anew; provision it again")]
-    NoEtcdutl,
+    #[error("the artifact came without {tool}, so its database cannot be written anew; provision it again")]
+    NoEtcdTool {
+        /// The tool.
+        tool: &'static str,
+    },
     /// A freeze was asked to end.
     #[error("interrupted; the cluster goes on, and nothing is left of the freeze")]
     FreezeInterrupted,

@@ -109,6 +109,7 @@ pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
     allowed(&options.dir, &store, &artifact)?;
     let baked = Description::of_artifact(&artifact.config.cluster)?;
     let (config, cluster) = options.wanted.settle(&baked)?;
+    cluster.suits(&host)?;
     outside::leads_out(options.internet, &cluster)?;
     let stacks = stacks(&store, &artifact, &cluster)?;
     spans.end("look the artifact up", from);
@@ -166,6 +167,7 @@ pub(crate) async fn first(options: &Options, claim: &Claim, record: Record) -> R
     let store = Store::open(&options.dir.join("store"))?;
     let artifact = store.get_exactly(&record.tag, &record.artifact)?;
     allowed(&options.dir, &store, &artifact)?;
+    record.cluster.suits(&host)?;
     let stacks = stacks(&store, &artifact, &record.cluster)?;
     let prepared = Prepared {
         options,

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use webpki::EndEntityCert;
 
 use crate::description::Node;
+use crate::version::KubernetesVersion;
 
 /// Where the runtime listens.
 const RUNTIME: &str = "unix:///run/containerd/containerd.sock";
@@ -23,14 +24,23 @@ const IGNORED_CHECKS: [&str; 5] = [
     "Swap",
 ];
 
-/// The file for `kubeadm join --config` on `node`. `endpoint` is `ADDRESS:PORT` of the API, `ca_hash` the hash of its
-/// authority's public key as in [`ca_hash`].
-pub fn configuration(node: &Node, endpoint: &str, token: &str, ca_hash: &str) -> String {
+/// The file for `kubeadm join --config` on `node`, as that version reads it. `endpoint` is `ADDRESS:PORT` of the API,
+/// `ca_hash` the hash of its authority's public key as in [`ca_hash`].
+pub fn configuration(
+    version: &KubernetesVersion,
+    node: &Node,
+    endpoint: &str,
+    token: &str,
+    ca_hash: &str,
+) -> String {
+    let document = version
+        .dialect()
+        .kubeadm(document(node, endpoint, token, ca_hash));
     // JSON is YAML.
-    format!("{:#}\n", document(node, endpoint, token, ca_hash))
+    format!("{document:#}\n")
 }
 
-/// The same as a value.
+/// The same as a value, in the newest words.
 pub fn document(node: &Node, endpoint: &str, token: &str, ca_hash: &str) -> Value {
     json!({
         "apiVersion": "kubeadm.k8s.io/v1beta4",
@@ -42,7 +52,7 @@ pub fn document(node: &Node, endpoint: &str, token: &str, ca_hash: &str) -> Valu
     })
 }
 
-/// The `nodeRegistration` of `kubeadm init` and `kubeadm join`.
+/// The `nodeRegistration` of `kubeadm init` and `kubeadm join`, in the newest words.
 pub fn registration(node: &Node) -> Value {
     json!({
         "name": node.name,
@@ -139,7 +149,8 @@ mod tests {
             pod_cidr: "10.244.3.0/24".parse().unwrap(),
             second: None,
         };
-        let text = configuration(&node, "10.89.0.11:6443", "a.b", "sha256:0abc");
+        let version = "v1.34.4".parse().unwrap();
+        let text = configuration(&version, &node, "10.89.0.11:6443", "a.b", "sha256:0abc");
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         let discovery = &value["discovery"]["bootstrapToken"];
         assert_eq!(discovery["apiServerEndpoint"], "10.89.0.11:6443");

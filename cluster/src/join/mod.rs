@@ -28,6 +28,7 @@ use crate::api_error::{ApiError, absent_is_fine};
 use crate::description::{Description, Node};
 use crate::runtime;
 use crate::trust::CLUSTER_INFO;
+use crate::version::KubernetesVersion;
 use crate::wait::{Look, TimedOut, Wait};
 pub use config::{ca_hash, configuration, document, new_token, registration};
 
@@ -75,6 +76,7 @@ pub enum JoinError {
 
 /// What lets nodes into a cluster, for some minutes.
 pub struct Invitation {
+    version: KubernetesVersion,
     endpoint: String,
     token: String,
     ca_hash: String,
@@ -88,6 +90,7 @@ impl Invitation {
     /// The API refused it, or it was not signed; it is deleted then.
     pub async fn issue(client: &Client, cluster: &Description, kubeconfig: &str) -> Result<Self, JoinError> {
         let invitation = Self {
+            version: cluster.kubernetes().clone(),
             endpoint: cluster.api_server().to_string(),
             token: new_token().map_err(JoinError::Token)?,
             ca_hash: ca_hash(kubeconfig).ok_or(JoinError::NoAuthority)?,
@@ -150,7 +153,8 @@ impl Invitation {
         for node in nodes {
             let name = node.name.to_string();
             let answers = running.command(&name, ["crictl", "version"])?;
-            let configuration = configuration(node, &self.endpoint, &self.token, &self.ca_hash);
+            let configuration =
+                configuration(&self.version, node, &self.endpoint, &self.token, &self.ca_hash);
             let join = running.command(&name, ["sh", "-euc", JOIN])?.stdin(configuration);
             joins.push(tokio::task::spawn_blocking(move || {
                 let _step = tracing::info_span!("step", what = format!("kubeadm join on {name}")).entered();
@@ -246,6 +250,7 @@ mod tests {
     #[test]
     fn a_token_is_a_secret_of_ten_minutes() {
         let invitation = Invitation {
+            version: "v1.34.4".parse().unwrap(),
             endpoint: "10.89.0.11:6443".to_owned(),
             token: "abcdef.0123456789abcdef".to_owned(),
             ca_hash: String::new(),

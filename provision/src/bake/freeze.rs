@@ -3,16 +3,13 @@
 use jiff::Timestamp;
 use parbake_artifact::{Artifact, Draft, Layer, MachineLayers, Store};
 use parbake_cluster::scrub::{self, Owner};
-use parbake_cluster::{Node, machines};
+use parbake_cluster::{Description, Node, machines};
 use parbake_machine::dirs::Dirs;
 
 use super::form::Formed;
 use super::work::Work;
 use super::{Error, MACHINE_LAYER, Options, layers, settle};
-use crate::inputs::Inputs;
-
-/// The tool that writes etcd's files anew.
-const ETCDUTL: &str = "etcdutl";
+use crate::inputs::{Binary, Inputs};
 
 /// Freezes the cluster into an artifact.
 pub(super) fn freeze(
@@ -35,15 +32,13 @@ pub(super) fn freeze(
         let _step = tracing::info_span!("step", what = "power the machines off").entered();
         let _stopped = running.stop()?;
     }
-    let etcdutl = inputs.binaries.get(ETCDUTL).map(|binary| binary.path.as_path());
+    let tool = etcd_tool(&cluster, inputs)?;
     let below: Vec<_> = shared.iter().map(|layer| layer.digest.clone()).collect();
     let mut layers = shared;
     let mut machines = Vec::new();
     let upper = |node: &Node| Dirs(&machines::machine_dir(&work.dir("cluster"), node)).upper();
-    if let Some(etcdutl) = etcdutl {
-        let planes: Vec<_> = cluster.control_planes().map(|node| (node, upper(node))).collect();
-        scrub::renew_database(&planes, etcdutl)?;
-    }
+    let planes: Vec<_> = cluster.control_planes().map(|node| (node, upper(node))).collect();
+    scrub::renew_database(&planes, &tool.path)?;
     for node in cluster.nodes() {
         let upper = upper(node);
         scrub::scrub(&upper, Owner::Bake)?;
@@ -65,4 +60,10 @@ pub(super) fn freeze(
     };
     let supply = super::supply(options, inputs);
     Ok(store.put_with(&options.tag, draft, |artifact| supply.documents(artifact))?)
+}
+
+/// What writes etcd's files anew.
+pub(super) fn etcd_tool<'a>(cluster: &Description, inputs: &'a Inputs) -> Result<&'a Binary, Error> {
+    let tool = cluster.kubernetes().dialect().etcd_tool();
+    inputs.binaries.get(tool).ok_or(Error::NoEtcdTool(tool))
 }

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use parbake_artifact::{Artifact, MACHINE_LAYER, Store, StoreError, Tag};
 use parbake_cluster::client::ClientError;
+use parbake_cluster::dialect::UnfitHost;
 use parbake_cluster::scrub::ScrubError;
 use parbake_cluster::{ApiError, BrokenDescription, DescriptionError};
 use parbake_cluster::{machines, runtime};
@@ -80,6 +81,14 @@ pub enum Error {
     /// The host lacks something.
     #[error(transparent)]
     Host(#[from] HostError),
+    /// The cluster cannot run on this host.
+    #[error(transparent)]
+    Unfit(#[from] UnfitHost),
+    /// What writes the database's files anew is missing, without which the keys of the bake would stay in them.
+    #[error(
+        "nodes have no `{0}`, which the database is frozen with; add it to `os.binaries` of the provider"
+    )]
+    NoEtcdTool(&'static str),
     /// The inputs could not be had.
     #[error(transparent)]
     Inputs(#[from] inputs::Error),
@@ -145,9 +154,11 @@ pub enum Error {
 pub fn provision(options: &Options) -> Result<Outcome, Error> {
     let host = Host::look(&options.dir).require(Purpose::Provision)?;
     let cluster = options.provider.describe_with(options.size)?;
+    cluster.suits(&host)?;
     let inputs = inputs::prepare(&options.provider, &options.source, &options.given, &options.cache)?;
     let known = Known::new(&inputs.images);
     known.suffice_for(&options.provider.addons)?;
+    freeze::etcd_tool(&cluster, &inputs)?;
     let store = Store::open(&options.dir.join("store"))?;
     let memory = Memory::read(&options.dir, &options.tag);
     let forming = steps::cluster(options, &cluster, &inputs);

@@ -85,6 +85,7 @@ pub fn form_once(options: &OnceOptions) -> Result<Once, Error> {
     let store = Store::open(&options.dir.join("store"))?;
     let artifact = store.get(&options.tag)?;
     let cluster = describe(&artifact, options.nodes)?;
+    cluster.suits(&host)?;
     let work = Work::claim(&options.dir, &options.work, false)?;
     let site = Site {
         id: format!("once-{}", std::process::id()),

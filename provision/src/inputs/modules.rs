@@ -3,10 +3,12 @@
 //! `go` verifies every module against the provider's `go.sum`, and the flags leave nothing of this host in the
 //! binaries, so equal inputs give equal bytes.
 
+mod generate;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::iter;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use parbake_cluster::KubernetesVersion;
 use parbake_machine::process::Cmd;
@@ -16,9 +18,12 @@ use super::Binary;
 use super::cache::{KeyBuilder, Locked};
 use super::error::Error;
 use crate::provider::{Modules, Provider};
+use generate::Overlay;
 
 /// Changes whenever this file would build something else from the same inputs.
 const RECIPE: u32 = 1;
+/// The first Go that notes in binaries which commit they are of, and can be told not to.
+const NOTES_VCS: Version = Version::new(1, 18, 0);
 /// The folder whose version is the provider's Kubernetes version.
 const KUBERNETES: &str = "kubernetes";
 
@@ -81,7 +86,11 @@ fn build(
     cache: &Locked,
 ) -> Result<BTreeMap<String, Binary>, Error> {
     let dir = sources.dir.join("modules").join(name);
-    let (arguments, environment) = (arguments(modules), environment(modules, architecture));
+    let arguments = arguments(modules);
+    let go = Go {
+        dir: &dir,
+        environment: environment(modules, architecture),
+    };
     let mut key = KeyBuilder::new("modules", RECIPE);
     for file in ["go.mod", "go.sum"] {
         let path = dir.join(file);
@@ -90,7 +99,7 @@ fn build(
     for argument in &arguments {
         key = key.field("argument", argument);
     }
-    for (variable, value) in &environment {
+    for (variable, value) in &go.environment {
         key = key.field(variable, value);
     }
     for (command, package) in &modules.commands {
@@ -102,17 +111,17 @@ fn build(
     for (name, (module, path)) in &modules.files {
         key = key.field("file", name).field(module, path);
     }
+    let key = generate::key(key, modules).finish();
     let what = format!("build {} from Go modules", summary(name, modules));
-    let entry = cache.entry("modules", &key.finish(), &what, |out| {
-        let go = |words: &[String], to: &Path, packages: &mut dyn Iterator<Item = &String>| {
-            let mut go = Cmd::new("go").args(words).arg("-o").arg(to).args(packages);
-            for (variable, value) in &environment {
-                go = go.env(variable, value);
-            }
-            go.current_dir(&dir).run()
+    let entry = cache.entry("modules", &key, &what, |out| {
+        let overlay = generate::overlay(modules, &go, cache)?;
+        let overlay: Vec<String> = overlay.iter().map(Overlay::flag).collect();
+        let build = |words: &[String], to: &Path, packages: &mut dyn Iterator<Item = &String>| {
+            let go = go.cmd().args(words).args(&overlay).arg("-o").arg(to);
+            go.args(packages).run()
         };
         if !modules.commands.is_empty() {
-            go(&arguments, out, &mut modules.commands.values())?;
+            build(&arguments, out, &mut modules.commands.values())?;
         }
         for (command, package) in &modules.commands {
             let (built, wanted) = (out.join(output_name(package)), out.join(command));
@@ -121,10 +130,11 @@ fn build(
         for (binary, package) in &modules.tests {
             let compile = ["test".to_owned(), "-c".to_owned()];
             let words = [compile.as_slice(), &arguments[1..]].concat();
-            go(&words, &out.join(binary), &mut iter::once(package))?;
+            build(&words, &out.join(binary), &mut iter::once(package))?;
         }
         for (name, (module, path)) in &modules.files {
-            copy_of_module(&dir, module, path, &environment, &out.join(name))?;
+            let from = sources_of(module, &go)?.join(path);
+            fs::copy(&from, out.join(name)).map_err(Error::file("copy", &from))?;
         }
         for binary in modules.commands.keys().chain(modules.tests.keys()) {
             check_version(sources, name, binary, &out.join(binary))?;
@@ -143,22 +153,39 @@ fn build(
         .collect()
 }
 
-/// Copies a file out of the sources of a module, which `go` has checked against `go.sum`.
-fn copy_of_module(
-    dir: &Path,
-    module: &str,
-    path: &str,
-    environment: &[(&'static str, String)],
-    to: &Path,
-) -> Result<(), Error> {
-    let mut go = Cmd::new("go").args(["list", "-m", "-f", "{{.Dir}}", module]);
-    for (variable, value) in environment {
-        go = go.env(variable, value);
+/// `go` in a folder with a `go.mod`, of the version that the recipe wants.
+struct Go<'a> {
+    dir: &'a Path,
+    environment: [(&'static str, String); 8],
+}
+
+impl Go<'_> {
+    /// `go`, for the nodes' architecture.
+    fn cmd(&self) -> Cmd {
+        self.with(Cmd::new("go"), |_| true)
     }
-    let sources = go.current_dir(dir).run()?.stdout;
-    let from = Path::new(sources.trim()).join(path);
-    fs::copy(&from, to).map_err(Error::file("copy", &from))?;
-    Ok(())
+
+    /// `go`, for what is to run on this host.
+    fn here(&self) -> Cmd {
+        self.here_with(Path::new("go"))
+    }
+
+    /// A program that calls `go` for this host.
+    fn here_with(&self, program: &Path) -> Cmd {
+        self.with(Cmd::new(program), |variable| variable != "GOARCH")
+    }
+
+    fn with(&self, cmd: Cmd, wanted: impl Fn(&str) -> bool) -> Cmd {
+        let set = self.environment.iter().filter(|(variable, _)| wanted(variable));
+        set.fold(cmd, |cmd, (variable, value)| cmd.env(variable, value))
+            .current_dir(self.dir)
+    }
+}
+
+/// Where the sources of a module are, which `go` has checked against `go.sum`.
+fn sources_of(module: &str, go: &Go<'_>) -> Result<PathBuf, Error> {
+    let list = go.cmd().args(["list", "-m", "-f", "{{.Dir}}", module]);
+    Ok(PathBuf::from(list.run()?.stdout.trim()))
 }
 
 fn summary(name: &str, modules: &Modules) -> String {
@@ -173,9 +200,12 @@ fn arguments(modules: &Modules) -> Vec<String> {
     for (variable, value) in &modules.variables {
         linker.push_str(&format!(" -X {variable}={value}"));
     }
-    ["build", "-trimpath", "-buildvcs=false", "-ldflags", &linker]
-        .map(str::to_owned)
-        .to_vec()
+    let mut arguments = vec!["build", "-trimpath"];
+    if modules.go >= NOTES_VCS {
+        arguments.push("-buildvcs=false");
+    }
+    arguments.extend(["-ldflags", &linker]);
+    arguments.into_iter().map(str::to_owned).collect()
 }
 
 fn environment(modules: &Modules, architecture: &str) -> [(&'static str, String); 8] {
@@ -258,10 +288,11 @@ mod tests {
 
     #[test]
     fn variables_go_to_the_linker() {
-        let modules = Modules {
-            go: "1.26.8".parse().unwrap(),
+        let modules = |go: &str| Modules {
+            go: go.parse().unwrap(),
             tests: [].into(),
             files: [].into(),
+            generated: [].into(),
             commands: [("a".into(), "example/a".into())].into(),
             variables: [
                 ("x/version.a".into(), "1".into()),
@@ -269,11 +300,10 @@ mod tests {
             ]
             .into(),
         };
-        let expected = "-s -w -buildid= -X x/version.a=1 -X x/version.b=2";
-        assert_eq!(
-            arguments(&modules),
-            ["build", "-trimpath", "-buildvcs=false", "-ldflags", expected]
-        );
+        let flags = "-s -w -buildid= -X x/version.a=1 -X x/version.b=2";
+        let [new, old] = ["1.26.8", "1.17.13"].map(|go| arguments(&modules(go)));
+        assert_eq!(new, ["build", "-trimpath", "-buildvcs=false", "-ldflags", flags]);
+        assert_eq!(old, ["build", "-trimpath", "-ldflags", flags]);
     }
 
     #[test]

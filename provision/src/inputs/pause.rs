@@ -17,8 +17,8 @@ pub(super) const NAME: &str = "pause";
 const RECIPE: u32 = 1;
 /// The module with the source.
 const MODULE: &str = "k8s.io/kubernetes";
-/// The source in the module.
-const SOURCE: &str = "build/pause/linux/pause.c";
+/// The source in the module, where it is now and where it was before there was one for Windows beside it.
+const SOURCES: [&str; 2] = ["build/pause/linux/pause.c", "build/pause/pause.c"];
 
 /// What `go mod download -json` prints, as far as it is needed (`go help mod download`).
 #[derive(Deserialize)]
@@ -56,11 +56,13 @@ pub(super) fn build(provider: &Provider, cache: &Locked) -> Result<Binary, Error
             .current_dir(&dir)
             .run()?
             .parse(|text| serde_json::from_str::<Download>(text))?;
+        let sources = SOURCES.map(|source| module.dir.join(source));
+        let source = sources.iter().find(|source| source.is_file());
         Cmd::new("cc")
             .args(&flags)
             .arg("-o")
             .arg(out.join(NAME))
-            .arg(module.dir.join(SOURCE))
+            .arg(source.unwrap_or(&sources[0]))
             .run()?;
         Ok(())
     })?;

@@ -114,24 +114,24 @@ impl Containerd {
 
     /// Whether the kubelet of `kubernetes` and this speak to each other.
     fn suits(&self, kubernetes: &KubernetesVersion) -> Result<(), UnusableRuntime> {
+        let dialect = kubernetes.dialect();
         let too_old = |from| UnusableRuntime::TooOld {
             kubernetes: kubernetes.clone(),
             from,
             version: self.version.clone(),
         };
-        // CRI v1 came with Kubernetes 1.23 and containerd 1.6, v1alpha2 went with Kubernetes 1.26 and containerd 2.0.
-        if !kubernetes.at_least(23) && self.at_least(2, 0) {
+        // CRI v1 came with containerd 1.6, v1alpha2 went with containerd 2.0.
+        if !dialect.knows_cri_v1() && self.at_least(2, 0) {
             return Err(UnusableRuntime::TooNew {
                 kubernetes: kubernetes.clone(),
                 before: "2.0",
                 version: self.version.clone(),
             });
         }
-        if kubernetes.at_least(26) && !self.at_least(1, 6) {
+        if dialect.needs_cri_v1() && !self.at_least(1, 6) {
             return Err(too_old("1.6"));
         }
-        // Older kubelets do without an answer to `RuntimeConfig` (metric `cri_losing_support` of the kubelet).
-        if kubernetes.at_least(37) && !self.at_least(2, 0) {
+        if dialect.needs_cgroup_driver_of_runtime() && !self.at_least(2, 0) {
             return Err(too_old("2.0"));
         }
         Ok(())

@@ -87,20 +87,18 @@ impl<'d, 'i> Fields<'d, 'i> {
         parsed(problems, &name, value)
     }
 
-    /// A text that `T` can be made of, if it is there.
-    pub(super) fn optional<T>(
+    /// The same, where it need not be there.
+    pub(super) fn optional_parsed<T>(
         &mut self,
         problems: &mut Collector<'_>,
         key: &'static str,
-    ) -> Option<Option<At<T>>>
+    ) -> Option<At<T>>
     where
         T: FromStr<Err: Display>,
     {
         let name = self.name(key);
-        match self.get(key) {
-            Some(value) => parsed(problems, &name, value).map(Some),
-            None => Some(None),
-        }
+        let value = self.get(key)?;
+        parsed(problems, &name, value)
     }
 
     /// Whether something is so; it is not where nothing is said.

@@ -33,7 +33,7 @@ pub use self::addon::{Addon, AddonError, AddonImage, AddonRecipe, ManifestError,
 pub use self::names::{InvalidProviderName, ProviderName};
 pub use self::network::{InvalidStack, Stack};
 pub use self::published::Published;
-pub use self::recipe::{ImageRecipe, Modules, Os, Recipe, Size};
+pub use self::recipe::{Generated, ImageRecipe, Modules, Os, Recipe, Size};
 pub use parbake_cluster::problem::{Problem, Problems};
 
 /// The file that makes a folder a provider.

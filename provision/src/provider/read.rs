@@ -7,7 +7,7 @@ use std::str::FromStr;
 use parbake_cluster::{NodeName, Offered, Role};
 
 use super::document::{At, Fields, whole};
-use super::recipe::{ImageRecipe, Modules, Os, Recipe};
+use super::recipe::{Generated, ImageRecipe, Modules, OUT, Os, PACKAGES, Recipe};
 use super::{Published, check, network};
 use parbake_cluster::problem::{Collector, Problems};
 
@@ -136,6 +136,7 @@ pub(super) fn read_modules(problems: &mut Collector<'_>, mut fields: Fields<'_, 
     let tests = fields.map::<Segment, Text>(problems, "tests");
     let files = fields.map::<Segment, FileOfModule>(problems, "files");
     let variables = fields.map::<Word, Word>(problems, "variables");
+    let generated = fields.tables::<FileOfModule, _>(problems, "generated", read_generated);
     fields.finish(problems);
     let packages = |all: BTreeMap<Segment, At<Text>>| {
         let all = all.into_iter();
@@ -155,9 +156,38 @@ pub(super) fn read_modules(problems: &mut Collector<'_>, mut fields: Fields<'_, 
                 .map(|(name, (file, _))| (name.0, (file.module, file.path)))
                 .collect(),
             variables,
+            generated: generated?
+                .into_iter()
+                .map(|(file, generated)| ((file.module, file.path), generated))
+                .collect(),
         },
         span,
     ))
+}
+
+fn read_generated(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Option<Generated> {
+    let by = fields.parsed::<Text>(problems, "by");
+    let marker = fields.optional_parsed::<Marker>(problems, "marker");
+    let arguments = fields.list::<Text>(problems, "arguments");
+    let arguments: Vec<String> = arguments?.into_iter().map(|(word, _)| word.0).collect();
+    let has = |word: &str| arguments.iter().any(|argument| argument.contains(word));
+    if !has(OUT) {
+        problems.add(
+            fields.span(),
+            format!("`arguments` must say where the file is to be, with `{OUT}`"),
+        );
+    }
+    if has(PACKAGES) != marker.is_some() {
+        let message =
+            format!("`marker` says what `{PACKAGES}` is: there must be both of them in it, or neither");
+        problems.add(fields.span(), message);
+    }
+    fields.finish(problems);
+    Some(Generated {
+        by: by?.0.0,
+        arguments,
+        marker: marker.map(|(marker, _)| marker.0),
+    })
 }
 
 fn read_image(problems: &mut Collector<'_>, fields: Fields<'_, '_>) -> Option<At<ImageRecipe>> {
@@ -176,7 +206,7 @@ pub(super) fn read_image_fields(
     let packages = fields.list::<PackageName>(problems, "packages");
     let entrypoint = fields.list::<Text>(problems, "entrypoint");
     let arguments = fields.list::<Text>(problems, "arguments");
-    let user = fields.optional::<Text>(problems, "user");
+    let user = fields.optional_parsed::<Text>(problems, "user");
     fields.finish(problems);
     let files: BTreeMap<_, _> = files?
         .into_iter()
@@ -198,7 +228,7 @@ pub(super) fn read_image_fields(
         packages: package_names(packages?),
         entrypoint: entrypoint?.into_iter().map(|(word, _)| word.0).collect(),
         arguments: arguments?.into_iter().map(|(word, _)| word.0).collect(),
-        user: user?.map(|(user, _)| user.0).unwrap_or_default(),
+        user: user.map(|(user, _)| user.0).unwrap_or_default(),
     };
     Some((image, span))
 }
@@ -227,7 +257,21 @@ impl FromStr for RoleName {
     }
 }
 
+/// What looks for packages, neither nothing nor more than a line.
+struct Marker(String);
+
+impl FromStr for Marker {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        let good = !text.trim().is_empty() && !text.contains('\n');
+        good.then(|| Self(text.into()))
+            .ok_or("a marker must be a text within one line")
+    }
+}
+
 /// A file of a module: `MODULE//PATH`.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct FileOfModule {
     module: String,
     path: String,

@@ -10,6 +10,11 @@ use semver::Version;
 use super::{Published, read};
 use parbake_cluster::problem::Problems;
 
+/// Where a generator leaves what it makes.
+pub(super) const OUT: &str = "{out}";
+/// The packages that a generator reads.
+pub(super) const PACKAGES: &str = "{packages}";
+
 /// What a provider file says: one cluster, with everything it is made of.
 ///
 /// ```toml
@@ -37,6 +42,7 @@ use parbake_cluster::problem::Problems;
 /// go = "1.26.8"                         # the toolchain that builds it
 /// commands = { kubeadm = "k8s.io/kubernetes/cmd/kubeadm" }
 /// variables = { "k8s.io/component-base/version.gitVersion" = "v1.34.4" }
+/// # Source files that a module was published without are `generated`, see `Generated`.
 ///
 /// [release]                             # where source `release` finds what nodes have; images are where kubeadm says
 /// kubelet = "https://dl.k8s.io/release/v{kubernetes}/bin/linux/{arch}/kubelet"
@@ -119,6 +125,30 @@ pub struct Modules {
     pub files: BTreeMap<String, (String, String)>,
     /// String variables that the linker sets, by `importpath.name`.
     pub variables: BTreeMap<String, String>,
+    /// Source files that a module was published without, and how they are made: in which module, and their path there.
+    pub generated: BTreeMap<(String, String), Generated>,
+}
+
+/// How a source file is made that a module was published without.
+///
+/// ```toml
+/// [modules.kubernetes.generated."k8s.io/kubernetes//pkg/generated/openapi/zz_generated.openapi.go"]
+/// by = "k8s.io/kube-openapi/cmd/openapi-gen"  # the generator, a package of the same `go.mod`
+/// marker = "+k8s:openapi-gen="                # packages with this word are its `{packages}`
+/// arguments = ["--output-base", "{out}", "--input-dirs", "{packages}"]
+/// ```
+///
+/// The generator runs in the folder of the `go.mod` and leaves the file below `{out}`, at `MODULE/PATH`. The commands are
+/// built as if the module had it (`go build -overlay`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Generated {
+    /// The import path of the generator's `main` package.
+    pub by: String,
+    /// What the generator is told: `{out}` stands for a new directory, `{packages}` for the import paths of packages,
+    /// with commas between them.
+    pub arguments: Vec<String>,
+    /// Those of the packages that the commands are made of which have this text in one of their files.
+    pub marker: Option<String>,
 }
 
 /// What a container image is made of.
@@ -138,6 +168,17 @@ pub struct ImageRecipe {
     pub arguments: Vec<String>,
     /// Who runs it where the pod does not say (OCI image configuration, `User`); root where empty.
     pub user: String,
+}
+
+impl Generated {
+    /// What the generator is told when it has the directory `out` and is to read `packages`.
+    pub(crate) fn arguments(&self, out: &str, packages: &[String]) -> Vec<String> {
+        let packages = packages.join(",");
+        let arguments = self.arguments.iter();
+        arguments
+            .map(|word| word.replace(OUT, out).replace(PACKAGES, &packages))
+            .collect()
+    }
 }
 
 impl Modules {

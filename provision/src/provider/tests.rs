@@ -53,6 +53,21 @@ fn problems(text: &str) -> String {
 }
 
 #[test]
+fn what_is_generated_is_read() {
+    let text = GOOD.replace(
+        "[modules.etcd]",
+        "[modules.kubernetes.generated.\"example.org/a//b/c.go\"]\nby = \"example.org/gen\"\nmarker = \"+gen=\"\n\
+         arguments = [\"--to\", \"{out}\", \"{packages}\"]\n[modules.etcd]",
+    );
+    let recipe = Recipe::parse(&text).unwrap();
+    let file = ("example.org/a".to_owned(), "b/c.go".to_owned());
+    let generated = &recipe.modules["kubernetes"].generated[&file];
+    assert_eq!(generated.by, "example.org/gen");
+    assert_eq!(generated.marker.as_deref(), Some("+gen="));
+    assert_eq!(generated.arguments, ["--to", "{out}", "{packages}"]);
+}
+
+#[test]
 fn a_good_file_is_read() {
     let recipe = recipe();
     assert_eq!(recipe.kubernetes.to_string(), "v1.34.4");
@@ -272,6 +287,26 @@ fn each_mistake_is_named() {
             "[modules.etcd]",
             "[modules.etcd]\nfiles = { a = \"example.org/a/../b\" }",
             "`example.org/a/../b` is no file of a module",
+        ),
+        (
+            "[modules.etcd]",
+            "generated.\"a//b\" = { by = \"c\", arguments = [\"-o\"] }\n[modules.etcd]",
+            "`arguments` must say where the file is to be, with `{out}`",
+        ),
+        (
+            "[modules.etcd]",
+            "generated.\"a//b\" = { by = \"c\", arguments = [\"{out}\"], marker = \"+x\" }\n[modules.etcd]",
+            "`marker` says what `{packages}` is: there must be both of them in it, or neither",
+        ),
+        (
+            "[modules.etcd]",
+            "generated.\"a/b\" = { by = \"c\", arguments = [\"{out}\"] }\n[modules.etcd]",
+            "`a/b` is no file of a module",
+        ),
+        (
+            "[modules.etcd]",
+            "generated.\"a//b\" = { by = \"c\", arguments = [\"{out} {packages}\"], marker = \" \" }\n[modules.etcd]",
+            "`modules.kubernetes.generated.a//b.marker`: a marker must be a text within one line",
         ),
         (
             "\"/pause\" = \"pause\"",

@@ -9,7 +9,7 @@ use parbake_cluster::machines::{self, Surroundings};
 use parbake_cluster::readiness::wait_until_api;
 use parbake_cluster::scrub::{self, Owner};
 use parbake_cluster::wait::{Look, Wait};
-use parbake_cluster::{Client, Node, connect, settle};
+use parbake_cluster::{Client, Description, Node, connect, settle};
 use parbake_machine::dirs::Dirs;
 use parbake_machine::host::Decisions;
 use parbake_machine::running::Running;
@@ -50,9 +50,6 @@ ctl() {
 revision=$(ctl endpoint status --write-out=fields | sed -n 's/^"Revision" : //p')
 ctl compact --physical "$revision"
 "#;
-/// Where layers have etcd's offline tool: a node's own programs, or the image of etcd.
-const ETCDUTL: &str = "etcdutl";
-
 /// Boots the copy in `scratch`, has it forget what must not be frozen, and stops it; gives how many secrets it keeps.
 pub(super) async fn settle(
     options: &Options,
@@ -120,7 +117,7 @@ pub(super) async fn settle(
         .control_planes()
         .map(|node| (node, upper(scratch, node)))
         .collect();
-    scrub::renew_database(&planes, &etcdutl(&stack_of(&stacks, plane))?)?;
+    scrub::renew_database(&planes, &etcd_tool(cluster, &stack_of(&stacks, plane))?)?;
     for (_, upper) in &planes {
         hide_below(&upper.join(scrub::ETCD).join("member"))?;
     }
@@ -160,7 +157,9 @@ async fn forget(client: &Client, running: &Running, plane: &Node) -> Result<u64,
     Ok(kept)
 }
 
-fn etcdutl(layers: &[PathBuf]) -> Result<PathBuf, Error> {
+/// etcd's offline tool in layers: among a node's own programs, or in the image of etcd.
+fn etcd_tool(cluster: &Description, layers: &[PathBuf]) -> Result<PathBuf, Error> {
+    let tool = cluster.kubernetes().dialect().etcd_tool();
     let images = |layer: &PathBuf| {
         let versions = fs::read_dir(layer.join(machines::IMAGES_DIR).join("etcd"));
         let dirs = versions.into_iter().flatten().flatten();
@@ -169,9 +168,9 @@ fn etcdutl(layers: &[PathBuf]) -> Result<PathBuf, Error> {
     };
     let own = layers.iter().map(|layer| layer.join("usr/bin"));
     own.chain(layers.iter().flat_map(images))
-        .map(|dir| dir.join(ETCDUTL))
+        .map(|dir| dir.join(tool))
         .find(|path| path.is_file())
-        .ok_or(Error::NoEtcdutl)
+        .ok_or(Error::NoEtcdTool { tool })
 }
 
 /// Keeps a directory that was written anew from showing what layers below have in it (Linux, filesystems/overlayfs,

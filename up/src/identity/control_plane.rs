@@ -22,7 +22,7 @@ pub(super) struct ControlPlane<'a> {
     pub(super) front_proxy_ca: Authority,
     pub(super) etcd_ca: Authority,
     /// The key that signs tokens.
-    pub(super) service_accounts: KeyPair,
+    pub(super) service_accounts: &'a KeyPair,
     pub(super) admin: &'a Pair,
     /// Where the version has one.
     pub(super) super_admin: Option<&'a Pair>,

@@ -30,6 +30,7 @@ mod certificate;
 mod control_plane;
 mod kubeconfig;
 mod node;
+mod token;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -46,6 +47,7 @@ use certificate::{Authority, Pair, Usage, Validity};
 use control_plane::ControlPlane;
 use kubeconfig::Kubeconfig;
 pub(crate) use kubeconfig::with_server;
+use token::ServiceAccounts;
 
 /// How long authorities live, as kubeadm's do: 10 years.
 const AUTHORITY_VALIDITY: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
@@ -109,6 +111,8 @@ pub struct Identity {
     front_proxy_ca: String,
     admin: Pair,
     super_admin: Pair,
+    service_accounts: ServiceAccounts,
+    root_ca_maps: bool,
     files: BTreeMap<NodeName, Vec<SeedFile>>,
 }
 
@@ -138,13 +142,15 @@ impl Identity {
         };
         // The group of administrators whose rights can be taken away came with 1.29, and is bound to its role by
         // kubeadm. Before, there was only the group that the API asks for no rights.
-        let admins = if has_super_admin(cluster) {
+        let dialect = cluster.kubernetes().dialect();
+        let admins = if dialect.has_super_admin() {
             "kubeadm:cluster-admins"
         } else {
             "system:masters"
         };
         let admin = administrator("kubernetes-admin", admins)?;
         let super_admin = administrator("kubernetes-super-admin", "system:masters")?;
+        let service_accounts = ServiceAccounts::new(certificate::new_key("service accounts")?);
         let control_plane = ControlPlane {
             cluster,
             validity,
@@ -152,9 +158,9 @@ impl Identity {
             admins,
             front_proxy_ca: Authority::new("front-proxy-ca", forever)?,
             etcd_ca: Authority::new("etcd-ca", forever)?,
-            service_accounts: certificate::new_key("service accounts")?,
+            service_accounts: service_accounts.key(),
             admin: &admin,
-            super_admin: has_super_admin(cluster).then_some(&super_admin),
+            super_admin: dialect.has_super_admin().then_some(&super_admin),
             ca: &ca,
         };
         let files = cluster.nodes().iter().map(|node| {
@@ -172,6 +178,8 @@ impl Identity {
             front_proxy_ca,
             admin,
             super_admin,
+            service_accounts,
+            root_ca_maps: dialect.has_root_ca_maps(),
             files,
         })
     }
@@ -192,6 +200,8 @@ impl Identity {
             cluster: &self.ca,
             front_proxy: &self.front_proxy_ca,
             api_url,
+            signer: &self.service_accounts,
+            root_ca_maps: self.root_ca_maps,
         }
     }
 
@@ -220,10 +230,6 @@ impl Identity {
         }
         .with_pair(&self.super_admin)
     }
-}
-
-fn has_super_admin(cluster: &Description) -> bool {
-    cluster.kubernetes().at_least(29)
 }
 
 #[cfg(test)]

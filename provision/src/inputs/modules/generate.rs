@@ -1,0 +1,203 @@
+//! Source files that a module was published without: made by a generator of the same modules, and handed to the build in
+//! an overlay (`go help build`, `-overlay`), since nothing is written to the sources that `go` has checked.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::super::cache::{KeyBuilder, Locked};
+use super::super::error::Error;
+use super::{Go, sources_of};
+use crate::provider::{Generated, Modules};
+
+/// What `go list` prints of each package: its import path, its directory and its files, with tabs between them.
+const PACKAGE: &str = "{{if not .Standard}}{{.ImportPath}}\t{{.Dir}}{{range .GoFiles}}\t{{.}}{{end}}{{end}}";
+
+/// Generated files, and the overlay that has them in their places.
+pub(super) struct Overlay {
+    file: PathBuf,
+    _dir: TempDir,
+}
+
+impl Overlay {
+    /// The flag of `go build` for it.
+    pub(super) fn flag(&self) -> String {
+        format!("-overlay={}", self.file.display())
+    }
+}
+
+/// The key with all that determines what is generated.
+pub(super) fn key(mut key: KeyBuilder, modules: &Modules) -> KeyBuilder {
+    for ((module, path), generated) in &modules.generated {
+        key = key.field("generated", module).field(path, &generated.by);
+        key = key.field("marker", generated.marker.as_deref().unwrap_or_default());
+        for argument in &generated.arguments {
+            key = key.field("argument", argument);
+        }
+    }
+    key
+}
+
+/// Makes the files that `modules` lack; nothing where they lack none.
+pub(super) fn overlay(modules: &Modules, go: &Go<'_>, cache: &Locked) -> Result<Option<Overlay>, Error> {
+    if modules.generated.is_empty() {
+        return Ok(None);
+    }
+    let dir = cache.temp_dir()?;
+    let mut replace = BTreeMap::new();
+    for (number, ((module, path), generated)) in modules.generated.iter().enumerate() {
+        let made = generate(
+            module,
+            path,
+            modules,
+            generated,
+            go,
+            &dir.path().join(number.to_string()),
+        )?;
+        replace.insert(sources_of(module, go)?.join(path), made);
+    }
+    let file = dir.path().join("overlay.json");
+    let text = json!({ "Replace": replace }).to_string();
+    fs::write(&file, text).map_err(Error::file("write", &file))?;
+    Ok(Some(Overlay { file, _dir: dir }))
+}
+
+fn generate(
+    module: &str,
+    path: &str,
+    modules: &Modules,
+    generated: &Generated,
+    go: &Go<'_>,
+    dir: &Path,
+) -> Result<PathBuf, Error> {
+    let _step = tracing::info_span!("step", what = format!("generate {module}/{path}")).entered();
+    let (generator, out) = (dir.join("generator"), dir.join("out"));
+    fs::create_dir_all(&out).map_err(Error::file("create", &out))?;
+    go.here()
+        .args(["build", "-o"])
+        .arg(&generator)
+        .arg(&generated.by)
+        .run()?;
+    let packages = match &generated.marker {
+        Some(marker) => marked(marker, modules, go)?,
+        None => Vec::new(),
+    };
+    // Generators call `go` by themselves, with a GOROOT of their own: of another version it could not even find modules.
+    let root = go.here().args(["env", "GOROOT"]).run()?.stdout;
+    go.here_with(&generator)
+        .env("PATH", first_in_path(&Path::new(root.trim()).join("bin")))
+        .args(generated.arguments(&out.to_string_lossy(), &packages))
+        .run()?;
+    let made = out.join(module).join(path);
+    // Whether it is there is seen now, and not when it is missed in a build of minutes.
+    fs::metadata(&made).map_err(Error::file("find the generated file", &made))?;
+    Ok(made)
+}
+
+/// Where programs are looked for, `dir` first.
+fn first_in_path(dir: &Path) -> OsString {
+    let mut path = dir.as_os_str().to_owned();
+    if let Some(others) = env::var_os("PATH") {
+        path.push(":");
+        path.push(others);
+    }
+    path
+}
+
+/// The packages that the commands are made of and that have `marker` in one of their files, sorted.
+fn marked(marker: &str, modules: &Modules, go: &Go<'_>) -> Result<Vec<String>, Error> {
+    // Packages that lack a file are listed all the same.
+    let list = go.cmd().args(["list", "-e", "-deps", "-f", PACKAGE]);
+    let listed = list.args(modules.commands.values()).run()?.stdout;
+    let mut packages = Vec::new();
+    for line in listed.lines() {
+        let mut words = line.split('\t');
+        let (Some(package), Some(dir)) = (words.next(), words.next()) else {
+            continue;
+        };
+        if has(marker, Path::new(dir), words)? {
+            packages.push(package.to_owned());
+        }
+    }
+    packages.sort();
+    Ok(packages)
+}
+
+fn has<'a>(marker: &str, dir: &Path, files: impl Iterator<Item = &'a str>) -> Result<bool, Error> {
+    for file in files {
+        let path = dir.join(file);
+        let text = fs::read(&path).map_err(Error::file("read", &path))?;
+        if text.windows(marker.len()).any(|part| part == marker.as_bytes()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::{has, key};
+    use crate::inputs::cache::KeyBuilder;
+    use crate::provider::{Generated, Modules};
+
+    fn modules(marker: Option<&str>, arguments: &[&str]) -> Modules {
+        let generated = Generated {
+            by: "example/gen".into(),
+            arguments: arguments.iter().map(|&word| word.into()).collect(),
+            marker: marker.map(str::to_owned),
+        };
+        Modules {
+            go: "1.17.13".parse().unwrap(),
+            commands: [].into(),
+            tests: [].into(),
+            files: [].into(),
+            variables: [].into(),
+            generated: [(("example/a".into(), "b/c.go".into()), generated)].into(),
+        }
+    }
+
+    #[test]
+    fn all_of_it_counts_and_nothing_changes_other_keys() {
+        let of = |modules: &Modules| key(KeyBuilder::new("modules", 1), modules).finish();
+        let mut none = modules(None, &[]);
+        none.generated.clear();
+        assert_eq!(of(&none), KeyBuilder::new("modules", 1).finish());
+        let all = [
+            of(&none),
+            of(&modules(None, &["{out}"])),
+            of(&modules(Some("+x"), &["{out}"])),
+            of(&modules(Some("+x"), &["{out}", "{packages}"])),
+        ];
+        for (index, one) in all.iter().enumerate() {
+            assert!(!all[..index].contains(one), "{index}");
+        }
+    }
+
+    #[test]
+    fn words_stand_for_the_directory_and_the_packages() {
+        let modules = modules(Some("+x"), &["--out={out}/a", "-i", "{packages}"]);
+        let generated = modules.generated.values().next().unwrap();
+        let packages = ["a/b", "c"].map(str::to_owned);
+        assert_eq!(
+            generated.arguments("/o", &packages),
+            ["--out=/o/a", "-i", "a/b,c"]
+        );
+    }
+
+    #[test]
+    fn a_package_is_marked_by_any_of_its_files() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a.go"), "package a\n").unwrap();
+        fs::write(dir.path().join("b.go"), "// +x:gen=true\npackage a\n").unwrap();
+        let marked = |files: &[&str]| has("+x:gen=", dir.path(), files.iter().copied()).unwrap();
+        assert!(marked(&["a.go", "b.go"]) && !marked(&["a.go"]) && !marked(&[]));
+        assert!(has("+x", dir.path(), ["c.go"].into_iter()).is_err());
+    }
+}
