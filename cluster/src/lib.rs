@@ -14,6 +14,7 @@ mod description;
 pub mod dialect;
 pub mod drain;
 mod farewell;
+pub mod head_start;
 pub mod hosts;
 pub mod in_flight;
 pub mod join;

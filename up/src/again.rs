@@ -17,6 +17,7 @@ use tracing::Instrument;
 
 use crate::config::{self, Config, ConfigError};
 use crate::events::Log;
+use crate::head_start;
 use crate::host_ports;
 use crate::kubeconfig::renew;
 use crate::layers::{stack_of, stacks};
@@ -161,6 +162,7 @@ impl Again<'_> {
         let ready = ready?;
         marked.map_err(ConfigError::Marks)?;
         tidy(claim, &mut record, running.clone(), &client).await?;
+        head_start::renew(running, &record.cluster);
         Ok(Started {
             milestones: Some(ready),
             record,

@@ -11,6 +11,7 @@ mod error;
 pub mod events;
 mod floor;
 mod freeze;
+mod head_start;
 mod host_ports;
 pub mod identity;
 pub mod images;

@@ -26,6 +26,7 @@ use tracing::Instrument;
 use crate::config::{self, Config, ConfigError, Wanted, Workloads};
 use crate::events::{Log, What};
 use crate::freeze;
+use crate::head_start;
 use crate::host_ports;
 use crate::identity::{self, Identity};
 use crate::layers::{allowed, digests, mark_used, stack_of, stacks};
@@ -412,6 +413,9 @@ impl Prepared<'_> {
         removed?;
         marked.map_err(ConfigError::Marks)?;
         offered?;
+        if config::changes_control_plane(&self.config) {
+            head_start::renew(running, expected.cluster);
+        }
         Ok(milestones)
     }
 }

@@ -5,7 +5,6 @@ mod boot;
 mod explain;
 mod form;
 mod freeze;
-mod head_start;
 mod images;
 mod layers;
 mod once;
@@ -21,6 +20,7 @@ use std::time::Duration;
 use parbake_artifact::{Artifact, MACHINE_LAYER, Store, StoreError, Tag};
 use parbake_cluster::client::ClientError;
 use parbake_cluster::dialect::UnfitHost;
+use parbake_cluster::head_start::HeadStartError;
 use parbake_cluster::scrub::ScrubError;
 use parbake_cluster::{ApiError, BrokenDescription, DescriptionError};
 use parbake_cluster::{machines, runtime};
@@ -116,6 +116,9 @@ pub enum Error {
     /// The cluster's API refused something.
     #[error(transparent)]
     Api(#[from] ApiError),
+    /// How the control plane runs could not be recorded.
+    #[error(transparent)]
+    HeadStart(#[from] HeadStartError),
     /// A machine's files could not be made fit to be frozen.
     #[error(transparent)]
     Scrub(#[from] ScrubError),

@@ -1,13 +1,12 @@
 //! From a running, ready cluster to one that can be frozen: no credential of its own left, nothing that would hold
 //! the next start up, databases small and closed.
 
-use parbake_cluster::{Client, Description, settle};
+use parbake_cluster::{Client, Description, head_start, settle};
 use parbake_machine::running::Running;
 use tokio::runtime::Runtime;
 
 use super::Error;
 use super::boot::{on, shell};
-use super::head_start;
 
 /// What `parbake-iptables.service` and `parbake-ip6tables.service` restore, for each of the tools that are named (`iptables`,
 /// `ip6tables`), once kube-proxy has had nothing to add for two of its periods. The kernel

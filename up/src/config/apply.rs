@@ -12,7 +12,7 @@ use parbake_machine::host::Decisions;
 use parbake_machine::plan::{Bind, Forward, MachinePlan, Plan};
 
 use super::host::Size;
-use super::{Config, ConfigError, component, kubelet};
+use super::{Component, Config, ConfigError, component, kubelet};
 
 /// The plan with all that `config` says of machines and ports. `again` says that the machines have run before.
 ///
@@ -109,6 +109,12 @@ fn forwards(config: &Config, cluster: &Description) -> Vec<Forward> {
         })
     };
     ports.filter_map(forward).collect()
+}
+
+/// Whether programs of the control plane are told something else than at the bake.
+pub(crate) fn changes_control_plane(config: &Config) -> bool {
+    let changed = |component: &Component| !component::arguments(config, *component).is_empty();
+    component::CONTROL_PLANE.iter().any(changed)
 }
 
 /// The labels and taints of those of `nodes` that have any.

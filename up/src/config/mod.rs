@@ -42,7 +42,7 @@ use parbake_cluster::{NodeName, Role};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use apply::{configure, configure_machine, marks};
+pub(crate) use apply::{changes_control_plane, configure, configure_machine, marks};
 pub use error::ConfigError;
 pub use flags::Flags;
 pub use mark::{Label, LabelKey, LabelValue};

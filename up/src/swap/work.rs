@@ -13,6 +13,7 @@ use tracing::Instrument;
 use super::find::{self, Place};
 use super::undo::{self, After, Undo, Unready, rolled_out};
 use super::{Program, SwapError, SwapOptions, Swapped, image, merged, node, remove, version};
+use crate::head_start;
 use crate::state::{Claim, Record};
 use crate::{Diagnosis, Error, images};
 
@@ -67,6 +68,7 @@ impl Work<'_> {
         }
         if !swapped.is_empty() {
             self.settled(record).await?;
+            head_start::renew(self.running, &record.cluster);
         }
         let stale = undo::stale(&record.swapped, &swapped);
         self.claim.sync()?;

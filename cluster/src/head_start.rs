@@ -3,14 +3,14 @@
 //!
 //! The kubelet finds the two running and takes them over: it tells its own containers by labels and by a hash of their
 //! specification, and both are part of what is recorded. Where a manifest was changed since, or anything else goes
-//! wrong, it starts them anew as it always did.
+//! wrong, it starts them anew as it always did: but a kubelet that finds volumes of the time before waits for the API
+//! then, twice 10 s, before it starts anything ([`renew`] is against that).
 
-use parbake_cluster::Node;
-use parbake_machine::running::Running;
+use parbake_machine::process;
+use parbake_machine::running::{self, Running};
 use serde_json::Value;
 
-use super::Error;
-use super::boot::{on, shell};
+use crate::description::Node;
 
 /// The pods that everything else waits for.
 const PODS: [&str; 2] = ["etcd", "kube-apiserver"];
@@ -24,40 +24,76 @@ const CONTAINERS: &str = "/containers/";
 /// The kubelet's annotation that tells when it first saw the pod, and what to say instead.
 const SEEN: (&str, &str) = ("kubernetes.io/config.seen", "1970-01-01T00:00:00Z");
 
-/// Records how the control plane's first pods run on `node`.
-pub(super) fn record(running: &Running, node: &Node) -> Result<(), Error> {
-    let node = node.name.as_str();
-    shell(running, node, &format!("rm -rf {DIR} && mkdir -p {DIR}"))?;
-    for pod in PODS {
-        let found = on(
-            running,
-            node,
-            &["crictl", "ps", "--quiet", "--name", &format!("^{pod}$")],
-        )?;
-        let inspect = |words: &[&str]| -> Result<Value, Error> {
-            let output = on(running, node, &[&["crictl", "--timeout=30s"], words].concat())?;
-            Ok(output.parse(|text| serde_json::from_str(text).map_err(|_| "no JSON"))?)
-        };
-        let mut container = inspect(&["inspect", found.stdout.trim()])?;
-        let sandbox = container["info"]["sandboxID"].as_str().unwrap_or_default();
-        let mut sandbox = inspect(&["inspectp", sandbox])?;
-        let (config, sandbox) = (
-            same_each_time(container["info"]["config"].take()),
-            same_each_time(sandbox["info"]["config"].take()),
-        );
-        for (name, text) in [
-            ("pod.json", sandbox.to_string()),
-            ("container.json", config.to_string()),
-            ("files", kubelets_own(&config)),
-        ] {
-            running
-                .command(node, ["sh", "-euc", &format!("cat > {DIR}/{pod}.{name}")])?
-                .stdin(text)
-                .run()?;
-        }
-        let sum = "sha256sum /etc/kubernetes/manifests";
-        shell(running, node, &format!("{sum}/{pod}.yaml > {DIR}/{pod}.sha256"))?;
+/// Names the pods whose manifests are not those of the record, where there is one.
+const CHANGED: &str = r#"
+[ -d "$0" ] && cd "$0" || exit 0
+for pod do sha256sum --check --status "$pod.sha256" || echo "$pod"; done
+"#;
+
+/// How pods run could not be recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum HeadStartError {
+    /// The node's machine does not run.
+    #[error(transparent)]
+    Machine(#[from] running::Error),
+    /// Its runtime could not be asked, or what it said could not be kept.
+    #[error("could not record how the control plane runs")]
+    Command(#[from] process::Error),
+}
+
+/// Records how the first pods of the control plane run on `node`.
+///
+/// # Errors
+/// A pod does not run, or cannot be looked at.
+pub fn record(running: &Running, node: &Node) -> Result<(), HeadStartError> {
+    let name = node.name.as_str();
+    let line = format!("rm -rf {DIR} && mkdir -p {DIR}");
+    running.command(name, ["sh", "-euc", &line])?.run()?;
+    PODS.iter().try_for_each(|pod| record_pod(running, name, pod))
+}
+
+/// Records those anew whose manifests were changed since, so that the next start is as quick as others.
+///
+/// # Errors
+/// A pod does not run, or cannot be looked at.
+pub fn renew(running: &Running, node: &Node) -> Result<(), HeadStartError> {
+    let name = node.name.as_str();
+    let words = ["sh", "-euc", CHANGED, DIR].into_iter().chain(PODS);
+    let changed = running.command(name, words)?.run()?.stdout;
+    let mut changed = changed.split_whitespace();
+    changed.try_for_each(|pod| record_pod(running, name, pod))
+}
+
+fn record_pod(running: &Running, node: &str, pod: &str) -> Result<(), HeadStartError> {
+    let crictl = |words: &[&str]| {
+        let all = [&["crictl", "--timeout=30s"], words].concat();
+        Ok::<_, HeadStartError>(running.command(node, all)?.run()?)
+    };
+    let found = crictl(&["ps", "--quiet", "--name", &format!("^{pod}$")])?;
+    let inspect = |words: &[&str]| -> Result<Value, HeadStartError> {
+        Ok(crictl(words)?.parse(|text| serde_json::from_str(text).map_err(|_| "no JSON"))?)
+    };
+    let mut container = inspect(&["inspect", found.stdout.trim()])?;
+    let sandbox = container["info"]["sandboxID"].as_str().unwrap_or_default();
+    let mut sandbox = inspect(&["inspectp", sandbox])?;
+    let (config, sandbox) = (
+        same_each_time(container["info"]["config"].take()),
+        same_each_time(sandbox["info"]["config"].take()),
+    );
+    for (name, text) in [
+        ("pod.json", sandbox.to_string()),
+        ("container.json", config.to_string()),
+        ("files", kubelets_own(&config)),
+    ] {
+        // In one piece, since a start after a crash reads it.
+        let line = format!("cat > {DIR}/new && mv {DIR}/new {DIR}/{pod}.{name}");
+        running.command(node, ["sh", "-euc", &line])?.stdin(text).run()?;
     }
+    // What it is of comes last: until then a record that is being renewed fits no manifest.
+    let line = format!(
+        "sha256sum /etc/kubernetes/manifests/{pod}.yaml > {DIR}/new && mv {DIR}/new {DIR}/{pod}.sha256"
+    );
+    running.command(node, ["sh", "-euc", &line])?.run()?;
     Ok(())
 }
 
