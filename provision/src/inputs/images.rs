@@ -89,6 +89,9 @@ fn assemble_one(
     for (path, target) in &image.links {
         key = key.field(path, target);
     }
+    for path in &image.directories {
+        key = key.field("directory", path);
+    }
     for word in &image.entrypoint {
         key = key.field("entrypoint", word);
     }
@@ -113,6 +116,7 @@ fn assemble_one(
                 files: &files,
                 setuid: &image.setuid,
                 links: &image.links,
+                directories: &image.directories,
                 entrypoint: &image.entrypoint,
                 arguments: &image.arguments,
                 user: &image.user,
@@ -175,6 +179,7 @@ mod tests {
             files: BTreeMap::new(),
             setuid: Vec::new(),
             links: BTreeMap::new(),
+            directories: Vec::new(),
             packages: Vec::new(),
             entrypoint: Vec::new(),
             arguments: Vec::new(),

@@ -53,6 +53,8 @@ pub(super) struct Image<'a> {
     pub(super) setuid: &'a [String],
     /// Absolute path in the image and target of the link there.
     pub(super) links: &'a BTreeMap<String, String>,
+    /// Absolute paths of empty directories that everyone may write into.
+    pub(super) directories: &'a [String],
     /// The entry point; may be empty.
     pub(super) entrypoint: &'a [String],
     /// The entry point's arguments; may be empty.

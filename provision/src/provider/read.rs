@@ -203,6 +203,7 @@ pub(super) fn read_image_fields(
     let files = fields.map::<ImagePath, Segment>(problems, "files");
     let setuid = fields.list::<ImagePath>(problems, "setuid");
     let links = fields.map::<ImagePath, Text>(problems, "links");
+    let directories = fields.list::<ImagePath>(problems, "directories");
     let packages = fields.list::<PackageName>(problems, "packages");
     let entrypoint = fields.list::<Text>(problems, "entrypoint");
     let arguments = fields.list::<Text>(problems, "arguments");
@@ -225,6 +226,7 @@ pub(super) fn read_image_fields(
             .into_iter()
             .map(|(path, (target, _))| (path.0, target.0))
             .collect(),
+        directories: directories?.into_iter().map(|(path, _)| path.0).collect(),
         packages: package_names(packages?),
         entrypoint: entrypoint?.into_iter().map(|(word, _)| word.0).collect(),
         arguments: arguments?.into_iter().map(|(word, _)| word.0).collect(),

@@ -160,6 +160,8 @@ pub struct ImageRecipe {
     pub setuid: Vec<String>,
     /// Absolute path in the image and target of the symbolic link that goes there.
     pub links: BTreeMap<String, String>,
+    /// Empty directories that everyone may write into, such as `/tmp` (mode 1777).
+    pub directories: Vec<String>,
     /// Debian packages that are unpacked into the image; the lock adds what they need.
     pub packages: Vec<String>,
     /// The image's entry point; may be empty where the pod says what to run.

@@ -138,6 +138,7 @@ fn an_image_gets_the_name_that_kubeadm_asks_for() {
         files: &[("/kube-proxy".to_owned(), binary)].into(),
         setuid: &[],
         links: &BTreeMap::new(),
+        directories: &[],
         entrypoint: &[],
         arguments: &[],
         user: "",

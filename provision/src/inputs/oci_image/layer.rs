@@ -68,6 +68,9 @@ impl Layer {
             };
             layer.put(path, mode, Content::File(file.clone()));
         }
+        for path in image.directories {
+            layer.put(path, 0o1777, Content::Directory);
+        }
         for (path, target) in image.links {
             layer.put(path, 0o777, Content::Link(target.into()));
         }

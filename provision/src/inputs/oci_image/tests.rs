@@ -29,6 +29,7 @@ fn image(dir: &Path) -> Vec<u8> {
             files: &BTreeMap::from([("/usr/local/bin/kube-proxy".into(), dir.join("binary"))]),
             setuid: &["/usr/local/bin/kube-proxy".into()],
             links: &BTreeMap::from([("/usr/sbin/iptables".into(), "xtables".into())]),
+            directories: &["/tmp".into()],
             entrypoint: &["/usr/local/bin/kube-proxy".into()],
             arguments: &[],
             user: "1000",
@@ -112,6 +113,7 @@ fn the_layout_holds_together() {
     assert_eq!(
         listed,
         [
+            "1777 tmp",
             "755 usr",
             "755 usr/local",
             "755 usr/local/bin",

@@ -171,6 +171,7 @@ impl Registry {
             files: &[(inside.to_owned(), file)].into(),
             setuid: &[],
             links: &BTreeMap::new(),
+            directories: &[],
             entrypoint: &[],
             arguments: &[],
             user: "",
