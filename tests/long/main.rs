@@ -28,6 +28,7 @@ mod conformance;
 mod cycles;
 mod ha;
 mod mirror;
+mod node_os;
 mod resources;
 mod sources;
 mod stacks;
@@ -48,6 +49,10 @@ const TESTS: &[(&str, Test)] = &[
     ("source_release_comes_from_mirrors", sources::released),
     ("all_kinds_of_programs_are_swapped", swaps::all),
     ("source_directory_runs_what_was_built", sources::developed),
+    ("node_os_that_lacks_something_is_refused", node_os::lacking),
+    ("node_os_is_a_directory", node_os::directory),
+    ("node_os_is_an_archive", node_os::archive),
+    ("node_os_is_an_image", node_os::image),
 ];
 
 fn main() -> ExitCode {

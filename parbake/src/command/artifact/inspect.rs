@@ -62,8 +62,8 @@ impl Args {
         let artifact = store.get(&self.tag)?;
         let attached = attached::list(store, &artifact)?;
         let os = artifact.layers.iter().find(|layer| layer.title == OS_LAYER);
-        let os = os.and_then(|layer| store.unpacked(layer).ok());
-        let os = os.map(|tree| os_name(&tree).pretty).unwrap_or_default();
+        let os = os.map(|layer| os_name(&store.unpacked_path(&layer.digest)).pretty);
+        let os = os.unwrap_or_default();
         output::print(global.output, &inspected(artifact, attached, os), inspected_text)
     }
 }
