@@ -29,7 +29,7 @@ Examples:
                                                        published binaries and images, from mirrors
   parbake provision k8s-1.34 --source ~/kubernetes --tag dev    what `make` built there
   parbake provision k8s-1.34 --kubelet FILE --tag dev  another kubelet, the rest as it was
-  parbake provision k8s-1.34 --os rootfs.tar --tag own nodes of your own operating system
+  parbake provision k8s-1.34 --os rootfs.tar --tag own  nodes of your own operating system
   parbake provision k8s-1.34 --kubelet FILE --explain  what that would do, and why
   parbake provision k8s-1.34 --keep                    leave what a failed bake made, for a look
 
@@ -41,8 +41,8 @@ Source `release` takes published binaries and images by the digests in the provi
 it is pinned and can be reached, otherwise `modules`, and says which and why. A folder is a build
 output of Kubernetes: a checkout, its `_output`, or a folder with binaries; what it lacks is as with
 `auto`. Add-ons are built from Go modules in any case.
-A node OS of your own has systemd, dbus, containerd, runc, CNI plugins, iptables and what else Kubernetes
-calls; what it lacks is said at once, before anything is made.";
+A node OS of your own has systemd, dbus, containerd, runc, CNI plugins, iptables and what else
+Kubernetes calls; what it lacks is said at once, before anything is made.";
 
 /// Bake a provider: form its cluster with kubeadm, and freeze it into an artifact
 #[derive(Debug, clap::Args)]
