@@ -56,8 +56,8 @@ pub(crate) fn directory(place: &Place) -> Outcome {
 
 pub(crate) fn archive(place: &Place) -> Outcome {
     let dir = system(place)?;
-    let path = place.dir().join("own.tar.gz");
-    pack(&dir, &path, &["--gzip", "."])?;
+    let path = place.dir().join("own.tar");
+    pack(&dir, &path, &["."])?;
     works(place, &path, "os-archive", true)?;
     let layer = |tag: &str| os_layer(place, tag);
     check(layer("os-archive")? == layer("os-directory")?, || {
