@@ -9,7 +9,6 @@ mod elsewhere;
 #[expect(dead_code, reason = "the other tests use the rest")]
 mod events;
 #[path = "../harness.rs"]
-#[expect(dead_code, reason = "the other tests use the rest")]
 mod harness;
 #[path = "../listing.rs"]
 #[expect(dead_code, reason = "the other tests use the rest")]
