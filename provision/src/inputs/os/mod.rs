@@ -152,7 +152,23 @@ fn not_pulled(said: &str) -> OsTree {
 mod tests {
     use std::path::Path;
 
-    use super::GivenOs;
+    use super::{GivenOs, chosen};
+    use crate::provider::Provider;
+
+    #[test]
+    fn what_is_given_comes_before_what_the_provider_names() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../providers/k8s-1.34");
+        let mut provider = Provider::load(&dir).unwrap();
+        assert_eq!(chosen(&provider, None), Ok(None));
+        // Below the provider's folder.
+        provider.recipe.os.root = Some("modules".to_owned());
+        let own = GivenOs::Path(provider.dir.join("modules"));
+        assert_eq!(chosen(&provider, None), Ok(Some(own)));
+        let given: GivenOs = "src".parse().unwrap();
+        assert_eq!(chosen(&provider, Some(&given)), Ok(Some(given.clone())));
+        provider.recipe.os.root = Some("no/such/folder".to_owned());
+        assert!(chosen(&provider, None).is_err());
+    }
 
     #[test]
     fn it_is_there_or_pinned() {
