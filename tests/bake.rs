@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::addons;
 use crate::elsewhere::Other;
-use crate::harness::{Outcome, PROVIDER, Place, check};
+use crate::harness::{Outcome, PROVIDER, Place, check, tested};
 use crate::identity;
 
 /// What a 3-node artifact may take, compressed.
@@ -25,7 +25,8 @@ pub(crate) fn provision(place: &Place) -> Outcome {
             format!("too large: {report}")
         })
     })?;
-    place.run(&["artifact", "verify", PROVIDER]).map(drop)
+    place.run(&["artifact", "verify", PROVIDER])?;
+    tested(place, PROVIDER, &["bake"])
 }
 
 pub(crate) fn again(place: &Place) -> Outcome {

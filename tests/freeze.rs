@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::events::told;
-use crate::harness::{Outcome, PROVIDER, Place, check, eventually};
+use crate::harness::{Outcome, PROVIDER, Place, check, eventually, tested};
 use crate::identity::{free_of, held_by};
 use crate::listing::Listing;
 use crate::nodes;
@@ -159,7 +159,8 @@ pub(crate) fn at_rest(place: &Place) -> Outcome {
         layer["title"] == "machine/node01.2"
             && layer["size_bytes"].as_u64().is_some_and(|size| size < 1_000_000)
     });
-    check(small, || format!("{frozen}"))
+    check(small, || format!("{frozen}"))?;
+    tested(place, PROVIDER, &["freeze"])
 }
 
 fn inspect(place: &Place, tag: &str) -> Result<Value, String> {

@@ -1,5 +1,8 @@
 //! Where the tests work, and how they call parbake.
 
+#[path = "tested.rs"]
+mod noted;
+
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -174,6 +177,31 @@ fn succeeded(words: &[&str], output: &Output) -> Result<String, String> {
         output.status,
         String::from_utf8_lossy(&output.stderr)
     ))
+}
+
+/// Notes that `what` works with the artifact `tag`, for the table in the README: by its provider, its source and how many
+/// nodes it has. Call it at a test's end. Nothing is written unless `PARBAKE_TESTED=write` is set.
+pub(crate) fn tested(place: &Place, tag: &str, what: &[&str]) -> Outcome {
+    if std::env::var("PARBAKE_TESTED").as_deref() != Ok("write") {
+        return Ok(());
+    }
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let file = repository.join(noted::FILE);
+    let provenance = place.json_of(&["artifact", "provenance", tag])?;
+    let parameters = &provenance["predicate"]["buildDefinition"]["externalParameters"];
+    let text = |name: &str| {
+        let value = parameters[name].as_str().map(str::to_owned);
+        value.ok_or_else(|| format!("`{tag}` has no `{name}`: {parameters}"))
+    };
+    let baked = noted::Baked {
+        provider: text("provider")?,
+        source: text("source")?,
+        nodes: parameters["nodes"].as_u64().unwrap_or_default(),
+    };
+    let before = fs::read_to_string(&file).map_err(|error| format!("`{}`: {error}", file.display()))?;
+    let mut all = noted::Tested::parse(&before)?;
+    all.add(baked, what.iter().map(|word| (*word).to_owned()));
+    fs::write(&file, all.text()?).map_err(|error| format!("`{}`: {error}", file.display()))
 }
 
 /// An error unless `condition` holds.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::access;
-use crate::harness::{Outcome, PROVIDER, Place, check, eventually};
+use crate::harness::{Outcome, PROVIDER, Place, check, eventually, tested};
 use crate::listing::Listing;
 use crate::strangers;
 
@@ -111,7 +111,8 @@ pub(crate) fn second(place: &Place) -> Outcome {
         text.into_owned()
     })?;
     strangers::refused(place, "default", "second")?;
-    access::kubeconfig(place, "second")
+    access::kubeconfig(place, "second")?;
+    tested(place, PROVIDER, &["thaw", "second identity"])
 }
 
 fn api(place: &Place, name: &str) -> Result<String, String> {

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::harness::{Outcome, Place, check, eventually};
+use crate::harness::{Outcome, PROVIDER, Place, check, eventually, tested};
 
 /// A web server on each worker and a job on the control plane that calls it by name. No image but those of the
 /// control plane is in the cluster: the programs are the nodes' own.
@@ -52,7 +52,12 @@ pub(crate) fn access(place: &Place) -> Outcome {
         .kill()
         .and_then(|()| forward.wait())
         .map_err(|error| error.to_string())?;
-    outcome
+    outcome?;
+    tested(
+        place,
+        PROVIDER,
+        &["deployment, service and DNS", "logs, exec and port-forward"],
+    )
 }
 
 fn forwarded(forward: &mut std::process::Child) -> Outcome {

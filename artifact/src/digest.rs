@@ -43,7 +43,7 @@ impl Digest {
         &self.0
     }
 
-    fn from_hasher(hasher: Sha256) -> Self {
+    pub(crate) fn from_hasher(hasher: Sha256) -> Self {
         Self(format!("{PREFIX}{}", hex::encode(hasher.finalize())))
     }
 }

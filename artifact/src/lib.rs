@@ -1,5 +1,6 @@
 //! The frozen cluster as an OCI artifact: format, layers, the local store and registries. Knows
-//! nothing of Kubernetes. Container images in files ([`images`]) and in registries are read here, too.
+//! nothing of Kubernetes. Container images in files ([`images`]) and in registries are read here, too, and root file
+//! systems that somebody brings ([`rootfs`]).
 //!
 //! # The artifact
 //! An artifact is an OCI image manifest (OCI image-spec 1.1, manifest.md) whose config says what the cluster
@@ -48,6 +49,7 @@ mod policy;
 mod printable;
 pub mod reference;
 pub mod registry;
+pub mod rootfs;
 mod signature;
 pub mod store;
 pub mod tag;

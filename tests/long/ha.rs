@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Outcome, PROVIDER, Place, check, eventually};
+use crate::harness::{Outcome, PROVIDER, Place, check, eventually, tested};
 
 /// What it is called, artifact and cluster.
 const NAME: &str = "ha";
@@ -14,8 +14,9 @@ pub(crate) fn one_of_three_dies(place: &Place) -> Outcome {
     check(report["nodes"] == 3, || format!("{report}"))?;
     let outcome = dies(place);
     place.run(&["down", "--name", NAME])?;
-    place.run(&["artifact", "remove", NAME])?;
-    outcome
+    outcome?;
+    tested(place, NAME, &["bake", "thaw", "three control planes"])?;
+    place.run(&["artifact", "remove", NAME]).map(drop)
 }
 
 fn dies(place: &Place) -> Outcome {

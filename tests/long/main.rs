@@ -42,6 +42,7 @@ mod conformance;
 mod cycles;
 mod ha;
 mod mirror;
+mod node_os;
 mod resources;
 mod sources;
 mod stacks;
@@ -65,6 +66,10 @@ const TESTS: &[(&str, Test)] = &[
     ("source_directory_runs_what_was_built", sources::developed),
     ("kubernetes_1_17_is_like_the_others", versions::k8s_1_17),
     ("kubernetes_1_36_is_like_the_others", versions::k8s_1_36),
+    ("node_os_that_lacks_something_is_refused", node_os::lacking),
+    ("node_os_is_a_directory", node_os::directory),
+    ("node_os_is_an_archive", node_os::archive),
+    ("node_os_is_an_image", node_os::image),
 ];
 
 fn main() -> ExitCode {

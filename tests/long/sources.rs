@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{Outcome, PROVIDER, Place, check};
+use crate::harness::{Outcome, PROVIDER, Place, check, tested};
 use crate::mirror::{Mirror, run};
 
 /// The version that the changed components say.
@@ -71,6 +71,7 @@ pub(crate) fn released(place: &Place) -> Outcome {
         "it was not built".to_owned()
     })?;
     versions(place, "released", "v1.34.4")?;
+    tested(place, "released", &["bake", "thaw", "mirrors"])?;
     // Nobody is asked for what the cache has.
     let again = parsed(&mirror.run(place, &bake)?)?;
     check(
@@ -106,7 +107,8 @@ pub(crate) fn developed(place: &Place) -> Outcome {
             .contains("\"given/kubelet\""),
         || "what was given is no input".to_owned(),
     )?;
-    versions(place, "developed", CHANGED)
+    versions(place, "developed", CHANGED)?;
+    tested(place, "developed", &["bake", "thaw", "changed component"])
 }
 
 /// Builds a kubelet and an API server that say another version.

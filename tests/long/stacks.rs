@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Outcome, PROVIDER, Place, check, eventually};
+use crate::harness::{Outcome, PROVIDER, Place, check, eventually, tested};
 
 const MANIFEST: &str = include_str!("stacks.yaml");
 /// The port that the service has on every node.
@@ -58,8 +58,9 @@ fn baked(place: &Place, name: &'static str, families: &'static [bool]) -> Outcom
     };
     let outcome = stack.works();
     place.run(&["down", "--name", name])?;
-    place.run(&["artifact", "remove", name])?;
-    outcome
+    outcome?;
+    tested(place, name, &["bake", "thaw", &format!("addresses ({name})")])?;
+    place.run(&["artifact", "remove", name]).map(drop)
 }
 
 impl Stack<'_> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Outcome, Place, check, eventually};
+use crate::harness::{Outcome, Place, check, eventually, tested};
 use crate::identity::{free_of, held_by};
 use crate::listing::Listing;
 use crate::{access, services, strangers, workload};
@@ -42,6 +42,8 @@ fn holds(place: &Place, provider: &str) -> Outcome {
     eventually("the host to be as before", Duration::from_secs(5), || {
         Listing::take(place.dir())?.nothing_new(&before)
     })?;
+    let what = ["bake", "thaw", "workload", "second identity", "freeze"];
+    tested(place, provider, &what)?;
     for tag in [provider, FROZEN] {
         place.run(&["artifact", "remove", tag])?;
     }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use oci_spec::distribution::Reference;
 use sha2::{Digest as _, Sha256};
-use tar::{Builder, Header};
+use tar::{Builder, EntryType, Header};
 
 use super::bundle::{Entry, walk};
 use super::error::ImageError;
@@ -38,6 +38,8 @@ pub(super) struct Files {
     pub(super) sizes: BTreeMap<PathBuf, Option<u64>>,
     /// What may be JSON, by name.
     pub(super) texts: BTreeMap<PathBuf, Vec<u8>>,
+    /// Where links lead, by name.
+    pub(super) links: BTreeMap<PathBuf, PathBuf>,
     kept: usize,
     /// The SHA-256 of every file.
     sums: BTreeMap<PathBuf, String>,
@@ -159,9 +161,13 @@ impl Files {
     }
 
     fn add(&mut self, name: &Path, entry: Entry<'_>) -> io::Result<()> {
-        let Entry::File(size, content) = entry else {
-            self.sizes.insert(name.to_owned(), None);
-            return Ok(());
+        let (size, content) = match entry {
+            Entry::File(size, content) => (size, content),
+            Entry::Link(kind, to) => {
+                self.sizes.insert(name.to_owned(), None);
+                self.links.insert(name.to_owned(), target(name, kind, &to));
+                return Ok(());
+            }
         };
         self.sizes.insert(name.to_owned(), Some(size));
         let mut hasher = Sha256::new();
@@ -205,6 +211,22 @@ impl Files {
     pub(super) fn has_blob(&self, digest: &str, size: u64) -> bool {
         blob(digest).is_some_and(|path| self.sizes.get(&path) == Some(&Some(size)))
     }
+}
+
+/// The name in the archive that a link leads to.
+fn target(name: &Path, kind: EntryType, to: &Path) -> PathBuf {
+    let mut target = match kind {
+        EntryType::Symlink => name.parent().map(Path::to_owned).unwrap_or_default(),
+        _ => PathBuf::new(),
+    };
+    for component in to.components() {
+        match component {
+            Component::Normal(part) => target.push(part),
+            Component::ParentDir => drop(target.pop()),
+            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+        }
+    }
+    target
 }
 
 fn hash(mut content: impl BufRead, hasher: &mut Sha256) -> io::Result<()> {

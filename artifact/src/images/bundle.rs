@@ -74,12 +74,25 @@ fn walk_archive(
     Ok(())
 }
 
+/// Shows the names of all that is in the archive `path` to `visit`, without a leading `./`.
+///
+/// # Errors
+/// What reading says.
+pub(crate) fn walk_names(path: &Path, visit: &mut dyn FnMut(&Path)) -> io::Result<()> {
+    let mut archive = tar::Archive::new(open(path)?);
+    for entry in archive.entries()? {
+        let name: PathBuf = entry?.path()?.components().skip_while(is_here).collect();
+        visit(&name);
+    }
+    Ok(())
+}
+
 fn is_here(component: &std::path::Component<'_>) -> bool {
     *component == std::path::Component::CurDir
 }
 
 /// Opens a file, uncompressed on the way.
-fn open(path: &Path) -> io::Result<Box<dyn Read>> {
+pub(crate) fn open(path: &Path) -> io::Result<Box<dyn Read>> {
     let mut file = BufReader::with_capacity(1 << 18, File::open(path)?);
     // A pipe may give less at first than there is.
     let mut start = Vec::new();

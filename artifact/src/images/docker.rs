@@ -1,7 +1,7 @@
 //! Archives as `docker save` writes them (Docker image specification 1.2, 'Combined Image JSON + Filesystem Changeset
 //! Format').
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oci_spec::distribution::Reference;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use super::error::ImageError;
 use super::oci::{check_architecture, chosen};
 
 /// The file that names the images.
-pub(super) const MANIFEST: &str = "manifest.json";
+pub(crate) const MANIFEST: &str = "manifest.json";
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -20,6 +20,18 @@ struct Image {
     #[serde(default)]
     repo_tags: Option<Vec<String>>,
     layers: Vec<String>,
+}
+
+/// Paths of the layers of the first image, the lowest first, as the manifest has them.
+pub(super) fn layers(files: &Files) -> Vec<PathBuf> {
+    let text = files.texts.get(Path::new(MANIFEST)).map(Vec::as_slice);
+    let images: Vec<Image> = serde_json::from_slice(text.unwrap_or_default()).unwrap_or_default();
+    let first = images.into_iter().next();
+    first
+        .into_iter()
+        .flat_map(|image| image.layers)
+        .map(PathBuf::from)
+        .collect()
 }
 
 /// Names of the images, and the manifest that says them.

@@ -79,7 +79,7 @@ pub use pack::{Pack, Packed, pack};
 pub use path::PathProblem;
 pub(crate) use rebuild::{make_delta, rebuild};
 pub use unpack::unpack;
-pub(crate) use xattrs::is_bookkeeping;
+pub(crate) use xattrs::{is_bookkeeping, may_unpack};
 
 /// Entries of a layer: inodes that it takes at most.
 const MAX_ENTRIES: u64 = 1 << 22;

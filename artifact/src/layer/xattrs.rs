@@ -77,7 +77,7 @@ pub(super) fn sort(name: &[u8], value: &[u8]) -> Xattr {
 
 /// Whether an archive may set this attribute: content, in a name space that content is in. Overlay's would make the
 /// kernel look for a file's data elsewhere.
-pub(super) fn may_unpack(name: &[u8]) -> bool {
+pub(crate) fn may_unpack(name: &[u8]) -> bool {
     const SPACES: [&[u8]; 4] = [b"security.", ACL_PREFIX, b"trusted.", b"user."];
     !name.contains(&0)
         && SPACES.iter().any(|space| name.starts_with(space))

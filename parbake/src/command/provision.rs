@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use parbake_artifact::{Artifact, Tag};
 use parbake_provision::bake::{self, Explanation, Options, Outcome, Verdict};
-use parbake_provision::inputs::{Given, GivenBinary, GivenImage, Source};
+use parbake_provision::inputs::{Given, GivenBinary, GivenImage, GivenOs, Source};
 use parbake_provision::provider::{Addon, Provider, Size, Stack};
 use parbake_up::events::{Log, What};
 use serde::Serialize;
@@ -29,6 +29,7 @@ Examples:
                                                        published binaries and images, from mirrors
   parbake provision k8s-1.34 --source ~/kubernetes --tag dev    what `make` built there
   parbake provision k8s-1.34 --kubelet FILE --tag dev  another kubelet, the rest as it was
+  parbake provision k8s-1.34 --os rootfs.tar --tag own  nodes of your own operating system
   parbake provision k8s-1.34 --kubelet FILE --explain  what that would do, and why
   parbake provision k8s-1.34 --keep                    leave what a failed bake made, for a look
 
@@ -39,7 +40,9 @@ Source `release` takes published binaries and images by the digests in the provi
 `parbake provider update` pins them; `modules` builds from Go modules; `auto` takes `release` where
 it is pinned and can be reached, otherwise `modules`, and says which and why. A folder is a build
 output of Kubernetes: a checkout, its `_output`, or a folder with binaries; what it lacks is as with
-`auto`. Add-ons are built from Go modules in any case.";
+`auto`. Add-ons are built from Go modules in any case.
+A node OS of your own has systemd, dbus, containerd, runc, CNI plugins, iptables and what else
+Kubernetes calls; what it lacks is said at once, before anything is made.";
 
 /// Bake a provider: form its cluster with kubeadm, and freeze it into an artifact
 #[derive(Debug, clap::Args)]
@@ -56,6 +59,10 @@ pub(crate) struct Args {
     /// Take this binary instead of the source's: on nodes, or in the image that has it; once for each
     #[arg(long = "binary", value_name = "NAME=FILE")]
     binaries: Vec<GivenBinary>,
+    /// Take this for the nodes' operating system instead of Debian's packages: a directory, a tar archive (as it is, gzip,
+    /// zstd), a container image as `parbake image load` takes, or one in a registry as REF@DIGEST
+    #[arg(long, value_name = "OS")]
+    os: Option<GivenOs>,
     /// How many nodes to bake; more than the provider lists are further workers [default: all it lists]
     #[arg(long, value_name = "N", value_parser = super::node_count())]
     nodes: Option<usize>,
@@ -141,6 +148,7 @@ impl Args {
             source: self.source,
             given: Given {
                 images: self.images,
+                os: self.os,
                 binaries,
                 sites: self.sites.into(),
                 registry: self.registry.into(),

@@ -213,6 +213,7 @@ mod tests {
             os: OsTree {
                 key: "0".repeat(64),
                 path: "os".into(),
+                given: None,
             },
             binaries: BTreeMap::from([
                 ("kubelet".to_owned(), binary("1")),

@@ -8,9 +8,11 @@ use super::ImageArchive;
 use super::buildinfo::{self, GoBuild};
 use super::cache::{Locked, sha256_of_file};
 use super::error::Error;
+use super::os::GivenTree;
 use super::pause;
 use super::release::{Download, Sites};
 use super::source::Source;
+use super::{OsTree, debian};
 use crate::provider::Provider;
 use crate::provider::lock::{Lock, Package};
 
@@ -34,6 +36,8 @@ pub struct Bill {
     pub downloads: Vec<Download>,
     /// What a developer gave: names, and the SHA-256 of each: 64 hexadecimal digits.
     pub given: BTreeMap<String, String>,
+    /// The node operating system, where it was given.
+    pub os: Option<GivenTree>,
     /// Debian's name of the architecture.
     pub architecture: String,
     /// The Debian release, by code name.
@@ -72,6 +76,7 @@ pub struct BilledImage {
 pub(super) struct Made<'a> {
     /// What was asked for.
     pub(super) source: &'a Source,
+    pub(super) os: &'a OsTree,
     /// What was chosen.
     pub(super) base: &'static str,
     pub(super) sites: &'a Sites,
@@ -141,7 +146,9 @@ pub(super) fn make(made: &Made<'_>, cache: &Locked) -> Result<Bill, Error> {
     };
     let whole = made.images.iter().filter(|image| made.whole(image));
     let whole: BTreeSet<String> = whole.map(|image| format!("image/{}", image.short_name)).collect();
-    let sets = lock.sets.keys().filter(|set| !whole.contains(*set));
+    let has_packages =
+        |set: &&String| !whole.contains(*set) && (made.os.given.is_none() || *set != debian::OS_SET);
+    let sets = lock.sets.keys().filter(has_packages);
     let replaced = made.replaced.iter();
     let replaced = replaced.map(|(name, binary)| (name.clone(), binary.sha256.clone()));
     let archives = made
@@ -171,6 +178,7 @@ pub(super) fn make(made: &Made<'_>, cache: &Locked) -> Result<Bill, Error> {
             .collect(),
         downloads: made.downloads.clone(),
         given: replaced.map(Ok).chain(archives).collect::<Result<_, Error>>()?,
+        os: made.os.given.clone(),
         architecture: lock.architecture.clone(),
         suite: lock.suite.clone(),
         files: files(provider, made.base == MODULES)?,

@@ -4,11 +4,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use parbake_artifact::images::ImageError;
+use parbake_artifact::rootfs::RootFsError;
 use parbake_artifact::{ReferenceError, RegistryError};
 use parbake_machine::process;
 
 use super::debian::InvalidMirrors;
 use super::local::LocalError;
+use super::os::{InvalidOs, Lacking};
 use super::release::ReleaseError;
 use crate::node::UnusableRuntime;
 use crate::provider::{AddonError, lock};
@@ -37,6 +39,15 @@ pub enum Error {
     /// A file of images cannot be used.
     #[error(transparent)]
     Images(#[from] ImageError),
+    /// What was given as the node OS cannot be read or unpacked.
+    #[error(transparent)]
+    RootFs(#[from] RootFsError),
+    /// It is no node OS.
+    #[error(transparent)]
+    Os(#[from] Lacking),
+    /// The provider names a node OS that is none.
+    #[error(transparent)]
+    InvalidOs(#[from] InvalidOs),
     /// An image could not be pulled.
     #[error(transparent)]
     Registry(#[from] RegistryError),

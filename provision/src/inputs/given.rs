@@ -79,7 +79,7 @@ pub(super) fn archives(
         let archive = match image {
             GivenImage::File { path, name } => examine(path, name.as_ref())?,
             GivenImage::Registry(reference) => match pulled(reference, options, architecture, cache)? {
-                Some(archive) => archive,
+                Some(layout) => Archive::examine(&layout, None)?,
                 None => return Ok(not_pulled(reference, &mut taken)),
             },
         };
@@ -109,13 +109,14 @@ fn not_pulled(reference: &Reference, taken: &mut BTreeSet<String>) -> ImageArchi
     }
 }
 
-/// Nothing is asked of the registry for what the cache has; nothing where it has not and nothing is to be made.
-fn pulled(
+/// The image as a layout in a directory. Nothing is asked of the registry for what the cache has; nothing where it has
+/// not and nothing is to be made.
+pub(super) fn pulled(
     reference: &Reference,
     options: &registry::Options,
     architecture: &str,
     cache: &Locked,
-) -> Result<Option<Archive>, Error> {
+) -> Result<Option<PathBuf>, Error> {
     let key = KeyBuilder::new("pulled image", RECIPE)
         .field("reference", reference.to_string())
         .field("architecture", architecture)
@@ -137,7 +138,7 @@ fn pulled(
     if cache.is_looking() && !layout.exists() {
         return Ok(None);
     }
-    Ok(Some(Archive::examine(&layout, None)?))
+    Ok(Some(layout))
 }
 
 /// What pods may call the image: with its digest, and with its tag where one is given.

@@ -13,6 +13,7 @@ mod images;
 mod local;
 mod modules;
 mod oci_image;
+mod os;
 mod pause;
 mod release;
 mod source;
@@ -33,6 +34,7 @@ pub use self::error::Error;
 pub use self::given::{GivenImage, InvalidImage};
 use self::local::Local;
 pub use self::local::{GivenBinary, InvalidBinary, LocalError};
+pub use self::os::{GivenOs, GivenTree, InvalidOs, Lacking, OsName, os_name};
 pub use self::release::{BinaryMirror, Download, ImageMirror, InvalidMirror, ReleaseError, Sites};
 use self::release::{Obtained, Plan};
 use self::source::Chosen;
@@ -69,6 +71,8 @@ pub struct OsTree {
     pub key: String,
     /// The tree's root.
     pub path: PathBuf,
+    /// What is known of it where it was given, and is not made of Debian's packages.
+    pub given: Option<GivenTree>,
 }
 
 /// A static executable.
@@ -100,6 +104,8 @@ pub struct ImageArchive {
 pub struct Given {
     /// Container images.
     pub images: Vec<GivenImage>,
+    /// The node operating system, in the place of the provider's.
+    pub os: Option<GivenOs>,
     /// Binaries in the place of those that the source has.
     pub binaries: Vec<GivenBinary>,
     /// Where to fetch what is published.
@@ -145,6 +151,7 @@ fn gather(
     let containerd = Containerd::of(&provider.recipe, &lock)?;
     pinned(provider)?;
     let mirrors = Mirrors::from_environment()?;
+    let given_os = os::chosen(provider, given.os.as_ref())?;
     let local = Local::look(provider, source, &given.binaries, &lock.architecture)?;
     let cache = Cache::new(cache);
     let plan = || Plan::new(provider, &lock, &local.names(), &local.images());
@@ -152,11 +159,18 @@ fn gather(
     let cache = if looking { cache.look() } else { cache.lock()? };
     let debian = Debian::new(&provider.name, &lock, &cache, &mirrors);
 
+    // What cannot be used is found out before anything else is built.
+    let given_os = given_os
+        .map(|os| os::tree(&os, provider, &given.registry, debian.architecture(), &cache))
+        .transpose()?;
     let base = base(provider, &chosen, given, &local, &debian, &cache)?;
     let mut built = base.binaries;
     let replaced = local.keep(&cache)?;
     built.extend(replaced.clone());
-    let os = debian.os_tree()?;
+    let os = match given_os {
+        Some(os) => os,
+        None => debian.os_tree()?,
+    };
     let ready = |name: &str, reference: &str| match local.image(name, reference, &cache)? {
         Some(image) => Ok(Some(image)),
         None => released(provider, &base.images, &local, name, reference),
@@ -172,6 +186,7 @@ fn gather(
     )?);
     let made = Made {
         source,
+        os: &os,
         base: chosen.name(),
         sites: &given.sites,
         provider,

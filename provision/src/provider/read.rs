@@ -106,6 +106,7 @@ fn read_os(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Option<(
         problems.add(fields.span(), "`os.packages` must name at least one package");
     }
     let binaries = fields.list::<Segment>(problems, "binaries");
+    let root = fields.optional_parsed::<Text>(problems, "root");
     fields.finish(problems);
     let binaries: Vec<_> = binaries?.into_iter().map(|(name, span)| (name.0, span)).collect();
     let names = binaries.iter().map(|(name, _)| name.clone()).collect();
@@ -114,6 +115,7 @@ fn read_os(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Option<(
             suite: suite?.0.0,
             packages: package_names(packages?),
             binaries: names,
+            root: root.map(|(root, _)| root.0),
         },
         binaries,
     ))

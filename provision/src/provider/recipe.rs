@@ -33,6 +33,7 @@ pub(super) const PACKAGES: &str = "{packages}";
 /// suite = "bookworm"
 /// packages = ["systemd-sysv", "containerd"]
 /// binaries = ["kubelet", "kubeadm"]     # what else every node has
+/// root = "os.tar"                       # instead of the packages: a directory, an archive or an image; may be left out
 ///
 /// [components]                          # versions of everything else that is built
 /// etcd = "3.6.5"
@@ -110,6 +111,9 @@ pub struct Os {
     pub packages: Vec<String>,
     /// The names of the binaries that nodes have beside the packages.
     pub binaries: Vec<String>,
+    /// What nodes have instead of the packages: a directory, an archive or an image in a file, by its path below the
+    /// provider's folder, or an image in a registry, by its digest.
+    pub root: Option<String>,
 }
 
 /// One main module and the commands that are built in it.

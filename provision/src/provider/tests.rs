@@ -166,7 +166,7 @@ fn a_file_with_three_mistakes_names_all_three() {
          1:14: `kubernetes` must be a string, not of type float\n  \
          9:8: `network.pods`: `10.89.0.128/25` overlaps `network.nodes`, `10.89.0.0/24`\n  \
          12:1: `os.suite` is missing\n  \
-         13:1: unknown field `os.suit`; known here: `binaries`, `packages`, `suite`"
+         13:1: unknown field `os.suit`; known here: `binaries`, `packages`, `root`, `suite`"
     );
 }
 

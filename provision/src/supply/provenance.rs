@@ -55,6 +55,10 @@ pub(super) fn text(supply: &Supply<'_>, artifact: &Artifact) -> Vec<u8> {
     let given = bill.given.iter();
     let given =
         given.map(|(name, sha256)| json!({"name": format!("given/{name}"), "digest": {"sha256": sha256}}));
+    let os = bill
+        .os
+        .iter()
+        .map(|os| json!({"name": "given/os", "digest": {"sha256": os.digest}}));
     let mut parameters = json!({
         "provider": supply.provider.name.as_str(),
         "source": bill.source,
@@ -71,6 +75,7 @@ pub(super) fn text(supply: &Supply<'_>, artifact: &Artifact) -> Vec<u8> {
     let dependencies: Vec<Value> = files
         .chain(downloads)
         .chain(given)
+        .chain(os)
         .chain(
             packages
                 .iter()

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! the cluster
-//! ├── os              Debian packages
+//! ├── os              Debian packages; one that was given: its digest alone
 //! ├── binary/kubelet  Go modules that really are in it, and Go's library
 //! └── image/etcd      binaries, Debian packages
 //! ```
@@ -81,7 +81,18 @@ pub(super) fn text(provider: &Provider, bill: &Bill) -> Vec<u8> {
 impl Graph {
     fn of(provider: &Provider, bill: &Bill) -> Self {
         let mut graph = Self::default();
-        graph.add(component("operating-system", OS, "debian", &bill.suite));
+        graph.add(match &bill.os {
+            None => component("operating-system", OS, "debian", &bill.suite),
+            Some(given) => {
+                let name = match given.name.id.as_str() {
+                    "" => "unknown",
+                    id => id,
+                };
+                let mut os = component("operating-system", OS, name, &given.name.version);
+                os.hashes = vec![sha256(&given.digest)];
+                os
+            }
+        });
         graph.depend(CLUSTER, OS.to_owned());
         graph.packages(OS, bill, OS);
         for (name, binary) in &bill.binaries {

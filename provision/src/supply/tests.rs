@@ -47,6 +47,7 @@ fn bill() -> Bill {
         mirrors: BTreeMap::new(),
         downloads: Vec::new(),
         given: BTreeMap::new(),
+        os: None,
         architecture: "amd64".into(),
         suite: "bookworm".into(),
         files: [("lock.toml".to_owned(), "ef".repeat(32))].into(),

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use super::{Case, Outcome, Report};
 
+/// How many characters are kept of what a case said: some print all of a pod.
+const SAID: usize = 200;
+
 /// What a run was made with.
 #[derive(Debug, Clone)]
 pub struct Setting {
@@ -78,6 +81,7 @@ impl Report {
         for case in self.failed() {
             let message = case.message.as_deref().unwrap_or_default();
             let line = message.lines().next().unwrap_or_default();
+            let line: String = line.chars().take(SAID).collect();
             let _ = write!(page, "\nFailed: `{}`: {line}\n", case.name);
         }
         page

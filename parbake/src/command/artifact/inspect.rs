@@ -1,11 +1,15 @@
 //! `parbake artifact inspect`
 
 use parbake_artifact::{Artifact, Reference, Store, Tag};
+use parbake_provision::inputs::os_name;
 use serde::Serialize;
 
 use super::super::attached;
 use crate::cli::Global;
 use crate::output::{self, size, table};
+
+/// The layer that has the nodes' operating system.
+const OS_LAYER: &str = "os";
 
 /// Show what an artifact consists of
 #[derive(Debug, clap::Args)]
@@ -24,6 +28,8 @@ struct Inspected {
     provider: String,
     created: String,
     architecture: String,
+    /// What the nodes' operating system calls itself; empty where it does not say, or is not there yet.
+    os: String,
     /// The version of parbake that froze it.
     parbake: String,
     size_bytes: u64,
@@ -55,11 +61,14 @@ impl Args {
     pub(crate) fn run(self, global: &Global, store: &Store) -> anyhow::Result<()> {
         let artifact = store.get(&self.tag)?;
         let attached = attached::list(store, &artifact)?;
-        output::print(global.output, &inspected(artifact, attached), inspected_text)
+        let os = artifact.layers.iter().find(|layer| layer.title == OS_LAYER);
+        let os = os.map(|layer| os_name(&store.unpacked_path(&layer.digest)).pretty);
+        let os = os.unwrap_or_default();
+        output::print(global.output, &inspected(artifact, attached, os), inspected_text)
     }
 }
 
-fn inspected(artifact: Artifact, attached: Vec<attached::Listed>) -> Inspected {
+fn inspected(artifact: Artifact, attached: Vec<attached::Listed>, os: String) -> Inspected {
     let title = |digest| artifact.layer(digest).map(|layer| layer.title.clone());
     let machines = artifact.config.machines.iter().map(|machine| InspectedMachine {
         name: machine.name.clone(),
@@ -79,6 +88,7 @@ fn inspected(artifact: Artifact, attached: Vec<attached::Listed>) -> Inspected {
         machines: machines.collect(),
         layers: layers.collect(),
         attached,
+        os,
         tag: artifact.tag,
         origin: artifact.origin,
         provider: artifact.config.provider,
@@ -90,10 +100,14 @@ fn inspected(artifact: Artifact, attached: Vec<attached::Listed>) -> Inspected {
 
 fn inspected_text(artifact: &Inspected) -> String {
     let mut text = format!(
-        "artifact    {}\ndigest      {}\nprovider    {}\ncreated     {} by parbake {}\nsize        {}\nsecrets     {}\n\n",
+        "artifact    {}\ndigest      {}\nprovider    {}\nnode OS     {}\ncreated     {} by parbake {}\nsize        {}\nsecrets     {}\n\n",
         artifact.tag,
         artifact.digest,
         artifact.provider,
+        match artifact.os.as_str() {
+            "" => "-",
+            os => os,
+        },
         artifact.created,
         artifact.parbake,
         size(artifact.size_bytes),

@@ -6,7 +6,7 @@ mod mirror;
 mod os_tree;
 pub(super) mod prune;
 mod repository;
-mod setup;
+pub(super) mod setup;
 mod update;
 
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ use crate::provider::ProviderName;
 use crate::provider::lock::{Lock, Package};
 
 /// The set of the node operating system's packages.
-const OS_SET: &str = "os";
+pub(super) const OS_SET: &str = "os";
 
 /// The locked packages of a provider, fetched when they are needed.
 pub(super) struct Debian<'a> {

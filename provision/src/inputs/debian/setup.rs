@@ -1,4 +1,4 @@
-//! Fitting an installed Debian for a machine: what needs no knowledge of Kubernetes.
+//! Fitting an installed system for a machine: what needs no knowledge of Kubernetes.
 //!
 //! A machine is a container whose addresses, host name and devices come from outside, so most of what a computer does
 //! when it starts is left out. That makes it start fast.
@@ -91,12 +91,12 @@ const FILES: [(&str, &str); 3] = [
 ];
 
 /// A text that changes whenever [`apply`] would do something else.
-pub(super) fn fingerprint() -> String {
+pub(in crate::inputs) fn fingerprint() -> String {
     format!("1 {MASKED:?} {NOT_AT_BOOT:?} {FILES:?}")
 }
 
 /// Fits the system below `root`.
-pub(super) fn apply(root: &Path) -> Result<(), Error> {
+pub(in crate::inputs) fn apply(root: &Path) -> Result<(), Error> {
     for path in NOT_AT_BOOT.map(|path| root.join(path)) {
         let removed = if path.is_symlink() {
             fs::remove_file(&path)
@@ -123,6 +123,10 @@ pub(super) fn apply(root: &Path) -> Result<(), Error> {
         let path = root.join(path);
         let parent = path.parent().unwrap_or(root);
         fs::create_dir_all(parent).map_err(Error::file("create", parent))?;
+        // A link of that name would be written through, to wherever it leads on this host.
+        if path.is_symlink() {
+            fs::remove_file(&path).map_err(Error::file("remove", &path))?;
+        }
         fs::write(&path, text).map_err(Error::file("write", &path))?;
     }
     Ok(())

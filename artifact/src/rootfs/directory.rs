@@ -1,0 +1,148 @@
+//! A directory as entries, in an order that depends on nothing but their names.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+use walkdir::WalkDir;
+
+use super::error::RootFsError;
+use super::{Entry, Kind, is_machines_own};
+use crate::digest::Digest;
+use crate::layer::may_unpack;
+
+/// Shows everything in `dir` to `visit`, and gives the digest of all that it was shown.
+pub(super) fn walk(
+    dir: &Path,
+    mut visit: impl FnMut(&Entry, &mut dyn Read) -> Result<(), RootFsError>,
+) -> Result<Digest, RootFsError> {
+    let device = fs::metadata(dir).map_err(RootFsError::read(dir))?.dev();
+    let mut first_names: HashMap<u64, PathBuf> = HashMap::new();
+    let mut all = Sha256::new();
+    for found in WalkDir::new(dir).sort_by_file_name() {
+        let found = found.map_err(|error| {
+            let path = error.path().unwrap_or(dir).to_owned();
+            RootFsError::read(&path)(error.into())
+        })?;
+        let (at, path) = (
+            found.path(),
+            found.path().strip_prefix(dir).unwrap_or(found.path()),
+        );
+        let metadata = fs::symlink_metadata(at).map_err(RootFsError::read(at))?;
+        if metadata.dev() != device {
+            return Err(RootFsError::refused(
+                dir,
+                path,
+                "is on another file system than the rest; unmount it",
+            ));
+        }
+        let kind = metadata.file_type();
+        let mut first = None;
+        if metadata.is_file() && metadata.nlink() > 1 {
+            let known = first_names
+                .entry(metadata.ino())
+                .or_insert_with(|| path.to_owned());
+            first = (known != path).then(|| known.clone());
+        }
+        let kind = match (first, kind) {
+            (Some(to), _) => Kind::HardLink(to),
+            (None, kind) if kind.is_dir() => Kind::Directory,
+            (None, kind) if kind.is_file() => Kind::File,
+            (None, kind) if kind.is_symlink() => {
+                Kind::Symlink(fs::read_link(at).map_err(RootFsError::read(at))?)
+            }
+            (None, kind) if kind.is_fifo() => Kind::Fifo,
+            // It is of no use without the one that listens.
+            (None, kind) if kind.is_socket() => continue,
+            _ if is_machines_own(path) => continue,
+            _ => {
+                let reason = "is a device, and a node's are made when it starts";
+                return Err(RootFsError::refused(dir, path, reason));
+            }
+        };
+        let entry = Entry {
+            xattrs: match kind {
+                Kind::File | Kind::Directory => xattrs(at).map_err(RootFsError::read(at))?,
+                _ => BTreeMap::new(),
+            },
+            path: path.to_owned(),
+            kind,
+            mode: metadata.mode() & 0o7777,
+            uid: metadata.uid(),
+            gid: metadata.gid(),
+        };
+        let mut content = Content(None, Sha256::new());
+        if entry.kind == Kind::File {
+            content.0 = Some(File::open(at).map_err(RootFsError::read(at))?);
+        }
+        visit(&entry, &mut content)?;
+        describe(&entry, &content.1.finalize(), &mut all);
+    }
+    Ok(Digest::from_hasher(all))
+}
+
+/// Reads everything that `visit` would make, and makes nothing.
+pub(super) fn read(_: &Entry, content: &mut dyn Read) -> Result<(), io::Error> {
+    io::copy(content, &mut io::sink()).map(drop)
+}
+
+fn xattrs(path: &Path) -> io::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+    let names = match xattr::list(path) {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => return Ok(BTreeMap::new()),
+        names => names?,
+    };
+    let mut found = BTreeMap::new();
+    for name in names.filter(|name| may_unpack(name.as_bytes())) {
+        if let Some(value) = xattr::get(path, &name)? {
+            found.insert(name.as_bytes().to_owned(), value);
+        }
+    }
+    Ok(found)
+}
+
+/// Each part with its length, or two trees would have one digest.
+fn describe(entry: &Entry, content: &[u8], all: &mut Sha256) {
+    let (kind, link): (&[u8], &Path) = match &entry.kind {
+        Kind::Directory => (b"directory", Path::new("")),
+        Kind::File => (b"file", Path::new("")),
+        Kind::Symlink(to) => (b"symlink", to),
+        Kind::HardLink(to) => (b"link", to),
+        Kind::Fifo => (b"fifo", Path::new("")),
+    };
+    let numbers = format!("{:o} {} {}", entry.mode, entry.uid, entry.gid);
+    let fixed = [
+        entry.path.as_os_str().as_bytes(),
+        kind,
+        link.as_os_str().as_bytes(),
+        numbers.as_bytes(),
+        content,
+    ];
+    let xattrs = entry
+        .xattrs
+        .iter()
+        .flat_map(|(name, value)| [&name[..], &value[..]]);
+    let count = (entry.xattrs.len() as u64).to_le_bytes();
+    all.update(count);
+    for part in fixed.into_iter().chain(xattrs) {
+        all.update((part.len() as u64).to_le_bytes());
+        all.update(part);
+    }
+}
+
+/// What a file holds, hashed on its way.
+struct Content(Option<File>, Sha256);
+
+impl Read for Content {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(file) = &mut self.0 else {
+            return Ok(0);
+        };
+        let read = file.read(buffer)?;
+        self.1.update(&buffer[..read]);
+        Ok(read)
+    }
+}

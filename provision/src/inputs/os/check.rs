@@ -1,0 +1,347 @@
+//! Whether an operating system has what a node needs.
+
+use std::io::Read;
+use std::path::Path;
+
+use parbake_artifact::rootfs::Inside;
+
+use super::super::error::Error;
+use super::fit;
+use crate::provider::Provider;
+
+/// Where commands are looked for by name.
+const PATH: [&str; 6] = [
+    "usr/local/sbin",
+    "usr/local/bin",
+    "usr/sbin",
+    "usr/bin",
+    "sbin",
+    "bin",
+];
+
+/// Commands that are called by name, and the Debian package that has each.
+const COMMANDS: [(&str, &str); 34] = [
+    ("awk", "mawk"),
+    ("base64", "coreutils"),
+    ("basename", "coreutils"),
+    ("cat", "coreutils"),
+    ("conntrack", "conntrack"),
+    ("containerd", "containerd"),
+    ("containerd-shim-runc-v2", "containerd"),
+    ("cp", "coreutils"),
+    ("ctr", "containerd"),
+    ("grep", "grep"),
+    ("ip", "iproute2"),
+    ("ip6tables-save", "iptables"),
+    ("iptables", "iptables"),
+    ("iptables-save", "iptables"),
+    ("journalctl", "systemd"),
+    ("mkdir", "coreutils"),
+    ("mount", "mount"),
+    ("mv", "coreutils"),
+    ("nsenter", "util-linux"),
+    ("pgrep", "procps"),
+    ("pkill", "procps"),
+    ("rm", "coreutils"),
+    ("runc", "runc"),
+    ("sed", "sed"),
+    ("sha256sum", "coreutils"),
+    ("sleep", "coreutils"),
+    ("socat", "socat"),
+    ("sync", "coreutils"),
+    ("systemctl", "systemd"),
+    ("systemd-tmpfiles", "systemd"),
+    ("tar", "tar"),
+    ("touch", "coreutils"),
+    ("tr", "coreutils"),
+    ("umount", "mount"),
+];
+
+/// Files that units and programs know by their paths; one of each list is enough.
+const FILES: [(&[&str], &str); 13] = [
+    (&["usr/lib/systemd/systemd", "lib/systemd/systemd"], "systemd"),
+    (&["lib/systemd/system/multi-user.target"], "systemd"),
+    (&["lib/systemd/system/containerd.service"], "containerd"),
+    (&["lib/systemd/system/dbus.socket"], "dbus"),
+    (&["usr/bin/dbus-daemon", "usr/bin/dbus-broker"], "dbus"),
+    (&["usr/lib/cni/bridge"], "containernetworking-plugins"),
+    (&["usr/lib/cni/host-local"], "containernetworking-plugins"),
+    (&["usr/lib/cni/loopback"], "containernetworking-plugins"),
+    (&["usr/lib/cni/portmap"], "containernetworking-plugins"),
+    (&["usr/sbin/iptables-restore"], "iptables"),
+    (&["usr/sbin/ip6tables-restore"], "iptables"),
+    (&["usr/bin/env"], "coreutils"),
+    (&["bin/sh"], "dash"),
+];
+/// The same where nodes answer for each other's names.
+const DNS: [(&[&str], &str); 2] = [(&["usr/sbin/dnsmasq"], "dnsmasq-base"), (&["bin/kill"], "procps")];
+/// What says which operating system it is.
+const RELEASE: [&str; 2] = ["etc/os-release", "usr/lib/os-release"];
+
+/// Something that has to be in the tree: where it may be, from the root, and the Debian package that has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Need {
+    paths: Vec<String>,
+    /// The command's name, where it is looked for by name.
+    command: Option<&'static str>,
+    package: &'static str,
+}
+
+/// An operating system that nodes cannot have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{os}` cannot be the OS of nodes: {}; {}", problems.join("; "), advice(packages))]
+pub struct Lacking {
+    /// What was given.
+    pub os: String,
+    /// What is missing or wrong, each with where it was looked for.
+    pub problems: Vec<String>,
+    /// Debian's names of packages that have what is missing, sorted.
+    pub packages: Vec<&'static str>,
+}
+
+fn advice(packages: &[&str]) -> String {
+    match packages {
+        [] => "make it anew without that".to_owned(),
+        _ => format!("install there what Debian has in {}", packages.join(", ")),
+    }
+}
+
+/// What nodes of `provider` need beside the binaries that they get from it.
+pub(super) fn needs(provider: &Provider) -> Vec<Need> {
+    let os = &provider.recipe.os;
+    let own = |name: &str| os.binaries.iter().any(|binary| binary == name);
+    let commands = COMMANDS.iter().filter(|(name, _)| !own(name));
+    let commands = commands.map(|(name, package)| Need {
+        paths: PATH.iter().map(|dir| format!("{dir}/{name}")).collect(),
+        command: Some(name),
+        package,
+    });
+    let dns = DNS.iter().filter(|_| provider.recipe.services.dns);
+    let files = FILES.iter().chain(dns).map(|(paths, package)| Need {
+        paths: paths.iter().map(|path| (*path).to_owned()).collect(),
+        command: None,
+        package,
+    });
+    let release = Need {
+        paths: RELEASE.map(str::to_owned).into(),
+        command: None,
+        package: "base-files",
+    };
+    commands.chain(files).chain([release]).collect()
+}
+
+/// A text that changes whenever something else is needed.
+pub(super) fn fingerprint(needs: &[Need]) -> String {
+    needs.iter().map(|need| need.paths.join(":") + "\n").collect()
+}
+
+/// Checks the tree below `root`, which was made of `said`, and says all that is wrong.
+pub(super) fn check(root: &Path, needs: &[Need], architecture: &str, said: &str) -> Result<(), Error> {
+    let inside = Inside::open(root).map_err(Error::file("open", root))?;
+    let mut lacking = Lacking {
+        os: said.to_owned(),
+        problems: Vec::new(),
+        packages: Vec::new(),
+    };
+    let mut foreign = Vec::new();
+    for need in needs {
+        let look = || look_for(&inside, need).map_err(Error::file("look into", root));
+        match look()? {
+            None => {
+                lacking.problems.push(need.missing());
+                lacking.packages.push(need.package);
+            }
+            Some((path, Some(other))) if Some(other) != machine(architecture) => foreign.push(path),
+            Some(_) => {}
+        }
+    }
+    if !foreign.is_empty() {
+        let (first, count) = (&foreign[0], foreign.len());
+        let problem = format!("{count} of its programs are not for {architecture}, for example `/{first}`");
+        lacking.problems.push(problem);
+    }
+    for dir in fit::PLAIN {
+        let plain = inside
+            .is_plain(Path::new(dir))
+            .map_err(Error::file("look into", root))?;
+        if !plain {
+            let problem = format!("`/{dir}` is not a directory, or is reached through a link");
+            lacking.problems.push(problem);
+        }
+    }
+    lacking.packages.sort_unstable();
+    lacking.packages.dedup();
+    match lacking.problems.is_empty() {
+        true => Ok(()),
+        false => Err(lacking.into()),
+    }
+}
+
+impl Need {
+    fn missing(&self) -> String {
+        match self.command {
+            Some(name) => {
+                let dirs = PATH.map(|dir| format!("/{dir}")).join(":");
+                format!("`{name}` is missing (looked for in {dirs})")
+            }
+            None => {
+                let paths: Vec<_> = self.paths.iter().map(|path| format!("`/{path}`")).collect();
+                format!("{} is missing", paths.join(" or "))
+            }
+        }
+    }
+}
+
+/// Where it is, and for which processor if it is a program (ELF specification, `e_machine`).
+fn look_for(inside: &Inside, need: &Need) -> std::io::Result<Option<(String, Option<u16>)>> {
+    for path in &need.paths {
+        if let Some(file) = inside.file(Path::new(path))? {
+            let mut head = Vec::new();
+            file.take(20).read_to_end(&mut head)?;
+            return Ok(Some((path.clone(), e_machine(&head))));
+        }
+    }
+    Ok(None)
+}
+
+/// The field of a file's first 20 bytes; scripts have none.
+fn e_machine(head: &[u8]) -> Option<u16> {
+    let (low, high) = (*head.get(18)?, *head.get(19)?);
+    // `EI_DATA`: both processors that matter write the lower byte first.
+    match (head.starts_with(b"\x7fELF"), head[5]) {
+        (true, 1) => Some(u16::from_le_bytes([low, high])),
+        (true, _) => Some(u16::from_be_bytes([low, high])),
+        _ => None,
+    }
+}
+
+/// What ELF calls the architecture that Debian calls so (`EM_X86_64`, `EM_AARCH64`).
+fn machine(architecture: &str) -> Option<u16> {
+    match architecture {
+        "amd64" => Some(62),
+        "arm64" => Some(183),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    use super::{Need, check, needs};
+    use crate::inputs::Error;
+    use crate::provider::Provider;
+
+    fn provider() -> Provider {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../providers/k8s-1.34");
+        Provider::load(&dir).unwrap()
+    }
+
+    /// The head of a program for the processor `machine`.
+    fn program(machine: u8) -> Vec<u8> {
+        let mut head = b"\x7fELF\x02\x01\x01".to_vec();
+        head.resize(18, 0);
+        head.extend([machine, 0]);
+        head
+    }
+
+    /// A tree with everything that `needs` says, in the last of the places where each may be, and merged `/usr`.
+    fn system(needs: &[Need]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        for (link, to) in [("bin", "/usr/bin"), ("sbin", "usr/sbin"), ("lib", "usr/lib")] {
+            fs::create_dir_all(root.path().join("usr").join(link)).unwrap();
+            symlink(to, root.path().join(link)).unwrap();
+        }
+        for need in needs {
+            let path = need.paths.last().unwrap();
+            // Absolute links are the tree's own.
+            let real = match path.split('/').next() {
+                Some("bin" | "sbin" | "lib") => root.path().join("usr").join(path),
+                _ => root.path().join(path),
+            };
+            fs::create_dir_all(real.parent().unwrap()).unwrap();
+            fs::write(real, program(62)).unwrap();
+        }
+        root
+    }
+
+    fn said(root: &Path) -> String {
+        match check(root, &needs(&provider()), "amd64", "my.tar") {
+            Ok(()) => String::new(),
+            Err(Error::Os(lacking)) => lacking.to_string(),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn a_whole_system_will_do() {
+        let root = system(&needs(&provider()));
+        assert_eq!(said(root.path()), "");
+    }
+
+    #[test]
+    fn all_that_is_missing_is_said_at_once() {
+        let root = system(&needs(&provider()));
+        for path in [
+            "usr/bin/socat",
+            "usr/bin/runc",
+            "usr/sbin/dnsmasq",
+            "usr/lib/cni/bridge",
+        ] {
+            fs::remove_file(root.path().join(path)).unwrap();
+        }
+        let error = said(root.path());
+        for part in [
+            "`my.tar` cannot be the OS of nodes: ",
+            "`runc` is missing (looked for in /usr/local/sbin:",
+            "`socat` is missing",
+            "`/usr/sbin/dnsmasq` is missing",
+            "`/usr/lib/cni/bridge` is missing",
+            "; install there what Debian has in containernetworking-plugins, dnsmasq-base, runc, socat",
+        ] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        assert_eq!(error.matches("is missing").count(), 4, "{error}");
+    }
+
+    #[test]
+    fn nothing_at_all_is_said_in_one_error() {
+        let root = tempfile::tempdir().unwrap();
+        let error = said(root.path());
+        assert_eq!(
+            error.matches("is missing").count(),
+            needs(&provider()).len(),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn other_processors_and_links_out_of_it_are_refused() {
+        let root = system(&needs(&provider()));
+        fs::write(root.path().join("usr/bin/runc"), program(183)).unwrap();
+        fs::remove_dir_all(root.path().join("var")).ok();
+        symlink("/var", root.path().join("var")).unwrap();
+        let error = said(root.path());
+        assert!(
+            error.contains("1 of its programs are not for amd64, for example `/bin/runc`")
+                || error.contains("example `/usr/bin/runc`"),
+            "{error}"
+        );
+        assert!(
+            error.contains("`/var` is not a directory, or is reached through a link"),
+            "{error}"
+        );
+        assert!(error.ends_with("make it anew without that"), "{error}");
+    }
+
+    #[test]
+    fn what_the_provider_brings_is_not_needed() {
+        let mut provider = provider();
+        let before = needs(&provider).len();
+        provider.recipe.os.binaries.push("containerd".to_owned());
+        provider.recipe.services.dns = false;
+        assert_eq!(needs(&provider).len(), before - 3);
+    }
+}

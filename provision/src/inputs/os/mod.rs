@@ -1,0 +1,190 @@
+//! A node operating system that somebody brings in the place of Debian's packages: a directory, a tar archive or a
+//! container image. It is checked for all that a node needs before anything else is made, and then fitted for a machine
+//! as Debian is.
+
+mod check;
+mod fit;
+mod release;
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use parbake_artifact::Reference;
+use parbake_artifact::registry;
+use parbake_artifact::rootfs::RootFs;
+
+pub use self::check::Lacking;
+pub use self::release::{OsName, os_name};
+use super::OsTree;
+use super::cache::{KeyBuilder, Locked};
+use super::error::Error;
+use super::{debian, given};
+use crate::provider::Provider;
+
+/// Changes whenever this folder would make something else from the same tree.
+const RECIPE: u32 = 1;
+/// The kind of the cache's entries.
+const KIND: &str = "given-os";
+
+/// A node operating system that somebody gives by hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GivenOs {
+    /// A directory, a tar archive, or a container image in a file or directory.
+    Path(PathBuf),
+    /// A container image in a registry, by its digest.
+    Registry(Reference),
+}
+
+/// A text that gives no operating system.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct InvalidOs(String);
+
+/// What is known of one that was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GivenTree {
+    /// The SHA-256 of what was given: 64 hexadecimal digits.
+    pub digest: String,
+    /// What it calls itself.
+    pub name: OsName,
+}
+
+impl FromStr for GivenOs {
+    type Err = InvalidOs;
+
+    fn from_str(text: &str) -> Result<Self, InvalidOs> {
+        Self::below(Path::new(""), text)
+    }
+}
+
+impl GivenOs {
+    /// What `text` means where relative paths are below `dir`.
+    pub(super) fn below(dir: &Path, text: &str) -> Result<Self, InvalidOs> {
+        let path = dir.join(text);
+        if path.exists() {
+            return Ok(Self::Path(path));
+        }
+        match text.parse::<Reference>() {
+            Ok(reference) if reference.digest().is_some() => Ok(Self::Registry(reference)),
+            // A path that is not there is likelier than an image without a digest where it looks like one.
+            Ok(_) if !text.starts_with(['.', '/']) => Err(InvalidOs(format!(
+                "`{text}` is no file or directory, and as an image it may be another one tomorrow; give it as \
+                 `{text}@sha256:...`"
+            ))),
+            _ => Err(InvalidOs(format!(
+                "there is no file or directory `{}`, and it is no image as REGISTRY/REPOSITORY[:TAG]@DIGEST",
+                path.display()
+            ))),
+        }
+    }
+}
+
+/// The one that was given, or that the provider names; nothing where it is Debian.
+pub(super) fn chosen(provider: &Provider, given: Option<&GivenOs>) -> Result<Option<GivenOs>, InvalidOs> {
+    match (given, &provider.recipe.os.root) {
+        (Some(given), _) => Ok(Some(given.clone())),
+        (None, Some(root)) => GivenOs::below(&provider.dir, root).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+/// The tree of `os`, from the cache or unpacked into it, whole and with all that a node of `provider` needs.
+pub(super) fn tree(
+    os: &GivenOs,
+    provider: &Provider,
+    options: &registry::Options,
+    architecture: &str,
+    cache: &Locked,
+) -> Result<OsTree, Error> {
+    let (path, said) = match os {
+        GivenOs::Path(path) => (path.clone(), path.display().to_string()),
+        GivenOs::Registry(reference) => {
+            let said = reference.to_string();
+            match given::pulled(reference, options, architecture, cache)? {
+                Some(layout) => (layout, said),
+                None => return Ok(not_pulled(&said)),
+            }
+        }
+    };
+    let source = {
+        let _step = tracing::info_span!("step", what = format!("read the node OS `{said}`")).entered();
+        RootFs::examine(&path)?
+    };
+    let needs = check::needs(provider);
+    let key = KeyBuilder::new(KIND, RECIPE)
+        .field("root file system", source.digest().hex())
+        .field("architecture", architecture)
+        .field("what a node needs", check::fingerprint(&needs))
+        .field("setup", debian::setup::fingerprint())
+        .finish();
+    let entry = cache.entry(KIND, &key, "take the node OS", |root| {
+        source.unpack(root)?;
+        check::check(root, &needs, architecture, &said)?;
+        fit::fit(root)?;
+        debian::setup::apply(root)?;
+        fs::set_permissions(root, Permissions::from_mode(0o755)).map_err(Error::file("set the mode of", root))
+    })?;
+    Ok(OsTree {
+        key: key.to_string(),
+        given: Some(GivenTree {
+            digest: source.digest().hex().to_owned(),
+            name: os_name(&entry.path),
+        }),
+        path: entry.path,
+    })
+}
+
+/// What stands for one that nobody has pulled yet.
+fn not_pulled(said: &str) -> OsTree {
+    let key = KeyBuilder::new("OS not pulled", RECIPE)
+        .field("reference", said)
+        .finish();
+    OsTree {
+        key: key.to_string(),
+        path: PathBuf::new(),
+        given: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{GivenOs, chosen};
+    use crate::provider::Provider;
+
+    #[test]
+    fn what_is_given_comes_before_what_the_provider_names() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../providers/k8s-1.34");
+        let mut provider = Provider::load(&dir).unwrap();
+        assert_eq!(chosen(&provider, None), Ok(None));
+        // Below the provider's folder.
+        provider.recipe.os.root = Some("modules".to_owned());
+        let own = GivenOs::Path(provider.dir.join("modules"));
+        assert_eq!(chosen(&provider, None), Ok(Some(own)));
+        let given: GivenOs = "src".parse().unwrap();
+        assert_eq!(chosen(&provider, Some(&given)), Ok(Some(given.clone())));
+        provider.recipe.os.root = Some("no/such/folder".to_owned());
+        assert!(chosen(&provider, None).is_err());
+    }
+
+    #[test]
+    fn it_is_there_or_pinned() {
+        let parsed = |text: &str| text.parse::<GivenOs>().map_err(|error| error.to_string());
+        assert!(matches!(parsed("src"), Ok(GivenOs::Path(_))));
+        let pinned = format!("example.org/os:1@sha256:{}", "a".repeat(64));
+        assert!(matches!(parsed(&pinned), Ok(GivenOs::Registry(_))));
+        for (text, said) in [
+            ("example.org/os:1", "give it as `example.org/os:1@sha256:...`"),
+            ("./no-such", "no file or directory `./no-such`"),
+            ("NO SUCH", "no file or directory `NO SUCH`"),
+        ] {
+            let error = parsed(text).unwrap_err();
+            assert!(error.contains(said), "{error}");
+        }
+        let below = GivenOs::below(Path::new("src"), "inputs");
+        assert_eq!(below, Ok(GivenOs::Path("src/inputs".into())));
+    }
+}
