@@ -24,6 +24,7 @@ mod swap;
 #[expect(dead_code, reason = "the other tests use the rest")]
 mod variant;
 
+mod addons;
 mod conformance;
 mod cycles;
 mod ha;
@@ -46,6 +47,9 @@ const TESTS: &[(&str, Test)] = &[
     ("quick_conformance_cases_hold", conformance::quick),
     ("a_hundred_cycles_leave_nothing", cycles::hundred),
     ("source_release_comes_from_mirrors", sources::released),
+    ("addons_are_baked", addons::baked),
+    ("metrics_server_has_numbers", addons::metrics_server),
+    ("kwok_has_fake_nodes", addons::kwok),
     ("all_kinds_of_programs_are_swapped", swaps::all),
     ("source_directory_runs_what_was_built", sources::developed),
 ];
