@@ -48,8 +48,8 @@ const TESTS: &[(&str, Test)] = &[
     ("a_hundred_cycles_leave_nothing", cycles::hundred),
     ("source_release_comes_from_mirrors", sources::released),
     ("addons_are_baked", addons::baked),
-    ("metrics_server_has_numbers", addons::metrics_server),
-    ("kwok_has_fake_nodes", addons::kwok),
+    ("addons_metrics_server_has_numbers", addons::metrics_server),
+    ("addons_kwok_has_fake_nodes", addons::kwok),
     ("all_kinds_of_programs_are_swapped", swaps::all),
     ("source_directory_runs_what_was_built", sources::developed),
 ];
