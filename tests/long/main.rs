@@ -38,6 +38,7 @@ mod variant;
 #[path = "../workload.rs"]
 mod workload;
 
+mod addons;
 mod conformance;
 mod cycles;
 mod ha;
@@ -62,6 +63,9 @@ const TESTS: &[(&str, Test)] = &[
     ("quick_conformance_cases_hold", conformance::quick),
     ("a_hundred_cycles_leave_nothing", cycles::hundred),
     ("source_release_comes_from_mirrors", sources::released),
+    ("addons_are_baked", addons::baked),
+    ("addons_metrics_server_has_numbers", addons::metrics_server),
+    ("addons_kwok_has_fake_nodes", addons::kwok),
     ("all_kinds_of_programs_are_swapped", swaps::all),
     ("source_directory_runs_what_was_built", sources::developed),
     ("kubernetes_1_17_is_like_the_others", versions::k8s_1_17),

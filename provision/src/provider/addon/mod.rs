@@ -13,6 +13,8 @@ mod manifest;
 mod read;
 mod recipe;
 #[cfg(test)]
+mod shipped;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
