@@ -76,6 +76,13 @@ fn image(work: &Path) -> Outcome {
     run(&["-cf", "image.tar", "manifest.json", "config.json", "layer.tar"])
 }
 
+/// A port that nobody uses, below those that the kernel gives to clients: while the cluster is stopped one of them might
+/// get it (ip(7), `ip_local_port_range`, from 32768 on).
+fn free_port() -> Result<TcpListener, String> {
+    let free = (20000..30000).find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
+    free.ok_or_else(|| "there is no free port".to_owned())
+}
+
 fn file(port: u16) -> String {
     format!(
         r#"count = 1
@@ -121,7 +128,7 @@ pub(crate) fn made(place: &Place) -> Outcome {
     fs::write(work.join("one"), "one\n").map_err(text)?;
     fs::write(work.join("m/web.yaml"), MANIFEST).map_err(text)?;
     image(&work)?;
-    let listener = TcpListener::bind("127.0.0.1:0").map_err(text)?;
+    let listener = free_port()?;
     let port = listener.local_addr().map_err(text)?.port();
     *PORT.lock().map_err(text)? = port;
     let config = work.join("cluster.toml");

@@ -71,6 +71,7 @@ pub(crate) fn kubelet(place: &Place) -> Outcome {
         &[&given("kubelet", &script)],
         "cannot run on the nodes: it is no executable",
     )?;
+    fs::remove_file(&script).map_err(|error| error.to_string())?;
     refused(
         &[&given("cubelet", &file)],
         "the cluster has no program `cubelet`",
