@@ -16,6 +16,7 @@ use crate::nodes;
 use crate::secrets::Secret;
 use crate::services;
 use crate::strangers;
+use crate::workload::etcd_image;
 
 const MANIFEST: &str = include_str!("freeze.yaml");
 /// The artifact.
@@ -68,18 +69,7 @@ pub(crate) fn live(place: &Place) -> Outcome {
     *BEFORE.lock().map_err(|error| error.to_string())? = Some(Listing::take(place.dir())?);
     place.refused(&["freeze", TAG, "--name", LIVE], &["there is no cluster `live`"])?;
     place.json(&["up", PROVIDER, "--nodes", "1", "--name", LIVE])?;
-    let image = "jsonpath={.spec.containers[0].image}";
-    let etcd = [
-        "kubectl",
-        "get",
-        "pod",
-        "-n",
-        "kube-system",
-        "etcd-node01",
-        "-o",
-        image,
-    ];
-    let image = on(place, LIVE, &etcd)?;
+    let image = etcd_image(place, LIVE)?;
     let apply = ["--name", LIVE, "kubectl", "apply", "-f", "-"];
     place.feed(&apply, &MANIFEST.replace("@IMAGE@", &image))?;
     on(

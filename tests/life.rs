@@ -15,6 +15,7 @@ use crate::events::{milestones_were_told, told};
 use crate::harness::{Outcome, PROVIDER, Place, check, eventually};
 use crate::listing::Listing;
 use crate::services;
+use crate::workload::etcd_image;
 
 const MANIFEST: &str = include_str!("life.yaml");
 /// The cluster.
@@ -175,9 +176,7 @@ pub(crate) fn started(place: &Place) -> Outcome {
     is(place, "running")?;
     let report = place.json(&["start", "--name", NAME])?;
     check(report["started"] == false, || format!("{report}"))?;
-    let image = "jsonpath={.spec.containers[0].image}";
-    let etcd = ["kubectl", "get", "pod", "-n", "kube-system", "etcd-node01"];
-    let image = on(place, &[&etcd, ["-o", image].as_slice()].concat())?;
+    let image = etcd_image(place, NAME)?;
     let apply = ["--name", NAME, "kubectl", "apply", "-f", "-"];
     place.feed(&apply, &MANIFEST.replace("@IMAGE@", &image))?;
     let rollout = ["kubectl", "rollout", "status", "statefulset/store"];

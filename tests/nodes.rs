@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::events;
 use crate::harness::{Outcome, Place, check, eventually};
+use crate::workload::etcd_image;
 
 const MANIFEST: &str = include_str!("nodes.yaml");
 /// A budget that lets nobody go, and a pod that nobody makes anew.
@@ -40,9 +41,7 @@ fn machines(place: &Place, cluster: &str) -> Result<Vec<String>, String> {
 
 /// Deploys a service whose pod is on `node`, and calls it by name from `caller`, a pod with a shell on another node.
 pub(crate) fn serves(place: &Place, cluster: &str, node: &str, caller: &str) -> Outcome {
-    let image = "jsonpath={.spec.containers[0].image}";
-    let etcd = ["kubectl", "get", "pod", "-n", "kube-system", "etcd-node01"];
-    let image = on(place, cluster, &[&etcd, ["-o", image].as_slice()].concat())?;
+    let image = etcd_image(place, cluster)?;
     let manifest = MANIFEST.replace("@IMAGE@", &image).replace("@NODE@", node);
     place.feed(&["--name", cluster, "kubectl", "apply", "-f", "-"], &manifest)?;
     let rollout = [

@@ -10,9 +10,12 @@ use crate::harness::{Outcome, PROVIDER, Place, check, eventually, tested};
 /// control plane is in the cluster: the programs are the nodes' own.
 const MANIFEST: &str = include_str!("workload.yaml");
 
-pub(crate) fn service(place: &Place) -> Outcome {
+/// The name of etcd's image, which every cluster has and pods may run with programs of the nodes.
+pub(crate) fn etcd_image(place: &Place, cluster: &str) -> Result<String, String> {
     let image = "jsonpath={.spec.containers[0].image}";
-    let image = place.run(&[
+    place.run(&[
+        "--name",
+        cluster,
         "kubectl",
         "get",
         "pod",
@@ -21,7 +24,11 @@ pub(crate) fn service(place: &Place) -> Outcome {
         "etcd-node01",
         "-o",
         image,
-    ])?;
+    ])
+}
+
+pub(crate) fn service(place: &Place) -> Outcome {
+    let image = etcd_image(place, "default")?;
     place.feed(
         &["kubectl", "apply", "-f", "-"],
         &MANIFEST.replace("@IMAGE@", &image),

@@ -57,7 +57,7 @@ pub mod tag;
 pub use attached::{Attached, Document, DocumentKind};
 pub use config::{Config, ConfigError, MachineLayers};
 pub use diff::Difference;
-pub use digest::{Digest, DigestError};
+pub use digest::{Digest, DigestError, Hashing};
 pub use layer::{Comparison, Damage, Deviation, Layer, Pack, PackError, Packed, UnpackError};
 pub use manifest::{
     CONFIG_MEDIA_TYPE, LAYER_MEDIA_TYPE, ManifestError, SECRETS_ANNOTATION, TITLE_ANNOTATION,

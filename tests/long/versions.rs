@@ -146,19 +146,8 @@ fn answers(place: &Place, name: &str) -> Outcome {
 
 /// A volume of the default storage class takes `line`, and has all `lines` then.
 fn keeps(place: &Place, line: &str, lines: &str) -> Outcome {
-    let image = "jsonpath={.spec.containers[0].image}";
-    let etcd = [
-        "kubectl",
-        "get",
-        "pod",
-        "-n",
-        "kube-system",
-        "etcd-node01",
-        "-o",
-        image,
-    ];
     let manifest = VOLUME
-        .replace("@IMAGE@", &place.run(&etcd)?)
+        .replace("@IMAGE@", &workload::etcd_image(place, "default")?)
         .replace("@LINE@", line);
     place.feed(&["kubectl", "apply", "-f", "-"], &manifest)?;
     let pod = format!("pod/volume-{line}");

@@ -7,13 +7,12 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use parbake_artifact::Digest;
 use parbake_artifact::images::ImageName;
+use parbake_artifact::{Digest, Hashing};
 use parbake_cluster::NodeName;
 use parbake_machine::executable::ARCHITECTURE;
 use parbake_machine::running::Running;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use tar::{Archive, Builder, EntryType};
 
 use super::{Program, SwapError, node};
@@ -138,10 +137,7 @@ fn pack(from: &mut dyn Read, program: &Program, to: &Path) -> io::Result<String>
         .map(|dir| Path::new(dir).join(&program.name))
         .collect();
     let loader = program.loader.as_deref().and_then(Path::file_name);
-    let mut builder = Builder::new(Hashed {
-        to: File::create(to)?,
-        hasher: Sha256::new(),
-    });
+    let mut builder = Builder::new(Hashing::new(File::create(to)?));
     let (mut replaced, mut loads) = (false, loader.is_none());
     for entry in Archive::new(from).entries()? {
         let mut entry = entry?;
@@ -182,8 +178,8 @@ fn pack(from: &mut dyn Read, program: &Program, to: &Path) -> io::Result<String>
             builder.append_data(&mut header, &path, &mut entry)?;
         }
     }
-    let mut hashed = builder.into_inner()?;
-    hashed.flush()?;
+    let (mut file, digest, _) = builder.into_inner()?.finish();
+    file.flush()?;
     if !replaced {
         return Err(io::Error::other(format!("it has no program `{}`", program.name)));
     }
@@ -191,29 +187,11 @@ fn pack(from: &mut dyn Read, program: &Program, to: &Path) -> io::Result<String>
         let why = "the file needs a dynamic loader, which it has not; build it with `CGO_ENABLED=0`";
         return Err(io::Error::other(why));
     }
-    Ok(hex::encode(hashed.hasher.finalize()))
+    Ok(digest.hex().to_owned())
 }
 
 fn is_here(component: &std::path::Component<'_>) -> bool {
     *component == std::path::Component::CurDir
-}
-
-/// Passes on what is written and computes its digest.
-struct Hashed {
-    to: File,
-    hasher: Sha256,
-}
-
-impl Write for Hashed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.to.write(bytes)?;
-        self.hasher.update(&bytes[..count]);
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.to.flush()
-    }
 }
 
 /// Writes what an image layout has beside its layer (OCI image specification 1.1, 'Image Layout').

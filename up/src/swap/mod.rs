@@ -30,15 +30,14 @@ mod version;
 mod work;
 
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use parbake_artifact::Digest;
+use parbake_artifact::{Digest, Hashing};
 use parbake_cluster::NodeName;
 use parbake_machine::executable::{ARCHITECTURE, Executable, GivenBinary};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use crate::events::{Log, What};
 use crate::nodes::{Held, tidy};
@@ -179,17 +178,9 @@ fn programs(given: &[GivenBinary]) -> Result<Vec<Program>, SwapError> {
 }
 
 fn digest(path: &Path) -> io::Result<Digest> {
-    let (mut file, mut hasher) = (fs::File::open(path)?, Sha256::new());
-    let mut buffer = vec![0; 1 << 18];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => break,
-            count => hasher.update(&buffer[..count]),
-        }
-    }
-    format!("sha256:{}", hex::encode(hasher.finalize()))
-        .parse()
-        .map_err(io::Error::other)
+    let mut file = Hashing::new(fs::File::open(path)?);
+    io::copy(&mut file, &mut io::sink())?;
+    Ok(file.finish().1)
 }
 
 fn remove(dir: &Path) -> Result<(), Error> {

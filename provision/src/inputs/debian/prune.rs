@@ -114,7 +114,7 @@ fn children(dir: &Path) -> Result<Vec<PathBuf>, Error> {
 }
 
 /// Removes a file, a link or a whole directory, which may be absent.
-fn remove(path: &Path) -> Result<(), Error> {
+pub(in crate::inputs) fn remove(path: &Path) -> Result<(), Error> {
     let removed = match path.symlink_metadata() {
         Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
         Ok(_) => fs::remove_file(path),

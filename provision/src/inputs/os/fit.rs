@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use super::super::debian::prune::remove;
 use super::super::error::Error;
 
 /// Directories that links must not stand for: what is written or removed there would be elsewhere.
@@ -47,14 +48,4 @@ pub(super) fn fit(root: &Path) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-fn remove(path: &Path) -> Result<(), Error> {
-    let removed = match path.symlink_metadata() {
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    };
-    removed.map_err(Error::file("remove", path))
 }
