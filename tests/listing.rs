@@ -7,6 +7,9 @@ use std::process::Command;
 
 use crate::harness::{Outcome, check};
 
+/// What marks such processes in their environment.
+const BESIDE: &[u8] = b"PARBAKE_TESTS_BESIDE=1";
+
 /// Mounts, namespaces, interfaces, cgroups, firewall rules, files and processes, a line each.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Listing(BTreeSet<String>);
@@ -113,9 +116,16 @@ fn processes() -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// All processes but for those of tests that `dev` runs beside these.
 fn pids() -> Vec<u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|pid| !is_beside(*pid))
         .collect()
+}
+
+fn is_beside(pid: u32) -> bool {
+    fs::read(format!("/proc/{pid}/environ"))
+        .is_ok_and(|environment| environment.split(|byte| *byte == 0).any(|word| word == BESIDE))
 }
