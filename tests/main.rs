@@ -11,6 +11,7 @@ mod bad_host;
 mod bad_input;
 mod bake;
 mod configuration;
+mod conformance;
 mod dashboard;
 mod elsewhere;
 mod events;
@@ -88,9 +89,7 @@ const TESTS: &[(&str, Test)] = &[
     ("four_clusters_stand_side_by_side", together::four),
     ("a_killed_up_is_cleaned_up_by_the_next", thaw::killed),
     ("an_interrupted_up_leaves_nothing", thaw::interrupted),
-    ("a_time_out_blames_the_control_plane", honesty::control_plane),
-    ("a_time_out_blames_the_workers", honesty::workers),
-    ("a_time_out_blames_a_pod", honesty::pod),
+    ("a_time_out_says_who_is_to_blame", honesty::time_outs),
     ("a_clock_far_from_the_bakes_is_no_matter", honesty::clock),
     ("freeze_leaves_the_cluster_as_it_was", freeze::live),
     ("freeze_leaves_no_credential", freeze::at_rest),
@@ -120,6 +119,7 @@ const TESTS: &[(&str, Test)] = &[
         "a_way_out_and_the_hosts_addresses_are_no_matter",
         outside::internet,
     ),
+    ("quick_conformance_cases_hold", conformance::quick),
     ("no_free_port_is_one_error", bad_host::no_port),
     ("bad_input_in_the_store", bad_input::in_the_store),
     ("a_damaged_artifact_is_one_error", bad_artifact::config),

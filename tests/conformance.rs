@@ -19,7 +19,7 @@ pub(crate) fn quick(place: &Place) -> Outcome {
         &["--name", NAME, "conformance", "--focus", "no case is called that"],
         &["no conformance case is left"],
     )?;
-    let report = place.json(&["--name", NAME, "conformance", "--quick", "--parallel", "3"])?;
+    let report = place.json(&["--name", NAME, "conformance", "--quick", "--parallel", "4"])?;
     check(
         report["failed"] == 0 && report["passed"].as_u64() >= Some(60),
         || format!("{report:#}"),
