@@ -8,7 +8,7 @@ use parbake_cluster::{NodeName, Offered, Role};
 
 use super::document::{At, Fields, whole};
 use super::recipe::{Generated, ImageRecipe, Modules, OUT, Os, PACKAGES, Recipe};
-use super::{Published, check, network};
+use super::{Published, Variant, VariantName, check, network};
 use parbake_cluster::problem::{Collector, Problems};
 
 pub(super) fn recipe(text: &str) -> Result<Recipe, Problems> {
@@ -38,6 +38,7 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
     let services = fields
         .optional_table(problems, "services")
         .map(|fields| read_services(problems, fields));
+    let variants = fields.tables::<VariantName, _>(problems, "variants", read_variant);
     fields.finish(problems);
 
     if let Some((nodes, span)) = &nodes {
@@ -51,8 +52,10 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
     let (os, binaries) = os?;
     check::binaries(problems, &binaries, &images, &modules);
     if let Some((services, span)) = &services {
-        check::services(problems, *services, span, &os);
+        check::services(problems, "services", *services, span, &os);
     }
+    let variants = variants?;
+    check::variants(problems, &variants, &addons, &optional, &os);
     let (nodes, nodes_span) = nodes?;
     let places = release
         .iter()
@@ -83,6 +86,10 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
             })
             .collect(),
         services: services.map(|(services, _)| services).unwrap_or_default(),
+        variants: variants
+            .into_iter()
+            .map(|(name, variant)| (name, variant.plain()))
+            .collect(),
     };
     check::release(problems, &recipe, &places);
     if let Err(error) = recipe.describe() {
@@ -129,6 +136,33 @@ fn read_services(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> At
     };
     fields.finish(problems);
     (services, span)
+}
+
+/// A variant and where its parts are.
+pub(super) struct ReadVariant {
+    pub(super) addons: Vec<At<Segment>>,
+    pub(super) services: Option<At<Offered>>,
+}
+
+impl ReadVariant {
+    fn plain(self) -> Variant {
+        Variant {
+            addons: self.addons.into_iter().map(|(name, _)| name.0).collect(),
+            services: self.services.map(|(services, _)| services),
+        }
+    }
+}
+
+fn read_variant(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Option<ReadVariant> {
+    let addons = fields.needed_list::<Segment>(problems, "addons");
+    let services = fields
+        .optional_table(problems, "services")
+        .map(|fields| read_services(problems, fields));
+    fields.finish(problems);
+    Some(ReadVariant {
+        addons: addons?,
+        services,
+    })
 }
 
 pub(super) fn read_modules(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Option<At<Modules>> {

@@ -7,7 +7,7 @@ use parbake_cluster::{
 };
 use semver::Version;
 
-use super::{Published, read};
+use super::{Published, Variant, VariantName, read};
 use parbake_cluster::problem::Problems;
 
 /// Where a generator leaves what it makes.
@@ -64,6 +64,10 @@ pub(super) const PACKAGES: &str = "{packages}";
 /// [services]                            # what the control plane runs beside Kubernetes; nothing where it is left out
 /// dns = true                            # names of nodes; needs the package `dnsmasq-base`
 /// registry = true                       # a registry, `registry:5000`; needs the binary `registry`
+///
+/// [variants.slim]                       # the same with other add-ons, which `addons` or `optional` name
+/// addons = []
+/// services = { dns = true }             # in the place of `services` above; as there where it is left out
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipe {
@@ -91,6 +95,8 @@ pub struct Recipe {
     pub options: BTreeMap<String, BTreeMap<String, String>>,
     /// What the control plane runs for nodes and their users beside Kubernetes.
     pub services: Offered,
+    /// Its variants, by name.
+    pub variants: BTreeMap<VariantName, Variant>,
 }
 
 /// How large a cluster is to be, where it is not as the provider lists it.
