@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use parbake_cluster::{Description, KubernetesVersion, Offered, Role};
 use parbake_provision::inputs::{Part, Update, check, update_lock};
-use parbake_provision::provider::{Provider, ProviderName, Status, Variant, VariantName};
+use parbake_provision::provider::{ContainerRuntime, Provider, ProviderName, Status, Variant, VariantName};
 use parbake_provision::renew::{self, Renewed};
 use serde::Serialize;
 
@@ -108,6 +108,8 @@ struct Shown {
     cluster: Description,
     /// The Debian release of the nodes.
     os: String,
+    /// What runs containers on them.
+    runtime: ContainerRuntime,
     /// Versions by name of component.
     components: BTreeMap<String, String>,
     /// The container images that kubeadm asks for.
@@ -299,6 +301,7 @@ impl Args {
             name,
             cluster,
             os: recipe.os.suite,
+            runtime: recipe.runtime,
             components: components.collect(),
             images: recipe.images.into_keys().collect(),
             addons: addons.into_iter().map(|addon| addon.name).collect(),
@@ -342,11 +345,12 @@ fn text(shown: &Shown) -> String {
         false => format!("variants    {variants}\n"),
     };
     let mut text = format!(
-        "provider    {}\nkubernetes  {}\nnode OS     Debian {}\ncomponents  {}\nimages      {}\n\
+        "provider    {}\nkubernetes  {}\nnode OS     Debian {}\nruntime     {}\ncomponents  {}\nimages      {}\n\
          add-ons     {}\n{variants}nodes       {}, gateway {}\npods        {}\nservices    {}, DNS {}\n\n",
         shown.name,
         shown.cluster.kubernetes(),
         shown.os,
+        shown.runtime,
         components.collect::<Vec<_>>().join(", "),
         shown.images.join(", "),
         shown.addons.join(", "),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use parbake_artifact::{Artifact, Tag};
 use parbake_provision::bake::{self, Explanation, Options, Outcome, Verdict};
 use parbake_provision::inputs::{Given, GivenBinary, GivenImage, GivenOs, Source};
-use parbake_provision::provider::{Addon, Provider, Size, Stack};
+use parbake_provision::provider::{Addon, ContainerRuntime, Provider, Size, Stack};
 use parbake_up::events::{Log, What};
 use serde::Serialize;
 
@@ -87,6 +87,10 @@ pub(crate) struct Args {
     /// Which addresses nodes, pods and services have: ipv4, ipv6 or dual, which is both [default: as the provider has them]
     #[arg(long, value_name = "STACK")]
     stack: Option<Stack>,
+    /// What runs containers on the nodes: containerd, cri-o or docker, as far as they can be had [default: as the provider
+    /// has it]
+    #[arg(long, value_name = "RUNTIME")]
+    runtime: Option<ContainerRuntime>,
     /// Say which steps would run, and why, and do none of them
     #[arg(long)]
     explain: bool,
@@ -131,6 +135,9 @@ impl Args {
         let mut provider = Provider::find(&self.provider, &global.providers)?;
         if let Some(variant) = &self.variant {
             provider.choose_variant(variant)?;
+        }
+        if let Some(runtime) = self.runtime {
+            provider.recipe.runtime = runtime;
         }
         if let Some(stack) = self.stack {
             provider.choose_stack(stack);

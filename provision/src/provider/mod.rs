@@ -21,6 +21,7 @@ mod network;
 mod published;
 mod read;
 mod recipe;
+mod runtime;
 mod variant;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +37,7 @@ pub use self::names::{InvalidProviderName, ProviderName};
 pub use self::network::{InvalidStack, Stack};
 pub use self::published::Published;
 pub use self::recipe::{Generated, ImageRecipe, Modules, Os, Recipe, Size};
+pub use self::runtime::{ContainerRuntime, RuntimeNotToBeHad, UnknownRuntime};
 pub use self::variant::{InvalidVariantName, Variant, VariantName};
 pub use parbake_cluster::problem::{Problem, Problems};
 

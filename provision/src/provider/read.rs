@@ -8,7 +8,7 @@ use parbake_cluster::{NodeName, Offered, Role};
 
 use super::document::{At, Fields, whole};
 use super::recipe::{Generated, ImageRecipe, Modules, OUT, Os, PACKAGES, Recipe};
-use super::{Published, Variant, VariantName, check, network};
+use super::{ContainerRuntime, Published, Variant, VariantName, check, network};
 use parbake_cluster::problem::{Collector, Problems};
 
 pub(super) fn recipe(text: &str) -> Result<Recipe, Problems> {
@@ -25,6 +25,7 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
     let os = fields
         .table(problems, "os")
         .and_then(|fields| read_os(problems, fields));
+    let runtime = fields.optional_parsed::<ContainerRuntime>(problems, "runtime");
     let components = fields.map::<Segment, _>(problems, "components").map(plain);
     let modules = fields.tables::<Segment, _>(problems, "modules", read_modules);
     let images = fields.tables::<Segment, _>(problems, "images", read_image);
@@ -66,6 +67,7 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
         nodes: nodes.into_iter().map(|(node, _)| node).collect(),
         network: network?,
         os,
+        runtime: runtime.map(|(runtime, _)| runtime).unwrap_or_default(),
         components,
         modules: modules
             .into_iter()
@@ -171,6 +173,7 @@ pub(super) fn read_modules(problems: &mut Collector<'_>, mut fields: Fields<'_, 
     let commands = fields.map::<Segment, Text>(problems, "commands");
     let tests = fields.map::<Segment, Text>(problems, "tests");
     let files = fields.map::<Segment, FileOfModule>(problems, "files");
+    let tags = fields.list::<Segment>(problems, "tags");
     let variables = fields.map::<Word, Word>(problems, "variables");
     let generated = fields.tables::<FileOfModule, _>(problems, "generated", read_generated);
     fields.finish(problems);
@@ -191,6 +194,7 @@ pub(super) fn read_modules(problems: &mut Collector<'_>, mut fields: Fields<'_, 
                 .into_iter()
                 .map(|(name, (file, _))| (name.0, (file.module, file.path)))
                 .collect(),
+            tags: tags?.into_iter().map(|(tag, _)| tag.0).collect(),
             variables,
             generated: generated?
                 .into_iter()

@@ -4,7 +4,7 @@ use std::fs;
 
 use parbake_cluster::{DescriptionError, Node, Role};
 
-use super::{Addon, Error, Provider, Recipe, Size};
+use super::{Addon, ContainerRuntime, Error, Provider, Recipe, Size};
 
 const GOOD: &str = r#"kubernetes = "1.34.4"
 nodes = [
@@ -352,6 +352,11 @@ fn each_mistake_is_named() {
         ),
         (
             "[network]",
+            "runtime = \"podman\"\n[network]",
+            "7:11: `runtime`: `podman` is no container runtime; there are `containerd`, `cri-o` and `docker`",
+        ),
+        (
+            "[network]",
             "variants.slim = { services = {} }\n[network]",
             "7:17: `variants.slim.addons` is missing",
         ),
@@ -401,6 +406,20 @@ fn each_mistake_is_named() {
         let text = problems(&GOOD.replacen(from, to, 1));
         assert!(text.contains(expected), "{to}: {text}");
     }
+}
+
+#[test]
+fn a_runtime_that_cannot_be_had_is_said_before_all_else() {
+    let providers = concat!(env!("CARGO_MANIFEST_DIR"), "/../providers").as_ref();
+    let mut provider = Provider::find("k8s-1.34", providers).unwrap();
+    assert_eq!(provider.recipe.runtime, ContainerRuntime::Containerd);
+    let text = GOOD.replace("[network]", "runtime = \"docker\"\n[network]");
+    provider.recipe.runtime = Recipe::parse(&text).unwrap().runtime;
+    let error = crate::inputs::check(&provider).unwrap_err().to_string();
+    assert!(
+        error.starts_with("the container runtime `docker` cannot be had: "),
+        "{error}"
+    );
 }
 
 #[test]
