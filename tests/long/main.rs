@@ -47,6 +47,7 @@ mod resources;
 mod sources;
 mod stacks;
 mod swaps;
+mod variants;
 mod versions;
 
 use std::process::ExitCode;
@@ -64,6 +65,7 @@ const TESTS: &[(&str, Test)] = &[
     ("addons_are_baked", addons::baked),
     ("addons_metrics_server_has_numbers", addons::metrics_server),
     ("addons_kwok_has_fake_nodes", addons::kwok),
+    ("variants_share_layers", variants::share),
     ("all_kinds_of_programs_are_swapped", swaps::all),
     ("source_directory_runs_what_was_built", sources::developed),
     ("kubernetes_1_17_is_like_the_others", versions::k8s_1_17),
