@@ -16,6 +16,8 @@ const PRINTED: usize = 10;
 const MEMORY: u64 = 200 * 1024;
 /// What cgroups may be left in the end that the kernel has not forgotten yet: less than one for each cycle.
 const CGROUPS: u64 = 50;
+/// How often caches are dropped in vain before nothing more is expected of it.
+const PATIENCE: usize = 3;
 
 pub(crate) fn hundred(place: &Place) -> Outcome {
     for _ in 0..WARM_UP {
@@ -61,17 +63,18 @@ fn cycle(place: &Place) -> Result<(Duration, Duration), String> {
 }
 
 /// The host without what the kernel keeps in the hope that somebody wants it again: files, and the cgroups of those who
-/// read them (Linux, admin-guide/cgroup-v1/memory, 'rmdir'). A cgroup goes after those below it, so it takes several times.
+/// read them (Linux, admin-guide/cgroup-v1/memory, 'rmdir'). What is not yet on disk is not dropped, and a cgroup goes
+/// after those below it, so it takes several times.
 fn without_caches() -> Result<Resources, String> {
-    let mut last = Resources::look()?;
-    loop {
+    let (mut last, mut same) = (Resources::look()?, 0);
+    while same < PATIENCE {
+        nix::unistd::sync();
         std::fs::write("/proc/sys/vm/drop_caches", "3").map_err(|error| error.to_string())?;
         let now = settled()?;
-        if now.cgroups >= last.cgroups {
-            return Ok(now);
-        }
+        same = if now.cgroups < last.cgroups { 0 } else { same + 1 };
         last = now;
     }
+    Ok(last)
 }
 
 /// The host after the kernel had time to clear up.

@@ -21,8 +21,8 @@ use oci_spec::image::{
     ImageConfigurationBuilder, ImageIndexBuilder, ImageManifestBuilder, MediaType, OciLayoutBuilder,
     RootFsBuilder, Sha256Digest,
 };
+use parbake_artifact::{Digest, Hashing};
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
 
 use self::layer::Layer;
@@ -68,19 +68,15 @@ pub(super) fn write(image: &Image<'_>, to: &Path) -> Result<(), Error> {
     let failed = || Error::file("write the image archive", to);
     let mut layer = tempfile::tempfile_in(to.parent().unwrap_or(to)).map_err(failed())?;
     let contents = Layer::collect(image).map_err(failed())?;
-    let mut hashed = Hashed {
-        to: &mut layer,
-        digest: Sha256::new(),
-        size: 0,
-    };
-    contents.write(&mut hashed).map_err(failed())?;
-    let (digest, size) = (hex::encode(hashed.digest.finalize()), hashed.size);
-    let described = describe(image, &digest, size).map_err(|source| Error::ImageDescription {
+    let mut hashing = Hashing::new(&mut layer);
+    contents.write(&mut hashing).map_err(failed())?;
+    let (_, digest, size) = hashing.finish();
+    let described = describe(image, digest.hex(), size).map_err(|source| Error::ImageDescription {
         reference: image.reference.into(),
         source,
     })?;
     let archive = File::create(to).map_err(failed())?;
-    write_archive(archive, described, &digest, size, layer).map_err(failed())
+    write_archive(archive, described, digest.hex(), size, layer).map_err(failed())
 }
 
 /// The small files of an image layout.
@@ -168,7 +164,7 @@ fn descriptor(media_type: MediaType, digest: &str, size: u64) -> Result<Descript
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    hex::encode(Sha256::digest(bytes))
+    Digest::of(bytes).hex().to_owned()
 }
 
 fn write_archive(to: File, described: Described, digest: &str, size: u64, mut layer: File) -> io::Result<()> {
@@ -214,24 +210,4 @@ fn header(kind: EntryType, mode: u32) -> Header {
     header.set_mtime(0);
     header.set_size(0);
     header
-}
-
-/// Passes on what is written and computes its digest.
-struct Hashed<'a> {
-    to: &'a mut File,
-    digest: Sha256,
-    size: u64,
-}
-
-impl Write for Hashed<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.to.write(bytes)?;
-        self.digest.update(&bytes[..count]);
-        self.size += count as u64;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.to.flush()
-    }
 }
