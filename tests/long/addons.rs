@@ -1,7 +1,12 @@
 //! The add-ons of `manifests/`, baked in and used.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::time::Duration;
 
+use serde_json::Value;
+
+use crate::access::tool;
 use crate::harness::{Outcome, PROVIDER, Place, check, eventually};
 
 /// The tag, and the cluster.
@@ -10,6 +15,10 @@ const NAME: &str = "addons";
 const AGAIN: &str = "addons-again";
 /// The fake node of `manifests/kwok`.
 const FAKE: &str = "fake01";
+/// An authority of one's own, and a certificate of it.
+const CERTIFICATES: &str = include_str!("certificates.yaml");
+/// A web server of an image that the cluster has, and an ingress for it.
+const INGRESS: &str = include_str!("ingress.yaml");
 /// Pods that only a fake node takes, of an image that is nowhere.
 const PODS: &str = r#"apiVersion: apps/v1
 kind: Deployment
@@ -41,8 +50,9 @@ pub(crate) fn baked(place: &Place) -> Outcome {
         "--tag",
         NAME,
     ];
-    let addons = ["--addon", "metrics-server", "--addon", "kwok"];
-    place.run(&[&words[..], &addons].concat())?;
+    let addons = ["metrics-server", "traefik", "prometheus", "cert-manager", "kwok"];
+    let addons = addons.iter().flat_map(|name| ["--addon", *name]);
+    place.run(&words.into_iter().chain(addons).collect::<Vec<_>>())?;
     place.run(&["up", NAME, "--name", NAME]).map(drop)
 }
 
@@ -59,6 +69,90 @@ pub(crate) fn metrics_server(place: &Place) -> Outcome {
         let pods = kubectl(place, NAME, &["top", "pods", "-n", "kube-system", "--no-headers"])?;
         check(pods.contains("kube-apiserver-node01"), || pods.clone())
     })
+}
+
+/// An ingress answers at the port of the node, and another name does not.
+pub(crate) fn traefik(place: &Place) -> Outcome {
+    place.feed(&["kubectl", "--name", NAME, "apply", "-f", "-"], INGRESS)?;
+    let rolled_out = ["rollout", "status", "deployment/answer", "--timeout=60s"];
+    kubectl(place, NAME, &rolled_out)?;
+    let ask = |host: &str| {
+        let request = format!("GET /page HTTP/1.0\\r\\nHost: {host}\\r\\n\\r\\n");
+        let command = format!("printf '{request}' | socat -t 5 - TCP:10.89.0.11:30080");
+        place.run(&["exec", "--name", NAME, "node01", "--", "sh", "-euc", &command])
+    };
+    eventually("the ingress to answer", Duration::from_secs(30), || {
+        let answer = ask("answer.test")?;
+        check(
+            answer.contains(" 200 OK") && answer.ends_with("\nanswered\n"),
+            || answer.clone(),
+        )
+    })?;
+    let other = ask("other.test")?;
+    check(other.contains(" 404 Not Found"), || other.clone())
+}
+
+/// All that it watches is up, and it knows what containers use.
+pub(crate) fn prometheus(place: &Place) -> Outcome {
+    let ask = |query: &str| {
+        let service = "/api/v1/namespaces/monitoring/services/prometheus:9090/proxy";
+        let path = format!("{service}/api/v1/query?query={query}");
+        let answer = kubectl(place, NAME, &["get", "--raw", &path])?;
+        serde_json::from_str::<Value>(&answer).map_err(|error| format!("{error} in {answer}"))
+    };
+    eventually("all to be up", Duration::from_secs(60), || {
+        let answer = ask("up")?;
+        let results = answer["data"]["result"].as_array().into_iter().flatten();
+        let up: BTreeSet<&str> = results
+            .filter(|result| result["value"][1] == "1")
+            .filter_map(|result| result["metric"]["job"].as_str())
+            .collect();
+        let all = BTreeSet::from(["apiserver", "containers", "kubelet"]);
+        check(up == all, || format!("{answer}"))
+    })?;
+    let query = "container_memory_working_set_bytes%7Bpod%3D%22etcd-node01%22%2Ccontainer%3D%22etcd%22%7D";
+    eventually("numbers of a container", Duration::from_secs(30), || {
+        let answer = ask(query)?;
+        let bytes = answer["data"]["result"][0]["value"][1].as_str();
+        let bytes = bytes.and_then(|bytes| bytes.parse::<u64>().ok());
+        check(bytes > Some(1 << 20), || format!("{answer}"))
+    })
+}
+
+/// An authority's certificate and one that it signed come of their objects; no secret was in the artifact.
+pub(crate) fn cert_manager(place: &Place) -> Outcome {
+    let secrets = kubectl(
+        place,
+        NAME,
+        &["get", "secrets", "-n", "cert-manager", "-o", "name"],
+    )?;
+    check(secrets.trim().is_empty(), || secrets.clone())?;
+    place.feed(&["kubectl", "--name", NAME, "apply", "-f", "-"], CERTIFICATES)?;
+    let ready = [
+        "wait",
+        "certificate/leaf",
+        "--for=condition=Ready",
+        "--timeout=60s",
+    ];
+    kubectl(place, NAME, &ready)?;
+    let file = |secret: &str, key: &str| {
+        let query = format!("go-template={{{{index .data \"{key}\" | base64decode}}}}");
+        let text = kubectl(place, NAME, &["get", "secret", secret, "-o", &query])?;
+        let path = place.dir().join(format!("{secret}-{key}"));
+        fs::write(&path, text).map_err(|error| error.to_string())?;
+        Ok::<_, String>(path.display().to_string())
+    };
+    let (authority, leaf) = (file("authority", "tls.crt")?, file("leaf", "tls.crt")?);
+    let verify = [
+        "openssl",
+        "verify",
+        "-CAfile",
+        &authority,
+        "-verify_hostname",
+        "leaf.test",
+        &leaf,
+    ];
+    tool(&verify, place.dir()).map(drop)
 }
 
 /// The fake node is ready after a thaw, and after another of a cluster that has fake pods.

@@ -47,7 +47,10 @@ pub(super) fn assemble(
         });
     }
     for (name, image) in provider.addons.iter().flat_map(|addon| &addon.recipe.images) {
-        archives.push(assemble(name, &image.recipe, image.reference.clone())?);
+        archives.push(match ready(name, &image.reference)? {
+            Some(archive) => archive,
+            None => assemble(name, &image.recipe, image.reference.clone())?,
+        });
     }
     Ok(archives)
 }

@@ -3,6 +3,7 @@
 //! Every step is a function of pinned inputs (the provider file, its lock, its `go.sum` files), so it has a key and
 //! its result goes into the cache under that key.
 
+mod addon_images;
 mod bill;
 mod buildinfo;
 mod cache;
@@ -150,6 +151,7 @@ fn gather(
     let lock = Lock::load(provider)?;
     let containerd = Containerd::of(&provider.recipe, &lock)?;
     pinned(provider)?;
+    let published = addon_images::plan(provider, &lock)?;
     let mirrors = Mirrors::from_environment()?;
     let given_os = os::chosen(provider, given.os.as_ref())?;
     let local = Local::look(provider, source, &given.binaries, &lock.architecture)?;
@@ -163,7 +165,11 @@ fn gather(
     let given_os = given_os
         .map(|os| os::tree(&os, provider, &given.registry, debian.architecture(), &cache))
         .transpose()?;
-    let base = base(provider, &chosen, given, &local, &debian, &cache)?;
+    let mut base = base(provider, &chosen, given, &local, &debian, &cache)?;
+    let published = release::obtain(&published, &given.sites, &given.registry, &cache)?;
+    base.images.extend(published.images);
+    base.downloads.extend(published.downloads);
+    base.downloads.sort();
     let mut built = base.binaries;
     let replaced = local.keep(&cache)?;
     built.extend(replaced.clone());

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use parbake_artifact::registry::Options;
 
+use super::addon_images;
 use super::cache::Cache;
 use super::debian;
 use super::error::Error;
@@ -52,11 +53,13 @@ pub struct Update<'a> {
 /// stays, if it is still of these versions.
 pub fn update_lock(provider: &Provider, update: &Update<'_>) -> Result<Updated, Error> {
     let old = Lock::load(provider);
-    let published = old.as_ref().ok().and_then(|lock| lock.release.clone());
+    let before = old.as_ref().ok().cloned();
+    let published = before.as_ref().and_then(|lock| lock.release.clone());
     let mut lock = match update.part {
         Part::Release => old?,
         Part::All | Part::Packages => debian::resolve(provider)?,
     };
+    addon_images::pin(provider, before.as_ref(), &mut lock, update);
     let kept = || release::kept(published.clone(), provider, &lock.architecture);
     lock.release = match update.part {
         Part::Packages => kept(),

@@ -13,6 +13,7 @@
 //! [addons.local-storage]                   # those that the provider file names, as they were when the lock was made
 //! version = "0.0.30"
 //! sha256 = "..."                           # of all their files
+//! images = { "example.org/a:1" = "sha256:..." }  # those of its images that are published, where they could be reached
 //!
 //! [release.files.kubelet]                  # for source `release`; missing where nothing is pinned for it
 //! url = "https://dl.k8s.io/release/v1.34.4/bin/linux/amd64/kubelet"
@@ -37,6 +38,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 
+use parbake_artifact::Digest;
 use serde::{Deserialize, Serialize};
 
 pub use self::error::{Error, Invalid};
@@ -78,6 +80,9 @@ pub struct PinnedAddon {
     pub version: Option<String>,
     /// Identifies all of its files: 64 hexadecimal digits.
     pub sha256: String,
+    /// Its published images, by full name, as far as they could be reached.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<String, Digest>,
 }
 
 /// Packages that are installed together.
@@ -283,7 +288,11 @@ impl Lock {
             ));
         }
         let names = self.addons.keys().chain(addons.keys());
-        let mut changed = names.filter(|name| self.addons.get(*name) != addons.get(*name));
+        let files = |of: &BTreeMap<String, PinnedAddon>, name: &String| {
+            let addon = of.get(name)?;
+            Some((addon.version.clone(), addon.sha256.clone()))
+        };
+        let mut changed = names.filter(|name| files(&self.addons, name) != files(addons, name));
         if let Some(name) = changed.next() {
             return Some(format!("the add-on `{name}` has changed"));
         }
@@ -308,6 +317,7 @@ fn pinned<'a>(addons: impl Iterator<Item = &'a Addon>) -> BTreeMap<String, Pinne
             let pinned = PinnedAddon {
                 version: addon.recipe.version.as_ref().map(ToString::to_string),
                 sha256: addon.sha256(),
+                images: BTreeMap::new(),
             };
             (addon.name.clone(), pinned)
         })

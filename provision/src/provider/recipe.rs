@@ -169,7 +169,7 @@ pub struct Generated {
 }
 
 /// What a container image is made of.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImageRecipe {
     /// Absolute path in the image and name of the binary that goes there.
     pub files: BTreeMap<String, String>,
@@ -187,6 +187,13 @@ pub struct ImageRecipe {
     pub arguments: Vec<String>,
     /// Who runs it where the pod does not say (OCI image configuration, `User`); root where empty.
     pub user: String,
+}
+
+impl ImageRecipe {
+    /// Whether nothing at all is said of it.
+    pub(super) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Generated {

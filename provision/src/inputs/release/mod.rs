@@ -25,5 +25,5 @@ pub use self::obtain::Download;
 pub(super) use self::obtain::{Obtained, obtain};
 pub(super) use self::pin::{kept, pin};
 pub(super) use self::plan::Plan;
-pub(super) use self::reach::{can_pin, can_reach};
+pub(super) use self::reach::{can_pin, can_reach, published_digest};
 pub use self::sites::{BinaryMirror, ImageMirror, InvalidMirror, Sites};

@@ -117,6 +117,19 @@ impl Plan {
         })
     }
 
+    /// Nothing but `images`: by short name, the full name and the digest.
+    pub(in crate::inputs) fn of_images(
+        architecture: String,
+        images: BTreeMap<String, (String, Digest)>,
+    ) -> Self {
+        Self {
+            architecture,
+            files: BTreeMap::new(),
+            inside: BTreeMap::new(),
+            images,
+        }
+    }
+
     /// Whether nothing is left to be fetched.
     pub(in crate::inputs) fn is_cached(&self, cache: &Cache) -> bool {
         let mut files = self.files.iter().map(|(name, file)| file_key(name, &file.digest));

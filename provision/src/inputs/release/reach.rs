@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use parbake_artifact::registry::{Options, look_for};
+use parbake_artifact::registry::{Options, digest_of, look_for};
+use parbake_artifact::{Digest, Reference};
 use reqwest::Url;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
@@ -55,7 +56,17 @@ pub(in crate::inputs) fn can_pin(url: &Url, options: &Options) -> Result<(), Err
     quickly(&host(url), async { Web::hasty(options, CONNECT)?.has(url).await })
 }
 
-fn quickly(asked: &str, look: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+/// The digest of `reference`, as its registry has it.
+///
+/// # Errors
+/// Why it cannot be told.
+pub(in crate::inputs) fn published_digest(reference: &Reference, options: &Options) -> Result<Digest, Error> {
+    quickly(reference.registry(), async {
+        Ok(digest_of(reference, options).await?)
+    })
+}
+
+fn quickly<T>(asked: &str, look: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let threads = Runtime::new().map_err(Error::file("start threads for", "/".as_ref()))?;
     let outcome = threads.block_on(async { timeout(ALL, look).await });
     // A name that is still being looked up is not waited for.

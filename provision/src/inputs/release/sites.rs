@@ -99,7 +99,7 @@ impl Sites {
     }
 
     /// Where the image is that kubeadm calls `reference`, pinned where a digest is given.
-    pub(super) fn image(
+    pub(in crate::inputs) fn image(
         &self,
         reference: &str,
         digest: Option<&Digest>,

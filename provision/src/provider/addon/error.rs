@@ -88,6 +88,20 @@ pub enum AddonError {
         /// What it is called.
         name: String,
     },
+    /// No lock says which image is meant.
+    #[error(
+        "the image `{image}` of the add-on `{addon}` is published, and the lock of `{provider}` does not pin it; \
+         `parbake provider update {provider}` does, where its registry or an `--image-mirror` can be reached and the add-on \
+         is in `addons` or `optional`"
+    )]
+    ImageNotPinned {
+        /// The provider.
+        provider: String,
+        /// The add-on.
+        addon: String,
+        /// The image's full name.
+        image: String,
+    },
     /// An add-on that no lock knows needs packages.
     #[error(
         "the image `{image}` of the add-on `{addon}` has Debian packages, which only a lock pins; \

@@ -30,7 +30,8 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
 
     let (modules, images, components) = (modules?, images?, components?);
     check::modules(problems, &modules, &components);
-    let recipes = images.iter().map(|(name, (image, span))| {
+    let made = images.iter().filter(|(_, (image, _))| !image.is_published());
+    let recipes = made.map(|(name, (image, span))| {
         let copy = (image.recipe.clone(), span.clone());
         (Segment(name.0.clone()), copy)
     });

@@ -35,6 +35,9 @@ use parbake_cluster::problem::Problems;
 /// [images.local-path-provisioner]       # as in a provider file; the packages are pinned by the provider's lock
 /// reference = "docker.io/rancher/local-path-provisioner:v0.0.30"
 /// files = { "/usr/bin/local-path-provisioner" = "local-path-provisioner" }
+///
+/// [images.busybox]                      # nothing but the name: taken as it is published, by a digest in the provider's lock
+/// reference = "docker.io/library/busybox:1.37.0"
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AddonRecipe {
@@ -63,8 +66,15 @@ pub struct AddonRecipe {
 pub struct AddonImage {
     /// Its full name, as pods have it.
     pub reference: String,
-    /// What it is made of.
+    /// What it is made of; empty where it is published.
     pub recipe: ImageRecipe,
+}
+
+impl AddonImage {
+    /// Whether it is taken as it is published, since nothing says what it is made of.
+    pub fn is_published(&self) -> bool {
+        self.recipe.is_empty()
+    }
 }
 
 /// Whether an add-on is known to work.
@@ -84,6 +94,12 @@ impl AddonRecipe {
     /// Every problem of the text, with line and column.
     pub fn parse(text: &str) -> Result<Self, Problems> {
         read::recipe(text)
+    }
+
+    /// The images that are taken as they are published, by short name and full name.
+    pub(crate) fn published(&self) -> impl Iterator<Item = (&str, &str)> {
+        let images = self.images.iter().filter(|(_, image)| image.is_published());
+        images.map(|(name, image)| (name.as_str(), image.reference.as_str()))
     }
 
     /// Its options, with the values in `chosen`.

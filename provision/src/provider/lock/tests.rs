@@ -74,6 +74,7 @@ fn a_lock_goes_out_of_date_with_the_provider_file() {
             let pinned = PinnedAddon {
                 version: None,
                 sha256: (*sha256).to_owned(),
+                images: BTreeMap::new(),
             };
             ((*name).to_owned(), pinned)
         });

@@ -7,9 +7,11 @@ use parbake_artifact::Digest;
 
 use super::server::Registry;
 use super::{Place, archive, options};
+use crate::inputs::addon_images;
 use crate::inputs::cache::Cache;
 use crate::inputs::release::pin::first_digest;
 use crate::inputs::release::{Plan, kept, pin};
+use crate::inputs::update::{Part, Update};
 use crate::provider::Provider;
 use crate::provider::lock::Lock;
 
@@ -130,6 +132,45 @@ fn what_is_not_pinned_says_what_to_do() {
     assert!(
         error.contains("does not say where `kubelet` is published"),
         "{error}"
+    );
+}
+
+#[test]
+fn published_images_of_addons_are_pinned_and_taken() {
+    let (place, registry, mut provider) = (Place::new(), Registry::start(), provider());
+    let reference = "docker.io/grafana/grafana:11.6.0";
+    let digest = registry.put(reference, "/run.sh", b"grafana");
+    let (sites, options) = (place.sites(Some(&registry)), options());
+    let pinned = |provider: &Provider, part, old: Option<&Lock>| {
+        let mut lock = lock(provider);
+        let update = Update {
+            part,
+            sites: &sites,
+            registry: &options,
+            cache: place.dir.path(),
+        };
+        addon_images::pin(provider, old, &mut lock, &update);
+        lock
+    };
+    let new = pinned(&provider, Part::Release, None);
+    assert_eq!(new.addons["grafana"].images[reference], digest);
+    // What is not there is not pinned, and is no reason to have nothing.
+    assert!(new.addons["multus"].images.is_empty());
+    let kept = pinned(&provider, Part::Packages, Some(&new));
+    assert_eq!(kept, new);
+    let none = pinned(&provider, Part::Packages, None);
+    assert!(none.addons["grafana"].images.is_empty());
+
+    provider.choose("grafana").unwrap();
+    assert!(addon_images::plan(&provider, &none).is_err());
+    let plan = addon_images::plan(&provider, &new).unwrap();
+    let obtained = place.obtain(&plan, Some(&registry)).unwrap();
+    let image = &obtained.images["grafana"];
+    assert_eq!(image.reference, reference);
+    assert!(image.path.is_file());
+    assert_eq!(
+        (obtained.downloads.len(), &obtained.downloads[0].digest),
+        (1, &digest)
     );
 }
 

@@ -1,0 +1,105 @@
+//! Images of add-ons that are published and taken as they are, by the digests in the provider's lock.
+
+use std::collections::BTreeMap;
+
+use super::error::Error;
+use super::release::{Plan, published_digest};
+use super::update::{Part, Update};
+use crate::provider::lock::Lock;
+use crate::provider::{AddonError, Provider};
+
+/// All that has to be taken for the add-ons that `provider` has.
+///
+/// # Errors
+/// [`AddonError::ImageNotPinned`].
+pub(super) fn plan(provider: &Provider, lock: &Lock) -> Result<Plan, AddonError> {
+    let mut images = BTreeMap::new();
+    for addon in &provider.addons {
+        let pinned = lock.addons.get(&addon.name).map(|pinned| &pinned.images);
+        for (name, reference) in addon.recipe.published() {
+            let digest = pinned.and_then(|pinned| pinned.get(reference));
+            let digest = digest.ok_or_else(|| AddonError::ImageNotPinned {
+                provider: provider.name.to_string(),
+                addon: addon.name.clone(),
+                image: reference.to_owned(),
+            })?;
+            images.insert(name.to_owned(), (reference.to_owned(), digest.clone()));
+        }
+    }
+    Ok(Plan::of_images(lock.architecture.clone(), images))
+}
+
+/// Pins in `lock` the images of all add-ons that `provider` names. One that cannot be reached keeps the digest that it has
+/// in `old`, if any: without one only its add-on cannot be baked.
+pub(super) fn pin(provider: &Provider, old: Option<&Lock>, lock: &mut Lock, update: &Update<'_>) {
+    for addon in provider.pinned_addons() {
+        let known = old.and_then(|old| old.addons.get(&addon.name));
+        let Some(pinned) = lock.addons.get_mut(&addon.name) else {
+            continue;
+        };
+        for (_, reference) in addon.recipe.published() {
+            let kept = || known.and_then(|known| known.images.get(reference)).cloned();
+            let digest = match update.part {
+                Part::Packages => kept(),
+                Part::All | Part::Release => found(reference, update).map_or_else(
+                    |error| {
+                        let name = &addon.name;
+                        tracing::info!("`{reference}` of the add-on `{name}` is not pinned anew: {error}");
+                        kept()
+                    },
+                    Some,
+                ),
+            };
+            pinned
+                .images
+                .extend(digest.map(|digest| (reference.to_owned(), digest)));
+        }
+    }
+}
+
+fn found(reference: &str, update: &Update<'_>) -> Result<parbake_artifact::Digest, Error> {
+    published_digest(&update.sites.image(reference, None)?, update.registry)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::plan;
+    use crate::provider::lock::Lock;
+    use crate::provider::{Addon, Provider};
+
+    const ADDON: &str = r#"
+version = "1.0.0"
+description = "d"
+status = "untested"
+images.driver = { reference = "example.org/driver:v1" }
+"#;
+
+    #[test]
+    fn what_is_published_must_be_pinned() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../providers/k8s-1.34");
+        let mut provider = Provider::load(&dir).unwrap();
+        let mut lock = Lock::load(&provider).unwrap();
+        assert!(plan(&provider, &lock).is_ok());
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("driver");
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("addon.toml"), ADDON).unwrap();
+        provider.add(Addon::load(&folder, &[].into()).unwrap()).unwrap();
+        let error = plan(&provider, &lock).unwrap_err().to_string();
+        assert!(
+            error.contains("`example.org/driver:v1` of the add-on `driver`")
+                && error.contains("`parbake provider update k8s-1.34`"),
+            "{error}"
+        );
+        let mut pinned = lock.addons["local-storage"].clone();
+        let digest = format!("sha256:{}", "ab".repeat(32)).parse().unwrap();
+        pinned.images = [("example.org/driver:v1".to_owned(), digest)].into();
+        lock.addons.insert("driver".to_owned(), pinned);
+        assert!(plan(&provider, &lock).is_ok());
+        // It is written as it is read.
+        assert_eq!(Lock::parse(&lock.to_text("k8s-1.34").unwrap()).unwrap(), lock);
+    }
+}
