@@ -153,19 +153,23 @@ impl Place {
 
     /// Removes what the tests left, clusters first.
     pub(crate) fn clear(&self) {
-        for cluster in fs::read_dir(self.dir.join("clusters"))
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            if let Some(name) = cluster.file_name().to_str() {
-                let _ = self.run(&["down", "--name", name]);
+        let others = entries(&self.dir.join("others"));
+        for state in others.chain([self.dir.clone()]) {
+            for cluster in entries(&state.join("clusters")) {
+                if let (Some(state), Some(name)) = (state.to_str(), cluster.file_name()) {
+                    let _ = self.run(&["--dir", state, "down", "--name", &name.to_string_lossy()]);
+                }
             }
         }
         if let Err(error) = fs::remove_dir_all(&self.dir) {
             eprintln!("could not remove `{}`: {error}", self.dir.display());
         }
     }
+}
+
+fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path())
 }
 
 fn succeeded(words: &[&str], output: &Output) -> Result<String, String> {

@@ -1,6 +1,7 @@
 //! Readiness never believes what the frozen database says, and a time-out says who is to blame.
 
 use std::fs;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -11,11 +12,45 @@ use crate::harness::{Outcome, Place, check};
 use crate::listing::Listing;
 use crate::variant::Variant;
 
+/// How long each start may take, with two more beside it.
+const WAIT: Duration = Duration::from_secs(22);
 /// How much longer than `--wait` a start that fails may take: the diagnosis, and removing everything.
 const AFTERWARDS: Duration = Duration::from_secs(15);
 
+/// A cluster that cannot come up.
+struct Doomed {
+    /// Artifact and cluster.
+    name: &'static str,
+    /// How many nodes are started.
+    nodes: &'static str,
+    /// What the error says.
+    said: &'static [&'static str],
+}
+
+/// Each of three clusters that cannot come up ends in time, with one error that says who is to blame, and leaves nothing.
+/// Side by side, for they do little else than wait.
+pub(crate) fn time_outs(place: &Place) -> Outcome {
+    let doomed = [control_plane(place)?, workers(place)?, pod(place)?];
+    let before = Listing::take(place.dir())?;
+    let outcomes = thread::scope(|scope| {
+        let running = doomed
+            .each_ref()
+            .map(|doomed| scope.spawn(|| fails(place, doomed)));
+        running.map(|thread| {
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    });
+    for doomed in &doomed {
+        place.run(&["artifact", "remove", doomed.name])?;
+    }
+    outcomes.into_iter().collect::<Outcome>()?;
+    Listing::take(place.dir())?.nothing_new(&before)
+}
+
 /// A control plane that cannot start: one manifest has a flag that does not exist, another is no manifest at all.
-pub(crate) fn control_plane(place: &Place) -> Outcome {
+fn control_plane(place: &Place) -> Result<Doomed, String> {
     let mut variant = Variant::begin(place)?;
     let manifest = "etc/kubernetes/manifests/kube-apiserver.yaml";
     let text = variant.read("machine/node01", manifest)?;
@@ -30,29 +65,28 @@ pub(crate) fn control_plane(place: &Place) -> Outcome {
         "etc/kubernetes/manifests/kube-scheduler.yaml",
         "kind: [",
     )?;
-    variant.try_as(place, "broken", || {
-        fails(
-            place,
-            &["up", "broken", "--name", "broken", "--nodes", "1", "--wait", "10s"],
-            &[
-                "s waiting for the cluster to be ready; last seen:",
-                "\n  API: ",
-                "\n  DNS on node `node01`: ",
-                "\nwhat failed:\n",
-                "node `node01`: container `kube-apiserver` of pod `kube-system/kube-apiserver-node01` ended with exit \
-                 code 1",
-                "\n    | Error: unknown flag: --no-such-flag\n",
-                "node `node01`: no container was made for `/etc/kubernetes/manifests/kube-scheduler.yaml`",
-                "Could not process manifest file",
-                "\nnext: ",
-            ],
-        )
+    variant.put("broken")?;
+    Ok(Doomed {
+        name: "broken",
+        nodes: "1",
+        said: &[
+            "s waiting for the cluster to be ready; last seen:",
+            "\n  API: ",
+            "\n  DNS on node `node01`: ",
+            "\nwhat failed:\n",
+            "node `node01`: container `kube-apiserver` of pod `kube-system/kube-apiserver-node01` ended with exit \
+             code 1",
+            "\n    | Error: unknown flag: --no-such-flag\n",
+            "node `node01`: no container was made for `/etc/kubernetes/manifests/kube-scheduler.yaml`",
+            "Could not process manifest file",
+            "\nnext: ",
+        ],
     })
 }
 
 /// Two workers that never come, one without a kubelet and one without a machine: what the database says of them is from
 /// the bake, which seems to lie in the future.
-pub(crate) fn workers(place: &Place) -> Outcome {
+fn workers(place: &Place) -> Result<Doomed, String> {
     let mut variant = Variant::begin(place)?;
     age(&mut variant, -SHIFT)?;
     variant.write(
@@ -65,25 +99,24 @@ pub(crate) fn workers(place: &Place) -> Outcome {
         "etc/systemd/system/containerd.service.d/zz-end.conf",
         "[Service]\nExecStartPre=systemctl poweroff --force --force\n",
     )?;
-    variant.try_as(place, "lonely", || {
-        fails(
-            place,
-            &["up", "lonely", "--name", "lonely", "--wait", "20s"],
-            &[
-                "\n  node `node02`: lease not renewed since boot",
-                "\n  node `node03`: lease not renewed since boot",
-                "node `node02`: service `kubelet` is ",
-                ", restarts: ",
-                "Object 'apiVersion' is missing in 'kind: Nonsense",
-                "node `node03`: its machine has ended",
-                "\nnext: ",
-            ],
-        )
+    variant.put("lonely")?;
+    Ok(Doomed {
+        name: "lonely",
+        nodes: "3",
+        said: &[
+            "\n  node `node02`: lease not renewed since boot",
+            "\n  node `node03`: lease not renewed since boot",
+            "node `node02`: service `kubelet` is ",
+            ", restarts: ",
+            "Object 'apiVersion' is missing in 'kind: Nonsense",
+            "node `node03`: its machine has ended",
+            "\nnext: ",
+        ],
     })
 }
 
 /// A pod that ran when the cluster was frozen, as the database says, and crashes now.
-pub(crate) fn pod(place: &Place) -> Outcome {
+fn pod(place: &Place) -> Result<Doomed, String> {
     let mut variant = Variant::begin(place)?;
     let other = variant.file("etcdctl", "usr/bin/etcdctl")?;
     variant.change("image/coredns", |tree| {
@@ -93,20 +126,17 @@ pub(crate) fn pod(place: &Place) -> Outcome {
             .map(drop)
             .map_err(|error| error.to_string())
     })?;
-    variant.try_as(place, "crashing", || {
-        fails(
-            place,
-            &[
-                "up", "crashing", "--name", "crashing", "--nodes", "1", "--wait", "16s",
-            ],
-            &[
-                "\n  pod `kube-system/coredns-",
-                "\n  DNS on node `node01`: ",
-                "node `node01`: container `coredns` of pod `kube-system/coredns-",
-                "\n    | Error: unknown command \"/etc/coredns/Corefile\" for \"etcdctl\"",
-                "\nnext: ",
-            ],
-        )
+    variant.put("crashing")?;
+    Ok(Doomed {
+        name: "crashing",
+        nodes: "1",
+        said: &[
+            "\n  pod `kube-system/coredns-",
+            "\n  DNS on node `node01`: ",
+            "node `node01`: container `coredns` of pod `kube-system/coredns-",
+            "\n    | Error: unknown command \"/etc/coredns/Corefile\" for \"etcdctl\"",
+            "\nnext: ",
+        ],
     })
 }
 
@@ -146,15 +176,15 @@ pub(crate) fn clock(place: &Place) -> Outcome {
     Ok(())
 }
 
-/// Runs parbake, which must fail in time with one error that holds all of `said`, and leave nothing.
-fn fails(place: &Place, words: &[&str], said: &[&str]) -> Outcome {
-    let before = Listing::take(place.dir())?;
-    let wait = words.last().and_then(|wait| wait.strip_suffix('s'));
-    let wait = wait.and_then(|seconds| seconds.parse().ok());
-    let wait = Duration::from_secs(wait.ok_or("no time to wait")?);
+/// Starts it, which must fail in time with one error that holds all that it should say.
+fn fails(place: &Place, doomed: &Doomed) -> Outcome {
+    let Doomed { name, nodes, said } = doomed;
+    let wait = format!("{}s", WAIT.as_secs());
     let started = Instant::now();
-    place.refused(words, said)?;
+    place.refused(
+        &["up", name, "--name", name, "--nodes", nodes, "--wait", &wait],
+        said,
+    )?;
     let took = started.elapsed();
-    check(took < wait + AFTERWARDS, || format!("it took {took:?}"))?;
-    Listing::take(place.dir())?.nothing_new(&before)
+    check(took < WAIT + AFTERWARDS, || format!("`{name}` took {took:?}"))
 }

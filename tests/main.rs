@@ -11,6 +11,7 @@ mod bad_host;
 mod bad_input;
 mod bake;
 mod configuration;
+mod conformance;
 mod dashboard;
 mod elsewhere;
 mod events;
@@ -52,6 +53,7 @@ const TESTS: &[(&str, Test)] = &[
     ("an_own_manifest_runs_from_its_own_image", addons::runs),
     ("two_bakes_are_alike", bake::alike),
     ("a_bake_that_lacks_an_image_is_one_error", addons::lacking),
+    ("a_bake_with_conformance_begins", conformance::begins),
     ("the_artifact_is_an_oci_image_layout", bake::layout),
     ("a_registry_takes_and_gives_an_artifact", registry::round_trip),
     ("a_killed_pull_goes_on_where_it_was", registry::interrupted),
@@ -66,6 +68,7 @@ const TESTS: &[(&str, Test)] = &[
     ("cosign_accepts_what_parbake_signs", supply::parbake_signs),
     ("parbake_accepts_what_cosign_signs", supply::cosign_signs),
     ("the_policy_refuses_what_nobody_trusted_signed", supply::policy),
+    ("quick_conformance_cases_hold", conformance::quick),
     ("the_artifact_holds_no_credential", identity::at_rest),
     ("up_with_one_node_leaves_no_ghost", thaw::one_node),
     ("up_with_three_nodes_has_no_way_out", thaw::three_nodes),
@@ -88,9 +91,7 @@ const TESTS: &[(&str, Test)] = &[
     ("four_clusters_stand_side_by_side", together::four),
     ("a_killed_up_is_cleaned_up_by_the_next", thaw::killed),
     ("an_interrupted_up_leaves_nothing", thaw::interrupted),
-    ("a_time_out_blames_the_control_plane", honesty::control_plane),
-    ("a_time_out_blames_the_workers", honesty::workers),
-    ("a_time_out_blames_a_pod", honesty::pod),
+    ("a_time_out_says_who_is_to_blame", honesty::time_outs),
     ("a_clock_far_from_the_bakes_is_no_matter", honesty::clock),
     ("freeze_leaves_the_cluster_as_it_was", freeze::live),
     ("freeze_leaves_no_credential", freeze::at_rest),

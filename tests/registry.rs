@@ -77,6 +77,18 @@ impl Registry {
         Ok((registry, reference, report))
     }
 
+    /// One that has a small artifact as `clusters/small`, and what publishing it said.
+    fn with_small(place: &Place) -> Result<(Self, String, Value), String> {
+        let registry = Self::start(place, None)?;
+        let reference = registry.reference("clusters/small");
+        let mut report = Value::Null;
+        Variant::small(place)?.try_as(place, "small", || {
+            report = place.json(&["publish", "small", &reference, "--plain-http"])?;
+            Ok(())
+        })?;
+        Ok((registry, reference, report))
+    }
+
     pub(crate) fn reference(&self, repository: &str) -> String {
         format!("{}/{repository}", self.address)
     }
@@ -194,7 +206,7 @@ pub(crate) fn interrupted(place: &Place) -> Outcome {
 
 /// What other tools copied is the same artifact, and has nothing new for a store that has it.
 pub(crate) fn copied(place: &Place) -> Outcome {
-    let (registry, reference, published) = Registry::with_artifact(place)?;
+    let (registry, reference, published) = Registry::with_small(place)?;
     let copy = registry.reference("elsewhere/copied:v5");
     skopeo(&[
         "copy",
@@ -257,10 +269,18 @@ pub(crate) fn credentials(place: &Place) -> Outcome {
 /// Blobs that a registry spoilt are refused, and nothing of the artifact is to be seen; once they are whole again the
 /// pull goes on.
 pub(crate) fn spoilt(place: &Place) -> Outcome {
-    let (registry, reference, _) = Registry::with_artifact(place)?;
+    let (registry, reference, published) = Registry::with_small(place)?;
     let other = Other::new(place, "spoilt")?;
-    let layer = artifact(place)?["layers"][0].clone();
-    let digest = layer["digest"].as_str().unwrap_or_default().to_owned();
+    let pinned = format!(
+        "docker://{reference}@{}",
+        published["digest"].as_str().unwrap_or_default()
+    );
+    let manifest = skopeo(&["inspect", "--raw", "--tls-verify=false", &pinned])?;
+    let manifest: Value = serde_json::from_slice(&manifest).map_err(|error| error.to_string())?;
+    let digest = manifest["layers"][0]["digest"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
     let path = registry.blob(&digest);
     let pull = ["--dir", &other.text, "pull", &reference, "--plain-http"];
     let whole = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -279,7 +299,7 @@ pub(crate) fn spoilt(place: &Place) -> Outcome {
     check(!stored.exists(), || "the wrong blob is in the store".to_owned())?;
     write(&path, &whole)?;
     place.run(&pull)?;
-    other.run(place, &["artifact", "verify", "k8s"])?;
+    other.run(place, &["artifact", "verify", "small"])?;
     other.clear()
 }
 

@@ -45,6 +45,18 @@ impl Variant {
         Ok(variant)
     }
 
+    /// Another artifact, of a tenth of the size, for what is never started: it has the control plane's own layer alone.
+    pub(crate) fn small(place: &Place) -> Result<Self, String> {
+        let mut variant = Self::begin(place)?;
+        let own = variant.layer("machine/node01")?.clone();
+        variant.draft.machines.truncate(1);
+        for machine in &mut variant.draft.machines {
+            machine.layers = vec![own.digest.clone()];
+        }
+        variant.draft.layers = vec![own];
+        Ok(variant)
+    }
+
     /// The text of the file `path` in the layer `title`.
     pub(crate) fn read(&self, title: &str, path: &str) -> Result<String, String> {
         let file = self.file(title, path)?;
@@ -116,13 +128,18 @@ impl Variant {
         }
     }
 
-    /// Calls the variant `tag`, runs `test`, and takes the name away again.
-    pub(crate) fn try_as(self, place: &Place, tag: &str, test: impl FnOnce() -> Outcome) -> Outcome {
+    /// Puts it into the store as `tag`.
+    pub(crate) fn put(self, tag: &str) -> Outcome {
         let name = tag.parse().map_err(|_| format!("`{tag}` is no tag"))?;
         self.store
             .put(&name, self.draft)
-            .map_err(|error| error.to_string())?;
-        drop(self.store);
+            .map(drop)
+            .map_err(|error| error.to_string())
+    }
+
+    /// Calls the variant `tag`, runs `test`, and takes the name away again.
+    pub(crate) fn try_as(self, place: &Place, tag: &str, test: impl FnOnce() -> Outcome) -> Outcome {
+        self.put(tag)?;
         let outcome = test();
         place.run(&["artifact", "remove", tag])?;
         outcome

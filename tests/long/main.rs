@@ -1,7 +1,7 @@
 //! What takes too long for every run: `cargo test --release -p parbake --test long`, as root, with nothing else running.
 //!
-//! The table that a hundred cycles print is kept in `docs/figures/cycles.md`, what conformance cases gave in
-//! `docs/conformance.md`. Others bake from mirrors of what is published, and from what a developer of Kubernetes built.
+//! The table that a hundred cycles print is kept in `docs/figures/cycles.md`. Others bake from mirrors of what is published,
+//! and from what a developer of Kubernetes built.
 
 #[path = "../access.rs"]
 #[expect(dead_code, reason = "the other tests use the rest")]
@@ -39,7 +39,6 @@ mod variant;
 mod workload;
 
 mod addons;
-mod conformance;
 mod cycles;
 mod ha;
 mod mirror;
@@ -48,6 +47,7 @@ mod resources;
 mod sources;
 mod stacks;
 mod swaps;
+mod variants;
 mod versions;
 
 use std::process::ExitCode;
@@ -60,12 +60,12 @@ const TESTS: &[(&str, Test)] = &[
     ("one_of_three_control_planes_may_die", ha::one_of_three_dies),
     ("both_families_of_addresses_work", stacks::dual),
     ("ipv6_works_alone", stacks::ipv6),
-    ("quick_conformance_cases_hold", conformance::quick),
     ("a_hundred_cycles_leave_nothing", cycles::hundred),
     ("source_release_comes_from_mirrors", sources::released),
     ("addons_are_baked", addons::baked),
     ("addons_metrics_server_has_numbers", addons::metrics_server),
     ("addons_kwok_has_fake_nodes", addons::kwok),
+    ("variants_share_layers", variants::share),
     ("all_kinds_of_programs_are_swapped", swaps::all),
     ("source_directory_runs_what_was_built", sources::developed),
     ("kubernetes_1_17_is_like_the_others", versions::k8s_1_17),

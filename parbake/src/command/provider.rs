@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use parbake_cluster::{Description, KubernetesVersion, Role};
+use parbake_cluster::{Description, KubernetesVersion, Offered, Role};
 use parbake_provision::inputs::{Part, Update, check, update_lock};
-use parbake_provision::provider::{Provider, ProviderName, Status};
+use parbake_provision::provider::{ContainerRuntime, Provider, ProviderName, Status, Variant, VariantName};
 use parbake_provision::renew::{self, Renewed};
 use serde::Serialize;
 
@@ -108,12 +108,24 @@ struct Shown {
     cluster: Description,
     /// The Debian release of the nodes.
     os: String,
+    /// What runs containers on them.
+    runtime: ContainerRuntime,
     /// Versions by name of component.
     components: BTreeMap<String, String>,
     /// The container images that kubeadm asks for.
     images: Vec<String>,
     /// The add-ons, in the order in which they are applied.
     addons: Vec<String>,
+    /// What `provision --variant` takes, and what each has other than the provider.
+    variants: BTreeMap<VariantName, Variant>,
+}
+
+/// What is printed of a provider in a list.
+#[derive(Debug, Serialize)]
+struct Listed {
+    name: ProviderName,
+    /// Its variants; nothing where its files are not sound, of which `parbake provider check` says more.
+    variants: Option<Vec<VariantName>>,
 }
 
 /// What is printed of a provider without problems.
@@ -121,7 +133,8 @@ struct Shown {
 struct Checked {
     provider: ProviderName,
     sound: bool,
-    /// Those of its add-ons that no test runs.
+    variants: Vec<VariantName>,
+    /// Those of its add-ons that no test runs, with those that it offers.
     untested: Vec<String>,
 }
 
@@ -143,8 +156,15 @@ impl Command {
         match self {
             Self::List => {
                 let names = Provider::list(&global.providers)?;
-                output::print(global.output, &names, |names| {
-                    names.iter().map(|name| format!("{name}\n")).collect()
+                let listed = |name: ProviderName| Listed {
+                    variants: Provider::find(name.as_str(), &global.providers)
+                        .ok()
+                        .map(|provider| provider.recipe.variants.into_keys().collect()),
+                    name,
+                };
+                let all: Vec<Listed> = names.into_iter().map(listed).collect();
+                output::print(global.output, &all, |all| {
+                    all.iter().map(|one| format!("{}\n", one.name)).collect()
                 })
             }
             Self::Show(args) => output::print(global.output, &args.shown(global)?, text),
@@ -178,19 +198,27 @@ impl Command {
             Self::Check(args) => {
                 let provider = Provider::find(&args.provider, &global.providers)?;
                 check(&provider)?;
-                let untested = provider.addons.iter();
+                let untested = provider.pinned_addons();
                 let untested = untested.filter(|addon| addon.recipe.status == Status::Untested);
                 let checked = Checked {
                     untested: untested.map(|addon| addon.name.clone()).collect(),
+                    variants: provider.recipe.variants.keys().cloned().collect(),
                     provider: provider.name,
                     sound: true,
                 };
                 output::print(global.output, &checked, |checked| {
-                    let untested = match checked.untested.as_slice() {
+                    let listed = |what: &str, names: Vec<&str>| match names.as_slice() {
                         [] => String::new(),
-                        addons => format!("; untested: {}", addons.join(", ")),
+                        names => format!("; {what}: {}", names.join(", ")),
                     };
-                    format!("`{}` is sound{untested}\n", checked.provider)
+                    let variants = checked.variants.iter().map(VariantName::as_str);
+                    let untested = checked.untested.iter().map(String::as_str);
+                    format!(
+                        "`{}` is sound{}{}\n",
+                        checked.provider,
+                        listed("variants", variants.collect()),
+                        listed("untested add-ons", untested.collect())
+                    )
                 })
             }
         }
@@ -273,11 +301,34 @@ impl Args {
             name,
             cluster,
             os: recipe.os.suite,
+            runtime: recipe.runtime,
             components: components.collect(),
             images: recipe.images.into_keys().collect(),
             addons: addons.into_iter().map(|addon| addon.name).collect(),
+            variants: recipe.variants,
         })
     }
+}
+
+/// A variant in a line.
+fn in_words((name, variant): (&VariantName, &Variant)) -> String {
+    let addons = match variant.addons.as_slice() {
+        [] => "no add-ons".to_owned(),
+        addons => addons.join(", "),
+    };
+    let services = variant.services.map(|Offered { dns, registry }| {
+        let running = [(dns, "DNS"), (registry, "registry")];
+        let names: Vec<&str> = running
+            .iter()
+            .filter(|(on, _)| *on)
+            .map(|(_, name)| *name)
+            .collect();
+        match names.as_slice() {
+            [] => "; no services".to_owned(),
+            names => format!("; services: {}", names.join(", ")),
+        }
+    });
+    format!("{name}: {addons}{}", services.unwrap_or_default())
 }
 
 fn text(shown: &Shown) -> String {
@@ -286,12 +337,20 @@ fn text(shown: &Shown) -> String {
         .components
         .iter()
         .map(|(name, version)| format!("{name} {version}"));
+    let variants = shown.variants.iter().map(in_words);
+    // Under each other.
+    let variants = variants.collect::<Vec<_>>().join("\n            ");
+    let variants = match shown.variants.is_empty() {
+        true => String::new(),
+        false => format!("variants    {variants}\n"),
+    };
     let mut text = format!(
-        "provider    {}\nkubernetes  {}\nnode OS     Debian {}\ncomponents  {}\nimages      {}\n\
-         add-ons     {}\nnodes       {}, gateway {}\npods        {}\nservices    {}, DNS {}\n\n",
+        "provider    {}\nkubernetes  {}\nnode OS     Debian {}\nruntime     {}\ncomponents  {}\nimages      {}\n\
+         add-ons     {}\n{variants}nodes       {}, gateway {}\npods        {}\nservices    {}, DNS {}\n\n",
         shown.name,
         shown.cluster.kubernetes(),
         shown.os,
+        shown.runtime,
         components.collect::<Vec<_>>().join(", "),
         shown.images.join(", "),
         shown.addons.join(", "),

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use parbake_artifact::{Artifact, Tag};
 use parbake_provision::bake::{self, Explanation, Options, Outcome, Verdict};
 use parbake_provision::inputs::{Given, GivenBinary, GivenImage, GivenOs, Source};
-use parbake_provision::provider::{Addon, Provider, Size, Stack};
+use parbake_provision::provider::{Addon, ContainerRuntime, Provider, Size, Stack};
 use parbake_up::events::{Log, What};
 use serde::Serialize;
 
@@ -20,6 +20,7 @@ const EXAMPLES: &str = "\
 Examples:
   parbake provision k8s-1.34                           bake, or say that nothing changed
   parbake provision k8s-1.34 --nodes 1 --tag small     a smaller one beside it
+  parbake provision k8s-1.34 --variant slim            without add-ons, as `k8s-1.34-slim`
   parbake provision k8s-1.34 --nodes 8 --tag large     a larger one, with more workers than it lists
   parbake provision k8s-1.34 --manifest app/ --image app.tar --tag with-app    with an application
   parbake provision k8s-1.34 --control-planes 3 --tag k8s-1.34-ha
@@ -50,6 +51,9 @@ Kubernetes calls; what it lacks is said at once, before anything is made.";
 pub(crate) struct Args {
     /// The provider, such as k8s-1.34
     provider: String,
+    /// Bake this variant of it: the same with other add-ons and services
+    #[arg(long, value_name = "NAME")]
+    variant: Option<String>,
     /// Where binaries and images come from: auto, release, modules or a folder
     #[arg(long, default_value = "auto", value_parser = source)]
     source: Source,
@@ -83,13 +87,17 @@ pub(crate) struct Args {
     /// Which addresses nodes, pods and services have: ipv4, ipv6 or dual, which is both [default: as the provider has them]
     #[arg(long, value_name = "STACK")]
     stack: Option<Stack>,
+    /// What runs containers on the nodes: containerd, cri-o or docker, as far as they can be had [default: as the provider
+    /// has it]
+    #[arg(long, value_name = "RUNTIME")]
+    runtime: Option<ContainerRuntime>,
     /// Say which steps would run, and why, and do none of them
     #[arg(long)]
     explain: bool,
     /// Leave the machines' directories of a failed bake
     #[arg(long)]
     keep: bool,
-    /// What the artifact is called in the store [default: the provider's name]
+    /// What the artifact is called in the store [default: the provider's name, with that of the variant]
     #[arg(long)]
     tag: Option<Tag>,
     #[command(flatten)]
@@ -125,6 +133,12 @@ fn source(text: &str) -> Result<Source, Infallible> {
 impl Args {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
         let mut provider = Provider::find(&self.provider, &global.providers)?;
+        if let Some(variant) = &self.variant {
+            provider.choose_variant(variant)?;
+        }
+        if let Some(runtime) = self.runtime {
+            provider.recipe.runtime = runtime;
+        }
         if let Some(stack) = self.stack {
             provider.choose_stack(stack);
         }
@@ -136,7 +150,7 @@ impl Args {
         }
         let tag = match self.tag {
             Some(tag) => tag,
-            None => self.provider.parse()?,
+            None => provider.tag().parse()?,
         };
         let kubelet = self.kubelet.map(|path| GivenBinary {
             name: "kubelet".to_owned(),

@@ -162,6 +162,9 @@ pub(super) fn cluster(options: &Options, cluster: &Description, inputs: &Inputs)
         .with("node OS", &inputs.os.key)
         .with("node's files", node::fingerprint(&inputs.containerd))
         .with_images(&inputs.images);
+    if let Some(variant) = &provider.variant {
+        step = step.with("variant", variant.as_str());
+    }
     for (name, binary) in &inputs.binaries {
         step = step.with(format!("binary {name}"), &binary.sha256);
     }

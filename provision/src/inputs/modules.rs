@@ -204,6 +204,10 @@ fn arguments(modules: &Modules) -> Vec<String> {
     if modules.go >= NOTES_VCS {
         arguments.push("-buildvcs=false");
     }
+    let tags = modules.tags.join(",");
+    if !tags.is_empty() {
+        arguments.extend(["-tags", &tags]);
+    }
     arguments.extend(["-ldflags", &linker]);
     arguments.into_iter().map(str::to_owned).collect()
 }
@@ -288,10 +292,11 @@ mod tests {
 
     #[test]
     fn variables_go_to_the_linker() {
-        let modules = |go: &str| Modules {
+        let modules = |go: &str, tags: &[&str]| Modules {
             go: go.parse().unwrap(),
             tests: [].into(),
             files: [].into(),
+            tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
             generated: [].into(),
             commands: [("a".into(), "example/a".into())].into(),
             variables: [
@@ -301,9 +306,11 @@ mod tests {
             .into(),
         };
         let flags = "-s -w -buildid= -X x/version.a=1 -X x/version.b=2";
-        let [new, old] = ["1.26.8", "1.17.13"].map(|go| arguments(&modules(go)));
+        let [new, old] = ["1.26.8", "1.17.13"].map(|go| arguments(&modules(go, &[])));
         assert_eq!(new, ["build", "-trimpath", "-buildvcs=false", "-ldflags", flags]);
         assert_eq!(old, ["build", "-trimpath", "-ldflags", flags]);
+        let tagged = arguments(&modules("1.26.8", &["small", "static"]));
+        assert_eq!(tagged[3..5], ["-tags", "small,static"]);
     }
 
     #[test]

@@ -13,8 +13,8 @@
 use parbake_cluster::KubernetesVersion;
 use semver::Version;
 
-use crate::provider::Recipe;
 use crate::provider::lock::Lock;
+use crate::provider::{Recipe, RuntimeNotToBeHad};
 
 /// The Debian package, and the binary.
 const NAME: &str = "containerd";
@@ -42,6 +42,9 @@ pub(crate) struct Containerd {
 /// A provider whose nodes have no runtime that can be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum UnusableRuntime {
+    /// Another one was chosen that cannot be had.
+    #[error(transparent)]
+    Chosen(#[from] RuntimeNotToBeHad),
     /// There is none.
     #[error(
         "nodes have no container runtime: name the package `{NAME}` in `os.packages`, or build it and name `{NAME}` in \
@@ -87,6 +90,7 @@ impl Containerd {
     /// # Errors
     /// There is none, or one that does not suit the recipe's Kubernetes.
     pub(crate) fn of(recipe: &Recipe, lock: &Lock) -> Result<Self, UnusableRuntime> {
+        recipe.runtime.to_be_had()?;
         let package = lock.set("os").into_iter().find(|package| package.name == NAME);
         let found = match (package, built(recipe)) {
             (Some(_), Some(_)) => return Err(UnusableRuntime::Twice),

@@ -6,10 +6,10 @@ use std::ops::Range;
 use parbake_cluster::{NodeName, Offered, Role};
 use semver::Version;
 
-use super::Published;
 use super::document::At;
-use super::read::{Segment, Word};
+use super::read::{ReadVariant, Segment, Word};
 use super::recipe::{ImageRecipe, Modules, Os, Recipe};
+use super::{Published, VariantName};
 use parbake_cluster::problem::Collector;
 
 /// The component that is built from Kubernetes' own modules, with C instead of Go.
@@ -164,11 +164,48 @@ pub(super) fn addons(
     }
 }
 
-/// Every service has its program.
-pub(super) fn services(problems: &mut Collector<'_>, services: Offered, span: &Range<usize>, os: &Os) {
+/// Variants have add-ons that the lock pins, none twice, and services that have their programs.
+pub(super) fn variants(
+    problems: &mut Collector<'_>,
+    variants: &BTreeMap<VariantName, ReadVariant>,
+    addons: &[At<Segment>],
+    optional: &[At<Segment>],
+    os: &Os,
+) {
+    let offered: BTreeSet<&String> = addons.iter().chain(optional).map(|(name, _)| &name.0).collect();
+    for (variant, read) in variants {
+        let mut names = BTreeSet::new();
+        for (name, span) in &read.addons {
+            if !names.insert(&name.0) {
+                problems.add(
+                    span,
+                    format!("the add-on `{}` is named twice in `variants.{variant}`", name.0),
+                );
+            } else if !offered.contains(&name.0) {
+                let message = format!(
+                    "`variants.{variant}` has the add-on `{}`, which neither `addons` nor `optional` names",
+                    name.0
+                );
+                problems.add(span, message);
+            }
+        }
+        if let Some((own, span)) = &read.services {
+            services(problems, &format!("variants.{variant}.services"), *own, span, os);
+        }
+    }
+}
+
+/// Every service in the table `table` has its program.
+pub(super) fn services(
+    problems: &mut Collector<'_>,
+    table: &str,
+    services: Offered,
+    span: &Range<usize>,
+    os: &Os,
+) {
     let mut wants = |service: &str, list: &str, names: &[String], wanted: &str| {
         if !names.iter().any(|name| name == wanted) {
-            problems.add(span, format!("`services.{service}` needs `{wanted}` in `{list}`"));
+            problems.add(span, format!("`{table}.{service}` needs `{wanted}` in `{list}`"));
         }
     };
     if services.dns {

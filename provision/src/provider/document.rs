@@ -142,6 +142,19 @@ impl<'d, 'i> Fields<'d, 'i> {
         items.into_iter().collect()
     }
 
+    /// The same, which must be there, even if it is empty.
+    pub(super) fn needed_list<T>(
+        &mut self,
+        problems: &mut Collector<'_>,
+        key: &'static str,
+    ) -> Option<Vec<At<T>>>
+    where
+        T: FromStr<Err: Display>,
+    {
+        self.need(problems, key)?;
+        self.list(problems, key)
+    }
+
     /// A text that `T` can be made of, or a list of such; it must be there.
     pub(super) fn one_or_more<T>(
         &mut self,

@@ -21,8 +21,11 @@ mod network;
 mod published;
 mod read;
 mod recipe;
+mod runtime;
+mod variant;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -34,6 +37,8 @@ pub use self::names::{InvalidProviderName, ProviderName};
 pub use self::network::{InvalidStack, Stack};
 pub use self::published::Published;
 pub use self::recipe::{Generated, ImageRecipe, Modules, Os, Recipe, Size};
+pub use self::runtime::{ContainerRuntime, RuntimeNotToBeHad, UnknownRuntime};
+pub use self::variant::{InvalidVariantName, Variant, VariantName};
 pub use parbake_cluster::problem::{Problem, Problems};
 
 /// The file that makes a folder a provider.
@@ -79,12 +84,22 @@ pub enum Error {
         #[source]
         source: Problems,
     },
+    /// There is no variant of that name.
+    #[error("`{provider}` has no variant `{name}`; {}", listed(.known))]
+    NoVariant {
+        /// The provider.
+        provider: ProviderName,
+        /// What was asked for.
+        name: String,
+        /// What it has.
+        known: Vec<VariantName>,
+    },
     /// An add-on cannot be used.
     #[error(transparent)]
     Addon(#[from] AddonError),
 }
 
-fn listed(known: &[ProviderName]) -> String {
+fn listed<T: Display>(known: &[T]) -> String {
     if known.is_empty() {
         return "there is none at all".to_owned();
     }
@@ -105,6 +120,8 @@ pub struct Provider {
     pub addons: Vec<Addon>,
     /// The add-ons that it offers beside those.
     pub optional: Vec<Addon>,
+    /// Which of its variants it is, if any.
+    pub variant: Option<VariantName>,
 }
 
 impl Provider {
@@ -129,6 +146,7 @@ impl Provider {
             name,
             addons: Vec::new(),
             optional: Vec::new(),
+            variant: None,
             recipe,
             dir,
         };
@@ -144,7 +162,47 @@ impl Provider {
         for name in &provider.recipe.optional {
             provider.optional.push(find(name, &provider.recipe)?);
         }
+        for variant in provider.recipe.variants.keys() {
+            provider.clone().choose_variant(variant.as_str())?;
+        }
         Ok(provider)
+    }
+
+    /// Has the add-ons and services of one of its variants in the place of its own. Add-ons that it has no more are among
+    /// the optional ones then.
+    ///
+    /// # Errors
+    /// [`Error::NoVariant`]; add-ons that cannot be together, which [`Provider::load`] has said.
+    pub fn choose_variant(&mut self, name: &str) -> Result<(), Error> {
+        let mut variants = self.recipe.variants.iter();
+        let Some((name, variant)) = variants.find(|(known, _)| known.as_str() == name) else {
+            return Err(Error::NoVariant {
+                provider: self.name.clone(),
+                name: name.to_owned(),
+                known: self.recipe.variants.keys().cloned().collect(),
+            });
+        };
+        let (name, variant) = (name.clone(), variant.clone());
+        let (kept, dropped) = std::mem::take(&mut self.addons)
+            .into_iter()
+            .partition(|addon| variant.addons.contains(&addon.name));
+        let kept: Vec<Addon> = kept;
+        self.optional.extend::<Vec<Addon>>(dropped);
+        for wanted in &variant.addons {
+            match kept.iter().find(|addon| addon.name == *wanted) {
+                Some(addon) => self.add(addon.clone())?,
+                None => self.choose(wanted)?,
+            }
+        }
+        self.recipe.services = variant.services.unwrap_or(self.recipe.services);
+        self.variant = Some(name);
+        Ok(())
+    }
+
+    /// What its artifact is called: its name, and that of the variant.
+    pub fn tag(&self) -> String {
+        let variant = self.variant.iter().map(|variant| format!("-{variant}"));
+        self.name.to_string() + &variant.collect::<String>()
     }
 
     /// Puts one of the optional add-ons behind those that are there.
@@ -155,7 +213,7 @@ impl Provider {
         let offered = self.optional.iter().find(|addon| addon.name == name);
         let addon = offered.cloned().ok_or_else(|| AddonError::NotOffered {
             addon: name.to_owned(),
-            offered: self.recipe.optional.clone(),
+            offered: self.optional.iter().map(|addon| addon.name.clone()).collect(),
         })?;
         self.add(addon)
     }

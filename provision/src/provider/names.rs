@@ -27,16 +27,21 @@ impl ProviderName {
     }
 }
 
+/// Whether `text` may be part of the name of a folder and of an artifact.
+pub(super) fn is_name(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    (1..=63).contains(&text.len())
+        && text.chars().all(|c| plain(c) || ".-".contains(c))
+        && text.starts_with(plain)
+        && text.ends_with(plain)
+}
+
 impl FromStr for ProviderName {
     type Err = InvalidProviderName;
 
     fn from_str(text: &str) -> Result<Self, InvalidProviderName> {
-        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-        let good = (1..=63).contains(&text.len())
-            && text.chars().all(|c| plain(c) || ".-".contains(c))
-            && text.starts_with(plain)
-            && text.ends_with(plain);
-        good.then(|| Self(text.to_owned()))
+        is_name(text)
+            .then(|| Self(text.to_owned()))
             .ok_or_else(|| InvalidProviderName {
                 text: text.to_owned(),
             })

@@ -8,7 +8,7 @@ use parbake_cluster::{NodeName, Offered, Role};
 
 use super::document::{At, Fields, whole};
 use super::recipe::{Generated, ImageRecipe, Modules, OUT, Os, PACKAGES, Recipe};
-use super::{Published, check, network};
+use super::{ContainerRuntime, Published, Variant, VariantName, check, network};
 use parbake_cluster::problem::{Collector, Problems};
 
 pub(super) fn recipe(text: &str) -> Result<Recipe, Problems> {
@@ -25,6 +25,7 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
     let os = fields
         .table(problems, "os")
         .and_then(|fields| read_os(problems, fields));
+    let runtime = fields.optional_parsed::<ContainerRuntime>(problems, "runtime");
     let components = fields.map::<Segment, _>(problems, "components").map(plain);
     let modules = fields.tables::<Segment, _>(problems, "modules", read_modules);
     let images = fields.tables::<Segment, _>(problems, "images", read_image);
@@ -38,6 +39,7 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
     let services = fields
         .optional_table(problems, "services")
         .map(|fields| read_services(problems, fields));
+    let variants = fields.tables::<VariantName, _>(problems, "variants", read_variant);
     fields.finish(problems);
 
     if let Some((nodes, span)) = &nodes {
@@ -51,8 +53,10 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
     let (os, binaries) = os?;
     check::binaries(problems, &binaries, &images, &modules);
     if let Some((services, span)) = &services {
-        check::services(problems, *services, span, &os);
+        check::services(problems, "services", *services, span, &os);
     }
+    let variants = variants?;
+    check::variants(problems, &variants, &addons, &optional, &os);
     let (nodes, nodes_span) = nodes?;
     let places = release
         .iter()
@@ -63,6 +67,7 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
         nodes: nodes.into_iter().map(|(node, _)| node).collect(),
         network: network?,
         os,
+        runtime: runtime.map(|(runtime, _)| runtime).unwrap_or_default(),
         components,
         modules: modules
             .into_iter()
@@ -83,6 +88,10 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
             })
             .collect(),
         services: services.map(|(services, _)| services).unwrap_or_default(),
+        variants: variants
+            .into_iter()
+            .map(|(name, variant)| (name, variant.plain()))
+            .collect(),
     };
     check::release(problems, &recipe, &places);
     if let Err(error) = recipe.describe() {
@@ -131,12 +140,40 @@ fn read_services(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> At
     (services, span)
 }
 
+/// A variant and where its parts are.
+pub(super) struct ReadVariant {
+    pub(super) addons: Vec<At<Segment>>,
+    pub(super) services: Option<At<Offered>>,
+}
+
+impl ReadVariant {
+    fn plain(self) -> Variant {
+        Variant {
+            addons: self.addons.into_iter().map(|(name, _)| name.0).collect(),
+            services: self.services.map(|(services, _)| services),
+        }
+    }
+}
+
+fn read_variant(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Option<ReadVariant> {
+    let addons = fields.needed_list::<Segment>(problems, "addons");
+    let services = fields
+        .optional_table(problems, "services")
+        .map(|fields| read_services(problems, fields));
+    fields.finish(problems);
+    Some(ReadVariant {
+        addons: addons?,
+        services,
+    })
+}
+
 pub(super) fn read_modules(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Option<At<Modules>> {
     let span = fields.span().clone();
     let go = fields.parsed(problems, "go");
     let commands = fields.map::<Segment, Text>(problems, "commands");
     let tests = fields.map::<Segment, Text>(problems, "tests");
     let files = fields.map::<Segment, FileOfModule>(problems, "files");
+    let tags = fields.list::<Segment>(problems, "tags");
     let variables = fields.map::<Word, Word>(problems, "variables");
     let generated = fields.tables::<FileOfModule, _>(problems, "generated", read_generated);
     fields.finish(problems);
@@ -157,6 +194,7 @@ pub(super) fn read_modules(problems: &mut Collector<'_>, mut fields: Fields<'_, 
                 .into_iter()
                 .map(|(name, (file, _))| (name.0, (file.module, file.path)))
                 .collect(),
+            tags: tags?.into_iter().map(|(tag, _)| tag.0).collect(),
             variables,
             generated: generated?
                 .into_iter()

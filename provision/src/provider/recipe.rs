@@ -7,7 +7,7 @@ use parbake_cluster::{
 };
 use semver::Version;
 
-use super::{Published, read};
+use super::{ContainerRuntime, Published, Variant, VariantName, read};
 use parbake_cluster::problem::Problems;
 
 /// Where a generator leaves what it makes.
@@ -42,6 +42,7 @@ pub(super) const PACKAGES: &str = "{packages}";
 /// [modules.kubernetes]                  # `modules/kubernetes/go.mod` and `go.sum` beside the provider file
 /// go = "1.26.8"                         # the toolchain that builds it
 /// commands = { kubeadm = "k8s.io/kubernetes/cmd/kubeadm" }
+/// tags = ["minimal"]                    # which of its files count (go help buildconstraint); may be left out
 /// variables = { "k8s.io/component-base/version.gitVersion" = "v1.34.4" }
 /// # Source files that a module was published without are `generated`, see `Generated`.
 ///
@@ -61,9 +62,15 @@ pub(super) const PACKAGES: &str = "{packages}";
 /// # Further ones, which a bake has when it is asked for them: pinned like the others.
 /// optional = ["conformance"]
 /// options.local-storage = { path = "/srv" }
+/// # What runs containers: `containerd` where it is left out.
+/// runtime = "containerd"
 /// [services]                            # what the control plane runs beside Kubernetes; nothing where it is left out
 /// dns = true                            # names of nodes; needs the package `dnsmasq-base`
 /// registry = true                       # a registry, `registry:5000`; needs the binary `registry`
+///
+/// [variants.slim]                       # the same with other add-ons, which `addons` or `optional` name
+/// addons = []
+/// services = { dns = true }             # in the place of `services` above; as there where it is left out
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipe {
@@ -75,6 +82,8 @@ pub struct Recipe {
     pub network: Stacks,
     /// The node operating system.
     pub os: Os,
+    /// What runs containers on the nodes.
+    pub runtime: ContainerRuntime,
     /// Versions by name of component (`etcd`, `coredns`, `pause`, ...).
     pub components: BTreeMap<String, Version>,
     /// What is built from Go modules, by name of the folder under `modules/`.
@@ -91,6 +100,8 @@ pub struct Recipe {
     pub options: BTreeMap<String, BTreeMap<String, String>>,
     /// What the control plane runs for nodes and their users beside Kubernetes.
     pub services: Offered,
+    /// Its variants, by name.
+    pub variants: BTreeMap<VariantName, Variant>,
 }
 
 /// How large a cluster is to be, where it is not as the provider lists it.
@@ -127,6 +138,8 @@ pub struct Modules {
     pub tests: BTreeMap<String, String>,
     /// Name of a file, which images may have as they have binaries, and where it is: in which module, and its path there.
     pub files: BTreeMap<String, (String, String)>,
+    /// Build tags, which say which of its files count (`go help buildconstraint`).
+    pub tags: Vec<String>,
     /// String variables that the linker sets, by `importpath.name`.
     pub variables: BTreeMap<String, String>,
     /// Source files that a module was published without, and how they are made: in which module, and their path there.

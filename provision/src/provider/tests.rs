@@ -4,7 +4,7 @@ use std::fs;
 
 use parbake_cluster::{DescriptionError, Node, Role};
 
-use super::{Error, Provider, Recipe, Size};
+use super::{Addon, ContainerRuntime, Error, Provider, Recipe, Size};
 
 const GOOD: &str = r#"kubernetes = "1.34.4"
 nodes = [
@@ -352,6 +352,46 @@ fn each_mistake_is_named() {
         ),
         (
             "[network]",
+            "runtime = \"podman\"\n[network]",
+            "7:11: `runtime`: `podman` is no container runtime; there are `containerd`, `cri-o` and `docker`",
+        ),
+        (
+            "[network]",
+            "variants.slim = { services = {} }\n[network]",
+            "7:17: `variants.slim.addons` is missing",
+        ),
+        (
+            "[network]",
+            "variants.Slim = { addons = [] }\n[network]",
+            "7:10: `variants`: `Slim` is not the name of a variant: use lower-case letters",
+        ),
+        (
+            "[network]",
+            "variants = [\"slim\"]\n[network]",
+            "7:12: `variants` must be a table, not of type array",
+        ),
+        (
+            "[network]",
+            "variants.slim = { addons = [], nodes = 1 }\n[network]",
+            "7:32: unknown field `variants.slim.nodes`; known here: `addons`, `services`",
+        ),
+        (
+            "[network]",
+            "addons = [\"a\"]\nvariants.full = { addons = [\"a\", \"b\"] }\n[network]",
+            "8:34: `variants.full` has the add-on `b`, which neither `addons` nor `optional` names",
+        ),
+        (
+            "[network]",
+            "optional = [\"a\"]\nvariants.full = { addons = [\"a\", \"a\"] }\n[network]",
+            "8:34: the add-on `a` is named twice in `variants.full`",
+        ),
+        (
+            "[network]",
+            "variants.full = { addons = [], services = { registry = true } }\n[network]",
+            "7:43: `variants.full.services.registry` needs `registry` in `os.binaries`",
+        ),
+        (
+            "[network]",
             "options.a = { path = \"/\" }\n[network]",
             "`options.a` is for an add-on that neither `addons` nor `optional` names",
         ),
@@ -366,6 +406,54 @@ fn each_mistake_is_named() {
         let text = problems(&GOOD.replacen(from, to, 1));
         assert!(text.contains(expected), "{to}: {text}");
     }
+}
+
+#[test]
+fn a_runtime_that_cannot_be_had_is_said_before_all_else() {
+    let providers = concat!(env!("CARGO_MANIFEST_DIR"), "/../providers").as_ref();
+    let mut provider = Provider::find("k8s-1.34", providers).unwrap();
+    assert_eq!(provider.recipe.runtime, ContainerRuntime::Containerd);
+    let text = GOOD.replace("[network]", "runtime = \"docker\"\n[network]");
+    provider.recipe.runtime = Recipe::parse(&text).unwrap().runtime;
+    let error = crate::inputs::check(&provider).unwrap_err().to_string();
+    assert!(
+        error.starts_with("the container runtime `docker` cannot be had: "),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_variant_has_other_addons_and_the_same_pins() {
+    let providers = concat!(env!("CARGO_MANIFEST_DIR"), "/../providers").as_ref();
+    let provider = Provider::find("k8s-1.34", providers).unwrap();
+    let chosen = |variant: &str| {
+        let mut provider = provider.clone();
+        provider.choose_variant(variant).map(|()| provider)
+    };
+    let names = |addons: &[Addon]| addons.iter().map(|addon| addon.name.clone()).collect::<Vec<_>>();
+    let (mut slim, full) = (chosen("slim").unwrap(), chosen("full").unwrap());
+    assert!(slim.addons.is_empty() && slim.recipe.services.is_nothing());
+    assert_eq!(
+        names(&full.addons),
+        ["local-storage", "metrics-server", "traefik"]
+    );
+    assert_eq!(full.recipe.services, provider.recipe.services);
+    for variant in [&slim, &full] {
+        crate::inputs::check(variant).unwrap();
+        assert_eq!(variant.package_sets(), provider.package_sets());
+    }
+    assert_eq!(
+        [&provider, &slim, &full].map(Provider::tag),
+        ["k8s-1.34", "k8s-1.34-slim", "k8s-1.34-full"]
+    );
+    // What a variant is without may be asked for.
+    slim.choose("local-storage").unwrap();
+    assert_eq!(names(&slim.addons), ["local-storage"]);
+    let unknown = chosen("fat").unwrap_err().to_string();
+    assert_eq!(
+        unknown,
+        "`k8s-1.34` has no variant `fat`; there are `full`, `slim`"
+    );
 }
 
 #[test]

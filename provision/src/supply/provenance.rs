@@ -64,6 +64,9 @@ pub(super) fn text(supply: &Supply<'_>, artifact: &Artifact) -> Vec<u8> {
         "source": bill.source,
         "nodes": artifact.config.machines.len(),
     });
+    if let Some(variant) = &supply.provider.variant {
+        parameters["variant"] = json!(variant.as_str());
+    }
     if bill.base != bill.source {
         parameters["base"] = json!(bill.base);
     }

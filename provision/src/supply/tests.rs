@@ -78,7 +78,8 @@ fn documents() -> [(DocumentKind, Value, Vec<u8>); 2] {
 
 fn documents_of(bill: Bill) -> [(DocumentKind, Value, Vec<u8>); 2] {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../providers/k8s-1.34");
-    let provider = Provider::load(&dir).unwrap();
+    let mut provider = Provider::load(&dir).unwrap();
+    provider.choose_variant("full").unwrap();
     let config = json!({
         "version": 1, "created": "2026-01-31T12:00:00Z", "parbake": "0.1.0", "architecture": "amd64",
         "os": "linux", "provider": "k8s-1.34", "machines": [], "cluster": {},
@@ -160,6 +161,7 @@ fn the_provenance_names_the_artifact_and_every_input() {
     );
     let build = &statement["predicate"]["buildDefinition"];
     assert_eq!(build["externalParameters"]["provider"], "k8s-1.34");
+    assert_eq!(build["externalParameters"]["variant"], "full");
     let dependencies = build["resolvedDependencies"].as_array().unwrap();
     assert_eq!(dependencies.len(), 4);
     let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -185,7 +187,7 @@ fn the_provenance_names_what_was_published_and_what_was_given() {
     let [_, (_, statement, _)] = documents_of(bill);
     let build = &statement["predicate"]["buildDefinition"];
     let expected = json!({
-        "provider": "k8s-1.34", "source": "directory", "base": "release", "nodes": 0,
+        "provider": "k8s-1.34", "variant": "full", "source": "directory", "base": "release", "nodes": 0,
         "binaryMirror": "http://mirror.example/",
     });
     assert_eq!(build["externalParameters"], expected);

@@ -69,6 +69,7 @@ fn found(binaries: &str, package: Option<&str>) -> Result<Containerd, UnusableRu
         recipe,
         addons: Vec::new(),
         optional: Vec::new(),
+        variant: None,
     };
     let lock = Lock::new("amd64".into(), &provider, [("os".into(), set)].into(), packages);
     Containerd::of(&provider.recipe, &lock)

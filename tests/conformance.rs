@@ -1,0 +1,60 @@
+//! Kubernetes' own conformance suite on a thawed cluster of three nodes, of an artifact that has it.
+
+use std::process::Child;
+use std::sync::Mutex;
+
+use serde_json::Value;
+
+use crate::elsewhere::Other;
+use crate::harness::{Outcome, PROVIDER, Place, check};
+
+/// What it is called: add-on, artifact, cluster, and the directory of its own.
+const NAME: &str = "conformance";
+/// How it is baked.
+const PROVISION: [&str; 6] = ["provision", PROVIDER, "--addon", NAME, "--tag", NAME];
+/// How many cases there are at least.
+const FEWEST: u64 = 60;
+
+/// The bake that [`begins`] left to itself.
+static BAKE: Mutex<Option<Child>> = Mutex::new(None);
+
+/// Begins the bake, in a directory of its own: the tests that come next leave a processor to it.
+pub(crate) fn begins(place: &Place) -> Outcome {
+    let child = Other::new(place, NAME)?.spawn(place, &PROVISION)?;
+    *BAKE.lock().map_err(|error| error.to_string())? = Some(child);
+    Ok(())
+}
+
+/// The quick cases all hold.
+pub(crate) fn quick(place: &Place) -> Outcome {
+    let other = Other::new(place, NAME)?;
+    if BAKE.lock().map_err(|error| error.to_string())?.is_none() {
+        begins(place)?;
+    }
+    let bake = BAKE.lock().map_err(|error| error.to_string())?.take();
+    bake.ok_or("no bake")?.wait().map_err(|error| error.to_string())?;
+    // Nothing is left to do, or this says why it failed.
+    other.run(place, &PROVISION)?;
+    let refused =
+        |words: &[&str], said: &str| place.refused(&[&["--dir", &other.text], words].concat(), &[said]);
+    refused(
+        &["conformance", "--name", NAME, "--quick"],
+        "no cluster `conformance`",
+    )?;
+    other.run(place, &["up", NAME, "--name", NAME])?;
+    let listed = other.run(place, &["--name", NAME, "conformance", "--list"])?;
+    check(listed.lines().count() > 400, || listed.clone())?;
+    refused(
+        &["--name", NAME, "conformance", "--focus", "no case is called that"],
+        "no conformance case is left",
+    )?;
+    let words = ["--name", NAME, "conformance", "--quick", "--parallel", "4"];
+    let report: Value = other.json(place, &words)?;
+    let passed = report["passed"].as_u64();
+    check(
+        report["failed"] == 0 && report["nodes"] == 3 && passed >= Some(FEWEST),
+        || format!("{report:#}"),
+    )?;
+    other.run(place, &["down", "--name", NAME])?;
+    other.clear()
+}
