@@ -22,6 +22,8 @@ use super::{Component, Config, ConfigError, NodeConfig};
 const FLAGS: &str = "var/lib/kubelet/kubeadm-flags.env";
 /// Its configuration (`kubelet.config.k8s.io/v1beta1`).
 const CONFIGURATION: &str = "var/lib/kubelet/config.yaml";
+/// What that says where pods may swap.
+const SWAP: &str = "LimitedSwap";
 const VARIABLE: &str = "KUBELET_KUBEADM_ARGS";
 const RESERVED: &str = "--system-reserved=";
 
@@ -67,10 +69,11 @@ fn reserved(node: &NodeConfig, size: &Size) -> Option<String> {
     (!parts.is_empty()).then(|| format!("{RESERVED}{}", parts.join(",")))
 }
 
-/// The kubelet's configuration with what the node's says of swap space, if that is something new. A node that has none yet
-/// gets it when it joins.
+/// The kubelet's configuration with or without swap space, if that is something new. It is the host's: an artifact of a
+/// cluster that had some starts without. A node that is to join has no configuration yet.
 pub(super) fn swap(node: &NodeConfig, stack: &[PathBuf]) -> Result<Option<SeedFile>, ConfigError> {
-    let Some((swap, before)) = node.swap.zip(read(stack, CONFIGURATION)?) else {
+    let swap = node.swap == Some(true);
+    let Some(before) = read(stack, CONFIGURATION)?.filter(|text| swap || text.contains(SWAP)) else {
         return Ok(None);
     };
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| ConfigError::Component {
@@ -85,7 +88,7 @@ pub(super) fn swap(node: &NodeConfig, stack: &[PathBuf]) -> Result<Option<SeedFi
         .ok_or_else(|| failed("it is no object".into()))?;
     if swap {
         fields.insert("failSwapOn".to_owned(), false.into());
-        fields.insert("memorySwap".to_owned(), json!({ "swapBehavior": "LimitedSwap" }));
+        fields.insert("memorySwap".to_owned(), json!({ "swapBehavior": SWAP }));
     } else {
         fields.remove("memorySwap");
     }
@@ -183,7 +186,7 @@ mod tests {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(
             &path,
-            "failSwapOn: false\nmaxPods: 110\nclusterDNS: [10.96.0.10]\n",
+            "failSwapOn: false\nmemorySwap: {}\nmaxPods: 110\nclusterDNS: [10.96.0.10]\n",
         )
         .unwrap();
         assert_eq!(swap(&node(""), &stack).unwrap(), None);
@@ -197,8 +200,13 @@ mod tests {
         );
         fs::write(&path, written).unwrap();
         assert_eq!(swap(&node("swap = true"), &stack).unwrap(), None);
-        let written = text(swap(&node("swap = false"), &stack).unwrap().unwrap());
-        assert!(!written.contains("memorySwap"), "{written}");
+        for without in ["", "swap = false"] {
+            let written = text(swap(&node(without), &stack).unwrap().unwrap());
+            assert!(
+                written.contains("maxPods") && !written.contains("memorySwap"),
+                "{written}"
+            );
+        }
     }
 
     #[test]
