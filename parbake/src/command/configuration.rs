@@ -42,7 +42,7 @@ pub(super) struct ConfigArgs {
     /// Hold pods to a pod security standard: privileged, baseline or restricted
     #[arg(long, value_name = "STANDARD")]
     pod_security: Option<PodSecurity>,
-    /// Have etcd not wait for the disk: quicker, and lost when the host loses its power
+    /// Have etcd not wait for the disk: for slow disks; lost when the host loses its power
     #[arg(long)]
     no_fsync: bool,
 }

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize, Serializer};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Etcd {
-    /// Whether etcd waits until what it writes is on the disk. Without it a cluster starts more quickly and is lost when
-    /// the host loses its power; whatever else ends the cluster does it no harm. The flag `--no-fsync`.
+    /// Whether etcd waits until what it writes is on the disk. Without it no slow disk slows a cluster down, which is
+    /// lost when the host loses its power while it runs; whatever else ends it does it no harm. The flag `--no-fsync`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fsync: Option<bool>,
 }
