@@ -108,11 +108,18 @@ node = "node01"
 [[ports]]
 host = {port}
 port = 30080
+[etcd]
+fsync = false
+[api-server]
+audit = true
+pod-security = "restricted"
 [feature-gates]
 ContextualLogging = false
 [arguments.kube-apiserver]
 max-requests-inflight = 123
 [arguments.kubelet]
+cpu-manager-policy = "static"
+kube-reserved = "cpu=100m"
 max-pods = 40
 "#
     )
@@ -158,7 +165,7 @@ fn as_configured(place: &Place) -> Outcome {
     let node: Value = serde_json::from_str(&on(place, &["kubectl", "get", "node", "node01", "-o", "json"])?)
         .map_err(text)?;
     let allocatable = &node["status"]["allocatable"];
-    let right = allocatable["cpu"] == "1500m"
+    let right = allocatable["cpu"] == "1400m"
         && allocatable["memory"] == "2Gi"
         && allocatable["pods"] == "40"
         && node["metadata"]["labels"]["tier"] == "flag"
@@ -202,7 +209,7 @@ pub(crate) fn limited(place: &Place) -> Outcome {
         let mount = |name: &str| json!({"name": name, "mountPath": format!("/{name}"), "readOnly": true});
         let volume = |name: &str, path: &str| json!({"name": name, "hostPath": {"path": path}});
         json!({
-            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "demo"},
             "spec": {
                 "restartPolicy": "Never", "terminationGracePeriodSeconds": 0,
                 "containers": [{
@@ -226,11 +233,14 @@ pub(crate) fn limited(place: &Place) -> Outcome {
     )?;
     eventually("the eater to be killed", Duration::from_secs(40), || {
         let reason = "jsonpath={.status.containerStatuses[0].state.terminated.reason}";
-        let said = on(place, &["kubectl", "get", "pod", "eater", "-o", reason])?;
+        let said = on(
+            place,
+            &["kubectl", "get", "pod", "-n", "demo", "eater", "-o", reason],
+        )?;
         check(said == "OOMKilled", || said.clone())
     })?;
     let why = "jsonpath={.status.phase} {.status.conditions[?(@.type=='PodScheduled')].message}";
-    let big = on(place, &["kubectl", "get", "pod", "big", "-o", why])?;
+    let big = on(place, &["kubectl", "get", "pod", "-n", "demo", "big", "-o", why])?;
     check(
         big.starts_with("Pending ") && big.contains("Insufficient memory"),
         || big.clone(),
@@ -239,12 +249,79 @@ pub(crate) fn limited(place: &Place) -> Outcome {
     check(before == after, || format!("{before} became {after}"))?;
     on(
         place,
-        &["kubectl", "delete", "pod", "big", "eater", "--wait=true"],
+        &[
+            "kubectl",
+            "delete",
+            "pod",
+            "-n",
+            "demo",
+            "big",
+            "eater",
+            "--wait=true",
+        ],
     )
     .map(drop)
 }
 
-/// All is as before after a stop and a start.
+/// etcd does not wait for the disk, pods are held to a standard, requests are written down, and the kubelet gives whole
+/// processors to containers.
+pub(crate) fn options(place: &Place) -> Outcome {
+    let etcd = "tr '\\0' '\\n' < /proc/$(pgrep -o -x etcd)/cmdline";
+    let words = on(place, &["exec", "node01", "--", "sh", "-c", etcd])?;
+    check(words.lines().any(|word| word == "--unsafe-no-fsync=true"), || {
+        words.clone()
+    })?;
+    policy(place, "static")?;
+    on(place, &["kubectl", "create", "namespace", "fresh"])?;
+    let bad = [
+        "run",
+        "bad",
+        "-n",
+        "fresh",
+        "--image=e2e.test/configured:v1",
+        "--privileged",
+    ];
+    let output = place
+        .command(&[&["--name", NAME, "kubectl"], bad.as_slice()].concat())
+        .output()
+        .map_err(text)?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let refused = said.contains("violates PodSecurity \"restricted:latest\": privileged");
+    check(!output.status.success() && refused, || said.clone())?;
+    // What was baked goes on as it was.
+    let standard = "jsonpath={.metadata.labels.pod-security\\.kubernetes\\.io/enforce}";
+    for (namespace, expected) in [
+        ("local-path-storage", "privileged"),
+        ("default", ""),
+        ("fresh", ""),
+    ] {
+        let said = on(place, &["kubectl", "get", "namespace", namespace, "-o", standard])?;
+        check(said == expected, || format!("{namespace}: {said}"))?;
+    }
+    let exported = work(place).join("logs");
+    on(place, &["logs", "--export", &exported.display().to_string()])?;
+    let log = fs::read_to_string(exported.join("node01/audit/audit.log")).map_err(text)?;
+    let request = |line: &str| {
+        let event: Value = serde_json::from_str(line).unwrap_or_default();
+        event["verb"] == "create"
+            && event["objectRef"]["resource"] == "pods"
+            && event["objectRef"]["namespace"] == "fresh"
+            && event["user"]["username"] == "kubernetes-admin"
+            && event["responseStatus"]["code"] == 403
+    };
+    check(log.lines().any(request), || format!("nothing of it is in: {log}"))
+}
+
+/// The kubelet has such a policy for processors.
+fn policy(place: &Place, name: &str) -> Outcome {
+    let state = "/var/lib/kubelet/cpu_manager_state";
+    let state = on(place, &["exec", "node01", "--", "cat", state])?;
+    check(state.contains(&format!("\"policyName\":\"{name}\"")), || {
+        state.clone()
+    })
+}
+
+/// All is as before after a stop and a start, but for what was changed in between.
 pub(crate) fn again(place: &Place) -> Outcome {
     on(place, &["stop"])?;
     let taken = TcpListener::bind(("127.0.0.1", port()?)).map_err(text)?;
@@ -257,7 +334,11 @@ pub(crate) fn again(place: &Place) -> Outcome {
         &["cluster.toml` cannot be used", "there is no such file"],
     )?;
     fs::rename(&moved, work(place).join("one")).map_err(text)?;
+    let stored = place.dir().join("clusters").join(NAME).join("cluster.toml");
+    let config = fs::read_to_string(&stored).map_err(text)?;
+    fs::write(&stored, config.replace("\"static\"", "\"none\"")).map_err(text)?;
     on(place, &["start"])?;
+    policy(place, "none")?;
     as_configured(place)
 }
 
@@ -280,6 +361,8 @@ pub(crate) fn frozen(place: &Place) -> Outcome {
     check(found.status.code() == Some(1), || {
         format!("{said}{}", String::from_utf8_lossy(&found.stderr))
     })?;
+    let logged = own.iter().find(|layer| layer.join("var/log/kubernetes").exists());
+    check(logged.is_none(), || format!("{logged:?} holds an audit log"))?;
     // The search finds what is there.
     let kept = Command::new("grep")
         .args(["-r", "-l", "max-pods=40"])

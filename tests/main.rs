@@ -112,6 +112,7 @@ const TESTS: &[(&str, Test)] = &[
     ("a_cluster_goes_from_every_state", life::gone),
     ("a_configured_cluster_is_as_its_file_says", configuration::made),
     ("a_configured_cluster_keeps_its_limits", configuration::limited),
+    ("a_configured_cluster_has_its_options", configuration::options),
     ("a_configured_cluster_comes_back_as_it_was", configuration::again),
     (
         "a_configured_cluster_is_frozen_without_its_host",

@@ -10,8 +10,11 @@
 //! | 1.21 | pods get tokens of their own; until then they mount those that are kept in secrets |
 //! | 1.21 | nodes, pods and services of both families of addresses |
 //! | 1.22 | kubeadm's `v1beta3`: patches, `imagePullPolicy`; etcd 3.5 and its `etcdutl` |
+//! | 1.22 | etcd 3.5 also knows `--unsafe-no-fsync` |
 //! | 1.23 | the kubelet speaks to runtimes in CRI v1; until 1.25 in v1alpha2 as well |
+//! | 1.23 | pod security is checked by default; until 1.24 its configuration is `v1beta1` |
 //! | 1.29 | administrators whose rights can be taken away (`super-admin.conf` is for the others) |
+//! | 1.30 | pods may swap without a feature gate |
 //! | 1.31 | kubeadm's `v1beta4`: arguments as lists, `encryptionAlgorithm`, `timeouts`; the kubelet's `failCgroupV1` |
 //! | 1.37 | the kubelet asks the runtime for its cgroup driver (`RuntimeConfig` of CRI) and does without no more |
 //!
@@ -105,6 +108,26 @@ impl Dialect<'_> {
         } else {
             "etcdctl"
         }
+    }
+
+    /// Whether etcd can be told not to wait for the disk.
+    pub fn etcd_can_skip_fsync(&self) -> bool {
+        self.version.at_least(22)
+    }
+
+    /// The version of `PodSecurityConfiguration` that the API server reads; nothing where it knows none, or needs a
+    /// feature gate for it.
+    pub fn pod_security_api(&self) -> Option<&'static str> {
+        match self.version {
+            version if version.at_least(25) => Some("pod-security.admission.config.k8s.io/v1"),
+            version if version.at_least(23) => Some("pod-security.admission.config.k8s.io/v1beta1"),
+            _ => None,
+        }
+    }
+
+    /// Whether the kubelet gives pods swap space without a feature gate.
+    pub fn knows_swap(&self) -> bool {
+        self.version.at_least(30)
     }
 
     /// Whether the kubelet works on a host that has cgroup v2 alone.

@@ -1,9 +1,9 @@
 //! What a bake and a thaw both know of a Kubernetes cluster: its description, its API, readiness.
 //!
 //! [`Description`] is the value that travels in the artifact. Everything else talks to a running cluster
-//! through its API: [`readiness`] waits until it is honestly ready, [`cleanup`], [`trust`] and [`settle`]
-//! change what the database remembers, [`join`], [`drain`] and [`hosts`] who belongs to the cluster, [`summary`] and
-//! [`in_flight`] report, [`workload`] and [`probe`] try the cluster out, [`rollout`] and [`pod_images`] look at what was
+//! through its API: [`readiness`] waits until it is honestly ready, [`cleanup`], [`trust`], [`settle`]
+//! and [`pod_security`] change what the database remembers, [`join`], [`drain`] and [`hosts`] who belongs to the cluster,
+//! [`summary`] and [`in_flight`] report, [`workload`] and [`probe`] try the cluster out, [`rollout`] and [`pod_images`] look at what was
 //! deployed, [`swap`] at what programs run. [`scrub`] takes care of the files of machines that are to be frozen. What
 //! differs between versions of Kubernetes is in [`dialect`] alone.
 
@@ -24,6 +24,7 @@ mod name;
 pub mod offered;
 mod plan;
 pub mod pod_images;
+pub mod pod_security;
 pub mod probe;
 pub mod problem;
 pub mod readiness;

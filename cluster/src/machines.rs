@@ -26,6 +26,13 @@ pub const RUNTIME_DIR: &str = "var/lib/containerd";
 /// own directories of committed layers are symbolic links to these.
 pub const IMAGES_DIR: &str = "var/lib/parbake/images";
 
+/// What a kubelet wrote down of the processors and the memory that containers had for themselves. None of them outlives
+/// a start; and a kubelet that is told another policy, or finds another host, does not start with it.
+const ASSIGNMENTS: [&str; 2] = [
+    "var/lib/kubelet/cpu_manager_state",
+    "var/lib/kubelet/memory_manager_state",
+];
+
 /// The manifest of a control plane's API server.
 const API_SERVER: &str = "etc/kubernetes/manifests/kube-apiserver.yaml";
 
@@ -141,6 +148,10 @@ pub fn machine(
         own.extend(runtime::config(&layers, surroundings.host)?);
         own.push(runtime::kubelet_flags(surroundings.host, &[]));
     }
+    own.extend(ASSIGNMENTS.map(|path| SeedFile {
+        path: path.into(),
+        content: SeedContent::Absent,
+    }));
     own.extend(files);
     Ok(MachinePlan {
         endpoint: Endpoint {

@@ -165,7 +165,7 @@ mod tests {
     fn texts(files: Vec<SeedFile>) -> Vec<(String, String)> {
         let text = |file: SeedFile| match file.content {
             SeedContent::File { text, .. } => (file.path.display().to_string(), text),
-            SeedContent::Link { .. } => panic!("a link"),
+            SeedContent::Link { .. } | SeedContent::Absent => panic!("no file"),
         };
         files.into_iter().map(text).collect()
     }

@@ -92,7 +92,7 @@ pub struct Bind {
     pub read_only: bool,
 }
 
-/// A file or symbolic link to be written into a machine's root before it boots.
+/// A file or symbolic link to be written into a machine's root, or removed from it, before it boots.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SeedFile {
@@ -118,6 +118,8 @@ pub enum SeedContent {
         /// Where it points.
         target: PathBuf,
     },
+    /// Nothing: a file or link that is there is removed.
+    Absent,
 }
 
 /// Contents may be keys: only the path is shown.

@@ -161,6 +161,7 @@ fn seed(root: &OwnedFd, file: &SeedFile) -> io::Result<()> {
         _ => {}
     }
     match &file.content {
+        SeedContent::Absent => Ok(()),
         SeedContent::Link { target } => Ok(rustix::fs::symlinkat(target, &parent, name)?),
         SeedContent::File { mode, text } => {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
@@ -271,6 +272,14 @@ mod tests {
             fs::read_to_string(root.path().join("a/new/place")).unwrap(),
             "new"
         );
+        let gone = SeedFile {
+            content: SeedContent::Absent,
+            ..file("etc/machine-id")
+        };
+        for _ in ["a file", "nothing"] {
+            seed(&opened, &gone).unwrap();
+            assert!(!path.exists());
+        }
     }
 
     #[test]

@@ -150,7 +150,9 @@ impl Again<'_> {
         );
         let vantages = Vantage::of_machines(running, expected.cluster)?;
         let offered = offered::answer(running, expected.cluster, &vantages, left);
-        let (marked, ready, offered) = tokio::join!(marks::set(&client, &marks, left), ready, offered);
+        let exempt = config::exempt(config, &client, Some(record.created), left);
+        let mark = marks::set(&client, &marks, left);
+        let (marked, exempted, ready, offered) = tokio::join!(mark, exempt, ready, offered);
         let ready = ready.and_then(|milestones| offered.map(|()| milestones));
         let ready = ready.map_err(|timed_out| Error::RunsUnready {
             name: self.name.clone(),
@@ -161,6 +163,7 @@ impl Again<'_> {
         claim.write(&record)?;
         let ready = ready?;
         marked.map_err(ConfigError::Marks)?;
+        exempted?;
         tidy(claim, &mut record, running.clone(), &client).await?;
         head_start::renew(running, &record.cluster);
         Ok(Started {

@@ -397,12 +397,14 @@ impl Prepared<'_> {
         let remove = cleanup::remove_nodes(client, &self.baked, expected.cluster, left);
         let marks = config::marks(&self.config, expected.cluster.nodes());
         let mark = marks::set(client, &marks, left);
+        // At the first start all that is there was baked.
+        let exempt = config::exempt(&self.config, client, None, left);
         let log = Log::of(&self.options.dir, &self.options.name);
         let ready = wait_until_ready(client, expected, vantages, left, log.milestones());
         let vantages = Vantage::of_machines(running, expected.cluster)?;
         let offered = offered::answer(running, expected.cluster, &vantages, left);
-        let (published, removed, marked, milestones, offered) =
-            tokio::join!(publish, remove, mark, ready, offered);
+        let (published, removed, marked, exempted, milestones, offered) =
+            tokio::join!(publish, remove, mark, exempt, ready, offered);
         // Who waits for everything has the most to say when the time is over.
         let milestones = milestones.map_err(|timed_out| {
             let dir = dir_of(&self.options.dir, &self.options.name);
@@ -412,6 +414,7 @@ impl Prepared<'_> {
         published?;
         removed?;
         marked.map_err(ConfigError::Marks)?;
+        exempted?;
         offered?;
         if config::changes_control_plane(&self.config) {
             head_start::renew(running, expected.cluster);

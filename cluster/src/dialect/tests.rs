@@ -35,8 +35,15 @@ fn every_question_has_its_first_version() {
         since(|dialect| dialect.knows_cri_v1()),
         since(|dialect| dialect.needs_cri_v1()),
         since(|dialect| dialect.needs_cgroup_driver_of_runtime()),
+        since(|dialect| dialect.etcd_can_skip_fsync()),
+        since(|dialect| dialect.pod_security_api().is_some()),
+        since(|dialect| dialect.pod_security_api().is_some_and(|api| api.ends_with("/v1"))),
+        since(|dialect| dialect.knows_swap()),
     ];
-    assert_eq!(found, [17, 22, 31, 19, 20, 21, 22, 22, 29, 23, 26, 37]);
+    assert_eq!(
+        found,
+        [17, 22, 31, 19, 20, 21, 22, 22, 29, 23, 26, 37, 22, 23, 25, 30]
+    );
 }
 
 #[test]

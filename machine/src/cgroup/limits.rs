@@ -16,9 +16,11 @@ const PERIOD: u64 = 100_000;
 pub struct Limits {
     /// Processor time, in thousandths of one processor. At least 10, which is the least that the kernel knows.
     pub millicpus: Option<u32>,
-    /// Bytes of memory, page cache included. What is in use beyond that is reclaimed, or a process is killed. Nothing is
-    /// swapped out instead.
+    /// Bytes of memory, page cache included. What is in use beyond that is reclaimed, or a process is killed.
     pub memory: Option<u64>,
+    /// Whether memory may be swapped out instead, as far as the host has room for it.
+    #[serde(default)]
+    pub swap: bool,
 }
 
 /// A file and what is written into it. The first of a list that a hierarchy has is meant.
@@ -33,8 +35,9 @@ impl Cgroup {
         if let Some(bytes) = limits.memory {
             let (needed, beside) = memory(bytes);
             self.set("limit the memory of", &needed)?;
-            for dir in &self.dirs {
-                for (file, value) in &beside {
+            let beside = beside.iter().filter(|_| !limits.swap);
+            for (file, value) in beside {
+                for dir in &self.dirs {
                     write(dir, file, value).map_err(failed("limit the swap space of", dir))?;
                 }
             }
@@ -106,6 +109,7 @@ mod tests {
     const LIMITS: Limits = Limits {
         millicpus: Some(1500),
         memory: Some(1 << 30),
+        swap: false,
     };
 
     #[test]
@@ -139,6 +143,26 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_machine_that_may_swap_is_not_kept_from_it() {
+        let root = tempfile::tempdir().unwrap();
+        let dirs = vec![root.path().to_owned()];
+        for file in ["memory.max", "memory.swap.max"] {
+            fs::write(root.path().join(file), "max").unwrap();
+        }
+        let limits = Limits {
+            millicpus: None,
+            swap: true,
+            ..LIMITS
+        };
+        Cgroup { dirs }.limit(&limits).unwrap();
+        let read = |file| fs::read_to_string(root.path().join(file)).unwrap();
+        assert_eq!(
+            (read("memory.max"), read("memory.swap.max")),
+            ("1073741824".into(), "max".into())
+        );
     }
 
     #[test]

@@ -121,7 +121,7 @@ fn free_bytes(dir: &Path) -> u64 {
         .unwrap_or_default()
 }
 
-fn memory() -> Memory {
+pub(super) fn memory() -> Memory {
     let info = Meminfo::from_file("/proc/meminfo").ok();
     let bytes = |pick: fn(&Meminfo) -> u64| info.as_ref().map(pick).unwrap_or_default();
     Memory {

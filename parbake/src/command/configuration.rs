@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use parbake_up::config::{Cpus, Flags, Label, Memory, MountFlag, PublishFlag, Source, Wanted};
+use parbake_up::config::{Cpus, Flags, Label, Memory, MountFlag, PodSecurity, PublishFlag, Source, Wanted};
 
 /// The arguments that say what a cluster is to be beyond what was baked.
 #[derive(Debug, clap::Args)]
@@ -36,6 +36,15 @@ pub(super) struct ConfigArgs {
     /// Apply manifests from a file or directory when the cluster is ready; may be repeated
     #[arg(long = "manifest", value_name = "PATH")]
     manifests: Vec<PathBuf>,
+    /// Write requests to the API down in an audit log, by a policy (audit.k8s.io/v1) or who asked for what
+    #[arg(long, value_name = "POLICY", num_args = 0..=1, require_equals = true)]
+    audit: Option<Option<PathBuf>>,
+    /// Hold pods to a pod security standard: privileged, baseline or restricted
+    #[arg(long, value_name = "STANDARD")]
+    pod_security: Option<PodSecurity>,
+    /// Have etcd not wait for the disk: for slow disks; lost when the host loses its power
+    #[arg(long)]
+    no_fsync: bool,
 }
 
 impl ConfigArgs {
@@ -51,6 +60,9 @@ impl ConfigArgs {
             labels: self.labels,
             images: self.images,
             manifests: self.manifests,
+            audit: self.audit,
+            pod_security: self.pod_security,
+            no_fsync: self.no_fsync,
         };
         Ok(Wanted {
             file,

@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use parbake_cluster::marks::Marks;
-use parbake_cluster::{Description, Node, NodeName, Role};
+use parbake_cluster::{Client, Description, Node, NodeName, Role, pod_security};
 use parbake_machine::cgroup::Limits;
 use parbake_machine::dirs::Dirs;
 use parbake_machine::host::Decisions;
 use parbake_machine::plan::{Bind, Forward, MachinePlan, Plan};
 
 use super::host::Size;
-use super::{Component, Config, ConfigError, component, kubelet};
+use super::{Config, ConfigError, component, control_plane, kubelet};
 
 /// The plan with all that `config` says of machines and ports. `again` says that the machines have run before.
 ///
@@ -31,7 +33,7 @@ pub(crate) fn configure(
             .iter_mut()
             .find(|machine| machine.endpoint.name == name)
         {
-            configure_machine(machine, config, node, &plan.host, again)?;
+            configure_machine(machine, config, cluster, node, &plan.host, again)?;
         }
     }
     plan.forwards.extend(forwards(config, cluster));
@@ -45,6 +47,7 @@ pub(crate) fn configure(
 pub(crate) fn configure_machine(
     machine: &mut MachinePlan,
     config: &Config,
+    cluster: &Description,
     node: &Node,
     host: &Decisions,
     again: bool,
@@ -53,6 +56,7 @@ pub(crate) fn configure_machine(
     machine.limits = Limits {
         millicpus: own.cpus.map(|cpus| cpus.millis()),
         memory: own.memory.map(|memory| memory.bytes()),
+        swap: own.swap == Some(true),
     };
     machine.sysctls = own
         .sysctls
@@ -64,12 +68,15 @@ pub(crate) fn configure_machine(
     let upper = again.then(|| Dirs(&machine.dir).upper());
     let stack: Vec<PathBuf> = machine.layers.iter().cloned().chain(upper).collect();
     if node.role == Role::ControlPlane {
-        for component in component::CONTROL_PLANE {
+        for (program, change) in control_plane::changes(config) {
             machine
                 .files
-                .extend(component::manifest(config, component, &stack)?);
+                .extend(component::manifest(program, &change, &stack)?);
         }
+        let dialect = cluster.kubernetes().dialect();
+        machine.files.extend(control_plane::files(config, dialect)?);
     }
+    machine.files.extend(kubelet::swap(&own, &stack)?);
     machine.files.extend(kubelet::flags(config, &stack)?);
     // A first start writes that file in any case.
     let stack = if again { stack.as_slice() } else { &[] };
@@ -113,8 +120,23 @@ fn forwards(config: &Config, cluster: &Description) -> Vec<Forward> {
 
 /// Whether programs of the control plane are told something else than at the bake.
 pub(crate) fn changes_control_plane(config: &Config) -> bool {
-    let changed = |component: &Component| !component::arguments(config, *component).is_empty();
-    component::CONTROL_PLANE.iter().any(changed)
+    !control_plane::changes(config).is_empty()
+}
+
+/// Has the namespaces that are older than `before`, or all there are, go on as they were where pods are checked.
+///
+/// # Errors
+/// When it is not done within `limit`.
+pub(crate) async fn exempt(
+    config: &Config,
+    client: &Client,
+    before: Option<Timestamp>,
+    limit: Duration,
+) -> Result<(), ConfigError> {
+    if config.api_server.pod_security.is_none() {
+        return Ok(());
+    }
+    Ok(pod_security::exempt(client, before, limit).await?)
 }
 
 /// The labels and taints of those of `nodes` that have any.

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 
 use parbake_cluster::{Description, NodeName, Role};
 
+use super::control_plane::{ADMISSION, AUDIT};
 use super::host::Size;
 use super::name::{Argument, Component};
 use super::read::{Place, Step};
-use super::{Config, Mount, NodeConfig, VERSION};
+use super::{Config, Mount, NodeConfig, VERSION, processors, suit};
 
 /// What is wrong, and with what.
 pub(super) type Problem = (Place, String);
@@ -86,10 +87,11 @@ pub(super) fn alone(config: &Config) -> Vec<Problem> {
     problems.extend(mounts(&config.mounts));
     problems.extend(ports(config));
     problems.extend(arguments(config));
+    problems.extend(processors::problems(config));
     problems
 }
 
-fn at<const LENGTH: usize>(keys: [&str; LENGTH]) -> Place {
+pub(super) fn at<const LENGTH: usize>(keys: [&str; LENGTH]) -> Place {
     keys.iter().map(|key| Step::from(*key)).collect()
 }
 
@@ -129,7 +131,9 @@ fn arguments(config: &Config) -> Vec<Problem> {
     for (component, arguments) in &config.arguments {
         for (argument, value) in arguments {
             let place = at(["arguments", component.as_str(), argument.as_str()]);
-            if let Some(reason) = refusal(*component, argument) {
+            if let Some(reason) =
+                refusal(*component, argument).or_else(|| option_of(config, *component, argument))
+            {
                 problems.push((place, format!("`{argument}` of {} {reason}", component.as_str())));
             } else if *component == Component::Kubelet && !is_one_word(value.as_str()) {
                 let message =
@@ -151,6 +155,27 @@ fn refusal(component: Component, argument: &Argument) -> Option<&'static str> {
         "node-labels" => Some("is set in the node's `labels`"),
         "register-with-taints" => Some("is set in the node's `taints`"),
         name if own.contains(&name) => Some("is parbake's own: no cluster starts with another value"),
+        _ => None,
+    }
+}
+
+/// Why an argument cannot be set beside an option that it follows from.
+fn option_of(config: &Config, component: Component, argument: &Argument) -> Option<&'static str> {
+    if component != Component::KubeApiserver {
+        return None;
+    }
+    // How large a log may be is the user's.
+    let [policy, log, ..] = AUDIT;
+    match argument.as_str() {
+        name if name == policy || name == log => config
+            .api_server
+            .audit
+            .as_ref()
+            .map(|_| "follows from `api-server.audit`"),
+        ADMISSION => config
+            .api_server
+            .pod_security
+            .map(|_| "follows from `api-server.pod-security`"),
         _ => None,
     }
 }
@@ -198,6 +223,7 @@ pub(super) fn fits(config: &Config, baked: &Description, cluster: &Description) 
             problems.push((at(["nodes", name.as_str(), "role"]), message));
         }
     }
+    problems.extend(suit::unknown(config, cluster.kubernetes()));
     problems
 }
 

@@ -7,32 +7,56 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use parbake_machine::plan::{SeedContent, SeedFile};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Component, Config, ConfigError};
 
 type Broken = Box<dyn std::error::Error + Send + Sync>;
 
-/// What runs on control planes alone.
-pub(super) const CONTROL_PLANE: [Component; 3] = [
-    Component::KubeApiserver,
-    Component::KubeControllerManager,
-    Component::KubeScheduler,
-];
+/// What is to be changed of a static pod.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Change {
+    /// Arguments of its program, without the two dashes.
+    pub(super) arguments: BTreeMap<String, String>,
+    /// Arguments that it is not to have.
+    pub(super) without: Vec<&'static str>,
+    /// Directories of the node that it is to see beside its own.
+    pub(super) mounts: Vec<HostDir>,
+}
 
-/// The changed manifest of `component` for a node whose files are in `stack`, bottom first; nothing where the
-/// configuration says nothing of it.
+/// A directory of a node that a pod sees at the same path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct HostDir {
+    /// What its volume is called.
+    pub(super) name: &'static str,
+    /// The directory, which is made where it is missing.
+    pub(super) path: &'static str,
+    /// Whether the pod can only read it.
+    pub(super) read_only: bool,
+}
+
+impl HostDir {
+    /// The path of a file in it.
+    pub(super) fn file(&self, name: &str) -> String {
+        format!("{}/{name}", self.path)
+    }
+}
+
+impl Change {
+    /// Gives one more argument.
+    pub(super) fn set(&mut self, name: &str, value: impl Into<String>) {
+        self.arguments.insert(name.to_owned(), value.into());
+    }
+}
+
+/// The changed manifest of the program `name` for a node whose files are in `stack`, bottom first; nothing where it is as
+/// it is to be.
 pub(super) fn manifest(
-    config: &Config,
-    component: Component,
+    name: &'static str,
+    change: &Change,
     stack: &[PathBuf],
 ) -> Result<Option<SeedFile>, ConfigError> {
-    let wanted = arguments(config, component);
-    let name = component.as_str();
     let path = PathBuf::from(format!("etc/kubernetes/manifests/{name}.yaml"));
-    if wanted.is_empty() {
-        return Ok(None);
-    }
     let failed = |source| ConfigError::Component {
         component: name,
         path: path.clone(),
@@ -40,13 +64,10 @@ pub(super) fn manifest(
     };
     let text = topmost(stack, &path).map_err(|error| failed(error.into()))?;
     let text = text.ok_or_else(|| failed("no layer of the node has it".into()))?;
-    let changed = change(&text, &wanted).map_err(failed)?;
-    Ok(Some(SeedFile {
+    let changed = changed(&text, change).map_err(failed)?;
+    Ok(changed.map(|text| SeedFile {
         path,
-        content: SeedContent::File {
-            mode: 0o600,
-            text: changed,
-        },
+        content: SeedContent::File { mode: 0o600, text },
     }))
 }
 
@@ -85,8 +106,10 @@ pub(super) fn topmost(stack: &[PathBuf], path: &Path) -> io::Result<Option<Strin
     Ok(None)
 }
 
-fn change(manifest: &str, wanted: &BTreeMap<String, String>) -> Result<String, Broken> {
-    let mut pod: Value = serde_saphyr::from_str(manifest)?;
+/// The manifest with a change, where that makes another of it.
+fn changed(manifest: &str, change: &Change) -> Result<Option<String>, Broken> {
+    let before: Value = serde_saphyr::from_str(manifest)?;
+    let mut pod = before.clone();
     let command = pod
         .pointer_mut("/spec/containers/0/command")
         .and_then(Value::as_array_mut)
@@ -95,9 +118,43 @@ fn change(manifest: &str, wanted: &BTreeMap<String, String>) -> Result<String, B
         .iter()
         .map(|word| Some(word.as_str()?.to_owned()))
         .collect();
-    let words = set(words.ok_or("its command is not made of texts")?, wanted);
+    let mut words = words.ok_or("its command is not made of texts")?;
+    words.retain(|word| !change.without.contains(&name_of(word)));
+    let words = set(words, &change.arguments);
     *command = words.into_iter().map(Value::String).collect();
-    Ok(serde_json::to_string_pretty(&pod)? + "\n")
+    for dir in &change.mounts {
+        mount(&mut pod, dir)?;
+    }
+    if pod == before {
+        return Ok(None);
+    }
+    Ok(Some(serde_json::to_string_pretty(&pod)? + "\n"))
+}
+
+/// The name of an argument, or nothing.
+fn name_of(word: &str) -> &str {
+    let word = word.strip_prefix("--").unwrap_or_default();
+    word.split_once('=').map_or(word, |(name, _)| name)
+}
+
+/// Shows a directory of the node to the pod's first container, unless it does already.
+fn mount(pod: &mut Value, dir: &HostDir) -> Result<(), Broken> {
+    let volume = json!({
+        "name": dir.name, "hostPath": { "path": dir.path, "type": "DirectoryOrCreate" },
+    });
+    let place = json!({ "name": dir.name, "mountPath": dir.path, "readOnly": dir.read_only });
+    for (list, one) in [
+        ("/spec/containers/0/volumeMounts", place),
+        ("/spec/volumes", volume),
+    ] {
+        let all = pod.pointer_mut(list).and_then(Value::as_array_mut);
+        let all = all.ok_or_else(|| format!("it has no list `{list}`"))?;
+        match all.iter_mut().find(|other| other["name"] == dir.name) {
+            Some(there) => *there = one,
+            None => all.push(one),
+        }
+    }
+    Ok(())
 }
 
 /// A program's words with the `wanted` arguments, in the place of those with the same name; gates are added to gates.
@@ -140,7 +197,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::super::{Component, Config};
-    use super::{manifest, set, topmost};
+    use super::{Change, arguments, manifest, set, topmost};
     use parbake_machine::plan::SeedContent;
 
     const MANIFEST: &str = "\
@@ -173,9 +230,11 @@ status: {}
         fs::write(dir.join("kube-scheduler.yaml"), MANIFEST).unwrap();
         let text = "feature-gates = {A = true}\n[arguments.kube-scheduler]\nv = 4\nprofiling = false\n";
         let config = Config::parse(text).unwrap();
-        let seed = manifest(&config, Component::KubeScheduler, &layers)
-            .unwrap()
-            .unwrap();
+        let change = Change {
+            arguments: arguments(&config, Component::KubeScheduler),
+            ..Change::default()
+        };
+        let seed = manifest("kube-scheduler", &change, &layers).unwrap().unwrap();
         let SeedContent::File { text, .. } = seed.content else {
             panic!("{seed:?}")
         };
@@ -194,11 +253,12 @@ status: {}
         assert_eq!(container["env"][0]["value"], "400");
         assert_eq!(container["livenessProbe"]["periodSeconds"], 10);
         assert_eq!(pod["spec"]["hostNetwork"], true);
-        assert_eq!(
-            manifest(&Config::default(), Component::KubeScheduler, &layers).unwrap(),
-            None
-        );
-        let error = manifest(&config, Component::KubeApiserver, &layers).unwrap_err();
+        // One that is as it is to be is left alone.
+        for (change, text) in [(Change::default(), MANIFEST), (change, &text)] {
+            fs::write(dir.join("kube-scheduler.yaml"), text).unwrap();
+            assert_eq!(manifest("kube-scheduler", &change, &layers).unwrap(), None);
+        }
+        let error = manifest("kube-apiserver", &Change::default(), &layers).unwrap_err();
         assert_eq!(
             error.to_string(),
             "could not change the arguments of kube-apiserver in `etc/kubernetes/manifests/kube-apiserver.yaml`"

@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use parbake_cluster::problem::Problems;
-use parbake_cluster::{DescriptionError, marks};
+use parbake_cluster::{DescriptionError, marks, pod_security};
 use parbake_machine::process;
 
 use super::check::Problem;
@@ -63,6 +63,9 @@ pub enum ConfigError {
     /// Labels and taints could not be set.
     #[error(transparent)]
     Marks(#[from] marks::MarkError),
+    /// What was baked could not be exempted from pod security.
+    #[error(transparent)]
+    Exempt(#[from] pod_security::ExemptError),
     /// A manifest was refused.
     #[error("could not apply the manifests `{}`", path.display())]
     Apply {

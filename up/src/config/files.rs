@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::Config;
 use super::check::Problem;
+use super::{Audit, Config};
 
 /// How files of manifests end.
 const ENDINGS: [&str; 3] = ["json", "yaml", "yml"];
@@ -32,6 +32,9 @@ pub(super) fn absolute(mut config: Config, base: &Path) -> Config {
     let hosts = config.mounts.iter_mut().map(|mount| &mut mount.host);
     for path in hosts.chain(&mut config.images).chain(&mut config.manifests) {
         // `join` keeps what is absolute; components drop the dots of `./src`.
+        *path = base.join(&*path).components().collect();
+    }
+    if let Some(Audit::Policy(path)) = &mut config.api_server.audit {
         *path = base.join(&*path).components().collect();
     }
     config
@@ -66,7 +69,8 @@ fn missing(path: &Path) -> Option<String> {
     Some(format!("`{}`: {}", path.display(), said(&error)))
 }
 
-fn said(error: &io::Error) -> String {
+/// What an error says of a file.
+pub(super) fn said(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "there is no such file or directory".to_owned(),
         _ => error.to_string(),

@@ -4,7 +4,10 @@ use std::io;
 use std::path::PathBuf;
 
 use super::files::absolute;
-use super::{Config, ConfigError, Cpus, Label, Memory, MountFlag, NodeConfig, PublishFlag};
+use super::{
+    ApiServer, Audit, Config, ConfigError, Cpus, Etcd, Label, Memory, MountFlag, NodeConfig, PodSecurity,
+    PublishFlag,
+};
 
 /// What can be said by flags. Relative paths are so to the current directory.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +28,12 @@ pub struct Flags {
     pub images: Vec<PathBuf>,
     /// Manifests.
     pub manifests: Vec<PathBuf>,
+    /// Which requests are written down: the file with the policy, or nothing for the usual one.
+    pub audit: Option<Option<PathBuf>>,
+    /// The pod security standard.
+    pub pod_security: Option<PodSecurity>,
+    /// Whether etcd need not wait for the disk.
+    pub no_fsync: bool,
 }
 
 impl Flags {
@@ -52,6 +61,15 @@ impl Flags {
                 ..NodeConfig::default()
             },
             mounts: self.mounts.into_iter().map(|MountFlag(mount)| mount).collect(),
+            etcd: Etcd {
+                fsync: self.no_fsync.then_some(false),
+            },
+            api_server: ApiServer {
+                audit: self
+                    .audit
+                    .map(|policy| policy.map_or(Audit::Usual, Audit::Policy)),
+                pod_security: self.pod_security,
+            },
             ports: self.ports.into_iter().map(|PublishFlag(port)| port).collect(),
             ..Config::default()
         };

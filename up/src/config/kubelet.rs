@@ -12,6 +12,7 @@ use parbake_cluster::machines::public_file;
 use parbake_cluster::runtime;
 use parbake_machine::host::Decisions;
 use parbake_machine::plan::SeedFile;
+use serde_json::{Value, json};
 
 use super::component::{arguments, set, topmost};
 use super::host::Size;
@@ -19,6 +20,10 @@ use super::{Component, Config, ConfigError, NodeConfig};
 
 /// Where kubeadm keeps a kubelet's flags.
 const FLAGS: &str = "var/lib/kubelet/kubeadm-flags.env";
+/// Its configuration (`kubelet.config.k8s.io/v1beta1`).
+const CONFIGURATION: &str = "var/lib/kubelet/config.yaml";
+/// What that says where pods may swap.
+const SWAP: &str = "LimitedSwap";
 const VARIABLE: &str = "KUBELET_KUBEADM_ARGS";
 const RESERVED: &str = "--system-reserved=";
 
@@ -64,6 +69,32 @@ fn reserved(node: &NodeConfig, size: &Size) -> Option<String> {
     (!parts.is_empty()).then(|| format!("{RESERVED}{}", parts.join(",")))
 }
 
+/// The kubelet's configuration with or without swap space, if that is something new. It is the host's: an artifact of a
+/// cluster that had some starts without. A node that is to join has no configuration yet.
+pub(super) fn swap(node: &NodeConfig, stack: &[PathBuf]) -> Result<Option<SeedFile>, ConfigError> {
+    let swap = node.swap == Some(true);
+    let Some(before) = read(stack, CONFIGURATION)?.filter(|text| swap || text.contains(SWAP)) else {
+        return Ok(None);
+    };
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| ConfigError::Component {
+        component: Component::Kubelet.as_str(),
+        path: CONFIGURATION.into(),
+        source,
+    };
+    let before: Value = serde_saphyr::from_str(&before).map_err(|error| failed(error.into()))?;
+    let mut after = before.clone();
+    let fields = after
+        .as_object_mut()
+        .ok_or_else(|| failed("it is no object".into()))?;
+    if swap {
+        fields.insert("failSwapOn".to_owned(), false.into());
+        fields.insert("memorySwap".to_owned(), json!({ "swapBehavior": SWAP }));
+    } else {
+        fields.remove("memorySwap");
+    }
+    Ok((after != before).then(|| public_file(CONFIGURATION, format!("{after:#}\n"))))
+}
+
 fn read(stack: &[PathBuf], path: &str) -> Result<Option<String>, ConfigError> {
     topmost(stack, Path::new(path)).map_err(|error| ConfigError::Component {
         component: Component::Kubelet.as_str(),
@@ -85,14 +116,15 @@ mod tests {
     use std::fs;
 
     use parbake_machine::plan::{SeedContent, SeedFile};
+    use serde_json::Value;
 
     use super::super::Config;
-    use super::{FLAGS, Size, flags, reservation, reserved};
+    use super::{CONFIGURATION, FLAGS, Size, flags, reservation, reserved, swap};
 
     fn text(seed: SeedFile) -> String {
         match seed.content {
             SeedContent::File { text, .. } => text,
-            SeedContent::Link { .. } => panic!("{seed:?}"),
+            SeedContent::Link { .. } | SeedContent::Absent => panic!("{seed:?}"),
         }
     }
 
@@ -141,6 +173,40 @@ mod tests {
         fs::write(path, written).unwrap();
         let written = text(unlimited(&stack).unwrap());
         assert!(!written.contains("--system-reserved"), "{written}");
+    }
+
+    #[test]
+    fn swap_is_in_the_configuration_and_goes_again() {
+        let layer = tempfile::tempdir().unwrap();
+        let stack = [layer.path().to_owned()];
+        let node = |text: &str| Config::parse(&format!("[all-nodes]\n{text}")).unwrap().all_nodes;
+        // A node that is to join.
+        assert_eq!(swap(&node("swap = true"), &stack).unwrap(), None);
+        let path = layer.path().join(CONFIGURATION);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(
+            &path,
+            "failSwapOn: false\nmemorySwap: {}\nmaxPods: 110\nclusterDNS: [10.96.0.10]\n",
+        )
+        .unwrap();
+        assert_eq!(swap(&node(""), &stack).unwrap(), None);
+        assert_eq!(swap(&node("swap = false"), &stack).unwrap(), None);
+        let written = text(swap(&node("swap = true"), &stack).unwrap().unwrap());
+        let kubelet: Value = serde_json::from_str(&written).unwrap();
+        assert_eq!(kubelet["memorySwap"]["swapBehavior"], "LimitedSwap");
+        assert_eq!(
+            (&kubelet["maxPods"], &kubelet["clusterDNS"][0]),
+            (&110.into(), &"10.96.0.10".into())
+        );
+        fs::write(&path, written).unwrap();
+        assert_eq!(swap(&node("swap = true"), &stack).unwrap(), None);
+        for without in ["", "swap = false"] {
+            let written = text(swap(&node(without), &stack).unwrap().unwrap());
+            assert!(
+                written.contains("maxPods") && !written.contains("memorySwap"),
+                "{written}"
+            );
+        }
     }
 
     #[test]

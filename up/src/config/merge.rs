@@ -1,6 +1,6 @@
 //! Two configurations made one, where the second wins.
 
-use super::{Config, NodeConfig};
+use super::{ApiServer, Config, Etcd, NodeConfig};
 
 /// What holds of a file and of flags: of what can be given once, the flag; of what can be given often, both, but for
 /// what stands in a flag's place.
@@ -36,6 +36,13 @@ pub(super) fn merge(file: Config, flags: Config) -> Config {
         nodes,
         mounts: [mounts, flags.mounts].concat(),
         ports: [ports, flags.ports].concat(),
+        etcd: Etcd {
+            fsync: flags.etcd.fsync.or(file.etcd.fsync),
+        },
+        api_server: ApiServer {
+            audit: flags.api_server.audit.or(file.api_server.audit),
+            pod_security: flags.api_server.pod_security.or(file.api_server.pod_security),
+        },
         feature_gates: file
             .feature_gates
             .into_iter()
@@ -51,6 +58,7 @@ fn only_given(all: &NodeConfig, own: &NodeConfig) -> NodeConfig {
         role: None,
         cpus: all.cpus.filter(|_| own.cpus.is_some()),
         memory: all.memory.filter(|_| own.memory.is_some()),
+        swap: all.swap.filter(|_| own.swap.is_some()),
         labels: own
             .labels
             .keys()
@@ -78,6 +86,7 @@ pub(super) fn node(first: NodeConfig, second: NodeConfig) -> NodeConfig {
         role: second.role.or(first.role),
         cpus: second.cpus.or(first.cpus),
         memory: second.memory.or(first.memory),
+        swap: second.swap.or(first.swap),
         labels: first.labels.into_iter().chain(second.labels).collect(),
         taints: [taints, second.taints].concat(),
         sysctls: first.sysctls.into_iter().chain(second.sysctls).collect(),
@@ -111,6 +120,10 @@ mod tests {
             [[ports]]
             host = 80
             port = 1
+            [etcd]
+            fsync = true
+            [api-server]
+            audit = true
             [arguments.kubelet]
             max-pods = 20
             "#,
@@ -130,6 +143,10 @@ mod tests {
             [[ports]]
             host = 80
             port = 2
+            [etcd]
+            fsync = false
+            [api-server]
+            pod-security = 'baseline'
             [arguments.kubelet]
             max-pods = 30
             "#,
@@ -155,6 +172,11 @@ mod tests {
             [[ports]]
             host = 80
             port = 2
+            [etcd]
+            fsync = false
+            [api-server]
+            audit = true
+            pod-security = 'baseline'
             [arguments.kubelet]
             max-pods = "30"
             "#,

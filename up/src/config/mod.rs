@@ -12,8 +12,10 @@
 //! API for labels and taints, `workloads` for images and manifests. `docs/configuration.md` is for users.
 
 mod apply;
+mod audit;
 mod check;
 mod component;
+mod control_plane;
 mod error;
 mod files;
 mod flags;
@@ -23,11 +25,14 @@ mod mark;
 mod merge;
 mod mount;
 mod name;
+mod option;
 mod port;
+mod processors;
 mod quantity;
 mod read;
 mod show;
 mod store;
+mod suit;
 #[cfg(test)]
 mod tests;
 mod wanted;
@@ -42,12 +47,13 @@ use parbake_cluster::{NodeName, Role};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use apply::{changes_control_plane, configure, configure_machine, marks};
+pub(crate) use apply::{changes_control_plane, configure, configure_machine, exempt, marks};
 pub use error::ConfigError;
 pub use flags::Flags;
 pub use mark::{Label, LabelKey, LabelValue};
 pub use mount::{Mount, MountFlag};
 pub use name::{Argument, ArgumentValue, Component, Gate, Sysctl, SysctlValue};
+pub use option::{ApiServer, Audit, Etcd, InvalidPodSecurity, PodSecurity};
 pub use port::{Port, PublishFlag};
 pub use quantity::{Cpus, InvalidQuantity, Memory};
 pub use show::{of_cluster, schema, to_toml};
@@ -91,6 +97,12 @@ pub struct Config {
     /// TCP ports of this host that lead to ports of nodes, as long as the cluster runs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<Port>,
+    /// How etcd keeps the cluster's data.
+    #[serde(default, skip_serializing_if = "Etcd::is_empty")]
+    pub etcd: Etcd,
+    /// What the API server checks and writes down.
+    #[serde(default, skip_serializing_if = "ApiServer::is_empty")]
+    pub api_server: ApiServer,
     /// Feature gates of the API server, the controller manager, the scheduler and the kubelets.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub feature_gates: BTreeMap<Gate, bool>,
@@ -113,6 +125,10 @@ pub struct NodeConfig {
     /// How much memory it may take, such as "2GiB". The flag `--memory`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Memory>,
+    /// Whether its pods may be swapped out, as far as their requests of memory go (`LimitedSwap` of the kubelet). Takes a
+    /// host with cgroup v2 and swap space.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swap: Option<bool>,
     /// Labels of the node in the API. The flag `--label`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<LabelKey, LabelValue>,

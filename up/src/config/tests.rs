@@ -103,6 +103,17 @@ a = "b"
 config = "/etc/other"
 max-pods = "a b"
 feature-gates = "A=true"
+
+[arguments.kube-apiserver]
+audit-log-path = "-"
+
+[etcd]
+fsync = "no"
+memory = true
+
+[api-server]
+audit = true
+pod-security = "strict"
 "#;
     let expected = [
         (1, "version 2 is not supported"),
@@ -151,6 +162,19 @@ feature-gates = "A=true"
             59,
             "`feature-gates` of kubelet is set in the table `feature-gates`",
         ),
+        (
+            62,
+            "`audit-log-path` of kube-apiserver follows from `api-server.audit`",
+        ),
+        (
+            65,
+            "`etcd.fsync`: invalid type: string \"no\", expected a boolean",
+        ),
+        (66, "`etcd.memory`: unknown field `memory`"),
+        (
+            70,
+            "`api-server.pod-security`: unknown variant `strict`, expected one of `privileged`, `baseline`, `restricted`",
+        ),
     ];
     let found = problems(text);
     for ((line, message), problem) in expected.iter().zip(&found) {
@@ -194,6 +218,8 @@ path = "/mnt/a"
 host = 80
 port = 80
 node = "node03"
+[api-server]
+audit = "none.yaml"
 "#,
     );
     let baked = baked(2);
@@ -213,10 +239,11 @@ node = "node03"
         "10:1: there is no node `node09`; the cluster has `node01`, `node02`",
         "12:8: `",
         "17:8: the node `node03` does not run",
+        "19:9: `",
     ];
     let lines: Vec<&str> = error.lines().collect();
     assert!(
-        lines[0].ends_with("cluster.toml` cannot be used: 9 problems:"),
+        lines[0].ends_with("cluster.toml` cannot be used: 10 problems:"),
         "{error}"
     );
     for (line, expected) in lines[1..].iter().zip(expected) {
@@ -229,7 +256,7 @@ node = "node03"
     };
     let error = source.config(Some(again)).unwrap_err().to_string();
     assert!(
-        error.contains("8 problems") && !error.contains("none.tar"),
+        error.contains("9 problems") && !error.contains("none.tar"),
         "{error}"
     );
 }
@@ -289,6 +316,10 @@ fn the_documented_examples_are_right_and_complete() {
     of_nodes.sort();
     of_nodes.dedup();
     assert_eq!(of_nodes, known(&schema["$defs"]["NodeConfig"]["properties"]));
+    for (table, name) in [("etcd", "Etcd"), ("api-server", "ApiServer")] {
+        let fields = names(first[table].as_table().unwrap());
+        assert_eq!(fields, known(&schema["$defs"][name]["properties"]), "{table}");
+    }
     for (list, name) in [("mounts", "Mount"), ("ports", "Port")] {
         let items = first[list].as_array().unwrap().iter();
         let mut fields: Vec<String> = items.flat_map(|item| names(item.as_table().unwrap())).collect();
@@ -308,7 +339,7 @@ fn the_schema_is_as_strict_as_the_reader() {
         assert_eq!(table["additionalProperties"], false, "{table}");
         objects += 1;
     }
-    assert_eq!(objects, 4, "{schema:#}");
+    assert_eq!(objects, 6, "{schema:#}");
     assert_eq!(schema["properties"]["ports"]["items"]["$ref"], "#/$defs/Port");
     assert_eq!(
         schema["$defs"]["Port"]["required"],

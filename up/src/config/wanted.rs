@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 
 use parbake_cluster::Description;
 use parbake_cluster::problem::Problems;
+use parbake_machine::host::NoSwap;
 
 use super::check::{Problem, affordable, alone, fits};
 use super::files::{absolute, mounts, workloads};
 use super::host::{Size, refused};
 use super::merge::merge;
 use super::read::Document;
-use super::{Config, ConfigError, VERSION};
+use super::suit::swapping;
+use super::{Config, ConfigError, VERSION, audit};
 
 /// A configuration file.
 #[derive(Debug)]
@@ -158,7 +160,9 @@ fn surroundings(config: &Config, against: Against<'_>) -> Result<Vec<Problem>, C
     if nodes.any(|node| node.cpus.is_some() || node.memory.is_some()) {
         problems.extend(affordable(config, &Size::of(Path::new("/"))?));
     }
+    problems.extend(swapping(config, NoSwap::look));
     problems.extend(refused(config)?);
+    problems.extend(audit::problem(config));
     problems.extend(mounts(config));
     if against.first {
         problems.extend(workloads(config));

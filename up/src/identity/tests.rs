@@ -77,7 +77,7 @@ impl Files {
     fn of(identity: &Identity, node: &Node) -> Self {
         let regular = |file: parbake_machine::plan::SeedFile| match file.content {
             SeedContent::File { mode, text } => Some((file.path.to_str().unwrap().to_owned(), (mode, text))),
-            SeedContent::Link { .. } => None,
+            SeedContent::Link { .. } | SeedContent::Absent => None,
         };
         Self(identity.files(node).into_iter().filter_map(regular).collect())
     }

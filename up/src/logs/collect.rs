@@ -50,6 +50,10 @@ const JOURNAL: [&str; 4] = ["journalctl", "--boot", "--no-pager", "--output=shor
 /// Sends the containers' logs; that one grows meanwhile (exit code 1) is no failure.
 pub(super) const CONTAINERS: &str =
     "cd /var/log/pods && { tar --create --file=- --warning=no-file-changed . || [ $? = 1 ]; }";
+/// The same of a control plane's audit log, where it has one.
+pub(super) const AUDIT: &str =
+    "cd /var/log/kubernetes/audit 2>/dev/null || exec tar --create --file=- --files-from=/dev/null
+tar --create --file=- --warning=no-file-changed . || [ $? = 1 ]";
 /// A file of the directory `cluster`, and what kubectl is to get for it. No secrets, no configuration maps.
 pub(super) const OF_API: [(&str, &str); 5] = [
     ("nodes.json", "nodes,leases"),

@@ -8,7 +8,8 @@
 //! |   |-- journal.log           all of it, since the node booted; kubelet.log, containerd.log: parts of it
 //! |   |-- console.log           what its init printed
 //! |   |-- containers.json, images.json, processes.txt
-//! |   `-- pods/                 as /var/log/pods: NAMESPACE_POD_UID/CONTAINER/N.log
+//! |   |-- pods/                 as /var/log/pods: NAMESPACE_POD_UID/CONTAINER/N.log
+//! |   `-- audit/                of a control plane, where requests are written down: audit.log, and those before it
 //! `-- missing.json              what could not be had, and why
 //! ```
 
@@ -20,12 +21,12 @@ use std::thread;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use parbake_cluster::{Node, machines};
+use parbake_cluster::{Node, Role, machines};
 use parbake_machine::dirs::Dirs;
 use serde::Serialize;
 use tar::{Builder, HeaderMode};
 
-use super::collect::{CONTAINERS, Folder, OF_API, OF_NODE};
+use super::collect::{AUDIT, CONTAINERS, Folder, OF_API, OF_NODE};
 use super::error::LogsError;
 use super::redact::Redactor;
 use crate::{Cluster, Error};
@@ -173,11 +174,14 @@ fn of_node(cluster: &Cluster, node: &Node, dir: &Path, redactor: &Redactor) -> i
         };
         part.lacks(name, file, why);
     }
-    let why = match cluster.running().command(name, ["sh", "-euc", CONTAINERS]) {
-        Ok(command) => folder.unpack("pods", &command),
-        Err(error) => Some(error.to_string()),
-    };
-    part.lacks(name, "pods", why);
+    let audit = Some(("audit", AUDIT)).filter(|_| node.role == Role::ControlPlane);
+    for (dir, script) in [("pods", CONTAINERS)].into_iter().chain(audit) {
+        let why = match cluster.running().command(name, ["sh", "-euc", script]) {
+            Ok(command) => folder.unpack(dir, &command),
+            Err(error) => Some(error.to_string()),
+        };
+        part.lacks(name, dir, why);
+    }
     Ok(part.of(&folder))
 }
 

@@ -107,7 +107,7 @@ impl Arrival<'_> {
             let layers = self.layers.to_vec();
             let mut machine =
                 machines::machine(self.cluster, &surroundings, node, layers, vec![machine_id()])?;
-            config::configure_machine(&mut machine, self.config, node, self.host, false)?;
+            config::configure_machine(&mut machine, self.config, self.cluster, node, self.host, false)?;
             Ok::<_, Error>(machine)
         };
         let machines = self.new.iter().map(machine).collect::<Result<Vec<_>, _>>()?;
