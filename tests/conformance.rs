@@ -1,8 +1,5 @@
 //! Kubernetes' own conformance suite on a thawed cluster of three nodes, of an artifact that has it.
 
-use std::process::Child;
-use std::sync::Mutex;
-
 use serde_json::Value;
 
 use crate::elsewhere::Other;
@@ -15,25 +12,21 @@ const PROVISION: [&str; 6] = ["provision", PROVIDER, "--addon", NAME, "--tag", N
 /// How many cases there are at least.
 const FEWEST: u64 = 60;
 
-/// The bake that [`begins`] left to itself.
-static BAKE: Mutex<Option<Child>> = Mutex::new(None);
-
 /// Begins the bake, in a directory of its own: the tests that come next leave a processor to it.
 pub(crate) fn begins(place: &Place) -> Outcome {
     let child = Other::new(place, NAME)?.spawn(place, &PROVISION)?;
-    *BAKE.lock().map_err(|error| error.to_string())? = Some(child);
+    *place.beside.lock().map_err(|error| error.to_string())? = Some(child);
     Ok(())
 }
 
 /// The quick cases all hold.
 pub(crate) fn quick(place: &Place) -> Outcome {
     let other = Other::new(place, NAME)?;
-    if BAKE.lock().map_err(|error| error.to_string())?.is_none() {
-        begins(place)?;
+    let bake = place.beside.lock().map_err(|error| error.to_string())?.take();
+    if let Some(mut bake) = bake {
+        bake.wait().map_err(|error| error.to_string())?;
     }
-    let bake = BAKE.lock().map_err(|error| error.to_string())?.take();
-    bake.ok_or("no bake")?.wait().map_err(|error| error.to_string())?;
-    // Nothing is left to do, or this says why it failed.
+    // Nothing is left to do, unless this test runs alone; or this says why it failed.
     other.run(place, &PROVISION)?;
     let refused =
         |words: &[&str], said: &str| place.refused(&[&["--dir", &other.text], words].concat(), &[said]);

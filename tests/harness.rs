@@ -7,7 +7,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Output, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,8 @@ pub(crate) const PROVIDER: &str = "k8s-1.34";
 /// A state directory of the tests' own.
 pub(crate) struct Place {
     dir: PathBuf,
+    /// What a test left to itself, for another one to wait for.
+    pub(crate) beside: Mutex<Option<Child>>,
 }
 
 impl Place {
@@ -49,6 +51,7 @@ impl Place {
     pub(crate) fn new() -> Self {
         Self {
             dir: PathBuf::from(format!("/var/tmp/parbake-tests-{}", std::process::id())),
+            beside: Mutex::new(None),
         }
     }
 
@@ -153,6 +156,9 @@ impl Place {
 
     /// Removes what the tests left, clusters first.
     pub(crate) fn clear(&self) {
+        if let Some(mut child) = self.beside.lock().ok().and_then(|mut beside| beside.take()) {
+            let _ = child.wait();
+        }
         let others = entries(&self.dir.join("others"));
         for state in others.chain([self.dir.clone()]) {
             for cluster in entries(&state.join("clusters")) {

@@ -71,21 +71,23 @@ impl Registry {
 
     /// One that has the artifact as `clusters/k8s`, and what publishing it said.
     pub(crate) fn with_artifact(place: &Place) -> Result<(Self, String, Value), String> {
-        let registry = Self::start(place, None)?;
-        let reference = registry.reference("clusters/k8s");
-        let report = place.json(&["publish", PROVIDER, &reference, "--plain-http"])?;
-        Ok((registry, reference, report))
+        Self::with(place, PROVIDER, "clusters/k8s")
     }
 
     /// One that has a small artifact as `clusters/small`, and what publishing it said.
     fn with_small(place: &Place) -> Result<(Self, String, Value), String> {
-        let registry = Self::start(place, None)?;
-        let reference = registry.reference("clusters/small");
-        let mut report = Value::Null;
+        let mut found = Err("it was not published".to_owned());
         Variant::small(place)?.try_as(place, "small", || {
-            report = place.json(&["publish", "small", &reference, "--plain-http"])?;
+            found = Self::with(place, "small", "clusters/small");
             Ok(())
         })?;
+        found
+    }
+
+    fn with(place: &Place, tag: &str, repository: &str) -> Result<(Self, String, Value), String> {
+        let registry = Self::start(place, None)?;
+        let reference = registry.reference(repository);
+        let report = place.json(&["publish", tag, &reference, "--plain-http"])?;
         Ok((registry, reference, report))
     }
 
@@ -133,13 +135,7 @@ pub(crate) fn round_trip(place: &Place) -> Outcome {
         last["event"] == "published" && last["artifact"] == PROVIDER,
         || format!("{told:?}"),
     )?;
-    let manifest = skopeo(&[
-        "inspect",
-        "--raw",
-        "--tls-verify=false",
-        &format!("docker://{reference}"),
-    ])?;
-    let manifest: Value = serde_json::from_slice(&manifest).map_err(|error| error.to_string())?;
+    let manifest = raw(&reference)?;
     check(
         manifest["config"]["mediaType"] == "application/vnd.parbake.cluster.config.v1+json",
         || format!("{manifest}"),
@@ -271,12 +267,8 @@ pub(crate) fn credentials(place: &Place) -> Outcome {
 pub(crate) fn spoilt(place: &Place) -> Outcome {
     let (registry, reference, published) = Registry::with_small(place)?;
     let other = Other::new(place, "spoilt")?;
-    let pinned = format!(
-        "docker://{reference}@{}",
-        published["digest"].as_str().unwrap_or_default()
-    );
-    let manifest = skopeo(&["inspect", "--raw", "--tls-verify=false", &pinned])?;
-    let manifest: Value = serde_json::from_slice(&manifest).map_err(|error| error.to_string())?;
+    let digest = published["digest"].as_str().unwrap_or_default();
+    let manifest = raw(&format!("{reference}@{digest}"))?;
     let digest = manifest["layers"][0]["digest"]
         .as_str()
         .unwrap_or_default()
@@ -338,6 +330,17 @@ pub(crate) fn artifact(place: &Place) -> Result<Value, String> {
 
 fn bytes(report: &Value, what: &str) -> u64 {
     report[what].as_u64().unwrap_or_default()
+}
+
+/// A manifest as it is in a registry.
+pub(crate) fn raw(reference: &str) -> Result<Value, String> {
+    let text = skopeo(&[
+        "inspect",
+        "--raw",
+        "--tls-verify=false",
+        &format!("docker://{reference}"),
+    ])?;
+    serde_json::from_slice(&text).map_err(|error| error.to_string())
 }
 
 pub(crate) fn skopeo(words: &[&str]) -> Result<Vec<u8>, String> {

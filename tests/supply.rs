@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::elsewhere::{Other, write};
 use crate::harness::{Outcome, PROVIDER, Place, check};
-use crate::registry::{Registry, artifact, skopeo};
+use crate::registry::{Registry, artifact, raw, skopeo};
 use crate::variant::Variant;
 
 /// The password of the keys that cosign makes.
@@ -381,17 +381,6 @@ fn succeeded(what: &str, output: std::io::Result<Output>) -> Result<String, Stri
         format!("{what}: {}", String::from_utf8_lossy(&output.stderr))
     })?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// A manifest as it is in a registry.
-fn raw(reference: &str) -> Result<Value, String> {
-    let text = skopeo(&[
-        "inspect",
-        "--raw",
-        "--tls-verify=false",
-        &format!("docker://{reference}"),
-    ])?;
-    serde_json::from_slice(&text).map_err(|error| error.to_string())
 }
 
 fn parsed(text: &str) -> Result<Value, String> {

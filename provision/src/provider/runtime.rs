@@ -36,12 +36,12 @@ pub struct UnknownRuntime {
 /// A runtime that no bake can have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the container runtime `{runtime}` cannot be had: {}; bake with `containerd`, which is what `runtime` in the provider \
-     file and `--runtime` mean where they are left out",
-    runtime.lacks().unwrap_or_default()
+    "the container runtime `{runtime}` cannot be had: {why}; bake with `containerd`, which is what `runtime` in the provider \
+     file and `--runtime` mean where they are left out"
 )]
 pub struct RuntimeNotToBeHad {
     runtime: ContainerRuntime,
+    why: &'static str,
 }
 
 impl ContainerRuntime {
@@ -76,7 +76,7 @@ impl ContainerRuntime {
     pub fn to_be_had(self) -> Result<(), RuntimeNotToBeHad> {
         match self.lacks() {
             None => Ok(()),
-            Some(_) => Err(RuntimeNotToBeHad { runtime: self }),
+            Some(why) => Err(RuntimeNotToBeHad { runtime: self, why }),
         }
     }
 }
