@@ -122,7 +122,10 @@ impl Site<'_> {
             let (empty, artifact) = self.timed(&[], None)?;
             nodes = artifact.config.machines.len();
             let (again, same) = self.timed(&[], None)?;
-            anyhow::ensure!(same.digest == artifact.digest, "nothing changed, and it was baked again");
+            anyhow::ensure!(
+                same.digest == artifact.digest,
+                "nothing changed, and it was baked again"
+            );
             let manifest = self.manifest(&artifact)?;
             let (added, _) = self.timed(std::slice::from_ref(&manifest), None)?;
             let kubelet = self.component(&artifact, run)?;
