@@ -78,7 +78,8 @@ pub(crate) fn refused(place: &Place, ours: &str, theirs: &str) -> Outcome {
         })?;
     }
     let strange = pairs(place, ours, &work.path().join("ours"))?;
-    check(strange.len() >= 16, || {
+    // Clusters before 1.29 have no `super-admin.conf`.
+    check(strange.len() >= 15, || {
         format!("only {} credentials were found", strange.len())
     })?;
     for (pair, door) in strange
