@@ -44,8 +44,6 @@ static TOKEN: LazyLock<Regex> =
 /// nothing between them.
 static BOOTSTRAP: LazyLock<Regex> =
     LazyLock::new(|| regex(r"(?:^|[^a-z0-9./-])([a-z0-9]{6}\.[a-z0-9]{16})(?:$|[^a-z0-9.-])"));
-/// Such strings that are in programs: in containerd's shim, names of the programs that it mounts with.
-const LIKE_BOOTSTRAP: [&str; 1] = ["smount.fuse3fusermount3"];
 /// Programs that read kubeconfigs hold the names of their fields, but not as a line with a value.
 static FIELD: LazyLock<Regex> = LazyLock::new(|| {
     regex(
@@ -86,9 +84,7 @@ pub(crate) fn secrets(bytes: &[u8]) -> BTreeSet<Secret> {
         }
     }
     for token in BOOTSTRAP.captures_iter(bytes) {
-        if !LIKE_BOOTSTRAP.iter().any(|text| text.as_bytes() == &token[1]) {
-            add(Kind::Bootstrap, &token[1]);
-        }
+        add(Kind::Bootstrap, &token[1]);
     }
     for field in FIELD.captures_iter(bytes) {
         if let Some(value) = field.get(1).or(field.get(2)) {
