@@ -165,6 +165,7 @@ pub fn machine(
         sysctls: BTreeMap::new(),
         dir,
         plain: vec![cluster.runtime().answers().dir.into()],
+        in_memory: Vec::new(),
         files: own,
     })
 }

@@ -124,6 +124,7 @@ fn importer(dir: &Path, own: &Answers, layers: Vec<PathBuf>, host: &Host) -> Res
             dir: dir.join("machine"),
             binds: Vec::new(),
             plain: vec![own.dir.into()],
+            in_memory: Vec::new(),
             files,
             cpu_weight: 100,
             limits: Limits::default(),
