@@ -13,13 +13,15 @@ use crate::Node;
 
 /// What a machine wrote that must not or need not be in an artifact, below its upper directory: credentials, what kubeadm
 /// was told, volumes of pods that are started anew, logs, and what every start of a node makes by itself.
-const SCRAPS: [&str; 17] = [
+const SCRAPS: [&str; 18] = [
     "etc/.updated",
     "etc/kubernetes/pki",
     "etc/kubernetes/tmp",
     "etc/machine-id",
     "etc/parbake",
     "var/.updated",
+    // Which addresses pods had that run no more.
+    "var/lib/cni",
     "var/lib/dbus/machine-id",
     "var/lib/kubelet/actuated_pods_state",
     "var/lib/kubelet/allocated_pods_state",
