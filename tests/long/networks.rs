@@ -1,11 +1,12 @@
 //! The add-ons that change the pod network: policies for it, and more networks beside it.
 
+use std::fs;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::elsewhere::write;
-use crate::harness::{Outcome, PROVIDER, Place, check, eventually};
+use crate::harness::{Outcome, PROVIDER, Place, check, eventually, tested};
 
 /// The tag, and the cluster.
 const NAME: &str = "networks";
@@ -14,7 +15,8 @@ const AGAIN: &str = "networks-again";
 /// Policies, and everything else but pods.
 const OBJECTS: &str = include_str!("networks.yaml");
 /// What serves a pod's name at both ports.
-const SERVE: &str = "hostname > /www/page; busybox httpd -p 8080 -h /www; exec busybox httpd -f -p 9090 -h /www";
+const SERVE: &str =
+    "hostname > /www/page; busybox httpd -p 8080 -h /www; exec busybox httpd -f -p 9090 -h /www";
 /// The service `web`, by its name.
 const SERVICE: &str = "web.shop.svc.cluster.local";
 
@@ -67,6 +69,7 @@ fn kubectl(place: &Place, cluster: &str, words: &[&str]) -> Result<String, Strin
 
 /// Both add-ons on two nodes, and all that is in them: what is frozen has policies in force.
 pub(crate) fn baked(place: &Place) -> Outcome {
+    fs::create_dir_all(place.dir()).map_err(|error| error.to_string())?;
     let manifest = place.dir().join("networks.yaml");
     let pods = PODS.map(|pod| format!("---\n{}\n", of(&pod))).concat();
     write(&manifest, format!("{OBJECTS}{pods}").as_bytes())?;
@@ -149,20 +152,18 @@ pub(crate) fn policies(place: &Place) -> Outcome {
         )
     })?;
     // Without the one that lets something in, nobody gets in.
-    kubectl(
-        place,
-        NAME,
-        &["delete", "networkpolicy", "-n", "shop", "friends"],
-    )?;
+    kubectl(place, NAME, &["delete", "networkpolicy", "-n", "shop", "friends"])?;
     let nobody = ["shop/near", "shop/stranger", "other/guest"].map(|from| (from, "shop/web", 9090, false));
     eventually("nobody", Duration::from_secs(20), || {
         reached(place, NAME, &nobody)
-    })
+    })?;
+    tested(place, NAME, &["bake", "thaw", "network policies"])
 }
 
 /// Pods have their further networks as soon as a start is over.
 pub(crate) fn multus(place: &Place) -> Outcome {
-    further(place, NAME)
+    further(place, NAME)?;
+    tested(place, NAME, &["more networks for pods"])
 }
 
 /// The same of what a user froze, under a new identity; without policies all is open.
@@ -171,11 +172,7 @@ pub(crate) fn again(place: &Place) -> Outcome {
     place.run(&["down", "--name", NAME])?;
     place.run(&["up", AGAIN, "--name", AGAIN])?;
     let nobody = ["shop/near", "shop/friend", "shop/stranger", "other/guest"];
-    reached(
-        place,
-        AGAIN,
-        &nobody.map(|from| (from, "shop/web", 8080, false)),
-    )?;
+    reached(place, AGAIN, &nobody.map(|from| (from, "shop/web", 8080, false)))?;
     reached(
         place,
         AGAIN,
@@ -197,13 +194,15 @@ pub(crate) fn again(place: &Place) -> Outcome {
         reached(place, AGAIN, &all)
     })?;
     place.run(&["down", "--name", AGAIN])?;
+    tested(place, NAME, &["freeze"])?;
     place.run(&["artifact", "remove", AGAIN])?;
     place.run(&["artifact", "remove", NAME]).map(drop)
 }
 
 /// Checks each of `cases`: from a pod to a pod and a port, and whether that is reached.
 fn reached(place: &Place, cluster: &str, cases: &[(&str, &str, u16, bool)]) -> Outcome {
-    let query = "jsonpath={range .items[*]}{.metadata.namespace}/{.metadata.name} {.status.podIP}{\"\\n\"}{end}";
+    let query =
+        "jsonpath={range .items[*]}{.metadata.namespace}/{.metadata.name} {.status.podIP}{\"\\n\"}{end}";
     let pods = kubectl(place, cluster, &["get", "pods", "-A", "-o", query])?;
     for &(from, to, port, wanted) in cases {
         let address = pods.lines().find_map(|line| line.strip_prefix(to)).map(str::trim);
@@ -239,7 +238,7 @@ fn by_name(place: &Place, cluster: &str) -> Outcome {
 /// What a pod gets from an address and port: nothing where it cannot connect.
 fn ask(place: &Place, cluster: &str, from: &str, to: &str) -> Result<String, String> {
     let (namespace, pod) = from.split_once('/').unwrap_or(("default", from));
-    let script = format!("busybox wget -q -T 2 -O - http://{to}/page || echo none");
+    let script = format!("busybox timeout 3 busybox wget -q -O - http://{to}/page || echo none");
     let words = ["exec", "-n", namespace, pod, "--", "/bin/sh", "-c", &script];
     let got = kubectl(place, cluster, &words)?;
     let got = got.trim();
@@ -275,7 +274,5 @@ fn further(place: &Place, cluster: &str) -> Outcome {
     }
     // Nobody else is there: a pod without the network is not.
     let got = ask(place, cluster, "beside", "192.168.7.1:8080")?;
-    check(got.is_empty(), || {
-        format!("beside got `{got}` from the macvlan")
-    })
+    check(got.is_empty(), || format!("beside got `{got}` from the macvlan"))
 }
