@@ -166,12 +166,15 @@ pub(crate) fn multus(place: &Place) -> Outcome {
     tested(place, NAME, &["more networks for pods"])
 }
 
-/// The same of what a user froze, under a new identity; without policies all is open.
+/// The same after a stop, and of what a user froze, under a new identity; without policies all is open.
 pub(crate) fn again(place: &Place) -> Outcome {
+    let nobody = ["shop/near", "shop/friend", "shop/stranger", "other/guest"];
+    place.run(&["restart", "--name", NAME])?;
+    reached(place, NAME, &nobody.map(|from| (from, "shop/web", 8080, false)))?;
+    further(place, NAME)?;
     place.run(&["freeze", AGAIN, "--name", NAME])?;
     place.run(&["down", "--name", NAME])?;
     place.run(&["up", AGAIN, "--name", AGAIN])?;
-    let nobody = ["shop/near", "shop/friend", "shop/stranger", "other/guest"];
     reached(place, AGAIN, &nobody.map(|from| (from, "shop/web", 8080, false)))?;
     reached(
         place,
