@@ -110,6 +110,7 @@ host = {port}
 port = 30080
 [etcd]
 fsync = false
+in-memory = true
 [api-server]
 audit = true
 pod-security = "restricted"
@@ -271,6 +272,7 @@ pub(crate) fn options(place: &Place) -> Outcome {
     check(words.lines().any(|word| word == "--unsafe-no-fsync=true"), || {
         words.clone()
     })?;
+    etcd_is_in_memory(place)?;
     policy(place, "static")?;
     on(place, &["kubectl", "create", "namespace", "fresh"])?;
     let bad = [
@@ -312,6 +314,27 @@ pub(crate) fn options(place: &Place) -> Outcome {
     check(log.lines().any(request), || format!("nothing of it is in: {log}"))
 }
 
+/// So is its data, and what is on the disk is older.
+fn etcd_is_in_memory(place: &Place) -> Outcome {
+    let look = "findmnt --noheadings --output FSTYPE --mountpoint /var/lib/etcd";
+    let said = on(place, &["exec", "node01", "--", "sh", "-c", look])?;
+    check(said == "tmpfs\n", || said.clone())
+}
+
+/// Whether etcd's files on the disk of this host hold a text.
+fn on_disk(place: &Place, text: &str) -> Result<bool, String> {
+    let machine = place.dir().join("clusters").join(NAME).join("machines/node01");
+    let found = Command::new("grep")
+        .args(["-r", "-q", "-a", "-e", text])
+        .arg(machine.join("upper/var/lib/etcd"))
+        .status();
+    match found.map_err(|error| error.to_string())?.code() {
+        Some(0) => Ok(true),
+        Some(1 | 2) => Ok(false),
+        other => Err(format!("grep ended with {other:?}")),
+    }
+}
+
 /// The kubelet has such a policy for processors.
 fn policy(place: &Place, name: &str) -> Outcome {
     let state = "/var/lib/kubelet/cpu_manager_state";
@@ -323,7 +346,14 @@ fn policy(place: &Place, name: &str) -> Outcome {
 
 /// All is as before after a stop and a start, but for what was changed in between.
 pub(crate) fn again(place: &Place) -> Outcome {
+    // The namespace that was made since the first start.
+    check(!on_disk(place, "/registry/namespaces/fresh")?, || {
+        "etcd writes to the disk".to_owned()
+    })?;
     on(place, &["stop"])?;
+    check(on_disk(place, "/registry/namespaces/fresh")?, || {
+        "what etcd had in memory is not on the disk".to_owned()
+    })?;
     let taken = TcpListener::bind(("127.0.0.1", port()?)).map_err(text)?;
     place.refused(&["start", "--name", NAME], &["could not listen on"])?;
     drop(taken);
@@ -339,6 +369,9 @@ pub(crate) fn again(place: &Place) -> Outcome {
     fs::write(&stored, config.replace("\"static\"", "\"none\"")).map_err(text)?;
     on(place, &["start"])?;
     policy(place, "none")?;
+    etcd_is_in_memory(place)?;
+    on(place, &["kubectl", "get", "namespace", "fresh"])?;
+    on(place, &["kubectl", "create", "namespace", "late"])?;
     as_configured(place)
 }
 
@@ -371,6 +404,16 @@ pub(crate) fn frozen(place: &Place) -> Outcome {
         .map_err(text)?;
     check(kept.status.success(), || {
         "the kubelet's arguments are not in the artifact".to_owned()
+    })?;
+    let data = own.iter().map(|layer| layer.join("var/lib/etcd/member/snap/db"));
+    let data: Vec<PathBuf> = data.filter(|path| path.exists()).collect();
+    let late = Command::new("grep")
+        .args(["-q", "-a", "-e", "/registry/namespaces/late"])
+        .args(&data)
+        .status()
+        .map_err(text)?;
+    check(data.len() == 1 && late.success(), || {
+        format!("what etcd had in memory is not in the artifact: {data:?}")
     })?;
     on(place, &["down"])?;
     place.run(&["artifact", "remove", "configured"])?;

@@ -62,8 +62,10 @@ const TESTS: &[(&str, Test)] = &[
     ("a_blob_that_a_registry_spoilt_is_refused", registry::spoilt),
     ("mistakes_with_registries_are_one_error_each", registry::mistakes),
     ("a_project_pins_its_artifact", pin::project),
-    ("verify_reads_every_byte_that_is_unpacked", store::damaged),
-    ("what_a_cluster_uses_is_not_pruned", store::pruned),
+    (
+        "what_is_damaged_is_mended_but_not_under_a_cluster",
+        store::damaged,
+    ),
     ("the_artifact_tells_what_it_is_made_of", supply::documents),
     ("cosign_accepts_what_parbake_signs", supply::parbake_signs),
     ("parbake_accepts_what_cosign_signs", supply::cosign_signs),

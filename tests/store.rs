@@ -22,7 +22,8 @@ fn os_release(place: &Place) -> Result<PathBuf, String> {
     Ok(unpacked.join("usr/lib/os-release"))
 }
 
-/// Damage in an unpacked layer is found, not mended while a cluster uses it, and mended afterwards.
+/// Damage in an unpacked layer is found, not mended while a cluster uses it, and mended afterwards. The cluster's layers stay
+/// where they are meanwhile.
 pub(crate) fn damaged(place: &Place) -> Outcome {
     let sound = place.json(&["artifact", "verify"])?;
     check(sound["problems"] == Value::Array(Vec::new()), || {
@@ -39,13 +40,21 @@ pub(crate) fn damaged(place: &Place) -> Outcome {
         "--repair",
     ];
     place.refused(&["artifact", "verify", PROVIDER], &said)?;
+    let unused = listed(place)?;
     place.run(&["up", PROVIDER, "--nodes", "1"])?;
     let in_use = place.refused(
         &["artifact", "verify", "--repair"],
         &["`usr/lib/os-release`", "`parbake down`"],
     );
+    let kept = pruned(place, &unused);
     place.run(&["down"])?;
     in_use?;
+    kept?;
+    let would = place.json(&["artifact", "prune", "--keep", "0", "--dry-run"])?;
+    check(
+        would["removed"][0] == PROVIDER && would["freed_bytes"].as_u64() > Some(500_000_000),
+        || format!("{would}"),
+    )?;
     let mended = place.json(&["artifact", "verify", "--repair"])?;
     check(mended["repaired"].as_array().map(Vec::len) == Some(1), || {
         format!("{mended}")
@@ -56,35 +65,26 @@ pub(crate) fn damaged(place: &Place) -> Outcome {
     place.run(&["artifact", "verify", PROVIDER]).map(drop)
 }
 
+fn listed(place: &Place) -> Result<Value, String> {
+    Ok(place.json(&["artifact", "list"])?[0].clone())
+}
+
 /// What a cluster uses stays, pruned or removed; a start is a use, and is listed.
-pub(crate) fn pruned(place: &Place) -> Outcome {
-    let line = || Ok::<_, String>(place.json(&["artifact", "list"])?[0].clone());
-    let before = line()?;
-    place.run(&["up", PROVIDER, "--nodes", "1"])?;
-    let outcome = (|| {
-        let used = line()?;
-        check(
-            used["last_used"].as_str() > before["last_used"].as_str() && used["clusters"][0] == "default",
-            || format!("{before}, then {used}"),
-        )?;
-        check(
-            used["own_bytes"] == used["disk_bytes"] && used["disk_bytes"].as_u64() > Some(500_000_000),
-            || format!("{used}"),
-        )?;
-        let pruned = place.json(&["artifact", "prune", "--keep", "0"])?;
-        check(pruned["removed"] == Value::Array(Vec::new()), || {
-            format!("{pruned}")
-        })?;
-        place
-            .run(&["exec", "node01", "--", "cat", "/etc/os-release"])
-            .map(drop)
-    })();
-    place.run(&["down"])?;
-    outcome?;
-    let would = place.json(&["artifact", "prune", "--keep", "0", "--dry-run"])?;
+fn pruned(place: &Place, before: &Value) -> Outcome {
+    let used = listed(place)?;
     check(
-        would["removed"][0] == PROVIDER && would["freed_bytes"].as_u64() > Some(500_000_000),
-        || format!("{would}"),
+        used["last_used"].as_str() > before["last_used"].as_str() && used["clusters"][0] == "default",
+        || format!("{before}, then {used}"),
     )?;
-    place.run(&["artifact", "verify", PROVIDER]).map(drop)
+    check(
+        used["own_bytes"] == used["disk_bytes"] && used["disk_bytes"].as_u64() > Some(500_000_000),
+        || format!("{used}"),
+    )?;
+    let pruned = place.json(&["artifact", "prune", "--keep", "0"])?;
+    check(pruned["removed"] == Value::Array(Vec::new()), || {
+        format!("{pruned}")
+    })?;
+    place
+        .run(&["exec", "node01", "--", "cat", "/etc/os-release"])
+        .map(drop)
 }

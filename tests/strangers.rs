@@ -78,7 +78,8 @@ pub(crate) fn refused(place: &Place, ours: &str, theirs: &str) -> Outcome {
         })?;
     }
     let strange = pairs(place, ours, &work.path().join("ours"))?;
-    check(strange.len() >= 16, || {
+    // Clusters before 1.29 have no `super-admin.conf`.
+    check(strange.len() >= 15, || {
         format!("only {} credentials were found", strange.len())
     })?;
     for (pair, door) in strange
@@ -128,7 +129,8 @@ fn tokens(place: &Place, ours: &str, theirs: &str, house: &House) -> Outcome {
         all.extend(secrets(printed.as_bytes()));
     }
     all.retain(|secret| secret.kind == Kind::Token);
-    check(all.len() >= 3, || format!("only {} tokens were found", all.len()))?;
+    // Where tokens are kept in secrets, all pods of a daemon set have the same one.
+    check(all.len() >= 2, || format!("only {} tokens were found", all.len()))?;
     let fresh = |name: &str| fresh(place, name);
     let strange: Vec<String> = all
         .into_iter()

@@ -157,7 +157,7 @@ pub(crate) fn parbake_signs(place: &Place) -> Outcome {
 /// What cosign signs, parbake accepts; and each leaves the other's signatures alone.
 pub(crate) fn cosign_signs(place: &Place) -> Outcome {
     // An artifact of its own, for the signatures of the one that was baked are published with it.
-    Variant::of_another_time(place)?.try_as(place, "cosign", || {
+    Variant::small(place)?.try_as(place, "cosign", || {
         let outcome = signed_by_cosign(place);
         place.run(&["artifact", "remove", "signed"])?;
         outcome
@@ -219,7 +219,7 @@ pub(crate) fn policy(place: &Place) -> Outcome {
     let key = text_of(&keys.openssl)?;
     // Another artifact than the one that earlier tests signed; then that one, signed.
     let mut unsigned = Value::Null;
-    Variant::of_another_time(place)?.try_as(place, "unsigned", || {
+    Variant::small(place)?.try_as(place, "unsigned", || {
         unsigned = place.json(&["publish", "unsigned", &plain, "--plain-http"])?;
         Ok(())
     })?;

@@ -168,6 +168,7 @@ pub fn machine(
         sysctls: BTreeMap::new(),
         dir,
         plain: vec![RUNTIME_DIR.into()],
+        in_memory: Vec::new(),
         files: own,
     })
 }

@@ -13,6 +13,7 @@ pub mod files;
 mod forward;
 mod hold;
 pub mod host;
+pub mod in_memory;
 mod members;
 pub mod memory;
 pub mod netns;

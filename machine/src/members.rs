@@ -18,10 +18,9 @@ use crate::hold::Hold;
 use crate::host::Decisions;
 use crate::netns::NetNs;
 use crate::network::Network;
-use crate::overlay::Overlay;
 use crate::pid::ProcessId;
 use crate::plan::{MachinePlan, Plan};
-use crate::root;
+use crate::root::{self, Root};
 use crate::running::Running;
 use crate::supervisor::{Error, STATE, State, write};
 use crate::sysctl;
@@ -43,7 +42,7 @@ impl Booted {
 }
 
 /// Mounts the machines' roots and writes their files.
-pub(crate) fn make_roots(machines: &[MachinePlan]) -> Result<BTreeMap<String, Overlay>, Error> {
+pub(crate) fn make_roots(machines: &[MachinePlan]) -> Result<BTreeMap<String, Root>, Error> {
     let made = machines.iter().map(|machine| {
         let name = machine.endpoint.name.clone();
         match root::make(machine) {
@@ -89,6 +88,15 @@ pub(crate) fn boot(
     Ok(Booted(booted))
 }
 
+/// What machines have in memory, by their names.
+pub(crate) fn in_memory(machines: &[MachinePlan]) -> impl Iterator<Item = (String, Vec<PathBuf>)> {
+    let some = machines.iter().filter(|machine| !machine.in_memory.is_empty());
+    some.map(|machine| {
+        let paths = machine.in_memory.iter().map(|dir| dir.path.clone());
+        (machine.endpoint.name.clone(), paths.collect())
+    })
+}
+
 fn hold(machine: &MachinePlan, namespace: &NetNs) -> Result<Option<Hold>, Error> {
     let Some(port) = machine.hold else {
         return Ok(None);
@@ -112,7 +120,7 @@ struct Held {
     dir: PathBuf,
     host: Decisions,
     network: Network,
-    roots: BTreeMap<String, Overlay>,
+    roots: BTreeMap<String, Root>,
     state: State,
     /// Whether no machine may be added any more.
     closed: bool,
@@ -125,7 +133,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Members {
     /// The machines of `plan`, which run.
-    pub(crate) fn new(plan: &Plan, network: Network, roots: BTreeMap<String, Overlay>, state: State) -> Self {
+    pub(crate) fn new(plan: &Plan, network: Network, roots: BTreeMap<String, Root>, state: State) -> Self {
         Self {
             held: Mutex::new(Held {
                 dir: plan.dir.clone(),
@@ -165,6 +173,17 @@ impl Members {
                 return;
             }
         }
+    }
+
+    /// Unmounts the roots of machines that have ended, and puts what they had in memory back among their files.
+    pub(crate) fn keep(&self) -> Result<(), Error> {
+        let roots = std::mem::take(&mut lock(&self.held).roots);
+        let mut outcome = Ok(());
+        for (name, root) in roots {
+            let kept = root.keep().map_err(|source| Error::Memory { name, source });
+            outcome = outcome.and(kept);
+        }
+        outcome
     }
 
     /// Notes that the machines are being ended; gives those there are.
@@ -241,6 +260,7 @@ impl Held {
             &self.host,
         )?;
         self.state.machines.extend(booted.inits());
+        self.state.in_memory.extend(in_memory(machines));
         self.write().map_err(|source| Error::Own {
             act: "write the supervisor's state",
             source,
@@ -251,6 +271,7 @@ impl Held {
     /// Kills the machine `name` and removes what is left of it, files excepted.
     fn clear(&mut self, name: &str) -> Result<(), Error> {
         self.state.machines.remove(name);
+        self.state.in_memory.remove(name);
         let mut outcome = self.state.cgroup.child(name).destroy().map_err(Error::from);
         if let Some(endpoint) = self.network.endpoint(name).cloned() {
             outcome = outcome.and(self.network.unplug(&endpoint).map_err(Error::from));

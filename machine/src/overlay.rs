@@ -110,6 +110,22 @@ pub fn bind(from: &Path, to: &OwnedFd, read_only: bool) -> Result<(), Error> {
     Ok(())
 }
 
+/// Mounts an empty directory in memory at `at` that takes `bytes` at most.
+///
+/// # Errors
+/// What mount(2) says.
+pub fn tmpfs(at: &Path, bytes: u64) -> Result<(), Error> {
+    let options = format!("mode=755,size={bytes}");
+    mount(
+        Some("parbake"),
+        at,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some(options.as_str()),
+    )
+    .map_err(failed("mount memory at", at))
+}
+
 /// Gives the calling process a mount namespace of its own that takes mounts of the host but hands none back, with
 /// an empty `/run` so that systemd-nspawn leaves no file on the host.
 ///

@@ -67,15 +67,17 @@ impl ProcessId {
 }
 
 /// Field 22 of `/proc/PID/stat`; `None` for a zombie, which runs no more. The second field, the name in parentheses,
-/// may hold anything.
+/// may hold anything. One whose first thread has ended is a zombie as well, and holds its files and ports as long as it has
+/// another thread (field 20).
 fn start_time(stat: &str) -> Option<u64> {
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let state = fields.next()?;
-    if state == "Z" {
-        None
-    } else {
-        fields.nth(18)?.parse().ok()
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let [state, .., threads, _, started] = fields.get(..20)? else {
+        return None;
+    };
+    if *state == "Z" && *threads == "1" {
+        return None;
     }
+    started.parse().ok()
 }
 
 /// Fields 14 to 17 of `/proc/PID/stat`, summed up.
@@ -98,6 +100,15 @@ mod tests {
         let stat = "7 (a) b) (c) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 1000 10";
         assert_eq!(start_time(stat), Some(4711));
         assert_eq!(cpu_ticks(stat), Some(5 + 6 + 7 + 8));
+    }
+
+    #[test]
+    fn a_zombie_runs_as_long_as_it_has_another_thread() {
+        for (state, threads, started) in [("S", 1, Some(4711)), ("Z", 2, Some(4711)), ("Z", 1, None)] {
+            let stat =
+                format!("7 (a) {state} 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 {threads} 0 4711 1000 10");
+            assert_eq!(start_time(&stat), started, "{stat}");
+        }
     }
 
     #[test]

@@ -65,6 +65,9 @@ pub struct MachinePlan {
     pub binds: Vec<Bind>,
     /// Directories of the machine that cannot be on an overlay, relative to its root.
     pub plain: Vec<PathBuf>,
+    /// Directories of the machine that are in memory while it runs, see [`crate::in_memory`].
+    #[serde(default)]
+    pub in_memory: Vec<InMemory>,
     /// Files to write into the root before the boot.
     pub files: Vec<SeedFile>,
     /// How much processor time it gets when there is not enough for the cluster's machines: 1 to 10000, as `cpu.weight`
@@ -90,6 +93,16 @@ pub struct Bind {
     pub to: PathBuf,
     /// Whether the machine may only read it. What is mounted below the directory on the host is not seen then.
     pub read_only: bool,
+}
+
+/// A directory of a machine that is in memory while it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InMemory {
+    /// The directory, relative to the machine's root.
+    pub path: PathBuf,
+    /// How many bytes it may take at most.
+    pub bytes: u64,
 }
 
 /// A file or symbolic link to be written into a machine's root, or removed from it, before it boots.

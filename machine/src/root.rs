@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 
 use crate::dirs::Dirs;
+use crate::in_memory;
 use crate::overlay::{self, Overlay};
 use crate::plan::{Bind, MachinePlan, Plan, SeedContent, SeedFile};
 use crate::process::Cmd;
@@ -28,6 +29,9 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A directory could not be moved into memory.
+    #[error(transparent)]
+    Memory(#[from] in_memory::Error),
     /// A seeded file could not be written.
     #[error("could not write `{}` into the machine's root", path.display())]
     Seed {
@@ -39,11 +43,21 @@ pub enum Error {
     },
 }
 
+/// A machine's root, mounted.
+#[derive(Debug)]
+pub(crate) struct Root {
+    overlay: Overlay,
+    /// The directory that the machine owns.
+    dir: PathBuf,
+    /// What of it is in memory, by its path.
+    in_memory: Vec<PathBuf>,
+}
+
 /// Mounts the machine's root and writes its files.
 ///
 /// # Errors
 /// The first step that failed; what was mounted is unmounted.
-pub(crate) fn make(plan: &MachinePlan) -> Result<Overlay, Error> {
+pub(crate) fn make(plan: &MachinePlan) -> Result<Root, Error> {
     let dirs = Dirs(&plan.dir);
     let root = dirs.root();
     let overlay = Overlay::mount(&plan.layers, &dirs.upper(), &dirs.work(), &root)?;
@@ -75,7 +89,37 @@ pub(crate) fn make(plan: &MachinePlan) -> Result<Overlay, Error> {
             source,
         })?;
     }
-    Ok(overlay)
+    for dir in &plan.in_memory {
+        let from = make_parents(&opened, &dir.path).map_err(|source| Error::Seed {
+            path: dir.path.clone(),
+            source,
+        })?;
+        let bind = Bind {
+            from: in_memory::fill(&from, &dirs, dir)?,
+            to: dir.path.clone(),
+            read_only: false,
+        };
+        mount_inside(&opened, &bind)?;
+    }
+    Ok(Root {
+        overlay,
+        dir: plan.dir.clone(),
+        in_memory: plan.in_memory.iter().map(|dir| dir.path.clone()).collect(),
+    })
+}
+
+impl Root {
+    /// Unmounts the root of a machine that has ended, and puts what it had in memory back among its files.
+    ///
+    /// # Errors
+    /// The first directory that could not be put back; it is as it was before the boot.
+    pub(crate) fn keep(self) -> Result<(), Error> {
+        drop(self.overlay);
+        let dirs = Dirs(&self.dir);
+        self.in_memory
+            .iter()
+            .try_for_each(|path| Ok(in_memory::put(&dirs.memory(path), &dirs, path)?))
+    }
 }
 
 /// Makes sure that the files that were written into the machines' roots outlive a power cut.

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 
 use crate::cgroup::{self, Cgroup};
 use crate::control::SOCKET;
+use crate::dirs::Dirs;
 use crate::forward;
 use crate::host::{ApplyError, CgroupPlan};
 use crate::netns::NetNs;
@@ -175,6 +176,20 @@ impl Running {
     /// The machines by name.
     pub fn machines(&self) -> &BTreeMap<String, ProcessId> {
         &self.state.machines
+    }
+
+    /// What the machine `name`, whose own directory is `dirs`, has in memory: the path below its root, and where it can be
+    /// read as long as the machines run.
+    pub fn in_memory(&self, name: &str, dirs: &Dirs<'_>) -> Vec<(PathBuf, PathBuf)> {
+        let root = PathBuf::from(format!("/proc/{}/root", self.state.supervisor.pid));
+        let paths = self.state.in_memory.get(name).into_iter().flatten();
+        paths
+            .map(|path| {
+                let memory = dirs.memory(path);
+                let below = memory.strip_prefix("/").unwrap_or(&memory);
+                (path.clone(), root.join(below))
+            })
+            .collect()
     }
 
     /// Whether the supervisor was asked to end the machines and is at it.

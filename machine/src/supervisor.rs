@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufRead, Read, Write};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
@@ -47,7 +47,7 @@ pub(crate) const STATE: &str = "supervisor.json";
 /// The name of the file that says which cgroups may be left when the supervisor is killed.
 pub(crate) const CGROUP: &str = "cgroup.json";
 /// The name of the supervisor's log in the plan's directory.
-pub(crate) const LOG: &str = "supervisor.log";
+pub const LOG: &str = "supervisor.log";
 
 /// What a supervisor says once, on standard output, and what one that pauses says.
 #[derive(Debug, Serialize, Deserialize)]
@@ -78,6 +78,9 @@ pub struct State {
     pub targets: Vec<SocketAddr>,
     /// The cluster's cgroup.
     pub cgroup: Cgroup,
+    /// Directories that machines have in memory, by the machines' names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub in_memory: BTreeMap<String, Vec<PathBuf>>,
     /// What the start took its time for.
     #[serde(default)]
     pub spans: Vec<Span>,
@@ -95,6 +98,15 @@ pub enum Error {
     /// A root could not be made ready.
     #[error("could not make the root of `{name}` ready")]
     Root {
+        /// The machine.
+        name: String,
+        /// Why.
+        #[source]
+        source: root::Error,
+    },
+    /// What a machine had in memory could not be put back among its files.
+    #[error("`{name}` lost what it had in memory")]
+    Memory {
         /// The machine.
         name: String,
         /// Why.
@@ -304,6 +316,7 @@ fn run(plan: &Plan, cgroup: &Cgroup) -> Result<(), Error> {
         ports,
         targets: plan.forwards.iter().map(|forward| forward.to).collect(),
         cgroup: cgroup.clone(),
+        in_memory: members::in_memory(&plan.machines).collect(),
         spans: spans.into_vec(),
         ending: false,
     };
@@ -316,7 +329,7 @@ fn run(plan: &Plan, cgroup: &Cgroup) -> Result<(), Error> {
     members.wait_for_the_last();
     // Only now: machines may need it for their farewell.
     drop(outside);
-    Ok(())
+    members.keep()
 }
 
 fn outside(plan: &Plan, cgroup: &Cgroup, network: &Network) -> Result<Outside, Error> {

@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::thread::spawn;
-use std::time::SystemTime;
 
-use crate::harness::{PROVIDER, Place};
+use serde_json::Value;
+
+use crate::harness::Place;
 use crate::registry::{Registry, skopeo};
 
 /// What the provider names.
@@ -167,7 +168,7 @@ fn files(place: &Place, dir: &Path) -> Result<BTreeMap<String, PathBuf>, String>
     Ok(files)
 }
 
-/// The images that kubeadm asks for: the newest of each name that is in the cache.
+/// The images that kubeadm asks for, as the bake from modules imported them.
 fn images(place: &Place, cache: &Path) -> Result<BTreeMap<String, PathBuf>, String> {
     let mut kubeadm = Command::new(binary(place, "kubeadm")?);
     let listed = run(kubeadm.args([
@@ -177,29 +178,27 @@ fn images(place: &Place, cache: &Path) -> Result<BTreeMap<String, PathBuf>, Stri
         "--kubernetes-version",
         &format!("v{KUBERNETES}"),
     ]))?;
-    let mut found: BTreeMap<String, (SystemTime, PathBuf)> = BTreeMap::new();
-    for entry in fs::read_dir(cache.join("images")).map_err(text)?.flatten() {
-        let archive = entry.path().join("content/image.tar");
-        let Ok(made) = archive.metadata().and_then(|metadata| metadata.modified()) else {
-            continue;
-        };
-        // Of a given image there is no index at the beginning.
-        let Ok(index) = run(Command::new("tar").arg("-xOf").arg(&archive).arg("index.json")) else {
-            continue;
-        };
-        let names = listed.split_whitespace();
-        for name in names.filter(|name| index.contains(&format!("\"{name}\""))) {
-            let newest = found.get(name).is_none_or(|(other, _)| *other < made);
-            if newest {
-                found.insert(name.to_owned(), (made, archive.clone()));
-            }
-        }
-    }
-    let missing = listed.split_whitespace().find(|name| !found.contains_key(*name));
-    match missing {
-        Some(name) => Err(format!("the cache has no image `{name}` of {PROVIDER}")),
-        None => Ok(found.into_iter().map(|(name, (_, path))| (name, path)).collect()),
-    }
+    let memory = fs::read_to_string(place.dir().join("bake/modules.json")).map_err(text)?;
+    let memory: Value = serde_json::from_str(&memory).map_err(|error| error.to_string())?;
+    let steps = memory["steps"].as_array();
+    let import = steps
+        .into_iter()
+        .flatten()
+        .find(|step| step["step"] == "import the images");
+    let import = import.ok_or("the bake imported no images")?;
+    let archive = |name: &str| {
+        // Its place among the images, and the beginning of its key.
+        let key = import["inputs"][format!("image {name}")].as_str()?;
+        let (_, key) = key.split_once(' ')?;
+        let mut entries = fs::read_dir(cache.join("images")).ok()?.flatten();
+        let entry = entries.find(|entry| entry.file_name().to_string_lossy().starts_with(key))?;
+        Some(entry.path().join("content/image.tar"))
+    };
+    let found = listed.split_whitespace().map(|name| {
+        let archive = archive(name).ok_or_else(|| format!("the bake had no image `{name}`"))?;
+        Ok((name.to_owned(), archive))
+    });
+    found.collect()
 }
 
 fn serve(files: &BTreeMap<String, PathBuf>, mut client: &TcpStream) -> io::Result<()> {

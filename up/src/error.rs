@@ -8,9 +8,11 @@ use parbake_artifact::{PolicyError, StoreError, Tag};
 use parbake_cluster::client::ClientError;
 use parbake_cluster::dialect::UnfitHost;
 use parbake_cluster::scrub::ScrubError;
-use parbake_cluster::{ApiError, BrokenDescription, DescriptionError, cleanup, machines, runtime, wait};
+use parbake_cluster::{
+    ApiError, BrokenDescription, DescriptionError, NodeName, cleanup, machines, runtime, wait,
+};
 use parbake_machine::host::HostError;
-use parbake_machine::{process, root, running};
+use parbake_machine::{in_memory, process, root, running};
 
 use crate::config::ConfigError;
 use crate::copy::CopyError;
@@ -50,6 +52,20 @@ pub enum Error {
     /// No layer of the artifact holds a kubectl.
     #[error("the artifact came without kubectl; use your own with `parbake kubeconfig`")]
     NoKubectl,
+    /// What a machine has in memory could not be copied.
+    #[error(transparent)]
+    InMemory(#[from] in_memory::Error),
+    /// What etcd had in memory could not be put back.
+    #[error(
+        "`{node}` lost what etcd had in memory, and has the data of the last start; `{}` says why, mostly that the disk is full",
+        log.display()
+    )]
+    LostMemory {
+        /// The node.
+        node: NodeName,
+        /// The supervisor's log.
+        log: PathBuf,
+    },
     /// The cluster has no registry.
     #[error(
         "the cluster `{name}` has no registry: its artifact was baked without one; `parbake image load` needs none, or \

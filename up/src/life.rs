@@ -18,9 +18,12 @@ use std::time::{Duration, Instant};
 
 use parbake_artifact::{Store, Tag};
 use parbake_cluster::readiness::{Milestones, wait_until_api};
-use parbake_cluster::{Description, connect_file};
+use parbake_cluster::{Description, Node, NodeName, connect_file, machines};
+use parbake_machine::dirs::Dirs;
+use parbake_machine::in_memory;
 use parbake_machine::process::Cmd;
 use parbake_machine::running::{Running, Stopped};
+use parbake_machine::supervisor::LOG;
 
 use crate::again::Again;
 use crate::clusters::condition;
@@ -239,10 +242,12 @@ pub async fn restart(options: &StartOptions) -> Result<Started, Error> {
 /// Ends what runs of a cluster, in whatever state it is; gives what is written down then.
 fn end(claim: &Claim, mut record: Record) -> Result<Record, Error> {
     let was_ready = matches!(record.phase, Phase::Up | Phase::Returning);
+    let mut lost = None;
     if was_ready && let Some(running) = Running::find(claim.dir())? {
         let _step = tracing::info_span!("step", what = "end what runs in order").entered();
         let _stopped = running.end()?;
         claim.sync()?;
+        lost = lost_memory(claim, &record.cluster);
     }
     let _stopped = Stopped::ensure(claim.dir())?;
     let phase = if was_ready { Phase::Up } else { Phase::Created };
@@ -253,7 +258,19 @@ fn end(claim: &Claim, mut record: Record) -> Result<Record, Error> {
         record.phase = phase;
         claim.write(&record)?;
     }
-    Ok(record)
+    match lost {
+        Some(node) => Err(Error::LostMemory {
+            node,
+            log: claim.dir().join(LOG),
+        }),
+        None => Ok(record),
+    }
+}
+
+/// The first node that could not put back what it had in memory.
+fn lost_memory(claim: &Claim, cluster: &Description) -> Option<NodeName> {
+    let lost = |node: &&Node| in_memory::was_lost(&Dirs(&machines::machine_dir(claim.dir(), node)));
+    cluster.nodes().iter().find(lost).map(|node| node.name.clone())
 }
 
 /// Makes a running cluster stand still: it keeps its memory and uses no processor. Says whether it went before.

@@ -45,6 +45,9 @@ pub(super) struct ConfigArgs {
     /// Have etcd not wait for the disk: for slow disks; lost when the host loses its power
     #[arg(long)]
     no_fsync: bool,
+    /// Keep etcd's data in memory while the cluster runs, and on the disk when it is stopped
+    #[arg(long)]
+    etcd_in_memory: bool,
 }
 
 impl ConfigArgs {
@@ -63,6 +66,7 @@ impl ConfigArgs {
             audit: self.audit,
             pod_security: self.pod_security,
             no_fsync: self.no_fsync,
+            etcd_in_memory: self.etcd_in_memory,
         };
         Ok(Wanted {
             file,

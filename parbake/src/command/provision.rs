@@ -126,7 +126,7 @@ fn odd(text: &str) -> Result<usize, String> {
         .ok_or_else(|| format!("`{text}` is no odd number"))
 }
 
-fn source(text: &str) -> Result<Source, Infallible> {
+pub(super) fn source(text: &str) -> Result<Source, Infallible> {
     text.parse()
 }
 

@@ -122,6 +122,7 @@ fn importer(dir: &Path, layers: Vec<PathBuf>, host: &Host) -> Result<Plan, Error
             dir: dir.join("machine"),
             binds: Vec::new(),
             plain: vec![RUNTIME_DIR.into()],
+            in_memory: Vec::new(),
             files,
             cpu_weight: 100,
             limits: Limits::default(),

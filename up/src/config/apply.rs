@@ -75,6 +75,7 @@ pub(crate) fn configure_machine(
         }
         let dialect = cluster.kubernetes().dialect();
         machine.files.extend(control_plane::files(config, dialect)?);
+        machine.in_memory = control_plane::in_memory(config);
     }
     machine.files.extend(kubelet::swap(&own, &stack)?);
     machine.files.extend(kubelet::flags(config, &stack)?);

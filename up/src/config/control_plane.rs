@@ -10,7 +10,8 @@
 
 use parbake_cluster::dialect::Dialect;
 use parbake_cluster::machines::public_file;
-use parbake_machine::plan::SeedFile;
+use parbake_cluster::scrub::ETCD;
+use parbake_machine::plan::{InMemory, SeedFile};
 use serde_json::json;
 
 use super::component::{Change, HostDir, arguments};
@@ -22,6 +23,8 @@ const COMPONENTS: [Component; 3] = [
     Component::KubeControllerManager,
     Component::KubeScheduler,
 ];
+/// Bytes: twice what etcd lets its database grow to (etcd documentation, 'Storage size limit'), for its log.
+const ETCD_MEMORY: u64 = 4 << 30;
 const NO_FSYNC: &str = "unsafe-no-fsync";
 pub(super) const ADMISSION: &str = "admission-control-config-file";
 /// What an audit is made of: its policy, its log, how many megabytes of that one file may hold, and how many full ones
@@ -97,6 +100,15 @@ fn api_server(config: &Config) -> Change {
     change
 }
 
+/// The directories that are in memory while it runs.
+pub(super) fn in_memory(config: &Config) -> Vec<InMemory> {
+    let data = (config.etcd.in_memory == Some(true)).then(|| InMemory {
+        path: ETCD.into(),
+        bytes: ETCD_MEMORY,
+    });
+    data.into_iter().collect()
+}
+
 /// The files that the API server of a cluster that speaks `dialect` reads.
 pub(super) fn files(config: &Config, dialect: Dialect<'_>) -> Result<Vec<SeedFile>, ConfigError> {
     let file = |name: &str, text: String| public_file(FILES.file(name).trim_start_matches('/'), text);
@@ -140,7 +152,7 @@ mod tests {
 
     use super::super::Config;
     use super::super::component::manifest;
-    use super::{changes, files};
+    use super::{changes, files, in_memory};
 
     const MANIFEST: &str = "\
 apiVersion: v1
@@ -254,6 +266,19 @@ spec:
         assert_eq!(words(&pods, "kube-apiserver"), left);
         // A manifest that is right is left as it is: the head start fits it.
         assert_eq!(after(&[off]), after(&[]));
+    }
+
+    #[test]
+    fn etcd_is_in_memory_where_it_is_asked_for() {
+        for (text, paths) in [
+            ("", &[][..]),
+            ("[etcd]\nin-memory = false\n", &[]),
+            ("[etcd]\nin-memory = true\n", &["var/lib/etcd"]),
+        ] {
+            let dirs = in_memory(&Config::parse(text).unwrap());
+            let found: Vec<_> = dirs.iter().filter_map(|dir| dir.path.to_str()).collect();
+            assert_eq!(found, paths, "{text}");
+        }
     }
 
     #[test]

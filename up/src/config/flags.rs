@@ -34,6 +34,8 @@ pub struct Flags {
     pub pod_security: Option<PodSecurity>,
     /// Whether etcd need not wait for the disk.
     pub no_fsync: bool,
+    /// Whether etcd's data is in memory while the cluster runs.
+    pub etcd_in_memory: bool,
 }
 
 impl Flags {
@@ -63,6 +65,7 @@ impl Flags {
             mounts: self.mounts.into_iter().map(|MountFlag(mount)| mount).collect(),
             etcd: Etcd {
                 fsync: self.no_fsync.then_some(false),
+                in_memory: self.etcd_in_memory.then_some(true),
             },
             api_server: ApiServer {
                 audit: self

@@ -38,6 +38,7 @@ pub(super) fn merge(file: Config, flags: Config) -> Config {
         ports: [ports, flags.ports].concat(),
         etcd: Etcd {
             fsync: flags.etcd.fsync.or(file.etcd.fsync),
+            in_memory: flags.etcd.in_memory.or(file.etcd.in_memory),
         },
         api_server: ApiServer {
             audit: flags.api_server.audit.or(file.api_server.audit),
@@ -122,6 +123,7 @@ mod tests {
             port = 1
             [etcd]
             fsync = true
+            in-memory = true
             [api-server]
             audit = true
             [arguments.kubelet]
@@ -174,6 +176,7 @@ mod tests {
             port = 2
             [etcd]
             fsync = false
+            in-memory = true
             [api-server]
             audit = true
             pod-security = 'baseline'

@@ -16,6 +16,11 @@ pub struct Etcd {
     /// lost when the host loses its power while it runs; whatever else ends it does it no harm. The flag `--no-fsync`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fsync: Option<bool>,
+    /// Whether the data is in memory while the cluster runs, 4 GiB at most, and on the disk again when it has ended. What
+    /// was written is lost when the cluster's supervisor is killed or the host loses its power: then the data is as it was
+    /// at the start. The flag `--etcd-in-memory`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_memory: Option<bool>,
 }
 
 /// What the API server checks and writes down.

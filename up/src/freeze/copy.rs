@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use parbake_cluster::{Node, machines};
 use parbake_machine::dirs::Dirs;
+use parbake_machine::in_memory;
 use parbake_machine::process::Cmd;
+use parbake_machine::running::Running;
 
 use crate::state::{Claim, files};
 use crate::{Cluster, ClusterName, Error};
@@ -50,7 +52,7 @@ pub(super) fn copy(cluster: &Cluster, from: &Claim, to: &Claim, supervise: &Cmd)
     let copied = thread::scope(|scope| {
         let copies = nodes
             .iter()
-            .map(|node| scope.spawn(move || copy_machine(node, from.dir(), to.dir())));
+            .map(|node| scope.spawn(move || copy_machine(cluster.running(), node, from.dir(), to.dir())));
         let copies: Vec<_> = copies.collect();
         let outcomes = copies.into_iter().map(|copy| match copy.join() {
             Ok(outcome) => outcome,
@@ -64,7 +66,7 @@ pub(super) fn copy(cluster: &Cluster, from: &Claim, to: &Claim, supervise: &Cmd)
 }
 
 /// What is not on disk yet is in the page cache, where a copy finds it.
-fn copy_machine(node: &Node, from: &Path, to: &Path) -> Result<(), Error> {
+fn copy_machine(running: &Running, node: &Node, from: &Path, to: &Path) -> Result<(), Error> {
     let [from, to] = [from, to].map(|dir| machines::machine_dir(dir, node));
     let parts = [Dirs(&from).upper(), Dirs(&from).plain(Path::new(""))];
     // Owners, links, times and overlayfs' attributes are part of it, and a file system may share the blocks. etcd's log
@@ -74,5 +76,8 @@ fn copy_machine(node: &Node, from: &Path, to: &Path) -> Result<(), Error> {
         .args(parts)
         .arg(&to)
         .run()?;
+    for (path, memory) in running.in_memory(node.name.as_str(), &Dirs(&from)) {
+        in_memory::put(&memory, &Dirs(&to), &path)?;
+    }
     Ok(())
 }

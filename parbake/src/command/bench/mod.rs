@@ -5,6 +5,7 @@ mod host;
 mod layers;
 mod measure;
 mod plot;
+mod provision;
 mod pull;
 mod report;
 mod sides;
@@ -39,6 +40,7 @@ server alone on the same data.";
 pub(crate) enum Command {
     /// Start a cluster several times over, and say how long that took and what it cost
     Up(Args),
+    Provision(provision::Args),
     Pull(pull::Args),
     Layers(layers::Args),
 }
@@ -70,6 +72,7 @@ impl Command {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
         match self {
             Self::Up(args) => args.run(global),
+            Self::Provision(args) => args.run(global),
             Self::Pull(args) => args.run(global),
             Self::Layers(args) => args.run(global),
         }

@@ -124,7 +124,7 @@ impl Args {
     }
 }
 
-fn clear(work: &Path) -> anyhow::Result<()> {
+pub(super) fn clear(work: &Path) -> anyhow::Result<()> {
     match fs::remove_dir_all(work) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("could not remove `{}`", work.display()))
