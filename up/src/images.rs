@@ -46,7 +46,7 @@ pub struct LoadedImage {
 }
 
 /// Loads all images of `path` into all nodes of `cluster`: an OCI image layout as a directory or an archive, or what
-/// `docker save` writes, as it is or compressed with gzip or zstd. `name` is for a single image, in the place of the name
+/// `docker save` writes, as it is or compressed with gzip, xz or zstd. `name` is for a single image, in the place of the name
 /// it has.
 ///
 /// # Errors

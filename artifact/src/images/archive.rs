@@ -49,7 +49,7 @@ pub(super) struct Files {
 
 impl Archive {
     /// Reads all of `path`: an OCI image layout as a directory or an archive, or what `docker save` writes, as it is or
-    /// compressed with gzip or zstd. `name` is for a single image, in the place of the name it has.
+    /// compressed with gzip, xz or zstd. `name` is for a single image, in the place of the name it has.
     ///
     /// # Errors
     /// It cannot be read, is no image archive, or lacks something. See [`ImageError`].

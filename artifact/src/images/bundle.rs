@@ -5,11 +5,14 @@ use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
+use liblzma::bufread::XzDecoder;
 use tar::EntryType;
 use walkdir::WalkDir;
 
 /// RFC 1952, 2.3.1.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// The .xz file format, 2.1.1.1.
+const XZ: [u8; 6] = *b"\xfd7zXZ\0";
 /// RFC 8878, 3.1.1.
 pub(super) const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
@@ -96,7 +99,7 @@ pub(crate) fn open(path: &Path) -> io::Result<Box<dyn Read>> {
     let mut file = BufReader::with_capacity(1 << 18, File::open(path)?);
     // A pipe may give less at first than there is.
     let mut start = Vec::new();
-    (&mut file).take(ZSTD.len() as u64).read_to_end(&mut start)?;
+    (&mut file).take(XZ.len() as u64).read_to_end(&mut start)?;
     let whole = Cursor::new(start.clone()).chain(file);
     uncompressed(&start, BufReader::with_capacity(1 << 18, whole))
 }
@@ -107,6 +110,8 @@ pub(super) fn uncompressed<'w>(start: &[u8], whole: impl BufRead + 'w) -> io::Re
         Ok(Box::new(MultiGzDecoder::new(whole)))
     } else if start.starts_with(&ZSTD) {
         Ok(Box::new(zstd::Decoder::with_buffer(whole)?))
+    } else if start.starts_with(&XZ) {
+        Ok(Box::new(XzDecoder::new_multi_decoder(whole)))
     } else {
         Ok(Box::new(whole))
     }

@@ -18,7 +18,7 @@ pub enum ImageError {
     /// It is something else.
     #[error(
         "`{}` is no image archive: {why}; what can be loaded is the output of `docker save` or `podman save`, \
-         an archive or a directory with an OCI image layout, and archives compressed with gzip or zstd",
+         an archive or a directory with an OCI image layout, and archives compressed with gzip, xz or zstd",
         path.display()
     )]
     NoArchive {

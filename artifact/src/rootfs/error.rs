@@ -19,7 +19,7 @@ pub enum RootFsError {
         source: io::Error,
     },
     /// It is compressed in a way that is not understood.
-    #[error("`{}` is compressed with {with}; unpack it first, for example with `{with} -dk`, or use gzip or zstd", path.display())]
+    #[error("`{}` is compressed with {with}; unpack it first, for example with `{with} -dk`, or use gzip, xz or zstd", path.display())]
     Compressed {
         /// The file.
         path: PathBuf,

@@ -12,11 +12,7 @@ use crate::digest::{Digest, Hashing};
 use crate::images::{self, Archive, ImageError};
 
 /// Compressed files that are not read here: first bytes, and the tool.
-const FOREIGN: [(&[u8], &str); 3] = [
-    (b"\xfd7zXZ\0", "xz"),
-    (b"BZh", "bzip2"),
-    (b"\x04\x22\x4d\x18", "lz4"),
-];
+const FOREIGN: [(&[u8], &str); 2] = [(b"BZh", "bzip2"), (b"\x04\x22\x4d\x18", "lz4")];
 /// What an image is called that needs no name.
 const NAMELESS: &str = "localhost/node-os:latest";
 
@@ -31,14 +27,14 @@ pub struct RootFs {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
     Directory,
-    /// Plain, or compressed with gzip or zstd.
+    /// Plain, or compressed with gzip, xz or zstd.
     Archive,
     /// Paths of its layers in the bundle, the lowest first.
     Image(Vec<PathBuf>),
 }
 
 impl RootFs {
-    /// Reads all of `path`: a directory, a tar archive as it is or compressed with gzip or zstd, an OCI image layout as a
+    /// Reads all of `path`: a directory, a tar archive as it is or compressed with gzip, xz or zstd, an OCI image layout as a
     /// directory or an archive, or what `docker save` writes. A directory or an archive with the marks of an image is one.
     ///
     /// # Errors

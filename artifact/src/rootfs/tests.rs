@@ -93,7 +93,8 @@ fn archives_are_unpacked_however_they_are_compressed() {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(&plain).unwrap();
     let zstd = zstd::encode_all(&plain[..], 1).unwrap();
-    for bytes in [plain, gzip.finish().unwrap(), zstd] {
+    let xz = liblzma::encode_all(&plain[..], 1).unwrap();
+    for bytes in [plain, gzip.finish().unwrap(), zstd, xz] {
         let (_dir, path) = file(&bytes);
         check_system(unpacked(&path).unwrap().path());
         // Cut anywhere, it is not used.
@@ -170,7 +171,7 @@ fn what_is_no_tree_is_said() {
             "is no directory, tar archive or container image",
         ),
         (b"", "it is empty"),
-        (b"\xfd7zXZ\0abc", "is compressed with xz"),
+        (b"\x04\x22\x4d\x18abc", "is compressed with lz4"),
         (b"BZh9abc", "is compressed with bzip2"),
     ] {
         let (_dir, path) = file(bytes);

@@ -15,7 +15,7 @@ Examples:
   skopeo copy docker://example.org/app:v1 oci-archive:app.tar:example.org/app:v1
   parbake image load build/ --as app:v1      a directory with an OCI image layout
 
-Archives may be compressed with gzip or zstd. Everything is checked before anything is changed.
+Archives may be compressed with gzip, xz or zstd. Everything is checked before anything is changed.
 Pods that use the image need `imagePullPolicy: Never` or `IfNotPresent`; the latter is what they
 have unless the tag is `latest`.";
 

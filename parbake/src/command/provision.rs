@@ -63,7 +63,7 @@ pub(crate) struct Args {
     /// Take this binary instead of the source's: on nodes, or in the image that has it; once for each
     #[arg(long = "binary", value_name = "NAME=FILE")]
     binaries: Vec<GivenBinary>,
-    /// Take this for the nodes' operating system instead of Debian's packages: a directory, a tar archive (as it is, gzip,
+    /// Take this for the nodes' operating system instead of Debian's packages: a directory, a tar archive (as it is, gzip, xz,
     /// zstd), a container image as `parbake image load` takes, or one in a registry as REF@DIGEST
     #[arg(long, value_name = "OS")]
     os: Option<GivenOs>,
