@@ -122,16 +122,8 @@ pub(crate) fn pod(number: usize, node: &str, image: &str) -> Value {
 }
 
 fn images_of(place: &Place, node: &str) -> Result<String, String> {
-    place.run(&[
-        "exec",
-        node,
-        "--",
-        "ctr",
-        "--namespace=k8s.io",
-        "images",
-        "ls",
-        "-q",
-    ])
+    let list = "crictl images --no-trunc | sort";
+    place.run(&["exec", node, "--", "sh", "-euc", list])
 }
 
 /// Writes the layout of an image of kubectl to `oci` below `work`; gives the digest of its manifest.

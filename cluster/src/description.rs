@@ -11,9 +11,12 @@
 //!   "nodes": [
 //!     { "name": "node01", "role": "control-plane", "address": "10.89.0.11", "pod_cidr": "10.244.0.0/24" }
 //!   ],
-//!   "services": { "dns": true, "registry": true }
+//!   "services": { "dns": true, "registry": true },
+//!   "runtime": "cri-o"
 //! }
 //! ```
+//!
+//! Without `runtime` it is containerd.
 //!
 //! A cluster with both IPv4 and IPv6 has what it has of the other family in `second`, of the networks and of each node:
 //!
@@ -33,6 +36,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::container_runtime::ContainerRuntime;
 use crate::name::{ClusterDomain, NodeName};
 use crate::offered::Offered;
 use crate::version::KubernetesVersion;
@@ -52,6 +56,8 @@ pub struct Description {
     nodes: Vec<Node>,
     #[serde(skip_serializing_if = "Offered::is_nothing")]
     services: Offered,
+    #[serde(skip_serializing_if = "ContainerRuntime::is_default")]
+    runtime: ContainerRuntime,
 }
 
 /// The three networks of a cluster and the addresses in them that are nobody's node.
@@ -111,6 +117,8 @@ struct Unchecked {
     nodes: Vec<Node>,
     #[serde(default)]
     services: Offered,
+    #[serde(default)]
+    runtime: ContainerRuntime,
 }
 
 /// An artifact's `cluster` value that is no [`Description`].
@@ -211,7 +219,19 @@ impl Description {
             networks,
             nodes,
             services: Offered::default(),
+            runtime: ContainerRuntime::default(),
         })
+    }
+
+    /// The same cluster with another container runtime on its nodes.
+    #[must_use]
+    pub fn on(self, runtime: ContainerRuntime) -> Self {
+        Self { runtime, ..self }
+    }
+
+    /// What runs containers on its nodes.
+    pub fn runtime(&self) -> ContainerRuntime {
+        self.runtime
     }
 
     /// The same cluster with the services that its first control plane runs for nodes and their users.
@@ -289,7 +309,7 @@ impl Description {
             self.networks.clone(),
             nodes,
         )?;
-        Ok(same.offering(self.services))
+        Ok(same.offering(self.services).on(self.runtime))
     }
 
     /// The same cluster with its first `count` nodes only.
@@ -317,7 +337,7 @@ impl TryFrom<Unchecked> for Description {
 
     fn try_from(parts: Unchecked) -> Result<Self, DescriptionError> {
         let description = Self::new(parts.kubernetes, parts.domain, parts.networks, parts.nodes)?;
-        Ok(description.offering(parts.services))
+        Ok(description.offering(parts.services).on(parts.runtime))
     }
 }
 

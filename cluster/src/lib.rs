@@ -10,6 +10,7 @@
 mod api_error;
 pub mod cleanup;
 pub mod client;
+mod container_runtime;
 mod description;
 pub mod dialect;
 pub mod drain;
@@ -43,6 +44,7 @@ pub mod workload;
 
 pub use api_error::ApiError;
 pub use client::{connect, connect_file};
+pub use container_runtime::{Answers, ContainerRuntime, UnknownRuntime};
 pub use description::{
     BrokenDescription, Description, DescriptionError, Family, Networks, Node, Place, Role,
 };

@@ -19,9 +19,6 @@ use crate::description::is_ipv6;
 use crate::{Description, Node, NodeName, Role};
 use crate::{farewell, hosts, offered, runtime};
 
-/// The runtime's state: overlays of containers live there, so it cannot be on an overlay itself.
-pub const RUNTIME_DIR: &str = "var/lib/containerd";
-
 /// Where nodes see the layers of container images that they share: `NAME/N`, one directory for each layer. The runtime's
 /// own directories of committed layers are symbolic links to these.
 pub const IMAGES_DIR: &str = "var/lib/parbake/images";
@@ -167,7 +164,7 @@ pub fn machine(
         limits: Limits::default(),
         sysctls: BTreeMap::new(),
         dir,
-        plain: vec![RUNTIME_DIR.into()],
+        plain: vec![cluster.runtime().answers().dir.into()],
         in_memory: Vec::new(),
         files: own,
     })

@@ -14,6 +14,8 @@ use crate::machines::public_file;
 
 /// Where containerd's configuration stands on a node.
 const CONFIG: &str = "etc/containerd/config.toml";
+/// Where CRI-O's does, which has nothing in it that depends on the host.
+const CRI_O_CONFIG: &str = "etc/crio/crio.conf";
 
 /// Where the kubelet's unit takes more flags from.
 pub const KUBELET: &str = "etc/default/kubelet";
@@ -46,13 +48,13 @@ pub fn wait_until_it_answers(question: &Cmd) -> Result<(), process::Error> {
     }
 }
 
-/// The configuration of the topmost of `layers` (bottom first) that has one, with what the host asks for; nothing where
-/// none has one.
+/// The configuration of the topmost of `layers` (bottom first) that has one of containerd, with what the host asks for;
+/// nothing where none has one.
 ///
 /// # Errors
 /// It cannot be read, or is no TOML.
 pub fn config(layers: &[PathBuf], host: &Decisions) -> Result<Option<SeedFile>, Error> {
-    let Some(path) = config_file(layers) else {
+    let Some(path) = config_file(layers, CONFIG) else {
         return Ok(None);
     };
     let fitted = fs::read_to_string(&path)
@@ -71,7 +73,10 @@ pub fn sandbox_image(layers: &[PathBuf]) -> Result<String, Error> {
         path: PathBuf::from(CONFIG),
         source: "no layer has one that names the image of sandboxes".into(),
     };
-    let path = config_file(layers).ok_or_else(missing)?;
+    let mut files = [CONFIG, CRI_O_CONFIG].into_iter();
+    let path = files
+        .find_map(|config| config_file(layers, config))
+        .ok_or_else(missing)?;
     let config = fs::read_to_string(&path)
         .map_err(|error| error.into())
         .and_then(|text| text.parse::<Table>().map_err(|error| error.into()))
@@ -80,8 +85,14 @@ pub fn sandbox_image(layers: &[PathBuf]) -> Result<String, Error> {
 }
 
 /// containerd 1 has it as `sandbox_image` of `io.containerd.grpc.v1.cri`, containerd 2 among the `pinned_images` of
-/// `io.containerd.cri.v1.images`.
+/// `io.containerd.cri.v1.images`, CRI-O as `pause_image` of `crio.image` (crio.conf(5)).
 fn sandbox_of(config: &Table) -> Option<String> {
+    let of_cri_o = config
+        .get("crio")
+        .and_then(|crio| crio.get("image")?.get("pause_image")?.as_str());
+    if let Some(image) = of_cri_o {
+        return Some(image.to_owned());
+    }
     let plugins = config.get("plugins").and_then(Value::as_table);
     let named = |plugin: &Value| {
         let pinned = || plugin.get("pinned_images")?.get("sandbox");
@@ -106,8 +117,8 @@ pub fn kubelet_flags(host: &Decisions, more: &[String]) -> SeedFile {
     public_file(KUBELET, format!("KUBELET_EXTRA_ARGS={flags}\n"))
 }
 
-fn config_file(layers: &[PathBuf]) -> Option<PathBuf> {
-    let mut files = layers.iter().rev().map(|layer| layer.join(CONFIG));
+fn config_file(layers: &[PathBuf], config: &str) -> Option<PathBuf> {
+    let mut files = layers.iter().rev().map(|layer| layer.join(config));
     files.find(|path| path.is_file())
 }
 
@@ -136,7 +147,7 @@ mod tests {
     use super::{fit, sandbox_of};
 
     #[test]
-    fn the_image_of_sandboxes_is_known_in_both_forms() {
+    fn the_image_of_sandboxes_is_known_in_all_forms() {
         for (plugins, expected) in [
             (
                 "[plugins.cri]\nsandbox_image = \"a/pause:1\"\n",
@@ -146,6 +157,7 @@ mod tests {
                 "[plugins.images]\nsnapshotter = \"x\"\n[plugins.images.pinned_images]\nsandbox = \"a/pause:2\"\n",
                 Some("a/pause:2"),
             ),
+            ("[crio.image]\npause_image = \"a/pause:3\"\n", Some("a/pause:3")),
             ("[plugins.images.pinned_images]\nother = \"a/b:1\"\n", None),
             ("", None),
         ] {

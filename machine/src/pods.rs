@@ -11,8 +11,8 @@ use crate::pid::ProcessId;
 pub struct Pods(pub(crate) ProcessId);
 
 impl Pods {
-    /// The network namespaces of those that have one of their own now: `/run/netns/cni-*`, where containerd puts what
-    /// it hands to a network plugin (CNI specification 1.0, parameter `CNI_NETNS`).
+    /// The network namespaces of those that have one of their own now: in `/run/netns`, where runtimes put what
+    /// they hand to network plugins (CNI specification 1.0, parameter `CNI_NETNS`).
     ///
     /// # Errors
     /// The machine has ended, or its files cannot be read.

@@ -58,7 +58,8 @@ pub(crate) fn join_config(
     ca_hash: &str,
     manner: Manner,
 ) -> String {
-    let mut join = join::document(node, &cluster.api_server().to_string(), token, ca_hash);
+    let endpoint = cluster.api_server().to_string();
+    let mut join = join::document(cluster.runtime(), node, &endpoint, token, ca_hash);
     join["nodeRegistration"] = registration(cluster, node);
     if node.role == Role::ControlPlane {
         join["controlPlane"] = json!({ "localAPIEndpoint": local_endpoint(cluster, node) });
@@ -91,7 +92,7 @@ fn init(cluster: &Description, node: &Node, token: &str, manner: Manner) -> Valu
 }
 
 fn registration(cluster: &Description, node: &Node) -> Value {
-    let mut registration = join::registration(node);
+    let mut registration = join::registration(cluster.runtime(), node);
     if cluster.nodes().iter().all(|node| node.role == Role::ControlPlane) {
         // Users' pods must run somewhere.
         registration["taints"] = json!([]);

@@ -18,54 +18,78 @@ const VOLUME: &str = include_str!("versions.yaml");
 /// Prints what tells a cluster from any other.
 const IDENTITY: &str = "sha256sum /etc/machine-id /etc/kubernetes/pki/*.key /etc/kubernetes/*.conf";
 
+/// What is baked.
+pub(crate) struct Baked<'a> {
+    pub(crate) provider: &'a str,
+    /// What runs containers, as the API calls it.
+    pub(crate) runtime: &'a str,
+    /// What the artifact is called.
+    pub(crate) tag: &'a str,
+}
+
 /// Kubernetes 1.17, whose pods mount tokens that are kept in secrets.
 pub(crate) fn k8s_1_17(place: &Place) -> Outcome {
-    holds(place, "k8s-1.17")
+    holds(place, &Baked::plain("k8s-1.17"), |_| Ok(()))
 }
 
 /// Kubernetes 1.36, with containerd 2.
 pub(crate) fn k8s_1_36(place: &Place) -> Outcome {
-    holds(place, "k8s-1.36")
+    holds(place, &Baked::plain("k8s-1.36"), |_| Ok(()))
 }
 
-/// Bakes three nodes of `provider`, thaws them, works on them, thaws them again beside, stops, starts and freezes them.
-fn holds(place: &Place, provider: &str) -> Outcome {
-    place.run(&["provision", provider, "--source", "modules"])?;
-    let before = Listing::take(place.dir())?;
-    let outcome = lives(place, provider);
-    let ended = ["default", BESIDE].map(|name| place.run(&["down", "--name", name]));
-    // What failed says why; that there is no cluster then comes second.
-    outcome?;
-    for down in ended {
-        down?;
+impl<'a> Baked<'a> {
+    /// A provider as it is.
+    fn plain(provider: &'a str) -> Self {
+        Self {
+            provider,
+            runtime: "containerd",
+            tag: provider,
+        }
     }
+}
+
+/// Bakes three nodes, thaws them, works on them, thaws them again beside, stops, starts and freezes them; does `more` in the
+/// end with the cluster `default`.
+pub(crate) fn holds(place: &Place, baked: &Baked<'_>, more: fn(&Place) -> Outcome) -> Outcome {
+    let words = ["provision", baked.provider, "--source", "modules"];
+    let choice = ["--runtime", baked.runtime, "--tag", baked.tag];
+    place.run(&[&words[..], &choice].concat())?;
+    let before = Listing::take(place.dir())?;
+    let outcome = lives(place, baked).and_then(|()| more(place));
+    // What failed says why; whether there is such a cluster comes second.
+    let _ = place.run(&["down", "--name", BESIDE]);
+    let ended = place.run(&["down"]);
+    outcome?;
+    ended?;
     eventually("the host to be as before", Duration::from_secs(5), || {
         Listing::take(place.dir())?.nothing_new(&before)
     })?;
     let what = ["bake", "thaw", "workload", "second identity", "freeze"];
-    tested(place, provider, &what)?;
-    for tag in [provider, FROZEN] {
+    if baked.tag == baked.provider {
+        tested(place, baked.tag, &what)?;
+    }
+    for tag in [baked.tag, FROZEN] {
         place.run(&["artifact", "remove", tag])?;
     }
     Ok(())
 }
 
-fn lives(place: &Place, provider: &str) -> Outcome {
-    free_of(place, provider, &BTreeSet::new())?;
-    let report = place.json(&["up", provider])?;
+fn lives(place: &Place, baked: &Baked<'_>) -> Outcome {
+    free_of(place, baked.tag, &BTreeSet::new())?;
+    let report = place.json(&["up", baked.tag])?;
     check(report["nodes"] == 3, || format!("{report}"))?;
-    is_of_the_version(place, provider)?;
+    is_of_the_version(place, baked)?;
     started_once(place)?;
     workload::service(place)?;
     workload::access(place)?;
     access::images(place)?;
     services::images(place)?;
-    let stores = stores(place, provider)?;
+    let stores = stores(place, baked.provider)?;
     if stores {
         keeps(place, "first", "first")?;
     }
 
-    place.json(&["up", provider, "--nodes", "1", "--name", BESIDE])?;
+    place.json(&["up", baked.tag, "--nodes", "1", "--name", BESIDE])?;
     let (first, beside) = (identity(place, "default")?, identity(place, BESIDE)?);
     check(alike(&first, &beside) == 0, || format!("{first}\n{beside}"))?;
     strangers::refused(place, "default", BESIDE)?;
@@ -90,7 +114,8 @@ fn lives(place: &Place, provider: &str) -> Outcome {
     place.json(&["up", FROZEN, "--name", BESIDE])?;
     let beside = identity(place, BESIDE)?;
     check(alike(&first, &beside) == 0, || format!("{first}\n{beside}"))?;
-    answers(place, BESIDE)
+    answers(place, BESIDE)?;
+    place.run(&["down", "--name", BESIDE]).map(drop)
 }
 
 /// Whether the provider's clusters have a default storage class.
@@ -102,8 +127,8 @@ fn stores(place: &Place, provider: &str) -> Result<bool, String> {
 }
 
 /// The cluster, each kubelet and the runtime are of the versions that the provider names.
-fn is_of_the_version(place: &Place, provider: &str) -> Outcome {
-    let shown = place.json(&["provider", "show", provider])?;
+fn is_of_the_version(place: &Place, baked: &Baked<'_>) -> Outcome {
+    let shown = place.json(&["provider", "show", baked.provider])?;
     let wanted = shown["cluster"]["kubernetes"].as_str().unwrap_or_default();
     let server: Value = serde_json::from_str(&place.run(&["kubectl", "version", "-o", "json"])?)
         .map_err(|error| error.to_string())?;
@@ -112,9 +137,9 @@ fn is_of_the_version(place: &Place, provider: &str) -> Outcome {
     })?;
     let query = "jsonpath={range .items[*].status.nodeInfo}{.kubeletVersion} {.containerRuntimeVersion}{\"\\n\"}{end}";
     let nodes = place.run(&["kubectl", "get", "nodes", "-o", query])?;
-    let runtime = shown["components"]["containerd"].as_str().unwrap_or_default();
-    let is_right =
-        |line: &str| line.starts_with(&format!("{wanted} containerd://")) && line.contains(runtime);
+    let runtime = shown["components"][baked.runtime].as_str().unwrap_or_default();
+    let begin = format!("{wanted} {}://", baked.runtime);
+    let is_right = |line: &str| line.starts_with(&begin) && line.contains(runtime);
     check(nodes.lines().count() == 3 && nodes.lines().all(is_right), || {
         format!("{nodes}, not {wanted} on {runtime}")
     })

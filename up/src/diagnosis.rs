@@ -50,7 +50,7 @@ impl Diagnosis {
         let mut names = Vec::new();
         for node in cluster.nodes() {
             let console = Dirs(&machines::machine_dir(dir, node)).console();
-            let asked = Asked::new(running, node.name.as_str(), console);
+            let asked = Asked::new(running, cluster.runtime(), node.name.as_str(), console);
             let (index, sender) = (names.len(), sender.clone());
             names.push(node.name.as_str());
             // Not joined: a thread whose node hangs is given up, and its command ends when the node is removed.

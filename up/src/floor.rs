@@ -23,9 +23,8 @@ use crate::state::{Claim, Phase, Record};
 use crate::thaw::{claim, forward, id};
 use crate::{Error, Options};
 
-/// What does not start.
-const MASKED: [&str; 5] = [
-    "containerd.service",
+/// What does not start, beside the runtime.
+const MASKED: [&str; 4] = [
     "kubelet.service",
     "parbake-head-start.service",
     "parbake-iptables.service",
@@ -93,7 +92,8 @@ async fn measure(options: &Options, claim: &Claim) -> Result<Duration, FloorErro
         end_with_parent: true,
         again: false,
     };
-    let files = |node: &Node| identity.files(node).into_iter().chain(masks(&MASKED)).collect();
+    let masked = [&MASKED[..], &[cluster.runtime().answers().unit]].concat();
+    let files = |node: &Node| identity.files(node).into_iter().chain(masks(&masked)).collect();
     let plan = machines::plan(&cluster, surroundings, |_| layers.clone(), files).map_err(Error::from)?;
     let running = Running::start(&plan, &options.supervise).map_err(Error::from)?;
     let name = node.name.as_str();

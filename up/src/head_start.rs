@@ -7,7 +7,7 @@ use parbake_machine::running::Running;
 /// takes longer, and nothing else.
 pub(crate) fn renew(running: &Running, cluster: &Description) {
     for node in cluster.control_planes() {
-        if let Err(error) = head_start::renew(running, node) {
+        if let Err(error) = head_start::renew(running, cluster.runtime(), node) {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
             tracing::warn!(node = %node.name, "{error}: {}", cause.unwrap_or_default());
         }

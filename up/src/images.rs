@@ -1,21 +1,22 @@
 //! Images from files into the runtimes of a running cluster's nodes, without a registry.
 //!
 //! A file is read twice: once to find out what it is and that nothing of it is missing or spoilt, before anything is
-//! changed, and once for each node, side by side, into `ctr images import` inside the machine. What names the images goes
+//! changed, and once for each node, side by side, into the import of the runtime inside the machine. What names the images goes
 //! last, so that a stream that is cut off imports nothing.
 
 use std::path::Path;
 use std::thread;
 
 use parbake_artifact::images::{Archive, ImageName};
+use parbake_cluster::ContainerRuntime;
 use parbake_machine::process::Cmd;
 use parbake_machine::running::Running;
 use serde::Serialize;
 
 use crate::{Cluster, Error};
 
-/// Waits until the runtime offers each image to kubelets, then lists all images.
-const LIST: &str = r#"
+/// Waits until the runtime offers each image to kubelets.
+const OFFERED: &str = r#"
 for name; do
     tries=0
     until crictl --timeout=10s inspecti --quiet "$name" >/dev/null 2>&1; do
@@ -24,7 +25,6 @@ for name; do
         sleep 0.1
     done
 done
-ctr --namespace=k8s.io images ls
 "#;
 
 /// What was loaded.
@@ -52,22 +52,24 @@ pub struct LoadedImage {
 /// # Errors
 /// `path` holds no images, or damaged ones, or images without names: nothing is changed then. Or a node refuses them.
 pub fn load(cluster: &Cluster, path: &Path, name: Option<&ImageName>) -> Result<Loaded, Error> {
-    load_into_machines(cluster.running(), path, name)
+    load_into_machines(cluster.running(), cluster.record().cluster.runtime(), path, name)
 }
 
 /// The same for machines that are not a cluster's yet.
 pub(crate) fn load_into_machines(
     running: &Running,
+    runtime: ContainerRuntime,
     path: &Path,
     name: Option<&ImageName>,
 ) -> Result<Loaded, Error> {
     let nodes: Vec<String> = running.machines().keys().cloned().collect();
-    load_into_nodes(running, &nodes, path, name)
+    load_into_nodes(running, runtime, &nodes, path, name)
 }
 
 /// The same for some of the machines.
 pub(crate) fn load_into_nodes(
     running: &Running,
+    runtime: ContainerRuntime,
     nodes: &[String],
     path: &Path,
     name: Option<&ImageName>,
@@ -86,7 +88,7 @@ pub(crate) fn load_into_nodes(
         let archive = &archive;
         let load = |node: &'_ String| {
             let node = node.clone();
-            scope.spawn(move || load_into(running, &node, archive))
+            scope.spawn(move || load_into(running, runtime, &node, archive))
         };
         let loading: Vec<_> = nodes.iter().map(load).collect();
         let joined = loading.into_iter().map(|thread| match thread.join() {
@@ -113,23 +115,31 @@ fn counted(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
-fn load_into(running: &Running, node: &str, archive: &Archive) -> Result<String, Error> {
+fn load_into(
+    running: &Running,
+    runtime: ContainerRuntime,
+    node: &str,
+    archive: &Archive,
+) -> Result<String, Error> {
     let command = |words: &[&str]| -> Result<Cmd, Error> { Ok(running.command(node, words)?) };
     let refused = |source| Error::Images {
         node: node.to_owned(),
         source,
     };
-    command(&["ctr", "--namespace=k8s.io", "images", "import", "-"])?
+    let answers = runtime.answers();
+    command(&["sh", "-euc", answers.import, "sh"])?
+        .args(archive.names())
         .feed(|to| archive.write_to(to))
         .map_err(refused)?;
-    let listing = command(&["sh", "-euc", LIST, "sh"])?
+    let list = format!("{OFFERED}{}", answers.list);
+    let listing = command(&["sh", "-euc", &list, "sh"])?
         .args(archive.names())
         .run()
         .map_err(refused)?;
     Ok(listing.stdout)
 }
 
-/// The third column of `ctr images ls`.
+/// The third column of [`parbake_cluster::Answers::list`].
 fn digest_of(listing: &str, name: &str) -> Option<String> {
     let mut rows = listing.lines().map(str::split_whitespace);
     let mut row = rows.find(|row| row.clone().next() == Some(name))?;

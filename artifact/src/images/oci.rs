@@ -80,7 +80,10 @@ pub(super) fn read(
             annotations.as_object_mut()
         });
         if let Some(Some(annotations)) = annotations {
-            annotations.insert(CONTAINERD_NAME.to_owned(), Value::String(name.clone()));
+            // Tools with containers/image know an image by the other one (containers-transports(5), `oci-archive`).
+            for key in [CONTAINERD_NAME, REF_NAME] {
+                annotations.insert(key.to_owned(), Value::String(name.clone()));
+            }
         }
     }
     Ok((names, (INDEX, value.to_string().into_bytes())))

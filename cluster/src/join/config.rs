@@ -9,11 +9,10 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use webpki::EndEntityCert;
 
+use crate::container_runtime::ContainerRuntime;
 use crate::description::Node;
 use crate::version::KubernetesVersion;
 
-/// Where the runtime listens.
-const RUNTIME: &str = "unix:///run/containerd/containerd.sock";
 /// kubeadm's version check of the kernel and of cgroups knows only hosts, not nodes inside of one (cgroup v1 is fine
 /// for the kubelet with `failCgroupV1: false`).
 const IGNORED_CHECKS: [&str; 5] = [
@@ -28,6 +27,7 @@ const IGNORED_CHECKS: [&str; 5] = [
 /// `ca_hash` the hash of its authority's public key as in [`ca_hash`].
 pub fn configuration(
     version: &KubernetesVersion,
+    runtime: ContainerRuntime,
     node: &Node,
     endpoint: &str,
     token: &str,
@@ -35,28 +35,28 @@ pub fn configuration(
 ) -> String {
     let document = version
         .dialect()
-        .kubeadm(document(node, endpoint, token, ca_hash));
+        .kubeadm(document(runtime, node, endpoint, token, ca_hash));
     // JSON is YAML.
     format!("{document:#}\n")
 }
 
 /// The same as a value, in the newest words.
-pub fn document(node: &Node, endpoint: &str, token: &str, ca_hash: &str) -> Value {
+pub fn document(runtime: ContainerRuntime, node: &Node, endpoint: &str, token: &str, ca_hash: &str) -> Value {
     json!({
         "apiVersion": "kubeadm.k8s.io/v1beta4",
         "kind": "JoinConfiguration",
         "discovery": { "bootstrapToken": {
             "apiServerEndpoint": endpoint, "token": token, "caCertHashes": [ca_hash],
         } },
-        "nodeRegistration": registration(node),
+        "nodeRegistration": registration(runtime, node),
     })
 }
 
 /// The `nodeRegistration` of `kubeadm init` and `kubeadm join`, in the newest words.
-pub fn registration(node: &Node) -> Value {
+pub fn registration(runtime: ContainerRuntime, node: &Node) -> Value {
     json!({
         "name": node.name,
-        "criSocket": RUNTIME,
+        "criSocket": runtime.answers().socket,
         "imagePullPolicy": "Never",
         "ignorePreflightErrors": IGNORED_CHECKS,
         "kubeletExtraArgs": [{ "name": "node-ip", "value": node.list(|place| place.address) }],
@@ -93,6 +93,7 @@ mod tests {
     use base64::engine::general_purpose::STANDARD;
 
     use super::{ca_hash, configuration, new_token};
+    use crate::container_runtime::ContainerRuntime;
     use crate::description::{Node, Role};
     use crate::name::NodeName;
 
@@ -150,13 +151,15 @@ mod tests {
             second: None,
         };
         let version = "v1.34.4".parse().unwrap();
-        let text = configuration(&version, &node, "10.89.0.11:6443", "a.b", "sha256:0abc");
+        let runtime = ContainerRuntime::CriO;
+        let text = configuration(&version, runtime, &node, "10.89.0.11:6443", "a.b", "sha256:0abc");
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         let discovery = &value["discovery"]["bootstrapToken"];
         assert_eq!(discovery["apiServerEndpoint"], "10.89.0.11:6443");
         assert_eq!(discovery["caCertHashes"], serde_json::json!(["sha256:0abc"]));
         let registration = &value["nodeRegistration"];
         assert_eq!(registration["imagePullPolicy"], "Never");
+        assert_eq!(registration["criSocket"], "unix:///run/crio/crio.sock");
         assert_eq!(registration["kubeletExtraArgs"][0]["value"], "10.89.0.14");
     }
 }

@@ -25,6 +25,7 @@ use parbake_machine::running::{self, Running};
 use thiserror::Error;
 
 use crate::api_error::{ApiError, absent_is_fine};
+use crate::container_runtime::ContainerRuntime;
 use crate::description::{Description, Node};
 use crate::runtime;
 use crate::trust::CLUSTER_INFO;
@@ -77,6 +78,7 @@ pub enum JoinError {
 /// What lets nodes into a cluster, for some minutes.
 pub struct Invitation {
     version: KubernetesVersion,
+    runtime: ContainerRuntime,
     endpoint: String,
     token: String,
     ca_hash: String,
@@ -91,6 +93,7 @@ impl Invitation {
     pub async fn issue(client: &Client, cluster: &Description, kubeconfig: &str) -> Result<Self, JoinError> {
         let invitation = Self {
             version: cluster.kubernetes().clone(),
+            runtime: cluster.runtime(),
             endpoint: cluster.api_server().to_string(),
             token: new_token().map_err(JoinError::Token)?,
             ca_hash: ca_hash(kubeconfig).ok_or(JoinError::NoAuthority)?,
@@ -153,8 +156,14 @@ impl Invitation {
         for node in nodes {
             let name = node.name.to_string();
             let answers = running.command(&name, ["crictl", "version"])?;
-            let configuration =
-                configuration(&self.version, node, &self.endpoint, &self.token, &self.ca_hash);
+            let configuration = configuration(
+                &self.version,
+                self.runtime,
+                node,
+                &self.endpoint,
+                &self.token,
+                &self.ca_hash,
+            );
             let join = running.command(&name, ["sh", "-euc", JOIN])?.stdin(configuration);
             joins.push(tokio::task::spawn_blocking(move || {
                 let _step = tracing::info_span!("step", what = format!("kubeadm join on {name}")).entered();
@@ -246,11 +255,13 @@ fn announced(node: &Node) -> ApiNode {
 #[cfg(test)]
 mod tests {
     use super::Invitation;
+    use crate::container_runtime::ContainerRuntime;
 
     #[test]
     fn a_token_is_a_secret_of_ten_minutes() {
         let invitation = Invitation {
             version: "v1.34.4".parse().unwrap(),
+            runtime: ContainerRuntime::default(),
             endpoint: "10.89.0.11:6443".to_owned(),
             token: "abcdef.0123456789abcdef".to_owned(),
             ca_hash: String::new(),

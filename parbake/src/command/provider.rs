@@ -110,6 +110,8 @@ struct Shown {
     os: String,
     /// What runs containers on them.
     runtime: ContainerRuntime,
+    /// What `provision --runtime` takes: that one first.
+    runtimes: Vec<ContainerRuntime>,
     /// Versions by name of component.
     components: BTreeMap<String, String>,
     /// The container images that kubeadm asks for.
@@ -295,11 +297,12 @@ impl Args {
         } = provider;
         let components = recipe
             .components
-            .into_iter()
-            .map(|(name, version)| (name, version.to_string()));
+            .iter()
+            .map(|(name, version)| (name.clone(), version.to_string()));
         Ok(Shown {
             name,
             cluster,
+            runtimes: recipe.offered_runtimes(),
             os: recipe.os.suite,
             runtime: recipe.runtime,
             components: components.collect(),
@@ -344,13 +347,23 @@ fn text(shown: &Shown) -> String {
         true => String::new(),
         false => format!("variants    {variants}\n"),
     };
+    let others: Vec<&str> = shown
+        .runtimes
+        .iter()
+        .skip(1)
+        .map(|runtime| runtime.as_str())
+        .collect();
+    let runtime = match others.as_slice() {
+        [] => shown.runtime.to_string(),
+        others => format!("{} (or {})", shown.runtime, others.join(", ")),
+    };
     let mut text = format!(
         "provider    {}\nkubernetes  {}\nnode OS     Debian {}\nruntime     {}\ncomponents  {}\nimages      {}\n\
          add-ons     {}\n{variants}nodes       {}, gateway {}\npods        {}\nservices    {}, DNS {}\n\n",
         shown.name,
         shown.cluster.kubernetes(),
         shown.os,
-        shown.runtime,
+        runtime,
         components.collect::<Vec<_>>().join(", "),
         shown.images.join(", "),
         shown.addons.join(", "),

@@ -1,16 +1,10 @@
 //! Machines of a bake: commands on them, and waiting for their runtime.
 
 use parbake_cluster::runtime;
-use parbake_machine::process::{self, Cmd};
+use parbake_machine::process;
 use parbake_machine::running::Running;
 
 use super::Error;
-
-/// containerd's own client, in the namespace of Kubernetes' images.
-pub(super) fn ctr(running: &Running, node: &str, words: &[&str]) -> Result<Cmd, Error> {
-    let all = [&["ctr", "--namespace=k8s.io"], words].concat();
-    Ok(running.command(node, all)?)
-}
 
 /// Runs a command on `node` to its end.
 pub(super) fn on(running: &Running, node: &str, words: &[&str]) -> Result<process::Output, Error> {

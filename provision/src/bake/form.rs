@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 use super::addons::{self, Known};
 use super::boot::{on, shell};
 use super::layers::unpacked;
-use super::settle::STOP_PODS;
+use super::settle::stop_pods;
 use super::site::{ADMIN, Site, token};
 use super::work::Work;
 use super::{Error, Options, READY};
@@ -110,7 +110,7 @@ fn rehearse(
         on(&running, node.name.as_str(), &["systemctl", "stop", "kubelet"])?;
     }
     for node in site.cluster.nodes().iter().rev() {
-        shell(&running, node.name.as_str(), STOP_PODS)?;
+        shell(&running, node.name.as_str(), &stop_pods(site.cluster.runtime()))?;
     }
     let _stopped = running.stop()?;
     let (boot, started) = (Timestamp::now(), Instant::now());

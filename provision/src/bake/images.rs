@@ -7,6 +7,8 @@
 //! /var/lib/containerd/…/snapshots/7/fs      is now a symbolic link to it
 //! /var/lib/containerd                   ->  layer `runtime`: a small directory that every machine gets a copy of
 //! ```
+//!
+//! Other runtimes have other names for these directories ([`Answers`]).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,18 +17,16 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use parbake_artifact::{Layer, Store};
-use parbake_cluster::machines::{IMAGES_DIR, RUNTIME_DIR};
+use parbake_cluster::Answers;
+use parbake_cluster::machines::IMAGES_DIR;
 use parbake_machine::dirs::Dirs;
 use parbake_machine::plan::Plan;
 use parbake_machine::process::Cmd;
 use parbake_machine::running::Running;
 
 use super::Error;
-use super::boot::{ctr, wait_for_runtime};
+use super::boot::{shell, wait_for_runtime};
 use crate::inputs::ImageArchive;
-
-/// Where containerd's overlayfs snapshotter keeps its layers, below its own directory.
-const SNAPSHOTS: &str = "io.containerd.snapshotter.v1.overlayfs/snapshots";
 
 /// Imports `images` on the one machine of `plan` and packs what came of it: a layer for each image, then the runtime's
 /// own.
@@ -34,18 +34,19 @@ pub(super) fn layers(
     store: &Store,
     plan: &Plan,
     supervise: &Cmd,
+    runtime: &Answers,
     images: &[ImageArchive],
     work: &Path,
 ) -> Result<Vec<Layer>, Error> {
     let machine = &plan.machines[0];
-    let state = Dirs(&machine.dir).plain(RUNTIME_DIR.as_ref());
-    let imported = import(plan, supervise, &state, images)?;
+    let state = Dirs(&machine.dir).plain(runtime.dir.as_ref());
+    let imported = import(plan, supervise, runtime, &state, images)?;
     let mut layers = Vec::new();
     for (image, snapshots) in images.iter().zip(imported) {
         let _step =
             tracing::info_span!("step", what = format!("pack the image {}", image.short_name)).entered();
         let tree = work.join("image").join(&image.short_name);
-        take_out(&state, &snapshots, &image.short_name, &tree).map_err(|source| Error::Files {
+        take_out(runtime, &state, &snapshots, &image.short_name, &tree).map_err(|source| Error::Files {
             act: "take the layers of an image out of",
             path: state.clone(),
             source,
@@ -58,7 +59,7 @@ pub(super) fn layers(
         )?);
     }
     let tree = work.join("runtime");
-    let target = tree.join(RUNTIME_DIR);
+    let target = tree.join(runtime.dir);
     let moved = target
         .parent()
         .map_or(Ok(()), fs::create_dir_all)
@@ -76,6 +77,7 @@ pub(super) fn layers(
 fn import(
     plan: &Plan,
     supervise: &Cmd,
+    runtime: &Answers,
     state: &Path,
     images: &[ImageArchive],
 ) -> Result<Vec<BTreeSet<String>>, Error> {
@@ -86,10 +88,12 @@ fn import(
     let mut known = BTreeSet::new();
     let mut imported = Vec::new();
     for image in images {
-        ctr(&running, name, &["images", "import", "-"])?
+        running
+            .command(name, ["sh", "-euc", runtime.import, "sh"])?
+            .args(&image.names)
             .stdin_file(&image.path)
             .run()?;
-        let now = snapshots(state).map_err(|source| Error::Files {
+        let now = snapshots(runtime, state).map_err(|source| Error::Files {
             act: "list the snapshots in",
             path: state.to_owned(),
             source,
@@ -97,45 +101,38 @@ fn import(
         imported.push(now.difference(&known).cloned().collect());
         known = now;
     }
-    forget_packed(&running, name)?;
+    if let Some(forget) = runtime.forget_all_packed {
+        // An offline cluster never needs packed layers again, and they double the runtime's size.
+        shell(&running, name, forget)?;
+    }
     let _stopped = running.stop()?;
     Ok(imported)
 }
 
-/// Removes the packed layers: an offline cluster never needs them again, and they double the runtime's size.
-fn forget_packed(running: &Running, name: &str) -> Result<(), Error> {
-    let listed = ctr(running, name, &["content", "ls"])?.run()?;
-    // containerd marks with this label what it has unpacked (containerd, `labels.LabelUncompressed`).
-    let packed = listed
-        .stdout
-        .lines()
-        .filter(|line| line.contains("containerd.io/uncompressed"));
-    let digests: Vec<&str> = packed.filter_map(|line| line.split_whitespace().next()).collect();
-    if !digests.is_empty() {
-        ctr(running, name, &[&["content", "rm"], digests.as_slice()].concat())?.run()?;
+/// The layers that the runtime has unpacked, by the names of their directories.
+fn snapshots(runtime: &Answers, state: &Path) -> io::Result<BTreeSet<String>> {
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(state.join(runtime.layers))? {
+        let entry = entry?;
+        if entry.path().join(runtime.files).is_dir() {
+            found.insert(entry.file_name().to_string_lossy().into_owned());
+        }
     }
-    // The end of a lease is the one thing that containerd collects garbage for before it answers.
-    ctr(running, name, &["leases", "create", "--id=parbake"])?.run()?;
-    ctr(running, name, &["leases", "rm", "--sync", "parbake"])?.run()?;
-    Ok(())
-}
-
-fn snapshots(state: &Path) -> io::Result<BTreeSet<String>> {
-    fs::read_dir(state.join(SNAPSHOTS))?
-        .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
-        .filter(|name| {
-            name.as_ref()
-                .map_or(true, |name| name.bytes().all(|byte| byte.is_ascii_digit()))
-        })
-        .collect()
+    Ok(found)
 }
 
 /// Moves the directories of `snapshots` to where machines see shared images, leaving links.
-fn take_out(state: &Path, snapshots: &BTreeSet<String>, image: &str, tree: &Path) -> io::Result<()> {
+fn take_out(
+    runtime: &Answers,
+    state: &Path,
+    snapshots: &BTreeSet<String>,
+    image: &str,
+    tree: &Path,
+) -> io::Result<()> {
     let below = PathBuf::from(IMAGES_DIR).join(image);
     fs::create_dir_all(tree.join(&below))?;
     for (number, id) in snapshots.iter().enumerate() {
-        let own = state.join(SNAPSHOTS).join(id).join("fs");
+        let own = state.join(runtime.layers).join(id).join(runtime.files);
         let shared = below.join(number.to_string());
         fs::rename(&own, tree.join(&shared))?;
         symlink(Path::new("/").join(shared), own)?;

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use ipnet::{IpNet, Ipv4Net};
 use parbake_artifact::{Layer, Pack, Store};
-use parbake_cluster::machines::{RUNTIME_DIR, public_file};
+use parbake_cluster::Answers;
+use parbake_cluster::machines::public_file;
 use parbake_cluster::runtime;
 use parbake_machine::cgroup::Limits;
 use parbake_machine::host::Host;
@@ -57,7 +58,7 @@ pub(super) fn shared(
     }
     let node = step(dir, store, memory, &steps::node(inputs), || {
         let tree = work.dir("node");
-        node::write(&tree, &inputs.containerd, steps::pause(inputs)).map_err(|source| Error::Files {
+        node::write(&tree, &inputs.runtime, steps::pause(inputs)).map_err(|source| Error::Files {
             act: "write",
             path: tree.clone(),
             source,
@@ -68,11 +69,12 @@ pub(super) fn shared(
     layers.extend(node);
     let unpacked = unpacked(store, &below)?;
     layers.extend(step(dir, store, memory, &steps::images(inputs), || {
-        let plan = importer(&work.dir("importer"), unpacked, host)?;
+        let plan = importer(&work.dir("importer"), inputs.runtime.answers(), unpacked, host)?;
         images::layers(
             store,
             &plan,
             &options.supervise,
+            inputs.runtime.answers(),
             &inputs.images,
             &work.dir("images"),
         )
@@ -100,7 +102,7 @@ fn install(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// One machine with nothing but the runtime.
-fn importer(dir: &Path, layers: Vec<PathBuf>, host: &Host) -> Result<Plan, Error> {
+fn importer(dir: &Path, own: &Answers, layers: Vec<PathBuf>, host: &Host) -> Result<Plan, Error> {
     let decisions = host.decide();
     // Nobody's addresses (RFC 5737): it has no other machine to talk to.
     let network = |host| IpNet::from(Ipv4Net::new_assert(Ipv4Addr::new(192, 0, 2, host), 24));
@@ -121,7 +123,7 @@ fn importer(dir: &Path, layers: Vec<PathBuf>, host: &Host) -> Result<Plan, Error
             layers,
             dir: dir.join("machine"),
             binds: Vec::new(),
-            plain: vec![RUNTIME_DIR.into()],
+            plain: vec![own.dir.into()],
             in_memory: Vec::new(),
             files,
             cpu_weight: 100,

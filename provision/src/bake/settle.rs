@@ -1,7 +1,7 @@
 //! From a running, ready cluster to one that can be frozen: no credential of its own left, nothing that would hold
 //! the next start up, databases small and closed.
 
-use parbake_cluster::{Client, Description, head_start, settle};
+use parbake_cluster::{Client, ContainerRuntime, Description, head_start, settle};
 use parbake_machine::running::Running;
 use tokio::runtime::Runtime;
 
@@ -44,14 +44,21 @@ ctl() {
 revision=$(ctl endpoint status --write-out=fields | sed -n 's/^"Revision" : //p')
 ctl compact --physical "$revision"
 "#;
-/// Ends every pod, etcd last, since the others need it to end in order.
-pub(super) const STOP_PODS: &str = r#"
-for pod in $(crictl pods -q --label tier=control-plane | grep -vxF "$(crictl pods -q --name ^etcd-)" || true) \
-        $(crictl pods -q --name ^etcd-); do
-    crictl stopp "$pod" || true
+/// Ends every pod, etcd last, since the others need it to end in order. There is a function `stop` already, see
+/// [`stop_pods`].
+const STOP_PODS: &str = r#"
+ctl() { crictl --timeout=60s "$@"; }
+for pod in $(ctl pods -q | grep -vxF "$(ctl pods -q --name ^etcd-)" || true) $(ctl pods -q --name ^etcd-); do
+    stop "$pod" || true
 done
-crictl rmp -fa
+ctl rmp -fa
 "#;
+
+/// The shell script that ends every pod of a node with `runtime`.
+pub(super) fn stop_pods(runtime: ContainerRuntime) -> String {
+    format!("stop() {{ {}; }}{STOP_PODS}", runtime.answers().stop_pod)
+}
+
 /// Quiets the cluster down and removes its credentials, files and database alike. The machines still run afterwards,
 /// with no pod left. Says how many secrets stay that manifests made.
 pub(super) fn settle(
@@ -63,7 +70,7 @@ pub(super) fn settle(
     let _step = tracing::info_span!("step", what = "settle").entered();
     let names: Vec<String> = cluster.nodes().iter().map(|node| node.name.to_string()).collect();
     for plane in cluster.control_planes() {
-        head_start::record(running, plane)?;
+        head_start::record(running, cluster.runtime(), plane)?;
     }
     let networks = cluster.networks();
     let tools = [
@@ -88,7 +95,7 @@ pub(super) fn settle(
         shell(
             running,
             plane.name.as_str(),
-            &format!("crictl stop $(crictl ps -q --name '{names}')"),
+            &format!("crictl --timeout=60s stop $(crictl ps -q --name '{names}')"),
         )?;
     }
     runtime.block_on(settle::forget(client))?;
@@ -96,7 +103,7 @@ pub(super) fn settle(
     // What the first control plane has is what all get when they are frozen.
     shell(running, cluster.nodes()[0].name.as_str(), COMPACT)?;
     for node in names.iter().rev() {
-        shell(running, node, STOP_PODS)?;
+        shell(running, node, &stop_pods(cluster.runtime()))?;
     }
     Ok(secrets)
 }

@@ -17,13 +17,16 @@ use crate::provider::Addon;
 /// The short name of the image that holds a pod's namespaces.
 const PAUSE: &str = "pause";
 /// Binaries that have to do with images. No other is beneath their import, so that another kubelet is no reason for one.
-const RUNTIME: [&str; 7] = [
+const RUNTIME: [&str; 10] = [
     "containerd",
     "containerd-shim",
     "containerd-shim-runc-v1",
     "containerd-shim-runc-v2",
+    "copyimg",
     "crictl",
+    "crio",
     "ctr",
+    "pinns",
     "runc",
 ];
 
@@ -125,7 +128,7 @@ pub(super) fn pause(inputs: &Inputs) -> &str {
 pub(super) fn node(inputs: &Inputs) -> Step {
     Step::new("write the node's files")
         .with("name of the pause image", pause(inputs))
-        .with("node's files", node::fingerprint(&inputs.containerd))
+        .with("node's files", node::fingerprint(&inputs.runtime))
 }
 
 /// Whether the binary `name` is beneath the import of images.
@@ -139,7 +142,7 @@ pub(super) fn images(inputs: &Inputs) -> Step {
     let step = Step::new("import the images")
         .with("node OS", &inputs.os.key)
         .with("name of the pause image", pause(inputs))
-        .with("node's files", node::fingerprint(&inputs.containerd))
+        .with("node's files", node::fingerprint(&inputs.runtime))
         .with_images(&inputs.images);
     runtime.fold(step, |step, (name, binary)| {
         step.with(format!("binary {name}"), &binary.sha256)
@@ -160,7 +163,7 @@ pub(super) fn cluster(options: &Options, cluster: &Description, inputs: &Inputs)
         .with("nodes and networks", description)
         .with("what kubeadm is told", told)
         .with("node OS", &inputs.os.key)
-        .with("node's files", node::fingerprint(&inputs.containerd))
+        .with("node's files", node::fingerprint(&inputs.runtime))
         .with_images(&inputs.images);
     if let Some(variant) = &provider.variant {
         step = step.with("variant", variant.as_str());
@@ -198,7 +201,7 @@ mod tests {
 
     use super::{Step, binary, images, is_runtime, os};
     use crate::inputs::{Bill, Binary, ImageArchive, Inputs, OsTree};
-    use crate::node::Containerd;
+    use crate::node::NodeRuntime;
 
     fn inputs() -> Inputs {
         let binary = |text: &str| Binary {
@@ -223,7 +226,7 @@ mod tests {
                 ("crictl".to_owned(), binary("2")),
             ]),
             images: vec![image("etcd", "3"), image("pause", "4")],
-            containerd: Containerd::packaged("1.6.20"),
+            runtime: NodeRuntime::packaged("1.6.20"),
             bill: Bill::default(),
             key: String::new(),
             steps: Vec::new(),

@@ -117,7 +117,7 @@ pub(super) fn make(made: &Made<'_>, cache: &Locked) -> Result<Bill, Error> {
     let modules = addons
         .chain([&provider.recipe.modules])
         .flat_map(BTreeMap::values);
-    for file in modules.flat_map(|modules| modules.files.keys()) {
+    for file in modules.flat_map(|modules| modules.files.keys().chain(modules.c.keys())) {
         of_go.remove(file);
     }
     let built_here = made.base == MODULES && made.replaced.is_empty();

@@ -41,7 +41,7 @@ use self::release::{Obtained, Plan};
 use self::source::Chosen;
 pub use self::source::Source;
 pub use self::update::{Part, Update, Updated, update_lock};
-use crate::node::Containerd;
+use crate::node::NodeRuntime;
 pub use crate::node::UnusableRuntime;
 use crate::provider::lock::Lock;
 use crate::provider::{AddonError, Provider};
@@ -56,7 +56,7 @@ pub struct Inputs {
     /// The container images: those that kubeadm asks for, those of the add-ons, and those that were given.
     pub images: Vec<ImageArchive>,
     /// The runtime among them.
-    pub(crate) containerd: Containerd,
+    pub(crate) runtime: NodeRuntime,
     /// What all of the above was made from.
     pub bill: Bill,
     /// Identifies all of the above together: 64 hexadecimal digits.
@@ -148,8 +148,8 @@ fn gather(
     cache: &Path,
     looking: bool,
 ) -> Result<Inputs, Error> {
-    let lock = Lock::load(provider)?;
-    let containerd = Containerd::of(&provider.recipe, &lock)?;
+    let lock = Lock::load(provider)?.chosen(&provider.recipe);
+    let runtime = NodeRuntime::of(&provider.recipe, &lock)?;
     pinned(provider)?;
     let published = addon_images::plan(provider, &lock)?;
     let mirrors = Mirrors::from_environment()?;
@@ -225,19 +225,25 @@ fn gather(
         os,
         binaries,
         images,
-        containerd,
+        runtime,
         bill,
         key: key.finish().to_string(),
         steps: cache.trace(),
     })
 }
 
-/// Says whether the lock of `provider` fits, and whether its nodes have a runtime that suits its Kubernetes.
+/// Says whether the lock of `provider` fits, and whether its nodes have a runtime that suits its Kubernetes, whichever of
+/// those that it offers.
 ///
 /// # Errors
 /// What is wrong, as [`prepare`] would say it.
 pub fn check(provider: &Provider) -> Result<(), Error> {
-    Containerd::of(&provider.recipe, &Lock::load(provider)?)?;
+    let lock = Lock::load(provider)?;
+    for runtime in provider.recipe.offered_runtimes() {
+        let mut chosen = provider.clone();
+        chosen.choose_runtime(runtime).map_err(UnusableRuntime::from)?;
+        NodeRuntime::of(&chosen.recipe, &lock.clone().chosen(&chosen.recipe))?;
+    }
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 //! `go` verifies every module against the provider's `go.sum`, and the flags leave nothing of this host in the
 //! binaries, so equal inputs give equal bytes.
 
+mod c;
 mod generate;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -111,6 +112,10 @@ fn build(
     for (name, (module, path)) in &modules.files {
         key = key.field("file", name).field(module, path);
     }
+    for (name, (module, path)) in &modules.c {
+        key = key.field("c", name).field(module, path);
+        key = key.field("compiler", c::compiler()?);
+    }
     let key = generate::key(key, modules).finish();
     let what = format!("build {} from Go modules", summary(name, modules));
     let entry = cache.entry("modules", &key, &what, |out| {
@@ -135,6 +140,9 @@ fn build(
         for (name, (module, path)) in &modules.files {
             let from = sources_of(module, &go)?.join(path);
             fs::copy(&from, out.join(name)).map_err(Error::file("copy", &from))?;
+        }
+        for (name, (module, path)) in &modules.c {
+            c::build(&sources_of(module, &go)?.join(path), &out.join(name))?;
         }
         for binary in modules.commands.keys().chain(modules.tests.keys()) {
             check_version(sources, name, binary, &out.join(binary))?;
@@ -296,6 +304,7 @@ mod tests {
             go: go.parse().unwrap(),
             tests: [].into(),
             files: [].into(),
+            c: [].into(),
             tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
             generated: [].into(),
             commands: [("a".into(), "example/a".into())].into(),

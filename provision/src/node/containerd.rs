@@ -1,4 +1,4 @@
-//! The container runtime of a provider's nodes: which one it is, and all that differs between its versions.
+//! The containerd of a provider's nodes: which one it is, and all that differs between its versions.
 //!
 //! | containerd | configuration | programs of CNI | CRI | call `RuntimeConfig` |
 //! |---|---|---|---|---|
@@ -10,18 +10,16 @@
 //! 3 as well.) What it keeps on disk is the same in all of them, as far as a bake takes it apart: the directories of its
 //! overlayfs snapshotter.
 
-use parbake_cluster::KubernetesVersion;
+use parbake_cluster::{ContainerRuntime, KubernetesVersion};
 use semver::Version;
 
 use crate::provider::lock::Lock;
-use crate::provider::{Recipe, RuntimeNotToBeHad};
+use crate::provider::{Recipe, RuntimeNotOffered};
 
 /// The Debian package, and the binary.
 const NAME: &str = "containerd";
 /// The binaries that containerd does not work without, or that parbake calls.
 const BESIDE: [&str; 2] = ["containerd-shim-runc-v2", "ctr"];
-/// Its unit.
-pub(super) const UNIT: &str = "containerd.service";
 /// The unit of a containerd that comes without, by its path below a node's root.
 const OWN_UNIT: (&str, &str) = (
     "etc/systemd/system/containerd.service",
@@ -42,9 +40,28 @@ pub(crate) struct Containerd {
 /// A provider whose nodes have no runtime that can be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum UnusableRuntime {
-    /// Another one was chosen that cannot be had.
+    /// The provider does not offer it.
     #[error(transparent)]
-    Chosen(#[from] RuntimeNotToBeHad),
+    NotOffered(#[from] RuntimeNotOffered),
+    /// Something is missing that it does not work without.
+    #[error(
+        "nodes with the container runtime `{runtime}` need `{part}`: name it among the binaries or packages of `os` or of \
+         `runtimes.{runtime}`"
+    )]
+    Lacks {
+        /// The runtime.
+        runtime: ContainerRuntime,
+        /// The binary or package.
+        part: &'static str,
+    },
+    /// It is for another Kubernetes.
+    #[error("Kubernetes {kubernetes} needs CRI-O of the same minor version, and nodes have {version}")]
+    OtherMinor {
+        /// The provider's Kubernetes.
+        kubernetes: KubernetesVersion,
+        /// That of the nodes.
+        version: Version,
+    },
     /// There is none.
     #[error(
         "nodes have no container runtime: name the package `{NAME}` in `os.packages`, or build it and name `{NAME}` in \
@@ -90,7 +107,6 @@ impl Containerd {
     /// # Errors
     /// There is none, or one that does not suit the recipe's Kubernetes.
     pub(crate) fn of(recipe: &Recipe, lock: &Lock) -> Result<Self, UnusableRuntime> {
-        recipe.runtime.to_be_had()?;
         let package = lock.set("os").into_iter().find(|package| package.name == NAME);
         let found = match (package, built(recipe)) {
             (Some(_), Some(_)) => return Err(UnusableRuntime::Twice),

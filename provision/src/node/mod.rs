@@ -1,18 +1,24 @@
 //! What every node has beside its operating system and Kubernetes' binaries: units, the runtime's configuration.
 
 mod containerd;
+mod cri_o;
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-pub(crate) use containerd::Containerd;
-pub use containerd::UnusableRuntime;
+use parbake_cluster::{Answers, ContainerRuntime};
 
-/// Units that start at boot. The unit files stand in `/etc/systemd/system`.
-const ENABLED: [&str; 8] = [
-    containerd::UNIT,
+use containerd::Containerd;
+pub use containerd::UnusableRuntime;
+use cri_o::CriO;
+
+use crate::provider::Recipe;
+use crate::provider::lock::Lock;
+
+/// Units that start at boot, beside the runtime's. The unit files stand in `/etc/systemd/system`.
+const ENABLED: [&str; 7] = [
     "kubelet.service",
     "parbake-node.service",
     "parbake-iptables.service",
@@ -22,7 +28,8 @@ const ENABLED: [&str; 8] = [
     "parbake-registry.service",
 ];
 
-/// The files that are the same with any runtime, by path below a node's root.
+/// The files that are the same with any runtime, by path below a node's root, but for the names of the runtime's unit and
+/// socket: here they are containerd's. What is below `CONTAINERDS` is containerd's alone.
 const FILES: [(&str, &str); 11] = [
     (
         "etc/containerd/certs.d/registry:5000/hosts.toml",
@@ -67,23 +74,84 @@ const FILES: [(&str, &str); 11] = [
     ),
 ];
 
-/// Writes the files below `root`, for nodes with `containerd` and `pause` as the image that holds a pod's namespaces.
+/// What the paths of containerd's own files have in them.
+const CONTAINERDS: &str = "/containerd";
+
+/// The container runtime of a provider's nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NodeRuntime {
+    Containerd(Containerd),
+    CriO(CriO),
+}
+
+impl NodeRuntime {
+    /// That of the nodes of `recipe`, with the packages of its `lock`.
+    ///
+    /// # Errors
+    /// There is none, or one that does not suit the recipe's Kubernetes.
+    pub(crate) fn of(recipe: &Recipe, lock: &Lock) -> Result<Self, UnusableRuntime> {
+        Ok(match recipe.runtime {
+            ContainerRuntime::Containerd => Self::Containerd(Containerd::of(recipe, lock)?),
+            ContainerRuntime::CriO => Self::CriO(CriO::of(recipe, lock)?),
+        })
+    }
+
+    /// What is known of it everywhere.
+    pub(crate) fn answers(&self) -> &'static Answers {
+        self.runtime().answers()
+    }
+
+    fn runtime(&self) -> ContainerRuntime {
+        match self {
+            Self::Containerd(_) => ContainerRuntime::Containerd,
+            Self::CriO(_) => ContainerRuntime::CriO,
+        }
+    }
+
+    /// Whether its unit comes with a package.
+    fn is_packaged(&self) -> bool {
+        matches!(self, Self::Containerd(containerd) if containerd.is_packaged())
+    }
+
+    /// All files of a node, by path below its root, with `pause` as the image that holds a pod's namespaces.
+    fn files(&self, pause: &str) -> Vec<(&'static str, String)> {
+        let mut files = match self {
+            Self::Containerd(containerd) => containerd.files(pause),
+            Self::CriO(_) => CriO::files(pause),
+        };
+        let (named, own) = (ContainerRuntime::Containerd.answers(), self.answers());
+        let ours = |path: &str| !path.contains(CONTAINERDS) || self.runtime() == ContainerRuntime::Containerd;
+        let same = FILES.into_iter().filter(|(path, _)| ours(path));
+        files.extend(same.map(|(path, text)| {
+            let text = text.replace(named.unit, own.unit);
+            (path, text.replace(named.socket, own.socket))
+        }));
+        files
+    }
+
+    #[cfg(test)]
+    pub(crate) fn packaged(version: &str) -> Self {
+        Self::Containerd(Containerd::packaged(version))
+    }
+}
+
+/// Writes the files below `root`, for nodes with `runtime` and `pause` as the image that holds a pod's namespaces.
 ///
 /// # Errors
 /// The first file that could not be written.
-pub(crate) fn write(root: &Path, containerd: &Containerd, pause: &str) -> io::Result<()> {
-    let own = containerd.files(pause).into_iter();
-    let same = FILES.map(|(path, text)| (path, text.to_owned()));
-    for (path, text) in own.chain(same) {
-        let path = root.join(path);
+pub(crate) fn write(root: &Path, runtime: &NodeRuntime, pause: &str) -> io::Result<()> {
+    for (name, text) in runtime.files(pause) {
+        let path = root.join(name);
         fs::create_dir_all(path.parent().unwrap_or(root))?;
         fs::write(&path, text)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
+        let mode = if CriO::is_program(name) { 0o755 } else { 0o644 };
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
     }
     let wants = root.join("etc/systemd/system/multi-user.target.wants");
     fs::create_dir_all(&wants)?;
-    for unit in ENABLED {
-        let dir = if unit == containerd::UNIT && containerd.is_packaged() {
+    let own = runtime.answers().unit;
+    for unit in std::iter::once(own).chain(ENABLED) {
+        let dir = if unit == own && runtime.is_packaged() {
             "/lib/systemd/system"
         } else {
             "/etc/systemd/system"
@@ -94,23 +162,25 @@ pub(crate) fn write(root: &Path, containerd: &Containerd, pause: &str) -> io::Re
 }
 
 /// A text that changes whenever the files do, for the key of a bake.
-pub(crate) fn fingerprint(containerd: &Containerd) -> String {
-    let own = containerd.files("").into_iter();
-    own.chain(FILES.map(|(path, text)| (path, text.to_owned())))
-        .map(|(path, text)| format!("{path}\n{text}\n"))
-        .collect()
+pub(crate) fn fingerprint(runtime: &NodeRuntime) -> String {
+    let files = runtime.files("").into_iter();
+    files.map(|(path, text)| format!("{path}\n{text}\n")).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
 
+    use std::os::unix::fs::PermissionsExt;
+
     use super::containerd::Containerd;
-    use super::{fingerprint, write};
+    use super::cri_o::CriO;
+    use super::{NodeRuntime, fingerprint, write};
 
     #[test]
     fn units_are_enabled_and_the_pause_image_is_named() {
-        let (packaged, built) = (Containerd::packaged("1.6.20"), Containerd::built("2.4.2"));
+        let [packaged, built] = [Containerd::packaged("1.6.20"), Containerd::built("2.4.2")];
+        let (packaged, built) = (NodeRuntime::Containerd(packaged), NodeRuntime::Containerd(built));
         for (containerd, pause, unit) in [
             (
                 &packaged,
@@ -135,5 +205,27 @@ mod tests {
             assert_eq!(own.is_file(), unit.starts_with("/etc"));
         }
         assert_ne!(fingerprint(&packaged), fingerprint(&built));
+    }
+
+    #[test]
+    fn nodes_with_cri_o_know_nothing_of_containerd() {
+        let runtime = NodeRuntime::CriO(CriO::built("1.34.0"));
+        let root = tempfile::tempdir().unwrap();
+        write(root.path(), &runtime, "example/pause:3").unwrap();
+        let read = |path: &str| fs::read_to_string(root.path().join(path)).unwrap();
+        assert!(read("etc/crio/crio.conf").contains("pause_image = \"example/pause:3\""));
+        assert!(read("etc/crictl.yaml").contains("unix:///run/crio/crio.sock"));
+        let units = root.path().join("etc/systemd/system");
+        for entry in fs::read_dir(&units).unwrap() {
+            let path = entry.unwrap().path();
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            assert!(!text.contains("containerd.service"), "{}", path.display());
+        }
+        assert!(read("etc/systemd/system/kubelet.service").contains("After=crio.service"));
+        let wanted = fs::read_link(units.join("multi-user.target.wants/crio.service")).unwrap();
+        assert_eq!(wanted.to_str(), Some("/etc/systemd/system/crio.service"));
+        assert!(!root.path().join("etc/containerd").exists());
+        let runc = fs::metadata(root.path().join("usr/lib/parbake/runc")).unwrap();
+        assert_eq!(runc.permissions().mode() & 0o777, 0o755);
     }
 }

@@ -7,9 +7,9 @@ use parbake_cluster::{NodeName, Offered, Role};
 use semver::Version;
 
 use super::document::At;
-use super::read::{ReadVariant, Segment, Word};
+use super::read::{ReadRuntime, ReadVariant, Segment, Word};
 use super::recipe::{ImageRecipe, Modules, Os, Recipe};
-use super::{Published, VariantName};
+use super::{ContainerRuntime, Published, VariantName};
 use parbake_cluster::problem::Collector;
 
 /// The component that is built from Kubernetes' own modules, with C instead of Go.
@@ -77,6 +77,30 @@ pub(super) fn modules(
                 let message = format!(
                     "`modules.{}.commands.{command}` is also in `modules.{other}`",
                     name.0
+                );
+                problems.add(span, message);
+            }
+        }
+    }
+}
+
+/// Runtimes that are offered are others than the provider's own, and do without what nodes have.
+pub(super) fn runtimes(
+    problems: &mut Collector<'_>,
+    runtimes: &BTreeMap<ContainerRuntime, ReadRuntime>,
+    own: ContainerRuntime,
+    os: &Os,
+) {
+    for (runtime, read) in runtimes {
+        if *runtime == own {
+            let message =
+                format!("`runtimes.{runtime}` is for another runtime than nodes have, which is `{own}`");
+            problems.add(&read.span, message);
+        }
+        for (name, span) in &read.without {
+            if !os.packages.contains(name) && !os.binaries.contains(name) {
+                let message = format!(
+                    "`runtimes.{runtime}.without` has `{name}`, which neither `os.packages` nor `os.binaries` names"
                 );
                 problems.add(span, message);
             }

@@ -43,10 +43,12 @@ use serde::{Deserialize, Serialize};
 
 pub use self::error::{Error, Invalid};
 pub use self::release::{PinnedFile, Release};
-use super::{Addon, Provider, Recipe};
+use super::{Addon, OS_SET, Provider, Recipe};
 
 /// The version of the format.
 const VERSION: u32 = 1;
+/// What the names of sets begin with that are for nodes with a runtime other than the provider's own.
+const OS_OF_RUNTIME: &str = "os/";
 /// The lock's name in a provider's folder.
 const FILE: &str = "lock.toml";
 
@@ -59,7 +61,7 @@ pub struct Lock {
     pub architecture: String,
     /// The Debian release, by code name.
     pub suite: String,
-    /// By name: `os`, and `image/NAME` for an image with packages.
+    /// By name: `os`, `os/RUNTIME` for nodes with another runtime, and `image/NAME` for an image with packages.
     pub sets: BTreeMap<String, PackageSet>,
     /// The add-ons, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -224,6 +226,15 @@ impl Lock {
             .and_then(|()| fs::rename(&temporary, &path))
             .map_err(failed)?;
         Ok(true)
+    }
+
+    /// The same for nodes with the runtime that is chosen in `recipe`: the set `os` is theirs, and there is none of others.
+    #[must_use]
+    pub(crate) fn chosen(mut self, recipe: &Recipe) -> Self {
+        let chosen = self.sets.remove(&recipe.os_set(recipe.runtime));
+        self.sets.retain(|name, _| !name.starts_with(OS_OF_RUNTIME));
+        self.sets.extend(chosen.map(|set| (OS_SET.to_owned(), set)));
+        self
     }
 
     /// The packages of the set `name`, in the lock's order. Empty where there is no such set.

@@ -37,9 +37,11 @@ pub use self::names::{InvalidProviderName, ProviderName};
 pub use self::network::{InvalidStack, Stack};
 pub use self::published::Published;
 pub use self::recipe::{Generated, ImageRecipe, Modules, Os, Recipe, Size};
-pub use self::runtime::{ContainerRuntime, RuntimeNotToBeHad, UnknownRuntime};
+pub(crate) use self::runtime::OS_SET;
+pub use self::runtime::{OfferedRuntime, RuntimeNotOffered};
 pub use self::variant::{InvalidVariantName, Variant, VariantName};
 pub use parbake_cluster::problem::{Problem, Problems};
+pub use parbake_cluster::{ContainerRuntime, UnknownRuntime};
 
 /// The file that makes a folder a provider.
 const RECIPE: &str = "provider.toml";

@@ -8,7 +8,7 @@ use parbake_cluster::{NodeName, Offered, Role};
 
 use super::document::{At, Fields, whole};
 use super::recipe::{Generated, ImageRecipe, Modules, OUT, Os, PACKAGES, Recipe};
-use super::{ContainerRuntime, Published, Variant, VariantName, check, network};
+use super::{ContainerRuntime, OfferedRuntime, Published, Variant, VariantName, check, network};
 use parbake_cluster::problem::{Collector, Problems};
 
 pub(super) fn recipe(text: &str) -> Result<Recipe, Problems> {
@@ -26,6 +26,7 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
         .table(problems, "os")
         .and_then(|fields| read_os(problems, fields));
     let runtime = fields.optional_parsed::<ContainerRuntime>(problems, "runtime");
+    let runtimes = fields.tables::<ContainerRuntime, _>(problems, "runtimes", read_runtime);
     let components = fields.map::<Segment, _>(problems, "components").map(plain);
     let modules = fields.tables::<Segment, _>(problems, "modules", read_modules);
     let images = fields.tables::<Segment, _>(problems, "images", read_image);
@@ -51,7 +52,12 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
     let components = components?;
     check::modules(problems, &modules, &components);
     let (os, binaries) = os?;
-    check::binaries(problems, &binaries, &images, &modules);
+    let runtimes = runtimes?;
+    let own_runtime = runtime.as_ref().map(|(runtime, _)| *runtime).unwrap_or_default();
+    check::runtimes(problems, &runtimes, own_runtime, &os);
+    let of_runtimes = runtimes.values().flat_map(|runtime| runtime.binaries.clone());
+    let on_nodes: Vec<_> = binaries.into_iter().chain(of_runtimes).collect();
+    check::binaries(problems, &on_nodes, &images, &modules);
     if let Some((services, span)) = &services {
         check::services(problems, "services", *services, span, &os);
     }
@@ -62,12 +68,15 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
         .iter()
         .map(|(name, (_, span))| (name.0.clone(), span.clone()));
     let places: BTreeMap<_, _> = places.collect();
-    let recipe = Recipe {
+    let mut recipe = Recipe {
         kubernetes: kubernetes?.0,
         nodes: nodes.into_iter().map(|(node, _)| node).collect(),
         network: network?,
+        own_packages: os.packages.clone(),
         os,
-        runtime: runtime.map(|(runtime, _)| runtime).unwrap_or_default(),
+        runtime: own_runtime,
+        own_runtime,
+        runtimes: BTreeMap::new(),
         components,
         modules: modules
             .into_iter()
@@ -93,6 +102,7 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
             .map(|(name, variant)| (name, variant.plain()))
             .collect(),
     };
+    recipe.offer(&runtimes);
     check::release(problems, &recipe, &places);
     if let Err(error) = recipe.describe() {
         problems.add(&nodes_span, error.to_string());
@@ -167,12 +177,58 @@ fn read_variant(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opt
     })
 }
 
+/// A runtime that is offered and where its parts are.
+pub(super) struct ReadRuntime {
+    pub(super) packages: Vec<String>,
+    pub(super) binaries: Vec<At<String>>,
+    pub(super) without: Vec<At<String>>,
+    pub(super) span: std::ops::Range<usize>,
+}
+
+fn read_runtime(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Option<ReadRuntime> {
+    let span = fields.span().clone();
+    let packages = fields.list::<PackageName>(problems, "packages");
+    let binaries = fields.list::<Segment>(problems, "binaries");
+    let without = fields.list::<Segment>(problems, "without");
+    fields.finish(problems);
+    let names = |names: Vec<At<Segment>>| names.into_iter().map(|(name, span)| (name.0, span)).collect();
+    Some(ReadRuntime {
+        packages: package_names(packages?),
+        binaries: names(binaries?),
+        without: names(without?),
+        span,
+    })
+}
+
+impl Recipe {
+    /// Puts what can be chosen apart from what nodes have when nobody chooses.
+    fn offer(&mut self, runtimes: &BTreeMap<ContainerRuntime, ReadRuntime>) {
+        let plain = |names: &[At<String>]| names.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        for (runtime, read) in runtimes {
+            let binaries = plain(&read.binaries);
+            let mut offered =
+                OfferedRuntime::beside(&self.os, [&read.packages, &binaries], &plain(&read.without));
+            let in_images = self.images.values().flat_map(|image| image.files.values());
+            let needed: Vec<String> = self.os.binaries.iter().chain(in_images).cloned().collect();
+            let (theirs, own) = std::mem::take(&mut self.modules)
+                .into_iter()
+                .partition(|(_, module)| {
+                    module.binaries().any(|binary| binaries.contains(binary))
+                        && !module.binaries().any(|binary| needed.contains(binary))
+                });
+            (offered.modules, self.modules) = (theirs, own);
+            self.runtimes.insert(*runtime, offered);
+        }
+    }
+}
+
 pub(super) fn read_modules(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Option<At<Modules>> {
     let span = fields.span().clone();
     let go = fields.parsed(problems, "go");
     let commands = fields.map::<Segment, Text>(problems, "commands");
     let tests = fields.map::<Segment, Text>(problems, "tests");
     let files = fields.map::<Segment, FileOfModule>(problems, "files");
+    let c = fields.map::<Segment, FileOfModule>(problems, "c");
     let tags = fields.list::<Segment>(problems, "tags");
     let variables = fields.map::<Word, Word>(problems, "variables");
     let generated = fields.tables::<FileOfModule, _>(problems, "generated", read_generated);
@@ -190,10 +246,8 @@ pub(super) fn read_modules(problems: &mut Collector<'_>, mut fields: Fields<'_, 
             go: go?.0,
             commands: packages(commands?),
             tests: packages(tests?),
-            files: files?
-                .into_iter()
-                .map(|(name, (file, _))| (name.0, (file.module, file.path)))
-                .collect(),
+            files: of_modules(files?),
+            c: of_modules(c?),
             tags: tags?.into_iter().map(|(tag, _)| tag.0).collect(),
             variables,
             generated: generated?
@@ -203,6 +257,13 @@ pub(super) fn read_modules(problems: &mut Collector<'_>, mut fields: Fields<'_, 
         },
         span,
     ))
+}
+
+fn of_modules(files: BTreeMap<Segment, At<FileOfModule>>) -> BTreeMap<String, (String, String)> {
+    let files = files.into_iter();
+    files
+        .map(|(name, (file, _))| (name.0, (file.module, file.path)))
+        .collect()
 }
 
 fn read_generated(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Option<Generated> {

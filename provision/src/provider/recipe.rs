@@ -7,7 +7,7 @@ use parbake_cluster::{
 };
 use semver::Version;
 
-use super::{ContainerRuntime, Published, Variant, VariantName, read};
+use super::{ContainerRuntime, OS_SET, OfferedRuntime, Published, Variant, VariantName, read};
 use parbake_cluster::problem::Problems;
 
 /// Where a generator leaves what it makes.
@@ -43,6 +43,7 @@ pub(super) const PACKAGES: &str = "{packages}";
 /// go = "1.26.8"                         # the toolchain that builds it
 /// commands = { kubeadm = "k8s.io/kubernetes/cmd/kubeadm" }
 /// tags = ["minimal"]                    # which of its files count (go help buildconstraint); may be left out
+/// c = { pinns = "example.org/m//src" }  # programs of C: all `*.c` of a module's folder; may be left out
 /// variables = { "k8s.io/component-base/version.gitVersion" = "v1.34.4" }
 /// # Source files that a module was published without are `generated`, see `Generated`.
 ///
@@ -64,6 +65,7 @@ pub(super) const PACKAGES: &str = "{packages}";
 /// options.local-storage = { path = "/srv" }
 /// # What runs containers: `containerd` where it is left out.
 /// runtime = "containerd"
+/// # Further runtimes, which can be chosen for a bake, are `runtimes`, see `OfferedRuntime`.
 /// [services]                            # what the control plane runs beside Kubernetes; nothing where it is left out
 /// dns = true                            # names of nodes; needs the package `dnsmasq-base`
 /// registry = true                       # a registry, `registry:5000`; needs the binary `registry`
@@ -82,8 +84,14 @@ pub struct Recipe {
     pub network: Stacks,
     /// The node operating system.
     pub os: Os,
+    /// The packages of its own runtime's nodes, whichever is chosen.
+    pub(super) own_packages: Vec<String>,
     /// What runs containers on the nodes.
     pub runtime: ContainerRuntime,
+    /// What the provider file has for it.
+    pub own_runtime: ContainerRuntime,
+    /// What can be chosen instead.
+    pub runtimes: BTreeMap<ContainerRuntime, OfferedRuntime>,
     /// Versions by name of component (`etcd`, `coredns`, `pause`, ...).
     pub components: BTreeMap<String, Version>,
     /// What is built from Go modules, by name of the folder under `modules/`.
@@ -138,6 +146,8 @@ pub struct Modules {
     pub tests: BTreeMap<String, String>,
     /// Name of a file, which images may have as they have binaries, and where it is: in which module, and its path there.
     pub files: BTreeMap<String, (String, String)>,
+    /// Name of a program of C, and where its sources are: in which module, and their folder there.
+    pub c: BTreeMap<String, (String, String)>,
     /// Build tags, which say which of its files count (`go help buildconstraint`).
     pub tags: Vec<String>,
     /// String variables that the linker sets, by `importpath.name`.
@@ -214,6 +224,7 @@ impl Modules {
             .keys()
             .chain(self.tests.keys())
             .chain(self.files.keys())
+            .chain(self.c.keys())
     }
 }
 
@@ -265,13 +276,16 @@ impl Recipe {
         let described = self
             .network
             .describe(self.kubernetes.clone(), ClusterDomain::default(), nodes)?;
-        Ok(described.offering(self.services))
+        Ok(described.offering(self.services).on(self.runtime))
     }
 
-    /// The Debian packages asked for, by name of the set that the lock keeps for them: `os` and `image/NAME`.
+    /// The Debian packages asked for, by name of the set that the lock keeps for them: `os`, `os/RUNTIME` for nodes with
+    /// another runtime than the provider's own, and `image/NAME`.
     pub fn package_sets(&self) -> BTreeMap<String, Vec<String>> {
         let images = self.images.iter().filter(|(_, image)| !image.packages.is_empty());
-        std::iter::once(("os".to_owned(), self.os.packages.clone()))
+        let runtimes = self.runtimes.iter();
+        std::iter::once((OS_SET.to_owned(), self.own_packages.clone()))
+            .chain(runtimes.map(|(runtime, offered)| (self.os_set(*runtime), offered.packages.clone())))
             .chain(images.map(|(name, image)| (format!("image/{name}"), image.packages.clone())))
             .collect()
     }

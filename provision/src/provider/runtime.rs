@@ -1,134 +1,153 @@
-//! The container runtimes that a provider may choose, and what each would need to be baked.
+//! The container runtimes that a provider offers, and what its nodes have with each.
 
-use std::fmt;
-use std::str::FromStr;
+use std::collections::BTreeMap;
 
-use serde::Serialize;
+use parbake_cluster::ContainerRuntime;
 
-/// What runs containers on the nodes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ContainerRuntime {
-    /// containerd.
-    #[default]
-    Containerd,
-    /// CRI-O.
-    #[serde(rename = "cri-o")]
-    CriO,
-    /// Docker's engine, which the kubelet reaches through cri-dockerd.
-    Docker,
+use super::recipe::{Modules, Os, Recipe};
+use super::{Provider, ProviderName};
+
+/// The name of the packages of a node's operating system in a lock, where the runtime is the provider's own.
+pub(crate) const OS_SET: &str = "os";
+
+/// A runtime that a provider offers beside its own.
+///
+/// ```toml
+/// [runtimes.cri-o]                      # the same nodes with this runtime
+/// packages = ["conmon"]                 # what they have beside what `os.packages` names
+/// binaries = ["crio", "pinns"]          # and beside what `os.binaries` names
+/// without = ["containerd"]              # what they do without: packages or binaries of the operating system
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfferedRuntime {
+    /// The Debian packages that are asked for, all of them.
+    pub packages: Vec<String>,
+    /// The names of the binaries that nodes have beside the packages, all of them.
+    pub binaries: Vec<String>,
+    /// What is built for this runtime and for nothing else, by name of the folder under `modules/`.
+    pub modules: BTreeMap<String, Modules>,
 }
 
-/// All of them.
-const ALL: [ContainerRuntime; 3] = [
-    ContainerRuntime::Containerd,
-    ContainerRuntime::CriO,
-    ContainerRuntime::Docker,
-];
-
-/// Text that names no container runtime.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is no container runtime; there are `containerd`, `cri-o` and `docker`")]
-pub struct UnknownRuntime {
-    text: String,
-}
-
-/// A runtime that no bake can have.
+/// A runtime that a provider does not offer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the container runtime `{runtime}` cannot be had: {why}; bake with `containerd`, which is what `runtime` in the provider \
-     file and `--runtime` mean where they are left out"
+    "`{provider}` does not offer the container runtime `{runtime}`; bake with {}, or add `[runtimes.{runtime}]` to its \
+     provider file, with what nodes need for it",
+    offered(.known)
 )]
-pub struct RuntimeNotToBeHad {
-    runtime: ContainerRuntime,
-    why: &'static str,
+pub struct RuntimeNotOffered {
+    /// The provider.
+    pub provider: ProviderName,
+    /// What was asked for.
+    pub runtime: ContainerRuntime,
+    /// What it has.
+    pub known: Vec<ContainerRuntime>,
 }
 
-impl ContainerRuntime {
-    /// Its name, as in a provider file.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Containerd => "containerd",
-            Self::CriO => "cri-o",
-            Self::Docker => "docker",
+fn offered(known: &[ContainerRuntime]) -> String {
+    let names: Vec<String> = known.iter().map(|runtime| format!("`{runtime}`")).collect();
+    names.join(" or ")
+}
+
+impl OfferedRuntime {
+    /// What nodes with `os` have when they have `more` and do `without`.
+    pub(super) fn beside(os: &Os, more: [&[String]; 2], without: &[String]) -> Self {
+        let all = |own: &[String], more: &[String]| {
+            let kept = own.iter().filter(|name| !without.contains(name));
+            kept.chain(more).cloned().collect()
+        };
+        Self {
+            packages: all(&os.packages, more[0]),
+            binaries: all(&os.binaries, more[1]),
+            modules: BTreeMap::new(),
+        }
+    }
+}
+
+impl Recipe {
+    /// What the lock calls the packages of nodes with `runtime`.
+    pub(crate) fn os_set(&self, runtime: ContainerRuntime) -> String {
+        match self.runtimes.contains_key(&runtime) {
+            true => format!("{OS_SET}/{runtime}"),
+            false => OS_SET.to_owned(),
         }
     }
 
-    /// Why nodes cannot have it; nothing where they can.
-    fn lacks(self) -> Option<&'static str> {
-        match self {
-            Self::Containerd => None,
-            Self::CriO => Some(
-                "Debian bookworm has no package of CRI-O, and a bake unpacks images into containerd's storage, not into that \
-                 of containers/storage",
-            ),
-            Self::Docker => Some(
-                "it needs cri-dockerd, which the kubelet reaches it through and Debian bookworm has no package of, and a bake \
-                 unpacks images into containerd's storage, not into Docker's",
-            ),
-        }
+    /// The runtime that nodes have when nobody chooses another, and those that can be chosen beside it.
+    pub fn offered_runtimes(&self) -> Vec<ContainerRuntime> {
+        std::iter::once(self.own_runtime)
+            .chain(self.runtimes.keys().copied())
+            .collect()
     }
+}
 
-    /// Whether nodes can have it.
+impl Provider {
+    /// Has its nodes another container runtime than it says.
     ///
     /// # Errors
-    /// Why not, and what to do.
-    pub fn to_be_had(self) -> Result<(), RuntimeNotToBeHad> {
-        match self.lacks() {
-            None => Ok(()),
-            Some(why) => Err(RuntimeNotToBeHad { runtime: self, why }),
+    /// It does not offer that one.
+    pub fn choose_runtime(&mut self, runtime: ContainerRuntime) -> Result<(), RuntimeNotOffered> {
+        let recipe = &mut self.recipe;
+        if recipe.runtime == runtime {
+            return Ok(());
         }
-    }
-}
-
-impl FromStr for ContainerRuntime {
-    type Err = UnknownRuntime;
-
-    fn from_str(text: &str) -> Result<Self, UnknownRuntime> {
-        let found = ALL.into_iter().find(|runtime| runtime.as_str() == text);
-        found.ok_or_else(|| UnknownRuntime {
-            text: text.to_owned(),
-        })
-    }
-}
-
-impl fmt::Display for ContainerRuntime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        let Some(offered) = recipe.runtimes.get(&runtime) else {
+            return Err(RuntimeNotOffered {
+                provider: self.name.clone(),
+                runtime,
+                known: recipe.offered_runtimes(),
+            });
+        };
+        recipe.os.packages.clone_from(&offered.packages);
+        recipe.os.binaries.clone_from(&offered.binaries);
+        recipe.modules.extend(offered.modules.clone());
+        recipe.runtime = runtime;
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{ALL, ContainerRuntime};
+    use std::path::Path;
 
-    #[test]
-    fn names_are_read_as_they_are_written() {
-        for runtime in ALL {
-            assert_eq!(runtime.to_string().parse(), Ok(runtime));
-            assert_eq!(serde_json::to_value(runtime).unwrap(), runtime.as_str());
-        }
-        let unknown = "podman".parse::<ContainerRuntime>().unwrap_err().to_string();
-        assert_eq!(
-            unknown,
-            "`podman` is no container runtime; there are `containerd`, `cri-o` and `docker`"
-        );
+    use parbake_cluster::ContainerRuntime;
+
+    use super::super::Provider;
+
+    fn provider(name: &str) -> Provider {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../providers");
+        Provider::load(&dir.join(name)).unwrap()
     }
 
     #[test]
-    fn what_cannot_be_had_says_why_and_what_to_do() {
-        assert_eq!(ContainerRuntime::default().to_be_had(), Ok(()));
-        for (name, why) in [
-            ("cri-o", "no package of CRI-O"),
-            ("docker", "it needs cri-dockerd"),
-        ] {
-            let error = name.parse::<ContainerRuntime>().unwrap().to_be_had();
-            let text = error.unwrap_err().to_string();
-            let begin = format!("the container runtime `{name}` cannot be had: ");
-            assert!(
-                text.starts_with(&begin) && text.contains(why) && text.contains("; bake with `containerd`"),
-                "{text}"
-            );
-        }
+    fn another_runtime_changes_the_nodes_and_nothing_else() {
+        let (plain, mut chosen) = (provider("k8s-1.34"), provider("k8s-1.34"));
+        assert_eq!(plain.recipe.runtime, ContainerRuntime::Containerd);
+        assert!(!plain.recipe.modules.contains_key("cri-o"));
+        chosen.choose_runtime(ContainerRuntime::Containerd).unwrap();
+        assert_eq!(chosen, plain);
+        chosen.choose_runtime(ContainerRuntime::CriO).unwrap();
+        let has = |names: &[String], name: &str| names.iter().any(|one| one == name);
+        let os = &chosen.recipe.os;
+        assert!(has(&os.packages, "conmon") && !has(&os.packages, "containerd") && has(&os.packages, "runc"));
+        assert!(has(&os.binaries, "crio") && has(&os.binaries, "kubelet"));
+        assert!(chosen.recipe.modules.contains_key("cri-o"));
+        assert_eq!(chosen.recipe.images, plain.recipe.images);
+        // The lock is of both, whichever is chosen.
+        assert_eq!(chosen.package_sets(), plain.package_sets());
+        assert!(has(&plain.package_sets()["os/cri-o"], "conmon"));
+        assert!(has(&plain.package_sets()["os"], "containerd"));
+    }
+
+    #[test]
+    fn what_is_not_offered_says_what_to_do() {
+        let error = provider("k8s-1.17")
+            .choose_runtime(ContainerRuntime::CriO)
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`k8s-1.17` does not offer the container runtime `cri-o`; bake with `containerd`, or add `[runtimes.cri-o]` to \
+             its provider file, with what nodes need for it"
+        );
     }
 }

@@ -353,7 +353,27 @@ fn each_mistake_is_named() {
         (
             "[network]",
             "runtime = \"podman\"\n[network]",
-            "7:11: `runtime`: `podman` is no container runtime; there are `containerd`, `cri-o` and `docker`",
+            "7:11: `runtime`: `podman` is no container runtime; there are `containerd` and `cri-o`",
+        ),
+        (
+            "[network]",
+            "runtime = \"docker\"\n[network]",
+            "7:11: `runtime`: the container runtime `docker` cannot be had: ",
+        ),
+        (
+            "[network]",
+            "runtimes.containerd = {}\n[network]",
+            "`runtimes.containerd` is for another runtime than nodes have, which is `containerd`",
+        ),
+        (
+            "[network]",
+            "runtimes.cri-o = { without = [\"none\"] }\n[network]",
+            "`runtimes.cri-o.without` has `none`, which neither `os.packages` nor `os.binaries` names",
+        ),
+        (
+            "[network]",
+            "runtimes.cri-o = { binaries = [\"none\"] }\n[network]",
+            "has `none`, which nothing in `modules` builds",
         ),
         (
             "[network]",
@@ -409,17 +429,22 @@ fn each_mistake_is_named() {
 }
 
 #[test]
-fn a_runtime_that_cannot_be_had_is_said_before_all_else() {
+fn a_runtime_is_whole_before_all_else() {
     let providers = concat!(env!("CARGO_MANIFEST_DIR"), "/../providers").as_ref();
-    let mut provider = Provider::find("k8s-1.34", providers).unwrap();
-    assert_eq!(provider.recipe.runtime, ContainerRuntime::Containerd);
-    let text = GOOD.replace("[network]", "runtime = \"docker\"\n[network]");
-    provider.recipe.runtime = Recipe::parse(&text).unwrap().runtime;
-    let error = crate::inputs::check(&provider).unwrap_err().to_string();
-    assert!(
-        error.starts_with("the container runtime `docker` cannot be had: "),
-        "{error}"
-    );
+    let provider = Provider::find("k8s-1.34", providers).unwrap();
+    crate::inputs::check(&provider).unwrap();
+    for part in ["pinns", "conmon"] {
+        let mut provider = provider.clone();
+        let offered = provider.recipe.runtimes.get_mut(&ContainerRuntime::CriO).unwrap();
+        offered.binaries.retain(|binary| binary != part);
+        offered.packages.retain(|package| package != part);
+        let error = crate::inputs::check(&provider).unwrap_err().to_string();
+        let expected = match part {
+            "pinns" => "nodes with the container runtime `cri-o` need `pinns`: name it",
+            _ => "(the packages asked for in the set `os/cri-o` have changed)",
+        };
+        assert!(error.contains(expected), "{error}");
+    }
 }
 
 #[test]

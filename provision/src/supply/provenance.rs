@@ -67,6 +67,9 @@ pub(super) fn text(supply: &Supply<'_>, artifact: &Artifact) -> Vec<u8> {
     if let Some(variant) = &supply.provider.variant {
         parameters["variant"] = json!(variant.as_str());
     }
+    if supply.provider.recipe.runtime != supply.provider.recipe.own_runtime {
+        parameters["runtime"] = json!(supply.provider.recipe.runtime);
+    }
     if bill.base != bill.source {
         parameters["base"] = json!(bill.base);
     }

@@ -12,14 +12,17 @@ use super::name::text_newtype;
 /// What systemd-nspawn mounts over, so that nothing mounted there before could be seen.
 const HIDDEN: [&str; 5] = ["/dev", "/proc", "/run", "/sys", "/tmp"];
 /// What a node cannot do without.
-const NEEDED: [&str; 10] = [
+const NEEDED: [&str; 13] = [
     "/etc/containerd",
+    "/etc/containers",
+    "/etc/crio",
     "/etc/kubernetes",
     "/etc/systemd",
     "/opt/cni/bin",
     "/usr/bin",
     "/usr/lib",
     "/var/lib/containerd",
+    "/var/lib/containers",
     "/var/lib/etcd",
     "/var/lib/kubelet",
     "/var/lib/parbake",

@@ -57,7 +57,8 @@ impl Workloads<'_> {
     pub(crate) async fn bring(&self, config: &Config) -> Result<(), Error> {
         for image in &config.images {
             let (running, path) = (self.running.clone(), image.clone());
-            done(spawn_blocking(move || images::load_into_machines(&running, &path, None)).await)?;
+            let runtime = self.cluster.runtime();
+            done(spawn_blocking(move || images::load_into_machines(&running, runtime, &path, None)).await)?;
         }
         if config.manifests.is_empty() {
             return Ok(());

@@ -3,12 +3,13 @@
 use std::fs;
 use std::path::PathBuf;
 
+use parbake_cluster::ContainerRuntime;
 use parbake_machine::process::{self, Cmd};
 use parbake_machine::running::Running;
 
 use super::Finding;
 use super::containers::{Containers, Suspect};
-use super::units::{self, PROPERTIES, UNITS};
+use super::units::{self, KUBELET, PROPERTIES};
 use super::words::{last_words, mentioning};
 
 /// How long the answer to one question may take.
@@ -21,6 +22,8 @@ const MANIFESTS: &str = "/etc/kubernetes/manifests";
 /// A node that is to be asked.
 pub(super) struct Asked {
     node: String,
+    /// The unit of its runtime.
+    runtime: &'static str,
     /// What to put before a command; nothing where the machine has ended.
     door: Option<Cmd>,
     /// The file with what the machine's init printed.
@@ -37,12 +40,13 @@ struct Services {
 }
 
 impl Asked {
-    pub(super) fn new(running: &Running, node: &str, console: PathBuf) -> Self {
+    pub(super) fn new(running: &Running, runtime: ContainerRuntime, node: &str, console: PathBuf) -> Self {
         let alive = running.machines().get(node).is_some_and(|init| init.is_alive());
         let words = ["timeout", "--kill-after=1s", LIMIT];
         let door = running.command(node, words).ok().filter(|_| alive);
         Self {
             node: node.to_owned(),
+            runtime: runtime.answers().unit,
             door,
             console,
         }
@@ -107,7 +111,7 @@ impl Node<'_> {
     }
 
     fn services(&self) -> Services {
-        let shown = self.ask(&[&["systemctl", "show", PROPERTIES], UNITS.as_slice()].concat());
+        let shown = self.ask(&["systemctl", "show", PROPERTIES, self.name.runtime, KUBELET]);
         let failed = match shown {
             Ok(output) => units::failed(&output.stdout),
             Err(error) => {
@@ -121,7 +125,7 @@ impl Node<'_> {
         };
         let well = |unit: &str| failed.iter().all(|failed| failed.unit != unit);
         Services {
-            runtime: well(UNITS[0]),
+            runtime: well(self.name.runtime),
             kubelet: failed.is_empty(),
             findings: failed
                 .into_iter()
@@ -179,7 +183,7 @@ impl Node<'_> {
         if missing.is_empty() {
             return Vec::new();
         }
-        let journal = self.journal(UNITS[1]);
+        let journal = self.journal(KUBELET);
         let finding = |pod: &str| {
             let problem = format!("no container was made for `{MANIFESTS}/{pod}.yaml`");
             self.name.finding(problem, last_words(&mentioning(&journal, pod)))

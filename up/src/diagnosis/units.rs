@@ -1,7 +1,7 @@
 //! The node's own services: what its service manager says of them.
 
-/// The services without which a node is none. What depends on another comes later.
-pub(super) const UNITS: [&str; 2] = ["containerd.service", "kubelet.service"];
+/// The service without which a node is none, beside the runtime's, which it depends on.
+pub(super) const KUBELET: &str = "kubelet.service";
 /// What to ask `systemctl show` for.
 pub(super) const PROPERTIES: &str = "--property=Id,ActiveState,SubState,Result,ExecMainStatus,NRestarts";
 

@@ -4,8 +4,8 @@ use std::fs;
 
 use jiff::Timestamp;
 use parbake_artifact::{Artifact, Draft, Layer, MACHINE_LAYER, MachineLayers, Pack, Store};
-use parbake_cluster::machines::{self, RUNTIME_DIR};
-use parbake_cluster::{Description, Node};
+use parbake_cluster::machines;
+use parbake_cluster::{ContainerRuntime, Description, Node};
 use parbake_machine::dirs::Dirs;
 
 use super::Options;
@@ -30,7 +30,7 @@ pub(super) fn pack(
     for node in record.cluster.nodes() {
         let name = node.name.as_str();
         let below = layers_of(parent, &baked, node)?;
-        let own = own_layer(store, &title(parent, name), node, scratch)?;
+        let own = own_layer(store, &title(parent, name), baked.runtime(), node, scratch)?;
         let stack = below.iter().map(|layer| layer.digest.clone());
         machines.push(MachineLayers {
             name: name.to_owned(),
@@ -67,13 +67,20 @@ fn title(parent: &Artifact, node: &str) -> String {
         .expect("an artifact has fewer layers than there are numbers")
 }
 
-fn own_layer(store: &Store, title: &str, node: &Node, scratch: &Claim) -> Result<Layer, Error> {
+fn own_layer(
+    store: &Store,
+    title: &str,
+    runtime: ContainerRuntime,
+    node: &Node,
+    scratch: &Claim,
+) -> Result<Layer, Error> {
     let dir = machines::machine_dir(scratch.dir(), node);
     let dirs = Dirs(&dir);
     let upper = dirs.upper();
     // The runtime's state is no part of the overlay; a machine starts with that of its topmost layer. Images that were
     // loaded since are in it.
-    let (plain, target) = (dirs.plain(RUNTIME_DIR.as_ref()), upper.join(RUNTIME_DIR));
+    let state = runtime.answers().dir;
+    let (plain, target) = (dirs.plain(state.as_ref()), upper.join(state));
     if target.exists() {
         fs::remove_dir_all(&target).map_err(files("remove", &target))?;
     }

@@ -9,7 +9,7 @@ use parbake_cluster::machines::{self, Surroundings};
 use parbake_cluster::readiness::wait_until_api;
 use parbake_cluster::scrub::{self, Owner};
 use parbake_cluster::wait::{Look, Wait};
-use parbake_cluster::{Client, Description, Node, connect, settle};
+use parbake_cluster::{Client, ContainerRuntime, Description, Node, connect, settle};
 use parbake_machine::dirs::Dirs;
 use parbake_machine::host::Decisions;
 use parbake_machine::running::Running;
@@ -32,13 +32,6 @@ const MASKED: [&str; 5] = [
 ];
 /// How long the runtimes, and the API, may take to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Makes a runtime forget the containers of the moment, as after a restart of its node, and what only they needed. The
-/// end of a lease is the one thing that containerd collects garbage for before it answers.
-const FORGET_PODS: &str = r#"
-if [ -n "$(crictl pods -q)" ]; then crictl --timeout=60s rmp -fa; fi
-ctr --namespace=k8s.io leases create --id=parbake
-ctr --namespace=k8s.io leases rm --sync parbake
-"#;
 /// Compacts the database to its newest revision, so that deleted secrets are in no old one. The tool is the node's own or
 /// that of etcd's image.
 const COMPACT: &str = r#"
@@ -85,7 +78,7 @@ pub(super) async fn settle(
     let plan = machines::plan(cluster, surroundings, stack, files)?;
     let running = Running::start(&plan, &options.supervise)?;
     for node in cluster.nodes() {
-        forget_pods(&running, node).await?;
+        forget_pods(&running, cluster.runtime(), node).await?;
     }
     let plane = &cluster.nodes()[0];
     // A user may have changed the manifests since.
@@ -132,7 +125,7 @@ fn upper(scratch: &Claim, node: &Node) -> PathBuf {
     Dirs(&machines::machine_dir(scratch.dir(), node)).upper()
 }
 
-async fn forget_pods(running: &Running, node: &Node) -> Result<(), Error> {
+async fn forget_pods(running: &Running, runtime: ContainerRuntime, node: &Node) -> Result<(), Error> {
     let name = node.name.as_str();
     let answers = running.command(name, ["crictl", "version"])?;
     Wait::new(format!("the runtime of `{name}` to answer"), PATIENCE)
@@ -143,7 +136,8 @@ async fn forget_pods(running: &Running, node: &Node) -> Result<(), Error> {
             }
         })
         .await?;
-    running.command(name, ["sh", "-euc", FORGET_PODS])?.run()?;
+    let forget = runtime.answers().forget_pods;
+    running.command(name, ["sh", "-euc", forget])?.run()?;
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use tar::Archive;
 use super::redact::Redactor;
 
 /// A file of a node's directory, and the command on the node that prints it.
-pub(super) const OF_NODE: [(&str, &[&str]); 6] = [
+pub(super) const OF_NODE: [(&str, &[&str]); 5] = [
     ("journal.log", &JOURNAL),
     (
         "kubelet.log",
@@ -21,16 +21,6 @@ pub(super) const OF_NODE: [(&str, &[&str]); 6] = [
             JOURNAL[2],
             JOURNAL[3],
             "--unit=kubelet.service",
-        ],
-    ),
-    (
-        "containerd.log",
-        &[
-            JOURNAL[0],
-            JOURNAL[1],
-            JOURNAL[2],
-            JOURNAL[3],
-            "--unit=containerd.service",
         ],
     ),
     (
@@ -46,7 +36,8 @@ pub(super) const OF_NODE: [(&str, &[&str]); 6] = [
         &["ps", "-e", "-o", "pid,ppid,state,etime,rss,comm"],
     ),
 ];
-const JOURNAL: [&str; 4] = ["journalctl", "--boot", "--no-pager", "--output=short-iso-precise"];
+/// The journal of a node; with `--unit=UNIT` behind it, that of a unit.
+pub(super) const JOURNAL: [&str; 4] = ["journalctl", "--boot", "--no-pager", "--output=short-iso-precise"];
 /// Sends the containers' logs; that one grows meanwhile (exit code 1) is no failure.
 pub(super) const CONTAINERS: &str =
     "cd /var/log/pods && { tar --create --file=- --warning=no-file-changed . || [ $? = 1 ]; }";

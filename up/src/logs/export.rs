@@ -5,7 +5,7 @@
 //! |-- parbake/                  what parbake knows of the cluster: cluster.json, supervisor.json, supervisor.log
 //! |-- cluster/                  what the API says: nodes.json, pods.json, events.json, workloads.json, services.json
 //! |-- node01/
-//! |   |-- journal.log           all of it, since the node booted; kubelet.log, containerd.log: parts of it
+//! |   |-- journal.log           all of it, since the node booted; kubelet.log, and containerd.log or crio.log: parts
 //! |   |-- console.log           what its init printed
 //! |   |-- containers.json, images.json, processes.txt
 //! |   |-- pods/                 as /var/log/pods: NAMESPACE_POD_UID/CONTAINER/N.log
@@ -26,7 +26,7 @@ use parbake_machine::dirs::Dirs;
 use serde::Serialize;
 use tar::{Builder, HeaderMode};
 
-use super::collect::{AUDIT, CONTAINERS, Folder, OF_API, OF_NODE};
+use super::collect::{AUDIT, CONTAINERS, Folder, JOURNAL, OF_API, OF_NODE};
 use super::error::LogsError;
 use super::redact::Redactor;
 use crate::{Cluster, Error};
@@ -167,7 +167,10 @@ fn of_node(cluster: &Cluster, node: &Node, dir: &Path, redactor: &Redactor) -> i
     let console = Dirs(&machines::machine_dir(cluster.dir(), node)).console();
     let added = File::open(console).and_then(|file| folder.add(Path::new("console.log"), file));
     part.lacks(name, "console.log", added.err().map(|error| error.to_string()));
-    for (file, words) in OF_NODE {
+    let runtime = cluster.record().cluster.runtime().answers();
+    let unit = format!("--unit={}", runtime.unit);
+    let of_runtime = [&JOURNAL[..], &[&unit]].concat();
+    for (file, words) in OF_NODE.into_iter().chain([(runtime.log, of_runtime.as_slice())]) {
         let why = match cluster.running().command(name, words) {
             Ok(command) => folder.print(file, &command),
             Err(error) => Some(error.to_string()),

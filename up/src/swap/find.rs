@@ -11,9 +11,8 @@ use crate::nodes::NodeError;
 
 /// Where kubelets find their static pods.
 const MANIFESTS: &str = "/etc/kubernetes/manifests";
-/// Units that run a program, where they are not called like it.
-const UNITS: [(&str, &str); 4] = [
-    ("containerd", "containerd.service"),
+/// Units that run a program, beside the runtime's.
+const UNITS: [(&str, &str); 3] = [
     ("dnsmasq", "parbake-dns.service"),
     ("kubelet", "kubelet.service"),
     ("registry", "parbake-registry.service"),
@@ -97,10 +96,10 @@ pub(super) async fn place(
     if !runs.is_empty() {
         return of_workloads(runs, program, narrowed);
     }
-    if !elsewhere && let Some(place) = of_nodes(running, program, nodes)? {
+    if !elsewhere && let Some(place) = of_nodes(running, cluster, program, nodes)? {
         return Ok(place);
     }
-    if elsewhere || (narrowed && of_nodes(running, program, &chosen(cluster, &[])?)?.is_some()) {
+    if elsewhere || (narrowed && of_nodes(running, cluster, program, &chosen(cluster, &[])?)?.is_some()) {
         return Err(SwapError::Elsewhere {
             name: name.to_owned(),
             nodes: nodes.iter().map(NodeName::to_string).collect(),
@@ -138,6 +137,7 @@ fn of_workloads(mut runs: Vec<Runs>, program: &Program, narrowed: bool) -> Resul
 /// Nothing where no node has it; nothing inside where all have this one.
 fn of_nodes(
     running: &Running,
+    cluster: &Description,
     program: &Program,
     nodes: &[NodeName],
 ) -> Result<Option<Option<Place>>, Error> {
@@ -165,11 +165,13 @@ fn of_nodes(
         path = Some(found);
     }
     let Some(path) = path else { return Ok(None) };
-    let unit = UNITS.iter().find(|(name, _)| *name == program.name);
+    let own = cluster.runtime().answers();
+    let mut units = UNITS.into_iter().chain([(own.program, own.unit)]);
+    let unit = units.find(|(name, _)| *name == program.name);
     Ok(Some((!with_another.is_empty()).then_some(Place::Node {
         nodes: with_another,
         path,
-        unit: unit.map(|(_, unit)| (*unit).to_owned()),
+        unit: unit.map(|(_, unit)| unit.to_owned()),
     })))
 }
 

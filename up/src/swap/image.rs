@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use parbake_artifact::images::ImageName;
 use parbake_artifact::{Digest, Hashing};
-use parbake_cluster::NodeName;
+use parbake_cluster::{ContainerRuntime, NodeName};
 use parbake_machine::executable::ARCHITECTURE;
 use parbake_machine::running::Running;
 use serde_json::{Value, json};
@@ -35,15 +35,6 @@ const MARK: &str = "swap.";
 const SHORT: usize = 12;
 /// The time of everything that is made here (RFC 3339), so that equal files give equal images.
 const EPOCH: &str = "1970-01-01T00:00:00Z";
-/// Shows the image's files in a directory and writes them to standard output.
-const TREE: &str = r#"
-mkdir -p "$1"
-dir=$(mktemp -d -- "$1/image.XXXXXX")
-ctr --namespace=k8s.io images mount "$2" "$dir" >/dev/null
-trap 'ctr --namespace=k8s.io images unmount --rm "$dir" >/dev/null; rmdir "$dir"' EXIT
-tar --create --directory="$dir" --format=posix --pax-option=delete=atime,delete=ctime --numeric-owner --sort=name \
-    --xattrs --xattrs-include=security.capability --file=- .
-"#;
 
 /// What the image that takes the place of `old` is called.
 pub(super) fn name(old: &str, digest: &Digest) -> Result<ImageName, SwapError> {
@@ -81,6 +72,7 @@ fn mark(digest: &Digest) -> String {
 /// digest of its layer.
 pub(super) fn make(
     running: &Running,
+    runtime: ContainerRuntime,
     node: &NodeName,
     old: &str,
     program: &Program,
@@ -104,7 +96,7 @@ pub(super) fn make(
     let process = told.pointer("/info/imageSpec/config");
     let process = process.ok_or_else(|| bad("the runtime does not say how it runs".to_owned()))?;
     let path = blobs.join("layer");
-    let words = ["sh", "-euc", TREE, "sh", node::DIR, old];
+    let words = ["sh", "-euc", runtime.answers().tree, "sh", node::DIR, old];
     let tree = running.command(node.as_str(), words)?;
     let mut problem = None;
     let packed = tree.drain(|from| {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use parbake_cluster::swap::wait_until_kubelet;
 use parbake_cluster::wait::{Look, Wait};
-use parbake_cluster::{Client, NodeName};
+use parbake_cluster::{Client, ContainerRuntime, NodeName};
 use parbake_machine::process::{self, Output};
 use parbake_machine::running::Running;
 
@@ -177,8 +177,11 @@ pub(super) fn forget_image(running: &Running, image: &str) {
 }
 
 /// Has a node forget a packed layer, which it has unpacked and will not need again: a freeze would keep it, too.
-pub(super) fn forget_packed(running: &Running, node: &str, digest: &str) {
-    let words = ["ctr", "--namespace=k8s.io", "content", "rm", digest];
+pub(super) fn forget_packed(running: &Running, runtime: ContainerRuntime, node: &str, digest: &str) {
+    let Some(forget) = runtime.answers().forget_packed else {
+        return;
+    };
+    let words = ["sh", "-euc", forget, "sh", digest];
     if let Ok(command) = running.command(node, words)
         && let Err(error) = command.run()
     {
@@ -207,7 +210,7 @@ pub(super) async fn restart(
         "kubelet.service" => {
             wait_until_kubelet(client, node, since, version, limit).await?;
         }
-        "containerd.service" => {
+        unit if ContainerRuntime::has_unit(unit) => {
             let question = running
                 .command(node.as_str(), ["crictl", "--timeout=3s", "version"])
                 .map_err(|error| Unready::other(error.into()))?;

@@ -11,10 +11,11 @@ use super::{Program, SwapError};
 use crate::Error;
 
 /// What asks a program; others are not asked, since nobody knows what they would do.
-const QUESTIONS: [(&str, &[&str]); 14] = [
+const QUESTIONS: [(&str, &[&str]); 15] = [
     ("containerd", &["--version"]),
     ("coredns", &["-version"]),
     ("crictl", &["--version"]),
+    ("crio", &["--version"]),
     ("etcd", &["--version"]),
     ("kube-apiserver", &["--version"]),
     ("kube-controller-manager", &["--version"]),

@@ -206,10 +206,11 @@ impl Work<'_> {
         nodes: &[NodeName],
     ) -> Result<String, Error> {
         let new = image::name(old, &program.digest)?;
+        let runtime = record.cluster.runtime();
         let scratch = self.scratch();
         let layer = {
             let _step = tracing::info_span!("step", what = format!("make the image {new}")).entered();
-            image::make(self.running, node, old, program, &scratch)?
+            image::make(self.running, runtime, node, old, program, &scratch)?
         };
         self.note(
             record,
@@ -218,9 +219,9 @@ impl Work<'_> {
             },
         )?;
         let names: Vec<String> = nodes.iter().map(NodeName::to_string).collect();
-        images::load_into_nodes(self.running, &names, &scratch, Some(&new))?;
+        images::load_into_nodes(self.running, runtime, &names, &scratch, Some(&new))?;
         for node in &names {
-            node::forget_packed(self.running, node, &layer);
+            node::forget_packed(self.running, runtime, node, &layer);
         }
         remove(&scratch)?;
         Ok(new.to_string())

@@ -1,6 +1,7 @@
 //! `parbake artifact inspect`
 
 use parbake_artifact::{Artifact, Reference, Store, Tag};
+use parbake_cluster::{ContainerRuntime, Description};
 use parbake_provision::inputs::os_name;
 use serde::Serialize;
 
@@ -30,6 +31,8 @@ struct Inspected {
     architecture: String,
     /// What the nodes' operating system calls itself; empty where it does not say, or is not there yet.
     os: String,
+    /// What runs containers on the nodes; nothing where this parbake does not understand what the cluster is.
+    runtime: Option<ContainerRuntime>,
     /// The version of parbake that froze it.
     parbake: String,
     size_bytes: u64,
@@ -80,7 +83,9 @@ fn inspected(artifact: Artifact, attached: Vec<attached::Listed>, os: String) ->
         size_bytes: layer.size,
         unpacked_bytes: layer.unpacked_size,
     });
+    let cluster = Description::of_artifact(&artifact.config.cluster);
     Inspected {
+        runtime: cluster.ok().map(|cluster| cluster.runtime()),
         digest: artifact.digest.to_string(),
         created: artifact.config.created.to_string(),
         size_bytes: artifact.size(),
@@ -100,7 +105,7 @@ fn inspected(artifact: Artifact, attached: Vec<attached::Listed>, os: String) ->
 
 fn inspected_text(artifact: &Inspected) -> String {
     let mut text = format!(
-        "artifact    {}\ndigest      {}\nprovider    {}\nnode OS     {}\ncreated     {} by parbake {}\nsize        {}\nsecrets     {}\n\n",
+        "artifact    {}\ndigest      {}\nprovider    {}\nnode OS     {}\nruntime     {}\ncreated     {} by parbake {}\nsize        {}\nsecrets     {}\n\n",
         artifact.tag,
         artifact.digest,
         artifact.provider,
@@ -108,6 +113,7 @@ fn inspected_text(artifact: &Inspected) -> String {
             "" => "-",
             os => os,
         },
+        artifact.runtime.map_or("-", ContainerRuntime::as_str),
         artifact.created,
         artifact.parbake,
         size(artifact.size_bytes),

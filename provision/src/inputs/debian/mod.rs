@@ -19,11 +19,9 @@ pub(super) use self::update::resolve;
 use super::OsTree;
 use super::cache::Locked;
 use super::error::Error;
+pub(super) use crate::provider::OS_SET;
 use crate::provider::ProviderName;
 use crate::provider::lock::{Lock, Package};
-
-/// The set of the node operating system's packages.
-pub(super) const OS_SET: &str = "os";
 
 /// The locked packages of a provider, fetched when they are needed.
 pub(super) struct Debian<'a> {

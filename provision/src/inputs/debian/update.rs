@@ -44,7 +44,7 @@ pub(in crate::inputs) fn resolve(provider: &Provider) -> Result<Lock, Error> {
     let (mut sets, mut packages) = (BTreeMap::new(), BTreeMap::new());
     for (set, requested) in provider.package_sets() {
         let mut wanted = requested.clone();
-        if set == OS_SET {
+        if set == OS_SET || set.starts_with(&format!("{OS_SET}/")) {
             wanted.push(MERGED.to_owned());
             let essential = known
                 .iter()

@@ -158,6 +158,7 @@ mod tests {
             commands: [].into(),
             tests: [].into(),
             files: [].into(),
+            c: [].into(),
             tags: Vec::new(),
             variables: [].into(),
             generated: [(("example/a".into(), "b/c.go".into()), generated)].into(),

@@ -7,7 +7,7 @@ use parbake_artifact::rootfs::Inside;
 
 use super::super::error::Error;
 use super::fit;
-use crate::provider::Provider;
+use crate::provider::{ContainerRuntime, Provider};
 
 /// Where commands are looked for by name.
 const PATH: [&str; 6] = [
@@ -56,6 +56,11 @@ const COMMANDS: [(&str, &str); 34] = [
     ("tr", "coreutils"),
     ("umount", "mount"),
 ];
+
+/// What nodes with another runtime do without: what this package has.
+const CONTAINERD: &str = "containerd";
+/// What those with CRI-O have in its place.
+const CRI_O: [(&str, &str); 2] = [("conmon", "conmon"), ("mktemp", "coreutils")];
 
 /// Files that units and programs know by their paths; one of each list is enough.
 const FILES: [(&[&str], &str); 13] = [
@@ -110,14 +115,21 @@ fn advice(packages: &[&str]) -> String {
 pub(super) fn needs(provider: &Provider) -> Vec<Need> {
     let os = &provider.recipe.os;
     let own = |name: &str| os.binaries.iter().any(|binary| binary == name);
-    let commands = COMMANDS.iter().filter(|(name, _)| !own(name));
+    let runtime = provider.recipe.runtime;
+    let of_another = |package: &str| package == CONTAINERD && runtime != ContainerRuntime::Containerd;
+    let more = CRI_O.iter().filter(|_| runtime == ContainerRuntime::CriO);
+    let commands = COMMANDS
+        .iter()
+        .filter(|(name, package)| !own(name) && !of_another(package));
+    let commands = commands.chain(more);
     let commands = commands.map(|(name, package)| Need {
         paths: PATH.iter().map(|dir| format!("{dir}/{name}")).collect(),
         command: Some(name),
         package,
     });
     let dns = DNS.iter().filter(|_| provider.recipe.services.dns);
-    let files = FILES.iter().chain(dns).map(|(paths, package)| Need {
+    let files = FILES.iter().filter(|(_, package)| !of_another(package));
+    let files = files.chain(dns).map(|(paths, package)| Need {
         paths: paths.iter().map(|path| (*path).to_owned()).collect(),
         command: None,
         package,
@@ -232,7 +244,7 @@ mod tests {
 
     use super::{Need, check, needs};
     use crate::inputs::Error;
-    use crate::provider::Provider;
+    use crate::provider::{ContainerRuntime, Provider};
 
     fn provider() -> Provider {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../providers/k8s-1.34");
@@ -343,5 +355,14 @@ mod tests {
         provider.recipe.os.binaries.push("containerd".to_owned());
         provider.recipe.services.dns = false;
         assert_eq!(needs(&provider).len(), before - 3);
+    }
+
+    #[test]
+    fn every_runtime_needs_its_own() {
+        let mut provider = provider();
+        provider.choose_runtime(ContainerRuntime::CriO).unwrap();
+        let needs = needs(&provider);
+        let has = |package: &str| needs.iter().any(|need| need.package == package);
+        assert!(has("conmon") && has("runc") && !has("containerd"));
     }
 }

@@ -1,0 +1,35 @@
+//! CRI-O, which keeps images and containers with the library containers/storage, in its overlay driver.
+//!
+//! ```text
+//! /var/lib/containers/storage/
+//! |-- overlay/LAYER/diff         a layer's files; `link` and `lower` beside it say what is below it
+//! |-- overlay-layers/            what layers there are
+//! |-- overlay-images/            which image has which topmost layer, and what it is called
+//! `-- overlay-containers/        containers; CRI-O forgets them after a restart of the node
+//! ```
+//!
+//! Images come in by `copyimg`, a command in CRI-O's own module, with the same library.
+
+use super::Answers;
+
+pub(super) const ANSWERS: Answers = Answers {
+    program: "crio",
+    unit: "crio.service",
+    socket: "unix:///run/crio/crio.sock",
+    dir: "var/lib/containers/storage",
+    layers: "overlay",
+    files: "diff",
+    configuration: "/etc/crio",
+    log: "crio.log",
+    import: include_str!("scripts/cri-o-import.sh"),
+    list: include_str!("scripts/cri-o-list.sh"),
+    tree: include_str!("scripts/cri-o-tree.sh"),
+    // Layers are unpacked while they come in.
+    forget_packed: None,
+    forget_all_packed: None,
+    forget_pods: "if [ -n \"$(crictl pods -q)\" ]; then crictl --timeout=60s rmp -fa; fi",
+    // Left to itself it waits for containers for as long as it is waited for.
+    stop_pod: "for container in $(crictl ps -q --pod \"$1\"); do crictl --timeout=60s stop --timeout=0 \"$container\"; done
+crictl --timeout=60s stopp \"$1\"",
+    tells_requests: false,
+};

@@ -1,0 +1,141 @@
+//! Another container runtime than containerd: baked, and used like it.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Outcome, PROVIDER, Place, check};
+use crate::swap::{OTHER, changed, reported};
+use crate::versions::{Baked, holds};
+
+const TAG: &str = "with-cri-o";
+/// What a swap replaces: a program of the nodes, one in the image of a static pod, and one in that of a daemon set.
+const SCHEDULER: &str = "kube-scheduler";
+const PROXY: &str = "kube-proxy";
+
+/// CRI-O, on the nodes of the first provider.
+pub(crate) fn cri_o(place: &Place) -> Outcome {
+    refused(place)?;
+    let baked = Baked {
+        provider: PROVIDER,
+        runtime: "cri-o",
+        tag: TAG,
+    };
+    // The artifact with containerd is what it was before: nothing would be done.
+    let plain = ["provision", PROVIDER, "--source", "modules", "--explain"];
+    let before = place.json(&plain)?;
+    check(before["unchanged"] == true, || format!("{before}"))?;
+    holds(place, &baked, more)?;
+    let after = place.json(&plain)?;
+    check(after["unchanged"] == true, || format!("{after}"))
+}
+
+/// What cannot be had is said at the start.
+fn refused(place: &Place) -> Outcome {
+    place.refused(
+        &["provision", "k8s-1.17", "--runtime", "cri-o"],
+        &["`k8s-1.17` does not offer the container runtime `cri-o`; bake with `containerd`"],
+    )?;
+    let shown = place.json(&["provider", "show", PROVIDER])?;
+    check(shown["runtimes"] == json!(["containerd", "cri-o"]), || {
+        format!("{shown}")
+    })
+}
+
+fn more(place: &Place) -> Outcome {
+    says_so(place)?;
+    logs(place)?;
+    privileged(place)?;
+    swaps(place)
+}
+
+/// The artifact and what is told of it say which runtime it has.
+fn says_so(place: &Place) -> Outcome {
+    let inspected = place.json(&["artifact", "inspect", TAG])?;
+    check(inspected["runtime"] == "cri-o", || format!("{inspected}"))?;
+    let text = place.run(&["artifact", "inspect", TAG])?;
+    check(text.contains("runtime     cri-o\n"), || text.clone())?;
+    let provenance = place.json_of(&["artifact", "provenance", TAG])?;
+    let parameters = &provenance["predicate"]["buildDefinition"]["externalParameters"];
+    check(parameters["runtime"] == "cri-o", || format!("{parameters}"))?;
+    let sbom = place.run(&["artifact", "sbom", TAG])?;
+    for part in [
+        "github.com/cri-o/cri-o@v1.34.0",
+        "pkg:deb/debian/conmon@",
+        "\"pinns\"",
+    ] {
+        check(sbom.contains(part), || {
+            format!("no {part} in the bill of materials")
+        })?;
+    }
+    check(!sbom.contains("pkg:deb/debian/containerd@"), || {
+        "containerd is in the bill of materials".to_owned()
+    })
+}
+
+/// The runtime's journal is in an export, under its name.
+fn logs(place: &Place) -> Outcome {
+    let dir = tempfile::tempdir_in(place.dir()).map_err(|error| error.to_string())?;
+    let to = dir.path().join("logs");
+    let report = place.json(&["logs", "--export", &to.display().to_string()])?;
+    check(report["missing"] == json!([]), || format!("{report}"))?;
+    let log = std::fs::read_to_string(to.join("node02/crio.log")).map_err(|error| error.to_string())?;
+    check(log.contains("crio["), || log.clone())
+}
+
+/// A container with all privileges starts, with those that the host has to give.
+fn privileged(place: &Place) -> Outcome {
+    let query = "jsonpath={.items[0].metadata.name}";
+    let words = [
+        "kubectl",
+        "get",
+        "pods",
+        "-n",
+        "kube-system",
+        "-l",
+        "k8s-app=kube-proxy",
+    ];
+    let proxy = place.run(&[&words[..], &["-o", query]].concat())?;
+    let exec = ["kubectl", "exec", "-n", "kube-system", &proxy, "--"];
+    let rules = place.run(&[&exec[..], &["iptables-save", "-t", "nat"]].concat())?;
+    check(rules.contains("KUBE-SERVICES"), || rules.clone())
+}
+
+/// Programs of nodes and of images are replaced, the latter without a packed layer to start from, and stay over a stop.
+fn swaps(place: &Place) -> Outcome {
+    let in_image = |name: &str| {
+        let path = format!("var/lib/parbake/images/{name}/0/usr/local/bin/{name}");
+        let file = changed(place, &format!("image/{name}"), &path)?;
+        Ok::<_, String>(format!("{name}={}", file.display()))
+    };
+    let kubelet = changed(place, "kubelet", "usr/bin/kubelet")?;
+    let kubelet = format!("kubelet={}", kubelet.display());
+    let (scheduler, proxy) = (in_image(SCHEDULER)?, in_image(PROXY)?);
+    let report = place.json(&["swap", &kubelet, &scheduler, &proxy, "--wait", "240s"])?;
+    let swapped = report["swapped"].as_array().map(Vec::len);
+    check(swapped == Some(3), || report.to_string())?;
+    at_work(place)?;
+    place.run(&["stop"])?;
+    place.run(&["start"])?;
+    at_work(place)
+}
+
+fn at_work(place: &Place) -> Outcome {
+    for node in ["node01", "node03"] {
+        let kubelet = reported(place, "default", node)?;
+        check(kubelet == OTHER, || format!("{node}: {kubelet}"))?;
+    }
+    let pods = place.run(&["kubectl", "get", "pods", "-n", "kube-system", "-o", "json"])?;
+    let pods: Value = serde_json::from_str(&pods).map_err(|error| error.to_string())?;
+    let images: Vec<&str> = pods["items"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|pod| pod["spec"]["containers"][0]["image"].as_str())
+        .collect();
+    for (name, count) in [(SCHEDULER, 1), (PROXY, 3)] {
+        let with = images
+            .iter()
+            .filter(|image| image.contains(&format!("{name}:v1.34.4-swap.")));
+        check(with.count() == count, || format!("{name}: {images:?}"))?;
+    }
+    Ok(())
+}
