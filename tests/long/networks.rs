@@ -20,8 +20,16 @@ const SERVE: &str =
 /// The service `web`, by its name.
 const SERVICE: &str = "web.shop.svc.cluster.local";
 
-/// Pods: namespace, name, node, labels, further networks.
-const PODS: [(&str, &str, &str, &[(&str, &str)], &str); 9] = [
+/// Namespace, name, node, labels, further networks.
+type Pod = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static [(&'static str, &'static str)],
+    &'static str,
+);
+
+const PODS: [Pod; 9] = [
     ("shop", "web", "node01", &[("app", "web")], ""),
     ("shop", "near", "node01", &[("role", "friend")], ""),
     ("shop", "friend", "node02", &[("role", "friend")], ""),
@@ -94,7 +102,7 @@ pub(crate) fn baked(place: &Place) -> Outcome {
 }
 
 /// A pod, which is YAML, too.
-fn of((namespace, name, node, labels, networks): &(&str, &str, &str, &[(&str, &str)], &str)) -> Value {
+fn of((namespace, name, node, labels, networks): &Pod) -> Value {
     let labels: serde_json::Map<String, Value> = labels
         .iter()
         .map(|(key, value)| ((*key).to_owned(), json!(value)))
