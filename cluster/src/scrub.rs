@@ -13,13 +13,15 @@ use crate::Node;
 
 /// What a machine wrote that must not or need not be in an artifact, below its upper directory: credentials, what kubeadm
 /// was told, volumes of pods that are started anew, logs, and what every start of a node makes by itself.
-const SCRAPS: [&str; 17] = [
+const SCRAPS: [&str; 18] = [
     "etc/.updated",
     "etc/kubernetes/pki",
     "etc/kubernetes/tmp",
     "etc/machine-id",
     "etc/parbake",
     "var/.updated",
+    // Which addresses pods had that run no more.
+    "var/lib/cni",
     "var/lib/dbus/machine-id",
     "var/lib/kubelet/actuated_pods_state",
     "var/lib/kubelet/allocated_pods_state",
@@ -168,7 +170,14 @@ mod tests {
     fn what_users_keep_stays_with_them() {
         for (owner, kept) in [(Owner::Bake, false), (Owner::User, true)] {
             let upper = tempfile::tempdir().unwrap();
-            for path in ["root/notes", "var/tmp/x", "srv/data", "etc/kubernetes/admin.conf"] {
+            let taken = "var/lib/cni/networks/local/192.168.8.2";
+            for path in [
+                "root/notes",
+                "var/tmp/x",
+                "srv/data",
+                "etc/kubernetes/admin.conf",
+                taken,
+            ] {
                 let path = upper.path().join(path);
                 fs::create_dir_all(path.parent().unwrap()).unwrap();
                 fs::write(path, "").unwrap();
@@ -179,6 +188,7 @@ mod tests {
             assert_eq!((there("root/notes"), there("var/tmp/x")), (kept, kept));
             assert!(there("srv/data"));
             assert!(!there("etc/kubernetes/admin.conf") && !there("etc/kubernetes/pki"));
+            assert!(!there("var/lib/cni"));
         }
         // A machine that wrote nothing.
         scrub(tempfile::tempdir().unwrap().path(), Owner::User).unwrap();

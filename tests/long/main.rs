@@ -42,6 +42,7 @@ mod addons;
 mod cycles;
 mod ha;
 mod mirror;
+mod networks;
 mod node_os;
 mod resources;
 mod runtime;
@@ -69,6 +70,10 @@ const TESTS: &[(&str, Test)] = &[
     ("addons_prometheus_watches", addons::prometheus),
     ("addons_cert_manager_signs", addons::cert_manager),
     ("addons_kwok_has_fake_nodes", addons::kwok),
+    ("networks_are_baked", networks::baked),
+    ("networks_have_policies", networks::policies),
+    ("networks_are_more_than_one", networks::multus),
+    ("networks_are_frozen_again", networks::again),
     ("variants_share_layers", variants::share),
     ("all_kinds_of_programs_are_swapped", swaps::all),
     ("source_directory_runs_what_was_built", sources::developed),

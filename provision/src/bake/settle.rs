@@ -10,13 +10,14 @@ use super::boot::{on, shell};
 
 /// What `parbake-iptables.service` and `parbake-ip6tables.service` restore, for each of the tools that are named (`iptables`,
 /// `ip6tables`), once kube-proxy has had nothing to add for two of its periods. The kernel
-/// may know no nfacct, and the counters mean nothing any more. kube-proxy writes the rules of services in any order, each
-/// is for other packets; those of node ports come last.
+/// may know no nfacct, and the counters mean nothing any more. Rules of network policies (kube-router's) stay out: they are
+/// for addresses that other pods get, and name sets that are not there, for which all would be refused. kube-proxy writes the
+/// rules of services in any order, each is for other packets; those of node ports come last.
 const SAVE_RULES: &str = r#"
 mkdir -p /var/lib/parbake
 cd /var/lib/parbake
 rules() {
-    "$1-save" | grep -v -e nfacct -e '^#' | sed 's/\[[0-9:]*\]/[0:0]/' | awk '
+    "$1-save" | grep -v -e nfacct -e '^#' -e KUBE-ROUTER- -e KUBE-POD-FW- -e KUBE-NWPLCY- | sed 's/\[[0-9:]*\]/[0:0]/' | awk '
         /^-A KUBE-SERVICES / && !/KUBE-NODEPORTS/ { if (!services++) fflush(); print | "sort"; next }
         services { close("sort"); services = 0 }
         { print }'

@@ -155,7 +155,7 @@ fn published_images_of_addons_are_pinned_and_taken() {
     let new = pinned(&provider, Part::Release, None);
     assert_eq!(new.addons["grafana"].images[reference], digest);
     // What is not there is not pinned, and is no reason to have nothing.
-    assert!(new.addons["multus"].images.is_empty());
+    assert!(new.addons["csi-nfs"].images.is_empty());
     let kept = pinned(&provider, Part::Packages, Some(&new));
     assert_eq!(kept, new);
     let none = pinned(&provider, Part::Packages, None);
