@@ -115,7 +115,11 @@ fn swaps(place: &Place) -> Outcome {
     at_work(place)?;
     place.run(&["stop"])?;
     place.run(&["start"])?;
-    at_work(place)
+    at_work(place)?;
+    for name in ["kubelet", SCHEDULER, PROXY] {
+        std::fs::remove_file(place.dir().join(name)).map_err(|error| error.to_string())?;
+    }
+    Ok(())
 }
 
 fn at_work(place: &Place) -> Outcome {
