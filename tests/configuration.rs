@@ -325,7 +325,7 @@ fn etcd_is_in_memory(place: &Place) -> Outcome {
 fn on_disk(place: &Place, text: &str) -> Result<bool, String> {
     let machine = place.dir().join("clusters").join(NAME).join("machines/node01");
     let found = Command::new("grep")
-        .args(["-r", "-q", "-a", "-e", text])
+        .args(["-r", "-q", "-s", "-a", "-e", text])
         .arg(machine.join("upper/var/lib/etcd"))
         .status();
     match found.map_err(|error| error.to_string())?.code() {
