@@ -16,8 +16,9 @@ pub(crate) fn start(place: &Place, name: &str) -> Outcome {
     terminal.wait_for(&format!("nodes of {name}"), LOOK)?;
     terminal.keys("s")?;
     terminal.wait_for(" starting, ", LOOK)?;
-    terminal.wait_for(" ready after ", START)?;
-    terminal.wait_for(&format!("`start` of `{name}` is done"), LOOK)?;
+    // That it was ready once before may be on the page, too.
+    terminal.wait_for(&format!("`start` of `{name}` is done"), START)?;
+    terminal.wait_for(" ready after ", LOOK)?;
     terminal.wait_for(&format!(" pods of {name}, "), LOOK)?;
     let shown = terminal.shown()?;
     for part in ["API answers", "everything", "node01", "Ready", "API :", "running"] {

@@ -6,6 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use parbake_machine::files::{self, failed};
 use parbake_machine::process::{self, Cmd};
 use thiserror::Error;
 
@@ -48,24 +49,11 @@ pub const ETCD: &str = "var/lib/etcd";
 #[derive(Debug, Error)]
 pub enum ScrubError {
     /// A file could not be listed, removed or replaced.
-    #[error("could not {act} `{}`", path.display())]
-    Files {
-        /// What was tried.
-        act: &'static str,
-        /// The file or directory.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Files(#[from] files::Error),
     /// etcd's own tool failed.
     #[error(transparent)]
     Command(#[from] process::Error),
-}
-
-fn files(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ScrubError {
-    let path = path.to_owned();
-    move |source| ScrubError::Files { act, path, source }
 }
 
 /// Whose files they are.
@@ -100,7 +88,7 @@ pub fn kubeconfigs(upper: &Path) -> Result<Vec<PathBuf>, ScrubError> {
     let dir = upper.join(KUBECONFIGS);
     let entries = match fs::read_dir(&dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(files("list", &dir))?,
+        entries => entries.map_err(failed("list", &dir))?,
     };
     let paths = entries.flatten().map(|entry| entry.path());
     Ok(paths
@@ -114,7 +102,7 @@ fn remove(path: &Path) -> Result<(), ScrubError> {
         Ok(found) if found.is_dir() => fs::remove_dir_all(path),
         Ok(_) => fs::remove_file(path),
     };
-    removed.map_err(files("remove", path))
+    Ok(removed.map_err(failed("remove", path))?)
 }
 
 /// Writes etcd's files of stopped control planes anew: the old ones keep deleted entries in their log and in free
@@ -155,9 +143,9 @@ fn renew(data: &Path, restore: Cmd, tool: &Path) -> Result<(), ScrubError> {
         .arg("--data-dir")
         .arg(&renewed)
         .run()?;
-    fs::remove_dir_all(data.join("member")).map_err(files("remove", data))?;
-    fs::rename(renewed.join("member"), data.join("member")).map_err(files("replace", data))?;
-    fs::remove_dir(&renewed).map_err(files("remove", &renewed))
+    fs::remove_dir_all(data.join("member")).map_err(failed("remove", data))?;
+    fs::rename(renewed.join("member"), data.join("member")).map_err(failed("replace", data))?;
+    Ok(fs::remove_dir(&renewed).map_err(failed("remove", &renewed))?)
 }
 
 #[cfg(test)]

@@ -1,9 +1,32 @@
-//! Files that are whole at any moment.
+//! Files that are whole at any moment, and what to say when something cannot be done with one.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Something that could not be done with a file or a directory.
+#[derive(Debug, thiserror::Error)]
+#[error("could not {act} `{}`", path.display())]
+pub struct Error {
+    /// What was tried, as a verb: "read".
+    pub act: &'static str,
+    /// The file or directory.
+    pub path: PathBuf,
+    /// Why.
+    #[source]
+    pub source: io::Error,
+}
+
+/// Makes an [`Error`] of why `act` failed at `path`.
+pub fn failed<E: Into<io::Error>>(act: &'static str, path: &Path) -> impl FnOnce(E) -> Error + use<E> {
+    let path = path.to_owned();
+    move |source| Error {
+        act,
+        path,
+        source: source.into(),
+    }
+}
 
 /// Writes `content` into the file at `path` with the permission bits `mode`: whoever reads it, also after a crash, finds
 /// the old content or the new one. The partial file beside it has the extension `partial`.

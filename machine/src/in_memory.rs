@@ -9,9 +9,10 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, RenameFlags, XattrFlags, renameat_with, setxattr, syncfs};
+use rustix::fs::{CWD, RenameFlags, renameat_with, syncfs};
 
 use crate::dirs::Dirs;
+use crate::files::{self, failed};
 use crate::overlay;
 use crate::plan::InMemory;
 use crate::process::{self, Cmd};
@@ -19,42 +20,22 @@ use crate::process::{self, Cmd};
 /// A directory that could not be moved into memory, or back.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no memory for it.
-    #[error(transparent)]
-    Mount(#[from] overlay::Error),
     /// Its files could not be copied.
     #[error("could not copy what is to be in memory, or was")]
     Copy(#[source] process::Error),
-    /// It could not be made, put in place or cleared.
-    #[error("could not {act} `{}`", path.display())]
-    Files {
-        /// What was tried.
-        act: &'static str,
-        /// The file or directory.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-}
-
-fn files<E: Into<io::Error>>(act: &'static str, path: &Path) -> impl FnOnce(E) -> Error {
-    let path = path.to_owned();
-    move |source| Error::Files {
-        act,
-        path,
-        source: source.into(),
-    }
+    /// It could not be made, mounted, put in place or cleared.
+    #[error(transparent)]
+    Files(#[from] files::Error),
 }
 
 /// Makes a copy in memory of the open directory `from`, which is `dir` of the machine; gives where it is.
 pub(crate) fn fill(from: &OwnedFd, dirs: &Dirs<'_>, dir: &InMemory) -> Result<PathBuf, Error> {
     clear(&dirs.returning())?;
     let memory = dirs.memory(&dir.path);
-    fs::create_dir_all(&memory).map_err(files("make", &memory))?;
+    fs::create_dir_all(&memory).map_err(failed("make", &memory))?;
     overlay::tmpfs(&memory, dir.bytes)?;
     let from = format!("/proc/{}/fd/{}/.", std::process::id(), from.as_raw_fd());
-    copy(Path::new(&from), &memory)?;
+    copy_all(Path::new(&from), &memory)?;
     Ok(memory)
 }
 
@@ -65,25 +46,31 @@ pub(crate) fn fill(from: &OwnedFd, dirs: &Dirs<'_>, dir: &InMemory) -> Result<Pa
 /// What could not be copied, written or removed.
 pub fn put(from: &Path, to: &Dirs<'_>, path: &Path) -> Result<(), Error> {
     let (returning, place) = (to.returning(), to.upper().join(path));
-    clear(&returning)?;
-    copy(from, &returning)?;
-    // Nothing of the layers below shows through (Linux, filesystems/overlayfs, 'whiteouts and opaque directories').
-    setxattr(&returning, "trusted.overlay.opaque", b"y", XattrFlags::empty())
-        .map_err(files("mark", &returning))?;
+    take(from, &returning)?;
     File::open(&returning)
         .and_then(|opened| Ok(syncfs(opened)?))
-        .map_err(files("write to the disk", &returning))?;
-    let parent = place.parent().unwrap_or(&place);
-    fs::create_dir_all(parent).map_err(files("make", parent))?;
+        .map_err(failed("write to the disk", &returning))?;
+    let parent = make_parent(&place)?;
     let flags = match place.exists() {
         true => RenameFlags::EXCHANGE,
         false => RenameFlags::NOREPLACE,
     };
-    renameat_with(CWD, &returning, CWD, &place, flags).map_err(files("put in place", &place))?;
+    renameat_with(CWD, &returning, CWD, &place, flags).map_err(failed("put in place", &place))?;
     File::open(parent)
         .and_then(|opened| opened.sync_all())
-        .map_err(files("write to the disk", parent))?;
-    clear(&returning)
+        .map_err(failed("write to the disk", parent))?;
+    Ok(clear(&returning)?)
+}
+
+/// Puts a copy of `from` where a machine that was never started has `path`, among what it wrote. This waits for no disk: if
+/// the host ends, such a machine is no loss.
+///
+/// # Errors
+/// What could not be copied, written or removed.
+pub fn copy(from: &Path, to: &Dirs<'_>, path: &Path) -> Result<(), Error> {
+    let place = to.upper().join(path);
+    make_parent(&place)?;
+    take(from, &place)
 }
 
 /// Whether what a machine had in memory, when it last ended, could not be put back.
@@ -92,16 +79,29 @@ pub fn was_lost(dirs: &Dirs<'_>) -> bool {
     dirs.returning().exists()
 }
 
-fn copy(from: &Path, to: &Path) -> Result<(), Error> {
+/// Makes `to` of an upper dir a copy of `from`, and nothing of the layers below shows through.
+fn take(from: &Path, to: &Path) -> Result<(), Error> {
+    clear(to)?;
+    copy_all(from, to)?;
+    Ok(overlay::hide_below(to)?)
+}
+
+fn copy_all(from: &Path, to: &Path) -> Result<(), Error> {
     // etcd's log is mostly room that it has reserved.
     let mut cmd = Cmd::new("cp").args(["-a", "--sparse=always", "--no-target-directory", "--"]);
     cmd = cmd.arg(from).arg(to);
     cmd.run().map(drop).map_err(Error::Copy)
 }
 
-fn clear(dir: &Path) -> Result<(), Error> {
+fn make_parent(place: &Path) -> Result<&Path, files::Error> {
+    let parent = place.parent().unwrap_or(place);
+    fs::create_dir_all(parent).map_err(failed("make", parent))?;
+    Ok(parent)
+}
+
+fn clear(dir: &Path) -> Result<(), files::Error> {
     match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(files("remove", dir)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", dir)(error)),
         _ => Ok(()),
     }
 }
@@ -114,7 +114,7 @@ mod tests {
 
     use rustix::fs::getxattr;
 
-    use super::{put, was_lost};
+    use super::{copy, put, was_lost};
     use crate::dirs::Dirs;
 
     const PATH: &str = "var/lib/data";
@@ -140,6 +140,21 @@ mod tests {
             fs::remove_file(memory.path().join(round)).unwrap();
         }
         assert_eq!(fs::read_dir(&place).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_copy_hides_what_is_below_and_replaces_what_was_there() {
+        let (machine, memory) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let dirs = Dirs(machine.path());
+        let place = dirs.upper().join(PATH);
+        fs::write(memory.path().join("new"), "new").unwrap();
+        for _ in ["nothing there", "a copy there"] {
+            copy(memory.path(), &dirs, Path::new(PATH)).unwrap();
+            assert_eq!(fs::read_to_string(place.join("new")).unwrap(), "new");
+            assert_eq!(fs::read_dir(&place).unwrap().count(), 1);
+            assert_eq!(getxattr(&place, "trusted.overlay.opaque", &mut [0; 1]), Ok(1));
+            fs::rename(place.join("new"), place.join("old")).unwrap();
+        }
     }
 
     #[test]

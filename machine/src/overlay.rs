@@ -7,29 +7,13 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use rustix::fs::{XattrFlags, setxattr};
+
+use crate::files::{Error, failed};
 
 /// Keeps an upper dir free of anything but whiteouts and opaque directories, so that it means the same wherever it
 /// is thawed: no redirects, no metadata-only copies, no index of inode numbers.
 const SELF_CONTAINED: &str = "redirect_dir=off,metacopy=off,index=off,xino=off";
-
-/// A root that could not be mounted, unmounted or prepared.
-#[derive(Debug, thiserror::Error)]
-#[error("could not {act} `{}`", path.display())]
-pub struct Error {
-    act: &'static str,
-    path: PathBuf,
-    #[source]
-    source: io::Error,
-}
-
-fn failed<E: Into<io::Error>>(act: &'static str, path: &Path) -> impl FnOnce(E) -> Error {
-    let path = path.to_owned();
-    move |source| Error {
-        act,
-        path,
-        source: source.into(),
-    }
-}
 
 /// A mounted overlay; unmounted when dropped.
 #[derive(Debug)]
@@ -124,6 +108,15 @@ pub fn tmpfs(at: &Path, bytes: u64) -> Result<(), Error> {
         Some(options.as_str()),
     )
     .map_err(failed("mount memory at", at))
+}
+
+/// Keeps a directory of an upper dir from showing what layers below have in it (Linux, filesystems/overlayfs, 'whiteouts
+/// and opaque directories').
+///
+/// # Errors
+/// What setxattr(2) says.
+pub fn hide_below(dir: &Path) -> Result<(), Error> {
+    setxattr(dir, "trusted.overlay.opaque", b"y", XattrFlags::empty()).map_err(failed("mark", dir))
 }
 
 /// Gives the calling process a mount namespace of its own that takes mounts of the host but hands none back, with

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 
 use crate::dirs::Dirs;
+use crate::files;
 use crate::in_memory;
 use crate::overlay::{self, Overlay};
 use crate::plan::{Bind, MachinePlan, Plan, SeedContent, SeedFile};
@@ -19,7 +20,7 @@ use crate::process::Cmd;
 pub enum Error {
     /// The overlay or a bind mount failed.
     #[error(transparent)]
-    Mount(#[from] overlay::Error),
+    Mount(#[from] files::Error),
     /// A plain directory could not be filled.
     #[error("could not fill the plain directory `{}`", path.display())]
     Plain {

@@ -115,7 +115,7 @@ pub enum Error {
     },
     /// The mount namespace could not be made.
     #[error(transparent)]
-    Mounts(#[from] overlay::Error),
+    Mounts(#[from] files::Error),
     /// The network could not be set up.
     #[error("could not set the cluster's network up")]
     Network(#[from] network::Error),

@@ -64,9 +64,15 @@ pub(crate) fn holds(place: &Place, baked: &Baked<'_>, more: fn(&Place) -> Outcom
     eventually("the host to be as before", Duration::from_secs(5), || {
         Listing::take(place.dir())?.nothing_new(&before)
     })?;
-    let what = ["bake", "thaw", "workload", "second identity", "freeze"];
-    if baked.tag == baked.provider {
-        tested(place, baked.tag, &what)?;
+    let runtime = format!("container runtime {}", baked.runtime);
+    match baked.tag == baked.provider {
+        true => tested(
+            place,
+            baked.tag,
+            &["bake", "thaw", "workload", "second identity", "freeze"],
+        )?,
+        // All of that, but not with what the provider has by itself.
+        false => tested(place, baked.tag, &[&runtime])?,
     }
     for tag in [baked.tag, FROZEN] {
         place.run(&["artifact", "remove", tag])?;

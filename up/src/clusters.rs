@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use parbake_artifact::{Digest, Store};
 use parbake_cluster::{Client, connect_file};
+use parbake_machine::files::failed;
 use parbake_machine::process::Cmd;
 use parbake_machine::running::{Running, Stopped};
 use serde::Serialize;
@@ -18,7 +19,7 @@ use crate::events::{Log, What};
 use crate::freeze;
 use crate::host_ports;
 use crate::kubeconfig::take_out;
-use crate::state::{Claim, Phase, Record, dir_of, files, kubeconfig, read};
+use crate::state::{Claim, Phase, Record, dir_of, kubeconfig, read};
 use crate::{ClusterName, Error};
 
 /// For how long a cluster may stand still because it is being frozen: whoever wants to enter it then waits.
@@ -99,7 +100,7 @@ pub fn list(state: &Path) -> Result<Vec<Listed>, Error> {
     };
     let mut clusters = Vec::new();
     for entry in entries {
-        let entry = entry.map_err(files("read", &dir))?;
+        let entry = entry.map_err(failed("read", &dir))?;
         let Some(name) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };

@@ -1,6 +1,5 @@
 //! What can go wrong with a cluster.
 
-use std::io;
 use std::path::PathBuf;
 
 use parbake_artifact::images::ImageError;
@@ -11,6 +10,7 @@ use parbake_cluster::scrub::ScrubError;
 use parbake_cluster::{
     ApiError, BrokenDescription, DescriptionError, NodeName, cleanup, machines, runtime, wait,
 };
+use parbake_machine::files;
 use parbake_machine::host::HostError;
 use parbake_machine::{in_memory, process, root, running};
 
@@ -238,16 +238,8 @@ pub enum Error {
     #[error(transparent)]
     Cleanup(#[from] cleanup::CleanupError),
     /// A file of the cluster's state could not be made, read or removed.
-    #[error("could not {act} `{}`", path.display())]
-    Files {
-        /// What was tried.
-        act: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Files(#[from] files::Error),
     /// The state of a cluster is damaged.
     #[error("could not read the cluster's state `{}`", path.display())]
     Record {

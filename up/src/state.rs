@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use parbake_artifact::{Digest, Tag};
 use parbake_cluster::Description;
-use parbake_machine::files::replace;
+use parbake_machine::files::{failed, replace};
 use parbake_machine::running::Stopped;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -128,11 +128,6 @@ pub(crate) struct Claim {
     _lock: File,
 }
 
-pub(crate) fn files(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::Files { act, path, source }
-}
-
 /// The directory of the cluster `name`.
 pub fn dir_of(state: &Path, name: &ClusterName) -> PathBuf {
     state.join("clusters").join(name.as_str())
@@ -179,11 +174,11 @@ impl Claim {
     /// Locks the directory `dir`, which is made where it is missing; nothing where another command holds it.
     pub(crate) fn at(dir: PathBuf) -> Result<Option<Self>, Error> {
         loop {
-            fs::create_dir_all(&dir).map_err(files("make", &dir))?;
+            fs::create_dir_all(&dir).map_err(failed("make", &dir))?;
             let lock = match File::open(&dir) {
                 // Whoever held it has just removed it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                lock => lock.map_err(files("open", &dir))?,
+                lock => lock.map_err(failed("open", &dir))?,
             };
             if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
                 return Ok(None);
@@ -216,7 +211,7 @@ impl Claim {
     /// Has the kubeconfigs lead to `server`.
     pub(crate) fn move_kubeconfigs(&self, server: &str) -> Result<(), Error> {
         for path in [kubeconfig(&self.dir), own_kubeconfig(&self.dir)] {
-            let text = fs::read_to_string(&path).map_err(files("read", &path))?;
+            let text = fs::read_to_string(&path).map_err(failed("read", &path))?;
             write_private(&path, &with_server(&text, server))?;
         }
         Ok(())
@@ -226,7 +221,9 @@ impl Claim {
     pub(crate) fn remove_machines(&self) -> Result<(), Error> {
         let dir = self.dir.join("machines");
         match fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(files("remove", &dir)(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(failed("remove", &dir)(error).into())
+            }
             _ => Ok(()),
         }
     }
@@ -234,13 +231,13 @@ impl Claim {
     /// Waits until what the machines wrote is on disk, as a node's own power-off does.
     pub(crate) fn sync(&self) -> Result<(), Error> {
         let synced = File::open(&self.dir).and_then(|dir| Ok(rustix::fs::syncfs(dir)?));
-        synced.map_err(files("sync", &self.dir))
+        Ok(synced.map_err(failed("sync", &self.dir))?)
     }
 
     /// Ends what runs of the cluster and removes its directory.
     pub(crate) fn remove(self) -> Result<(), Error> {
         let _stopped = Stopped::ensure(&self.dir)?;
-        fs::remove_dir_all(&self.dir).map_err(files("remove", &self.dir))?;
+        fs::remove_dir_all(&self.dir).map_err(failed("remove", &self.dir))?;
         if let Some(parent) = self.dir.parent() {
             // Not empty means that there are others.
             let _ = fs::remove_dir(parent);
@@ -254,7 +251,7 @@ pub(crate) fn read(dir: &Path) -> Result<Option<Record>, Error> {
     let path = dir.join(FILE);
     let text = match fs::read_to_string(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        text => text.map_err(files("read", &path))?,
+        text => text.map_err(failed("read", &path))?,
     };
     match serde_json::from_str::<AnyVersion>(&text) {
         Ok(AnyVersion { version: found }) if !(OLDEST..=VERSION).contains(&found) => {
@@ -272,7 +269,7 @@ pub(crate) fn read(dir: &Path) -> Result<Option<Record>, Error> {
 }
 
 fn write_private(path: &Path, text: &str) -> Result<(), Error> {
-    replace(path, text.as_bytes(), 0o600).map_err(files("write", path))
+    Ok(replace(path, text.as_bytes(), 0o600).map_err(failed("write", path))?)
 }
 
 #[cfg(test)]

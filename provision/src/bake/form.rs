@@ -9,6 +9,7 @@ use parbake_artifact::{Layer, Store};
 use parbake_cluster::cleanup::open_to_workloads;
 use parbake_cluster::readiness::{Expected, Vantage, wait_until_ready};
 use parbake_cluster::{Client, Description, Node, connect};
+use parbake_machine::files::failed;
 use parbake_machine::host::Host;
 use parbake_machine::running::Running;
 use tokio::runtime::Runtime;
@@ -126,11 +127,7 @@ pub(super) fn runtime(dir: &Path) -> Result<Runtime, Error> {
         .worker_threads(1)
         .enable_all()
         .build();
-    runtime.map_err(|source| Error::Files {
-        act: "start threads for",
-        path: dir.to_owned(),
-        source,
-    })
+    Ok(runtime.map_err(failed("start threads for", dir))?)
 }
 
 /// A cluster is only ready when its DNS is, and with the period of kubeadm's manifest that is seen up to 10 s late at

@@ -20,6 +20,7 @@ use parbake_artifact::{Layer, Store};
 use parbake_cluster::Answers;
 use parbake_cluster::machines::IMAGES_DIR;
 use parbake_machine::dirs::Dirs;
+use parbake_machine::files::failed;
 use parbake_machine::plan::Plan;
 use parbake_machine::process::Cmd;
 use parbake_machine::running::Running;
@@ -46,11 +47,8 @@ pub(super) fn layers(
         let _step =
             tracing::info_span!("step", what = format!("pack the image {}", image.short_name)).entered();
         let tree = work.join("image").join(&image.short_name);
-        take_out(runtime, &state, &snapshots, &image.short_name, &tree).map_err(|source| Error::Files {
-            act: "take the layers of an image out of",
-            path: state.clone(),
-            source,
-        })?;
+        take_out(runtime, &state, &snapshots, &image.short_name, &tree)
+            .map_err(failed("take the layers of an image out of", &state))?;
         // The runtime makes the root directory of each when it unpacks it.
         layers.push(store.add_layer(
             &format!("image/{}", image.short_name),
@@ -64,11 +62,7 @@ pub(super) fn layers(
         .parent()
         .map_or(Ok(()), fs::create_dir_all)
         .and_then(|()| fs::rename(&state, &target));
-    moved.map_err(|source| Error::Files {
-        act: "move",
-        path: state,
-        source,
-    })?;
+    moved.map_err(failed("move", &state))?;
     layers.push(store.add_layer("runtime", &tree, &super::layers::pack())?);
     Ok(layers)
 }
@@ -93,11 +87,7 @@ fn import(
             .args(&image.names)
             .stdin_file(&image.path)
             .run()?;
-        let now = snapshots(runtime, state).map_err(|source| Error::Files {
-            act: "list the snapshots in",
-            path: state.to_owned(),
-            source,
-        })?;
+        let now = snapshots(runtime, state).map_err(failed("list the snapshots in", state))?;
         imported.push(now.difference(&known).cloned().collect());
         known = now;
     }

@@ -13,6 +13,7 @@ use parbake_cluster::Answers;
 use parbake_cluster::machines::public_file;
 use parbake_cluster::runtime;
 use parbake_machine::cgroup::Limits;
+use parbake_machine::files::failed;
 use parbake_machine::host::Host;
 use parbake_machine::network::Endpoint;
 use parbake_machine::plan::{MachinePlan, Plan};
@@ -44,11 +45,7 @@ pub(super) fn shared(
     for (name, binary) in &inputs.binaries {
         let packed = step(dir, store, memory, &steps::binary(name, binary), || {
             let tree = work.dir("binary").join(name);
-            install(&binary.path, &tree.join("usr/bin").join(name)).map_err(|source| Error::Files {
-                act: "copy",
-                path: binary.path.clone(),
-                source,
-            })?;
+            install(&binary.path, &tree.join("usr/bin").join(name)).map_err(failed("copy", &binary.path))?;
             Ok(vec![store.add_layer(name, &tree, &pack())?])
         })?;
         if steps::is_runtime(name) {
@@ -58,11 +55,7 @@ pub(super) fn shared(
     }
     let node = step(dir, store, memory, &steps::node(inputs), || {
         let tree = work.dir("node");
-        node::write(&tree, &inputs.runtime, steps::pause(inputs)).map_err(|source| Error::Files {
-            act: "write",
-            path: tree.clone(),
-            source,
-        })?;
+        node::write(&tree, &inputs.runtime, steps::pause(inputs)).map_err(failed("write", &tree))?;
         Ok(vec![store.add_layer("node", &tree, &pack())?])
     })?;
     below.extend(node.clone());

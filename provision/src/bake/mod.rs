@@ -13,7 +13,6 @@ mod site;
 mod steps;
 mod work;
 
-use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,6 +23,7 @@ use parbake_cluster::head_start::HeadStartError;
 use parbake_cluster::scrub::ScrubError;
 use parbake_cluster::{ApiError, BrokenDescription, DescriptionError};
 use parbake_cluster::{machines, runtime};
+use parbake_machine::files;
 use parbake_machine::host::{Host, HostError, Purpose};
 use parbake_machine::process::{self, Cmd};
 use parbake_machine::running;
@@ -135,16 +135,8 @@ pub enum Error {
     #[error("node `{0}` was not given pod addresses of every family that it should have")]
     PodAddresses(String),
     /// A file of the bake could not be written, moved or removed.
-    #[error("could not {act} `{}`", path.display())]
-    Files {
-        /// What was tried.
-        act: &'static str,
-        /// The file or directory.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Files(#[from] files::Error),
     /// Another bake of the same tag is running.
     #[error("`{0}` is being baked already; wait for it, or bake under another name with `--tag`")]
     Busy(Tag),

@@ -1,11 +1,12 @@
 //! The steps of kubeadm: machines booted side by side, `kubeadm init`, `kubeadm join`.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use parbake_cluster::join;
 use parbake_cluster::machines::{self, Surroundings};
 use parbake_cluster::{Description, Node, Role};
+use parbake_machine::files::failed;
 use parbake_machine::host::Host;
 use parbake_machine::plan::Forward;
 use parbake_machine::process::Cmd;
@@ -133,11 +134,8 @@ fn ca_hash(text: &str) -> Result<String, &'static str> {
 
 /// A new bootstrap token.
 pub(super) fn token() -> Result<String, Error> {
-    join::new_token().map_err(|error| Error::Files {
-        act: "read random bytes from",
-        path: "/dev/urandom".into(),
-        source: std::io::Error::other(error),
-    })
+    let token = join::new_token().map_err(std::io::Error::other);
+    Ok(token.map_err(failed("read random bytes from", Path::new("/dev/urandom")))?)
 }
 
 #[cfg(test)]

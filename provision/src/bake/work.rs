@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use parbake_artifact::{Digest, Layer, Store, Tag};
-use parbake_machine::files::replace;
+use parbake_machine::files::{failed, replace};
 use parbake_machine::running::Stopped;
 use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
@@ -77,18 +77,13 @@ impl Memory {
     }
 }
 
-fn files(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error::Files { act, path, source }
-}
-
 impl Work {
     /// Claims the directory of `tag` below the state directory `dir`, and clears what a bake that was killed left.
     pub(super) fn claim(dir: &Path, tag: &Tag, keep: bool) -> Result<Self, Error> {
         let bakes = dir.join("bake");
-        fs::create_dir_all(bakes.join("steps")).map_err(files("make", &bakes))?;
+        fs::create_dir_all(bakes.join("steps")).map_err(failed("make", &bakes))?;
         let path = bakes.join(format!("{tag}.lock"));
-        let lock = File::create(&path).map_err(files("open", &path))?;
+        let lock = File::create(&path).map_err(failed("open", &path))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| Error::Busy(tag.clone()))?;
         let work = Self {
             dir: bakes.join(tag.as_str()),
@@ -97,7 +92,7 @@ impl Work {
             _lock: lock,
         };
         work.clear()?;
-        fs::create_dir_all(&work.dir).map_err(files("make", &work.dir))?;
+        fs::create_dir_all(&work.dir).map_err(failed("make", &work.dir))?;
         Ok(work)
     }
 
@@ -120,7 +115,7 @@ impl Work {
         for entry in entries.flatten() {
             let _stopped = Stopped::ensure(&entry.path())?;
         }
-        fs::remove_dir_all(&self.dir).map_err(files("remove", &self.dir))
+        Ok(fs::remove_dir_all(&self.dir).map_err(failed("remove", &self.dir))?)
     }
 }
 
@@ -197,5 +192,5 @@ fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
 fn write(path: &Path, value: &impl Serialize) -> Result<(), Error> {
     let written = serde_json::to_vec_pretty(value).map_err(io::Error::from);
     let written = written.and_then(|text| replace(path, &text, 0o644));
-    written.map_err(files("write", path))
+    Ok(written.map_err(failed("write", path))?)
 }

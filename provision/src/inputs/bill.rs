@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
+use parbake_machine::files::failed;
+
 use super::Binary;
 use super::ImageArchive;
 use super::buildinfo::{self, GoBuild};
@@ -156,7 +158,7 @@ pub(super) fn make(made: &Made<'_>, cache: &Locked) -> Result<Bill, Error> {
         .iter()
         .filter(|image| made.local.contains(&image.short_name));
     let archives = archives.map(|image| {
-        let sha256 = sha256_of_file(&image.path).map_err(Error::file("read", &image.path))?;
+        let sha256 = sha256_of_file(&image.path).map_err(failed("read", &image.path))?;
         Ok((format!("{}.tar", image.short_name), sha256))
     });
     let mirrors = [
@@ -202,9 +204,8 @@ fn files(provider: &Provider, with_modules: bool) -> Result<BTreeMap<String, Str
     });
     names
         .map(|name| {
-            let path =
-                fs::canonicalize(provider.dir.join(&name)).map_err(Error::file("find", &provider.dir))?;
-            let sha256 = sha256_of_file(&path).map_err(Error::file("read", &path))?;
+            let path = fs::canonicalize(provider.dir.join(&name)).map_err(failed("find", &provider.dir))?;
+            let sha256 = sha256_of_file(&path).map_err(failed("read", &path))?;
             Ok((name, sha256))
         })
         .chain(addons)

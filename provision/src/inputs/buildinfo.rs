@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use parbake_machine::files::failed;
 use parbake_machine::process::{self, Cmd};
 
 use super::Binary;
@@ -62,7 +63,7 @@ pub(super) fn read(
                 continue;
             }
             let path = out.join(name);
-            fs::write(&path, output.stdout).map_err(Error::file("write", &path))?;
+            fs::write(&path, output.stdout).map_err(failed("write", &path))?;
         }
         Ok(())
     });
@@ -75,9 +76,9 @@ pub(super) fn read(
     };
     let read = |name: &String| {
         let path = entry.path.join(name);
-        let text = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
+        let text = fs::read_to_string(&path).map_err(failed("read", &path))?;
         let parsed = parse(&text).map_err(std::io::Error::other);
-        Ok((name.clone(), parsed.map_err(Error::file("understand", &path))?))
+        Ok((name.clone(), parsed.map_err(failed("understand", &path))?))
     };
     let listed = binaries.keys().filter(|name| entry.path.join(name).exists());
     listed.map(read).collect()

@@ -1,11 +1,11 @@
 //! What can go wrong with inputs.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use parbake_artifact::images::ImageError;
 use parbake_artifact::rootfs::RootFsError;
 use parbake_artifact::{ReferenceError, RegistryError};
+use parbake_machine::files;
 use parbake_machine::process;
 
 use super::debian::InvalidMirrors;
@@ -55,16 +55,8 @@ pub enum Error {
     #[error(transparent)]
     Command(#[from] process::Error),
     /// A file operation failed.
-    #[error("could not {act} `{}`", path.display())]
-    File {
-        /// What was tried.
-        act: &'static str,
-        /// With which file or directory.
-        path: PathBuf,
-        /// Why it failed.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] files::Error),
     /// No Debian mirror is configured on this host.
     #[error(
         "no Debian mirror is configured for this host's apt; name one, for example \
@@ -149,12 +141,4 @@ pub enum Error {
         #[source]
         source: oci_spec::OciSpecError,
     },
-}
-
-impl Error {
-    /// For `map_err` after a file operation.
-    pub(super) fn file(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::File { act, path, source }
-    }
 }

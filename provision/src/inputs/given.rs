@@ -9,6 +9,7 @@ use std::str::FromStr;
 use parbake_artifact::Reference;
 use parbake_artifact::images::{Archive, ImageName, runtime_name};
 use parbake_artifact::registry::{self, pull_image};
+use parbake_machine::files::failed;
 use tokio::runtime::Runtime;
 
 use super::ImageArchive;
@@ -122,9 +123,9 @@ pub(super) fn pulled(
         .field("architecture", architecture)
         .finish();
     let entry = cache.entry("pulled", &key, &format!("get the image {reference}"), |out| {
-        let threads = Runtime::new().map_err(Error::file("start threads for", out))?;
+        let threads = Runtime::new().map_err(failed("start threads for", out))?;
         let layout = out.join(LAYOUT);
-        std::fs::create_dir(&layout).map_err(Error::file("create", &layout))?;
+        std::fs::create_dir(&layout).map_err(failed("create", &layout))?;
         threads.block_on(pull_image(
             reference,
             &names(reference),
@@ -157,10 +158,10 @@ pub(super) fn packed(short_name: String, archive: &Archive, cache: &Locked) -> R
         .finish();
     let entry = cache.entry("images", &key, &format!("take the image {short_name}"), |out| {
         let path = out.join(ARCHIVE);
-        let file = File::create(&path).map_err(Error::file("create", &path))?;
-        archive
+        let file = File::create(&path).map_err(failed("create", &path))?;
+        Ok(archive
             .write_to(&mut BufWriter::new(file))
-            .map_err(Error::file("write", &path))
+            .map_err(failed("write", &path))?)
     })?;
     Ok(ImageArchive {
         short_name,

@@ -12,6 +12,7 @@ use std::iter;
 use std::path::{Path, PathBuf};
 
 use parbake_cluster::KubernetesVersion;
+use parbake_machine::files::failed;
 use parbake_machine::process::Cmd;
 use semver::Version;
 
@@ -95,7 +96,7 @@ fn build(
     let mut key = KeyBuilder::new("modules", RECIPE);
     for file in ["go.mod", "go.sum"] {
         let path = dir.join(file);
-        key = key.field(file, fs::read(&path).map_err(Error::file("read", &path))?);
+        key = key.field(file, fs::read(&path).map_err(failed("read", &path))?);
     }
     for argument in &arguments {
         key = key.field("argument", argument);
@@ -130,7 +131,7 @@ fn build(
         }
         for (command, package) in &modules.commands {
             let (built, wanted) = (out.join(output_name(package)), out.join(command));
-            fs::rename(&built, &wanted).map_err(Error::file("rename", &built))?;
+            fs::rename(&built, &wanted).map_err(failed("rename", &built))?;
         }
         for (binary, package) in &modules.tests {
             let compile = ["test".to_owned(), "-c".to_owned()];
@@ -139,7 +140,7 @@ fn build(
         }
         for (name, (module, path)) in &modules.files {
             let from = sources_of(module, &go)?.join(path);
-            fs::copy(&from, out.join(name)).map_err(Error::file("copy", &from))?;
+            fs::copy(&from, out.join(name)).map_err(failed("copy", &from))?;
         }
         for (name, (module, path)) in &modules.c {
             c::build(&sources_of(module, &go)?.join(path), &out.join(name))?;

@@ -22,6 +22,7 @@ use oci_spec::image::{
     RootFsBuilder, Sha256Digest,
 };
 use parbake_artifact::{Digest, Hashing};
+use parbake_machine::files::failed;
 use serde_json::json;
 use tar::{Builder, EntryType, Header};
 
@@ -65,7 +66,7 @@ pub(super) struct Image<'a> {
 
 /// Writes the archive of `image` to the new file `to`.
 pub(super) fn write(image: &Image<'_>, to: &Path) -> Result<(), Error> {
-    let failed = || Error::file("write the image archive", to);
+    let failed = || failed("write the image archive", to);
     let mut layer = tempfile::tempfile_in(to.parent().unwrap_or(to)).map_err(failed())?;
     let contents = Layer::collect(image).map_err(failed())?;
     let mut hashing = Hashing::new(&mut layer);
@@ -76,7 +77,7 @@ pub(super) fn write(image: &Image<'_>, to: &Path) -> Result<(), Error> {
         source,
     })?;
     let archive = File::create(to).map_err(failed())?;
-    write_archive(archive, described, digest.hex(), size, layer).map_err(failed())
+    Ok(write_archive(archive, described, digest.hex(), size, layer).map_err(failed())?)
 }
 
 /// The small files of an image layout.

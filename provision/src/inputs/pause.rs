@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use parbake_machine::files::failed;
 use parbake_machine::process::Cmd;
 use serde::Deserialize;
 
@@ -42,7 +43,7 @@ pub(super) fn build(provider: &Provider, cache: &Locked) -> Result<Binary, Error
     let compiler = Cmd::new("cc").arg("--version").run()?.stdout;
     let flags = flags(&version.to_string());
     let key = KeyBuilder::new(NAME, RECIPE)
-        .field("go.sum", fs::read(&sums).map_err(Error::file("read", &sums))?)
+        .field("go.sum", fs::read(&sums).map_err(failed("read", &sums))?)
         .field("kubernetes", recipe.kubernetes.to_string())
         .field("flags", flags.join(" "))
         .field("compiler", compiler);

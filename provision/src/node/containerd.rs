@@ -14,7 +14,7 @@ use parbake_cluster::{ContainerRuntime, KubernetesVersion};
 use semver::Version;
 
 use crate::provider::lock::Lock;
-use crate::provider::{Recipe, RuntimeNotOffered};
+use crate::provider::{OS_SET, Recipe, RuntimeNotOffered};
 
 /// The Debian package, and the binary.
 const NAME: &str = "containerd";
@@ -107,7 +107,7 @@ impl Containerd {
     /// # Errors
     /// There is none, or one that does not suit the recipe's Kubernetes.
     pub(crate) fn of(recipe: &Recipe, lock: &Lock) -> Result<Self, UnusableRuntime> {
-        let package = lock.set("os").into_iter().find(|package| package.name == NAME);
+        let package = lock.set(OS_SET).into_iter().find(|package| package.name == NAME);
         let found = match (package, built(recipe)) {
             (Some(_), Some(_)) => return Err(UnusableRuntime::Twice),
             (None, None) => return Err(UnusableRuntime::Missing),

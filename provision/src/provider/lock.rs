@@ -43,12 +43,10 @@ use serde::{Deserialize, Serialize};
 
 pub use self::error::{Error, Invalid};
 pub use self::release::{PinnedFile, Release};
-use super::{Addon, OS_SET, Provider, Recipe};
+use super::{Addon, OS_SET, Provider, Recipe, is_os};
 
 /// The version of the format.
 const VERSION: u32 = 1;
-/// What the names of sets begin with that are for nodes with a runtime other than the provider's own.
-const OS_OF_RUNTIME: &str = "os/";
 /// The lock's name in a provider's folder.
 const FILE: &str = "lock.toml";
 
@@ -232,7 +230,7 @@ impl Lock {
     #[must_use]
     pub(crate) fn chosen(mut self, recipe: &Recipe) -> Self {
         let chosen = self.sets.remove(&recipe.os_set(recipe.runtime));
-        self.sets.retain(|name, _| !name.starts_with(OS_OF_RUNTIME));
+        self.sets.retain(|name, _| !is_os(name));
         self.sets.extend(chosen.map(|set| (OS_SET.to_owned(), set)));
         self
     }

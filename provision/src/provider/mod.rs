@@ -37,7 +37,7 @@ pub use self::names::{InvalidProviderName, ProviderName};
 pub use self::network::{InvalidStack, Stack};
 pub use self::published::Published;
 pub use self::recipe::{Generated, ImageRecipe, Modules, Os, Recipe, Size};
-pub(crate) use self::runtime::OS_SET;
+pub(crate) use self::runtime::{OS_SET, is_os};
 pub use self::runtime::{OfferedRuntime, RuntimeNotOffered};
 pub use self::variant::{InvalidVariantName, Variant, VariantName};
 pub use parbake_cluster::problem::{Problem, Problems};

@@ -9,6 +9,13 @@ use super::{Provider, ProviderName};
 
 /// The name of the packages of a node's operating system in a lock, where the runtime is the provider's own.
 pub(crate) const OS_SET: &str = "os";
+/// What the names of such packages begin with where it is another one.
+const OS_OF_RUNTIME: &str = "os/";
+
+/// Whether the packages `set` of a lock are a node's operating system, with whichever runtime.
+pub(crate) fn is_os(set: &str) -> bool {
+    set == OS_SET || set.starts_with(OS_OF_RUNTIME)
+}
 
 /// A runtime that a provider offers beside its own.
 ///
@@ -68,7 +75,7 @@ impl Recipe {
     /// What the lock calls the packages of nodes with `runtime`.
     pub(crate) fn os_set(&self, runtime: ContainerRuntime) -> String {
         match self.runtimes.contains_key(&runtime) {
-            true => format!("{OS_SET}/{runtime}"),
+            true => format!("{OS_OF_RUNTIME}{runtime}"),
             false => OS_SET.to_owned(),
         }
     }

@@ -3,6 +3,7 @@
 use std::fs;
 
 use parbake_cluster::KubernetesVersion;
+use parbake_machine::files::failed;
 use semver::Version;
 
 use super::go::Go;
@@ -23,7 +24,7 @@ impl Constants {
     /// Those of kubeadm `version`.
     pub(super) fn of(go: &Go, version: &KubernetesVersion) -> Result<Self, RenewError> {
         let path = go.download(MODULE, &version.to_string())?.dir.join(FILE);
-        let text = fs::read_to_string(&path).map_err(RenewError::file("read", &path))?;
+        let text = fs::read_to_string(&path).map_err(failed("read", &path))?;
         Self::parse(&text).map_err(|what| RenewError::Constant {
             what,
             version: version.clone(),

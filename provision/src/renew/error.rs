@@ -1,9 +1,7 @@
 //! What can go wrong with new providers.
 
-use std::io;
-use std::path::{Path, PathBuf};
-
 use parbake_cluster::KubernetesVersion;
+use parbake_machine::files;
 use parbake_machine::process;
 
 use crate::inputs;
@@ -66,21 +64,6 @@ pub enum RenewError {
     #[error(transparent)]
     Inputs(#[from] inputs::Error),
     /// A file operation failed.
-    #[error("could not {act} `{}`", path.display())]
-    File {
-        /// What was tried.
-        act: &'static str,
-        /// With which file or folder.
-        path: PathBuf,
-        /// Why it failed.
-        #[source]
-        source: io::Error,
-    },
-}
-
-impl RenewError {
-    pub(super) fn file(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::File { act, path, source }
-    }
+    #[error(transparent)]
+    File(#[from] files::Error),
 }

@@ -24,6 +24,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use parbake_cluster::KubernetesVersion;
+use parbake_machine::files::failed;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use semver::Version;
 use tempfile::TempDir;
@@ -97,13 +98,13 @@ struct Draft {
 
 impl Draft {
     fn of(from: &Provider, name: &ProviderName, providers: &Path) -> Result<Self, RenewError> {
-        let providers = fs::canonicalize(providers).map_err(RenewError::file("find", providers))?;
+        let providers = fs::canonicalize(providers).map_err(failed("find", providers))?;
         let temporary = tempfile::Builder::new()
             .prefix(".renew-")
             .tempdir_in(&providers)
-            .map_err(RenewError::file("make a folder in", &providers))?;
+            .map_err(failed("make a folder in", &providers))?;
         let (addons, link) = (Addon::folder(&providers), temporary.path().join("manifests"));
-        symlink(&addons, &link).map_err(RenewError::file("make", &link))?;
+        symlink(&addons, &link).map_err(failed("make", &link))?;
         let dir = temporary.path().join("providers").join(name.as_str());
         copy(&from.dir, &dir)?;
         Ok(Self {
@@ -143,9 +144,9 @@ impl Draft {
             Constants::of(&go, new)?
         };
         let path = self.dir.join(RECIPE);
-        let text = fs::read_to_string(&path).map_err(RenewError::file("read", &path))?;
+        let text = fs::read_to_string(&path).map_err(failed("read", &path))?;
         let text = recipe::change(&text, &from.recipe, new, &constants)?;
-        fs::write(&path, text).map_err(RenewError::file("write", &path))?;
+        fs::write(&path, text).map_err(failed("write", &path))?;
         // All that is wrong with it is said before anything is fetched.
         let changed = Provider::load(&self.dir)?;
         modules::renew(&go, &self.dir, &from.recipe, &changed.recipe)
@@ -153,18 +154,18 @@ impl Draft {
 
     fn rename(&self, to: &Path, flags: RenameFlags) -> Result<(), RenewError> {
         let synced = fs::File::open(&self.dir).and_then(|dir| Ok(rustix::fs::syncfs(dir)?));
-        synced.map_err(RenewError::file("flush to disk", &self.dir))?;
+        synced.map_err(failed("flush to disk", &self.dir))?;
         let renamed = renameat_with(CWD, &self.dir, CWD, to, flags);
-        renamed.map_err(|error| RenewError::file("move the new provider to", to)(error.into()))?;
+        renamed.map_err(|error| failed("move the new provider to", to)(io::Error::from(error)))?;
         let synced = fs::File::open(&self.providers).and_then(|dir| dir.sync_all());
-        synced.map_err(RenewError::file("flush to disk", &self.providers))
+        Ok(synced.map_err(failed("flush to disk", &self.providers))?)
     }
 }
 
 /// Copies the files of a provider.
 fn copy(from: &Path, to: &Path) -> Result<(), RenewError> {
     for entry in WalkDir::new(from) {
-        let entry = entry.map_err(|error| RenewError::file("read", from)(error.into()))?;
+        let entry = entry.map_err(|error| failed("read", from)(io::Error::from(error)))?;
         let below = entry.path().strip_prefix(from).unwrap_or(entry.path());
         let to = to.join(below);
         let copied = match entry.file_type() {
@@ -172,7 +173,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), RenewError> {
             kind if kind.is_file() => fs::copy(entry.path(), &to).map(drop),
             _ => Err(io::Error::other("it is no file and no folder")),
         };
-        copied.map_err(RenewError::file("copy", entry.path()))?;
+        copied.map_err(failed("copy", entry.path()))?;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use std::io;
 use std::path::Path;
 
 use parbake_cluster::KubernetesVersion;
+use parbake_machine::files::failed;
 use semver::Version;
 
 use super::RenewError;
@@ -95,7 +96,7 @@ impl Folder<'_> {
         let sums = self.dir.join("go.sum");
         match fs::remove_file(&sums) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(RenewError::file("remove", &sums)(error));
+                return Err(failed("remove", &sums)(error).into());
             }
             _ => {}
         }

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use parbake_cluster::{Node, machines};
 use parbake_machine::dirs::Dirs;
+use parbake_machine::files::failed;
 use parbake_machine::in_memory;
 use parbake_machine::process::Cmd;
 use parbake_machine::running::Running;
 
-use crate::state::{Claim, files};
+use crate::state::Claim;
 use crate::{Cluster, ClusterName, Error};
 
 /// Where freezes work, below the state directory.
@@ -46,7 +47,7 @@ pub(super) fn copy(cluster: &Cluster, from: &Claim, to: &Claim, supervise: &Cmd)
     let nodes = cluster.record().cluster.nodes();
     for node in nodes {
         let dir = machines::machine_dir(to.dir(), node);
-        fs::create_dir_all(&dir).map_err(files("make", &dir))?;
+        fs::create_dir_all(&dir).map_err(failed("make", &dir))?;
     }
     let paused = cluster.running().pause(supervise)?;
     let copied = thread::scope(|scope| {
@@ -77,7 +78,7 @@ fn copy_machine(running: &Running, node: &Node, from: &Path, to: &Path) -> Resul
         .arg(&to)
         .run()?;
     for (path, memory) in running.in_memory(node.name.as_str(), &Dirs(&from)) {
-        in_memory::put(&memory, &Dirs(&to), &path)?;
+        in_memory::copy(&memory, &Dirs(&to), &path)?;
     }
     Ok(())
 }

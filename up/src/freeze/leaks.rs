@@ -10,11 +10,12 @@ use base64::engine::general_purpose::STANDARD;
 use parbake_cluster::scrub::{ETCD, kubeconfigs};
 use parbake_cluster::{Description, machines};
 use parbake_machine::dirs::Dirs;
+use parbake_machine::files::failed;
 use serde::Serialize;
 use walkdir::WalkDir;
 
 use crate::Error;
-use crate::state::{Claim, files};
+use crate::state::Claim;
 
 /// Where the components of a node keep their keys.
 const KEYS: [&str; 2] = ["etc/kubernetes/pki", "var/lib/kubelet/pki"];
@@ -58,7 +59,7 @@ impl Secrets {
     pub(super) fn leave_out(&self, scratch: &Claim, cluster: &Description) -> Result<Vec<LeftOut>, Error> {
         let search = AhoCorasick::new(&self.0).map_err(|error| {
             let error = io::Error::other(error);
-            files("search", scratch.dir())(error)
+            failed("search", scratch.dir())(error)
         })?;
         let mut found = Vec::new();
         for node in cluster.nodes() {
@@ -67,10 +68,10 @@ impl Secrets {
             for root in [dirs.upper(), dirs.plain(Path::new(""))] {
                 let database = root.join(ETCD);
                 for path in regular_files(&root).filter(|path| !path.starts_with(&database)) {
-                    if !holds(&search, &path).map_err(files("read", &path))? {
+                    if !holds(&search, &path).map_err(failed("read", &path))? {
                         continue;
                     }
-                    fs::remove_file(&path).map_err(files("remove", &path))?;
+                    fs::remove_file(&path).map_err(failed("remove", &path))?;
                     let below = path.strip_prefix(&root).unwrap_or(&path);
                     found.push(LeftOut {
                         node: node.name.to_string(),

@@ -7,11 +7,12 @@ use parbake_artifact::{Artifact, Draft, Layer, MACHINE_LAYER, MachineLayers, Pac
 use parbake_cluster::machines;
 use parbake_cluster::{ContainerRuntime, Description, Node};
 use parbake_machine::dirs::Dirs;
+use parbake_machine::files::failed;
 
 use super::Options;
 use crate::Error;
 use crate::layers::layers_of;
-use crate::state::{Claim, Record, files};
+use crate::state::{Claim, Record};
 
 /// Packs what each machine wrote into a layer above those it came with; gives the artifact and how many bytes of it are
 /// new.
@@ -82,10 +83,10 @@ fn own_layer(
     let state = runtime.answers().dir;
     let (plain, target) = (dirs.plain(state.as_ref()), upper.join(state));
     if target.exists() {
-        fs::remove_dir_all(&target).map_err(files("remove", &target))?;
+        fs::remove_dir_all(&target).map_err(failed("remove", &target))?;
     }
     let parent = target.parent().unwrap_or(&upper);
-    fs::create_dir_all(parent).map_err(files("make", parent))?;
-    fs::rename(&plain, &target).map_err(files("move", &plain))?;
+    fs::create_dir_all(parent).map_err(failed("make", parent))?;
+    fs::rename(&plain, &target).map_err(failed("move", &plain))?;
     Ok(store.adopt_layer(title, &upper, &Pack::default())?)
 }

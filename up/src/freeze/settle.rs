@@ -1,7 +1,7 @@
 //! The copy made fit to be frozen: alone, under an identity of its own, with nothing but runtimes and the database at work.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use parbake_artifact::{Artifact, Store};
@@ -11,7 +11,9 @@ use parbake_cluster::scrub::{self, Owner};
 use parbake_cluster::wait::{Look, Wait};
 use parbake_cluster::{Client, ContainerRuntime, Description, Node, connect, settle};
 use parbake_machine::dirs::Dirs;
+use parbake_machine::files::failed;
 use parbake_machine::host::Decisions;
+use parbake_machine::overlay;
 use parbake_machine::running::Running;
 
 use super::Options;
@@ -19,7 +21,7 @@ use crate::Error;
 use crate::alone::{self, Alone};
 use crate::identity::{self, Identity};
 use crate::layers::{stack_of, stacks};
-use crate::state::{Claim, Record, files};
+use crate::state::{Claim, Record};
 use crate::thaw::forward;
 
 /// What does not start on the copy: no workload may run, and no container of the control plane.
@@ -104,7 +106,7 @@ pub(super) async fn settle(
     for node in cluster.nodes() {
         let upper = upper(scratch, node);
         scrub::scrub(&upper, Owner::User)?;
-        alone::unmask(&upper, &MASKED).map_err(files_of(&upper))?;
+        alone::unmask(&upper, &MASKED).map_err(failed("remove", &upper))?;
     }
     let planes: Vec<_> = cluster
         .control_planes()
@@ -112,13 +114,9 @@ pub(super) async fn settle(
         .collect();
     scrub::renew_database(&planes, &etcd_tool(cluster, &stack_of(&stacks, plane))?)?;
     for (_, upper) in &planes {
-        hide_below(&upper.join(scrub::ETCD).join("member"))?;
+        overlay::hide_below(&upper.join(scrub::ETCD).join("member"))?;
     }
     Ok(kept)
-}
-
-fn files_of(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
-    files("remove", path)
 }
 
 fn upper(scratch: &Claim, node: &Node) -> PathBuf {
@@ -165,10 +163,4 @@ fn etcd_tool(cluster: &Description, layers: &[PathBuf]) -> Result<PathBuf, Error
         .map(|dir| dir.join(tool))
         .find(|path| path.is_file())
         .ok_or(Error::NoEtcdTool { tool })
-}
-
-/// Keeps a directory that was written anew from showing what layers below have in it (Linux, filesystems/overlayfs,
-/// 'whiteouts and opaque directories').
-fn hide_below(dir: &Path) -> Result<(), Error> {
-    xattr::set(dir, "trusted.overlay.opaque", b"y").map_err(files("mark", dir))
 }

@@ -1,7 +1,8 @@
 //! What can go wrong with a user's kubeconfig.
 
-use std::io;
 use std::path::{Path, PathBuf};
+
+use parbake_machine::files;
 
 /// A kubeconfig that cannot be changed.
 #[derive(Debug, thiserror::Error)]
@@ -26,26 +27,13 @@ pub enum KubeconfigError {
         lock: PathBuf,
     },
     /// The file cannot be read, locked or written.
-    #[error("could not {act} `{}`", path.display())]
-    File {
-        /// What was tried.
-        act: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] files::Error),
 }
 
 impl KubeconfigError {
     pub(super) fn of(path: &Path) -> impl FnOnce(String) -> Self {
         let path = path.to_owned();
         move |problem| Self::Content { path, problem }
-    }
-
-    pub(super) fn file(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::File { act, path, source }
     }
 }

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use parbake_machine::files::failed;
+
 use super::document::Document;
 use super::error::KubeconfigError;
 
@@ -22,22 +24,22 @@ const MODE: u32 = 0o600;
 /// # Errors
 /// Its directory cannot be made.
 pub(super) fn real(path: &Path) -> Result<PathBuf, KubeconfigError> {
-    let failed = |error| KubeconfigError::file("find", path)(error);
+    let not_found = |error| KubeconfigError::from(failed("find", path)(error));
     match path.canonicalize() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        found => return found.map_err(failed),
+        found => return found.map_err(not_found),
     }
     let name = path
         .file_name()
-        .ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
+        .ok_or_else(|| not_found(io::ErrorKind::InvalidInput.into()))?;
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     if !parent.exists() {
-        make_dir(parent).map_err(KubeconfigError::file("make", parent))?;
+        make_dir(parent).map_err(failed("make", parent))?;
     }
-    Ok(parent.canonicalize().map_err(failed)?.join(name))
+    Ok(parent.canonicalize().map_err(not_found)?.join(name))
 }
 
 /// A directory of the one above it: of the user whose home it is, also under sudo.
@@ -62,7 +64,7 @@ pub(super) fn edit<T>(
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
             return Err(KubeconfigError::of(path)("it is no text".to_owned()));
         }
-        text => Some(text.map_err(KubeconfigError::file("read", path))?),
+        text => Some(text.map_err(failed("read", path))?),
     };
     let of_content = |problem| KubeconfigError::of(path)(problem);
     let before = Document::parse(text.as_deref().unwrap_or_default()).map_err(of_content)?;
@@ -70,7 +72,7 @@ pub(super) fn edit<T>(
     let outcome = change(&mut document).map_err(of_content)?;
     if document != before {
         let text = document.text().map_err(of_content)?;
-        write(path, &text).map_err(KubeconfigError::file("write", path))?;
+        write(path, &text).map_err(failed("write", path))?;
     }
     Ok(outcome)
 }
@@ -119,7 +121,7 @@ impl Lock {
                     let path = path.to_owned();
                     return Err(KubeconfigError::Locked { path, lock });
                 }
-                Err(error) => return Err(KubeconfigError::file("lock", path)(error)),
+                Err(error) => return Err(failed("lock", path)(error).into()),
             }
         }
     }

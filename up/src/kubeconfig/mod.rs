@@ -13,12 +13,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use parbake_machine::files::replace;
 use serde::{Deserialize, Serialize};
 
 pub use error::KubeconfigError;
 
-use crate::state::{Claim, dir_of, files, kubeconfig, read};
+use parbake_machine::files::{failed, replace};
+
+use crate::state::{Claim, dir_of, kubeconfig, read};
 use crate::{ClusterName, Error};
 use document::{Document, Entry};
 
@@ -76,7 +77,8 @@ pub fn own_file(variable: Option<OsString>, home: Option<OsString>) -> Result<Pa
 /// The file is as it was then.
 pub fn merge(state: &Path, name: &ClusterName, file: &Path) -> Result<Merged, Error> {
     let claim = claim(state, name)?;
-    let own = fs::read_to_string(kubeconfig(claim.dir())).map_err(files("read", &kubeconfig(claim.dir())))?;
+    let own =
+        fs::read_to_string(kubeconfig(claim.dir())).map_err(failed("read", &kubeconfig(claim.dir())))?;
     let entry = Entry::of(&own).map_err(KubeconfigError::of(&kubeconfig(claim.dir())))?;
     let file = file::real(file)?;
     let mut record = load(claim.dir())?;
@@ -134,7 +136,7 @@ fn change_all(
             return Ok(());
         }
         let path = kubeconfig(dir);
-        let own = fs::read_to_string(&path).map_err(files("read", &path))?;
+        let own = fs::read_to_string(&path).map_err(failed("read", &path))?;
         let entry = Entry::of(&own).map_err(KubeconfigError::of(&path))?;
         for file in record.files.iter().filter(|file| file.exists()) {
             if let Err(error) = file::edit(file, |document| change(document, &context, &entry)) {
@@ -180,7 +182,7 @@ fn load(dir: &Path) -> Result<Record, Error> {
                 files: Vec::new(),
             });
         }
-        text => text.map_err(files("read", &path))?,
+        text => text.map_err(failed("read", &path))?,
     };
     match serde_json::from_str::<Record>(&text) {
         Ok(record) if record.version == VERSION => Ok(record),
@@ -192,7 +194,7 @@ fn load(dir: &Path) -> Result<Record, Error> {
 fn save(dir: &Path, record: &Record) -> Result<(), Error> {
     let path = dir.join(FILE);
     let text = serde_json::to_string_pretty(record).unwrap_or_default();
-    replace(&path, text.as_bytes(), 0o600).map_err(files("write", &path))
+    Ok(replace(&path, text.as_bytes(), 0o600).map_err(failed("write", &path))?)
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! What can go wrong with logs.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use parbake_machine::files;
 
 /// Logs that cannot be shown or exported.
 #[derive(Debug, thiserror::Error)]
@@ -13,24 +15,9 @@ pub enum LogsError {
         path: PathBuf,
     },
     /// A file of the export could not be written.
-    #[error("could not {act} `{}`", path.display())]
-    File {
-        /// What was tried.
-        act: &'static str,
-        /// The file or directory.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] files::Error),
     /// Nobody takes the lines that are shown.
     #[error("could not pass on what the nodes wrote")]
     Show(#[source] io::Error),
-}
-
-impl LogsError {
-    pub(super) fn file(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::File { act, path, source }
-    }
 }

@@ -23,6 +23,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use parbake_cluster::{Node, Role, machines};
 use parbake_machine::dirs::Dirs;
+use parbake_machine::files::failed;
 use serde::Serialize;
 use tar::{Builder, HeaderMode};
 
@@ -79,7 +80,7 @@ pub fn export(cluster: &Cluster, state: &Path, path: &Path) -> Result<Exported, 
     }
     let _step = tracing::info_span!("step", what = format!("export logs to `{}`", path.display())).entered();
     let stage = Stage::make(path)?;
-    let mut part = collect(cluster, state, &stage.0).map_err(LogsError::file("write", &stage.0))?;
+    let mut part = collect(cluster, state, &stage.0).map_err(failed("write", &stage.0))?;
     part.missing.sort_by(|one, other| one.file.cmp(&other.file));
     stage.publish(path)?;
     Ok(Exported {
@@ -199,7 +200,7 @@ impl Stage {
         name.push(".parbake-partial");
         let stage = Self(path.with_file_name(name));
         stage.clear();
-        fs::create_dir(&stage.0).map_err(LogsError::file("make", &stage.0))?;
+        fs::create_dir(&stage.0).map_err(failed("make", &stage.0))?;
         Ok(stage)
     }
 
@@ -215,11 +216,11 @@ impl Stage {
     /// Moves it to its place, as what its name asks for.
     fn publish(&self, path: &Path) -> Result<(), LogsError> {
         let text = path.to_string_lossy();
-        let failed = || LogsError::file("write", path);
+        let failed = || failed("write", path);
         let [tar, gz] = [&[".tar"][..], &[".tar.gz", ".tgz"]]
             .map(|endings| endings.iter().any(|ending| text.ends_with(ending)));
         if !tar && !gz {
-            return fs::rename(&self.0, path).map_err(failed());
+            return Ok(fs::rename(&self.0, path).map_err(failed())?);
         }
         let top = path.file_name().unwrap_or_default().to_string_lossy();
         let top = top.split(".t").next().unwrap_or_default();
@@ -231,7 +232,9 @@ impl Stage {
             }
             false => pack(file, top, &self.0)?.sync_all(),
         });
-        packed.and_then(|()| fs::rename(&archive, path)).map_err(failed())
+        Ok(packed
+            .and_then(|()| fs::rename(&archive, path))
+            .map_err(failed())?)
     }
 }
 

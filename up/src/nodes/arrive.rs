@@ -10,6 +10,7 @@ use parbake_cluster::machines::{self, Surroundings};
 use parbake_cluster::readiness::{Vantage, wait_until_arrived};
 use parbake_cluster::wait::TimedOut;
 use parbake_cluster::{Client, Description, Node, hosts, marks};
+use parbake_machine::files::failed;
 use parbake_machine::host::Decisions;
 use parbake_machine::plan::{SeedContent, SeedFile};
 use parbake_machine::running::Running;
@@ -20,7 +21,7 @@ use uuid::Uuid;
 
 use super::NodeError;
 use crate::config::{self, Config, ConfigError};
-use crate::state::{Claim, files, own_kubeconfig};
+use crate::state::{Claim, own_kubeconfig};
 use crate::{Diagnosis, Error};
 
 /// Nodes that are to join.
@@ -46,7 +47,7 @@ impl Arrival<'_> {
     pub(crate) async fn arrive(&self, running: &Running, client: &Client) -> Result<Running, Error> {
         let (boot, started) = (Timestamp::now(), Instant::now());
         let path = own_kubeconfig(self.claim.dir());
-        let kubeconfig = fs::read_to_string(&path).map_err(files("read", &path))?;
+        let kubeconfig = fs::read_to_string(&path).map_err(failed("read", &path))?;
         let invited = Invitation::issue(client, self.cluster, &kubeconfig);
         let (invitation, booted) = tokio::join!(invited, self.boot(running));
         let invitation = invitation.map_err(NodeError::from)?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use parbake_cluster::machines::machine_dir;
 use parbake_cluster::{Client, Node, cleanup, drain, hosts, join};
+use parbake_machine::files::failed;
 use parbake_machine::running::Running;
 use tokio::task::spawn_blocking;
 use tracing::Instrument;
@@ -13,7 +14,7 @@ use tracing::Instrument;
 use super::arrive::alive;
 use super::{Changes, NodeError};
 use crate::Error;
-use crate::state::{Claim, Record, files};
+use crate::state::{Claim, Record};
 use crate::swap::put_back;
 
 /// How long the API may take to forget nodes.
@@ -58,7 +59,7 @@ pub(crate) async fn tidy(
             let dir = machine_dir(claim.dir(), node);
             match fs::remove_dir_all(&dir) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(files("remove", &dir)(error));
+                    return Err(failed("remove", &dir)(error).into());
                 }
                 _ => {}
             }

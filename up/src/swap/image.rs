@@ -11,13 +11,13 @@ use parbake_artifact::images::ImageName;
 use parbake_artifact::{Digest, Hashing};
 use parbake_cluster::{ContainerRuntime, NodeName};
 use parbake_machine::executable::ARCHITECTURE;
+use parbake_machine::files::failed;
 use parbake_machine::running::Running;
 use serde_json::{Value, json};
 use tar::{Archive, Builder, EntryType};
 
 use super::{Program, SwapError, node};
 use crate::Error;
-use crate::state::files;
 
 /// Where images have their programs.
 const DIRS: [&str; 7] = [
@@ -84,7 +84,7 @@ pub(super) fn make(
     };
     super::remove(to)?;
     let blobs = to.join("blobs/sha256");
-    fs::create_dir_all(&blobs).map_err(files("make", &blobs))?;
+    fs::create_dir_all(&blobs).map_err(failed("make", &blobs))?;
     let inspect = ["crictl", "--timeout=10s", "inspecti", "--output=json", old];
     let told = running.command(node.as_str(), inspect)?.run();
     let told = told.map_err(|source| SwapError::Node {
@@ -115,10 +115,10 @@ pub(super) fn make(
             return Err(SwapError::Node { act, node, source }.into());
         }
     };
-    let size = fs::metadata(&path).map_err(files("read", &path))?.len();
+    let size = fs::metadata(&path).map_err(failed("read", &path))?.len();
     let blob = blobs.join(&layer);
-    fs::rename(&path, &blob).map_err(files("rename", &path))?;
-    describe(to, process, &layer, size).map_err(files("write", to))?;
+    fs::rename(&path, &blob).map_err(failed("rename", &path))?;
+    describe(to, process, &layer, size).map_err(failed("write", to))?;
     Ok(format!("sha256:{layer}"))
 }
 

@@ -37,11 +37,11 @@ use std::time::{Duration, Instant};
 use parbake_artifact::{Digest, Hashing};
 use parbake_cluster::NodeName;
 use parbake_machine::executable::{ARCHITECTURE, Executable, GivenBinary};
+use parbake_machine::files::failed;
 use serde::{Deserialize, Serialize};
 
 use crate::events::{Log, What};
 use crate::nodes::{Held, tidy};
-use crate::state::files;
 use crate::thaw::interrupted;
 use crate::{ClusterName, Error};
 pub use error::SwapError;
@@ -185,7 +185,7 @@ fn digest(path: &Path) -> io::Result<Digest> {
 
 fn remove(dir: &Path) -> Result<(), Error> {
     match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(files("remove", dir)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", dir)(error).into()),
         _ => Ok(()),
     }
 }

@@ -13,6 +13,7 @@ mod spread;
 mod text;
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -121,6 +122,16 @@ impl Args {
             ratios: ratios(&cases),
             cases,
         })
+    }
+}
+
+/// Removes the directory of a benchmark, if there is one.
+fn clear(work: &Path) -> anyhow::Result<()> {
+    match fs::remove_dir_all(work) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("could not remove `{}`", work.display()))
+        }
+        _ => Ok(()),
     }
 }
 

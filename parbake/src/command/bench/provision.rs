@@ -9,13 +9,15 @@ use anyhow::Context;
 use parbake_artifact::{Artifact, Store, Tag};
 use parbake_cluster::runtime;
 use parbake_provision::bake::{self, Options, Outcome};
-use parbake_provision::inputs::{Given, GivenBinary, Source};
+use parbake_provision::inputs::{self, Given, GivenBinary, Source};
 use parbake_provision::provider::{Addon, Provider, Size};
 use serde::Serialize;
 
+use super::clear;
 use super::host::Facts;
 use super::measure::Unit;
 use super::spread::Spread;
+use super::text::line;
 use crate::cli::Global;
 use crate::command::{node_count, supervise};
 use crate::output::{self, count, table};
@@ -83,6 +85,7 @@ struct Row {
 struct Site<'a> {
     args: &'a Args,
     global: &'a Global,
+    provider: Provider,
     dir: PathBuf,
 }
 
@@ -91,11 +94,12 @@ impl Args {
         let site = Site {
             args: &self,
             global,
+            provider: Provider::find(&self.provider, &global.providers)?,
             dir: global.dir.join(WORK),
         };
         let measured = site.measure();
         // What failed says why.
-        let cleared = site.clear();
+        let cleared = clear(&site.dir);
         let report = measured?;
         cleared?;
         if let Some(folder) = &self.report {
@@ -113,12 +117,11 @@ impl Site<'_> {
     fn measure(&self) -> anyhow::Result<Report> {
         let mut nodes = 0;
         let mut samples: [Vec<f64>; CASES.len()] = Default::default();
-        // The first bake makes what is not at hand, and is not counted.
-        self.clear()?;
-        self.bake(&[], None)?;
-        for run in 1..=self.args.runs {
-            tracing::info!("run {run} of {}", self.args.runs);
-            self.clear()?;
+        let Site { args, provider, .. } = self;
+        inputs::prepare(provider, &args.source, &Given::default(), &self.global.cache())?;
+        for run in 1..=args.runs {
+            tracing::info!("run {run} of {}", args.runs);
+            clear(&self.dir)?;
             let (empty, artifact) = self.timed(&[], None)?;
             nodes = artifact.config.machines.len();
             let (again, same) = self.timed(&[], None)?;
@@ -134,7 +137,6 @@ impl Site<'_> {
                 samples.push(seconds);
             }
         }
-        let provider = Provider::find(&self.args.provider, &self.global.providers)?;
         let rows = CASES.into_iter().zip(&samples).map(|(bake, samples)| Row {
             bake,
             unit: Unit::Seconds,
@@ -142,16 +144,12 @@ impl Site<'_> {
         });
         Ok(Report {
             kubernetes: provider.recipe.kubernetes.to_string(),
-            provider: self.args.provider.clone(),
+            provider: args.provider.clone(),
             nodes,
-            runs: self.args.runs,
+            runs: args.runs,
             host: Facts::look(&self.global.dir),
             rows: rows.collect(),
         })
-    }
-
-    fn clear(&self) -> anyhow::Result<()> {
-        super::pull::clear(&self.dir)
     }
 
     /// Seconds, and the artifact.
@@ -162,22 +160,19 @@ impl Site<'_> {
     }
 
     fn bake(&self, manifests: &[PathBuf], kubelet: Option<PathBuf>) -> anyhow::Result<Artifact> {
-        let mut provider = Provider::find(&self.args.provider, &self.global.providers)?;
+        let mut provider = self.provider.clone();
         for path in manifests {
             provider.add(Addon::load(path, &BTreeMap::new())?)?;
         }
-        let name = COMPONENT.to_owned();
+        let binaries = kubelet.map(|path| GivenBinary {
+            name: COMPONENT.to_owned(),
+            path,
+        });
         let options = Options {
             provider,
             source: self.args.source.clone(),
             given: Given {
-                binaries: kubelet
-                    .into_iter()
-                    .map(|path| GivenBinary {
-                        name: name.clone(),
-                        path,
-                    })
-                    .collect(),
+                binaries: binaries.into_iter().collect(),
                 ..Given::default()
             },
             size: Size {
@@ -251,15 +246,10 @@ fn head(report: &Report) -> String {
 }
 
 fn rows(report: &Report) -> impl Iterator<Item = [String; 4]> {
-    report.rows.iter().map(|row| {
-        let Spread {
-            minimum,
-            median,
-            maximum,
-        } = row.spread;
-        let show = |value| row.unit.show(value);
-        [row.bake.to_owned(), show(minimum), show(median), show(maximum)]
-    })
+    report
+        .rows
+        .iter()
+        .map(|row| row.spread.row(row.bake, |value| row.unit.show(value)))
 }
 
 fn text(report: &Report) -> String {
@@ -277,6 +267,6 @@ fn markdown(report: &Report) -> String {
         head(report)
     );
     text += "| bake | min | median | max |\n|---|---|---|---|\n";
-    text.extend(rows(report).map(|row| format!("| {} |\n", row.join(" | "))));
+    text.extend(rows(report).map(|row| line(&row)));
     text
 }

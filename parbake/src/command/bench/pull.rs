@@ -17,9 +17,11 @@ use parbake_up::config::Wanted;
 use parbake_up::{ClusterName, Options, down, thaw};
 use serde::Serialize;
 
+use super::clear;
 use super::host::Facts;
 use super::measure::Unit;
 use super::spread::Spread;
+use super::text::line;
 use crate::cli::Global;
 use crate::command::registry::RegistryArgs;
 use crate::command::{block_on, node_count, supervise};
@@ -121,15 +123,6 @@ impl Args {
             )?;
         }
         output::print(global.output, &report, text)
-    }
-}
-
-pub(super) fn clear(work: &Path) -> anyhow::Result<()> {
-    match fs::remove_dir_all(work) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("could not remove `{}`", work.display()))
-        }
-        _ => Ok(()),
     }
 }
 
@@ -309,12 +302,7 @@ fn rows(report: &Report) -> impl Iterator<Item = [String; 4]> {
             Some(unit) => unit.show(value),
             None => format!("{value:.2}"),
         };
-        let Spread {
-            minimum,
-            median,
-            maximum,
-        } = row.spread;
-        [row.measure.to_owned(), show(minimum), show(median), show(maximum)]
+        row.spread.row(row.measure, show)
     })
 }
 
@@ -340,7 +328,7 @@ fn text(report: &Report) -> String {
 fn markdown(report: &Report) -> String {
     let mut text = format!("# A pull into an empty store\n\n{}\n", head(report));
     text += "| measure | min | median | max |\n|---|---|---|---|\n";
-    text.extend(rows(report).map(|row| format!("| {} |\n", row.join(" | "))));
+    text.extend(rows(report).map(|row| line(&row)));
     text + &format!(
         "\nThe pull takes {:.2} times as long as the floor.\n",
         report.ratio

@@ -24,6 +24,16 @@ impl Spread {
             maximum: at(last),
         }
     }
+
+    /// A row of a table: what they are of, both ends and the middle between them.
+    pub(super) fn row(&self, of: impl Into<String>, show: impl Fn(f64) -> String) -> [String; 4] {
+        [
+            of.into(),
+            show(self.minimum),
+            show(self.median),
+            show(self.maximum),
+        ]
+    }
 }
 
 #[cfg(test)]

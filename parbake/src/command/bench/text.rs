@@ -69,9 +69,8 @@ fn head(report: &Report) -> [String; 3] {
 
 fn rows(measured: &Measured) -> impl Iterator<Item = [String; 4]> {
     measured.measures.iter().map(|values| {
-        let [minimum, median, maximum] = [values.spread.minimum, values.spread.median, values.spread.maximum]
-            .map(|value| values.unit.show(value));
-        [values.name.to_string(), minimum, median, maximum]
+        let show = |value| values.unit.show(value);
+        values.spread.row(values.name.to_string(), show)
     })
 }
 
@@ -84,7 +83,8 @@ fn ratio(ratio: &Ratio) -> [String; 4] {
     ]
 }
 
-fn line(cells: &[String]) -> String {
+/// A line of a table in Markdown.
+pub(super) fn line(cells: &[String]) -> String {
     format!("| {} |\n", cells.join(" | "))
 }
 

@@ -29,6 +29,8 @@ use tempfile::TempDir;
 
 pub(crate) use self::key::{Key, KeyBuilder, shown};
 pub(crate) use self::manifest::sha256_of_file;
+use parbake_machine::files::failed;
+
 use self::manifest::{Manifest, State};
 pub use self::trace::CachedStep;
 use super::error::Error;
@@ -80,11 +82,8 @@ impl Entry {
                 Some(stand_in.finish().to_string())
             }
         };
-        found.ok_or_else(|| Error::File {
-            act: "find",
-            path: self.path.join(name),
-            source: io::ErrorKind::NotFound.into(),
-        })
+        let missing = || failed("find", &self.path.join(name))(io::ErrorKind::NotFound);
+        Ok(found.ok_or_else(missing)?)
     }
 }
 
@@ -97,17 +96,17 @@ impl Cache {
     /// Creates the directory where needed, waits until nobody else works with it, and clears away what they left
     /// unfinished.
     pub(crate) fn lock(&self) -> Result<Locked, Error> {
-        fs::create_dir_all(&self.dir).map_err(Error::file("create", &self.dir))?;
-        let dir = fs::canonicalize(&self.dir).map_err(Error::file("find", &self.dir))?;
+        fs::create_dir_all(&self.dir).map_err(failed("create", &self.dir))?;
+        let dir = fs::canonicalize(&self.dir).map_err(failed("find", &self.dir))?;
         let path = dir.join("lock");
-        let lock = File::create(&path).map_err(Error::file("create", &path))?;
+        let lock = File::create(&path).map_err(failed("create", &path))?;
         if lock.try_lock().is_err() {
             tracing::info!("waiting for another parbake that works with `{}`", dir.display());
-            lock.lock().map_err(Error::file("lock", &path))?;
+            lock.lock().map_err(failed("lock", &path))?;
         }
         let tmp = dir.join(TMP);
         remove(&tmp)?;
-        fs::create_dir(&tmp).map_err(Error::file("create", &tmp))?;
+        fs::create_dir(&tmp).map_err(failed("create", &tmp))?;
         Ok(Locked {
             dir,
             looking: false,
@@ -169,14 +168,14 @@ impl Locked {
         let _step = tracing::info_span!("step", what).entered();
         let made = self.temp_dir()?;
         let content = made.path().join(CONTENT);
-        fs::create_dir(&content).map_err(Error::file("create", &content))?;
+        fs::create_dir(&content).map_err(failed("create", &content))?;
         build(&content)?;
-        let manifest = Manifest::of(&content).map_err(Error::file("read", &content))?;
+        let manifest = Manifest::of(&content).map_err(failed("read", &content))?;
         write_manifest(&made.path().join(MANIFEST), &manifest)?;
         sync(made.path())?;
         let parent = self.dir.join(kind);
-        fs::create_dir_all(&parent).map_err(Error::file("create", &parent))?;
-        fs::rename(made.path(), &path).map_err(Error::file("move a result to", &path))?;
+        fs::create_dir_all(&parent).map_err(failed("create", &parent))?;
+        fs::rename(made.path(), &path).map_err(failed("move a result to", &path))?;
         // The name is gone, so nothing is left for the guard to remove.
         let _ = made.keep();
         sync(&parent)?;
@@ -203,7 +202,7 @@ impl Locked {
                 }
                 Ok(State::Moved) => {
                     if !self.looking {
-                        let manifest = Manifest::of(&content).map_err(Error::file("read", &content))?;
+                        let manifest = Manifest::of(&content).map_err(failed("read", &content))?;
                         write_manifest(&path.join(MANIFEST), &manifest)?;
                     }
                     return Ok(Some(Entry {
@@ -236,16 +235,16 @@ impl Locked {
     /// An empty directory on the cache's file system.
     pub(crate) fn temp_dir(&self) -> Result<TempDir, Error> {
         let tmp = self.dir.join(TMP);
-        tempfile::Builder::new()
+        Ok(tempfile::Builder::new()
             .prefix("")
             .tempdir_in(&tmp)
-            .map_err(Error::file("create a directory in", &tmp))
+            .map_err(failed("create a directory in", &tmp))?)
     }
 
     /// A directory of the cache that holds files which are no results.
     pub(crate) fn plain_dir(&self, name: &str) -> Result<PathBuf, Error> {
         let dir = self.dir.join(name);
-        fs::create_dir_all(&dir).map_err(Error::file("create", &dir))?;
+        fs::create_dir_all(&dir).map_err(failed("create", &dir))?;
         Ok(dir)
     }
 }
@@ -253,21 +252,21 @@ impl Locked {
 fn write_manifest(path: &Path, manifest: &Manifest) -> Result<(), Error> {
     let text = manifest
         .to_text()
-        .map_err(|error| Error::file("write", path)(error.into()))?;
+        .map_err(|error| failed("write", path)(io::Error::from(error)))?;
     let temporary = path.with_extension("new");
-    fs::write(&temporary, text).map_err(Error::file("write", &temporary))?;
-    fs::rename(&temporary, path).map_err(Error::file("write", path))
+    fs::write(&temporary, text).map_err(failed("write", &temporary))?;
+    Ok(fs::rename(&temporary, path).map_err(failed("write", path))?)
 }
 
 /// Flushes everything that was written to the file system of `path`: an entry may have thousands of files.
 fn sync(path: &Path) -> Result<(), Error> {
     let flush = || -> io::Result<()> { Ok(syncfs(File::open(path)?)?) };
-    flush().map_err(Error::file("flush to disk", path))
+    Ok(flush().map_err(failed("flush to disk", path))?)
 }
 
 fn remove(path: &Path) -> Result<(), Error> {
     match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::file("remove", path)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error).into()),
         _ => Ok(()),
     }
 }

@@ -3,6 +3,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use parbake_machine::files::failed;
+
 use super::super::error::Error;
 use super::{Cache, Key, KeyBuilder};
 
@@ -17,9 +19,9 @@ fn take(dir: &Path) -> (PathBuf, bool) {
     let entry = cache
         .entry("things", &key(), "make a thing", |content| {
             made.set(true);
-            fs::create_dir(content.join("sub")).map_err(Error::file("create", content))?;
-            fs::write(content.join("sub/file"), "text").map_err(Error::file("write", content))?;
-            symlink("file", content.join("sub/link")).map_err(Error::file("link", content))
+            fs::create_dir(content.join("sub")).map_err(failed("create", content))?;
+            fs::write(content.join("sub/file"), "text").map_err(failed("write", content))?;
+            Ok(symlink("file", content.join("sub/link")).map_err(failed("link", content))?)
         })
         .unwrap();
     assert_eq!(

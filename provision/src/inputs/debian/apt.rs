@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use parbake_machine::files::failed;
 use parbake_machine::process::Cmd;
 
 use super::super::error::Error;
@@ -43,7 +44,7 @@ impl Apt {
             "var/lib/dpkg",
         ] {
             let dir = root.join(dir);
-            fs::create_dir_all(&dir).map_err(Error::file("create", &dir))?;
+            fs::create_dir_all(&dir).map_err(failed("create", &dir))?;
         }
         write(&root.join("var/lib/dpkg/status"), "")?;
         write(&root.join("etc/apt/sources.list"), &sources(archives, suite))?;
@@ -102,5 +103,5 @@ fn sources(archives: &Archives, suite: &str) -> String {
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Error> {
-    fs::write(path, text).map_err(Error::file("write", path))
+    Ok(fs::write(path, text).map_err(failed("write", path))?)
 }

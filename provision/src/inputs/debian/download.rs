@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use parbake_machine::files::failed;
 use parbake_machine::process;
 
 use super::super::cache::{Locked, sha256_of_file};
@@ -55,14 +56,14 @@ fn is_there(package: &Package, path: &Path) -> Result<bool, Error> {
     if !path.exists() {
         return Ok(false);
     }
-    if sha256_of_file(path).map_err(Error::file("read", path))? == package.sha256 {
+    if sha256_of_file(path).map_err(failed("read", path))? == package.sha256 {
         return Ok(true);
     }
     tracing::warn!(
         "the cached package `{}` is damaged and will be downloaded again",
         package.name
     );
-    fs::remove_file(path).map_err(Error::file("remove", path))?;
+    fs::remove_file(path).map_err(failed("remove", path))?;
     Ok(false)
 }
 
@@ -95,7 +96,7 @@ fn download(
     }
     for package in packages {
         let (from, to) = (to(package), path(dir, package));
-        let found = sha256_of_file(&from).map_err(Error::file("read", &from))?;
+        let found = sha256_of_file(&from).map_err(failed("read", &from))?;
         if found != package.sha256 {
             return Err(Error::Digest {
                 path: from,
@@ -103,7 +104,7 @@ fn download(
                 found,
             });
         }
-        fs::rename(&from, &to).map_err(Error::file("move a package to", &to))?;
+        fs::rename(&from, &to).map_err(failed("move a package to", &to))?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use parbake_machine::files::failed;
 use parbake_machine::process::Cmd;
 
 use super::super::OsTree;
@@ -36,7 +37,8 @@ pub(super) fn build(debian: &Debian<'_>) -> Result<OsTree, Error> {
         install(debian, &names, from.path(), root)?;
         prune::prune(root, For::Machine)?;
         setup::apply(root)?;
-        fs::set_permissions(root, Permissions::from_mode(0o755)).map_err(Error::file("set the mode of", root))
+        Ok(fs::set_permissions(root, Permissions::from_mode(0o755))
+            .map_err(failed("set the mode of", root))?)
     })?;
     Ok(OsTree {
         key: key.to_string(),

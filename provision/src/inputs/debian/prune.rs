@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use parbake_machine::files::failed;
+
 use super::super::error::Error;
 
 /// Changes whenever this file would leave something else.
@@ -107,9 +109,9 @@ fn children(dir: &Path) -> Result<Vec<PathBuf>, Error> {
         {
             Ok(Vec::new())
         }
-        found => found
+        found => Ok(found
             .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
-            .map_err(Error::file("list", dir)),
+            .map_err(failed("list", dir))?),
     }
 }
 
@@ -121,7 +123,7 @@ pub(in crate::inputs) fn remove(path: &Path) -> Result<(), Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     };
-    removed.map_err(Error::file("remove", path))
+    Ok(removed.map_err(failed("remove", path))?)
 }
 
 #[cfg(test)]

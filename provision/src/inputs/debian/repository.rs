@@ -10,6 +10,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use parbake_machine::files::failed;
 use parbake_machine::process::Cmd;
 
 use super::super::error::Error;
@@ -21,12 +22,12 @@ pub(super) fn write(debs: &[Deb<'_>], dir: &Path) -> Result<(), Error> {
     for deb in debs {
         let file = format!("{}.deb", deb.package.name);
         let link = dir.join(&file);
-        symlink(&deb.path, &link).map_err(Error::file("link", &link))?;
+        symlink(&deb.path, &link).map_err(failed("link", &link))?;
         let control = Cmd::new("dpkg-deb").arg("--field").arg(&deb.path).run()?.stdout;
         index.push_str(&paragraph(&control, &file, deb.package.size, &deb.package.sha256));
     }
     let path = dir.join("Packages");
-    fs::write(&path, index).map_err(Error::file("write", &path))
+    Ok(fs::write(&path, index).map_err(failed("write", &path))?)
 }
 
 /// One package's paragraph of the index (Debian wiki, `DebianRepository/Format`, `Packages` indices).

@@ -8,6 +8,8 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use parbake_machine::files::failed;
+
 use super::super::error::Error;
 
 /// Where units are overridden.
@@ -105,13 +107,13 @@ pub(in crate::inputs) fn apply(root: &Path) -> Result<(), Error> {
         };
         match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::file("remove", &path)(error));
+                return Err(failed("remove", &path)(error).into());
             }
             _ => {}
         }
     }
     let units = root.join(UNITS);
-    fs::create_dir_all(&units).map_err(Error::file("create", &units))?;
+    fs::create_dir_all(&units).map_err(failed("create", &units))?;
     for unit in MASKED {
         link("/dev/null", &units.join(unit))?;
     }
@@ -122,12 +124,12 @@ pub(in crate::inputs) fn apply(root: &Path) -> Result<(), Error> {
     for (path, text) in FILES {
         let path = root.join(path);
         let parent = path.parent().unwrap_or(root);
-        fs::create_dir_all(parent).map_err(Error::file("create", parent))?;
+        fs::create_dir_all(parent).map_err(failed("create", parent))?;
         // A link of that name would be written through, to wherever it leads on this host.
         if path.is_symlink() {
-            fs::remove_file(&path).map_err(Error::file("remove", &path))?;
+            fs::remove_file(&path).map_err(failed("remove", &path))?;
         }
-        fs::write(&path, text).map_err(Error::file("write", &path))?;
+        fs::write(&path, text).map_err(failed("write", &path))?;
     }
     Ok(())
 }
@@ -135,11 +137,11 @@ pub(in crate::inputs) fn apply(root: &Path) -> Result<(), Error> {
 fn link(target: &str, path: &Path) -> Result<(), Error> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(Error::file("remove", path)(error));
+            return Err(failed("remove", path)(error).into());
         }
         _ => {}
     }
-    symlink(target, path).map_err(Error::file("link", path))
+    Ok(symlink(target, path).map_err(failed("link", path))?)
 }
 
 #[cfg(test)]

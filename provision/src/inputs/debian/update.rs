@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use parbake_machine::files::failed;
 use parbake_machine::process::Cmd;
 
 use super::super::error::Error;
-use super::OS_SET;
 use super::apt::Apt;
 use super::mirror::Mirrors;
-use crate::provider::Provider;
 use crate::provider::lock::{Archive, Lock, Package, PackageSet};
+use crate::provider::{Provider, is_os};
 
 /// What an operating system needs beside Debian's essential packages: its root is made in the merged form at once.
 const MERGED: &str = "usr-is-merged";
@@ -25,7 +25,7 @@ pub(in crate::inputs) fn resolve(provider: &Provider) -> Result<Lock, Error> {
     )
     .entered();
     let archives = Mirrors::from_environment()?.archives()?;
-    let root = tempfile::tempdir().map_err(Error::file("create a directory in", &std::env::temp_dir()))?;
+    let root = tempfile::tempdir().map_err(failed("create a directory in", &std::env::temp_dir()))?;
     let architecture = Cmd::new("dpkg")
         .arg("--print-architecture")
         .run()?
@@ -44,7 +44,7 @@ pub(in crate::inputs) fn resolve(provider: &Provider) -> Result<Lock, Error> {
     let (mut sets, mut packages) = (BTreeMap::new(), BTreeMap::new());
     for (set, requested) in provider.package_sets() {
         let mut wanted = requested.clone();
-        if set == OS_SET || set.starts_with(&format!("{OS_SET}/")) {
+        if is_os(&set) {
             wanted.push(MERGED.to_owned());
             let essential = known
                 .iter()

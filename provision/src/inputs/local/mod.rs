@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use parbake_artifact::images::Archive;
 use parbake_machine::executable::Executable;
 pub use parbake_machine::executable::{GivenBinary, InvalidBinary};
+use parbake_machine::files::failed;
 
 use super::cache::{KeyBuilder, Locked, sha256_of_file};
 use super::error::Error;
@@ -132,7 +133,7 @@ impl Local {
     /// Keeps the binaries: who builds goes on building.
     pub(super) fn keep(&self, cache: &Locked) -> Result<BTreeMap<String, Binary>, Error> {
         let keep = |(name, path): (&String, &PathBuf)| {
-            let sha256 = sha256_of_file(path).map_err(Error::file("read", path))?;
+            let sha256 = sha256_of_file(path).map_err(failed("read", path))?;
             let key = KeyBuilder::new("given binary", RECIPE)
                 .field("name", name)
                 .field("sha256", &sha256);
@@ -210,5 +211,5 @@ fn check(path: &Path, architecture: &str, alone: bool) -> Result<(), LocalError>
 
 fn copy(from: &Path, to: &Path) -> Result<(), Error> {
     let copied = fs::copy(from, to).and_then(|_| fs::set_permissions(to, fs::Permissions::from_mode(0o755)));
-    copied.map_err(Error::file("copy", from))
+    Ok(copied.map_err(failed("copy", from))?)
 }

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use parbake_machine::files::failed;
 use parbake_machine::process::Cmd;
 
 use super::super::error::Error;
@@ -19,11 +20,9 @@ pub(super) fn compiler() -> Result<String, Error> {
 
 /// Builds the program `to` of all sources in the folder `from`.
 pub(super) fn build(from: &Path, to: &Path) -> Result<(), Error> {
-    let listed = fs::read_dir(from).map_err(Error::file("list", from))?;
+    let listed = fs::read_dir(from).map_err(failed("list", from))?;
     let paths = listed.map(|entry| entry.map(|entry| entry.path()));
-    let mut paths: Vec<PathBuf> = paths
-        .collect::<Result<_, _>>()
-        .map_err(Error::file("list", from))?;
+    let mut paths: Vec<PathBuf> = paths.collect::<Result<_, _>>().map_err(failed("list", from))?;
     paths.retain(|path| path.extension() == Some(OsStr::new("c")));
     paths.sort();
     Cmd::new("cc").args(FLAGS).arg("-o").arg(to).args(paths).run()?;

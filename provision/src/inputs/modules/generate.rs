@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use tempfile::TempDir;
 
+use parbake_machine::files::failed;
+
 use super::super::cache::{KeyBuilder, Locked};
 use super::super::error::Error;
 use super::{Go, sources_of};
@@ -63,7 +65,7 @@ pub(super) fn overlay(modules: &Modules, go: &Go<'_>, cache: &Locked) -> Result<
     }
     let file = dir.path().join("overlay.json");
     let text = json!({ "Replace": replace }).to_string();
-    fs::write(&file, text).map_err(Error::file("write", &file))?;
+    fs::write(&file, text).map_err(failed("write", &file))?;
     Ok(Some(Overlay { file, _dir: dir }))
 }
 
@@ -77,7 +79,7 @@ fn generate(
 ) -> Result<PathBuf, Error> {
     let _step = tracing::info_span!("step", what = format!("generate {module}/{path}")).entered();
     let (generator, out) = (dir.join("generator"), dir.join("out"));
-    fs::create_dir_all(&out).map_err(Error::file("create", &out))?;
+    fs::create_dir_all(&out).map_err(failed("create", &out))?;
     go.here()
         .args(["build", "-o"])
         .arg(&generator)
@@ -95,7 +97,7 @@ fn generate(
         .run()?;
     let made = out.join(module).join(path);
     // Whether it is there is seen now, and not when it is missed in a build of minutes.
-    fs::metadata(&made).map_err(Error::file("find the generated file", &made))?;
+    fs::metadata(&made).map_err(failed("find the generated file", &made))?;
     Ok(made)
 }
 
@@ -131,7 +133,7 @@ fn marked(marker: &str, modules: &Modules, go: &Go<'_>) -> Result<Vec<String>, E
 fn has<'a>(marker: &str, dir: &Path, files: impl Iterator<Item = &'a str>) -> Result<bool, Error> {
     for file in files {
         let path = dir.join(file);
-        let text = fs::read(&path).map_err(Error::file("read", &path))?;
+        let text = fs::read(&path).map_err(failed("read", &path))?;
         if text.windows(marker.len()).any(|part| part == marker.as_bytes()) {
             return Ok(true);
         }

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use parbake_artifact::rootfs::Inside;
+use parbake_machine::files::failed;
 
 use super::super::error::Error;
 use super::fit;
@@ -149,7 +150,7 @@ pub(super) fn fingerprint(needs: &[Need]) -> String {
 
 /// Checks the tree below `root`, which was made of `said`, and says all that is wrong.
 pub(super) fn check(root: &Path, needs: &[Need], architecture: &str, said: &str) -> Result<(), Error> {
-    let inside = Inside::open(root).map_err(Error::file("open", root))?;
+    let inside = Inside::open(root).map_err(failed("open", root))?;
     let mut lacking = Lacking {
         os: said.to_owned(),
         problems: Vec::new(),
@@ -157,7 +158,7 @@ pub(super) fn check(root: &Path, needs: &[Need], architecture: &str, said: &str)
     };
     let mut foreign = Vec::new();
     for need in needs {
-        let look = || look_for(&inside, need).map_err(Error::file("look into", root));
+        let look = || look_for(&inside, need).map_err(failed("look into", root));
         match look()? {
             None => {
                 lacking.problems.push(need.missing());
@@ -175,7 +176,7 @@ pub(super) fn check(root: &Path, needs: &[Need], architecture: &str, said: &str)
     for dir in fit::PLAIN {
         let plain = inside
             .is_plain(Path::new(dir))
-            .map_err(Error::file("look into", root))?;
+            .map_err(failed("look into", root))?;
         if !plain {
             let problem = format!("`/{dir}` is not a directory, or is reached through a link");
             lacking.problems.push(problem);

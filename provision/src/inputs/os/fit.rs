@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use parbake_machine::files::failed;
+
 use super::super::debian::prune::remove;
 use super::super::error::Error;
 
@@ -34,17 +36,17 @@ pub(super) fn fit(root: &Path) -> Result<(), Error> {
             // A link of such a name may lead anywhere, and stays.
             Ok(false) => continue,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(&path).map_err(Error::file("create", &path))?;
+                fs::create_dir_all(&path).map_err(failed("create", &path))?;
             }
-            Err(error) => return Err(Error::file("look at", &path)(error)),
+            Err(error) => return Err(failed("look at", &path)(error).into()),
         }
     }
     for path in EMPTY.map(|path| root.join(path)) {
         if path.is_symlink() {
             continue;
         }
-        for child in fs::read_dir(&path).map_err(Error::file("list", &path))? {
-            remove(&child.map_err(Error::file("list", &path))?.path())?;
+        for child in fs::read_dir(&path).map_err(failed("list", &path))? {
+            remove(&child.map_err(failed("list", &path))?.path())?;
         }
     }
     Ok(())

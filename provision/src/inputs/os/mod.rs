@@ -14,6 +14,7 @@ use std::str::FromStr;
 use parbake_artifact::Reference;
 use parbake_artifact::registry;
 use parbake_artifact::rootfs::RootFs;
+use parbake_machine::files::failed;
 
 pub use self::check::Lacking;
 pub use self::release::{OsName, os_name};
@@ -124,7 +125,8 @@ pub(super) fn tree(
         check::check(root, &needs, architecture, &said)?;
         fit::fit(root)?;
         debian::setup::apply(root)?;
-        fs::set_permissions(root, Permissions::from_mode(0o755)).map_err(Error::file("set the mode of", root))
+        Ok(fs::set_permissions(root, Permissions::from_mode(0o755))
+            .map_err(failed("set the mode of", root))?)
     })?;
     Ok(OsTree {
         key: key.to_string(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use parbake_artifact::registry::{Options, pull_image};
 use parbake_artifact::{Digest, Reference};
+use parbake_machine::files::failed;
 use reqwest::Url;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -71,7 +72,7 @@ impl Wanted {
                 if to.join(INDEX).exists() {
                     return Ok(());
                 }
-                fs::create_dir_all(&to).map_err(Error::file("create", &to))?;
+                fs::create_dir_all(&to).map_err(failed("create", &to))?;
                 let names = [name.clone()];
                 Ok(pull_image(from, &names, architecture, options, &to).await?)
             }

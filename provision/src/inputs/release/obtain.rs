@@ -10,6 +10,7 @@ use flate2::bufread::MultiGzDecoder;
 use parbake_artifact::Digest;
 use parbake_artifact::images::{Archive, copy_out};
 use parbake_artifact::registry::Options;
+use parbake_machine::files::failed;
 use tokio::runtime::Runtime;
 
 use super::super::cache::{Key, Locked};
@@ -176,7 +177,7 @@ impl Getting<'_> {
 
     fn fetch(&self, wanted: Vec<Wanted>) -> Result<(), Error> {
         let dir = self.cache.plain_dir(PARTIAL)?;
-        let threads = Runtime::new().map_err(Error::file("start threads for", &dir))?;
+        let threads = Runtime::new().map_err(failed("start threads for", &dir))?;
         threads.block_on(fetch_all(wanted, self.options, &dir))
     }
 
@@ -193,9 +194,9 @@ impl Getting<'_> {
                 if self.is_wanted_again(name, file) {
                     return Ok(());
                 }
-                fs::remove_file(&from).map_err(Error::file("remove", &from))
+                Ok(fs::remove_file(&from).map_err(failed("remove", &from))?)
             } else {
-                fs::rename(&from, &to).map_err(Error::file("move", &from))
+                Ok(fs::rename(&from, &to).map_err(failed("move", &from))?)
             }
         })
     }
@@ -222,7 +223,7 @@ impl Getting<'_> {
             make(out)?;
             let path = out.join(name);
             let mode = fs::Permissions::from_mode(0o755);
-            fs::set_permissions(&path, mode).map_err(Error::file("make executable", &path))
+            Ok(fs::set_permissions(&path, mode).map_err(failed("make executable", &path))?)
         })?;
         Ok(Binary {
             path: entry.path.join(name),
@@ -240,7 +241,7 @@ impl Getting<'_> {
                 self.fetch(vec![wanted])?;
                 let taken = take(&layout, &out.join(ARCHIVE));
                 // Also when it is damaged: then the next bake fetches it anew.
-                fs::remove_dir_all(&layout).map_err(Error::file("remove", &layout))?;
+                fs::remove_dir_all(&layout).map_err(failed("remove", &layout))?;
                 taken
             })?;
         Ok(ImageArchive {
@@ -256,10 +257,10 @@ impl Getting<'_> {
 /// Makes an archive of a layout, all of which is read and checked first.
 fn take(layout: &Path, to: &Path) -> Result<(), Error> {
     let archive = Archive::examine(layout, None)?;
-    let file = File::create(to).map_err(Error::file("create", to))?;
-    archive
+    let file = File::create(to).map_err(failed("create", to))?;
+    Ok(archive
         .write_to(&mut BufWriter::new(file))
-        .map_err(Error::file("write", to))
+        .map_err(failed("write", to))?)
 }
 
 /// Takes the file `name` out of a `.tar.gz`.
@@ -277,7 +278,7 @@ fn unpack(name: &str, url: &str, from: &Path, to: &Path) -> Result<(), Error> {
         }
         Ok(false)
     };
-    match found().map_err(Error::file("unpack", from))? {
+    match found().map_err(failed("unpack", from))? {
         true => Ok(()),
         false => Err(ReleaseError::NoMember {
             url: url.to_owned(),

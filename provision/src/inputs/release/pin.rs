@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use parbake_artifact::Digest;
 use parbake_artifact::registry::{Options, digest_of};
+use parbake_machine::files::failed;
 use tokio::runtime::Runtime;
 
 use super::super::cache::Locked;
@@ -36,7 +37,7 @@ pub(in crate::inputs) fn pin(
     let what = format!("pin what is published for {}", provider.name);
     let _step = tracing::info_span!("step", what).entered();
     let (urls, _) = places(provider, &BTreeSet::new(), architecture)?;
-    let threads = Runtime::new().map_err(Error::file("start threads for", &provider.dir))?;
+    let threads = Runtime::new().map_err(failed("start threads for", &provider.dir))?;
     let files = threads.block_on(digests(urls, sites, options))?;
     let kubeadm = files.get(KUBEADM).ok_or_else(|| ReleaseError::NoPlace {
         binary: KUBEADM.to_owned(),

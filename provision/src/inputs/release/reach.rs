@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use parbake_artifact::registry::{Options, digest_of, look_for};
 use parbake_artifact::{Digest, Reference};
+use parbake_machine::files::failed;
 use reqwest::Url;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
@@ -67,7 +68,7 @@ pub(in crate::inputs) fn published_digest(reference: &Reference, options: &Optio
 }
 
 fn quickly<T>(asked: &str, look: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    let threads = Runtime::new().map_err(Error::file("start threads for", "/".as_ref()))?;
+    let threads = Runtime::new().map_err(failed("start threads for", "/".as_ref()))?;
     let outcome = threads.block_on(async { timeout(ALL, look).await });
     // A name that is still being looked up is not waited for.
     threads.shutdown_background();

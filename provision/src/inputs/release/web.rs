@@ -8,6 +8,7 @@ use std::time::Duration;
 use parbake_artifact::Digest;
 use parbake_artifact::digest::Hashing;
 use parbake_artifact::registry::{Options, credential, file_client};
+use parbake_machine::files::failed;
 use reqwest::header::{CONTENT_RANGE, RANGE};
 use reqwest::{Client, Response, StatusCode, Url};
 use tracing::{Span, field, info_span};
@@ -112,16 +113,16 @@ impl Web {
             .create(true)
             .append(true)
             .open(part)
-            .map_err(Error::file("open", part))?;
+            .map_err(failed("open", part))?;
         if start != kept {
-            file.set_len(0).map_err(Error::file("empty", part))?;
+            file.set_len(0).map_err(failed("empty", part))?;
         }
         let mut done = if start == kept { kept } else { 0 };
         let total = done + response.content_length().unwrap_or_default();
         let step = info_span!("step", what, total_bytes = total, done_bytes = field::Empty);
         show(&step, done);
         while let Some(chunk) = response.chunk().await.map_err(|error| broken(url, error))? {
-            file.write_all(&chunk).map_err(Error::file("write", part))?;
+            file.write_all(&chunk).map_err(failed("write", part))?;
             done += chunk.len() as u64;
             show(&step, done);
             if done > LARGEST {
@@ -195,9 +196,9 @@ fn length(path: &Path) -> u64 {
 fn settle(url: &Url, digest: &Digest, part: &Path, to: &Path) -> Result<(), Error> {
     let found = digest_of_file(part)?;
     if found == *digest {
-        return fs::rename(part, to).map_err(Error::file("rename", part));
+        return Ok(fs::rename(part, to).map_err(failed("rename", part))?);
     }
-    fs::remove_file(part).map_err(Error::file("remove", part))?;
+    fs::remove_file(part).map_err(failed("remove", part))?;
     let (url, expected) = (url.to_string(), digest.clone());
     Err(ReleaseError::Wrong { url, expected, found }.into())
 }
@@ -207,9 +208,9 @@ pub(super) fn digest_of_file(path: &Path) -> Result<Digest, Error> {
     let read = || {
         let mut hashing = Hashing::new(File::open(path)?);
         io::copy(&mut hashing, &mut io::sink())?;
-        Ok(hashing.finish().1)
+        io::Result::Ok(hashing.finish().1)
     };
-    read().map_err(Error::file("read", path))
+    Ok(read().map_err(failed("read", path))?)
 }
 
 /// Waits before the next try, longer after each.
