@@ -32,7 +32,7 @@ pub(crate) fn tool(words: &[&str], dir: &Path) -> Result<String, String> {
 pub(crate) fn images(place: &Place) -> Outcome {
     let work = tempfile::tempdir_in(place.dir()).map_err(|error| error.to_string())?;
     let work = work.path();
-    let digest = image_layout(place, work)?;
+    let digest = known_by(place, work, image_layout(place, work)?)?;
     let layout = work.join("oci").display().to_string();
     let before = images_of(place, "node02")?;
     place.refused(
@@ -119,6 +119,21 @@ pub(crate) fn pod(number: usize, node: &str, image: &str) -> Value {
             "containers": [{"name": "tool", "image": image, "imagePullPolicy": "Never"}],
         },
     })
+}
+
+/// The digest by which the runtime knows the image with the manifest `digest`: Docker keeps configurations alone.
+fn known_by(place: &Place, work: &Path, digest: String) -> Result<String, String> {
+    let runtime = place.run(&["exec", "node01", "--", "crictl", "version"])?;
+    if !runtime.contains("RuntimeName:  docker") {
+        return Ok(digest);
+    }
+    let blob = work.join("oci/blobs").join(digest.replace(':', "/"));
+    let manifest = fs::read(blob).map_err(|error| error.to_string())?;
+    let manifest: Value = serde_json::from_slice(&manifest).map_err(|error| error.to_string())?;
+    Ok(manifest["config"]["digest"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned())
 }
 
 fn images_of(place: &Place, node: &str) -> Result<String, String> {

@@ -16,6 +16,8 @@ use crate::machines::public_file;
 const CONFIG: &str = "etc/containerd/config.toml";
 /// Where CRI-O's does, which has nothing in it that depends on the host.
 const CRI_O_CONFIG: &str = "etc/crio/crio.conf";
+/// Where cri-dockerd's unit takes its variables from (systemd.exec(5), `EnvironmentFile`), which is TOML as well.
+const DOCKER_CONFIG: &str = "etc/docker/cri-dockerd";
 
 /// Where the kubelet's unit takes more flags from.
 pub const KUBELET: &str = "etc/default/kubelet";
@@ -73,7 +75,7 @@ pub fn sandbox_image(layers: &[PathBuf]) -> Result<String, Error> {
         path: PathBuf::from(CONFIG),
         source: "no layer has one that names the image of sandboxes".into(),
     };
-    let mut files = [CONFIG, CRI_O_CONFIG].into_iter();
+    let mut files = [CONFIG, CRI_O_CONFIG, DOCKER_CONFIG].into_iter();
     let path = files
         .find_map(|config| config_file(layers, config))
         .ok_or_else(missing)?;
@@ -85,12 +87,14 @@ pub fn sandbox_image(layers: &[PathBuf]) -> Result<String, Error> {
 }
 
 /// containerd 1 has it as `sandbox_image` of `io.containerd.grpc.v1.cri`, containerd 2 among the `pinned_images` of
-/// `io.containerd.cri.v1.images`, CRI-O as `pause_image` of `crio.image` (crio.conf(5)).
+/// `io.containerd.cri.v1.images`, CRI-O as `pause_image` of `crio.image` (crio.conf(5)), and cri-dockerd gets it from a
+/// variable of ours.
 fn sandbox_of(config: &Table) -> Option<String> {
     let of_cri_o = config
         .get("crio")
         .and_then(|crio| crio.get("image")?.get("pause_image")?.as_str());
-    if let Some(image) = of_cri_o {
+    let of_docker = config.get("PAUSE_IMAGE").and_then(Value::as_str);
+    if let Some(image) = of_cri_o.or(of_docker) {
         return Some(image.to_owned());
     }
     let plugins = config.get("plugins").and_then(Value::as_table);
@@ -158,6 +162,7 @@ mod tests {
                 Some("a/pause:2"),
             ),
             ("[crio.image]\npause_image = \"a/pause:3\"\n", Some("a/pause:3")),
+            ("PAUSE_IMAGE=\"a/pause:4\"\n", Some("a/pause:4")),
             ("[plugins.images.pinned_images]\nother = \"a/b:1\"\n", None),
             ("", None),
         ] {

@@ -80,6 +80,7 @@ const TESTS: &[(&str, Test)] = &[
     ("kubernetes_1_17_is_like_the_others", versions::k8s_1_17),
     ("kubernetes_1_36_is_like_the_others", versions::k8s_1_36),
     ("cri_o_is_like_containerd", runtime::cri_o),
+    ("docker_is_like_containerd", runtime::docker),
     ("node_os_that_lacks_something_is_refused", node_os::lacking),
     ("node_os_is_a_directory", node_os::directory),
     ("node_os_is_an_archive", node_os::archive),

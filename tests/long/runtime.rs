@@ -1,4 +1,4 @@
-//! Another container runtime than containerd: baked, and used like it.
+//! Other container runtimes than containerd: baked, and used like it.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,39 @@ use crate::harness::{Outcome, PROVIDER, Place, check};
 use crate::swap::{OTHER, changed, reported};
 use crate::versions::{Baked, holds};
 
-const TAG: &str = "with-cri-o";
+/// A runtime that the first provider offers.
+struct Chosen {
+    name: &'static str,
+    /// What the artifact is called.
+    tag: &'static str,
+    /// Its log in an export, and programs that wrote there.
+    log: (&'static str, &'static [&'static str]),
+    /// What the bill of materials has because of it, and what it lacks.
+    parts: &'static [&'static str],
+    without: Option<&'static str>,
+}
+
+const CRI_O: Chosen = Chosen {
+    name: "cri-o",
+    tag: "with-cri-o",
+    log: ("crio.log", &["crio["]),
+    parts: &[
+        "github.com/cri-o/cri-o@v1.34.0",
+        "pkg:deb/debian/conmon@",
+        "\"pinns\"",
+    ],
+    without: Some("pkg:deb/debian/containerd@"),
+};
+const DOCKER: Chosen = Chosen {
+    name: "docker",
+    tag: "with-docker",
+    log: ("docker.log", &[" dockerd[", " cri-dockerd["]),
+    parts: &[
+        "github.com/Mirantis/cri-dockerd@v0.3.17",
+        "pkg:deb/debian/docker.io@",
+    ],
+    without: None,
+};
 /// What a swap replaces: a program of the nodes, one in the image of a static pod, and one in that of a daemon set.
 const SCHEDULER: &str = "kube-scheduler";
 const PROXY: &str = "kube-proxy";
@@ -14,10 +46,19 @@ const PROXY: &str = "kube-proxy";
 /// CRI-O, on the nodes of the first provider.
 pub(crate) fn cri_o(place: &Place) -> Outcome {
     refused(place)?;
+    like_containerd(place, &CRI_O, |place| more(place, &CRI_O))
+}
+
+/// Docker, on the nodes of the first provider.
+pub(crate) fn docker(place: &Place) -> Outcome {
+    like_containerd(place, &DOCKER, |place| more(place, &DOCKER))
+}
+
+fn like_containerd(place: &Place, chosen: &Chosen, more: fn(&Place) -> Outcome) -> Outcome {
     let baked = Baked {
         provider: PROVIDER,
-        runtime: "cri-o",
-        tag: TAG,
+        runtime: chosen.name,
+        tag: chosen.tag,
     };
     // The artifact with containerd is what it was before: nothing would be done.
     let plain = ["provision", PROVIDER, "--source", "modules", "--explain"];
@@ -35,50 +76,51 @@ fn refused(place: &Place) -> Outcome {
         &["`k8s-1.17` does not offer the container runtime `cri-o`; bake with `containerd`"],
     )?;
     let shown = place.json(&["provider", "show", PROVIDER])?;
-    check(shown["runtimes"] == json!(["containerd", "cri-o"]), || {
-        format!("{shown}")
-    })
+    check(
+        shown["runtimes"] == json!(["containerd", "cri-o", "docker"]),
+        || format!("{shown}"),
+    )
 }
 
-fn more(place: &Place) -> Outcome {
-    says_so(place)?;
-    logs(place)?;
+fn more(place: &Place, chosen: &Chosen) -> Outcome {
+    says_so(place, chosen)?;
+    logs(place, chosen)?;
     privileged(place)?;
     swaps(place)
 }
 
 /// The artifact and what is told of it say which runtime it has.
-fn says_so(place: &Place) -> Outcome {
-    let inspected = place.json(&["artifact", "inspect", TAG])?;
-    check(inspected["runtime"] == "cri-o", || format!("{inspected}"))?;
-    let text = place.run(&["artifact", "inspect", TAG])?;
-    check(text.contains("runtime     cri-o\n"), || text.clone())?;
-    let provenance = place.json_of(&["artifact", "provenance", TAG])?;
+fn says_so(place: &Place, chosen: &Chosen) -> Outcome {
+    let Chosen { name, tag, .. } = chosen;
+    let inspected = place.json(&["artifact", "inspect", tag])?;
+    check(inspected["runtime"] == *name, || format!("{inspected}"))?;
+    let text = place.run(&["artifact", "inspect", tag])?;
+    check(text.contains(&format!("runtime     {name}\n")), || text.clone())?;
+    let provenance = place.json_of(&["artifact", "provenance", tag])?;
     let parameters = &provenance["predicate"]["buildDefinition"]["externalParameters"];
-    check(parameters["runtime"] == "cri-o", || format!("{parameters}"))?;
-    let sbom = place.run(&["artifact", "sbom", TAG])?;
-    for part in [
-        "github.com/cri-o/cri-o@v1.34.0",
-        "pkg:deb/debian/conmon@",
-        "\"pinns\"",
-    ] {
+    check(parameters["runtime"] == *name, || format!("{parameters}"))?;
+    let sbom = place.run(&["artifact", "sbom", tag])?;
+    for part in chosen.parts {
         check(sbom.contains(part), || {
             format!("no {part} in the bill of materials")
         })?;
     }
-    check(!sbom.contains("pkg:deb/debian/containerd@"), || {
-        "containerd is in the bill of materials".to_owned()
+    let there = chosen.without.filter(|part| sbom.contains(part));
+    check(there.is_none(), || {
+        format!("{there:?} is in the bill of materials")
     })
 }
 
 /// The runtime's journal is in an export, under its name.
-fn logs(place: &Place) -> Outcome {
+fn logs(place: &Place, chosen: &Chosen) -> Outcome {
     let dir = tempfile::tempdir_in(place.dir()).map_err(|error| error.to_string())?;
     let to = dir.path().join("logs");
     let report = place.json(&["logs", "--export", &to.display().to_string()])?;
     check(report["missing"] == json!([]), || format!("{report}"))?;
-    let log = std::fs::read_to_string(to.join("node02/crio.log")).map_err(|error| error.to_string())?;
-    check(log.contains("crio["), || log.clone())
+    let (file, programs) = chosen.log;
+    let log = std::fs::read_to_string(to.join("node02").join(file)).map_err(|error| error.to_string())?;
+    let wrote = |program: &&str| log.contains(*program);
+    check(programs.iter().all(wrote), || log.clone())
 }
 
 /// A container with all privileges starts, with those that the host has to give.

@@ -41,7 +41,7 @@ pub struct Loaded {
 pub struct LoadedImage {
     /// Its full name, as `docker.io/library/app:v1`.
     pub name: String,
-    /// Digest of its manifest.
+    /// Digest of its manifest, or of its configuration where the runtime keeps no manifests.
     pub digest: String,
 }
 

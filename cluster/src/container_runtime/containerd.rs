@@ -12,6 +12,7 @@ pub(super) const ANSWERS: Answers = Answers {
     files: "fs",
     configuration: "/etc/containerd",
     log: "containerd.log",
+    journal: &["--unit=containerd.service"],
     import: "exec ctr --namespace=k8s.io images import -",
     list: LIST,
     tree: include_str!("scripts/containerd-tree.sh"),

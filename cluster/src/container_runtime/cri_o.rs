@@ -10,7 +10,7 @@
 //!
 //! Images come in by `copyimg`, a command in CRI-O's own module, with the same library.
 
-use super::Answers;
+use super::{Answers, FORGET_PODS, STOP_POD_AND_CONTAINERS};
 
 pub(super) const ANSWERS: Answers = Answers {
     program: "crio",
@@ -21,15 +21,15 @@ pub(super) const ANSWERS: Answers = Answers {
     files: "diff",
     configuration: "/etc/crio",
     log: "crio.log",
+    journal: &["--unit=crio.service"],
     import: include_str!("scripts/cri-o-import.sh"),
     list: include_str!("scripts/cri-o-list.sh"),
     tree: include_str!("scripts/cri-o-tree.sh"),
     // Layers are unpacked while they come in.
     forget_packed: None,
     forget_all_packed: None,
-    forget_pods: "if [ -n \"$(crictl pods -q)\" ]; then crictl --timeout=60s rmp -fa; fi",
+    forget_pods: FORGET_PODS,
     // Left to itself it waits for containers for as long as it is waited for.
-    stop_pod: "for container in $(crictl ps -q --pod \"$1\"); do crictl --timeout=60s stop --timeout=0 \"$container\"; done
-crictl --timeout=60s stopp \"$1\"",
+    stop_pod: STOP_POD_AND_CONTAINERS,
     tells_requests: false,
 };

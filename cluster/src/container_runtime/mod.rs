@@ -4,6 +4,7 @@
 
 mod containerd;
 mod cri_o;
+mod docker;
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,31 +21,33 @@ pub enum ContainerRuntime {
     /// CRI-O.
     #[serde(rename = "cri-o")]
     CriO,
+    /// Docker's engine, behind cri-dockerd.
+    Docker,
 }
 
 /// All of them.
-const ALL: [ContainerRuntime; 2] = [ContainerRuntime::Containerd, ContainerRuntime::CriO];
-/// What people ask for and no bake can have.
-const DOCKER: &str = "docker";
+const ALL: [ContainerRuntime; 3] = [
+    ContainerRuntime::Containerd,
+    ContainerRuntime::CriO,
+    ContainerRuntime::Docker,
+];
 
-/// Text that names no container runtime that can be had.
+/// Text that names no container runtime.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum UnknownRuntime {
-    /// It names none at all.
-    #[error("`{0}` is no container runtime; there are `containerd` and `cri-o`")]
-    Unknown(String),
-    /// It names Docker.
-    #[error(
-        "the container runtime `docker` cannot be had: a bake unpacks images into the storage of containerd or CRI-O, not \
-         into Docker's; choose `containerd` or `cri-o`"
-    )]
-    Docker,
-}
+#[error("`{0}` is no container runtime; there are `containerd`, `cri-o` and `docker`")]
+pub struct UnknownRuntime(String);
+
+/// Forgets all pods by CRI.
+const FORGET_PODS: &str = r#"if [ -n "$(crictl pods -q)" ]; then crictl --timeout=60s rmp -fa; fi"#;
+/// Ends the containers of a pod at once before the pod.
+const STOP_POD_AND_CONTAINERS: &str = r#"
+for container in $(crictl ps -q --pod "$1"); do crictl --timeout=60s stop --timeout=0 "$container"; done
+crictl --timeout=60s stopp "$1""#;
 
 /// What is different between runtimes. Paths are absolute but for [`Answers::dir`]; scripts are for `sh -eu`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Answers {
-    /// The program, which a developer may swap.
+    /// The program that answers kubelets, which a developer may swap.
     pub program: &'static str,
     /// Its unit.
     pub unit: &'static str,
@@ -58,11 +61,13 @@ pub struct Answers {
     pub files: &'static str,
     /// Where its configuration is, which no user may mount over.
     pub configuration: &'static str,
-    /// The log of its unit in an export.
+    /// Its log in an export ...
     pub log: &'static str,
+    /// ... which is what these units wrote, as options of journalctl.
+    pub journal: &'static [&'static str],
     /// Imports an archive of images from standard input. Its arguments are the images' names, which are in the archive.
     pub import: &'static str,
-    /// Prints a line for each image: its name, anything, and the digest of its manifest. Its arguments are the names of
+    /// Prints a line for each image: its name, anything, and its digest: that of its manifest, where manifests are kept. Its arguments are the names of
     /// the images that matter.
     pub list: &'static str,
     /// Writes the files of an image, as containers see them, to standard output, as a tar stream. Its arguments are a
@@ -86,6 +91,7 @@ impl ContainerRuntime {
         match self {
             Self::Containerd => "containerd",
             Self::CriO => "cri-o",
+            Self::Docker => "docker",
         }
     }
 
@@ -94,6 +100,7 @@ impl ContainerRuntime {
         match self {
             Self::Containerd => &containerd::ANSWERS,
             Self::CriO => &cri_o::ANSWERS,
+            Self::Docker => &docker::ANSWERS,
         }
     }
 
@@ -113,10 +120,7 @@ impl FromStr for ContainerRuntime {
 
     fn from_str(text: &str) -> Result<Self, UnknownRuntime> {
         let found = ALL.into_iter().find(|runtime| runtime.as_str() == text);
-        found.ok_or_else(|| match text {
-            DOCKER => UnknownRuntime::Docker,
-            _ => UnknownRuntime::Unknown(text.to_owned()),
-        })
+        found.ok_or_else(|| UnknownRuntime(text.to_owned()))
     }
 }
 

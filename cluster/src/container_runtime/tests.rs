@@ -1,4 +1,6 @@
-use super::{ALL, ContainerRuntime};
+use std::collections::BTreeSet;
+
+use super::{ALL, Answers, ContainerRuntime};
 
 #[test]
 fn names_are_read_as_they_are_written() {
@@ -14,9 +16,9 @@ fn names_are_read_as_they_are_written() {
     for (text, expected) in [
         (
             "podman",
-            "`podman` is no container runtime; there are `containerd` and `cri-o`",
+            "`podman` is no container runtime; there are `containerd`, `cri-o` and `docker`",
         ),
-        ("docker", "the container runtime `docker` cannot be had: "),
+        ("Docker", "`Docker` is no container runtime; "),
     ] {
         let error = text.parse::<ContainerRuntime>().unwrap_err().to_string();
         assert!(error.starts_with(expected), "{error}");
@@ -25,11 +27,17 @@ fn names_are_read_as_they_are_written() {
 
 #[test]
 fn no_two_runtimes_are_in_each_others_way() {
-    let [one, other] = ALL.map(ContainerRuntime::answers);
-    assert_ne!(one.unit, other.unit);
-    assert_ne!(one.socket, other.socket);
-    assert_ne!(one.dir, other.dir);
-    for answers in [one, other] {
+    let all = ALL.map(ContainerRuntime::answers);
+    let different = |of: fn(&Answers) -> &str| all.map(of).into_iter().collect::<BTreeSet<_>>().len();
+    for of in [
+        |answers: &Answers| answers.unit,
+        |answers: &Answers| answers.socket,
+        |answers: &Answers| answers.dir,
+        |answers: &Answers| answers.log,
+    ] {
+        assert_eq!(different(of), all.len());
+    }
+    for answers in all {
         // As plans have it, and as sockets, configurations and units do.
         assert!(!answers.dir.starts_with('/') && answers.configuration.starts_with("/etc/"));
         assert!(answers.socket.starts_with("unix:///run/") && answers.unit.ends_with(".service"));

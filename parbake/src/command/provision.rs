@@ -87,7 +87,7 @@ pub(crate) struct Args {
     /// Which addresses nodes, pods and services have: ipv4, ipv6 or dual, which is both [default: as the provider has them]
     #[arg(long, value_name = "STACK")]
     stack: Option<Stack>,
-    /// What runs containers on the nodes: containerd or cri-o, as far as the provider offers it [default: as the provider
+    /// What runs containers on the nodes: containerd, cri-o or docker, as far as the provider offers it [default: as the provider
     /// has it]
     #[arg(long, value_name = "RUNTIME")]
     runtime: Option<ContainerRuntime>,

@@ -17,12 +17,13 @@ use crate::provider::Addon;
 /// The short name of the image that holds a pod's namespaces.
 const PAUSE: &str = "pause";
 /// Binaries that have to do with images. No other is beneath their import, so that another kubelet is no reason for one.
-const RUNTIME: [&str; 10] = [
+const RUNTIME: [&str; 11] = [
     "containerd",
     "containerd-shim",
     "containerd-shim-runc-v1",
     "containerd-shim-runc-v2",
     "copyimg",
+    "cri-dockerd",
     "crictl",
     "crio",
     "ctr",

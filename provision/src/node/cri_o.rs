@@ -5,34 +5,31 @@
 use parbake_cluster::{ContainerRuntime, KubernetesVersion};
 use semver::Version;
 
-use super::UnusableRuntime;
-use crate::provider::Recipe;
+use super::{RUNC, UnusableRuntime};
 use crate::provider::lock::Lock;
+use crate::provider::{OS_SET, Recipe};
 
 /// The binaries that it does not work without, itself first, or that parbake calls.
 const BINARIES: [&str; 3] = ["crio", "copyimg", "pinns"];
 /// The Debian packages of the same kind.
 const PACKAGES: [&str; 2] = ["conmon", "runc"];
 
-/// The files that a node has because of it, by path below its root, and whether they are programs.
-const FILES: [(&str, bool, &str); 5] = [
-    ("etc/crio/crio.conf", false, include_str!("files/crio.conf")),
+/// The files that a node has because of it, by path below its root.
+const FILES: [(&str, &str); 5] = [
+    ("etc/crio/crio.conf", include_str!("files/crio.conf")),
     (
         "etc/containers/policy.json",
-        false,
         include_str!("files/containers-policy.json"),
     ),
     (
         "etc/containers/registries.conf",
-        false,
         include_str!("files/containers-registries.conf"),
     ),
     (
         "etc/systemd/system/crio.service",
-        false,
         include_str!("files/crio.service"),
     ),
-    ("usr/lib/parbake/runc", true, include_str!("files/crio-runc.sh")),
+    RUNC,
 ];
 
 /// The CRI-O of a provider's nodes.
@@ -53,7 +50,7 @@ impl CriO {
             return Err(UnusableRuntime::Lacks { runtime, part });
         }
         // Whoever gives an operating system has to have them there, which is checked with all else.
-        let packages = lock.set("os");
+        let packages = lock.set(OS_SET);
         let packaged = |name: &str| packages.iter().any(|package| package.name == name);
         if let Some(part) = PACKAGES.into_iter().find(|part| !packaged(part)) {
             return Err(UnusableRuntime::Lacks { runtime, part });
@@ -90,13 +87,8 @@ impl CriO {
     pub(super) fn files(pause: &str) -> Vec<(&'static str, String)> {
         let files = FILES.into_iter();
         files
-            .map(|(path, _, text)| (path, text.replace("@PAUSE@", pause)))
+            .map(|(path, text)| (path, text.replace("@PAUSE@", pause)))
             .collect()
-    }
-
-    /// Whether the file at `path` is a program.
-    pub(super) fn is_program(path: &str) -> bool {
-        FILES.iter().any(|(own, program, _)| *own == path && *program)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod containerd;
 mod cri_o;
+mod docker;
 
 use std::fs;
 use std::io;
@@ -74,6 +75,8 @@ const FILES: [(&str, &str); 11] = [
     ),
 ];
 
+/// What other runtimes than containerd take for runc, and the only one of all these files that is a program.
+const RUNC: (&str, &str) = ("usr/lib/parbake/runc", include_str!("files/runc.sh"));
 /// What the paths of containerd's own files have in them.
 const CONTAINERDS: &str = "/containerd";
 
@@ -82,6 +85,7 @@ const CONTAINERDS: &str = "/containerd";
 pub(crate) enum NodeRuntime {
     Containerd(Containerd),
     CriO(CriO),
+    Docker,
 }
 
 impl NodeRuntime {
@@ -93,6 +97,7 @@ impl NodeRuntime {
         Ok(match recipe.runtime {
             ContainerRuntime::Containerd => Self::Containerd(Containerd::of(recipe, lock)?),
             ContainerRuntime::CriO => Self::CriO(CriO::of(recipe, lock)?),
+            ContainerRuntime::Docker => docker::check(recipe, lock).map(|()| Self::Docker)?,
         })
     }
 
@@ -105,6 +110,7 @@ impl NodeRuntime {
         match self {
             Self::Containerd(_) => ContainerRuntime::Containerd,
             Self::CriO(_) => ContainerRuntime::CriO,
+            Self::Docker => ContainerRuntime::Docker,
         }
     }
 
@@ -118,6 +124,7 @@ impl NodeRuntime {
         let mut files = match self {
             Self::Containerd(containerd) => containerd.files(pause),
             Self::CriO(_) => CriO::files(pause),
+            Self::Docker => docker::files(pause),
         };
         let (named, own) = (ContainerRuntime::Containerd.answers(), self.answers());
         let ours = |path: &str| !path.contains(CONTAINERDS) || self.runtime() == ContainerRuntime::Containerd;
@@ -144,7 +151,7 @@ pub(crate) fn write(root: &Path, runtime: &NodeRuntime, pause: &str) -> io::Resu
         let path = root.join(name);
         fs::create_dir_all(path.parent().unwrap_or(root))?;
         fs::write(&path, text)?;
-        let mode = if CriO::is_program(name) { 0o755 } else { 0o644 };
+        let mode = if name == RUNC.0 { 0o755 } else { 0o644 };
         fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
     }
     let wants = root.join("etc/systemd/system/multi-user.target.wants");

@@ -12,10 +12,11 @@ use super::name::text_newtype;
 /// What systemd-nspawn mounts over, so that nothing mounted there before could be seen.
 const HIDDEN: [&str; 5] = ["/dev", "/proc", "/run", "/sys", "/tmp"];
 /// What a node cannot do without.
-const NEEDED: [&str; 13] = [
+const NEEDED: [&str; 15] = [
     "/etc/containerd",
     "/etc/containers",
     "/etc/crio",
+    "/etc/docker",
     "/etc/kubernetes",
     "/etc/systemd",
     "/opt/cni/bin",
@@ -23,6 +24,7 @@ const NEEDED: [&str; 13] = [
     "/usr/lib",
     "/var/lib/containerd",
     "/var/lib/containers",
+    "/var/lib/docker",
     "/var/lib/etcd",
     "/var/lib/kubelet",
     "/var/lib/parbake",

@@ -5,7 +5,7 @@
 //! |-- parbake/                  what parbake knows of the cluster: cluster.json, supervisor.json, supervisor.log
 //! |-- cluster/                  what the API says: nodes.json, pods.json, events.json, workloads.json, services.json
 //! |-- node01/
-//! |   |-- journal.log           all of it, since the node booted; kubelet.log, and containerd.log or crio.log: parts
+//! |   |-- journal.log           all of it, since the node booted; kubelet.log, and containerd.log, crio.log or docker.log: parts
 //! |   |-- console.log           what its init printed
 //! |   |-- containers.json, images.json, processes.txt
 //! |   |-- pods/                 as /var/log/pods: NAMESPACE_POD_UID/CONTAINER/N.log
@@ -169,8 +169,7 @@ fn of_node(cluster: &Cluster, node: &Node, dir: &Path, redactor: &Redactor) -> i
     let added = File::open(console).and_then(|file| folder.add(Path::new("console.log"), file));
     part.lacks(name, "console.log", added.err().map(|error| error.to_string()));
     let runtime = cluster.record().cluster.runtime().answers();
-    let unit = format!("--unit={}", runtime.unit);
-    let of_runtime = [&JOURNAL[..], &[&unit]].concat();
+    let of_runtime = [&JOURNAL[..], runtime.journal].concat();
     for (file, words) in OF_NODE.into_iter().chain([(runtime.log, of_runtime.as_slice())]) {
         let why = match cluster.running().command(name, words) {
             Ok(command) => folder.print(file, &command),

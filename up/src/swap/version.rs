@@ -11,9 +11,10 @@ use super::{Program, SwapError};
 use crate::Error;
 
 /// What asks a program; others are not asked, since nobody knows what they would do.
-const QUESTIONS: [(&str, &[&str]); 15] = [
+const QUESTIONS: [(&str, &[&str]); 16] = [
     ("containerd", &["--version"]),
     ("coredns", &["-version"]),
+    ("cri-dockerd", &["--version"]),
     ("crictl", &["--version"]),
     ("crio", &["--version"]),
     ("etcd", &["--version"]),

@@ -58,10 +58,18 @@ const COMMANDS: [(&str, &str); 34] = [
     ("umount", "mount"),
 ];
 
-/// What nodes with another runtime do without: what this package has.
+/// What nodes with CRI-O do without: what this package has.
 const CONTAINERD: &str = "containerd";
 /// What those with CRI-O have in its place.
 const CRI_O: [(&str, &str); 2] = [("conmon", "conmon"), ("mktemp", "coreutils")];
+
+/// What those with Docker have beside it.
+const DOCKER: [(&str, &str); 4] = [
+    ("docker", "docker.io"),
+    ("dockerd", "docker.io"),
+    ("jq", "jq"),
+    ("mktemp", "coreutils"),
+];
 
 /// Files that units and programs know by their paths; one of each list is enough.
 const FILES: [(&[&str], &str); 13] = [
@@ -117,8 +125,12 @@ pub(super) fn needs(provider: &Provider) -> Vec<Need> {
     let os = &provider.recipe.os;
     let own = |name: &str| os.binaries.iter().any(|binary| binary == name);
     let runtime = provider.recipe.runtime;
-    let of_another = |package: &str| package == CONTAINERD && runtime != ContainerRuntime::Containerd;
-    let more = CRI_O.iter().filter(|_| runtime == ContainerRuntime::CriO);
+    let of_another = |package: &str| package == CONTAINERD && runtime == ContainerRuntime::CriO;
+    let more: &[_] = match runtime {
+        ContainerRuntime::Containerd => &[],
+        ContainerRuntime::CriO => &CRI_O,
+        ContainerRuntime::Docker => &DOCKER,
+    };
     let commands = COMMANDS
         .iter()
         .filter(|(name, package)| !own(name) && !of_another(package));

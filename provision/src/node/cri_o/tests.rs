@@ -63,7 +63,7 @@ fn wrapped(words: &[&str], name: &str, config: &str) -> (String, String) {
     };
     let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
     let output = Command::new("sh")
-        .args(["-c", include_str!("../files/crio-runc.sh"), "runc"])
+        .args(["-c", include_str!("../files/runc.sh"), "runc"])
         .args(words)
         .arg(given)
         .arg("name")

@@ -1,5 +1,5 @@
 #!/bin/sh
-# runc for CRI-O, which asks for what not every host allows and has no settings for that. containerd has:
+# runc for CRI-O and Docker, which ask for what not every host allows and have no settings for that. containerd has:
 # `restrict_oom_score_adj`, `tolerate_missing_hugetlb_controller`, and it gives privileged containers what there is.
 config=
 last=

@@ -1,0 +1,127 @@
+//! Docker on a provider's nodes: Debian's engine, and cri-dockerd, built from its module, between it and the kubelet.
+//!
+//! The engine runs a containerd of its own, and knows nothing of networks: pods have those of CNI, from cri-dockerd.
+
+use parbake_cluster::ContainerRuntime;
+
+use super::{RUNC, UnusableRuntime};
+use crate::provider::lock::Lock;
+use crate::provider::{OS_SET, Recipe};
+
+/// The binary that it does not work without.
+const BINARY: &str = "cri-dockerd";
+/// The Debian packages of the same kind, and one that the import of images calls.
+const PACKAGES: [&str; 3] = ["docker.io", "jq", "runc"];
+
+/// The files that a node has because of it, by path below its root. A unit that is empty cannot be started (systemd.unit(5)):
+/// Debian would start these.
+const FILES: [(&str, &str); 7] = [
+    ("etc/docker/daemon.json", include_str!("files/docker-daemon.json")),
+    ("etc/docker/cri-dockerd", include_str!("files/cri-dockerd")),
+    (
+        "etc/systemd/system/docker.service",
+        include_str!("files/docker.service"),
+    ),
+    (
+        "etc/systemd/system/cri-docker.service",
+        include_str!("files/cri-docker.service"),
+    ),
+    ("etc/systemd/system/containerd.service", ""),
+    ("etc/systemd/system/docker.socket", ""),
+    RUNC,
+];
+
+/// Checks that nodes of `recipe`, with the packages of its `lock`, have all of it.
+///
+/// # Errors
+/// The first part that is missing.
+pub(super) fn check(recipe: &Recipe, lock: &Lock) -> Result<(), UnusableRuntime> {
+    let lacks = |part| UnusableRuntime::Lacks {
+        runtime: ContainerRuntime::Docker,
+        part,
+    };
+    if !recipe.os.binaries.iter().any(|built| built == BINARY) {
+        return Err(lacks(BINARY));
+    }
+    // Whoever gives an operating system has to have them there, which is checked with all else.
+    let packages = lock.set(OS_SET);
+    let packaged = |name: &&str| packages.iter().any(|package| package.name == *name);
+    match PACKAGES.into_iter().find(|part| !packaged(part)) {
+        Some(part) => Err(lacks(part)),
+        None => Ok(()),
+    }
+}
+
+/// The files that a node has because of it, by path below the node's root, with `pause` as the image that holds a pod's
+/// namespaces.
+pub(super) fn files(pause: &str) -> Vec<(&'static str, String)> {
+    let files = FILES.into_iter();
+    files
+        .map(|(path, text)| (path, text.replace("@PAUSE@", pause)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use parbake_cluster::ContainerRuntime;
+
+    use super::{UnusableRuntime, check, files};
+    use crate::provider::Provider;
+    use crate::provider::lock::Lock;
+
+    #[test]
+    fn it_is_whole() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../providers/k8s-1.34");
+        let mut provider = Provider::load(&dir).unwrap();
+        let plain = Lock::load(&provider).unwrap();
+        provider.choose_runtime(ContainerRuntime::Docker).unwrap();
+        let lock = plain.clone().chosen(&provider.recipe);
+        assert_eq!(check(&provider.recipe, &lock), Ok(()));
+        // The lock of nodes with containerd.
+        let error = check(&provider.recipe, &plain).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                UnusableRuntime::Lacks {
+                    part: "docker.io",
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        provider
+            .recipe
+            .os
+            .binaries
+            .retain(|binary| binary != "cri-dockerd");
+        let error = check(&provider.recipe, &lock).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                UnusableRuntime::Lacks {
+                    part: "cri-dockerd",
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn its_configuration_can_be_read() {
+        let files = files("example/pause:3");
+        let text = |name: &str| &files.iter().find(|(path, _)| path.ends_with(name)).unwrap().1;
+        let daemon: serde_json::Value = serde_json::from_str(text("daemon.json")).unwrap();
+        let runtime = daemon["default-runtime"].as_str().unwrap();
+        assert_eq!(daemon["runtimes"][runtime]["path"], "/usr/lib/parbake/runc");
+        let own = ContainerRuntime::Docker.answers();
+        assert_eq!(daemon["data-root"], format!("/{}", own.dir));
+        assert!(
+            text("cri-docker.service").contains(&format!("--container-runtime-endpoint={} ", own.socket))
+        );
+        let variables: toml::Table = text("cri-dockerd").parse().unwrap();
+        assert_eq!(variables["PAUSE_IMAGE"].as_str(), Some("example/pause:3"));
+    }
+}
