@@ -38,7 +38,11 @@ impl PseudoTerminal {
             ws_ypixel: 0,
         };
         let ends = openpty(&size, None).map_err(|error| error.to_string())?;
-        let end = || ends.slave.try_clone().map_err(|error| error.to_string());
+        // Unlike these, their copies stay with this process: our end in other hands would keep the terminal from its end.
+        let copy = |end: &OwnedFd| end.try_clone().map_err(|error| error.to_string());
+        let (master, slave) = (copy(&ends.master)?, copy(&ends.slave)?);
+        drop(ends);
+        let end = || copy(&slave);
         let mut whole = Command::new("setsid");
         whole
             .arg("--ctty")
@@ -61,7 +65,7 @@ impl PseudoTerminal {
             parser: Parser::new(rows?, columns?, 0),
             written: Vec::new(),
         }));
-        let mut from = File::from(ends.master.try_clone().map_err(|error| error.to_string())?);
+        let mut from = File::from(copy(&master)?);
         let to = Arc::clone(&screen);
         // It ends with the terminal, which ends with the test.
         thread::spawn(move || {
@@ -75,8 +79,8 @@ impl PseudoTerminal {
         });
         Ok(Self {
             child,
-            keys: ends.master.into(),
-            other_end: ends.slave,
+            keys: master.into(),
+            other_end: slave,
             screen,
         })
     }
@@ -146,5 +150,15 @@ impl PseudoTerminal {
             !screen.alternate_screen() && !screen.hide_cursor()
         })?;
         Ok(settings.local_flags.contains(wanted) && left)
+    }
+}
+
+impl Drop for PseudoTerminal {
+    /// A test that failed leaves nothing running.
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
     }
 }
