@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::host::CgroupPlan;
@@ -107,20 +108,38 @@ impl Cgroup {
     }
 
     /// Makes the cgroup, with its parents, and prepares it to hold processes: on cgroup v1 processors and memory nodes
-    /// are handed down, on v2 the parent's controllers.
+    /// are handed down, on v2 the parent's controllers. Parents that were cut off while they were made are finished.
     ///
     /// # Errors
     /// The first directory or file that could not be made or written.
     pub fn create(&self) -> Result<(), Error> {
+        let _turn = self.turn()?;
         for dir in &self.dirs {
-            let mut missing: Vec<&Path> = dir.ancestors().take_while(|path| !path.exists()).collect();
+            let mut missing: Vec<&Path> = dir.ancestors().take_while(|path| !is_prepared(path)).collect();
             missing.reverse();
             for path in missing {
-                fs::create_dir(path).map_err(failed("make", path))?;
-                hand_down(path).map_err(failed("prepare", path))?;
+                match fs::create_dir(path) {
+                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                        return Err(failed("make", path)(error));
+                    }
+                    _ => hand_down(path).map_err(failed("prepare", path))?,
+                }
             }
         }
         Ok(())
+    }
+
+    /// Waits for its turn: clusters that start and end at the same time make and remove the same parent. The turn ends with
+    /// the file.
+    fn turn(&self) -> Result<Option<File>, Error> {
+        // Above what comes and goes.
+        let mut above = self.dirs.iter().take(1).flat_map(|dir| dir.ancestors().skip(2));
+        let Some(top) = above.find(|path| path.is_dir()) else {
+            return Ok(None);
+        };
+        let file = File::open(top).map_err(failed("open", top))?;
+        flock(&file, FlockOperation::LockExclusive).map_err(|error| failed("lock", top)(error.into()))?;
+        Ok(Some(file))
     }
 
     /// Says how much processor time the cgroup gets when there is not enough for it and those beside it: `cpu.weight` of
@@ -194,10 +213,11 @@ impl Cgroup {
         for dir in &self.dirs {
             let destroyed = destroy(dir, deadline).map_err(failed("remove", dir));
             outcome = outcome.and(destroyed);
-            if let Some(parent) = dir.parent() {
-                // Not empty means that another cluster, or a scope's supervisor, is there.
-                let _ = fs::remove_dir(parent);
-            }
+        }
+        let _turn = self.turn()?;
+        for parent in self.dirs.iter().filter_map(|dir| dir.parent()) {
+            // Not empty means that another cluster, or a scope's supervisor, is there.
+            let _ = fs::remove_dir(parent);
         }
         outcome
     }
@@ -214,11 +234,24 @@ fn own_unified() -> Result<PathBuf, Error> {
     Ok(Path::new("/sys/fs/cgroup").join(own))
 }
 
+/// The files of a cpuset on v1 that are empty in the beginning, which keeps processes out (cpuset(7), `cpuset.mems`).
+const CPUSET: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
+
+/// Whether the cgroup is there, and can hold processes.
+fn is_prepared(dir: &Path) -> bool {
+    let is_empty = |file: &str| fs::read(dir.join(file)).is_ok_and(|text| text.trim_ascii().is_empty());
+    dir.exists() && (is_unified(dir) || !CPUSET.into_iter().any(is_empty))
+}
+
+fn is_unified(dir: &Path) -> bool {
+    dir.join("cgroup.controllers").exists()
+}
+
 fn hand_down(dir: &Path) -> io::Result<()> {
     let Some(parent) = dir.parent() else { return Ok(()) };
-    for file in ["cpuset.cpus", "cpuset.mems"] {
+    for file in CPUSET {
         // On v2 an empty value means 'as the parent', and the file may not even be there.
-        if dir.join("cgroup.controllers").exists() || !dir.join(file).exists() {
+        if is_unified(dir) || !dir.join(file).exists() {
             continue;
         }
         fs::write(dir.join(file), fs::read(parent.join(file))?)?;
@@ -282,3 +315,6 @@ fn pids_of(dir: &Path) -> Vec<u32> {
     let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
     text.lines().filter_map(|line| line.parse().ok()).collect()
 }
+
+#[cfg(test)]
+mod tests;
