@@ -283,6 +283,8 @@ fn run(plan: &Plan, cgroup: &Cgroup) -> Result<(), Error> {
     // Leftovers of a supervisor that was killed.
     cgroup.destroy()?;
     Cgroup::make_way(&plan.host.cgroups)?;
+    // Before those of its machines, which keep its parent from being removed.
+    cgroup.create()?;
     overlay::private_mounts()?;
     let mut spans = Spans::default();
     let roots = || members::make_roots(&plan.machines);
