@@ -128,6 +128,18 @@ pub(crate) struct Claim {
     _lock: File,
 }
 
+/// Makes a directory with its parents, the lowest of which another command may remove meanwhile, since it is empty.
+fn make(dir: &Path) -> io::Result<()> {
+    let mut made = fs::create_dir_all(dir);
+    for _ in 0..100 {
+        match made {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => made = fs::create_dir_all(dir),
+            made => return made,
+        }
+    }
+    made
+}
+
 /// The directory of the cluster `name`.
 pub fn dir_of(state: &Path, name: &ClusterName) -> PathBuf {
     state.join("clusters").join(name.as_str())
@@ -174,7 +186,7 @@ impl Claim {
     /// Locks the directory `dir`, which is made where it is missing; nothing where another command holds it.
     pub(crate) fn at(dir: PathBuf) -> Result<Option<Self>, Error> {
         loop {
-            fs::create_dir_all(&dir).map_err(failed("make", &dir))?;
+            make(&dir).map_err(failed("make", &dir))?;
             let lock = match File::open(&dir) {
                 // Whoever held it has just removed it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
