@@ -108,7 +108,8 @@ impl Cgroup {
     }
 
     /// Makes the cgroup, with its parents, and prepares it to hold processes: on cgroup v1 processors and memory nodes
-    /// are handed down, on v2 the parent's controllers. Parents that were cut off while they were made are finished.
+    /// are handed down, on v2 the parent's controllers. Parents that were cut off while they were made are finished. Make a
+    /// cluster's before those of its machines: the turns that clusters take are for their parent.
     ///
     /// # Errors
     /// The first directory or file that could not be made or written.
@@ -214,12 +215,12 @@ impl Cgroup {
             let destroyed = destroy(dir, deadline).map_err(failed("remove", dir));
             outcome = outcome.and(destroyed);
         }
-        let _turn = self.turn()?;
+        let turn = self.turn();
         for parent in self.dirs.iter().filter_map(|dir| dir.parent()) {
             // Not empty means that another cluster, or a scope's supervisor, is there.
             let _ = fs::remove_dir(parent);
         }
-        outcome
+        outcome.and(turn.map(drop))
     }
 }
 

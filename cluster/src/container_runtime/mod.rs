@@ -67,8 +67,8 @@ pub struct Answers {
     pub journal: &'static [&'static str],
     /// Imports an archive of images from standard input. Its arguments are the images' names, which are in the archive.
     pub import: &'static str,
-    /// Prints a line for each image: its name, anything, and its digest: that of its manifest, where manifests are kept. Its arguments are the names of
-    /// the images that matter.
+    /// Prints a line for each image: its name, anything, and its digest: that of its manifest, where manifests are kept. Its
+    /// arguments are the names of the images that matter.
     pub list: &'static str,
     /// Writes the files of an image, as containers see them, to standard output, as a tar stream. Its arguments are a
     /// directory for what it needs on the way, which it makes, and the image's name.

@@ -159,8 +159,10 @@ mod tests {
 
     /// Sends a word from one namespace to an address of another.
     fn say(from: &NetNs, to: &NetNs, address: &str) -> io::Result<String> {
-        // Of both families (net.ipv6.bindv6only is 0).
-        let listener = to.run(|| UdpSocket::bind("[::]:7000"))?;
+        // Of both families (net.ipv6.bindv6only is 0). Any port: what a test beside this one has just forked holds the last
+        // listener until it executes its program.
+        let listener = to.run(|| UdpSocket::bind("[::]:0"))?;
+        let port = listener.local_addr()?.port();
         listener.set_read_timeout(Some(Duration::from_secs(5)))?;
         let any = if address.contains(':') {
             "[::]:0"
@@ -168,7 +170,7 @@ mod tests {
             "0.0.0.0:0"
         };
         from.run(|| UdpSocket::bind(any))?
-            .send_to(b"hello", (address, 7000))?;
+            .send_to(b"hello", (address, port))?;
         let mut buffer = [0; 16];
         let length = listener.recv(&mut buffer)?;
         Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())

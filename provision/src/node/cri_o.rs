@@ -5,9 +5,9 @@
 use parbake_cluster::{ContainerRuntime, KubernetesVersion};
 use semver::Version;
 
-use super::{RUNC, UnusableRuntime};
+use super::{RUNC, UnusableRuntime, require};
+use crate::provider::Recipe;
 use crate::provider::lock::Lock;
-use crate::provider::{OS_SET, Recipe};
 
 /// The binaries that it does not work without, itself first, or that parbake calls.
 const BINARIES: [&str; 3] = ["crio", "copyimg", "pinns"];
@@ -15,7 +15,7 @@ const BINARIES: [&str; 3] = ["crio", "copyimg", "pinns"];
 const PACKAGES: [&str; 2] = ["conmon", "runc"];
 
 /// The files that a node has because of it, by path below its root.
-const FILES: [(&str, &str); 5] = [
+pub(super) const FILES: [(&str, &str); 5] = [
     ("etc/crio/crio.conf", include_str!("files/crio.conf")),
     (
         "etc/containers/policy.json",
@@ -44,24 +44,14 @@ impl CriO {
     /// # Errors
     /// There is none, a part of it is missing, or it is not of the minor version of the recipe's Kubernetes.
     pub(super) fn of(recipe: &Recipe, lock: &Lock) -> Result<Self, UnusableRuntime> {
-        let runtime = ContainerRuntime::CriO;
-        let has = |binary: &str| recipe.os.binaries.iter().any(|built| built == binary);
-        if let Some(part) = BINARIES.into_iter().find(|part| !has(part)) {
-            return Err(UnusableRuntime::Lacks { runtime, part });
-        }
-        // Whoever gives an operating system has to have them there, which is checked with all else.
-        let packages = lock.set(OS_SET);
-        let packaged = |name: &str| packages.iter().any(|package| package.name == name);
-        if let Some(part) = PACKAGES.into_iter().find(|part| !packaged(part)) {
-            return Err(UnusableRuntime::Lacks { runtime, part });
-        }
+        require(recipe, lock, &BINARIES, &PACKAGES)?;
         let mut modules = recipe.modules.iter();
         let module = modules.find(|(_, module)| module.commands.contains_key(BINARIES[0]));
         let version = module.and_then(|(folder, _)| recipe.components.get(folder));
         let found = Self {
             version: version
                 .ok_or(UnusableRuntime::Lacks {
-                    runtime,
+                    runtime: ContainerRuntime::CriO,
                     part: BINARIES[0],
                 })?
                 .clone(),
@@ -80,15 +70,6 @@ impl CriO {
             kubernetes: kubernetes.clone(),
             version: self.version.clone(),
         })
-    }
-
-    /// The files that a node has because of it, by path below the node's root, with `pause` as the image that holds a pod's
-    /// namespaces.
-    pub(super) fn files(pause: &str) -> Vec<(&'static str, String)> {
-        let files = FILES.into_iter();
-        files
-            .map(|(path, text)| (path, text.replace("@PAUSE@", pause)))
-            .collect()
     }
 }
 

@@ -2,11 +2,9 @@
 //!
 //! The engine runs a containerd of its own, and knows nothing of networks: pods have those of CNI, from cri-dockerd.
 
-use parbake_cluster::ContainerRuntime;
-
-use super::{RUNC, UnusableRuntime};
+use super::{RUNC, UnusableRuntime, require};
+use crate::provider::Recipe;
 use crate::provider::lock::Lock;
-use crate::provider::{OS_SET, Recipe};
 
 /// The binary that it does not work without.
 const BINARY: &str = "cri-dockerd";
@@ -15,7 +13,7 @@ const PACKAGES: [&str; 3] = ["docker.io", "jq", "runc"];
 
 /// The files that a node has because of it, by path below its root. A unit that is empty cannot be started (systemd.unit(5)):
 /// Debian would start these.
-const FILES: [(&str, &str); 7] = [
+pub(super) const FILES: [(&str, &str); 7] = [
     ("etc/docker/daemon.json", include_str!("files/docker-daemon.json")),
     ("etc/docker/cri-dockerd", include_str!("files/cri-dockerd")),
     (
@@ -36,29 +34,7 @@ const FILES: [(&str, &str); 7] = [
 /// # Errors
 /// The first part that is missing.
 pub(super) fn check(recipe: &Recipe, lock: &Lock) -> Result<(), UnusableRuntime> {
-    let lacks = |part| UnusableRuntime::Lacks {
-        runtime: ContainerRuntime::Docker,
-        part,
-    };
-    if !recipe.os.binaries.iter().any(|built| built == BINARY) {
-        return Err(lacks(BINARY));
-    }
-    // Whoever gives an operating system has to have them there, which is checked with all else.
-    let packages = lock.set(OS_SET);
-    let packaged = |name: &&str| packages.iter().any(|package| package.name == *name);
-    match PACKAGES.into_iter().find(|part| !packaged(part)) {
-        Some(part) => Err(lacks(part)),
-        None => Ok(()),
-    }
-}
-
-/// The files that a node has because of it, by path below the node's root, with `pause` as the image that holds a pod's
-/// namespaces.
-pub(super) fn files(pause: &str) -> Vec<(&'static str, String)> {
-    let files = FILES.into_iter();
-    files
-        .map(|(path, text)| (path, text.replace("@PAUSE@", pause)))
-        .collect()
+    require(recipe, lock, &[BINARY], &PACKAGES)
 }
 
 #[cfg(test)]
@@ -67,7 +43,8 @@ mod tests {
 
     use parbake_cluster::ContainerRuntime;
 
-    use super::{UnusableRuntime, check, files};
+    use super::{FILES, UnusableRuntime, check};
+    use crate::node::with_pause;
     use crate::provider::Provider;
     use crate::provider::lock::Lock;
 
@@ -111,7 +88,7 @@ mod tests {
 
     #[test]
     fn its_configuration_can_be_read() {
-        let files = files("example/pause:3");
+        let files = with_pause(&FILES, "example/pause:3");
         let text = |name: &str| &files.iter().find(|(path, _)| path.ends_with(name)).unwrap().1;
         let daemon: serde_json::Value = serde_json::from_str(text("daemon.json")).unwrap();
         let runtime = daemon["default-runtime"].as_str().unwrap();

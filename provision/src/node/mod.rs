@@ -15,8 +15,8 @@ use containerd::Containerd;
 pub use containerd::UnusableRuntime;
 use cri_o::CriO;
 
-use crate::provider::Recipe;
 use crate::provider::lock::Lock;
+use crate::provider::{OS_SET, Recipe};
 
 /// Units that start at boot, beside the runtime's. The unit files stand in `/etc/systemd/system`.
 const ENABLED: [&str; 7] = [
@@ -123,8 +123,8 @@ impl NodeRuntime {
     fn files(&self, pause: &str) -> Vec<(&'static str, String)> {
         let mut files = match self {
             Self::Containerd(containerd) => containerd.files(pause),
-            Self::CriO(_) => CriO::files(pause),
-            Self::Docker => docker::files(pause),
+            Self::CriO(_) => with_pause(&cri_o::FILES, pause),
+            Self::Docker => with_pause(&docker::FILES, pause),
         };
         let (named, own) = (ContainerRuntime::Containerd.answers(), self.answers());
         let ours = |path: &str| !path.contains(CONTAINERDS) || self.runtime() == ContainerRuntime::Containerd;
@@ -140,6 +140,35 @@ impl NodeRuntime {
     pub(crate) fn packaged(version: &str) -> Self {
         Self::Containerd(Containerd::packaged(version))
     }
+}
+
+/// Checks that nodes of `recipe`, with the packages of its `lock`, have these binaries and packages for their runtime.
+fn require(
+    recipe: &Recipe,
+    lock: &Lock,
+    binaries: &[&'static str],
+    packages: &[&'static str],
+) -> Result<(), UnusableRuntime> {
+    let built = |part: &str| recipe.os.binaries.iter().any(|binary| binary == part);
+    // Whoever gives an operating system has to have them there, which is checked with all else.
+    let installed = lock.set(OS_SET);
+    let packaged = |part: &str| installed.iter().any(|package| package.name == part);
+    let missing = binaries.iter().find(|part| !built(part));
+    match missing.or_else(|| packages.iter().find(|part| !packaged(part))) {
+        Some(&part) => Err(UnusableRuntime::Lacks {
+            runtime: recipe.runtime,
+            part,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// The files with `pause` as the image that holds a pod's namespaces.
+fn with_pause(files: &[(&'static str, &str)], pause: &str) -> Vec<(&'static str, String)> {
+    let files = files.iter();
+    files
+        .map(|(path, text)| (*path, text.replace("@PAUSE@", pause)))
+        .collect()
 }
 
 /// Writes the files below `root`, for nodes with `runtime` and `pause` as the image that holds a pod's namespaces.

@@ -5,7 +5,7 @@
 //! |-- parbake/                  what parbake knows of the cluster: cluster.json, supervisor.json, supervisor.log
 //! |-- cluster/                  what the API says: nodes.json, pods.json, events.json, workloads.json, services.json
 //! |-- node01/
-//! |   |-- journal.log           all of it, since the node booted; kubelet.log, and containerd.log, crio.log or docker.log: parts
+//! |   |-- journal.log           all of it, since the node booted; kubelet.log and the runtime's, as containerd.log: parts
 //! |   |-- console.log           what its init printed
 //! |   |-- containers.json, images.json, processes.txt
 //! |   |-- pods/                 as /var/log/pods: NAMESPACE_POD_UID/CONTAINER/N.log
