@@ -286,7 +286,7 @@ fn write_private(path: &Path, text: &str) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, thread};
 
     use parbake_cluster::{ClusterDomain, NodeName, Role, Subnets};
     use serde_json::Value;
@@ -364,5 +364,22 @@ mod tests {
         claim.remove().unwrap();
         assert!(!dir_of(state.path(), &name).exists());
         Claim::lock(state.path(), &name).unwrap();
+    }
+
+    #[test]
+    fn clusters_that_come_and_go_at_once_are_in_nobodys_way() {
+        let state = tempfile::tempdir().unwrap();
+        thread::scope(|scope| {
+            for number in 0..4 {
+                let name: ClusterName = format!("c{number}").parse().unwrap();
+                let state = state.path();
+                scope.spawn(move || {
+                    for _ in 0..200 {
+                        Claim::lock(state, &name).unwrap().remove().unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(fs::read_dir(state.path()).unwrap().count(), 0);
     }
 }
