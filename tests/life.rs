@@ -163,8 +163,11 @@ pub(crate) fn created(place: &Place) -> Outcome {
 }
 
 pub(crate) fn started(place: &Place) -> Outcome {
-    let create = ["create", PROVIDER, "--name", NAME, "--nodes", "1"];
-    place.json(&create)?;
+    let config = place.dir().join("life.toml");
+    fs::write(&config, "[arguments.kubelet]\nmax-pods = 90\n").map_err(|error| error.to_string())?;
+    let create = ["create", PROVIDER, "--name", NAME, "--nodes", "1", "--config"];
+    place.json(&[create.as_slice(), &[&config.to_string_lossy()]].concat())?;
+    fs::remove_file(&config).map_err(|error| error.to_string())?;
     // One that is killed leaves a cluster that was never started.
     place.kill_after(&["start", "--name", NAME], Duration::from_millis(1500))?;
     let found = state(place)?;

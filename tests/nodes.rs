@@ -125,10 +125,11 @@ pub(crate) fn added(place: &Place) -> Outcome {
         sound && listed[0]["origin"] == "baked" && listed[2].is_null(),
         || format!("{listed}"),
     )?;
-    // The control plane knows its pods' addresses as the routes do.
-    let query = "jsonpath={.spec.podCIDR}";
+    // The control plane knows its pods' addresses as the routes do, and its kubelet was told what the cluster's file says.
+    let query = "jsonpath={.spec.podCIDR} {.status.allocatable.pods}";
     let pods = on(place, NAME, &["kubectl", "get", "node", NODE, "-o", query])?;
-    check(node["pods"] == pods.as_str(), || format!("{node} has {pods}"))?;
+    let expected = format!("{} 90", node["pods"].as_str().unwrap_or_default());
+    check(pods == expected, || format!("{node} has {pods}"))?;
     // Each knows the other by name, once.
     for (from, to) in [("node01", NODE), (NODE, "node01")] {
         let line = format!("grep -cw {to} /etc/hosts; bash -c '> /dev/tcp/{to}/10250'");

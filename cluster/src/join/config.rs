@@ -1,5 +1,7 @@
 //! What kubeadm is told of a node that joins.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kube::config::Kubeconfig;
@@ -11,7 +13,6 @@ use webpki::EndEntityCert;
 
 use crate::container_runtime::ContainerRuntime;
 use crate::description::Node;
-use crate::version::KubernetesVersion;
 
 /// kubeadm's version check of the kernel and of cgroups knows only hosts, not nodes inside of one (cgroup v1 is fine
 /// for the kubelet with `failCgroupV1: false`).
@@ -23,24 +24,18 @@ const IGNORED_CHECKS: [&str; 5] = [
     "Swap",
 ];
 
-/// The file for `kubeadm join --config` on `node`, as that version reads it. `endpoint` is `ADDRESS:PORT` of the API,
-/// `ca_hash` the hash of its authority's public key as in [`ca_hash`].
-pub fn configuration(
-    version: &KubernetesVersion,
-    runtime: ContainerRuntime,
-    node: &Node,
-    endpoint: &str,
-    token: &str,
-    ca_hash: &str,
-) -> String {
-    let document = version
-        .dialect()
-        .kubeadm(document(runtime, node, endpoint, token, ca_hash));
-    // JSON is YAML.
-    format!("{document:#}\n")
+/// What the kubelet of a node that joins is told beside what all of them are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KubeletSettings {
+    /// Arguments by name, without the two dashes. They take the place of kubeadm's.
+    pub arguments: BTreeMap<String, String>,
+    /// What its configuration (`kubelet.config.k8s.io/v1beta1`) has in other words than the cluster's, as a JSON Merge
+    /// Patch (RFC 7386). From Kubernetes 1.25 on.
+    pub configuration: Option<Value>,
 }
 
-/// The same as a value, in the newest words.
+/// The `JoinConfiguration` of `node`, in the newest words. `endpoint` is `ADDRESS:PORT` of the API, `ca_hash` the hash of its
+/// authority's public key as in [`ca_hash`].
 pub fn document(runtime: ContainerRuntime, node: &Node, endpoint: &str, token: &str, ca_hash: &str) -> Value {
     json!({
         "apiVersion": "kubeadm.k8s.io/v1beta4",
@@ -92,10 +87,7 @@ mod tests {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
 
-    use super::{ca_hash, configuration, new_token};
-    use crate::container_runtime::ContainerRuntime;
-    use crate::description::{Node, Role};
-    use crate::name::NodeName;
+    use super::{ca_hash, new_token};
 
     /// `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -subj /CN=kubernetes`, and what `openssl x509
     /// -pubkey -noout | openssl pkey -pubin -outform der | sha256sum` says of it.
@@ -139,27 +131,5 @@ mod tests {
                 .all(|byte| byte.is_ascii_hexdigit())
         );
         assert_ne!(one, other);
-    }
-
-    #[test]
-    fn nothing_is_pulled_and_the_authority_is_pinned() {
-        let node = Node {
-            name: NodeName::numbered(4),
-            role: Role::Worker,
-            address: "10.89.0.14".parse().unwrap(),
-            pod_cidr: "10.244.3.0/24".parse().unwrap(),
-            second: None,
-        };
-        let version = "v1.34.4".parse().unwrap();
-        let runtime = ContainerRuntime::CriO;
-        let text = configuration(&version, runtime, &node, "10.89.0.11:6443", "a.b", "sha256:0abc");
-        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-        let discovery = &value["discovery"]["bootstrapToken"];
-        assert_eq!(discovery["apiServerEndpoint"], "10.89.0.11:6443");
-        assert_eq!(discovery["caCertHashes"], serde_json::json!(["sha256:0abc"]));
-        let registration = &value["nodeRegistration"];
-        assert_eq!(registration["imagePullPolicy"], "Never");
-        assert_eq!(registration["criSocket"], "unix:///run/crio/crio.sock");
-        assert_eq!(registration["kubeletExtraArgs"][0]["value"], "10.89.0.14");
     }
 }

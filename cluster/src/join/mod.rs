@@ -22,6 +22,7 @@ use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client};
 use parbake_machine::process;
 use parbake_machine::running::{self, Running};
+use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::api_error::{ApiError, absent_is_fine};
@@ -31,7 +32,7 @@ use crate::runtime;
 use crate::trust::CLUSTER_INFO;
 use crate::version::KubernetesVersion;
 use crate::wait::{Look, TimedOut, Wait};
-pub use config::{ca_hash, configuration, document, new_token, registration};
+pub use config::{KubeletSettings, ca_hash, document, new_token, registration};
 
 /// How long a token is good for, should nobody come to delete it.
 const VALIDITY: SignedDuration = SignedDuration::from_mins(10);
@@ -42,9 +43,14 @@ const PAUSE: Duration = Duration::from_millis(50);
 const SYSTEM: &str = "kube-system";
 /// The label of our bootstrap tokens.
 const LABEL: &str = "parbake.dev/invitation";
-/// Runs kubeadm with its configuration from standard input: it holds the token, so it is in memory only, and not for long.
-const JOIN: &str = "umask 077; trap 'rm -f /run/parbake-join.yaml' EXIT; cat > /run/parbake-join.yaml; \
-                    kubeadm join --config /run/parbake-join.yaml";
+/// Where kubeadm finds what is to be patched (Kubernetes documentation, 'Customizing components with the kubeadm API').
+const PATCHES: &str = "/run/parbake-join/patches";
+/// Runs kubeadm with its configuration from standard input: it holds the token, so it is in memory only, and not for long. An
+/// argument is a patch of the kubelet's configuration.
+const JOIN: &str = "umask 077; trap 'rm -rf /run/parbake-join' EXIT; mkdir -p /run/parbake-join/patches; \
+                    cd /run/parbake-join; cat > config; \
+                    [ -z \"$1\" ] || printf %s \"$1\" > patches/kubeletconfiguration+merge.json; \
+                    kubeadm join --config config";
 
 /// A node that could not join.
 #[derive(Debug, Error)]
@@ -146,25 +152,21 @@ impl Invitation {
         Ok(())
     }
 
-    /// Has machines that have just been booted join the cluster, side by side, one for each of `nodes`. Their kubelets run
-    /// then and have certificates; whether they are ready is another matter.
+    /// Has machines that have just been booted join the cluster, side by side, one for each of `nodes`, with the settings
+    /// that stand beside it. Their kubelets run then and have certificates; whether they are ready is another matter.
     ///
     /// # Errors
     /// The first of them that could not join.
-    pub async fn join(&self, running: &Running, nodes: &[Node]) -> Result<(), JoinError> {
+    pub async fn join(&self, running: &Running, nodes: &[(&Node, KubeletSettings)]) -> Result<(), JoinError> {
         let mut joins = Vec::new();
-        for node in nodes {
+        for (node, settings) in nodes {
             let name = node.name.to_string();
             let answers = running.command(&name, ["crictl", "version"])?;
-            let configuration = configuration(
-                &self.version,
-                self.runtime,
-                node,
-                &self.endpoint,
-                &self.token,
-                &self.ca_hash,
-            );
-            let join = running.command(&name, ["sh", "-euc", JOIN])?.stdin(configuration);
+            let patch = settings.configuration.as_ref().map(Value::to_string);
+            let join = ["sh", "-euc", JOIN, "sh", &patch.unwrap_or_default()];
+            let join = running
+                .command(&name, join)?
+                .stdin(self.configuration(node, settings));
             joins.push(tokio::task::spawn_blocking(move || {
                 let _step = tracing::info_span!("step", what = format!("kubeadm join on {name}")).entered();
                 let outcome = runtime::wait_until_it_answers(&answers).and_then(|()| join.run());
@@ -178,6 +180,21 @@ impl Invitation {
             }
         }
         Ok(())
+    }
+
+    /// The file for `kubeadm join --config` on `node`, as that version reads it.
+    fn configuration(&self, node: &Node, settings: &KubeletSettings) -> String {
+        let mut document = document(self.runtime, node, &self.endpoint, &self.token, &self.ca_hash);
+        if let Some(arguments) = document["nodeRegistration"]["kubeletExtraArgs"].as_array_mut() {
+            let more = settings.arguments.iter();
+            arguments.extend(more.map(|(name, value)| json!({ "name": name, "value": value })));
+        }
+        if settings.configuration.is_some() {
+            document["patches"] = json!({ "directory": PATCHES });
+        }
+        let document = self.version.dialect().kubeadm(document);
+        // JSON is YAML.
+        format!("{document:#}\n")
     }
 
     /// Deletes the token.
@@ -254,23 +271,77 @@ fn announced(node: &Node) -> ApiNode {
 
 #[cfg(test)]
 mod tests {
-    use super::Invitation;
+    use std::collections::BTreeMap;
+
+    use serde_json::{Value, json};
+
+    use super::{Invitation, KubeletSettings};
     use crate::container_runtime::ContainerRuntime;
+    use crate::description::{Node, Role};
+    use crate::name::NodeName;
+
+    fn invitation(version: &str) -> Invitation {
+        Invitation {
+            version: version.parse().unwrap(),
+            runtime: ContainerRuntime::CriO,
+            endpoint: "10.89.0.11:6443".to_owned(),
+            token: "abcdef.0123456789abcdef".to_owned(),
+            ca_hash: "sha256:0abc".to_owned(),
+        }
+    }
+
+    fn configuration(version: &str, settings: &KubeletSettings) -> Value {
+        let node = Node {
+            name: NodeName::numbered(4),
+            role: Role::Worker,
+            address: "10.89.0.14".parse().unwrap(),
+            pod_cidr: "10.244.3.0/24".parse().unwrap(),
+            second: None,
+        };
+        let text = invitation(version).configuration(&node, settings);
+        serde_json::from_str(&text).unwrap()
+    }
 
     #[test]
     fn a_token_is_a_secret_of_ten_minutes() {
-        let invitation = Invitation {
-            version: "v1.34.4".parse().unwrap(),
-            runtime: ContainerRuntime::default(),
-            endpoint: "10.89.0.11:6443".to_owned(),
-            token: "abcdef.0123456789abcdef".to_owned(),
-            ca_hash: String::new(),
-        };
-        let secret = invitation.secret("2026-03-01T10:00:00.7Z".parse().unwrap());
+        let secret = invitation("v1.34.4").secret("2026-03-01T10:00:00.7Z".parse().unwrap());
         assert_eq!(secret.metadata.name.as_deref(), Some("bootstrap-token-abcdef"));
         let data = secret.string_data.unwrap();
         assert_eq!(data["token-id"], "abcdef");
         assert_eq!(data["token-secret"], "0123456789abcdef");
         assert_eq!(data["expiration"], "2026-03-01T10:10:00Z");
+    }
+
+    #[test]
+    fn nothing_is_pulled_and_the_authority_is_pinned() {
+        let value = configuration("v1.34.4", &KubeletSettings::default());
+        let discovery = &value["discovery"]["bootstrapToken"];
+        assert_eq!(discovery["apiServerEndpoint"], "10.89.0.11:6443");
+        assert_eq!(discovery["caCertHashes"], json!(["sha256:0abc"]));
+        let registration = &value["nodeRegistration"];
+        assert_eq!(registration["imagePullPolicy"], "Never");
+        assert_eq!(registration["criSocket"], "unix:///run/crio/crio.sock");
+        assert_eq!(
+            registration["kubeletExtraArgs"],
+            json!([{ "name": "node-ip", "value": "10.89.0.14" }])
+        );
+        assert_eq!(value["patches"], Value::Null);
+    }
+
+    #[test]
+    fn a_kubelet_is_told_its_settings_in_every_version() {
+        let settings = KubeletSettings {
+            arguments: BTreeMap::from([("max-pods".to_owned(), "20".to_owned())]),
+            configuration: Some(json!({ "failSwapOn": false })),
+        };
+        let value = configuration("v1.34.4", &settings);
+        let arguments = &value["nodeRegistration"]["kubeletExtraArgs"];
+        assert_eq!(arguments[1], json!({ "name": "max-pods", "value": "20" }));
+        assert_eq!(value["patches"]["directory"], "/run/parbake-join/patches");
+        let value = configuration("v1.17.17", &settings);
+        assert_eq!(
+            value["nodeRegistration"]["kubeletExtraArgs"],
+            json!({ "node-ip": "10.89.0.14", "max-pods": "20" })
+        );
     }
 }

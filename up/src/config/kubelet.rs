@@ -8,8 +8,9 @@
 
 use std::path::{Path, PathBuf};
 
+use parbake_cluster::join::KubeletSettings;
 use parbake_cluster::machines::public_file;
-use parbake_cluster::runtime;
+use parbake_cluster::{NodeName, runtime};
 use parbake_machine::host::Decisions;
 use parbake_machine::plan::SeedFile;
 use serde_json::{Value, json};
@@ -27,13 +28,23 @@ const SWAP: &str = "LimitedSwap";
 const VARIABLE: &str = "KUBELET_KUBEADM_ARGS";
 const RESERVED: &str = "--system-reserved=";
 
+/// What the kubelet of a node that joins is told: it has none of the files below yet that kubeadm writes.
+pub(crate) fn joining(config: &Config, node: &NodeName) -> KubeletSettings {
+    KubeletSettings {
+        arguments: arguments(config, Component::Kubelet),
+        configuration: (config.node(node).swap == Some(true)).then(swapping),
+    }
+}
+
 /// The file with the arguments that the configuration sets, if it sets any.
 pub(super) fn flags(config: &Config, stack: &[PathBuf]) -> Result<Option<SeedFile>, ConfigError> {
     let wanted = arguments(config, Component::Kubelet);
     if wanted.is_empty() {
         return Ok(None);
     }
-    let before = read(stack, FLAGS)?.unwrap_or_default();
+    let Some(before) = read(stack, FLAGS)? else {
+        return Ok(None);
+    };
     let words = set(words(&before), &wanted).join(" ");
     Ok(Some(public_file(FLAGS, format!("{VARIABLE}=\"{words}\"\n"))))
 }
@@ -70,7 +81,7 @@ fn reserved(node: &NodeConfig, size: &Size) -> Option<String> {
 }
 
 /// The kubelet's configuration with or without swap space, if that is something new. It is the host's: an artifact of a
-/// cluster that had some starts without. A node that is to join has no configuration yet.
+/// cluster that had some starts without.
 pub(super) fn swap(node: &NodeConfig, stack: &[PathBuf]) -> Result<Option<SeedFile>, ConfigError> {
     let swap = node.swap == Some(true);
     let Some(before) = read(stack, CONFIGURATION)?.filter(|text| swap || text.contains(SWAP)) else {
@@ -87,12 +98,17 @@ pub(super) fn swap(node: &NodeConfig, stack: &[PathBuf]) -> Result<Option<SeedFi
         .as_object_mut()
         .ok_or_else(|| failed("it is no object".into()))?;
     if swap {
-        fields.insert("failSwapOn".to_owned(), false.into());
-        fields.insert("memorySwap".to_owned(), json!({ "swapBehavior": SWAP }));
+        let wanted = swapping();
+        fields.extend(wanted.as_object().cloned().into_iter().flatten());
     } else {
         fields.remove("memorySwap");
     }
     Ok((after != before).then(|| public_file(CONFIGURATION, format!("{after:#}\n"))))
+}
+
+/// What is in the configuration where pods may swap.
+fn swapping() -> Value {
+    json!({ "failSwapOn": false, "memorySwap": { "swapBehavior": SWAP } })
 }
 
 fn read(stack: &[PathBuf], path: &str) -> Result<Option<String>, ConfigError> {
@@ -119,7 +135,7 @@ mod tests {
     use serde_json::Value;
 
     use super::super::Config;
-    use super::{CONFIGURATION, FLAGS, Size, flags, reservation, reserved, swap};
+    use super::{CONFIGURATION, FLAGS, Size, flags, joining, reservation, reserved, swap};
 
     fn text(seed: SeedFile) -> String {
         match seed.content {
@@ -180,7 +196,7 @@ mod tests {
         let layer = tempfile::tempdir().unwrap();
         let stack = [layer.path().to_owned()];
         let node = |text: &str| Config::parse(&format!("[all-nodes]\n{text}")).unwrap().all_nodes;
-        // A node that is to join.
+        // A node that is to join has none yet.
         assert_eq!(swap(&node("swap = true"), &stack).unwrap(), None);
         let path = layer.path().join(CONFIGURATION);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -227,5 +243,18 @@ mod tests {
             "KUBELET_KUBEADM_ARGS=\"--node-ip=10.0.0.1 --feature-gates=A=true --max-pods=20\"\n"
         );
         assert_eq!(flags(&Config::default(), &stack).unwrap(), None);
+    }
+
+    #[test]
+    fn a_node_that_joins_is_told_the_same() {
+        let empty = tempfile::tempdir().unwrap();
+        let text = "[arguments.kubelet]\nmax-pods = 20\n[nodes.node04]\nswap = true\n";
+        let config = Config::parse(text).unwrap();
+        assert_eq!(flags(&config, &[empty.path().to_owned()]).unwrap(), None);
+        let told = joining(&config, &"node04".parse().unwrap());
+        assert_eq!(told.arguments["max-pods"], "20");
+        assert_eq!(told.configuration.unwrap()["failSwapOn"], false);
+        let told = joining(&config, &"node05".parse().unwrap());
+        assert_eq!(told.configuration, None);
     }
 }

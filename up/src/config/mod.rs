@@ -50,6 +50,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use apply::{changes_control_plane, configure, configure_machine, exempt, marks};
 pub use error::ConfigError;
 pub use flags::Flags;
+pub(crate) use kubelet::joining;
 pub use mark::{Label, LabelKey, LabelValue};
 pub use mount::{Mount, MountFlag};
 pub use name::{Argument, ArgumentValue, Component, Gate, Sysctl, SysctlValue};

@@ -129,7 +129,9 @@ impl Arrival<'_> {
         invitation.announce(client, self.new).await?;
         let others = alive(running, self.cluster.nodes(), self.new);
         hosts::add(running, &others, self.new).await?;
-        invitation.join(running, self.new).await?;
+        let settings = |node: &Node| config::joining(self.config, &node.name);
+        let nodes: Vec<_> = self.new.iter().map(|node| (node, settings(node))).collect();
+        invitation.join(running, &nodes).await?;
         Ok(())
     }
 }
