@@ -16,12 +16,8 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 /// Names of nodes are known on nodes and in pods, and what is not known is said to be so at once.
 pub(crate) fn names(place: &Place) -> Outcome {
     let ask = |node: &str, name: &str| {
-        let started = Instant::now();
         let line = format!("getent ahostsv4 {name} | head -n 1 || true");
-        let found = place.run(&["exec", node, "--", "sh", "-c", &line])?;
-        let took = started.elapsed();
-        check(took < AT_ONCE, || format!("{node}: `{name}` took {took:?}"))?;
-        Ok::<_, String>(found)
+        at_once(name, || place.run(&["exec", node, "--", "sh", "-c", &line]))
     };
     let server = place.run(&["exec", "node03", "--", "cat", "/etc/resolv.conf"])?;
     check(server == "nameserver 10.89.0.11\n", || server.clone())?;
@@ -47,12 +43,24 @@ pub(crate) fn names(place: &Place) -> Outcome {
         found.contains("10.89.0.11 ") && found.contains("10.89.0.13 "),
         || found.clone(),
     )?;
-    let started = Instant::now();
-    let found = in_pod("getent ahostsv4 nowhere.example.org || true")?;
-    let took = started.elapsed();
-    check(found.is_empty() && took < AT_ONCE, || {
-        format!("{found} after {took:?}")
-    })
+    let nowhere = "nowhere.example.org";
+    let found = at_once(nowhere, || in_pod(&format!("getent ahostsv4 {nowhere} || true")))?;
+    check(found.is_empty(), || found.clone())
+}
+
+/// The answer to a question, which must come at once. A busy host may be slow one time; a server that does not answer is waited
+/// for each time, for 5 s (resolv.conf(5)).
+fn at_once(what: &str, ask: impl Fn() -> Result<String, String>) -> Result<String, String> {
+    let mut fastest = Duration::MAX;
+    for _ in 0..5 {
+        let started = Instant::now();
+        let found = ask()?;
+        fastest = fastest.min(started.elapsed());
+        if fastest < AT_ONCE {
+            return Ok(found);
+        }
+    }
+    Err(format!("`{what}` took {fastest:?}"))
 }
 
 /// The host's way to the registry of the cluster `name`.
