@@ -15,7 +15,10 @@ pub(super) const ANSWERS: Answers = Answers {
     journal: &["--unit=containerd.service"],
     import: "exec ctr --namespace=k8s.io images import -",
     list: LIST,
-    tree: include_str!("scripts/containerd-tree.sh"),
+    tree: concat!(
+        include_str!("scripts/containerd-show.sh"),
+        include_str!("scripts/tree.sh")
+    ),
     forget_packed: Some("exec ctr --namespace=k8s.io content rm \"$1\""),
     forget_all_packed: Some(FORGET_ALL_PACKED),
     forget_pods: FORGET_PODS,

@@ -24,7 +24,11 @@ pub(super) const ANSWERS: Answers = Answers {
     journal: &["--unit=crio.service"],
     import: include_str!("scripts/cri-o-import.sh"),
     list: include_str!("scripts/cri-o-list.sh"),
-    tree: include_str!("scripts/cri-o-tree.sh"),
+    tree: concat!(
+        include_str!("scripts/layers.sh"),
+        include_str!("scripts/cri-o-show.sh"),
+        include_str!("scripts/tree.sh")
+    ),
     // Layers are unpacked while they come in.
     forget_packed: None,
     forget_all_packed: None,

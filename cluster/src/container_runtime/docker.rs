@@ -22,7 +22,11 @@ pub(super) const ANSWERS: Answers = Answers {
     journal: &["--unit=docker.service", "--unit=cri-docker.service"],
     import: include_str!("scripts/docker-import.sh"),
     list: include_str!("scripts/docker-list.sh"),
-    tree: include_str!("scripts/docker-tree.sh"),
+    tree: concat!(
+        include_str!("scripts/layers.sh"),
+        include_str!("scripts/docker-show.sh"),
+        include_str!("scripts/tree.sh")
+    ),
     // Layers are unpacked while they come in.
     forget_packed: None,
     forget_all_packed: None,

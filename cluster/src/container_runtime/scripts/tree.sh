@@ -1,7 +1,8 @@
-# Shows the image's files in a directory and writes them to standard output.
+# Shows the image's files in a directory and writes them to standard output. Each runtime has its own `show IMAGE DIR` and
+# `hide DIR`.
 mkdir -p "$1"
 dir=$(mktemp -d -- "$1/image.XXXXXX")
-ctr --namespace=k8s.io images mount "$2" "$dir" >/dev/null
-trap 'ctr --namespace=k8s.io images unmount --rm "$dir" >/dev/null; rmdir "$dir"' EXIT
+trap 'hide "$dir" 2>/dev/null || true; rmdir "$dir"' EXIT
+show "$2" "$dir"
 tar --create --directory="$dir" --format=posix --pax-option=delete=atime,delete=ctime --numeric-owner --sort=name \
     --xattrs --xattrs-include=security.capability --file=- .
