@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use parbake_artifact::Digest;
+
 use super::error::Error;
-use super::release::{Plan, published_digest};
+use super::release::{Plan, ReleaseError, published_digest};
 use super::update::{Part, Update};
 use crate::provider::lock::Lock;
 use crate::provider::{AddonError, Provider};
@@ -32,6 +34,7 @@ pub(super) fn plan(provider: &Provider, lock: &Lock) -> Result<Plan, AddonError>
 /// Pins in `lock` the images of all add-ons that `provider` names. One that cannot be reached keeps the digest that it has
 /// in `old`, if any: without one only its add-on cannot be baked.
 pub(super) fn pin(provider: &Provider, old: Option<&Lock>, lock: &mut Lock, update: &Update<'_>) {
+    let mut silent = BTreeMap::new();
     for addon in provider.pinned_addons() {
         let known = old.and_then(|old| old.addons.get(&addon.name));
         let Some(pinned) = lock.addons.get_mut(&addon.name) else {
@@ -41,7 +44,7 @@ pub(super) fn pin(provider: &Provider, old: Option<&Lock>, lock: &mut Lock, upda
             let kept = || known.and_then(|known| known.images.get(reference)).cloned();
             let digest = match update.part {
                 Part::Packages => kept(),
-                Part::All | Part::Release => found(reference, update).map_or_else(
+                Part::All | Part::Release => found(reference, update, &mut silent).map_or_else(
                     |error| {
                         let name = &addon.name;
                         tracing::info!("`{reference}` of the add-on `{name}` is not pinned anew: {error}");
@@ -57,8 +60,18 @@ pub(super) fn pin(provider: &Provider, old: Option<&Lock>, lock: &mut Lock, upda
     }
 }
 
-fn found(reference: &str, update: &Update<'_>) -> Result<parbake_artifact::Digest, Error> {
-    published_digest(&update.sites.image(reference, None)?, update.registry)
+/// The digest of an image. Registries that were `silent` for so many seconds are not waited for again.
+fn found(reference: &str, update: &Update<'_>, silent: &mut BTreeMap<String, u64>) -> Result<Digest, Error> {
+    let reference = update.sites.image(reference, None)?;
+    if let Some((host, seconds)) = silent.get_key_value(reference.registry()) {
+        let (host, seconds) = (host.clone(), *seconds);
+        return Err(ReleaseError::Silent { host, seconds }.into());
+    }
+    let digest = published_digest(&reference, update.registry);
+    if let Err(Error::Release(ReleaseError::Silent { host, seconds })) = &digest {
+        silent.insert(host.clone(), *seconds);
+    }
+    digest
 }
 
 #[cfg(test)]

@@ -59,7 +59,6 @@ pub fn update_lock(provider: &Provider, update: &Update<'_>) -> Result<Updated, 
         Part::Release => old?,
         Part::All | Part::Packages => debian::resolve(provider)?,
     };
-    addon_images::pin(provider, before.as_ref(), &mut lock, update);
     let kept = || release::kept(published.clone(), provider, &lock.architecture);
     lock.release = match update.part {
         Part::Packages => kept(),
@@ -72,6 +71,7 @@ pub fn update_lock(provider: &Provider, update: &Update<'_>) -> Result<Updated, 
         },
         Part::All | Part::Release => Some(pinned(provider, &lock.architecture, update)?),
     };
+    addon_images::pin(provider, before.as_ref(), &mut lock, update);
     let release = lock.release.is_some();
     let changed = lock.write(provider)?;
     Ok(Updated { changed, release })
