@@ -7,8 +7,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::access::tool;
-use crate::harness::{Outcome, PROVIDER, Place, check, eventually};
+use crate::harness::{Outcome, PROVIDER, Place, check, eventually, tested};
 
+/// The provider with the newest Kubernetes.
+const NEWEST: &str = "k8s-1.36";
 /// The tag, and the cluster.
 const NAME: &str = "addons";
 /// What has fake pods in it, frozen and thawed again.
@@ -38,11 +40,25 @@ fn kubectl(place: &Place, cluster: &str, words: &[&str]) -> Result<String, Strin
     place.run(&[&["kubectl", "--name", cluster], words].concat())
 }
 
-/// All together on one node, so that one bake serves.
 pub(crate) fn baked(place: &Place) -> Outcome {
+    bake(place, PROVIDER)
+}
+
+/// All of it once more.
+pub(crate) fn newest(place: &Place) -> Outcome {
+    bake(place, NEWEST)?;
+    metrics_server(place)?;
+    traefik(place)?;
+    prometheus(place)?;
+    cert_manager(place)?;
+    kwok(place)
+}
+
+/// All together on one node, so that one bake serves.
+fn bake(place: &Place, provider: &str) -> Outcome {
     let words = [
         "provision",
-        PROVIDER,
+        provider,
         "--source",
         "modules",
         "--nodes",
@@ -68,7 +84,8 @@ pub(crate) fn metrics_server(place: &Place) -> Outcome {
     eventually("numbers of pods", Duration::from_secs(30), || {
         let pods = kubectl(place, NAME, &["top", "pods", "-n", "kube-system", "--no-headers"])?;
         check(pods.contains("kube-apiserver-node01"), || pods.clone())
-    })
+    })?;
+    tested(place, NAME, &["add-on metrics-server"])
 }
 
 /// An ingress answers at the port of the node, and another name does not.
@@ -89,7 +106,8 @@ pub(crate) fn traefik(place: &Place) -> Outcome {
         )
     })?;
     let other = ask("other.test")?;
-    check(other.contains(" 404 Not Found"), || other.clone())
+    check(other.contains(" 404 Not Found"), || other.clone())?;
+    tested(place, NAME, &["add-on traefik"])
 }
 
 /// All that it watches is up, and it knows what containers use.
@@ -116,7 +134,8 @@ pub(crate) fn prometheus(place: &Place) -> Outcome {
         let bytes = answer["data"]["result"][0]["value"][1].as_str();
         let bytes = bytes.and_then(|bytes| bytes.parse::<u64>().ok());
         check(bytes > Some(1 << 20), || format!("{answer}"))
-    })
+    })?;
+    tested(place, NAME, &["add-on prometheus"])
 }
 
 /// An authority's certificate and one that it signed come of their objects; no secret was in the artifact.
@@ -152,7 +171,8 @@ pub(crate) fn cert_manager(place: &Place) -> Outcome {
         "leaf.test",
         &leaf,
     ];
-    tool(&verify, place.dir()).map(drop)
+    tool(&verify, place.dir())?;
+    tested(place, NAME, &["add-on cert-manager"])
 }
 
 /// The fake node is ready after a thaw, and after another of a cluster that has fake pods.
@@ -170,6 +190,7 @@ pub(crate) fn kwok(place: &Place) -> Outcome {
         nodes.clone()
     })?;
     place.run(&["down", "--name", AGAIN])?;
+    tested(place, NAME, &["add-on kwok"])?;
     place.run(&["artifact", "remove", AGAIN])?;
     place.run(&["artifact", "remove", NAME]).map(drop)
 }

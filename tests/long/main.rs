@@ -70,6 +70,7 @@ const TESTS: &[(&str, Test)] = &[
     ("addons_prometheus_watches", addons::prometheus),
     ("addons_cert_manager_signs", addons::cert_manager),
     ("addons_kwok_has_fake_nodes", addons::kwok),
+    ("addons_are_like_that_on_1_36", addons::newest),
     ("networks_are_baked", networks::baked),
     ("networks_have_policies", networks::policies),
     ("networks_are_more_than_one", networks::multus),

@@ -77,9 +77,15 @@ fn found(reference: &str, update: &Update<'_>, silent: &mut BTreeMap<String, u64
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::net::TcpListener;
     use std::path::Path;
+    use std::time::{Duration, Instant};
 
-    use super::plan;
+    use parbake_artifact::registry::Options;
+
+    use super::super::release::Sites;
+    use super::super::update::{Part, Update};
+    use super::{pin, plan};
     use crate::provider::lock::Lock;
     use crate::provider::{Addon, Provider};
 
@@ -89,6 +95,33 @@ description = "d"
 status = "untested"
 images.driver = { reference = "example.org/driver:v1" }
 "#;
+
+    #[test]
+    fn a_silent_registry_is_waited_for_once() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../providers/k8s-1.34");
+        let provider = Provider::load(&dir).unwrap();
+        let published = provider
+            .pinned_addons()
+            .map(|addon| addon.recipe.published().count());
+        assert!(published.sum::<usize>() > 4);
+        let before = Lock::load(&provider).unwrap();
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let update = Update {
+            part: Part::Release,
+            sites: &Sites {
+                binaries: None,
+                images: Some(silent.local_addr().unwrap().to_string().parse().unwrap()),
+            },
+            registry: &Options::default(),
+            cache: Path::new("/nowhere"),
+        };
+        let (mut after, begun) = (before.clone(), Instant::now());
+        pin(&provider, Some(&before), &mut after, &update);
+        assert_eq!(after, before);
+        // 5 s each would be more.
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(15), "{took:?}");
+    }
 
     #[test]
     fn what_is_published_must_be_pinned() {
