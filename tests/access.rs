@@ -276,7 +276,7 @@ fn followed(place: &Place) -> Outcome {
         ])
         .and_then(|_| {
             receiver
-                .recv_timeout(Duration::from_secs(60))
+                .recv_timeout(Duration::from_secs(15))
                 .map_err(|error| error.to_string())
         });
     child
@@ -286,7 +286,7 @@ fn followed(place: &Place) -> Outcome {
     check(outcome?, || "the line did not come".to_owned())?;
     eventually(
         "the followers in the nodes to end",
-        Duration::from_secs(60),
+        Duration::from_secs(10),
         || {
             let left = place.run(&["exec", "node03", "--", "sh", "-c", "pgrep -x journalctl || true"])?;
             check(left.is_empty(), || left.clone())
@@ -488,7 +488,7 @@ pub(crate) fn services(place: &Place) -> Outcome {
         .to_owned();
     // Both pods have their turn, that on another node than the connection comes from among them.
     let mut served = BTreeSet::new();
-    let answered = eventually("answers of both pods", Duration::from_secs(60), || {
+    let answered = eventually("answers of both pods", Duration::from_secs(10), || {
         served.insert(request(&host)?);
         check(served.len() == 2, || format!("{served:?}"))
     });

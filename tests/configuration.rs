@@ -185,7 +185,7 @@ fn as_configured(place: &Place) -> Outcome {
     check(ports.is_some_and(|ports| ports.contains(&published)), || {
         format!("{status}")
     })?;
-    eventually("the service", Duration::from_secs(60), || {
+    eventually("the service", Duration::from_secs(15), || {
         let mut said = String::new();
         let mut service = TcpStream::connect(&host).map_err(text)?;
         service

@@ -7,7 +7,7 @@ use crate::pseudo_terminal::PseudoTerminal;
 
 /// How long a start may take, and everything else.
 const START: Duration = Duration::from_secs(120);
-const LOOK: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_secs(15);
 
 /// Starts the cluster `name`, which does not run, by a key, looks on until it runs, and quits by another.
 pub(crate) fn start(place: &Place, name: &str) -> Outcome {

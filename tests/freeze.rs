@@ -59,7 +59,7 @@ fn count(place: &Place, cluster: &str) -> Result<u64, String> {
 /// The workload goes on.
 fn counts(place: &Place, cluster: &str) -> Outcome {
     let before = count(place, cluster)?;
-    eventually("the workload to go on", Duration::from_secs(60), || {
+    eventually("the workload to go on", Duration::from_secs(10), || {
         let now = count(place, cluster)?;
         check(now > before, || format!("it stands at {now}"))
     })
@@ -239,7 +239,7 @@ pub(crate) fn killed(place: &Place) -> Outcome {
     on(place, LIVE, &["down"])?;
     let before = BEFORE.lock().map_err(|error| error.to_string())?.take();
     let before = before.ok_or("there is no listing from before")?;
-    eventually("the host to be as before", Duration::from_secs(30), || {
+    eventually("the host to be as before", Duration::from_secs(5), || {
         Listing::take(place.dir())?.nothing_new(&before)
     })?;
     check(fs::read_dir(place.dir().join("clusters")).is_err(), || {

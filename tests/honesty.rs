@@ -15,7 +15,7 @@ use crate::variant::Variant;
 /// How long each start may take, with two more beside it.
 const WAIT: Duration = Duration::from_secs(22);
 /// How much longer than `--wait` a start that fails may take: the diagnosis, and removing everything.
-const AFTERWARDS: Duration = Duration::from_secs(40);
+const AFTERWARDS: Duration = Duration::from_secs(15);
 
 /// A cluster that cannot come up.
 struct Doomed {

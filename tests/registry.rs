@@ -61,7 +61,7 @@ impl Registry {
             address,
             storage,
         };
-        eventually("the registry", Duration::from_secs(60), || {
+        eventually("the registry", Duration::from_secs(10), || {
             TcpStream::connect(&registry.address)
                 .map(drop)
                 .map_err(|error| error.to_string())

@@ -141,7 +141,7 @@ pub(crate) fn killed(place: &Place) -> Outcome {
     // Nobody holds what was half-made; the next command of that name starts from nothing.
     place.json(&words)?;
     place.run(&["down", "--name", "killed"])?;
-    eventually("the host to be as before", Duration::from_secs(30), || {
+    eventually("the host to be as before", Duration::from_secs(5), || {
         Listing::take(place.dir())?.nothing_new(&before)
     })
 }

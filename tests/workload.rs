@@ -82,7 +82,7 @@ fn forwarded(forward: &mut std::process::Child) -> Outcome {
     );
     eventually(
         "an answer through the forwarded port",
-        Duration::from_secs(60),
+        Duration::from_secs(10),
         || {
             let mut stream = TcpStream::connect(&address).map_err(|error| error.to_string())?;
             let mut answer = String::new();

@@ -130,14 +130,18 @@ pub(crate) struct Claim {
 
 /// Makes a directory with its parents, the lowest of which another command may remove meanwhile, since it is empty.
 fn make(dir: &Path) -> io::Result<()> {
-    let mut made = fs::create_dir_all(dir);
     for _ in 0..100 {
-        match made {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => made = fs::create_dir_all(dir),
+        match fs::create_dir_all(dir) {
+            // Removed before the next part was made in it, or after it was found to be there.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists
+                ) => {}
             made => return made,
         }
     }
-    made
+    fs::create_dir_all(dir)
 }
 
 /// The directory of the cluster `name`.

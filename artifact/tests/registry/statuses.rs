@@ -112,7 +112,7 @@ async fn a_registry_gets_the_patience_that_it_asks_for() {
     let start = Instant::now();
     let error = chain(&target.pull(&proxy.reference("patience")).await.unwrap_err());
     assert!(error.contains("it asks to wait 3600 s"), "{error}");
-    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -42,8 +42,8 @@ fn host() -> NetNs {
 
 fn said(address: &str) -> io::Result<String> {
     let address: SocketAddr = address.parse().map_err(io::Error::other)?;
-    let mut server = TcpStream::connect_timeout(&address, Duration::from_secs(30))?;
-    server.set_read_timeout(Some(Duration::from_secs(30)))?;
+    let mut server = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+    server.set_read_timeout(Some(Duration::from_secs(5)))?;
     let mut word = [0; 5];
     server.read_exact(&mut word)?;
     Ok(String::from_utf8_lossy(&word).into_owned())
@@ -84,7 +84,7 @@ fn a_way_out_leads_to_the_outside_and_not_to_the_hosts_loopback() {
             })
             .unwrap();
             let from_pod = network.machines[0].run(|| {
-                let curl = "curl --silent --max-time 30 --http0.9 --interface 10.244.1.9";
+                let curl = "curl --silent --max-time 5 --http0.9 --interface 10.244.1.9";
                 // 56: the server hangs up before it has read the request.
                 let line = format!("{curl} http://{server}/ || test $? = 56");
                 let output = Cmd::new("sh").args(["-c", &line]).run();
@@ -109,7 +109,7 @@ fn a_way_out_leads_to_the_outside_and_not_to_the_hosts_loopback() {
     let socket = network.machines[0]
         .run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))
         .unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     socket.connect(&server).unwrap();
     socket.send(b"anyone?").unwrap();
     let refused = socket.recv(&mut [0; 1]).unwrap_err();
