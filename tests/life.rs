@@ -69,7 +69,7 @@ fn count(place: &Place) -> Result<u64, String> {
 
 /// The store goes on from where it was.
 fn counts_from(place: &Place, least: u64) -> Outcome {
-    eventually("the store to go on", Duration::from_secs(60), || {
+    eventually("the store to go on", Duration::from_secs(15), || {
         let now = count(place)?;
         check(now > least, || format!("it stands at {now}, and was at {least}"))
     })?;
@@ -122,7 +122,7 @@ fn pods(place: &Place) -> Result<String, String> {
 fn only_files(place: &Place) -> Outcome {
     let before = BEFORE.lock().map_err(|error| error.to_string())?;
     let before = before.as_ref().ok_or("there is no listing from before")?;
-    eventually("the host to be as before", Duration::from_secs(30), || {
+    eventually("the host to be as before", Duration::from_secs(5), || {
         let files = format!("file: {}/clusters", place.dir().display());
         Listing::take(place.dir())?.without(&files).nothing_new(before)
     })
@@ -131,7 +131,7 @@ fn only_files(place: &Place) -> Outcome {
 fn nothing(place: &Place) -> Outcome {
     let before = BEFORE.lock().map_err(|error| error.to_string())?;
     let before = before.as_ref().ok_or("there is no listing from before")?;
-    eventually("the host to be as before", Duration::from_secs(30), || {
+    eventually("the host to be as before", Duration::from_secs(5), || {
         Listing::take(place.dir())?.nothing_new(before)
     })
 }

@@ -65,7 +65,7 @@ pub(crate) fn answers(place: &Place, cluster: &str, node: &str, caller: &str) ->
     )?;
     check(found == node, || format!("the pod is on {found}, not on {node}"))?;
     let call = "read -r name < /dev/tcp/answer.default.svc.cluster.local/80; echo $name";
-    eventually("the service to answer", Duration::from_secs(60), || {
+    eventually("the service to answer", Duration::from_secs(15), || {
         let name = on(
             place,
             cluster,

@@ -373,4 +373,4 @@ fn is_host(what: &str, address: IpAddr, network: IpNet) -> Result<(), Descriptio
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

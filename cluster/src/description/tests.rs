@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
-use super::{Description, DescriptionError};
+use super::{Description, DescriptionError, Node, Role};
+use crate::name::NodeName;
 
 fn sample() -> Value {
     json!({
@@ -20,6 +21,17 @@ fn sample() -> Value {
 
 fn read(value: Value) -> Result<Description, String> {
     serde_json::from_value(value).map_err(|error| error.to_string())
+}
+
+/// A node that was not baked and joins a cluster of three.
+pub(crate) fn fourth() -> Node {
+    Node {
+        name: NodeName::numbered(4),
+        role: Role::Worker,
+        address: "10.89.0.14".parse().unwrap(),
+        pod_cidr: "10.244.3.0/24".parse().unwrap(),
+        second: None,
+    }
 }
 
 #[test]

@@ -277,8 +277,7 @@ mod tests {
 
     use super::{Invitation, KubeletSettings};
     use crate::container_runtime::ContainerRuntime;
-    use crate::description::{Node, Role};
-    use crate::name::NodeName;
+    use crate::description::tests::fourth;
 
     fn invitation(version: &str) -> Invitation {
         Invitation {
@@ -291,14 +290,7 @@ mod tests {
     }
 
     fn configuration(version: &str, settings: &KubeletSettings) -> Value {
-        let node = Node {
-            name: NodeName::numbered(4),
-            role: Role::Worker,
-            address: "10.89.0.14".parse().unwrap(),
-            pod_cidr: "10.244.3.0/24".parse().unwrap(),
-            second: None,
-        };
-        let text = invitation(version).configuration(&node, settings);
+        let text = invitation(version).configuration(&fourth(), settings);
         serde_json::from_str(&text).unwrap()
     }
 

@@ -83,8 +83,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::judge_arrivals;
-    use crate::description::{Node, Role};
-    use crate::name::NodeName;
+    use crate::description::tests::fourth;
     use crate::readiness::evidence::Since;
     use crate::readiness::judge::Observed;
 
@@ -101,18 +100,11 @@ mod tests {
             pods: serde_json::from_value(pods).unwrap(),
             ..Observed::default()
         };
-        let node = Node {
-            name: NodeName::numbered(4),
-            role: Role::Worker,
-            address: "10.89.0.14".parse().unwrap(),
-            pod_cidr: "10.244.3.0/24".parse().unwrap(),
-            second: None,
-        };
         let since = Since {
             boot: "2026-03-01T10:00:00Z".parse().unwrap(),
             now: "2026-03-01T10:00:20Z".parse().unwrap(),
         };
-        let missing = judge_arrivals(&observed, &[node], &since);
+        let missing = judge_arrivals(&observed, &[fourth()], &since);
         missing.iter().map(ToString::to_string).collect()
     }
 

@@ -28,7 +28,7 @@ fn machines_reach_each_other() {
     ] {
         let inside = |n: usize| network.machines[n].run(|| UdpSocket::bind(any)).unwrap();
         let (one, two) = (inside(0), inside(1));
-        two.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        two.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         one.send_to(b"hello", two_address).unwrap();
         let mut buffer = [0; 16];
         let (length, from) = two.recv_from(&mut buffer).unwrap();
@@ -56,7 +56,7 @@ fn what_leaks_is_refused_at_once() {
         ("[::]:0", "[2001:db8::1]:53", ErrorKind::PermissionDenied),
     ] {
         let socket = network.machines[0].run(|| UdpSocket::bind(any)).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         socket.connect(nobody).unwrap();
         socket.send(b"anyone?").unwrap();
         let error = socket.recv(&mut [0; 16]).unwrap_err();

@@ -13,7 +13,7 @@ use parbake_cluster::machines::public_file;
 use parbake_cluster::{NodeName, runtime};
 use parbake_machine::host::Decisions;
 use parbake_machine::plan::SeedFile;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::component::{arguments, set, topmost};
 use super::host::Size;
@@ -32,7 +32,7 @@ const RESERVED: &str = "--system-reserved=";
 pub(crate) fn joining(config: &Config, node: &NodeName) -> KubeletSettings {
     KubeletSettings {
         arguments: arguments(config, Component::Kubelet),
-        configuration: (config.node(node).swap == Some(true)).then(swapping),
+        configuration: (config.node(node).swap == Some(true)).then(|| swapping().into()),
     }
 }
 
@@ -98,8 +98,7 @@ pub(super) fn swap(node: &NodeConfig, stack: &[PathBuf]) -> Result<Option<SeedFi
         .as_object_mut()
         .ok_or_else(|| failed("it is no object".into()))?;
     if swap {
-        let wanted = swapping();
-        fields.extend(wanted.as_object().cloned().into_iter().flatten());
+        fields.extend(swapping());
     } else {
         fields.remove("memorySwap");
     }
@@ -107,8 +106,15 @@ pub(super) fn swap(node: &NodeConfig, stack: &[PathBuf]) -> Result<Option<SeedFi
 }
 
 /// What is in the configuration where pods may swap.
-fn swapping() -> Value {
-    json!({ "failSwapOn": false, "memorySwap": { "swapBehavior": SWAP } })
+fn swapping() -> Map<String, Value> {
+    let fields = [
+        ("failSwapOn", Value::Bool(false)),
+        ("memorySwap", json!({ "swapBehavior": SWAP })),
+    ];
+    fields
+        .map(|(name, value)| (name.to_owned(), value))
+        .into_iter()
+        .collect()
 }
 
 fn read(stack: &[PathBuf], path: &str) -> Result<Option<String>, ConfigError> {
