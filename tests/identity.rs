@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use parbake_artifact::Store;
-use parbake_machine::running::Running;
+use parbake_machine::handle::Running;
 
 use crate::harness::{Outcome, PROVIDER, Place, check};
 use crate::secrets::{BEGINNINGS, Kind, Secret, secrets};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use jiff::Timestamp;
-use parbake_artifact::{Draft, Layer, Pack, Store};
+use parbake_artifact::{Layer, NewArtifact, Pack, Store};
 
 use crate::harness::{Outcome, PROVIDER, Place, check};
 
@@ -14,7 +14,7 @@ pub(crate) struct Variant {
     store: Store,
     /// Where changed trees are put together.
     work: PathBuf,
-    pub(crate) draft: Draft,
+    pub(crate) draft: NewArtifact,
 }
 
 impl Variant {
@@ -27,7 +27,7 @@ impl Variant {
         Ok(Self {
             store,
             work,
-            draft: Draft {
+            draft: NewArtifact {
                 created: artifact.config.created,
                 provider: artifact.config.provider,
                 machines: artifact.config.machines,

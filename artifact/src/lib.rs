@@ -70,7 +70,8 @@ pub use reference::{Reference, ReferenceError};
 pub use registry::RegistryError;
 pub use signature::{KeyError, PrivateKey, PublicKey, Signed};
 pub use store::{
-    Alone, Artifact, BlobProblem, BlobWriter, Candidate, Draft, Examined, Inventory, Listed, MACHINE_LAYER,
-    Part, Problem, Removed, Retention, Share, Store, StoreError, Swept, Verified, What, disk_usage,
+    Alone, Artifact, BlobProblem, BlobWriter, Candidate, Examined, Inventory, Listed, MACHINE_LAYER,
+    NewArtifact, Part, Problem, Removed, Retention, Share, Store, StoreError, Swept, Verified, What,
+    disk_usage,
 };
 pub use tag::{Tag, TagError};

@@ -14,7 +14,7 @@ use crate::api_error::{ApiError, absent_is_fine, is_conflict};
 use crate::description::{Description, Role};
 use crate::name::NodeName;
 use crate::readiness::NODE_LEASES;
-use crate::wait::{Look, TimedOut, Wait};
+use crate::wait::{Poll, TimedOut, Wait};
 
 /// The taints that keep workloads off a control plane; the second is the name until 1.24.
 const CONTROL_PLANE_TAINTS: [&str; 2] = [
@@ -62,8 +62,8 @@ pub async fn remove_nodes(
             let removals = try_join_all(removed.iter().map(|name| remove_node(client, name)));
             let openings = try_join_all(opened.iter().map(|name| open_to_workloads(client, name)));
             match tokio::try_join!(removals, openings) {
-                Ok(_) => Look::Seen(()),
-                Err(error) => Look::NotYet(error.line()),
+                Ok(_) => Poll::Seen(()),
+                Err(error) => Poll::Pending(error.line()),
             }
         })
         .await
@@ -78,8 +78,8 @@ pub async fn forget_nodes(client: &Client, nodes: &[NodeName], limit: Duration) 
     Wait::new("the API to forget the nodes", limit)
         .until(|| async {
             match try_join_all(nodes.iter().map(|name| remove_node(client, name))).await {
-                Ok(_) => Look::Seen(()),
-                Err(error) => Look::NotYet(error.line()),
+                Ok(_) => Poll::Seen(()),
+                Err(error) => Poll::Pending(error.line()),
             }
         })
         .await

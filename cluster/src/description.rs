@@ -36,9 +36,9 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::builtin_services::Offered;
 use crate::container_runtime::ContainerRuntime;
 use crate::name::{ClusterDomain, NodeName};
-use crate::offered::Offered;
 use crate::version::KubernetesVersion;
 pub(crate) use family::is_ipv6;
 pub use family::{Family, Place};

@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use crate::api_error::{ApiError, absent_is_fine, explain};
 use crate::name::NodeName;
-use crate::wait::{Look, TimedOut, Wait};
+use crate::wait::{Poll, TimedOut, Wait};
 
 /// What a kubelet marks the API's copy of a static pod with.
 const MIRROR: &str = "kubernetes.io/config.mirror";
@@ -134,14 +134,14 @@ pub async fn drain(client: &Client, node: &NodeName, limit: Duration) -> Result<
     let look = || async {
         let pods = match list(client, node).await {
             Ok(pods) => pods,
-            Err(error) => return Look::NotYet(error.line()),
+            Err(error) => return Poll::Pending(error.line()),
         };
         let leaving: Vec<&Pod> = pods.iter().filter(|pod| fate(pod) != Fate::Stays).collect();
         if leaving.is_empty() {
-            return Look::Seen(());
+            return Poll::Seen(());
         }
         let stay = join_all(leaving.into_iter().map(|pod| evict(client, pod))).await;
-        Look::NotYet(stay.iter().map(|line| format!("\n  {line}")).collect())
+        Poll::Pending(stay.iter().map(|line| format!("\n  {line}")).collect())
     };
     Wait::new(what, limit)
         .pause(PAUSE)

@@ -6,8 +6,8 @@
 //! wrong, it starts them anew as it always did: but a kubelet that finds volumes of the time before waits for the API
 //! then, twice 10 s, before it starts anything ([`renew`] is against that).
 
+use parbake_machine::handle::{self, Running};
 use parbake_machine::process;
-use parbake_machine::running::{self, Running};
 use serde_json::Value;
 
 use crate::container_runtime::ContainerRuntime;
@@ -36,7 +36,7 @@ for pod do sha256sum --check --status "$pod.sha256" || echo "$pod"; done
 pub enum HeadStartError {
     /// The node's machine does not run.
     #[error(transparent)]
-    Machine(#[from] running::Error),
+    Machine(#[from] handle::Error),
     /// Its runtime could not be asked, or what it said could not be kept.
     #[error("could not record how the control plane runs")]
     Command(#[from] process::Error),

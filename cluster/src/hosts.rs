@@ -1,11 +1,11 @@
 //! Nodes' names on nodes, in `/etc/hosts`: those of nodes that come and go while others run.
 //!
-//! Every node gets the names of all at its first boot ([`crate::machines`]); from then on the file is its users', who may
+//! Every node gets the names of all at its first boot ([`crate::machine_plan`]); from then on the file is its users', who may
 //! have lines of their own in it.
 
 use futures::future::join_all;
+use parbake_machine::handle::{self, Running};
 use parbake_machine::process;
-use parbake_machine::running::{self, Running};
 use thiserror::Error;
 use tokio::task::spawn_blocking;
 
@@ -34,7 +34,7 @@ if systemctl is-active --quiet parbake-dns; then systemctl reload parbake-dns; f
 pub enum HostsError {
     /// Its machine does not run.
     #[error(transparent)]
-    Machine(#[from] running::Error),
+    Machine(#[from] handle::Error),
     /// Its file could not be changed.
     #[error("could not change the names that node `{node}` knows")]
     Command {

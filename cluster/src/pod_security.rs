@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use thiserror::Error;
 
 use crate::api_error::ApiError;
-use crate::wait::{Look, TimedOut, Wait};
+use crate::wait::{Poll, TimedOut, Wait};
 
 /// What a namespace's own labels begin with.
 const PREFIX: &str = "pod-security.kubernetes.io/";
@@ -35,8 +35,8 @@ pub async fn exempt(client: &Client, before: Option<Timestamp>, limit: Duration)
     Wait::new("the API to take labels of namespaces", limit)
         .until(|| async {
             match exempt_once(client, before).await {
-                Ok(()) => Look::Seen(()),
-                Err(error) => Look::NotYet(error.line()),
+                Ok(()) => Poll::Seen(()),
+                Err(error) => Poll::Pending(error.line()),
             }
         })
         .await

@@ -10,14 +10,14 @@ use parbake_machine::plan::SeedFile;
 use serde_json::json;
 
 use crate::description::Description;
-use crate::machines::public_file;
-use crate::readiness::{Vantage, wait_until_dns};
+use crate::machine_plan::public_file;
+use crate::readiness::{DnsProbe, wait_until_dns};
 use crate::wait::TimedOut;
 
 /// Where the kubelet finds it, below a node's root.
 pub const MANIFEST: &str = "etc/kubernetes/manifests/parbake-probe.yaml";
 
-/// The pod's manifest, with `image` as [`crate::runtime::sandbox_image`] has it.
+/// The pod's manifest, with `image` as [`crate::runtime_config::sandbox_image`] has it.
 pub fn manifest(image: &str) -> String {
     // JSON is YAML.
     json!({
@@ -38,14 +38,14 @@ pub fn file(image: &str) -> SeedFile {
     public_file(MANIFEST, manifest(image))
 }
 
-/// The time from `started` until the cluster's DNS has answered in a pod on each node ([`Vantage::of_pods`]), through its
+/// The time from `started` until the cluster's DNS has answered in a pod on each node ([`DnsProbe::of_pods`]), through its
 /// service address.
 ///
 /// # Errors
 /// [`TimedOut`] with the nodes that got no answer, and what they got instead.
 pub async fn dns_answers(
     cluster: &Description,
-    pods: Vec<Vantage>,
+    pods: Vec<DnsProbe>,
     started: Instant,
     limit: Duration,
 ) -> Result<Duration, TimedOut> {

@@ -32,8 +32,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 pub use arrival::wait_until_arrived;
+pub use dns::DnsProbe;
 pub(crate) use dns::Question;
-pub use dns::Vantage;
 pub use evidence::Since;
 pub(crate) use judge::node_reason;
 pub use judge::{Observed, Verdict, judge};
@@ -42,7 +42,7 @@ pub(crate) use observe::{NODE_LEASES, observe};
 
 use crate::description::Description;
 use crate::name::NodeName;
-use crate::wait::{Look, TimedOut, Wait};
+use crate::wait::{Poll, TimedOut, Wait};
 use dns::DnsWatch;
 use observe::readyz;
 
@@ -130,8 +130,8 @@ pub async fn wait_until_api(client: &Client, limit: Duration) -> Result<(), Time
         .pause(PAUSE)
         .until(|| async {
             match readyz(client).await {
-                Ok(()) => Look::Seen(()),
-                Err(answer) => Look::NotYet(answer),
+                Ok(()) => Poll::Seen(()),
+                Err(answer) => Poll::Pending(answer),
             }
         })
         .await
@@ -143,7 +143,7 @@ pub async fn wait_until_api(client: &Client, limit: Duration) -> Result<(), Time
 /// [`TimedOut`] that lists the nodes without an answer.
 pub async fn wait_until_dns(
     cluster: &Description,
-    vantages: Vec<Vantage>,
+    vantages: Vec<DnsProbe>,
     limit: Duration,
 ) -> Result<(), TimedOut> {
     let watch = DnsWatch::start(cluster, vantages);
@@ -152,9 +152,9 @@ pub async fn wait_until_dns(
         .until(|| async {
             let missing = watch.missing();
             if missing.is_empty() {
-                Look::Seen(())
+                Poll::Seen(())
             } else {
-                Look::NotYet(missing::list(&missing))
+                Poll::Pending(missing::list(&missing))
             }
         })
         .await
@@ -169,7 +169,7 @@ pub async fn wait_until_dns(
 pub async fn wait_until_ready(
     client: &Client,
     expected: &Expected<'_>,
-    vantages: Vec<Vantage>,
+    vantages: Vec<DnsProbe>,
     limit: Duration,
     reached: impl FnMut(Milestone, Duration) + Send,
 ) -> Result<Milestones, TimedOut> {
@@ -197,7 +197,7 @@ async fn look(
     boot: Timestamp,
     dns: &DnsWatch,
     log: &Mutex<Log<impl FnMut(Milestone, Duration) + Send>>,
-) -> Look<Milestones> {
+) -> Poll<Milestones> {
     let mut missing = Vec::new();
     let no_dns = dns.missing();
     let mut passed = vec![(Milestone::Dns, no_dns.is_empty())];
@@ -231,8 +231,8 @@ async fn look(
         log.pass(milestone);
     }
     match log.all() {
-        Some(milestones) if missing.is_empty() => Look::Seen(milestones),
-        _ => Look::NotYet(missing::list(&missing)),
+        Some(milestones) if missing.is_empty() => Poll::Seen(milestones),
+        _ => Poll::Pending(missing::list(&missing)),
     }
 }
 
@@ -272,10 +272,10 @@ mod tests {
     use jiff::Timestamp;
 
     use super::{Expected, Log, Milestone, wait_until_ready};
+    use crate::addressing::Subnets;
     use crate::client::connect;
     use crate::description::{Description, Role};
     use crate::name::{ClusterDomain, NodeName};
-    use crate::plan::Subnets;
 
     fn cluster() -> Description {
         let [nodes, pods, services] =

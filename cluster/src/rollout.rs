@@ -11,7 +11,7 @@ use kube::{Api, Client};
 use serde_json::Value;
 
 use crate::api_error::{explain, is_absent};
-use crate::wait::{Look, TimedOut, Wait};
+use crate::wait::{Poll, TimedOut, Wait};
 
 /// What runs pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -126,8 +126,8 @@ pub async fn wait_until_rolled_out(
             }
         }
         match missing.is_empty() {
-            true => Look::Seen(()),
-            false => Look::NotYet(missing.join("; ")),
+            true => Poll::Seen(()),
+            false => Poll::Pending(missing.join("; ")),
         }
     })
     .await

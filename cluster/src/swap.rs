@@ -14,7 +14,7 @@ use crate::api_error::{ApiError, explain, is_absent};
 use crate::name::NodeName;
 use crate::readiness::{Observed, Since, node_reason, observe};
 use crate::rollout::{Kind, Workload};
-use crate::wait::{Look, TimedOut, Wait};
+use crate::wait::{Poll, TimedOut, Wait};
 
 const PAUSE: Duration = Duration::from_millis(200);
 /// Where kubelets show their static pods.
@@ -128,12 +128,12 @@ pub async fn wait_until_kubelet(
     wait.until(|| async {
         let observed = match observe(client).await {
             Ok(observed) => observed,
-            Err(error) => return Look::NotYet(error.line()),
+            Err(error) => return Poll::Pending(error.line()),
         };
         let now = Timestamp::now();
         match kubelet_reason(&observed, node, &Since { boot: since, now }, version) {
-            Some(reason) => Look::NotYet(reason),
-            None => Look::Seen(()),
+            Some(reason) => Poll::Pending(reason),
+            None => Poll::Seen(()),
         }
     })
     .await
@@ -175,12 +175,12 @@ pub async fn wait_until_static_pod(
             Ok(found) => {
                 let now = Timestamp::now();
                 match pod_reason(&found, image, &Since { boot: since, now }) {
-                    Some(reason) => Look::NotYet(reason),
-                    None => Look::Seen(()),
+                    Some(reason) => Poll::Pending(reason),
+                    None => Poll::Seen(()),
                 }
             }
-            Err(error) if is_absent(&error) => Look::NotYet("it does not exist".to_owned()),
-            Err(error) => Look::NotYet(explain(&error)),
+            Err(error) if is_absent(&error) => Poll::Pending("it does not exist".to_owned()),
+            Err(error) => Poll::Pending(explain(&error)),
         }
     })
     .await

@@ -55,7 +55,7 @@ pub trait Signer: Debug + Sync {
 }
 
 /// Puts every secret that holds a service account's token away, without it.
-pub(crate) async fn put_away(client: &Client) -> Result<(), ApiError> {
+pub(crate) async fn strip_tokens(client: &Client) -> Result<(), ApiError> {
     let mut namespaces: BTreeMap<String, Vec<Secret>> = BTreeMap::new();
     for secret in list(client, TYPE).await? {
         namespaces

@@ -7,11 +7,11 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// What one look at the world showed.
 #[derive(Debug)]
-pub enum Look<T> {
+pub enum Poll<T> {
     /// The condition holds.
     Seen(T),
     /// It does not hold yet; what was seen instead, for the error.
-    NotYet(String),
+    Pending(String),
 }
 
 /// A wait that ended without its condition.
@@ -68,15 +68,15 @@ impl Wait {
     pub async fn until<T, L, F>(self, mut look: L) -> Result<T, TimedOut>
     where
         L: FnMut() -> F,
-        F: Future<Output = Look<T>>,
+        F: Future<Output = Poll<T>>,
     {
         let deadline = Instant::now() + self.limit;
         let mut last = "nothing".to_owned();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match timeout(self.attempt.min(left), look()).await {
-                Ok(Look::Seen(value)) => return Ok(value),
-                Ok(Look::NotYet(seen)) => last = seen,
+                Ok(Poll::Seen(value)) => return Ok(value),
+                Ok(Poll::Pending(seen)) => last = seen,
                 Err(_) if last == "nothing" => "no answer".clone_into(&mut last),
                 Err(_) => {}
             }
@@ -97,7 +97,7 @@ mod tests {
     use std::future::{pending, ready};
     use std::time::Duration;
 
-    use super::{Look, TimedOut, Wait};
+    use super::{Poll, TimedOut, Wait};
 
     #[tokio::test(start_paused = true)]
     async fn returns_what_was_seen() {
@@ -106,9 +106,9 @@ mod tests {
             .until(|| {
                 looks += 1;
                 ready(if looks == 3 {
-                    Look::Seen("three")
+                    Poll::Seen("three")
                 } else {
-                    Look::NotYet(looks.to_string())
+                    Poll::Pending(looks.to_string())
                 })
             })
             .await;
@@ -122,7 +122,7 @@ mod tests {
         let error: TimedOut = wait
             .until(|| {
                 looks += 1;
-                ready(Look::<()>::NotYet(format!("cloud {looks}")))
+                ready(Poll::<()>::Pending(format!("cloud {looks}")))
             })
             .await
             .unwrap_err();
@@ -143,13 +143,13 @@ mod tests {
                     if look == 1 {
                         pending::<()>().await;
                     }
-                    Look::Seen(look)
+                    Poll::Seen(look)
                 }
             })
             .await;
         assert_eq!(seen, Ok(2));
         let error = Wait::new("an answer", Duration::from_secs(9))
-            .until(pending::<Look<()>>)
+            .until(pending::<Poll<()>>)
             .await
             .unwrap_err();
         assert_eq!(error.last, "no answer");

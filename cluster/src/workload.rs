@@ -20,8 +20,8 @@ use thiserror::Error;
 
 use crate::api_error::ApiError;
 use crate::description::{Description, Role};
-use crate::readiness::{Question, Vantage};
-use crate::wait::{Look, TimedOut, Wait};
+use crate::readiness::{DnsProbe, Question};
+use crate::wait::{Poll, TimedOut, Wait};
 
 /// The namespace, and the name of everything in it.
 const NAME: &str = "parbake-first";
@@ -61,7 +61,7 @@ pub enum WorkloadError {
 pub async fn run_first(
     client: &Client,
     cluster: &Description,
-    vantage: &Vantage,
+    vantage: &DnsProbe,
     limit: Duration,
 ) -> Result<(), WorkloadError> {
     let image = image(client).await?;
@@ -87,8 +87,8 @@ pub async fn run_first(
     let wait = Wait::new("the first pod of a new deployment", limit).pause(Duration::from_millis(50));
     let answered = wait.until(|| async {
         match question.ask(vantage).await {
-            Ok(()) => Look::Seen(()),
-            Err(last) => Look::NotYet(last),
+            Ok(()) => Poll::Seen(()),
+            Err(last) => Poll::Pending(last),
         }
     });
     Ok(answered.await?)
@@ -170,9 +170,9 @@ fn object<K: DeserializeOwned>(value: Value) -> K {
 #[cfg(test)]
 mod tests {
     use super::{NAME, corefile, deployment, service};
+    use crate::addressing::Subnets;
     use crate::description::{Description, Role};
     use crate::name::{ClusterDomain, NodeName};
-    use crate::plan::Subnets;
 
     fn cluster(workers: usize) -> Description {
         let [nodes, pods, services] =

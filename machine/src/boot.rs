@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::cgroup::Cgroup;
 use crate::dirs::Dirs;
-use crate::host::Decisions;
+use crate::host::HostSettings;
 use crate::netns::NetNs;
 use crate::process::{self, Cmd};
 
@@ -83,7 +83,7 @@ pub(crate) fn start(
     dirs: &Dirs<'_>,
     network: &NetNs,
     cgroup: &Cgroup,
-    host: &Decisions,
+    host: &HostSettings,
 ) -> Result<Booting, Error> {
     let prepare = |source: Box<dyn std::error::Error + Send + Sync>| Error::Prepare {
         name: name.into(),

@@ -71,12 +71,12 @@ impl Cgroup {
     ///
     /// # Errors
     /// The leaf that could not be made, or a process that could not be moved there.
-    pub(crate) fn make_way(plan: &CgroupPlan) -> Result<(), Error> {
+    pub(crate) fn evacuate(plan: &CgroupPlan) -> Result<(), Error> {
         let (from, leaf) = match plan {
             CgroupPlan::EachHierarchy(_) => return Ok(()),
             CgroupPlan::Unified { parent, leaf, .. } => {
                 let root = parent.parent().unwrap_or(parent);
-                if hand_down(parent).is_ok() {
+                if enable_controllers(parent).is_ok() {
                     return Ok(());
                 }
                 (root.to_owned(), leaf.clone())
@@ -123,7 +123,7 @@ impl Cgroup {
                     Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                         return Err(failed("make", path)(error));
                     }
-                    _ => hand_down(path).map_err(failed("prepare", path))?,
+                    _ => enable_controllers(path).map_err(failed("prepare", path))?,
                 }
             }
         }
@@ -248,7 +248,7 @@ fn is_unified(dir: &Path) -> bool {
     dir.join("cgroup.controllers").exists()
 }
 
-fn hand_down(dir: &Path) -> io::Result<()> {
+fn enable_controllers(dir: &Path) -> io::Result<()> {
     let Some(parent) = dir.parent() else { return Ok(()) };
     for file in CPUSET {
         // On v2 an empty value means 'as the parent', and the file may not even be there.

@@ -16,9 +16,9 @@ use rustix::net::sockopt::socket_peercred;
 use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 
-use crate::members::Members;
+use crate::handle::{Error, Running};
+use crate::machine_set::Members;
 use crate::plan::MachinePlan;
-use crate::running::{Error, Running};
 use crate::supervisor::{Report, chain};
 
 /// The name of the socket in the plan's directory.

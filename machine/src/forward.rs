@@ -1,6 +1,6 @@
 //! Ports of the host that lead into a cluster, without an interface, address or rule on the host.
 //!
-//! The listeners are made in the host's network namespace, and the thread that serves them is in the cluster's ([`relay`]).
+//! The listeners are made in the host's network namespace, and the thread that serves them is in the cluster's ([`tcp_proxy`]).
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use crate::netns::NetNs;
 use crate::plan::Forward;
-use crate::relay;
+use crate::tcp_proxy;
 
 /// Listens for `forward` on the host, on another port where that one is taken and the forward may be moved.
 ///
@@ -27,7 +27,7 @@ pub(crate) fn listen(forward: &Forward) -> io::Result<(StdListener, SocketAddr)>
 
 /// Serves the listeners from a thread inside `cluster`, as long as this process lives.
 pub(crate) fn serve(cluster: NetNs, listeners: Vec<(StdListener, SocketAddr)>) -> io::Result<JoinHandle<()>> {
-    relay::serve("forward", "ports are no longer forwarded", cluster, listeners)
+    tcp_proxy::serve("forward", "ports are no longer forwarded", cluster, listeners)
 }
 
 #[cfg(test)]

@@ -1,21 +1,21 @@
 //! One machine, and the few of them that make a cluster: overlay, namespaces, cgroups, network, boot, exec, stop.
 //!
-//! This crate is the only home of namespaces, mounts and child processes ([`process`]). [`running::Running::start`]
+//! This crate is the only home of namespaces, mounts and child processes ([`process`]). [`handle::Running::start`]
 //! takes a [`plan::Plan`], and a [`supervisor`] process runs it; [`control`] has machines come and go meanwhile. [`host`] says what is different on which host.
 
-mod balance;
 pub mod boot;
 pub mod cgroup;
 pub mod control;
 pub mod dirs;
+mod early_listener;
 pub mod executable;
 pub mod files;
 mod forward;
-mod hold;
+pub mod handle;
 pub mod host;
-pub mod in_memory;
-mod members;
-pub mod memory;
+mod load_balancer;
+mod machine_set;
+pub mod malloc;
 pub mod netns;
 pub mod network;
 pub mod overlay;
@@ -24,9 +24,9 @@ pub mod pid;
 pub mod plan;
 pub mod pods;
 pub mod process;
-mod relay;
 pub mod root;
-pub mod running;
-pub mod span;
 pub mod supervisor;
 pub mod sysctl;
+mod tcp_proxy;
+pub mod timing;
+pub mod tmpfs;

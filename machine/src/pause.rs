@@ -5,8 +5,8 @@ use std::process::{Child, ChildStdout, Stdio};
 use std::time::Duration;
 
 use crate::cgroup::Cgroup;
+use crate::handle::{Error, Running};
 use crate::process::Cmd;
-use crate::running::{Error, Running};
 use crate::supervisor::{Order, Report};
 
 impl Running {
@@ -15,7 +15,7 @@ impl Running {
     ///
     /// # Errors
     /// The host cannot freeze cgroups, or a process would not stand still; all go on then.
-    pub fn pause(&self, supervise: &Cmd) -> Result<Paused, Error> {
+    pub fn pause_scoped(&self, supervise: &Cmd) -> Result<Paused, Error> {
         Paused::start(&self.state.cgroup, supervise)
     }
 
@@ -24,7 +24,7 @@ impl Running {
     ///
     /// # Errors
     /// The host cannot freeze cgroups, or a process would not stand still; all go on then.
-    pub fn stand_still(&self) -> Result<(), Error> {
+    pub fn pause(&self) -> Result<(), Error> {
         Ok(self.state.cgroup.freeze()?)
     }
 

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Limits;
-use crate::host::Decisions;
+use crate::host::HostSettings;
 use crate::network::Endpoint;
 
 /// A cluster's machines and their network.
@@ -35,10 +35,10 @@ pub struct Plan {
     #[serde(default)]
     pub balancers: Vec<Balancer>,
     /// What is different because of the host.
-    pub host: Decisions,
+    pub host: HostSettings,
     /// Whether everything ends when the process that starts the supervisor does, as a bake wants it.
     pub end_with_parent: bool,
-    /// What ends the work on the machines before they are powered off in order ([`crate::running::Running::end`]): each
+    /// What ends the work on the machines before they are powered off in order ([`crate::handle::Running::end`]): each
     /// command is run in all machines side by side, and the next one after that.
     #[serde(default)]
     pub farewell: Vec<Vec<String>>,
@@ -65,7 +65,7 @@ pub struct MachinePlan {
     pub binds: Vec<Bind>,
     /// Directories of the machine that cannot be on an overlay, relative to its root.
     pub plain: Vec<PathBuf>,
-    /// Directories of the machine that are in memory while it runs, see [`crate::in_memory`].
+    /// Directories of the machine that are in memory while it runs, see [`crate::tmpfs`].
     #[serde(default)]
     pub in_memory: Vec<InMemory>,
     /// Files to write into the root before the boot.

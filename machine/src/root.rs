@@ -10,10 +10,10 @@ use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 
 use crate::dirs::Dirs;
 use crate::files;
-use crate::in_memory;
 use crate::overlay::{self, Overlay};
 use crate::plan::{Bind, MachinePlan, Plan, SeedContent, SeedFile};
 use crate::process::Cmd;
+use crate::tmpfs;
 
 /// A root that could not be made ready.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +32,7 @@ pub enum Error {
     },
     /// A directory could not be moved into memory.
     #[error(transparent)]
-    Memory(#[from] in_memory::Error),
+    Memory(#[from] tmpfs::Error),
     /// A seeded file could not be written.
     #[error("could not write `{}` into the machine's root", path.display())]
     Seed {
@@ -96,7 +96,7 @@ pub(crate) fn make(plan: &MachinePlan) -> Result<Root, Error> {
             source,
         })?;
         let bind = Bind {
-            from: in_memory::fill(&from, &dirs, dir)?,
+            from: tmpfs::fill(&from, &dirs, dir)?,
             to: dir.path.clone(),
             read_only: false,
         };
@@ -119,7 +119,7 @@ impl Root {
         let dirs = Dirs(&self.dir);
         self.in_memory
             .iter()
-            .try_for_each(|path| Ok(in_memory::put(&dirs.memory(path), &dirs, path)?))
+            .try_for_each(|path| Ok(tmpfs::put(&dirs.memory(path), &dirs, path)?))
     }
 }
 

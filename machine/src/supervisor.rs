@@ -26,21 +26,21 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::wait;
 use serde::{Deserialize, Serialize};
 
-use crate::balance;
 use crate::boot;
 use crate::cgroup::{self, Cgroup};
 use crate::control::{self, SOCKET};
 use crate::files;
 use crate::forward;
-use crate::members::{self, Members};
+use crate::handle::Running;
+use crate::load_balancer;
+use crate::machine_set::{self, Members};
 use crate::network::outside::{self, Outside};
 use crate::network::{self, Network};
 use crate::overlay;
 use crate::pid::ProcessId;
 use crate::plan::Plan;
 use crate::root;
-use crate::running::Running;
-use crate::span::{Moment, Span, Spans};
+use crate::timing::{MonotonicTime, Span, Spans};
 
 /// The name of the state file in the plan's directory.
 pub(crate) const STATE: &str = "supervisor.json";
@@ -282,12 +282,12 @@ fn run(plan: &Plan, cgroup: &Cgroup) -> Result<(), Error> {
     write(&plan.dir.join(CGROUP), cgroup).map_err(own("write down the cluster's cgroup"))?;
     // Leftovers of a supervisor that was killed.
     cgroup.destroy()?;
-    Cgroup::make_way(&plan.host.cgroups)?;
+    Cgroup::evacuate(&plan.host.cgroups)?;
     // Before those of its machines, which keep its parent from being removed.
     cgroup.create()?;
     overlay::private_mounts()?;
     let mut spans = Spans::default();
-    let roots = || members::make_roots(&plan.machines);
+    let roots = || machine_set::make_roots(&plan.machines);
     let roots = spans.time("mount the roots", roots)?;
     let endpoints: Vec<_> = plan
         .machines
@@ -302,9 +302,9 @@ fn run(plan: &Plan, cgroup: &Cgroup) -> Result<(), Error> {
     } else {
         None
     };
-    balance::serve(&network.cluster, &plan.balancers).map_err(own("balance connections to the API"))?;
-    let from = Moment::now();
-    let booted = members::boot(&plan.machines, &network.machines, cgroup, &plan.host)?;
+    load_balancer::serve(&network.cluster, &plan.balancers).map_err(own("balance connections to the API"))?;
+    let from = MonotonicTime::now();
+    let booted = machine_set::boot(&plan.machines, &network.machines, cgroup, &plan.host)?;
     spans.end("systemd-nspawn, until each init runs", from);
     let inside = network
         .cluster
@@ -318,7 +318,7 @@ fn run(plan: &Plan, cgroup: &Cgroup) -> Result<(), Error> {
         ports,
         targets: plan.forwards.iter().map(|forward| forward.to).collect(),
         cgroup: cgroup.clone(),
-        in_memory: members::in_memory(&plan.machines).collect(),
+        in_memory: machine_set::in_memory(&plan.machines).collect(),
         spans: spans.into_vec(),
         ending: false,
     };

@@ -16,7 +16,7 @@ use clap::Parser;
 use cli::Cli;
 
 fn main() -> ExitCode {
-    parbake_machine::memory::give_large_blocks_back();
+    parbake_machine::malloc::give_large_blocks_back();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return report::usage(&error),

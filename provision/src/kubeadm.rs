@@ -1,6 +1,6 @@
 //! What kubeadm is told: configuration and patches, as pure functions from the cluster's description.
 //!
-//! All of it is in the newest words; [`parbake_cluster::dialect`] turns it into those of the cluster's version.
+//! All of it is in the newest words; [`parbake_cluster::version_compat`] turns it into those of the cluster's version.
 
 use parbake_cluster::{Description, Node, Role, join};
 use parbake_machine::plan::{SeedContent, SeedFile};
@@ -225,7 +225,7 @@ fn file(path: &str, text: &str) -> SeedFile {
 
 #[cfg(test)]
 mod tests {
-    use parbake_cluster::{ClusterDomain, Description, NodeName, Role, Stacks, Subnets};
+    use parbake_cluster::{ClusterDomain, Description, IpFamilies, NodeName, Role, Subnets};
     use parbake_machine::plan::SeedContent;
 
     use super::{Manner, PATCHES, init_files};
@@ -291,7 +291,7 @@ mod tests {
                 services,
             }
         };
-        let stacks = Stacks {
+        let stacks = IpFamilies {
             first: subnets(["10.89.0.0/24", "10.244.0.0/16", "10.96.0.0/12"]),
             second: Some(subnets([
                 "fd00:10:89::/64",

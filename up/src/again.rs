@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use parbake_artifact::Store;
-use parbake_cluster::machines::{self, Surroundings};
-use parbake_cluster::readiness::{Expected, Vantage, wait_until_ready};
-use parbake_cluster::{Node, NodeName, connect_file, marks};
+use parbake_cluster::machine_plan::{self, LaunchContext};
+use parbake_cluster::readiness::{DnsProbe, Expected, wait_until_ready};
+use parbake_cluster::{Node, NodeName, connect_file, labels_and_taints};
+use parbake_machine::handle::{Running, Stopped};
 use parbake_machine::host::{Host, Purpose};
 use parbake_machine::process::Cmd;
-use parbake_machine::running::{Running, Stopped};
 use tracing::Instrument;
 
 use crate::config::{self, Config, ConfigError};
@@ -83,7 +83,7 @@ impl Again<'_> {
         let cluster = &record.cluster;
         let what = format!("boot {} machines", cluster.nodes().len());
         let _step = tracing::info_span!("step", what).entered();
-        let surroundings = Surroundings {
+        let surroundings = LaunchContext {
             id: &id(self.name, claim.dir()),
             dir: claim.dir(),
             host: &host.decide(),
@@ -93,7 +93,7 @@ impl Again<'_> {
             again: true,
         };
         let stack = |node: &Node| stack_of(stacks, node);
-        let plan = machines::plan(cluster, surroundings, stack, |_| Vec::new())?;
+        let plan = machine_plan::plan(cluster, surroundings, stack, |_| Vec::new())?;
         let plan = config::configure(plan, config, cluster, true)?;
         Ok(Running::start(&plan, self.supervise)?)
     }
@@ -141,17 +141,17 @@ impl Again<'_> {
             boot: record.booted.unwrap_or(record.created),
             started,
         };
-        let vantages = Vantage::of_machines(running, expected.cluster)?;
+        let vantages = DnsProbe::of_machines(running, expected.cluster)?;
         let left = self.wait.saturating_sub(started.elapsed());
         let marks = config::marks(config, record.cluster.nodes());
         let tell = Log::of(self.dir, self.name).milestones();
         let ready = wait_until_ready(&client, &expected, vantages, left, tell).instrument(
             tracing::info_span!("step", what = "wait until everything is ready"),
         );
-        let vantages = Vantage::of_machines(running, expected.cluster)?;
+        let vantages = DnsProbe::of_machines(running, expected.cluster)?;
         let offered = offered::answer(running, expected.cluster, &vantages, left);
         let exempt = config::exempt(config, &client, Some(record.created), left);
-        let mark = marks::set(&client, &marks, left);
+        let mark = labels_and_taints::set(&client, &marks, left);
         let (marked, exempted, ready, offered) = tokio::join!(mark, exempt, ready, offered);
         let ready = ready.and_then(|milestones| offered.map(|()| milestones));
         let ready = ready.map_err(|timed_out| Error::RunsUnready {

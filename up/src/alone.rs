@@ -7,10 +7,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use parbake_cluster::machines::IMAGES_DIR;
+use parbake_cluster::machine_plan::IMAGES_DIR;
+use parbake_machine::handle::{self, Running};
 use parbake_machine::plan::{SeedContent, SeedFile};
 use parbake_machine::process::{self, Cmd};
-use parbake_machine::running::{self, Running};
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
@@ -53,7 +53,7 @@ pub enum AloneError {
     },
     /// The node cannot be entered.
     #[error(transparent)]
-    Machines(#[from] running::Error),
+    Machines(#[from] handle::Error),
     /// They could not be ended.
     #[error(transparent)]
     Command(#[from] process::Error),

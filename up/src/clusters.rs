@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use parbake_artifact::{Digest, Store};
 use parbake_cluster::{Client, connect_file};
 use parbake_machine::files::failed;
+use parbake_machine::handle::{Running, Stopped};
 use parbake_machine::process::Cmd;
-use parbake_machine::running::{Running, Stopped};
 use serde::Serialize;
 
 use crate::events::{Log, What};
@@ -116,7 +116,7 @@ pub fn list(state: &Path) -> Result<Vec<Listed>, Error> {
 pub(crate) fn condition(dir: &Path, record: &Record) -> Result<(Condition, Option<Running>), Error> {
     let running = Running::find(dir)?;
     let seen = match &running {
-        None if Stopped::is_wreck(dir)? => Seen::Wreck,
+        None if Stopped::has_orphans(dir)? => Seen::Wreck,
         None => Seen::Nothing,
         Some(running) if running.is_ending() => Seen::Ending,
         // A host that cannot say has paused nothing.

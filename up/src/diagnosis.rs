@@ -15,9 +15,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parbake_cluster::{Description, machines};
+use parbake_cluster::{Description, machine_plan};
 use parbake_machine::dirs::Dirs;
-use parbake_machine::running::Running;
+use parbake_machine::handle::Running;
 
 use node::Asked;
 
@@ -49,7 +49,7 @@ impl Diagnosis {
         let (sender, receiver) = mpsc::channel();
         let mut names = Vec::new();
         for node in cluster.nodes() {
-            let console = Dirs(&machines::machine_dir(dir, node)).console();
+            let console = Dirs(&machine_plan::machine_dir(dir, node)).console();
             let asked = Asked::new(running, cluster.runtime(), node.name.as_str(), console);
             let (index, sender) = (names.len(), sender.clone());
             names.push(node.name.as_str());

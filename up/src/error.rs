@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use parbake_artifact::images::ImageError;
 use parbake_artifact::{PolicyError, StoreError, Tag};
 use parbake_cluster::client::ClientError;
-use parbake_cluster::dialect::UnfitHost;
-use parbake_cluster::scrub::ScrubError;
+use parbake_cluster::sanitize_files::ScrubError;
+use parbake_cluster::version_compat::UnfitHost;
 use parbake_cluster::{
-    ApiError, BrokenDescription, DescriptionError, NodeName, cleanup, machines, runtime, wait,
+    ApiError, BrokenDescription, DescriptionError, NodeName, cleanup, machine_plan, runtime_config, wait,
 };
 use parbake_machine::files;
 use parbake_machine::host::HostError;
-use parbake_machine::{in_memory, process, root, running};
+use parbake_machine::{handle, process, root, tmpfs};
 
 use crate::config::ConfigError;
 use crate::copy::CopyError;
@@ -54,7 +54,7 @@ pub enum Error {
     NoKubectl,
     /// What a machine has in memory could not be copied.
     #[error(transparent)]
-    InMemory(#[from] in_memory::Error),
+    InMemory(#[from] tmpfs::Error),
     /// What etcd had in memory could not be put back.
     #[error(
         "`{node}` lost what etcd had in memory, and has the data of the last start; `{}` says why, mostly that the disk is full",
@@ -171,13 +171,13 @@ pub enum Error {
     Identity(#[from] crate::identity::IdentityError),
     /// The machines could not be planned.
     #[error(transparent)]
-    Plan(#[from] machines::Error),
+    Plan(#[from] machine_plan::Error),
     /// The container runtime's configuration is damaged.
     #[error(transparent)]
-    Runtime(#[from] runtime::Error),
+    Runtime(#[from] runtime_config::Error),
     /// The machines could not be run.
     #[error(transparent)]
-    Machines(#[from] running::Error),
+    Machines(#[from] handle::Error),
     /// A command could not be run.
     #[error(transparent)]
     Command(#[from] process::Error),

@@ -9,12 +9,12 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use parbake_artifact::Store;
-use parbake_cluster::machines::{self, Surroundings};
+use parbake_cluster::machine_plan::{self, LaunchContext};
 use parbake_cluster::readiness::wait_until_api;
-use parbake_cluster::wait::{Look, TimedOut, Wait};
+use parbake_cluster::wait::{Poll, TimedOut, Wait};
 use parbake_cluster::{Description, Node, connect};
+use parbake_machine::handle::Running;
 use parbake_machine::host::{Host, Purpose};
-use parbake_machine::running::Running;
 
 use crate::alone::{Alone, AloneError, masks};
 use crate::identity::{self, Identity};
@@ -83,7 +83,7 @@ async fn measure(options: &Options, claim: &Claim) -> Result<Duration, FloorErro
         cluster.clone(),
     ))?;
     let identity = Identity::new(&cluster, &identity::Options::default()).map_err(Error::from)?;
-    let surroundings = Surroundings {
+    let surroundings = LaunchContext {
         id: &id(&options.name, claim.dir()),
         dir: claim.dir(),
         host: &host,
@@ -94,7 +94,7 @@ async fn measure(options: &Options, claim: &Claim) -> Result<Duration, FloorErro
     };
     let masked = [&MASKED[..], &[cluster.runtime().answers().unit]].concat();
     let files = |node: &Node| identity.files(node).into_iter().chain(masks(&masked)).collect();
-    let plan = machines::plan(&cluster, surroundings, |_| layers.clone(), files).map_err(Error::from)?;
+    let plan = machine_plan::plan(&cluster, surroundings, |_| layers.clone(), files).map_err(Error::from)?;
     let running = Running::start(&plan, &options.supervise).map_err(Error::from)?;
     let name = node.name.as_str();
     come_to_rest(&running, name, options.wait).await?;
@@ -120,9 +120,9 @@ async fn come_to_rest(running: &Running, node: &str, limit: Duration) -> Result<
     wait.until(|| async {
         match state.run() {
             // systemctl(1): 'degraded' is the same with units that failed.
-            Ok(output) if ["running", "degraded"].contains(&output.stdout.trim()) => Look::Seen(()),
-            Ok(output) => Look::NotYet(output.stdout),
-            Err(error) => Look::NotYet(error.to_string()),
+            Ok(output) if ["running", "degraded"].contains(&output.stdout.trim()) => Poll::Seen(()),
+            Ok(output) => Poll::Pending(output.stdout),
+            Err(error) => Poll::Pending(error.to_string()),
         }
     })
     .await?;

@@ -9,8 +9,8 @@ use std::thread;
 
 use parbake_artifact::images::{Archive, ImageName};
 use parbake_cluster::ContainerRuntime;
+use parbake_machine::handle::Running;
 use parbake_machine::process::Cmd;
-use parbake_machine::running::Running;
 use serde::Serialize;
 
 use crate::{Cluster, Error};
@@ -139,7 +139,7 @@ fn load_into(
     Ok(listing.stdout)
 }
 
-/// The third column of [`parbake_cluster::Answers::list`].
+/// The third column of [`parbake_cluster::RuntimeProfile::list`].
 fn digest_of(listing: &str, name: &str) -> Option<String> {
     let mut rows = listing.lines().map(str::split_whitespace);
     let mut row = rows.find(|row| row.clone().next() == Some(name))?;

@@ -18,12 +18,12 @@ use std::time::{Duration, Instant};
 
 use parbake_artifact::{Store, Tag};
 use parbake_cluster::readiness::{Milestones, wait_until_api};
-use parbake_cluster::{Description, Node, NodeName, connect_file, machines};
+use parbake_cluster::{Description, Node, NodeName, connect_file, machine_plan};
 use parbake_machine::dirs::Dirs;
-use parbake_machine::in_memory;
+use parbake_machine::handle::{Running, Stopped};
 use parbake_machine::process::Cmd;
-use parbake_machine::running::{Running, Stopped};
 use parbake_machine::supervisor::LOG;
+use parbake_machine::tmpfs;
 
 use crate::again::Again;
 use crate::clusters::condition;
@@ -269,7 +269,7 @@ fn end(claim: &Claim, mut record: Record) -> Result<Record, Error> {
 
 /// The first node that could not put back what it had in memory.
 fn lost_memory(claim: &Claim, cluster: &Description) -> Option<NodeName> {
-    let lost = |node: &&Node| in_memory::was_lost(&Dirs(&machines::machine_dir(claim.dir(), node)));
+    let lost = |node: &&Node| tmpfs::was_lost(&Dirs(&machine_plan::machine_dir(claim.dir(), node)));
     cluster.nodes().iter().find(lost).map(|node| node.name.clone())
 }
 
@@ -283,7 +283,7 @@ pub fn pause(state: &Path, name: &ClusterName) -> Result<bool, Error> {
         (Condition::Paused, _) => Ok(false),
         (Condition::Stopping, _) => Err(Error::Stopping { name: name.clone() }),
         (_, Some(running)) => {
-            running.stand_still()?;
+            running.pause()?;
             Log::of(state, name).tell(What::Paused);
             Ok(true)
         }

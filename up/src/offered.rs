@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use parbake_cluster::Description;
-use parbake_cluster::offered::names_answer;
-use parbake_cluster::readiness::Vantage;
-use parbake_cluster::wait::{Look, TimedOut, Wait};
-use parbake_machine::running::Running;
+use parbake_cluster::builtin_services::names_answer;
+use parbake_cluster::readiness::DnsProbe;
+use parbake_cluster::wait::{Poll, TimedOut, Wait};
+use parbake_machine::handle::Running;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -21,7 +21,7 @@ use crate::host_ports;
 pub(crate) async fn answer(
     running: &Running,
     cluster: &Description,
-    vantages: &[Vantage],
+    vantages: &[DnsProbe],
     limit: Duration,
 ) -> Result<(), TimedOut> {
     let names = names_answer(cluster, vantages, limit);
@@ -36,10 +36,10 @@ async fn registry_answers(running: &Running, cluster: &Description, limit: Durat
     Wait::new("the cluster's registry", limit)
         .until(|| async {
             match status(port).await {
-                Ok(line) if line.contains(" 200 ") => Look::Seen(()),
-                Ok(line) if line.is_empty() => Look::NotYet("it does not listen yet".to_owned()),
-                Ok(line) => Look::NotYet(line),
-                Err(error) => Look::NotYet(error.to_string()),
+                Ok(line) if line.contains(" 200 ") => Poll::Seen(()),
+                Ok(line) if line.is_empty() => Poll::Pending("it does not listen yet".to_owned()),
+                Ok(line) => Poll::Pending(line),
+                Err(error) => Poll::Pending(error.to_string()),
             }
         })
         .await

@@ -24,7 +24,7 @@ use jiff::Timestamp;
 use parbake_artifact::{Digest, Tag};
 use parbake_cluster::Description;
 use parbake_machine::files::{failed, replace};
-use parbake_machine::running::Stopped;
+use parbake_machine::handle::Stopped;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 

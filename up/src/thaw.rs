@@ -9,15 +9,18 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use parbake_artifact::{Digest, Store, Tag};
-use parbake_cluster::machines::{self, Surroundings};
-use parbake_cluster::readiness::{Expected, Milestones, Vantage, wait_until_ready};
-use parbake_cluster::{Client, Description, Node, NodeName, cleanup, connect, marks, probe, runtime, trust};
-use parbake_machine::host::{Decisions, Host, Purpose};
+use parbake_cluster::machine_plan::{self, LaunchContext};
+use parbake_cluster::readiness::{DnsProbe, Expected, Milestones, wait_until_ready};
+use parbake_cluster::{
+    Client, Description, Node, NodeName, ca_publish, cleanup, connect, labels_and_taints, probe,
+    runtime_config,
+};
+use parbake_machine::handle::Running;
+use parbake_machine::host::{Host, HostSettings, Purpose};
 use parbake_machine::plan::{Forward, Plan, SeedFile};
 use parbake_machine::process::Cmd;
 use parbake_machine::root;
-use parbake_machine::running::Running;
-use parbake_machine::span::{Moment, Spans};
+use parbake_machine::timing::{MonotonicTime, Spans};
 use tokio::signal::ctrl_c;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
@@ -79,14 +82,14 @@ pub struct Thawed {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Started {
     instant: Instant,
-    moment: Moment,
+    moment: MonotonicTime,
 }
 
 impl Started {
     pub(crate) fn now() -> Self {
         Self {
             instant: Instant::now(),
-            moment: Moment::now(),
+            moment: MonotonicTime::now(),
         }
     }
 }
@@ -104,7 +107,7 @@ pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
     if options.internet {
         host.require_internet()?;
     }
-    let from = Moment::now();
+    let from = MonotonicTime::now();
     let store = Store::open(&options.dir.join("store"))?;
     let artifact = store.get(&options.tag)?;
     allowed(&options.dir, &store, &artifact)?;
@@ -223,7 +226,7 @@ pub(crate) fn claim(options: &Options) -> Result<Claim, Error> {
 /// All that a thaw follows from.
 struct Prepared<'a> {
     options: &'a Options,
-    host: Decisions,
+    host: HostSettings,
     /// The cluster as it was baked.
     baked: Description,
     /// What it is to be beyond that.
@@ -332,7 +335,7 @@ impl Prepared<'_> {
         if !self.options.probe {
             return Ok(None);
         }
-        let pods = Vantage::of_pods(running, expected.cluster)?;
+        let pods = DnsProbe::of_pods(running, expected.cluster)?;
         let left = self.options.wait.saturating_sub(expected.started.elapsed());
         let answered = probe::dns_answers(expected.cluster, pods, expected.started, left).await?;
         Ok(Some(answered))
@@ -347,7 +350,7 @@ impl Prepared<'_> {
     ) -> Result<(Running, Plan), Error> {
         let what = format!("boot {} machines", cluster.nodes().len());
         let _step = tracing::info_span!("step", what).entered();
-        let surroundings = Surroundings {
+        let surroundings = LaunchContext {
             id: &id(&self.options.name, dir),
             dir,
             host: &self.host,
@@ -363,7 +366,7 @@ impl Prepared<'_> {
             files.extend(probe.clone());
             files
         };
-        let plan = machines::plan(cluster, surroundings, stack, files)?;
+        let plan = machine_plan::plan(cluster, surroundings, stack, files)?;
         let plan = config::configure(plan, &self.config, cluster, false)?;
         let running = Running::start(&plan, &self.options.supervise)?;
         Ok((running, plan))
@@ -371,7 +374,7 @@ impl Prepared<'_> {
 
     fn probe(&self) -> Result<Option<SeedFile>, Error> {
         let layers = self.stacks.first().filter(|_| self.options.probe);
-        let image = layers.map(|(_, layers)| runtime::sandbox_image(layers));
+        let image = layers.map(|(_, layers)| runtime_config::sandbox_image(layers));
         Ok(image.transpose()?.map(|image| probe::file(&image)))
     }
 
@@ -384,24 +387,24 @@ impl Prepared<'_> {
         spans: &mut Spans,
     ) -> Result<Milestones, Error> {
         let left = self.options.wait.saturating_sub(expected.started.elapsed());
-        let vantages = Vantage::of_machines(running, expected.cluster)?;
+        let vantages = DnsProbe::of_machines(running, expected.cluster)?;
         // Whoever trusts the cluster by its database must learn of the new authorities, and whoever was baked but does
         // not run must go. Both try until the API answers, and nothing is ready before they have succeeded.
         let api_url = expected.cluster.api_url();
-        let from = Moment::now();
+        let from = MonotonicTime::now();
         let publish = async {
-            let published = trust::publish(client, identity.authorities(&api_url), left).await;
+            let published = ca_publish::publish(client, identity.authorities(&api_url), left).await;
             spans.end("publish the new authorities", from);
             published
         };
         let remove = cleanup::remove_nodes(client, &self.baked, expected.cluster, left);
         let marks = config::marks(&self.config, expected.cluster.nodes());
-        let mark = marks::set(client, &marks, left);
+        let mark = labels_and_taints::set(client, &marks, left);
         // At the first start all that is there was baked.
         let exempt = config::exempt(&self.config, client, None, left);
         let log = Log::of(&self.options.dir, &self.options.name);
         let ready = wait_until_ready(client, expected, vantages, left, log.milestones());
-        let vantages = Vantage::of_machines(running, expected.cluster)?;
+        let vantages = DnsProbe::of_machines(running, expected.cluster)?;
         let offered = offered::answer(running, expected.cluster, &vantages, left);
         let (published, removed, marked, exempted, milestones, offered) =
             tokio::join!(publish, remove, mark, exempt, ready, offered);

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{Change, Difference};
 use crate::config::MachineLayers;
 use crate::layer::{Layer, Pack};
-use crate::store::{Draft, Store};
+use crate::store::{NewArtifact, Store};
 
 /// Every time is this one unless a test says otherwise.
 const PACK: Pack = Pack {
@@ -25,8 +25,8 @@ fn add(store: &Store, title: &str, fill: impl Fn(&Path)) -> Layer {
     store.add_layer(title, temp.path(), &PACK).unwrap()
 }
 
-fn draft(layers: &[Layer], cluster: serde_json::Value) -> Draft {
-    Draft {
+fn draft(layers: &[Layer], cluster: serde_json::Value) -> NewArtifact {
+    NewArtifact {
         created: "2026-01-31T12:00:00Z".parse::<Timestamp>().unwrap(),
         provider: "k8s-1.34".to_owned(),
         machines: vec![MachineLayers {
@@ -40,7 +40,7 @@ fn draft(layers: &[Layer], cluster: serde_json::Value) -> Draft {
 }
 
 /// A store, and what differs between the artifacts of those drafts.
-fn diff(drafts: impl FnOnce(&Store) -> (Draft, Draft)) -> Difference {
+fn diff(drafts: impl FnOnce(&Store) -> (NewArtifact, NewArtifact)) -> Difference {
     let temp = tempfile::tempdir().unwrap();
     let store = Store::open(&temp.path().join("store")).unwrap();
     let (a, b) = drafts(&store);

@@ -44,7 +44,7 @@ pub struct Listed {
 
 /// An artifact that is to be made; its layers are in the store.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Draft {
+pub struct NewArtifact {
     /// When the cluster was frozen.
     pub created: Timestamp,
     /// Name of the provider.
@@ -99,7 +99,7 @@ impl Store {
     /// # Errors
     /// When the draft contradicts itself, a layer is not in the store, or the store cannot be written. The
     /// name means what it meant before then.
-    pub fn put(&self, tag: &Tag, draft: Draft) -> Result<Artifact, StoreError> {
+    pub fn put(&self, tag: &Tag, draft: NewArtifact) -> Result<Artifact, StoreError> {
         self.put_with(tag, draft, |_| Vec::new())
     }
 
@@ -110,10 +110,10 @@ impl Store {
     pub fn put_with(
         &self,
         tag: &Tag,
-        draft: Draft,
+        draft: NewArtifact,
         documents: impl FnOnce(&Artifact) -> Vec<Document>,
     ) -> Result<Artifact, StoreError> {
-        let Draft {
+        let NewArtifact {
             created,
             provider,
             machines,
@@ -135,7 +135,7 @@ impl Store {
                 diff_ids: layers.iter().map(|layer| layer.diff_id.clone()).collect(),
             },
         };
-        config.check(&layers).map_err(|source| StoreError::Draft {
+        config.check(&layers).map_err(|source| StoreError::NewArtifact {
             tag: tag.clone(),
             source,
         })?;

@@ -118,7 +118,7 @@ pub enum StoreError {
     },
     /// A new artifact that contradicts itself.
     #[error("cannot make artifact `{tag}`")]
-    Draft {
+    NewArtifact {
         /// Its name.
         tag: Tag,
         /// Why.

@@ -36,7 +36,7 @@ use oci_spec::image::OciLayout;
 use crate::digest::Digest;
 
 pub use alone::Alone;
-pub use artifacts::{Artifact, Draft, Listed, MACHINE_LAYER};
+pub use artifacts::{Artifact, Listed, MACHINE_LAYER, NewArtifact};
 pub use blobs::BlobWriter;
 pub use error::StoreError;
 pub use examine::{BlobProblem, Examined, Problem, What};

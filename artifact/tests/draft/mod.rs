@@ -1,11 +1,11 @@
 //! What several tests make artifacts of.
 
 use jiff::Timestamp;
-use parbake_artifact::{Draft, Layer, MachineLayers};
+use parbake_artifact::{Layer, MachineLayers, NewArtifact};
 
 /// One machine that has all of the layers.
-pub(crate) fn draft(layers: &[Layer]) -> Draft {
-    Draft {
+pub(crate) fn draft(layers: &[Layer]) -> NewArtifact {
+    NewArtifact {
         created: Timestamp::UNIX_EPOCH,
         provider: "test".to_owned(),
         machines: vec![MachineLayers {

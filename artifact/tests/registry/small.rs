@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parbake_artifact::registry::{Options, Published, Pulled, publish, pull};
-use parbake_artifact::{Digest, Draft, MachineLayers, Pack, Reference, RegistryError, Store, Tag};
+use parbake_artifact::{Digest, MachineLayers, NewArtifact, Pack, Reference, RegistryError, Store, Tag};
 use tempfile::TempDir;
 
 /// The layers and their lengths in bytes, which do not compress.
@@ -146,7 +146,7 @@ fn make(store: &Store, work: &Path, tag: &Tag, edition: u64) {
         name: "node01".to_owned(),
         layers: layers.iter().map(|layer| layer.digest.clone()).collect(),
     };
-    let draft = Draft {
+    let draft = NewArtifact {
         created: "2026-01-31T12:00:00Z".parse().unwrap(),
         provider: "none".to_owned(),
         machines: vec![machine],

@@ -1,8 +1,8 @@
 //! containerd.
 
-use super::Answers;
+use super::RuntimeProfile;
 
-pub(super) const ANSWERS: Answers = Answers {
+pub(super) const ANSWERS: RuntimeProfile = RuntimeProfile {
     program: "containerd",
     unit: "containerd.service",
     socket: "unix:///run/containerd/containerd.sock",

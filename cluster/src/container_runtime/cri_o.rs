@@ -10,9 +10,9 @@
 //!
 //! Images come in by `copyimg`, a command in CRI-O's own module, with the same library.
 
-use super::{Answers, FORGET_PODS, STOP_POD_AND_CONTAINERS};
+use super::{FORGET_PODS, RuntimeProfile, STOP_POD_AND_CONTAINERS};
 
-pub(super) const ANSWERS: Answers = Answers {
+pub(super) const ANSWERS: RuntimeProfile = RuntimeProfile {
     program: "crio",
     unit: "crio.service",
     socket: "unix:///run/crio/crio.sock",

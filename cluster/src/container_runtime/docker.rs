@@ -8,9 +8,9 @@
 //! `-- containers/                containers; they are there after a restart of the node, ended
 //! ```
 
-use super::{Answers, FORGET_PODS, STOP_POD_AND_CONTAINERS};
+use super::{FORGET_PODS, RuntimeProfile, STOP_POD_AND_CONTAINERS};
 
-pub(super) const ANSWERS: Answers = Answers {
+pub(super) const ANSWERS: RuntimeProfile = RuntimeProfile {
     program: "cri-dockerd",
     unit: "cri-docker.service",
     socket: "unix:///run/cri-dockerd.sock",

@@ -44,9 +44,9 @@ const STOP_POD_AND_CONTAINERS: &str = r#"
 for container in $(crictl ps -q --pod "$1"); do crictl --timeout=60s stop --timeout=0 "$container"; done
 crictl --timeout=60s stopp "$1""#;
 
-/// What is different between runtimes. Paths are absolute but for [`Answers::dir`]; scripts are for `sh -eu`.
+/// What is different between runtimes. Paths are absolute but for [`RuntimeProfile::dir`]; scripts are for `sh -eu`.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Answers {
+pub struct RuntimeProfile {
     /// The program that answers kubelets, which a developer may swap.
     pub program: &'static str,
     /// Its unit.
@@ -55,7 +55,7 @@ pub struct Answers {
     pub socket: &'static str,
     /// Its state, below a node's root: overlays of containers live there, so it cannot be on an overlay itself.
     pub dir: &'static str,
-    /// Where it keeps the files of an image's layer: a directory for each in this one, below [`Answers::dir`], ...
+    /// Where it keeps the files of an image's layer: a directory for each in this one, below [`RuntimeProfile::dir`], ...
     pub layers: &'static str,
     /// ... and in it the files, in this one.
     pub files: &'static str,
@@ -96,7 +96,7 @@ impl ContainerRuntime {
     }
 
     /// What is different about it.
-    pub fn answers(self) -> &'static Answers {
+    pub fn answers(self) -> &'static RuntimeProfile {
         match self {
             Self::Containerd => &containerd::ANSWERS,
             Self::CriO => &cri_o::ANSWERS,

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use super::{ALL, Answers, ContainerRuntime};
+use super::{ALL, ContainerRuntime, RuntimeProfile};
 
 #[test]
 fn names_are_read_as_they_are_written() {
@@ -28,12 +28,12 @@ fn names_are_read_as_they_are_written() {
 #[test]
 fn no_two_runtimes_are_in_each_others_way() {
     let all = ALL.map(ContainerRuntime::answers);
-    let different = |of: fn(&Answers) -> &str| all.map(of).into_iter().collect::<BTreeSet<_>>().len();
+    let different = |of: fn(&RuntimeProfile) -> &str| all.map(of).into_iter().collect::<BTreeSet<_>>().len();
     for of in [
-        |answers: &Answers| answers.unit,
-        |answers: &Answers| answers.socket,
-        |answers: &Answers| answers.dir,
-        |answers: &Answers| answers.log,
+        |answers: &RuntimeProfile| answers.unit,
+        |answers: &RuntimeProfile| answers.socket,
+        |answers: &RuntimeProfile| answers.dir,
+        |answers: &RuntimeProfile| answers.log,
     ] {
         assert_eq!(different(of), all.len());
     }

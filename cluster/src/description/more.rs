@@ -3,8 +3,8 @@
 use ipnet::IpNet;
 
 use super::{Description, DescriptionError, Family, Node, Place, Role, overlap};
+use crate::addressing::{FIRST_NODE, host, node_pods};
 use crate::name::NodeName;
-use crate::plan::{FIRST_NODE, host, node_pods};
 
 impl Description {
     /// The baked cluster with `count` nodes: its first ones, or all of them and workers that are to join.
@@ -89,9 +89,9 @@ fn free(family: &Family, place: u32, what: &str, taken: &[Node]) -> Result<Optio
 
 #[cfg(test)]
 mod tests {
+    use crate::addressing::Subnets;
     use crate::description::{Description, Node, Role};
     use crate::name::{ClusterDomain, NodeName};
-    use crate::plan::Subnets;
 
     fn baked(nodes: &str, pods: &str, count: usize) -> Description {
         let subnets = Subnets {

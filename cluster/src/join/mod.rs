@@ -20,18 +20,18 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ConfigMap, Node as ApiNode, Secret};
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client};
+use parbake_machine::handle::{self, Running};
 use parbake_machine::process;
-use parbake_machine::running::{self, Running};
 use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::api_error::{ApiError, absent_is_fine};
+use crate::ca_publish::CLUSTER_INFO;
 use crate::container_runtime::ContainerRuntime;
 use crate::description::{Description, Node};
-use crate::runtime;
-use crate::trust::CLUSTER_INFO;
+use crate::runtime_config;
 use crate::version::KubernetesVersion;
-use crate::wait::{Look, TimedOut, Wait};
+use crate::wait::{Poll, TimedOut, Wait};
 pub use config::{KubeletSettings, ca_hash, document, new_token, registration};
 
 /// How long a token is good for, should nobody come to delete it.
@@ -69,7 +69,7 @@ pub enum JoinError {
     Unsigned(#[from] TimedOut),
     /// The machine does not run.
     #[error(transparent)]
-    Machine(#[from] running::Error),
+    Machine(#[from] handle::Error),
     /// Its runtime does not answer, or kubeadm failed.
     #[error("`{node}` could not join the cluster")]
     Kubeadm {
@@ -129,10 +129,10 @@ impl Invitation {
             .until(|| async {
                 let signed = |map: &ConfigMap| map.data.as_ref().is_some_and(|data| data.contains_key(&key));
                 match maps.get(name).await {
-                    Ok(map) if signed(&map) => Look::Seen(()),
-                    Ok(_) => Look::NotYet(format!("no `{key}` in `{namespace}/{name}`")),
+                    Ok(map) if signed(&map) => Poll::Seen(()),
+                    Ok(_) => Poll::Pending(format!("no `{key}` in `{namespace}/{name}`")),
                     Err(error) => {
-                        Look::NotYet(ApiError::new(format!("read `{namespace}/{name}`"))(error).line())
+                        Poll::Pending(ApiError::new(format!("read `{namespace}/{name}`"))(error).line())
                     }
                 }
             })
@@ -169,7 +169,7 @@ impl Invitation {
                 .stdin(self.configuration(node, settings));
             joins.push(tokio::task::spawn_blocking(move || {
                 let _step = tracing::info_span!("step", what = format!("kubeadm join on {name}")).entered();
-                let outcome = runtime::wait_until_it_answers(&answers).and_then(|()| join.run());
+                let outcome = runtime_config::wait_until_it_answers(&answers).and_then(|()| join.run());
                 outcome.map_err(|source| JoinError::Kubeadm { node: name, source })
             }));
         }

@@ -7,14 +7,14 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::{Client, ResourceExt};
 
 use super::PAUSE;
-use super::dns::{DnsWatch, Vantage};
+use super::dns::{DnsProbe, DnsWatch};
 use super::evidence::Since;
 use super::judge::{Observed, node_reason};
 use super::missing::{self, Missing};
 use super::observe::observe;
 use super::pods::{bound_to, judge_pods};
 use crate::description::{Description, Node};
-use crate::wait::{Look, TimedOut, Wait};
+use crate::wait::{Poll, TimedOut, Wait};
 
 /// The label of what makes service addresses work on a node.
 const PROXY: (&str, &str) = ("k8s-app", "kube-proxy");
@@ -30,7 +30,7 @@ pub async fn wait_until_arrived(
     cluster: &Description,
     nodes: &[Node],
     boot: Timestamp,
-    vantages: Vec<Vantage>,
+    vantages: Vec<DnsProbe>,
     limit: Duration,
 ) -> Result<(), TimedOut> {
     let dns = DnsWatch::start_on(cluster, nodes, vantages);
@@ -46,9 +46,9 @@ pub async fn wait_until_arrived(
             };
             missing.extend(dns.missing());
             if missing.is_empty() {
-                Look::Seen(())
+                Poll::Seen(())
             } else {
-                Look::NotYet(missing::list(&missing))
+                Poll::Pending(missing::list(&missing))
             }
         })
         .await

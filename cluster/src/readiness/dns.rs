@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hickory_proto::op::{Message, MessageType, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
-use parbake_machine::running::{self, Running};
+use parbake_machine::handle::{self, Running};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -31,12 +31,12 @@ type MakeSocket = Box<dyn Fn(IpAddr) -> io::Result<UdpSocket> + Send + Sync>;
 /// Every question goes out through a new socket: a question that was sent before the service address led
 /// anywhere leaves an entry in the node's connection tracking, and later ones from the same port would follow
 /// it into nowhere.
-pub struct Vantage {
+pub struct DnsProbe {
     node: NodeName,
     socket: MakeSocket,
 }
 
-impl Vantage {
+impl DnsProbe {
     /// The vantage of `node`; `socket` makes an unconnected socket inside its network namespace, bound to the address that
     /// it is given: the unspecified one of the family that is needed.
     pub fn new(
@@ -53,7 +53,7 @@ impl Vantage {
     ///
     /// # Errors
     /// A node's machine does not run.
-    pub fn of_machines(running: &Running, cluster: &Description) -> Result<Vec<Self>, running::Error> {
+    pub fn of_machines(running: &Running, cluster: &Description) -> Result<Vec<Self>, handle::Error> {
         Self::of_nodes(running, cluster.nodes())
     }
 
@@ -61,7 +61,7 @@ impl Vantage {
     ///
     /// # Errors
     /// A node's machine does not run.
-    pub fn of_nodes(running: &Running, nodes: &[Node]) -> Result<Vec<Self>, running::Error> {
+    pub fn of_nodes(running: &Running, nodes: &[Node]) -> Result<Vec<Self>, handle::Error> {
         let vantage = |node: &Node| {
             let network = running.network(node.name.as_str())?;
             let socket = move |any| network.run(|| UdpSocket::bind((any, 0)));
@@ -71,12 +71,12 @@ impl Vantage {
     }
 }
 
-impl Vantage {
+impl DnsProbe {
     /// Vantages inside pods: on each node of `cluster` any pod with a network of its own, as soon as there is one.
     ///
     /// # Errors
     /// A node's machine does not run.
-    pub fn of_pods(running: &Running, cluster: &Description) -> Result<Vec<Self>, running::Error> {
+    pub fn of_pods(running: &Running, cluster: &Description) -> Result<Vec<Self>, handle::Error> {
         let vantage = |node: &Node| {
             let pods = running.pods(node.name.as_str())?;
             let socket = move |any| {
@@ -91,7 +91,7 @@ impl Vantage {
     }
 }
 
-impl fmt::Debug for Vantage {
+impl fmt::Debug for DnsProbe {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Vantage")
             .field("node", &self.node)
@@ -112,7 +112,7 @@ pub(crate) struct Question {
 
 impl Question {
     /// Asks once. The error says what came instead of the answer.
-    pub(crate) async fn ask(&self, vantage: &Vantage) -> Result<(), String> {
+    pub(crate) async fn ask(&self, vantage: &DnsProbe) -> Result<(), String> {
         let socket = || {
             let socket = (vantage.socket)(unspecified(self.server))?;
             socket.set_nonblocking(true)?;
@@ -151,12 +151,12 @@ pub(super) struct DnsWatch {
 
 impl DnsWatch {
     /// Starts asking for the API's name, from the vantage of every node of the cluster.
-    pub(super) fn start(cluster: &Description, vantages: Vec<Vantage>) -> Self {
+    pub(super) fn start(cluster: &Description, vantages: Vec<DnsProbe>) -> Self {
         Self::start_on(cluster, cluster.nodes(), vantages)
     }
 
     /// The same on some of its nodes.
-    pub(super) fn start_on(cluster: &Description, nodes: &[Node], vantages: Vec<Vantage>) -> Self {
+    pub(super) fn start_on(cluster: &Description, nodes: &[Node], vantages: Vec<DnsProbe>) -> Self {
         let networks = cluster.networks();
         let question = Question {
             server: SocketAddr::from((networks.dns, PORT)),
@@ -170,7 +170,7 @@ impl DnsWatch {
         )
     }
 
-    fn ask_all(nodes: Vec<NodeName>, vantages: Vec<Vantage>, question: &Question) -> Self {
+    fn ask_all(nodes: Vec<NodeName>, vantages: Vec<DnsProbe>, question: &Question) -> Self {
         let mut tasks = JoinSet::new();
         let last: Vec<_> = nodes
             .into_iter()
@@ -202,7 +202,7 @@ impl DnsWatch {
     }
 }
 
-async fn ask_until_answered(vantage: Vantage, question: Question, last: Arc<Mutex<Option<String>>>) {
+async fn ask_until_answered(vantage: DnsProbe, question: Question, last: Arc<Mutex<Option<String>>>) {
     loop {
         let result = question.ask(&vantage).await;
         let done = result.is_ok();
@@ -267,7 +267,7 @@ mod tests {
     use hickory_proto::rr::{RData, Record, RecordType};
     use tokio::time::{sleep, timeout};
 
-    use super::{DnsWatch, Question, Vantage, check};
+    use super::{DnsProbe, DnsWatch, Question, check};
     use crate::name::NodeName;
 
     const API: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
@@ -294,8 +294,8 @@ mod tests {
         }
     }
 
-    fn vantage(number: usize) -> Vantage {
-        Vantage::new(NodeName::numbered(number), |_| UdpSocket::bind("127.0.0.1:0"))
+    fn vantage(number: usize) -> DnsProbe {
+        DnsProbe::new(NodeName::numbered(number), |_| UdpSocket::bind("127.0.0.1:0"))
     }
 
     #[tokio::test]

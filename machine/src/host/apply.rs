@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 
-use super::decide::Decisions;
+use super::decide::HostSettings;
 use crate::process::{self, Cmd};
 
 /// A preparation of the host that failed.
@@ -31,7 +31,7 @@ pub enum ApplyError {
     },
 }
 
-impl Decisions {
+impl HostSettings {
     /// Loads the kernel modules that are missing and raises the limits that are too low, and says so. Both are the whole
     /// host's and stay: machines could not do without, and nobody is worse off.
     ///

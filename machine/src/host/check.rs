@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Host;
 use super::tool::{Need, WANTED};
-use super::trial::Trial;
+use super::trial::ProbeResult;
 
 /// What the host is checked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -191,11 +191,11 @@ pub fn checks(host: &Host, purpose: Purpose) -> Vec<Check> {
     checks
 }
 
-fn tried(name: &str, works: &str, trial: &Trial, remedy: &str) -> Check {
+fn tried(name: &str, works: &str, trial: &ProbeResult, remedy: &str) -> Check {
     match trial {
-        Trial::Works => Check::ok(name, works),
-        Trial::Failed(reason) => Check::failed(name, reason, remedy),
-        Trial::NotTried(reason) => {
+        ProbeResult::Works => Check::ok(name, works),
+        ProbeResult::Failed(reason) => Check::failed(name, reason, remedy),
+        ProbeResult::NotTried(reason) => {
             Check::warning(name, format!("not tried: {reason}"), "run parbake as root")
         }
     }

@@ -17,7 +17,7 @@ pub(super) const INOTIFY_WATCHES: u64 = 65_536;
 
 /// What follows from the facts about a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Decisions {
+pub struct HostSettings {
     /// Set `restrict_oom_score_adj = true` for containerd's CRI plugin. Without `CAP_SYS_RESOURCE` no process may
     /// lower its `oom_score_adj`, runc fails to, and no pod starts. Left off elsewhere, since it weakens the kubelet's
     /// order of who is killed first.
@@ -90,10 +90,10 @@ impl Host {
     }
 
     /// Decides what has to be different on this host.
-    pub fn decide(&self) -> Decisions {
+    pub fn decide(&self) -> HostSettings {
         let v1 = matches!(self.cgroups.layout, CgroupLayout::V1 | CgroupLayout::Hybrid);
         let set = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        Decisions {
+        HostSettings {
             restrict_oom_score_adj: !self.has_capability("CAP_SYS_RESOURCE"),
             disable_apparmor: self.apparmor,
             nspawn_env: vec![

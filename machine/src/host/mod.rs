@@ -27,11 +27,11 @@ use serde::{Deserialize, Serialize};
 pub use apply::ApplyError;
 pub use cgroup::{CgroupLayout, Cgroups, Hierarchy};
 pub use check::{Check, HostError, Purpose, PurposeError, Status, checks};
-pub use decide::{CgroupPlan, Decisions, KernelLimit};
+pub use decide::{CgroupPlan, HostSettings, KernelLimit};
 pub use kernel::{KernelSupport, Selinux};
 pub use swap::NoSwap;
 pub use tool::Tool;
-pub use trial::Trial;
+pub use trial::ProbeResult;
 pub use version::{Version, VersionError};
 
 /// Facts about the host, as far as parbake's work depends on them.
@@ -75,7 +75,7 @@ pub struct Namespaces {
     /// The kinds the kernel knows, by their names in `/proc/self/ns` (namespaces(7)).
     pub kinds: BTreeSet<String>,
     /// Making one of each kind that a machine needs.
-    pub create: Trial,
+    pub create: ProbeResult,
 }
 
 /// The overlay file system of the host.
@@ -85,7 +85,7 @@ pub struct Overlay {
     pub kernel: KernelSupport,
     /// An overlay whose directories are on the file system of the state directory: a whiteout, an opaque directory,
     /// `trusted.*` attributes.
-    pub state_dir: Trial,
+    pub state_dir: ProbeResult,
 }
 
 /// What the kernel and its tools can do for a cluster's network.
@@ -96,11 +96,11 @@ pub struct Network {
     /// Packets that stay on a bridge pass the firewall as well.
     pub bridge_netfilter: KernelSupport,
     /// A bridge with a veth pair, in a namespace of its own.
-    pub bridge: Trial,
+    pub bridge: ProbeResult,
     /// Rules of the kinds that kube-proxy writes, by the host's `iptables-restore`.
-    pub iptables: Trial,
+    pub iptables: ProbeResult,
     /// A table with a chain, by the host's `nft`.
-    pub nftables: Trial,
+    pub nftables: ProbeResult,
     /// Interfaces that a program serves can be made: `/dev/net/tun` is there.
     pub tun: bool,
 }

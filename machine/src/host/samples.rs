@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::{
     CgroupLayout, Cgroups, Hierarchy, Host, KernelSupport, Limits, Memory, Namespaces, Network, Overlay,
-    Selinux, StateDir, Tool, Trial, Version,
+    ProbeResult, Selinux, StateDir, Tool, Version,
 };
 
 const GIB: u64 = 1 << 30;
@@ -51,18 +51,18 @@ pub(super) fn v2_systemd() -> Host {
                 "user",
                 "uts",
             ]),
-            create: Trial::Works,
+            create: ProbeResult::Works,
         },
         overlay: Overlay {
             kernel: KernelSupport::Present,
-            state_dir: Trial::Works,
+            state_dir: ProbeResult::Works,
         },
         network: Network {
             conntrack: KernelSupport::Present,
             bridge_netfilter: KernelSupport::Present,
-            bridge: Trial::Works,
-            iptables: Trial::Works,
-            nftables: Trial::Works,
+            bridge: ProbeResult::Works,
+            iptables: ProbeResult::Works,
+            nftables: ProbeResult::Works,
             tun: true,
         },
         tools: BTreeMap::from([
@@ -142,11 +142,11 @@ pub(super) fn not_root() -> Host {
         capabilities: BTreeSet::new(),
         ..v2_systemd()
     };
-    host.namespaces.create = Trial::not_root();
-    host.overlay.state_dir = Trial::not_root();
-    host.network.bridge = Trial::not_root();
-    host.network.iptables = Trial::not_root();
-    host.network.nftables = Trial::not_root();
+    host.namespaces.create = ProbeResult::not_root();
+    host.overlay.state_dir = ProbeResult::not_root();
+    host.network.bridge = ProbeResult::not_root();
+    host.network.iptables = ProbeResult::not_root();
+    host.network.nftables = ProbeResult::not_root();
     host
 }
 

@@ -21,7 +21,7 @@ use super::tool::Tool;
 /// The outcome of a trial.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Trial {
+pub enum ProbeResult {
     /// It worked.
     Works,
     /// It failed; with the reason.
@@ -57,7 +57,7 @@ table ip parbake {
 }
 ";
 
-impl Trial {
+impl ProbeResult {
     /// The trials of a host where the user is not root.
     pub(super) fn not_root() -> Self {
         Self::NotTried("needs root".to_owned())
@@ -72,19 +72,19 @@ impl Trial {
 }
 
 /// Makes one namespace of each kind that a machine needs.
-pub(super) fn namespaces() -> Trial {
+pub(super) fn namespaces() -> ProbeResult {
     let all = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWCGROUP;
-    Trial::of(on_thread(|| Ok(unshare(all)?)))
+    ProbeResult::of(on_thread(|| Ok(unshare(all)?)))
 }
 
 /// Mounts an overlay with its directories in `dir` and changes what is in it, where nobody else sees it.
-pub(super) fn overlay(dir: &Path) -> Trial {
-    Trial::of(on_thread(|| {
+pub(super) fn overlay(dir: &Path) -> ProbeResult {
+    ProbeResult::of(on_thread(|| {
         unshare(CloneFlags::CLONE_NEWNS)?;
         let nothing = None::<&str>;
         mount(
@@ -128,23 +128,23 @@ fn overlay_in(dir: &Path) -> io::Result<()> {
 }
 
 /// Makes the network of a cluster with one machine.
-pub(super) fn bridge() -> Trial {
-    Trial::of(cluster_network().map(drop))
+pub(super) fn bridge() -> ProbeResult {
+    ProbeResult::of(cluster_network().map(drop))
 }
 
 /// Loads kube-proxy's kinds of rules.
-pub(super) fn iptables(tool: Option<&Tool>) -> Trial {
+pub(super) fn iptables(tool: Option<&Tool>) -> ProbeResult {
     firewall(tool, &[], KUBE_PROXY_RULES)
 }
 
 /// Adds a table with a chain.
-pub(super) fn nftables(tool: Option<&Tool>) -> Trial {
+pub(super) fn nftables(tool: Option<&Tool>) -> ProbeResult {
     firewall(tool, &["-f", "-"], NFTABLES_RULES)
 }
 
-fn firewall(tool: Option<&Tool>, args: &[&str], rules: &str) -> Trial {
+fn firewall(tool: Option<&Tool>, args: &[&str], rules: &str) -> ProbeResult {
     let Some(tool) = tool else {
-        return Trial::NotTried("the program is not installed".to_owned());
+        return ProbeResult::NotTried("the program is not installed".to_owned());
     };
     let load = || {
         let loaded = Cmd::new(&tool.path).args(args).stdin(rules).run();
@@ -152,7 +152,7 @@ fn firewall(tool: Option<&Tool>, args: &[&str], rules: &str) -> Trial {
             .map(drop)
             .map_err(|error| io::Error::other(reasons(&error)))
     };
-    Trial::of(NetNs::create().and_then(|namespace| namespace.run(load)))
+    ProbeResult::of(NetNs::create().and_then(|namespace| namespace.run(load)))
 }
 
 fn cluster_network() -> Result<network::Network, Box<dyn Error>> {
@@ -191,7 +191,7 @@ mod tests {
     use std::fs;
     use std::path::PathBuf;
 
-    use super::{Trial, bridge, iptables, namespaces, nftables, overlay};
+    use super::{ProbeResult, bridge, iptables, namespaces, nftables, overlay};
     use crate::host::Tool;
     use crate::host::tool::find_all;
 
@@ -204,13 +204,13 @@ mod tests {
                 .matches(".parbake-trial-")
                 .count()
         };
-        assert_eq!(overlay(dir.path()), Trial::Works);
+        assert_eq!(overlay(dir.path()), ProbeResult::Works);
         assert_eq!((fs::read_dir(dir.path()).unwrap().count(), mounts()), (0, 0));
-        assert_eq!(namespaces(), Trial::Works);
-        assert_eq!(bridge(), Trial::Works);
+        assert_eq!(namespaces(), ProbeResult::Works);
+        assert_eq!(bridge(), ProbeResult::Works);
         let tools = find_all();
-        assert_eq!(iptables(tools.get("iptables-restore")), Trial::Works);
-        assert_eq!(nftables(tools.get("nft")), Trial::Works);
+        assert_eq!(iptables(tools.get("iptables-restore")), ProbeResult::Works);
+        assert_eq!(nftables(tools.get("nft")), ProbeResult::Works);
     }
 
     #[test]
@@ -219,14 +219,14 @@ mod tests {
             path: PathBuf::from("/bin/false"),
             version: None,
         };
-        let Trial::Failed(reason) = iptables(Some(&no_program)) else {
+        let ProbeResult::Failed(reason) = iptables(Some(&no_program)) else {
             panic!("did not fail")
         };
         assert_eq!(reason, "`/bin/false` failed (exit status: 1)");
-        let Trial::Failed(reason) = overlay(std::path::Path::new("/proc")) else {
+        let ProbeResult::Failed(reason) = overlay(std::path::Path::new("/proc")) else {
             panic!("did not fail")
         };
         assert!(reason.contains("/proc"), "{reason}");
-        assert!(matches!(nftables(None), Trial::NotTried(_)));
+        assert!(matches!(nftables(None), ProbeResult::NotTried(_)));
     }
 }

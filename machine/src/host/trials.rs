@@ -9,7 +9,7 @@ use std::thread;
 use serde::{Deserialize, Serialize};
 
 use super::tool::{self, Tool};
-use super::trial::{self, Trial};
+use super::trial::{self, ProbeResult};
 use crate::files;
 
 /// The file in the state directory that remembers.
@@ -19,11 +19,11 @@ const MEMORY: &str = "host.json";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Trials {
-    pub(super) namespaces: Trial,
-    pub(super) overlay: Trial,
-    pub(super) bridge: Trial,
-    pub(super) iptables: Trial,
-    pub(super) nftables: Trial,
+    pub(super) namespaces: ProbeResult,
+    pub(super) overlay: ProbeResult,
+    pub(super) bridge: ProbeResult,
+    pub(super) iptables: ProbeResult,
+    pub(super) nftables: ProbeResult,
     pub(super) tools: BTreeMap<String, Tool>,
 }
 
@@ -38,7 +38,7 @@ struct Memory {
 impl Trials {
     /// Tries everything; `dir` is the directory that overlays are to be on.
     pub(super) fn run(root: bool, dir: &Path) -> Self {
-        let attempt = |trial: &dyn Fn() -> Trial| if root { trial() } else { Trial::not_root() };
+        let attempt = |trial: &dyn Fn() -> ProbeResult| if root { trial() } else { ProbeResult::not_root() };
         let tools = tool::find_all();
         // Side by side, since the kernel makes and unmakes namespaces at leisure.
         let (overlay, bridge, iptables, nftables) = thread::scope(|scope| {
@@ -46,9 +46,9 @@ impl Trials {
             let bridge = scope.spawn(|| attempt(&trial::bridge));
             let iptables = scope.spawn(|| attempt(&|| trial::iptables(tools.get("iptables-restore"))));
             let nftables = scope.spawn(|| attempt(&|| trial::nftables(tools.get("nft"))));
-            let outcome = |trial: thread::ScopedJoinHandle<'_, Trial>| {
+            let outcome = |trial: thread::ScopedJoinHandle<'_, ProbeResult>| {
                 let outcome = trial.join();
-                outcome.unwrap_or_else(|_| Trial::Failed("the trial panicked".to_owned()))
+                outcome.unwrap_or_else(|_| ProbeResult::Failed("the trial panicked".to_owned()))
             };
             (
                 outcome(overlay),
@@ -97,7 +97,7 @@ impl Trials {
             &self.nftables,
         ]
         .into_iter()
-        .all(|trial| *trial == Trial::Works)
+        .all(|trial| *trial == ProbeResult::Works)
     }
 }
 

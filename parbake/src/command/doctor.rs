@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use parbake_machine::host::{Check, Decisions, Host, Purpose, Status, checks};
+use parbake_machine::host::{Check, Host, HostSettings, Purpose, Status, checks};
 use serde::Serialize;
 
 use crate::cli::Global;
@@ -37,7 +37,7 @@ struct Report {
     /// The facts behind the checks.
     host: Host,
     /// What parbake does because of them.
-    decisions: Decisions,
+    decisions: HostSettings,
 }
 
 impl Args {

@@ -1,8 +1,8 @@
 //! Machines of a bake: commands on them, and waiting for their runtime.
 
-use parbake_cluster::runtime;
+use parbake_cluster::runtime_config;
+use parbake_machine::handle::Running;
 use parbake_machine::process;
-use parbake_machine::running::Running;
 
 use super::Error;
 
@@ -19,5 +19,5 @@ pub(super) fn shell(running: &Running, node: &str, line: &str) -> Result<process
 /// Waits until the runtime of `node` answers.
 pub(super) fn wait_for_runtime(running: &Running, node: &str) -> Result<(), Error> {
     let question = running.command(node, ["crictl", "version"])?;
-    Ok(runtime::wait_until_it_answers(&question)?)
+    Ok(runtime_config::wait_until_it_answers(&question)?)
 }

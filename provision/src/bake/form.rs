@@ -7,11 +7,11 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use parbake_artifact::{Layer, Store};
 use parbake_cluster::cleanup::open_to_workloads;
-use parbake_cluster::readiness::{Expected, Vantage, wait_until_ready};
+use parbake_cluster::readiness::{DnsProbe, Expected, wait_until_ready};
 use parbake_cluster::{Client, Description, Node, connect};
 use parbake_machine::files::failed;
+use parbake_machine::handle::Running;
 use parbake_machine::host::Host;
-use parbake_machine::running::Running;
 use tokio::runtime::Runtime;
 
 use super::addons::{self, Known};
@@ -186,7 +186,7 @@ fn wait(
     started: Instant,
 ) -> Result<(), Error> {
     let _step = tracing::info_span!("step", what = "wait until everything is ready").entered();
-    let vantages = Vantage::of_machines(running, cluster)?;
+    let vantages = DnsProbe::of_machines(running, cluster)?;
     let expected = Expected {
         cluster,
         boot,

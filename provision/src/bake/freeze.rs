@@ -1,9 +1,9 @@
 //! From a formed cluster to the artifact: settle, stop, clean, pack.
 
 use jiff::Timestamp;
-use parbake_artifact::{Artifact, Draft, Layer, MachineLayers, Store};
-use parbake_cluster::scrub::{self, Owner};
-use parbake_cluster::{Description, Node, machines};
+use parbake_artifact::{Artifact, Layer, MachineLayers, NewArtifact, Store};
+use parbake_cluster::sanitize_files::{self, Owner};
+use parbake_cluster::{Description, Node, machine_plan};
 use parbake_machine::dirs::Dirs;
 
 use super::form::Formed;
@@ -36,12 +36,12 @@ pub(super) fn freeze(
     let below: Vec<_> = shared.iter().map(|layer| layer.digest.clone()).collect();
     let mut layers = shared;
     let mut machines = Vec::new();
-    let upper = |node: &Node| Dirs(&machines::machine_dir(&work.dir("cluster"), node)).upper();
+    let upper = |node: &Node| Dirs(&machine_plan::machine_dir(&work.dir("cluster"), node)).upper();
     let planes: Vec<_> = cluster.control_planes().map(|node| (node, upper(node))).collect();
-    scrub::renew_database(&planes, &tool.path)?;
+    sanitize_files::renew_database(&planes, &tool.path)?;
     for node in cluster.nodes() {
         let upper = upper(node);
-        scrub::scrub(&upper, Owner::Bake)?;
+        sanitize_files::scrub(&upper, Owner::Bake)?;
         let own = store.adopt_layer(&format!("{MACHINE_LAYER}{}", node.name), &upper, &layers::pack())?;
         let stack = [below.as_slice(), std::slice::from_ref(&own.digest)].concat();
         machines.push(MachineLayers {
@@ -50,7 +50,7 @@ pub(super) fn freeze(
         });
         layers.push(own);
     }
-    let draft = Draft {
+    let draft = NewArtifact {
         created: Timestamp::now(),
         provider: options.provider.name.to_string(),
         machines,

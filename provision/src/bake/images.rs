@@ -8,7 +8,7 @@
 //! /var/lib/containerd                   ->  layer `runtime`: a small directory that every machine gets a copy of
 //! ```
 //!
-//! Other runtimes have other names for these directories ([`Answers`]).
+//! Other runtimes have other names for these directories ([`RuntimeProfile`]).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,13 +17,13 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use parbake_artifact::{Layer, Store};
-use parbake_cluster::Answers;
-use parbake_cluster::machines::IMAGES_DIR;
+use parbake_cluster::RuntimeProfile;
+use parbake_cluster::machine_plan::IMAGES_DIR;
 use parbake_machine::dirs::Dirs;
 use parbake_machine::files::failed;
+use parbake_machine::handle::Running;
 use parbake_machine::plan::Plan;
 use parbake_machine::process::Cmd;
-use parbake_machine::running::Running;
 
 use super::Error;
 use super::boot::{shell, wait_for_runtime};
@@ -35,7 +35,7 @@ pub(super) fn layers(
     store: &Store,
     plan: &Plan,
     supervise: &Cmd,
-    runtime: &Answers,
+    runtime: &RuntimeProfile,
     images: &[ImageArchive],
     work: &Path,
 ) -> Result<Vec<Layer>, Error> {
@@ -71,7 +71,7 @@ pub(super) fn layers(
 fn import(
     plan: &Plan,
     supervise: &Cmd,
-    runtime: &Answers,
+    runtime: &RuntimeProfile,
     state: &Path,
     images: &[ImageArchive],
 ) -> Result<Vec<BTreeSet<String>>, Error> {
@@ -100,7 +100,7 @@ fn import(
 }
 
 /// The layers that the runtime has unpacked, by the names of their directories.
-fn snapshots(runtime: &Answers, state: &Path) -> io::Result<BTreeSet<String>> {
+fn snapshots(runtime: &RuntimeProfile, state: &Path) -> io::Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     for entry in fs::read_dir(state.join(runtime.layers))? {
         let entry = entry?;
@@ -113,7 +113,7 @@ fn snapshots(runtime: &Answers, state: &Path) -> io::Result<BTreeSet<String>> {
 
 /// Moves the directories of `snapshots` to where machines see shared images, leaving links.
 fn take_out(
-    runtime: &Answers,
+    runtime: &RuntimeProfile,
     state: &Path,
     snapshots: &BTreeSet<String>,
     image: &str,

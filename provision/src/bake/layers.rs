@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use ipnet::{IpNet, Ipv4Net};
 use parbake_artifact::{Layer, Pack, Store};
-use parbake_cluster::Answers;
-use parbake_cluster::machines::public_file;
-use parbake_cluster::runtime;
+use parbake_cluster::RuntimeProfile;
+use parbake_cluster::machine_plan::public_file;
+use parbake_cluster::runtime_config;
 use parbake_machine::cgroup::Limits;
 use parbake_machine::files::failed;
 use parbake_machine::host::Host;
@@ -95,12 +95,14 @@ fn install(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// One machine with nothing but the runtime.
-fn importer(dir: &Path, own: &Answers, layers: Vec<PathBuf>, host: &Host) -> Result<Plan, Error> {
+fn importer(dir: &Path, own: &RuntimeProfile, layers: Vec<PathBuf>, host: &Host) -> Result<Plan, Error> {
     let decisions = host.decide();
     // Nobody's addresses (RFC 5737): it has no other machine to talk to.
     let network = |host| IpNet::from(Ipv4Net::new_assert(Ipv4Addr::new(192, 0, 2, host), 24));
     let mut files = vec![public_file("etc/hostname", "importer\n")];
-    files.extend(runtime::config(&layers, &decisions).map_err(parbake_cluster::machines::Error::from)?);
+    files.extend(
+        runtime_config::config(&layers, &decisions).map_err(parbake_cluster::machine_plan::Error::from)?,
+    );
     Ok(Plan {
         id: format!("importer-{}", std::process::id()),
         dir: dir.to_owned(),

@@ -18,15 +18,15 @@ use std::time::Duration;
 
 use parbake_artifact::{Artifact, MACHINE_LAYER, Store, StoreError, Tag};
 use parbake_cluster::client::ClientError;
-use parbake_cluster::dialect::UnfitHost;
 use parbake_cluster::head_start::HeadStartError;
-use parbake_cluster::scrub::ScrubError;
+use parbake_cluster::sanitize_files::ScrubError;
+use parbake_cluster::version_compat::UnfitHost;
 use parbake_cluster::{ApiError, BrokenDescription, DescriptionError};
-use parbake_cluster::{machines, runtime};
+use parbake_cluster::{machine_plan, runtime_config};
 use parbake_machine::files;
+use parbake_machine::handle;
 use parbake_machine::host::{Host, HostError, Purpose};
 use parbake_machine::process::{self, Cmd};
-use parbake_machine::running;
 
 use crate::inputs::{self, Given, Inputs, Source};
 use crate::provider::{Provider, Size};
@@ -100,13 +100,13 @@ pub enum Error {
     Description(#[from] DescriptionError),
     /// The machines could not be planned.
     #[error(transparent)]
-    Plan(#[from] machines::Error),
+    Plan(#[from] machine_plan::Error),
     /// The container runtime's configuration is damaged.
     #[error(transparent)]
-    Runtime(#[from] runtime::Error),
+    Runtime(#[from] runtime_config::Error),
     /// The machines could not be run.
     #[error(transparent)]
-    Machines(#[from] running::Error),
+    Machines(#[from] handle::Error),
     /// A command on the host or a node failed.
     #[error(transparent)]
     Command(#[from] process::Error),

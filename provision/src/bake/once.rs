@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use parbake_artifact::{Artifact, Layer, Store, Tag};
-use parbake_cluster::readiness::{Expected, Milestones, Vantage, wait_until_ready};
-use parbake_cluster::wait::{Look, Wait};
-use parbake_cluster::{Client, Description, Node, connect, machines, probe, runtime};
+use parbake_cluster::readiness::{DnsProbe, Expected, Milestones, wait_until_ready};
+use parbake_cluster::wait::{Poll, Wait};
+use parbake_cluster::{Client, Description, Node, connect, machine_plan, probe, runtime_config};
 use parbake_machine::dirs::Dirs;
+use parbake_machine::handle::Running;
 use parbake_machine::host::{Host, Purpose};
 use parbake_machine::process::Cmd;
-use parbake_machine::running::Running;
 use tokio::sync::oneshot;
 
 use super::form;
@@ -161,7 +161,7 @@ fn become_ready(
 /// What people do by hand, or kind and minikube for them: the workers join side by side.
 fn install(site: &Site<'_>, running: &Running) -> Result<(), Error> {
     let ca_hash = &site.init(running)?;
-    let image = &runtime::sandbox_image(&site.layers)?;
+    let image = &runtime_config::sandbox_image(&site.layers)?;
     probe(running, site.first(), image)?;
     thread::scope(|scope| {
         let join = |node| {
@@ -198,11 +198,11 @@ async fn wait(
 ) -> Result<Ready, Error> {
     let left = || options.wait.saturating_sub(expected.started.elapsed());
     let (kubeconfig, client) = connect_early(site, running, left()).await?;
-    let vantages = Vantage::of_machines(running, site.cluster)?;
+    let vantages = DnsProbe::of_machines(running, site.cluster)?;
     let ready = wait_until_ready(&client, expected, vantages, left(), |milestone, after| {
         tracing::info!("{milestone} after {:.1} s", after.as_secs_f64());
     });
-    let pods = Vantage::of_pods(running, site.cluster)?;
+    let pods = DnsProbe::of_pods(running, site.cluster)?;
     let in_pods = probe::dns_answers(site.cluster, pods, expected.started, left());
     let both = tokio::try_join!(ready, in_pods);
     let (milestones, dns_in_pods) = both.map_err(|error| Error::NotReady(error.into()))?;
@@ -215,17 +215,17 @@ async fn connect_early(
     running: &Running,
     limit: Duration,
 ) -> Result<(String, Client), Error> {
-    let upper = Dirs(&machines::machine_dir(&site.dir, site.first())).upper();
+    let upper = Dirs(&machine_plan::machine_dir(&site.dir, site.first())).upper();
     let path = upper.join(ADMIN);
     let look = || async {
         let Ok(written) = fs::read_to_string(&path) else {
-            return Look::NotYet("no kubeconfig".to_owned());
+            return Poll::Pending("no kubeconfig".to_owned());
         };
         let kubeconfig = site.kubeconfig(running, &written);
         match connect(&kubeconfig).await {
-            Ok(client) => Look::Seen((kubeconfig, client)),
+            Ok(client) => Poll::Seen((kubeconfig, client)),
             // Half of it is written.
-            Err(error) => Look::NotYet(error.to_string()),
+            Err(error) => Poll::Pending(error.to_string()),
         }
     };
     let connected = Wait::new("kubeadm to write a kubeconfig", limit)

@@ -1,8 +1,8 @@
 //! From a running, ready cluster to one that can be frozen: no credential of its own left, nothing that would hold
 //! the next start up, databases small and closed.
 
-use parbake_cluster::{Client, ContainerRuntime, Description, head_start, settle};
-use parbake_machine::running::Running;
+use parbake_cluster::{Client, ContainerRuntime, Description, head_start, purge};
+use parbake_machine::handle::Running;
 use tokio::runtime::Runtime;
 
 use super::Error;
@@ -98,8 +98,8 @@ pub(super) fn settle(
             &format!("crictl --timeout=60s stop $(crictl ps -q --name '{names}')"),
         )?;
     }
-    runtime.block_on(settle::forget(client))?;
-    let secrets = runtime.block_on(settle::count_secrets(client))?;
+    runtime.block_on(purge::forget(client))?;
+    let secrets = runtime.block_on(purge::count_secrets(client))?;
     // What the first control plane has is what all get when they are frozen.
     shell(running, cluster.nodes()[0].name.as_str(), COMPACT)?;
     for node in names.iter().rev() {

@@ -4,13 +4,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use parbake_cluster::join;
-use parbake_cluster::machines::{self, Surroundings};
+use parbake_cluster::machine_plan::{self, LaunchContext};
 use parbake_cluster::{Description, Node, Role};
 use parbake_machine::files::failed;
+use parbake_machine::handle::Running;
 use parbake_machine::host::Host;
 use parbake_machine::plan::Forward;
 use parbake_machine::process::Cmd;
-use parbake_machine::running::Running;
 
 use super::Error;
 use super::boot::{on, shell, wait_for_runtime};
@@ -58,7 +58,7 @@ impl Site<'_> {
         let what = format!("boot {} machines", self.cluster.nodes().len());
         let _step = tracing::info_span!("step", what).entered();
         let decisions = self.host.decide();
-        let surroundings = Surroundings {
+        let surroundings = LaunchContext {
             id: &self.id,
             dir: &self.dir,
             host: &decisions,
@@ -71,7 +71,7 @@ impl Site<'_> {
             end_with_parent: true,
             again: false,
         };
-        let plan = machines::plan(
+        let plan = machine_plan::plan(
             self.cluster,
             surroundings,
             |_| self.layers.clone(),

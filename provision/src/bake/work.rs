@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use parbake_artifact::{Digest, Layer, Store, Tag};
 use parbake_machine::files::{failed, replace};
-use parbake_machine::running::Stopped;
+use parbake_machine::handle::Stopped;
 use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};

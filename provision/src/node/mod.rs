@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use parbake_cluster::{Answers, ContainerRuntime};
+use parbake_cluster::{ContainerRuntime, RuntimeProfile};
 
 use containerd::Containerd;
 pub use containerd::UnusableRuntime;
@@ -102,7 +102,7 @@ impl NodeRuntime {
     }
 
     /// What is known of it everywhere.
-    pub(crate) fn answers(&self) -> &'static Answers {
+    pub(crate) fn answers(&self) -> &'static RuntimeProfile {
         self.runtime().answers()
     }
 

@@ -10,7 +10,7 @@ use super::document::At;
 use super::read::{ReadRuntime, ReadVariant, Segment, Word};
 use super::recipe::{ImageRecipe, Modules, Os, Recipe};
 use super::{ContainerRuntime, Published, VariantName};
-use parbake_cluster::problem::Collector;
+use parbake_cluster::diagnostics::Collector;
 
 /// The component that is built from Kubernetes' own modules, with C instead of Go.
 const PAUSE: &str = "pause";

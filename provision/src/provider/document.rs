@@ -10,7 +10,7 @@ use std::str::FromStr;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use parbake_cluster::problem::{Collector, Problems};
+use parbake_cluster::diagnostics::{Collector, Problems};
 
 /// A value and where it is.
 pub(super) type At<T> = (T, Range<usize>);

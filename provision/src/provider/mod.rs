@@ -40,7 +40,7 @@ pub use self::recipe::{Generated, ImageRecipe, Modules, Os, Recipe, Size};
 pub(crate) use self::runtime::{OS_SET, is_os};
 pub use self::runtime::{OfferedRuntime, RuntimeNotOffered};
 pub use self::variant::{InvalidVariantName, Variant, VariantName};
-pub use parbake_cluster::problem::{Problem, Problems};
+pub use parbake_cluster::diagnostics::{Problem, Problems};
 pub use parbake_cluster::{ContainerRuntime, UnknownRuntime};
 
 /// The file that makes a folder a provider.

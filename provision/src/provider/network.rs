@@ -9,8 +9,8 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use parbake_cluster::problem::Collector;
-use parbake_cluster::{Stacks, Subnets};
+use parbake_cluster::diagnostics::Collector;
+use parbake_cluster::{IpFamilies, Subnets};
 
 use super::document::{At, Fields};
 
@@ -75,7 +75,7 @@ impl FromStr for Stack {
 impl Stack {
     /// The networks of this stack: the provider's own where it has some, and usual ones where it has none.
     #[must_use]
-    pub fn of(self, own: Stacks) -> Stacks {
+    pub fn of(self, own: IpFamilies) -> IpFamilies {
         let all = || std::iter::once(own.first).chain(own.second);
         let ipv4 = all().find(|subnets| !is_ipv6(&subnets.nodes)).unwrap_or(IPV4);
         let ipv6 = all().find(|subnets| is_ipv6(&subnets.nodes)).unwrap_or(IPV6);
@@ -85,7 +85,7 @@ impl Stack {
             Self::Dual if is_ipv6(&own.first.nodes) && own.second.is_some() => (ipv6, Some(ipv4)),
             Self::Dual => (ipv4, Some(ipv6)),
         };
-        Stacks { first, second }
+        IpFamilies { first, second }
     }
 }
 
@@ -94,7 +94,7 @@ fn is_ipv6(network: &IpNet) -> bool {
 }
 
 /// What is read of `[network]`.
-pub(super) fn read(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Option<Stacks> {
+pub(super) fn read(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Option<IpFamilies> {
     let span = fields.span().clone();
     let networks = FIELDS.map(|name| fields.one_or_more::<IpNet>(problems, name));
     fields.finish(problems);
@@ -129,7 +129,7 @@ pub(super) fn read(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> 
             services: services?,
         })
     };
-    Some(Stacks {
+    Some(IpFamilies {
         first: subnets(0)?,
         second: subnets(1),
     })
@@ -185,7 +185,7 @@ impl fmt::Display for Stack {
 
 #[cfg(test)]
 mod tests {
-    use parbake_cluster::Stacks;
+    use parbake_cluster::IpFamilies;
 
     use super::{IPV4, IPV6, Stack};
 
@@ -193,8 +193,8 @@ mod tests {
     fn a_stack_is_of_the_providers_networks_where_it_has_some() {
         let mut own = IPV6;
         own.nodes = "fd00:7::/64".parse().unwrap();
-        let alone = |first| Stacks { first, second: None };
-        let both = |first, second| Stacks {
+        let alone = |first| IpFamilies { first, second: None };
+        let both = |first, second| IpFamilies {
             first,
             second: Some(second),
         };

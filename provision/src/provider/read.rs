@@ -9,7 +9,7 @@ use parbake_cluster::{NodeName, Offered, Role};
 use super::document::{At, Fields, whole};
 use super::recipe::{Generated, ImageRecipe, Modules, OUT, Os, PACKAGES, Recipe};
 use super::{ContainerRuntime, OfferedRuntime, Published, Variant, VariantName, check, network};
-use parbake_cluster::problem::{Collector, Problems};
+use parbake_cluster::diagnostics::{Collector, Problems};
 
 pub(super) fn recipe(text: &str) -> Result<Recipe, Problems> {
     whole(text, read_recipe)

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use parbake_cluster::{
-    ClusterDomain, Description, DescriptionError, KubernetesVersion, NodeName, Offered, Role, Stacks,
+    ClusterDomain, Description, DescriptionError, IpFamilies, KubernetesVersion, NodeName, Offered, Role,
 };
 use semver::Version;
 
 use super::{ContainerRuntime, OS_SET, OfferedRuntime, Published, Variant, VariantName, read};
-use parbake_cluster::problem::Problems;
+use parbake_cluster::diagnostics::Problems;
 
 /// Where a generator leaves what it makes.
 pub(super) const OUT: &str = "{out}";
@@ -81,7 +81,7 @@ pub struct Recipe {
     /// The nodes in order: their addresses follow from it. The first one is the control plane.
     pub nodes: Vec<(NodeName, Role)>,
     /// The cluster's networks.
-    pub network: Stacks,
+    pub network: IpFamilies,
     /// The node operating system.
     pub os: Os,
     /// The packages of its own runtime's nodes, whichever is chosen.

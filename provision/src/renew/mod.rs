@@ -66,7 +66,7 @@ pub fn create(
     if path.symlink_metadata().is_ok() {
         return Err(RenewError::Exists(name.clone()));
     }
-    let draft = Draft::of(from, name, providers)?;
+    let draft = NewArtifact::of(from, name, providers)?;
     let renewed = draft.renew(from, kubernetes, update)?;
     draft.rename(&path, RenameFlags::NOREPLACE)?;
     Ok(renewed)
@@ -82,7 +82,7 @@ pub fn renew(
     update: &Update<'_>,
 ) -> Result<Renewed, RenewError> {
     let providers = provider.dir.parent().unwrap_or(Path::new("/"));
-    let draft = Draft::of(provider, &provider.name, providers)?;
+    let draft = NewArtifact::of(provider, &provider.name, providers)?;
     let renewed = draft.renew(provider, Some(kubernetes), update)?;
     // What was there before goes with the draft.
     draft.rename(&provider.dir, RenameFlags::EXCHANGE)?;
@@ -90,13 +90,13 @@ pub fn renew(
 }
 
 /// A provider in the making.
-struct Draft {
+struct NewArtifact {
     dir: PathBuf,
     providers: PathBuf,
     _temporary: TempDir,
 }
 
-impl Draft {
+impl NewArtifact {
     fn of(from: &Provider, name: &ProviderName, providers: &Path) -> Result<Self, RenewError> {
         let providers = fs::canonicalize(providers).map_err(failed("find", providers))?;
         let temporary = tempfile::Builder::new()

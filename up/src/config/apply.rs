@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use parbake_cluster::marks::Marks;
+use parbake_cluster::labels_and_taints::Marks;
 use parbake_cluster::{Client, Description, Node, NodeName, Role, pod_security};
 use parbake_machine::cgroup::Limits;
 use parbake_machine::dirs::Dirs;
-use parbake_machine::host::Decisions;
+use parbake_machine::host::HostSettings;
 use parbake_machine::plan::{Bind, Forward, MachinePlan, Plan};
 
 use super::host::Size;
@@ -49,7 +49,7 @@ pub(crate) fn configure_machine(
     config: &Config,
     cluster: &Description,
     node: &Node,
-    host: &Decisions,
+    host: &HostSettings,
     again: bool,
 ) -> Result<(), ConfigError> {
     let own = config.node(&node.name);

@@ -8,9 +8,9 @@
 //! /var/log/kubernetes/audit/audit.log           and where: this one, and those that were full
 //! ```
 
-use parbake_cluster::dialect::Dialect;
-use parbake_cluster::machines::public_file;
-use parbake_cluster::scrub::ETCD;
+use parbake_cluster::machine_plan::public_file;
+use parbake_cluster::sanitize_files::ETCD;
+use parbake_cluster::version_compat::Dialect;
 use parbake_machine::plan::{InMemory, SeedFile};
 use serde_json::json;
 

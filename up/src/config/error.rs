@@ -4,8 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use parbake_cluster::problem::Problems;
-use parbake_cluster::{DescriptionError, marks, pod_security};
+use parbake_cluster::diagnostics::Problems;
+use parbake_cluster::{DescriptionError, labels_and_taints, pod_security};
 use parbake_machine::process;
 
 use super::check::Problem;
@@ -62,7 +62,7 @@ pub enum ConfigError {
     },
     /// Labels and taints could not be set.
     #[error(transparent)]
-    Marks(#[from] marks::MarkError),
+    Marks(#[from] labels_and_taints::MarkError),
     /// What was baked could not be exempted from pod security.
     #[error(transparent)]
     Exempt(#[from] pod_security::ExemptError),

@@ -9,9 +9,9 @@
 use std::path::{Path, PathBuf};
 
 use parbake_cluster::join::KubeletSettings;
-use parbake_cluster::machines::public_file;
-use parbake_cluster::{NodeName, runtime};
-use parbake_machine::host::Decisions;
+use parbake_cluster::machine_plan::public_file;
+use parbake_cluster::{NodeName, runtime_config};
+use parbake_machine::host::HostSettings;
 use parbake_machine::plan::SeedFile;
 use serde_json::{Map, Value, json};
 
@@ -54,16 +54,16 @@ pub(super) fn reservation(
     node: &NodeConfig,
     size: impl FnOnce() -> Result<Size, ConfigError>,
     stack: &[PathBuf],
-    host: &Decisions,
+    host: &HostSettings,
 ) -> Result<Option<SeedFile>, ConfigError> {
     let limited = node.cpus.is_some() || node.memory.is_some();
     if limited {
         let flags: Vec<String> = reserved(node, &size()?).into_iter().collect();
-        return Ok(Some(runtime::kubelet_flags(host, &flags)));
+        return Ok(Some(runtime_config::kubelet_flags(host, &flags)));
     }
-    let before = read(stack, runtime::KUBELET)?.unwrap_or_default();
+    let before = read(stack, runtime_config::KUBELET)?.unwrap_or_default();
     let stale = before.contains(RESERVED);
-    Ok(stale.then(|| runtime::kubelet_flags(host, &[])))
+    Ok(stale.then(|| runtime_config::kubelet_flags(host, &[])))
 }
 
 /// What a host of that size has and the node may not take.

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use parbake_cluster::marks::{InvalidMark, check_key, check_value};
+use parbake_cluster::labels_and_taints::{InvalidMark, check_key, check_value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

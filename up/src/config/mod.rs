@@ -41,8 +41,8 @@ mod workloads;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use parbake_cluster::marks::Taint;
-use parbake_cluster::problem::Problems;
+use parbake_cluster::diagnostics::Problems;
+use parbake_cluster::labels_and_taints::Taint;
 use parbake_cluster::{NodeName, Role};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

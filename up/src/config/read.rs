@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use parbake_cluster::problem::{Collector, Problems};
+use parbake_cluster::diagnostics::{Collector, Problems};
 use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};

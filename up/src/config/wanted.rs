@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use parbake_cluster::Description;
-use parbake_cluster::problem::Problems;
+use parbake_cluster::diagnostics::Problems;
 use parbake_machine::host::NoSwap;
 
 use super::check::{Problem, affordable, alone, fits};

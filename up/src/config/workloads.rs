@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use parbake_artifact::Digest;
 use parbake_cluster::Description;
-use parbake_cluster::wait::{Look, Wait};
+use parbake_cluster::wait::{Poll, Wait};
+use parbake_machine::handle::Running;
 use parbake_machine::process::{self, Cmd};
-use parbake_machine::running::Running;
 use serde_json::Value;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -130,7 +130,7 @@ impl Workloads<'_> {
             let command = cmd.clone();
             match done(spawn_blocking(move || command.run()).await) {
                 Ok(output) => look(&output.stdout),
-                Err(error) => Look::NotYet(error.to_string()),
+                Err(error) => Poll::Pending(error.to_string()),
             }
         });
         ready.await.map_err(|mut timed_out| {
@@ -159,15 +159,15 @@ fn comes_later(error: &process::Error) -> bool {
 }
 
 /// What one object, or a list of them, still lacks.
-fn look(text: &str) -> Look<()> {
+fn look(text: &str) -> Poll<()> {
     let Some(objects) = objects(text) else {
-        return Look::NotYet("an answer that is no JSON".to_owned());
+        return Poll::Pending("an answer that is no JSON".to_owned());
     };
     let missing: Vec<String> = objects.iter().filter_map(missing).collect();
     if missing.is_empty() {
-        Look::Seen(())
+        Poll::Seen(())
     } else {
-        Look::NotYet(missing.join(", "))
+        Poll::Pending(missing.join(", "))
     }
 }
 

@@ -9,9 +9,9 @@ mod report;
 
 use std::process::ExitStatus;
 
-use parbake_cluster::machines::IMAGES_DIR;
+use parbake_cluster::machine_plan::IMAGES_DIR;
+use parbake_machine::handle;
 use parbake_machine::process;
-use parbake_machine::running;
 
 use crate::{Cluster, ClusterName};
 pub use page::Setting;
@@ -50,7 +50,7 @@ pub enum ConformanceError {
     Ended(ExitStatus),
     /// The node cannot be entered.
     #[error(transparent)]
-    Machines(#[from] running::Error),
+    Machines(#[from] handle::Error),
     /// A command on the node failed.
     #[error(transparent)]
     Command(#[from] process::Error),

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use parbake_cluster::ContainerRuntime;
+use parbake_machine::handle::Running;
 use parbake_machine::process::{self, Cmd};
-use parbake_machine::running::Running;
 
 use super::Finding;
 use super::containers::{Containers, Suspect};

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use parbake_cluster::{Node, machines};
+use parbake_cluster::{Node, machine_plan};
 use parbake_machine::dirs::Dirs;
 use parbake_machine::files::failed;
-use parbake_machine::in_memory;
+use parbake_machine::handle::Running;
 use parbake_machine::process::Cmd;
-use parbake_machine::running::Running;
+use parbake_machine::tmpfs;
 
 use crate::state::Claim;
 use crate::{Cluster, ClusterName, Error};
@@ -46,10 +46,10 @@ pub(super) fn copy(cluster: &Cluster, from: &Claim, to: &Claim, supervise: &Cmd)
     let _step = tracing::info_span!("step", what = "pause the cluster and copy its files").entered();
     let nodes = cluster.record().cluster.nodes();
     for node in nodes {
-        let dir = machines::machine_dir(to.dir(), node);
+        let dir = machine_plan::machine_dir(to.dir(), node);
         fs::create_dir_all(&dir).map_err(failed("make", &dir))?;
     }
-    let paused = cluster.running().pause(supervise)?;
+    let paused = cluster.running().pause_scoped(supervise)?;
     let copied = thread::scope(|scope| {
         let copies = nodes
             .iter()
@@ -68,7 +68,7 @@ pub(super) fn copy(cluster: &Cluster, from: &Claim, to: &Claim, supervise: &Cmd)
 
 /// What is not on disk yet is in the page cache, where a copy finds it.
 fn copy_machine(running: &Running, node: &Node, from: &Path, to: &Path) -> Result<(), Error> {
-    let [from, to] = [from, to].map(|dir| machines::machine_dir(dir, node));
+    let [from, to] = [from, to].map(|dir| machine_plan::machine_dir(dir, node));
     let parts = [Dirs(&from).upper(), Dirs(&from).plain(Path::new(""))];
     // Owners, links, times and overlayfs' attributes are part of it, and a file system may share the blocks. etcd's log
     // is mostly room that it has reserved.
@@ -78,7 +78,7 @@ fn copy_machine(running: &Running, node: &Node, from: &Path, to: &Path) -> Resul
         .arg(&to)
         .run()?;
     for (path, memory) in running.in_memory(node.name.as_str(), &Dirs(&from)) {
-        in_memory::copy(&memory, &Dirs(&to), &path)?;
+        tmpfs::copy(&memory, &Dirs(&to), &path)?;
     }
     Ok(())
 }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use aho_corasick::AhoCorasick;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use parbake_cluster::scrub::{ETCD, kubeconfigs};
-use parbake_cluster::{Description, machines};
+use parbake_cluster::sanitize_files::{ETCD, kubeconfigs};
+use parbake_cluster::{Description, machine_plan};
 use parbake_machine::dirs::Dirs;
 use parbake_machine::files::failed;
 use serde::Serialize;
@@ -42,7 +42,7 @@ impl Secrets {
     pub(super) fn collect(scratch: &Claim, cluster: &Description) -> Result<Self, Error> {
         let mut texts = Vec::new();
         for node in cluster.nodes() {
-            let upper = Dirs(&machines::machine_dir(scratch.dir(), node)).upper();
+            let upper = Dirs(&machine_plan::machine_dir(scratch.dir(), node)).upper();
             let keys = KEYS.iter().flat_map(|dir| regular_files(&upper.join(dir)));
             for path in keys.chain(kubeconfigs(&upper)?) {
                 // They are texts; what is none holds no key as text.
@@ -63,7 +63,7 @@ impl Secrets {
         })?;
         let mut found = Vec::new();
         for node in cluster.nodes() {
-            let dir = machines::machine_dir(scratch.dir(), node);
+            let dir = machine_plan::machine_dir(scratch.dir(), node);
             let dirs = Dirs(&dir);
             for root in [dirs.upper(), dirs.plain(Path::new(""))] {
                 let database = root.join(ETCD);

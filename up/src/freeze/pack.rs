@@ -3,8 +3,8 @@
 use std::fs;
 
 use jiff::Timestamp;
-use parbake_artifact::{Artifact, Draft, Layer, MACHINE_LAYER, MachineLayers, Pack, Store};
-use parbake_cluster::machines;
+use parbake_artifact::{Artifact, Layer, MACHINE_LAYER, MachineLayers, NewArtifact, Pack, Store};
+use parbake_cluster::machine_plan;
 use parbake_cluster::{ContainerRuntime, Description, Node};
 use parbake_machine::dirs::Dirs;
 use parbake_machine::files::failed;
@@ -46,7 +46,7 @@ pub(super) fn pack(
     }
     let own_bytes = own_layers.iter().map(|layer| layer.size).sum();
     layers.extend(own_layers);
-    let draft = Draft {
+    let draft = NewArtifact {
         created: Timestamp::now(),
         provider: parent.config.provider.clone(),
         machines,
@@ -75,7 +75,7 @@ fn own_layer(
     node: &Node,
     scratch: &Claim,
 ) -> Result<Layer, Error> {
-    let dir = machines::machine_dir(scratch.dir(), node);
+    let dir = machine_plan::machine_dir(scratch.dir(), node);
     let dirs = Dirs(&dir);
     let upper = dirs.upper();
     // The runtime's state is no part of the overlay; a machine starts with that of its topmost layer. Images that were

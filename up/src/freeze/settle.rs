@@ -5,16 +5,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use parbake_artifact::{Artifact, Store};
-use parbake_cluster::machines::{self, Surroundings};
+use parbake_cluster::machine_plan::{self, LaunchContext};
 use parbake_cluster::readiness::wait_until_api;
-use parbake_cluster::scrub::{self, Owner};
-use parbake_cluster::wait::{Look, Wait};
-use parbake_cluster::{Client, ContainerRuntime, Description, Node, connect, settle};
+use parbake_cluster::sanitize_files::{self, Owner};
+use parbake_cluster::wait::{Poll, Wait};
+use parbake_cluster::{Client, ContainerRuntime, Description, Node, connect, purge};
 use parbake_machine::dirs::Dirs;
 use parbake_machine::files::failed;
-use parbake_machine::host::Decisions;
+use parbake_machine::handle::Running;
+use parbake_machine::host::HostSettings;
 use parbake_machine::overlay;
-use parbake_machine::running::Running;
 
 use super::Options;
 use crate::Error;
@@ -48,7 +48,7 @@ ctl compact --physical "$revision"
 /// Boots the copy in `scratch`, has it forget what must not be frozen, and stops it; gives how many secrets it keeps.
 pub(super) async fn settle(
     options: &Options,
-    host: &Decisions,
+    host: &HostSettings,
     store: &Store,
     parent: &Artifact,
     record: &Record,
@@ -58,11 +58,11 @@ pub(super) async fn settle(
     let cluster = &record.cluster;
     // Before there is a new identity: the old one must not be left beside it.
     for node in cluster.nodes() {
-        scrub::scrub(&upper(scratch, node), Owner::User)?;
+        sanitize_files::scrub(&upper(scratch, node), Owner::User)?;
     }
     let stacks = stacks(store, parent, cluster)?;
     let identity = Identity::new(cluster, &identity::Options::default())?;
-    let surroundings = Surroundings {
+    let surroundings = LaunchContext {
         id: &format!("freeze-{}", std::process::id()),
         dir: scratch.dir(),
         host,
@@ -77,7 +77,7 @@ pub(super) async fn settle(
         files.chain(alone::masks(&MASKED)).collect()
     };
     let stack = |node: &Node| stack_of(&stacks, node);
-    let plan = machines::plan(cluster, surroundings, stack, files)?;
+    let plan = machine_plan::plan(cluster, surroundings, stack, files)?;
     let running = Running::start(&plan, &options.supervise)?;
     for node in cluster.nodes() {
         forget_pods(&running, cluster.runtime(), node).await?;
@@ -105,22 +105,22 @@ pub(super) async fn settle(
     let _stopped = running.stop()?;
     for node in cluster.nodes() {
         let upper = upper(scratch, node);
-        scrub::scrub(&upper, Owner::User)?;
+        sanitize_files::scrub(&upper, Owner::User)?;
         alone::unmask(&upper, &MASKED).map_err(failed("remove", &upper))?;
     }
     let planes: Vec<_> = cluster
         .control_planes()
         .map(|node| (node, upper(scratch, node)))
         .collect();
-    scrub::renew_database(&planes, &etcd_tool(cluster, &stack_of(&stacks, plane))?)?;
+    sanitize_files::renew_database(&planes, &etcd_tool(cluster, &stack_of(&stacks, plane))?)?;
     for (_, upper) in &planes {
-        overlay::hide_below(&upper.join(scrub::ETCD).join("member"))?;
+        overlay::hide_below(&upper.join(sanitize_files::ETCD).join("member"))?;
     }
     Ok(kept)
 }
 
 fn upper(scratch: &Claim, node: &Node) -> PathBuf {
-    Dirs(&machines::machine_dir(scratch.dir(), node)).upper()
+    Dirs(&machine_plan::machine_dir(scratch.dir(), node)).upper()
 }
 
 async fn forget_pods(running: &Running, runtime: ContainerRuntime, node: &Node) -> Result<(), Error> {
@@ -129,8 +129,8 @@ async fn forget_pods(running: &Running, runtime: ContainerRuntime, node: &Node) 
     Wait::new(format!("the runtime of `{name}` to answer"), PATIENCE)
         .until(|| async {
             match answers.run() {
-                Ok(_) => Look::Seen(()),
-                Err(error) => Look::NotYet(error.to_string()),
+                Ok(_) => Poll::Seen(()),
+                Err(error) => Poll::Pending(error.to_string()),
             }
         })
         .await?;
@@ -141,8 +141,8 @@ async fn forget_pods(running: &Running, runtime: ContainerRuntime, node: &Node) 
 
 async fn forget(client: &Client, running: &Running, plane: &Node) -> Result<u64, Error> {
     wait_until_api(client, PATIENCE).await?;
-    settle::forget(client).await?;
-    let kept = settle::count_secrets(client).await?;
+    purge::forget(client).await?;
+    let kept = purge::count_secrets(client).await?;
     running
         .command(plane.name.as_str(), ["sh", "-euc", COMPACT])?
         .run()?;
@@ -153,7 +153,7 @@ async fn forget(client: &Client, running: &Running, plane: &Node) -> Result<u64,
 fn etcd_tool(cluster: &Description, layers: &[PathBuf]) -> Result<PathBuf, Error> {
     let tool = cluster.kubernetes().dialect().etcd_tool();
     let images = |layer: &PathBuf| {
-        let versions = fs::read_dir(layer.join(machines::IMAGES_DIR).join("etcd"));
+        let versions = fs::read_dir(layer.join(machine_plan::IMAGES_DIR).join("etcd"));
         let dirs = versions.into_iter().flatten().flatten();
         dirs.map(|dir| dir.path().join("usr/local/bin"))
             .collect::<Vec<_>>()

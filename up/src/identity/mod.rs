@@ -37,7 +37,7 @@ use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use parbake_cluster::trust::Authorities;
+use parbake_cluster::ca_publish::Authorities;
 use parbake_cluster::{Description, Node, NodeName, Role};
 use parbake_machine::plan::SeedFile;
 use thiserror::Error;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use parbake_cluster::{ClusterDomain, Description, Node, NodeName, Role, Stacks, Subnets};
+use parbake_cluster::{ClusterDomain, Description, IpFamilies, Node, NodeName, Role, Subnets};
 use parbake_machine::plan::SeedContent;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -44,7 +44,7 @@ fn dual() -> Description {
             services,
         }
     };
-    let stacks = Stacks {
+    let stacks = IpFamilies {
         first: subnets(["10.89.0.0/24", "10.244.0.0/16", "10.96.0.0/12"]),
         second: Some(subnets([
             "fd00:10:89::/64",

@@ -21,7 +21,7 @@ use std::thread;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use parbake_cluster::{Node, Role, machines};
+use parbake_cluster::{Node, Role, machine_plan};
 use parbake_machine::dirs::Dirs;
 use parbake_machine::files::failed;
 use serde::Serialize;
@@ -165,7 +165,7 @@ fn of_node(cluster: &Cluster, node: &Node, dir: &Path, redactor: &Redactor) -> i
     let mut part = Part::default();
     let name = node.name.as_str();
     let mut folder = Folder::make(dir.join(name), redactor)?;
-    let console = Dirs(&machines::machine_dir(cluster.dir(), node)).console();
+    let console = Dirs(&machine_plan::machine_dir(cluster.dir(), node)).console();
     let added = File::open(console).and_then(|file| folder.add(Path::new("console.log"), file));
     part.lacks(name, "console.log", added.err().map(|error| error.to_string()));
     let runtime = cluster.record().cluster.runtime().answers();

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use parbake_cluster::join::Invitation;
-use parbake_cluster::machines::{self, Surroundings};
-use parbake_cluster::readiness::{Vantage, wait_until_arrived};
+use parbake_cluster::machine_plan::{self, LaunchContext};
+use parbake_cluster::readiness::{DnsProbe, wait_until_arrived};
 use parbake_cluster::wait::TimedOut;
-use parbake_cluster::{Client, Description, Node, hosts, marks};
+use parbake_cluster::{Client, Description, Node, hosts, labels_and_taints};
 use parbake_machine::files::failed;
-use parbake_machine::host::Decisions;
+use parbake_machine::handle::Running;
+use parbake_machine::host::HostSettings;
 use parbake_machine::plan::{SeedContent, SeedFile};
-use parbake_machine::running::Running;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::Instrument;
@@ -27,7 +27,7 @@ use crate::{Diagnosis, Error};
 /// Nodes that are to join.
 pub(crate) struct Arrival<'a> {
     pub(crate) claim: &'a Claim,
-    pub(crate) host: &'a Decisions,
+    pub(crate) host: &'a HostSettings,
     /// The cluster with them.
     pub(crate) cluster: &'a Description,
     pub(crate) new: &'a [Node],
@@ -64,12 +64,12 @@ impl Arrival<'_> {
         }
         let running = joined?;
         let left = self.wait.saturating_sub(started.elapsed());
-        let vantages = Vantage::of_nodes(&running, self.new)?;
+        let vantages = DnsProbe::of_nodes(&running, self.new)?;
         let ready = wait_until_arrived(client, self.cluster, self.new, boot, vantages, left).instrument(
             tracing::info_span!("step", what = "wait until the new nodes are ready"),
         );
         let marks = config::marks(self.config, self.new);
-        let (marked, ready) = tokio::join!(marks::set(client, &marks, left), ready);
+        let (marked, ready) = tokio::join!(labels_and_taints::set(client, &marks, left), ready);
         ready.map_err(|timed_out| self.not_ready(&running, timed_out))?;
         marked.map_err(ConfigError::Marks)?;
         Ok(running)
@@ -94,7 +94,7 @@ impl Arrival<'_> {
             1 => "boot 1 machine".to_owned(),
             count => format!("boot {count} machines"),
         };
-        let surroundings = Surroundings {
+        let surroundings = LaunchContext {
             // What belongs to the cluster as a whole is its supervisor's by now.
             id: "",
             dir: self.claim.dir(),
@@ -107,7 +107,7 @@ impl Arrival<'_> {
         let machine = |node: &Node| {
             let layers = self.layers.to_vec();
             let mut machine =
-                machines::machine(self.cluster, &surroundings, node, layers, vec![machine_id()])?;
+                machine_plan::machine(self.cluster, &surroundings, node, layers, vec![machine_id()])?;
             config::configure_machine(&mut machine, self.config, self.cluster, node, self.host, false)?;
             Ok::<_, Error>(machine)
         };

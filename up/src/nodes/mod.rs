@@ -24,7 +24,7 @@ mod remove;
 mod tidy;
 
 use parbake_cluster::{Client, Node, NodeName, connect_file};
-use parbake_machine::running::Running;
+use parbake_machine::handle::Running;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 

@@ -4,10 +4,10 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
-use parbake_cluster::machines::machine_dir;
+use parbake_cluster::machine_plan::machine_dir;
 use parbake_cluster::{Client, Node, cleanup, drain, hosts, join};
 use parbake_machine::files::failed;
-use parbake_machine::running::Running;
+use parbake_machine::handle::Running;
 use tokio::task::spawn_blocking;
 use tracing::Instrument;
 

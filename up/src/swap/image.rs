@@ -12,7 +12,7 @@ use parbake_artifact::{Digest, Hashing};
 use parbake_cluster::{ContainerRuntime, NodeName};
 use parbake_machine::executable::ARCHITECTURE;
 use parbake_machine::files::failed;
-use parbake_machine::running::Running;
+use parbake_machine::handle::Running;
 use serde_json::{Value, json};
 use tar::{Archive, Builder, EntryType};
 

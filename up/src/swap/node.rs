@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use parbake_cluster::swap::wait_until_kubelet;
-use parbake_cluster::wait::{Look, Wait};
+use parbake_cluster::wait::{Poll, Wait};
 use parbake_cluster::{Client, ContainerRuntime, NodeName};
+use parbake_machine::handle::Running;
 use parbake_machine::process::{self, Output};
-use parbake_machine::running::Running;
 
 use super::undo::Unready;
 use super::{Program, SwapError};
@@ -217,8 +217,8 @@ pub(super) async fn restart(
             let wait = Wait::new(format!("the runtime of `{node}` to answer"), limit);
             wait.until(|| async {
                 match question.run() {
-                    Ok(_) => Look::Seen(()),
-                    Err(error) => Look::NotYet(error.to_string()),
+                    Ok(_) => Poll::Seen(()),
+                    Err(error) => Poll::Pending(error.to_string()),
                 }
             })
             .await?;
@@ -237,8 +237,8 @@ async fn stays(running: &Running, node: &NodeName, unit: &str, limit: Duration) 
     let wait = Wait::new(format!("`{unit}` of `{node}` to run"), limit);
     wait.until(|| async {
         match question.run() {
-            Ok(_) => Look::Seen(()),
-            Err(_) => Look::NotYet("it does not run".to_owned()),
+            Ok(_) => Poll::Seen(()),
+            Err(_) => Poll::Pending("it does not run".to_owned()),
         }
     })
     .await?;

@@ -7,7 +7,7 @@ use parbake_cluster::rollout::{Workload, wait_until_rolled_out};
 use parbake_cluster::swap::{Runs, set_image, wait_until_static_pod};
 use parbake_cluster::wait::TimedOut;
 use parbake_cluster::{ApiError, Client, NodeName};
-use parbake_machine::running::Running;
+use parbake_machine::handle::Running;
 use serde::{Deserialize, Serialize};
 
 use super::{Swapped, node};
@@ -81,8 +81,8 @@ impl From<TimedOut> for Unready {
     }
 }
 
-impl From<parbake_machine::running::Error> for Unready {
-    fn from(error: parbake_machine::running::Error) -> Self {
+impl From<parbake_machine::handle::Error> for Unready {
+    fn from(error: parbake_machine::handle::Error) -> Self {
         Self::other(error.into())
     }
 }

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use parbake_cluster::readiness::{Vantage, wait_until_api, wait_until_dns};
+use parbake_cluster::readiness::{DnsProbe, wait_until_api, wait_until_dns};
 use parbake_cluster::swap::{set_image, wait_until_static_pod};
 use parbake_cluster::{Client, NodeName};
-use parbake_machine::running::Running;
+use parbake_machine::handle::Running;
 use tracing::Instrument;
 
 use super::find::{self, Place};
@@ -247,7 +247,7 @@ impl Work<'_> {
     async fn settled(&self, record: &Record) -> Result<(), Error> {
         let work = async {
             wait_until_api(self.client, self.left()).await?;
-            let vantages = Vantage::of_machines(self.running, &record.cluster)?;
+            let vantages = DnsProbe::of_machines(self.running, &record.cluster)?;
             wait_until_dns(&record.cluster, vantages, self.left()).await?;
             Ok(())
         };

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use parbake_cluster::Description;
 use parbake_cluster::readiness::{Milestone, Milestones};
-use parbake_machine::running::Running;
-use parbake_machine::span::{Moment, Span};
+use parbake_machine::handle::Running;
+use parbake_machine::timing::{MonotonicTime, Span};
 use serde::Serialize;
 
 use crate::Error;
@@ -59,7 +59,7 @@ impl Timeline {
     /// # Errors
     /// A node did not answer.
     pub(crate) fn collect(
-        started: Moment,
+        started: MonotonicTime,
         own: Vec<Span>,
         milestones: &Milestones,
         cluster: &Description,
@@ -105,9 +105,9 @@ impl Timeline {
 }
 
 impl Lane {
-    fn new(name: &str, mut spans: Vec<Span>, started: Moment) -> Self {
+    fn new(name: &str, mut spans: Vec<Span>, started: MonotonicTime) -> Self {
         spans.sort_by_key(|span| span.from);
-        let after = |moment: Moment| moment.0.as_secs_f64() - started.0.as_secs_f64();
+        let after = |moment: MonotonicTime| moment.0.as_secs_f64() - started.0.as_secs_f64();
         let stretch = |span: Span| Stretch {
             what: span.what,
             from: after(span.from),

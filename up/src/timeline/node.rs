@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use parbake_machine::running::Running;
-use parbake_machine::span::{Moment, Span};
+use parbake_machine::handle::Running;
+use parbake_machine::timing::{MonotonicTime, Span};
 use serde_json::Value;
 
 use crate::Error;
@@ -27,9 +27,9 @@ fn read_units(text: &str) -> Vec<Span> {
                 .lines()
                 .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
         };
-        let moment = |name: &str| -> Option<Moment> {
+        let moment = |name: &str| -> Option<MonotonicTime> {
             let micros = value(name)?.parse().ok().filter(|micros| *micros > 0)?;
-            Some(Moment(Duration::from_micros(micros)))
+            Some(MonotonicTime(Duration::from_micros(micros)))
         };
         let span = Span {
             what: value("Id")?.trim_end_matches(".service").to_owned(),
@@ -77,7 +77,7 @@ fn span(container: &Value, pods: &[Value], epoch: Duration) -> Option<Span> {
     let pod = items(pods, "items").find(|pod| pod["id"] == sandbox)?;
     let created: u64 = pod["createdAt"].as_str()?.parse().ok()?;
     let started: jiff::Timestamp = container["status"]["startedAt"].as_str()?.parse().ok()?;
-    let moment = |since: Duration| Moment(since.saturating_sub(epoch));
+    let moment = |since: Duration| MonotonicTime(since.saturating_sub(epoch));
     Some(Span {
         what: pod["metadata"]["name"].as_str()?.to_owned(),
         from: moment(Duration::from_nanos(created)),
@@ -88,7 +88,7 @@ fn span(container: &Value, pods: &[Value], epoch: Duration) -> Option<Span> {
 /// When the host booted, on the clock that tells the date.
 fn epoch() -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    now.saturating_sub(Moment::now().0)
+    now.saturating_sub(MonotonicTime::now().0)
 }
 
 /// JSON documents one after the other, or in an array: versions of the tool differ.

@@ -101,7 +101,7 @@ fn contradictory_drafts_leave_the_old_artifact() {
     bad.machines.clear();
     assert!(matches!(
         store.put(&tag("one"), bad).unwrap_err(),
-        StoreError::Draft { .. }
+        StoreError::NewArtifact { .. }
     ));
     let absent = Layer {
         digest: Digest::of(b"absent"),

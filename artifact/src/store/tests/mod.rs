@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{Artifact, Draft, Store, StoreError};
+use super::{Artifact, NewArtifact, Store, StoreError};
 use crate::config::MachineLayers;
 use crate::digest::Digest;
 use crate::layer::{Layer, Pack};
@@ -55,9 +55,9 @@ pub(super) fn add(store: &Store, title: &str, content: &str) -> Layer {
         .unwrap()
 }
 
-pub(super) fn draft(layers: &[Layer]) -> Draft {
+pub(super) fn draft(layers: &[Layer]) -> NewArtifact {
     let digests = layers.iter().map(|layer| layer.digest.clone()).collect();
-    Draft {
+    NewArtifact {
         created: "2026-01-31T12:00:00Z".parse::<Timestamp>().unwrap(),
         provider: "k8s-1.34".to_owned(),
         machines: vec![MachineLayers {

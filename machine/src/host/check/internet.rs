@@ -2,7 +2,7 @@
 
 use crate::host::Host;
 use crate::host::tool::{Need, WANTED, look};
-use crate::host::trial::Trial;
+use crate::host::trial::ProbeResult;
 
 use super::program::program;
 use super::{Check, HostError, Purpose};
@@ -49,11 +49,11 @@ fn masquerading(host: &Host) -> Check {
     let name = "masquerading";
     match (&host.network.nftables, host.tools.contains_key("nft")) {
         (_, false) => Check::failed(name, "`nft` is missing", "install it: `apt-get install nftables`"),
-        (Trial::Failed(reason), _) => Check::failed(
+        (ProbeResult::Failed(reason), _) => Check::failed(
             name,
             reason,
             "boot a kernel with CONFIG_NF_TABLES, CONFIG_NFT_NAT and CONFIG_NFT_MASQ",
         ),
-        (Trial::Works | Trial::NotTried(_), true) => Check::ok(name, "can be done by nftables"),
+        (ProbeResult::Works | ProbeResult::NotTried(_), true) => Check::ok(name, "can be done by nftables"),
     }
 }

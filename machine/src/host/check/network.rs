@@ -2,7 +2,7 @@
 
 use crate::host::Host;
 use crate::host::kernel::KernelSupport;
-use crate::host::trial::Trial;
+use crate::host::trial::ProbeResult;
 
 use super::{Check, Status, tried};
 
@@ -63,9 +63,9 @@ pub(super) fn nftables(host: &Host) -> Check {
 }
 
 /// A filter can be used by nodes even where the host has no program to try it with.
-fn filter(name: &str, works: &str, trial: &Trial, remedy: &str) -> Check {
+fn filter(name: &str, works: &str, trial: &ProbeResult, remedy: &str) -> Check {
     match trial {
-        Trial::NotTried(reason) => {
+        ProbeResult::NotTried(reason) => {
             let remedy =
                 format!("install it to see whether the kernel's part works: `apt-get install {name}`");
             Check::warning(name, format!("not tried: {reason}"), remedy)

@@ -1,6 +1,6 @@
 use super::{Purpose, Status, checks};
 use crate::host::samples::{hybrid_container, not_root, v1, v2_container, v2_systemd};
-use crate::host::{CgroupLayout, Host, KernelSupport, Selinux, Trial, Version};
+use crate::host::{CgroupLayout, Host, KernelSupport, ProbeResult, Selinux, Version};
 
 /// Names of the checks that are not fine.
 fn complaints(host: &Host, purpose: Purpose) -> Vec<(String, Status)> {
@@ -68,13 +68,13 @@ fn each_lack_is_named_with_a_remedy() {
             host.namespaces.kinds.remove("cgroup");
         }),
         ("namespaces", Status::Failed, "seccomp", |host| {
-            host.namespaces.create = Trial::Failed("EPERM".into());
+            host.namespaces.create = ProbeResult::Failed("EPERM".into());
         }),
         ("overlay", Status::Failed, "CONFIG_OVERLAY_FS", |host| {
             host.overlay.kernel = KernelSupport::Missing;
         }),
         ("overlay", Status::Failed, "--dir", |host| {
-            host.overlay.state_dir = Trial::Failed("EINVAL".into());
+            host.overlay.state_dir = ProbeResult::Failed("EINVAL".into());
         }),
         ("conntrack", Status::Failed, "nf_conntrack", |host| {
             host.network.conntrack = KernelSupport::Missing;
@@ -83,16 +83,16 @@ fn each_lack_is_named_with_a_remedy() {
             host.network.bridge_netfilter = KernelSupport::Missing;
         }),
         ("bridge and veth", Status::Failed, "CONFIG_VETH", |host| {
-            host.network.bridge = Trial::Failed("not supported".into());
+            host.network.bridge = ProbeResult::Failed("not supported".into());
         }),
         ("iptables", Status::Failed, "MASQUERADE", |host| {
-            host.network.iptables = Trial::Failed("no chain".into());
+            host.network.iptables = ProbeResult::Failed("no chain".into());
         }),
         ("iptables", Status::Warning, "apt-get install iptables", |host| {
-            host.network.iptables = Trial::NotTried("missing".into());
+            host.network.iptables = ProbeResult::NotTried("missing".into());
         }),
         ("nftables", Status::Warning, "CONFIG_NF_TABLES", |host| {
-            host.network.nftables = Trial::Failed("no table".into());
+            host.network.nftables = ProbeResult::Failed("no table".into());
         }),
         ("kernel modules", Status::Failed, "kmod", |host| {
             host.network.bridge_netfilter = KernelSupport::Loadable;
@@ -199,10 +199,10 @@ fn what_only_a_way_to_the_outside_needs_stops_only_that() {
         ("tun device", "CONFIG_TUN", |host| host.network.tun = false),
         ("masquerading", "apt-get install nftables", |host| {
             host.tools.remove("nft");
-            host.network.nftables = Trial::NotTried("missing".into());
+            host.network.nftables = ProbeResult::NotTried("missing".into());
         }),
         ("masquerading", "CONFIG_NF_TABLES", |host| {
-            host.network.nftables = Trial::Failed("no table".into());
+            host.network.nftables = ProbeResult::Failed("no table".into());
         }),
     ];
     for (name, remedy, spoil) in cases {

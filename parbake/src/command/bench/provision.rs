@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use parbake_artifact::{Artifact, Store, Tag};
-use parbake_cluster::runtime;
+use parbake_cluster::runtime_config;
 use parbake_provision::bake::{self, Options, Outcome};
 use parbake_provision::inputs::{self, Given, GivenBinary, Source};
 use parbake_provision::provider::{Addon, Provider, Size};
@@ -198,7 +198,7 @@ impl Site<'_> {
 
     /// A deployment of the one image that every artifact has.
     fn manifest(&self, artifact: &Artifact) -> anyhow::Result<PathBuf> {
-        let image = runtime::sandbox_image(&[self.unpacked(artifact, "node")?])?;
+        let image = runtime_config::sandbox_image(&[self.unpacked(artifact, "node")?])?;
         let labels = serde_json::json!({"app": TAG});
         let deployment = serde_json::json!({
             "apiVersion": "apps/v1",

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use parbake_artifact::{Tag, disk_usage};
-use parbake_cluster::readiness::Vantage;
+use parbake_cluster::readiness::DnsProbe;
 use parbake_cluster::{Client, Description, connect, workload};
+use parbake_machine::handle::Running;
 use parbake_machine::pid::ProcessId;
-use parbake_machine::running::Running;
 use parbake_provision::bake::{OnceOptions, form_once};
 use parbake_up::config::Wanted;
 use parbake_up::{Cluster, ClusterName, Error, Options, dir_of, down, floor, thaw};
@@ -136,7 +136,7 @@ fn init(global: &Global, artifact: &Tag, nodes: usize) -> anyhow::Result<Sample>
 }
 
 async fn first_pod(client: &Client, running: &Running, cluster: &Description) -> anyhow::Result<()> {
-    let vantages = Vantage::of_machines(running, cluster)?;
+    let vantages = DnsProbe::of_machines(running, cluster)?;
     let vantage = vantages.first().context("a cluster has a node")?;
     Ok(workload::run_first(client, cluster, vantage, WAIT).await?)
 }

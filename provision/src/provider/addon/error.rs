@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::manifest::ManifestError;
-use parbake_cluster::problem::Problems;
+use parbake_cluster::diagnostics::Problems;
 
 /// Why an add-on cannot be used.
 #[derive(Debug, thiserror::Error)]

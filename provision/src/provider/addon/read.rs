@@ -9,7 +9,7 @@ use super::super::check;
 use super::super::document::{At, Fields, whole};
 use super::super::read::{Segment, Text, Word, plain, read_image_fields, read_modules};
 use super::recipe::{AddonImage, AddonRecipe, Status};
-use parbake_cluster::problem::{Collector, Problems};
+use parbake_cluster::diagnostics::{Collector, Problems};
 
 pub(super) fn recipe(text: &str) -> Result<AddonRecipe, Problems> {
     whole(text, read_recipe)

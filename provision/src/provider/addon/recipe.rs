@@ -8,7 +8,7 @@ use semver::Version;
 use super::super::recipe::{ImageRecipe, Modules};
 use super::error::AddonError;
 use super::read;
-use parbake_cluster::problem::Problems;
+use parbake_cluster::diagnostics::Problems;
 
 /// What an add-on's file says.
 ///

@@ -3,7 +3,7 @@ use serde_json::json;
 
 use super::{Dialect, KubeadmApi, UnfitHost};
 use crate::version::KubernetesVersion;
-use crate::{ClusterDomain, NodeName, Role, Stacks, Subnets};
+use crate::{ClusterDomain, IpFamilies, NodeName, Role, Subnets};
 
 fn version(minor: u64) -> KubernetesVersion {
     format!("v1.{minor}.0").parse().unwrap()
@@ -136,7 +136,7 @@ fn both_families_are_for_newer_versions() {
         (17, Some(six), Err(UnfitHost::Families(version(17)))),
         (21, Some(six), Ok(())),
     ] {
-        let stacks = Stacks { first: four, second };
+        let stacks = IpFamilies { first: four, second };
         let cluster = stacks.describe(version(minor), ClusterDomain::default(), &names);
         assert_eq!(
             cluster.unwrap().suits_with(CgroupLayout::Hybrid),

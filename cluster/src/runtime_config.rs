@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parbake_machine::host::Decisions;
+use parbake_machine::host::HostSettings;
 use parbake_machine::plan::SeedFile;
 use parbake_machine::process::{self, Cmd};
 use toml::{Table, Value};
 
-use crate::machines::public_file;
+use crate::machine_plan::public_file;
 
 /// Where containerd's configuration stands on a node.
 const CONFIG: &str = "etc/containerd/config.toml";
@@ -55,7 +55,7 @@ pub fn wait_until_it_answers(question: &Cmd) -> Result<(), process::Error> {
 ///
 /// # Errors
 /// It cannot be read, or is no TOML.
-pub fn config(layers: &[PathBuf], host: &Decisions) -> Result<Option<SeedFile>, Error> {
+pub fn config(layers: &[PathBuf], host: &HostSettings) -> Result<Option<SeedFile>, Error> {
     let Some(path) = config_file(layers, CONFIG) else {
         return Ok(None);
     };
@@ -110,7 +110,7 @@ fn sandbox_of(config: &Table) -> Option<String> {
 }
 
 /// The flags of the kubelet that the host asks for, and `more`.
-pub fn kubelet_flags(host: &Decisions, more: &[String]) -> SeedFile {
+pub fn kubelet_flags(host: &HostSettings, more: &[String]) -> SeedFile {
     let own = if host.restrict_oom_score_adj {
         // It would try for 200 ms to lower its own, before anything else.
         vec!["--oom-score-adj=0".to_owned()]
@@ -126,7 +126,7 @@ fn config_file(layers: &[PathBuf], config: &str) -> Option<PathBuf> {
     files.find(|path| path.is_file())
 }
 
-fn fit(text: &str, host: &Decisions) -> Result<String, toml::de::Error> {
+fn fit(text: &str, host: &HostSettings) -> Result<String, toml::de::Error> {
     let mut config: Table = text.parse()?;
     // containerd 1 keeps both in `io.containerd.grpc.v1.cri`, containerd 2 in `io.containerd.cri.v1.runtime`.
     let plugins = config.get_mut("plugins").and_then(Value::as_table_mut);

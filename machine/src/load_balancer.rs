@@ -14,12 +14,12 @@ use tokio::time::timeout;
 
 use crate::netns::NetNs;
 use crate::plan::Balancer;
-use crate::relay::{self, Target};
+use crate::tcp_proxy::{self, Target};
 
 /// How long a server may take to accept a connection before the next one is asked.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a server that did not answer is asked last.
-const PENANCE: Duration = Duration::from_secs(5);
+const FAILURE_BACKOFF: Duration = Duration::from_secs(5);
 
 /// Listens for `balancer` inside the namespace of the calling thread.
 fn listen(balancer: &Balancer) -> io::Result<(StdListener, Servers)> {
@@ -39,7 +39,7 @@ pub(crate) fn serve(cluster: &NetNs, balancers: &[Balancer]) -> io::Result<Optio
     let cluster = cluster.try_clone()?;
     let balancers = cluster.run(|| balancers.iter().map(listen).collect::<io::Result<Vec<_>>>())?;
     let lost = "connections to the control planes are no longer balanced";
-    relay::serve("balance", lost, cluster, balancers).map(Some)
+    tcp_proxy::serve("balance", lost, cluster, balancers).map(Some)
 }
 
 /// The servers behind a balancer.
@@ -95,7 +95,7 @@ impl Server {
     fn is_out(&self, now: Instant) -> bool {
         self.failed
             .get()
-            .is_some_and(|failed| now.saturating_duration_since(failed) < PENANCE)
+            .is_some_and(|failed| now.saturating_duration_since(failed) < FAILURE_BACKOFF)
     }
 }
 
@@ -106,7 +106,7 @@ mod tests {
     use std::thread;
     use std::time::{Duration, Instant};
 
-    use super::{PENANCE, Servers, serve};
+    use super::{FAILURE_BACKOFF, Servers, serve};
     use crate::network::Network;
     use crate::plan::Balancer;
 
@@ -129,7 +129,7 @@ mod tests {
         servers.all[2].failed.set(Some(now));
         assert_eq!(hosts(now), ["10.89.0.11", "10.89.0.12", "10.89.0.13"]);
         assert_eq!(hosts(now), ["10.89.0.11", "10.89.0.12", "10.89.0.13"]);
-        let later = now + PENANCE + Duration::from_millis(1);
+        let later = now + FAILURE_BACKOFF + Duration::from_millis(1);
         assert_eq!(hosts(later), ["10.89.0.12", "10.89.0.13", "10.89.0.11"]);
     }
 

@@ -107,7 +107,7 @@ fn remove(path: &Path) -> Result<(), ScrubError> {
 
 /// Writes etcd's files of stopped control planes anew: the old ones keep deleted entries in their log and in free
 /// pages. All of `planes`, each with its upper directory, get what the first of them has, and are the members of one
-/// etcd cluster. `tool` is what [`Dialect::etcd_tool`](crate::dialect::Dialect::etcd_tool) names.
+/// etcd cluster. `tool` is what [`Dialect::etcd_tool`](crate::version_compat::Dialect::etcd_tool) names.
 ///
 /// # Errors
 /// The tool failed, or a file could not be replaced.

@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use parbake_machine::cgroup::Limits;
 use parbake_machine::dirs::Dirs;
-use parbake_machine::host::Decisions;
+use parbake_machine::host::HostSettings;
 use parbake_machine::network::Endpoint;
 use parbake_machine::plan::{Balancer, Bind, Forward, MachinePlan, Plan, SeedContent, SeedFile};
 
 use crate::description::is_ipv6;
 use crate::{Description, Node, NodeName, Role};
-use crate::{farewell, hosts, offered, runtime};
+use crate::{builtin_services, hosts, runtime_config, shutdown};
 
 /// Where nodes see the layers of container images that they share: `NAME/N`, one directory for each layer. The runtime's
 /// own directories of committed layers are symbolic links to these.
@@ -38,7 +38,7 @@ const API_SERVER: &str = "etc/kubernetes/manifests/kube-apiserver.yaml";
 pub enum Error {
     /// The runtime's configuration in the layers is damaged.
     #[error(transparent)]
-    Runtime(#[from] runtime::Error),
+    Runtime(#[from] runtime_config::Error),
     /// The images' layers cannot be listed.
     #[error("could not list the image layers of node `{node}`")]
     Images {
@@ -52,13 +52,13 @@ pub enum Error {
 
 /// What a plan needs beside the cluster's description.
 #[derive(Debug)]
-pub struct Surroundings<'a> {
+pub struct LaunchContext<'a> {
     /// Tells the cluster's cgroups from those of others on this host: `[a-z0-9-]+`.
     pub id: &'a str,
     /// The directory that the cluster owns.
     pub dir: &'a Path,
     /// What is different because of the host.
-    pub host: &'a Decisions,
+    pub host: &'a HostSettings,
     /// Ports of the host that lead into the cluster.
     pub forwards: Vec<Forward>,
     /// Whether there is a way to the outside.
@@ -76,7 +76,7 @@ pub struct Surroundings<'a> {
 /// The runtime's configuration in the layers is damaged, or the layers cannot be read.
 pub fn plan(
     cluster: &Description,
-    surroundings: Surroundings<'_>,
+    surroundings: LaunchContext<'_>,
     layers: impl Fn(&Node) -> Vec<PathBuf>,
     files: impl Fn(&Node) -> Vec<SeedFile>,
 ) -> Result<Plan, Error> {
@@ -99,7 +99,7 @@ pub fn plan(
         balancers: balancers(cluster),
         host: surroundings.host.clone(),
         end_with_parent: surroundings.end_with_parent,
-        farewell: farewell::stages(),
+        farewell: shutdown::stages(),
     })
 }
 
@@ -121,7 +121,7 @@ fn balancers(cluster: &Description) -> Vec<Balancer> {
 /// See [`plan`].
 pub fn machine(
     cluster: &Description,
-    surroundings: &Surroundings<'_>,
+    surroundings: &LaunchContext<'_>,
     node: &Node,
     layers: Vec<PathBuf>,
     files: Vec<SeedFile>,
@@ -138,12 +138,12 @@ pub fn machine(
         // Somebody may have changed it since.
         let upper = iter::once(Dirs(&dir).upper());
         let stack: Vec<PathBuf> = layers.iter().cloned().chain(upper).collect();
-        own.extend(runtime::config(&stack, surroundings.host)?);
+        own.extend(runtime_config::config(&stack, surroundings.host)?);
     } else {
         own.extend(common_files(cluster, node));
-        own.extend(offered::files(cluster, node, surroundings.internet));
-        own.extend(runtime::config(&layers, surroundings.host)?);
-        own.push(runtime::kubelet_flags(surroundings.host, &[]));
+        own.extend(builtin_services::files(cluster, node, surroundings.internet));
+        own.extend(runtime_config::config(&layers, surroundings.host)?);
+        own.push(runtime_config::kubelet_flags(surroundings.host, &[]));
     }
     own.extend(ASSIGNMENTS.map(|path| SeedFile {
         path: path.into(),
@@ -253,7 +253,7 @@ fn hosts(cluster: &Description) -> String {
         let _ = writeln!(text, "{line}");
     }
     if let Some(registry) = cluster.registry() {
-        let _ = writeln!(text, "{} {}", registry.ip(), offered::REGISTRY);
+        let _ = writeln!(text, "{} {}", registry.ip(), builtin_services::REGISTRY);
     }
     text
 }

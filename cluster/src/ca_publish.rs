@@ -23,7 +23,7 @@ use serde_json::json;
 
 use crate::api_error::{ApiError, absent_is_fine, is_absent, is_conflict};
 use crate::tokens::{self, Signer};
-use crate::wait::{Look, TimedOut, Wait};
+use crate::wait::{Poll, TimedOut, Wait};
 
 /// The config map that pods check the API with.
 pub(crate) const ROOT_CA: &str = "kube-root-ca.crt";
@@ -51,7 +51,7 @@ pub struct Authorities<'a> {
     pub api_url: &'a str,
     /// Who signs the tokens of service accounts.
     pub signer: &'a dyn Signer,
-    /// Whether namespaces have a `kube-root-ca.crt`, see [`Dialect::has_root_ca_maps`](crate::dialect::Dialect).
+    /// Whether namespaces have a `kube-root-ca.crt`, see [`Dialect::has_root_ca_maps`](crate::version_compat::Dialect).
     pub root_ca_maps: bool,
 }
 
@@ -67,8 +67,8 @@ pub async fn publish(client: &Client, authorities: Authorities<'_>, limit: Durat
         .pause(Duration::from_millis(50))
         .until(|| async {
             match publish_once(client, authorities).await {
-                Ok(()) => Look::Seen(()),
-                Err(error) => Look::NotYet(error.line()),
+                Ok(()) => Poll::Seen(()),
+                Err(error) => Poll::Pending(error.line()),
             }
         })
         .await

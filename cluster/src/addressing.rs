@@ -36,7 +36,7 @@ pub struct Subnets {
 
 /// The networks that a provider chooses, of one family of addresses or of both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stacks {
+pub struct IpFamilies {
     /// The family that everything has its address in.
     pub first: Subnets,
     /// The other one, where nodes, pods and services have both.
@@ -54,7 +54,7 @@ impl Subnets {
         domain: ClusterDomain,
         nodes: &[(NodeName, Role)],
     ) -> Result<Description, DescriptionError> {
-        let stacks = Stacks {
+        let stacks = IpFamilies {
             first: *self,
             second: None,
         };
@@ -87,7 +87,7 @@ impl Subnets {
     }
 }
 
-impl Stacks {
+impl IpFamilies {
     /// As [`Subnets::describe`].
     ///
     /// # Errors
@@ -167,7 +167,7 @@ pub(crate) fn host(network: IpNet, place: u32, what: &str) -> Result<IpAddr, Des
 mod tests {
     use std::net::IpAddr;
 
-    use super::{Stacks, Subnets};
+    use super::{IpFamilies, Subnets};
     use crate::description::{Description, DescriptionError, Role};
     use crate::name::{ClusterDomain, NodeName};
 
@@ -229,7 +229,7 @@ mod tests {
             pods: pods.parse().unwrap(),
             services: services.parse().unwrap(),
         };
-        let stacks = Stacks {
+        let stacks = IpFamilies {
             first: subnets(first),
             second: Some(subnets(second)),
         };

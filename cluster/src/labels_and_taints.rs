@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use crate::api_error::ApiError;
 use crate::name::NodeName;
-use crate::wait::{Look, TimedOut, Wait};
+use crate::wait::{Poll, TimedOut, Wait};
 
 /// The effects that a taint may have (Kubernetes API, `core/v1` Taint).
 const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
@@ -165,8 +165,8 @@ pub async fn set(
     Wait::new("the API to take labels and taints", limit)
         .until(|| async {
             match set_once(client, marks).await {
-                Ok(()) => Look::Seen(()),
-                Err(error) => Look::NotYet(error.line()),
+                Ok(()) => Poll::Seen(()),
+                Err(error) => Poll::Pending(error.line()),
             }
         })
         .await

@@ -10,8 +10,8 @@ use kube::{Api, Client, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use crate::api_error::{ApiError, absent_is_fine};
+use crate::ca_publish::{CLUSTER_INFO, ROOT_CA};
 use crate::tokens;
-use crate::trust::{CLUSTER_INFO, ROOT_CA};
 
 const SYSTEM: &str = "kube-system";
 /// Where kubeadm uploads the keys of the certificate authorities for other control planes to fetch.
@@ -63,7 +63,7 @@ pub async fn forget(client: &Client) -> Result<(), ApiError> {
         delete_leader_endpoints(client),
         delete_signing_requests(client, "v1"),
         delete_signing_requests(client, "v1beta1"),
-        tokens::put_away(client),
+        tokens::strip_tokens(client),
     )?;
     Ok(())
 }

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 /// A moment, as the time since the host booted (`CLOCK_MONOTONIC`). Machines have the same clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Moment(pub Duration);
+pub struct MonotonicTime(pub Duration);
 
-impl Moment {
+impl MonotonicTime {
     /// This moment.
     pub fn now() -> Self {
         let now = clock_gettime(ClockId::Monotonic);
@@ -28,9 +28,9 @@ pub struct Span {
     /// What it was.
     pub what: String,
     /// When it began.
-    pub from: Moment,
+    pub from: MonotonicTime,
     /// When it ended.
-    pub to: Moment,
+    pub to: MonotonicTime,
 }
 
 /// Spans in the order in which they ended.
@@ -39,17 +39,17 @@ pub struct Spans(Vec<Span>);
 
 impl Spans {
     /// Ends a span that began at `from`.
-    pub fn end(&mut self, what: impl Into<String>, from: Moment) {
+    pub fn end(&mut self, what: impl Into<String>, from: MonotonicTime) {
         self.0.push(Span {
             what: what.into(),
             from,
-            to: Moment::now(),
+            to: MonotonicTime::now(),
         });
     }
 
     /// Runs `act` as a span.
     pub fn time<T>(&mut self, what: &str, act: impl FnOnce() -> T) -> T {
-        let from = Moment::now();
+        let from = MonotonicTime::now();
         let outcome = act();
         self.end(what, from);
         outcome

@@ -19,9 +19,9 @@ use parbake_machine::plan::SeedFile;
 use serde::{Deserialize, Serialize};
 
 use crate::description::{Description, Node};
-use crate::machines::public_file;
-use crate::readiness::{Question, Vantage};
-use crate::wait::{Look, TimedOut, Wait};
+use crate::machine_plan::public_file;
+use crate::readiness::{DnsProbe, Question};
+use crate::wait::{Poll, TimedOut, Wait};
 
 /// The registry's name, for nodes and pods.
 pub(crate) const REGISTRY: &str = "registry";
@@ -72,7 +72,7 @@ impl Description {
 /// [`TimedOut`] with what was heard instead.
 pub async fn names_answer(
     cluster: &Description,
-    vantages: &[Vantage],
+    vantages: &[DnsProbe],
     limit: Duration,
 ) -> Result<(), TimedOut> {
     let Some(server) = cluster.name_server() else {
@@ -87,10 +87,10 @@ pub async fn names_answer(
     wait.until(|| async {
         for vantage in vantages {
             if let Err(problem) = question.ask(vantage).await {
-                return Look::NotYet(problem);
+                return Poll::Pending(problem);
             }
         }
-        Look::Seen(())
+        Poll::Seen(())
     })
     .await
 }

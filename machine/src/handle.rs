@@ -386,7 +386,7 @@ impl Stopped {
     ///
     /// # Errors
     /// A damaged file of the supervisor's.
-    pub fn is_wreck(dir: &Path) -> Result<bool, Error> {
+    pub fn has_orphans(dir: &Path) -> Result<bool, Error> {
         let cgroup = read::<Cgroup>(&dir.join(CGROUP))?;
         Ok(Running::find(dir)?.is_none() && cgroup.is_some_and(|cgroup| !cgroup.processes().is_empty()))
     }

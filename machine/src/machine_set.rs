@@ -14,14 +14,14 @@ use std::time::{Duration, Instant};
 use crate::boot;
 use crate::cgroup::Cgroup;
 use crate::dirs::Dirs;
-use crate::hold::Hold;
-use crate::host::Decisions;
+use crate::early_listener::Hold;
+use crate::handle::Running;
+use crate::host::HostSettings;
 use crate::netns::NetNs;
 use crate::network::Network;
 use crate::pid::ProcessId;
 use crate::plan::{MachinePlan, Plan};
 use crate::root::{self, Root};
-use crate::running::Running;
 use crate::supervisor::{Error, STATE, State, write};
 use crate::sysctl;
 
@@ -58,7 +58,7 @@ pub(crate) fn boot(
     machines: &[MachinePlan],
     namespaces: &[NetNs],
     cgroup: &Cgroup,
-    host: &Decisions,
+    host: &HostSettings,
 ) -> Result<Booted, Error> {
     let own = |act| move |source| Error::Own { act, source };
     let mut booting = Vec::new();
@@ -118,7 +118,7 @@ pub(crate) struct Members {
 /// What is theirs.
 struct Held {
     dir: PathBuf,
-    host: Decisions,
+    host: HostSettings,
     network: Network,
     roots: BTreeMap<String, Root>,
     state: State,
