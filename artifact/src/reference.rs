@@ -22,7 +22,7 @@ const SHORT_DIGEST: usize = 12;
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Reference {
-    image: oci_client::Reference,
+    image: oci_spec::distribution::Reference,
     digest: Option<Digest>,
 }
 
@@ -70,7 +70,7 @@ impl Reference {
     pub fn at(&self, digest: &Digest) -> Self {
         match self.tag() {
             Some(tag) => Self {
-                image: oci_client::Reference::with_tag_and_digest(
+                image: oci_spec::distribution::Reference::with_tag_and_digest(
                     self.registry().to_owned(),
                     self.repository().to_owned(),
                     tag.to_owned(),
@@ -94,7 +94,7 @@ impl Reference {
 
     fn with_tag(&self, tag: &str) -> Self {
         Self {
-            image: oci_client::Reference::with_tag(
+            image: oci_spec::distribution::Reference::with_tag(
                 self.registry().to_owned(),
                 self.repository().to_owned(),
                 tag.to_owned(),
@@ -124,7 +124,7 @@ impl Reference {
     }
 
     /// The same for the client library.
-    pub(crate) fn image(&self) -> &oci_client::Reference {
+    pub(crate) fn image(&self) -> &oci_spec::distribution::Reference {
         &self.image
     }
 }
@@ -142,9 +142,9 @@ impl TryFrom<String> for Reference {
             text: text.clone(),
             problem,
         };
-        let image: oci_client::Reference = text
+        let image: oci_spec::distribution::Reference = text
             .parse()
-            .map_err(|error: oci_client::ParseError| wrong(error.to_string()))?;
+            .map_err(|error: oci_spec::distribution::ParseError| wrong(error.to_string()))?;
         if !text.split_once('/').is_some_and(|(first, _)| is_registry(first)) {
             return Err(wrong("it names no registry".to_owned()));
         }

@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let given = Given::default();
         let update = Update {
             part: Part::All,
-            sites: &given.sites,
+            mirrors: &given.mirrors,
             registry: &given.registry,
             cache,
         };

@@ -46,7 +46,7 @@ impl Connection {
         // An error means that there is one already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let scheme = if options.plain_http { "http" } else { "https" };
-        let http = http(authorities, insecure, options.patience, CONNECT_TIMEOUT);
+        let http = http(authorities, insecure, options.timeout, CONNECT_TIMEOUT);
         Ok(Self {
             http: http.map_err(|error| RegistryError::Client(error.into()))?,
             base: format!("{scheme}://{}", reference.image().resolve_registry()),
@@ -273,7 +273,7 @@ pub(super) fn authorities(options: &Options) -> Result<Option<Vec<u8>>, Registry
 pub(super) fn http(
     authorities: Option<&[u8]>,
     insecure: bool,
-    patience: Duration,
+    timeout: Duration,
     connect: Duration,
 ) -> Result<reqwest::Client, reqwest::Error> {
     let authorities = authorities
@@ -283,7 +283,7 @@ pub(super) fn http(
         .tls_certs_merge(authorities.unwrap_or_default())
         .tls_danger_accept_invalid_certs(insecure)
         .connect_timeout(connect)
-        .read_timeout(patience)
+        .read_timeout(timeout)
         .user_agent(USER_AGENT)
         .build()
 }

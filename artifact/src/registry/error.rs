@@ -92,7 +92,7 @@ pub enum RegistryError {
         act: String,
     },
     /// Another status that says no.
-    #[error("the registry `{registry}` could not {act}: status {status}{}{}", said(.message), patience(.wait.as_ref()))]
+    #[error("the registry `{registry}` could not {act}: status {status}{}{}", said(.message), timeout(.wait.as_ref()))]
     Status {
         /// Its host name and port.
         registry: String,
@@ -240,7 +240,7 @@ fn said(message: &str) -> String {
     format!(" ({})", line.chars().take(200).collect::<String>())
 }
 
-fn patience(wait: Option<&Duration>) -> String {
+fn timeout(wait: Option<&Duration>) -> String {
     wait.map(|wait| format!("; it asks to wait {} s", wait.as_secs()))
         .unwrap_or_default()
 }

@@ -150,7 +150,7 @@ impl Fetch<'_> {
             .map_err(|error| self.repository.broken(&self.act(), error))?
         {
             let length = partial.length() + chunk.len() as u64;
-            self.progress.moved(chunk.len() as u64);
+            self.progress.transferred(chunk.len() as u64);
             if length > self.blob.size {
                 return Err(self.wrong_length(length));
             }

@@ -20,7 +20,7 @@ pub fn file_client(options: &Options, connect: Duration) -> Result<reqwest::Clie
     // An error means that there is one already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let authorities = authorities(options)?;
-    let client = http(authorities.as_deref(), false, options.patience, connect);
+    let client = http(authorities.as_deref(), false, options.timeout, connect);
     client.map_err(|error| RegistryError::Client(error.into()))
 }
 
@@ -43,7 +43,7 @@ pub fn credential(host: &str) -> Result<Option<(String, String)>, RegistryError>
 ///
 /// # Errors
 /// When nothing is there, or the registry does not let it be read.
-pub async fn digest_of(reference: &Reference, options: &Options) -> Result<Digest, RegistryError> {
+pub async fn manifest_digest(reference: &Reference, options: &Options) -> Result<Digest, RegistryError> {
     let (_, digest) = Sources::new(reference, options).await?.manifest().await?;
     Ok(digest)
 }
@@ -52,7 +52,7 @@ pub async fn digest_of(reference: &Reference, options: &Options) -> Result<Diges
 ///
 /// # Errors
 /// Why the last one does not.
-pub async fn look_for(reference: &Reference, options: &Options) -> Result<(), RegistryError> {
+pub async fn check_exists(reference: &Reference, options: &Options) -> Result<(), RegistryError> {
     let sources = Sources::new(reference, options).await?;
     let (first, others) = sources.in_order();
     let mut found = first.try_manifest().await;

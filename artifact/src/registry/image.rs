@@ -159,7 +159,7 @@ impl Pull<'_> {
         loop {
             let fetched = retrying(|| receive(repository, blob, &path)).await;
             let Err(error) = fetched else {
-                progress.moved(blob.size);
+                progress.transferred(blob.size);
                 return Ok(());
             };
             let Some(next) = others.next() else {

@@ -25,7 +25,6 @@ mod client;
 mod connection;
 mod credentials;
 mod deltas;
-mod drain;
 mod error;
 mod fetch;
 mod files;
@@ -39,6 +38,7 @@ mod pull;
 mod resolve;
 mod retry;
 mod sources;
+mod throughput;
 mod token;
 mod upload;
 
@@ -51,16 +51,16 @@ use tokio::task::JoinError;
 use crate::policy::Policy;
 
 pub use credentials::CredentialError;
-pub use drain::drain;
 pub use error::RegistryError;
-pub use files::{credential, digest_of, file_client, look_for};
+pub use files::{check_exists, credential, file_client, manifest_digest};
 pub use image::pull_image;
 pub use mirrors::MirrorError;
 pub use offer::PublishedDeltas;
-pub use progress::Amount;
-pub use publish::{Extras, Published, publish, publish_with};
+pub use progress::TransferStats;
+pub use publish::{PublishOptions, Published, publish, publish_with};
 pub use pull::{Pulled, pull};
 pub use resolve::resolve;
+pub use throughput::download_and_discard;
 
 /// Blobs that are moved side by side.
 const SIDE_BY_SIDE: usize = 4;
@@ -77,7 +77,7 @@ pub struct Options {
     /// A PEM file with certificate authorities to trust besides those of the host.
     pub ca_file: Option<PathBuf>,
     /// How long a registry may be silent while it is to send or to take something.
-    pub patience: Duration,
+    pub timeout: Duration,
 }
 
 impl Default for Options {
@@ -87,7 +87,7 @@ impl Default for Options {
             deltas: true,
             plain_http: false,
             ca_file: None,
-            patience: Duration::from_secs(30),
+            timeout: Duration::from_secs(30),
         }
     }
 }

@@ -135,7 +135,7 @@ impl Offering<'_> {
             return Ok(());
         }
         let progress = self.progress.clone();
-        let sent = move |bytes| progress.moved(bytes);
+        let sent = move |bytes| progress.transferred(bytes);
         self.uploads.blob(self.repository, path, blob, what, sent).await
     }
 }

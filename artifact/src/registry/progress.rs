@@ -7,15 +7,15 @@ use tracing::{Span, field, info_span};
 
 /// Bytes of blobs: config and layers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Amount {
+pub struct TransferStats {
     /// Sent over the network, in bytes.
-    pub moved: u64,
+    pub transferred: u64,
     /// Already there, in bytes.
     pub skipped: u64,
     /// Deltas that layers were made of, in bytes: part of what was sent, or was there from an earlier try.
-    pub deltas: u64,
+    pub delta_bytes: u64,
     /// The layers that were made of deltas, in bytes. They were not sent.
-    pub made: u64,
+    pub rebuilt: u64,
 }
 
 /// Counts bytes, and shows them in a span: a step with `total_bytes` and `done_bytes`.
@@ -28,10 +28,10 @@ pub(super) struct Progress {
 
 #[derive(Debug, Default)]
 struct Counts {
-    moved: AtomicU64,
+    transferred: AtomicU64,
     skipped: AtomicU64,
-    deltas: AtomicU64,
-    made: AtomicU64,
+    delta_bytes: AtomicU64,
+    rebuilt: AtomicU64,
 }
 
 impl Progress {
@@ -48,8 +48,8 @@ impl Progress {
         self.span.clone()
     }
 
-    pub(super) fn moved(&self, bytes: u64) {
-        self.counts.moved.fetch_add(bytes, Ordering::Relaxed);
+    pub(super) fn transferred(&self, bytes: u64) {
+        self.counts.transferred.fetch_add(bytes, Ordering::Relaxed);
         self.show();
     }
 
@@ -59,30 +59,30 @@ impl Progress {
     }
 
     /// A layer of `layer` bytes was made of a delta of `delta` bytes.
-    pub(super) fn made(&self, delta: u64, layer: u64) {
-        self.counts.deltas.fetch_add(delta, Ordering::Relaxed);
-        self.counts.made.fetch_add(layer, Ordering::Relaxed);
+    pub(super) fn rebuilt(&self, delta: u64, layer: u64) {
+        self.counts.delta_bytes.fetch_add(delta, Ordering::Relaxed);
+        self.counts.rebuilt.fetch_add(layer, Ordering::Relaxed);
         self.show();
     }
 
-    pub(super) fn amount(&self) -> Amount {
-        Amount {
-            moved: self.counts.moved.load(Ordering::Relaxed),
+    pub(super) fn stats(&self) -> TransferStats {
+        TransferStats {
+            transferred: self.counts.transferred.load(Ordering::Relaxed),
             skipped: self.counts.skipped.load(Ordering::Relaxed),
-            deltas: self.counts.deltas.load(Ordering::Relaxed),
-            made: self.counts.made.load(Ordering::Relaxed),
+            delta_bytes: self.counts.delta_bytes.load(Ordering::Relaxed),
+            rebuilt: self.counts.rebuilt.load(Ordering::Relaxed),
         }
     }
 
     fn show(&self) {
-        let Amount {
-            moved,
+        let TransferStats {
+            transferred,
             skipped,
-            deltas,
-            made,
-        } = self.amount();
+            delta_bytes,
+            rebuilt,
+        } = self.stats();
         // What a delta spares is done too.
-        let done = (moved + skipped + made).saturating_sub(deltas);
+        let done = (transferred + skipped + rebuilt).saturating_sub(delta_bytes);
         // What had to be moved twice is no further progress.
         self.span.record("done_bytes", done.min(self.total));
     }

@@ -12,7 +12,7 @@ use super::client::Repository;
 use super::offer::{Offering, PublishedDeltas};
 use super::progress::Progress;
 use super::upload::Uploads;
-use super::{Amount, Options, RegistryError, SIDE_BY_SIDE, joined};
+use super::{Options, RegistryError, SIDE_BY_SIDE, TransferStats, joined};
 use crate::digest::Digest;
 use crate::manifest::{BlobRef, Manifest};
 use crate::reference::Reference;
@@ -26,7 +26,7 @@ pub struct Published {
     /// Digest of the manifest.
     pub digest: Digest,
     /// What it took.
-    pub amount: Amount,
+    pub stats: TransferStats,
     /// Whether the registry had all of it, under the same tag.
     pub unchanged: bool,
     /// Deltas from older artifacts, in the order in which these were given.
@@ -35,7 +35,7 @@ pub struct Published {
 
 /// What is published with an artifact.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Extras<'a> {
+pub struct PublishOptions<'a> {
     /// What signs it.
     pub key: Option<&'a PrivateKey>,
     /// Artifacts in the store: whoever has one of them can pull deltas from there.
@@ -53,7 +53,7 @@ pub async fn publish(
     reference: &Reference,
     options: &Options,
 ) -> Result<Published, RegistryError> {
-    publish_with(store, tag, reference, options, Extras::default()).await
+    publish_with(store, tag, reference, options, PublishOptions::default()).await
 }
 
 /// The same, with more. A signature, like documents and signatures that the artifact has here, is there before the
@@ -66,7 +66,7 @@ pub async fn publish_with(
     tag: &Tag,
     reference: &Reference,
     options: &Options,
-    extras: Extras<'_>,
+    extras: PublishOptions<'_>,
 ) -> Result<Published, RegistryError> {
     if reference.digest().is_some() {
         return Err(RegistryError::DigestGiven {
@@ -103,7 +103,7 @@ pub async fn publish_with(
         .await?;
     Ok(Published {
         digest,
-        amount: progress.amount(),
+        stats: progress.stats(),
         unchanged,
         deltas,
     })
@@ -148,7 +148,7 @@ impl Publishing {
         let unchanged = sending.all(key).await?;
         let deltas = self.deltas(artifact, &BlobRef::of(bytes), older).await?;
         if self.is_there(&artifact.digest).await? {
-            return Ok((unchanged && self.progress.amount().moved == 0, deltas));
+            return Ok((unchanged && self.progress.stats().transferred == 0, deltas));
         }
         self.uploads.manifest(&self.repository, bytes).await?;
         Ok((false, deltas))
@@ -183,7 +183,7 @@ impl Publishing {
         }
         let path = self.store.blob_path(&blob.digest);
         let progress = self.progress.clone();
-        let sent = move |bytes| progress.moved(bytes);
+        let sent = move |bytes| progress.transferred(bytes);
         match self.uploads.blob(&self.repository, &path, blob, what, sent).await {
             // It says that the bytes are not those of the digest.
             Err(error @ RegistryError::Status { status: 400, .. }) => {

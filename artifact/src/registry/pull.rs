@@ -13,7 +13,7 @@ use super::deltas::{self, Offer};
 use super::fetch::fetch;
 use super::progress::Progress;
 use super::sources::Sources;
-use super::{Amount, Options, RegistryError, SIDE_BY_SIDE, joined};
+use super::{Options, RegistryError, SIDE_BY_SIDE, TransferStats, joined};
 use crate::deltas::Delta;
 use crate::digest::Digest;
 use crate::layer::Layer;
@@ -31,7 +31,7 @@ pub struct Pulled {
     /// The artifact, in the store and unpacked.
     pub artifact: Artifact,
     /// What it took.
-    pub amount: Amount,
+    pub stats: TransferStats,
 }
 
 /// Pulls an artifact, checks and unpacks it, and gives it the name `tag`, which it takes from the artifact that had it.
@@ -87,7 +87,7 @@ pub async fn pull(
     let artifact = spawn_blocking(move || importing.import_with(&tag, &bytes, Some(&origin), &attached));
     Ok(Pulled {
         artifact: joined(artifact.await)?,
-        amount: progress.amount(),
+        stats: progress.stats(),
     })
 }
 
@@ -174,7 +174,7 @@ impl Pulling {
         let _turn = self.unpacks.acquire().await;
         let made = deltas::make(&self.store, delta, got, layer).await;
         if made {
-            self.progress.made(delta.blob.size, layer.size);
+            self.progress.rebuilt(delta.blob.size, layer.size);
         }
         made
     }

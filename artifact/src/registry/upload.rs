@@ -34,7 +34,7 @@ const WHILE_IT_STORES: u32 = 10;
 /// What writes to a repository.
 pub(super) struct Uploads {
     client: Client,
-    patience: Duration,
+    timeout: Duration,
 }
 
 impl Uploads {
@@ -69,7 +69,7 @@ impl Uploads {
         client.store_auth_if_needed(registry, auth).await;
         Ok(Self {
             client,
-            patience: options.patience,
+            timeout: options.timeout,
         })
     }
 
@@ -127,8 +127,8 @@ impl Uploads {
             if before.replace(now) == Some(now) {
                 return;
             }
-            let patience = if now < size { 1 } else { WHILE_IT_STORES };
-            tokio::time::sleep(self.patience * patience).await;
+            let timeout = if now < size { 1 } else { WHILE_IT_STORES };
+            tokio::time::sleep(self.timeout * timeout).await;
         }
     }
 
@@ -214,7 +214,7 @@ impl Uploads {
         act: &str,
         request: impl Future<Output = Result<T, OciDistributionError>>,
     ) -> Result<T, RegistryError> {
-        match timeout(self.patience, request).await {
+        match timeout(self.timeout, request).await {
             Ok(outcome) => outcome.map_err(|error| repository.connection.failed(act.to_owned(), error)),
             Err(_) => Err(silent(repository, act)),
         }

@@ -26,7 +26,11 @@ async fn a_pull_survives_a_cut_at_every_twentieth() {
         meter.cuts()
     );
     // It went on each time where it was; nothing but what was lost on the way comes twice.
-    assert!(pulled.amount.moved < source.size() * 5 / 4, "{:?}", pulled.amount);
+    assert!(
+        pulled.stats.transferred < source.size() * 5 / 4,
+        "{:?}",
+        pulled.stats
+    );
     target.check();
 }
 
@@ -56,12 +60,12 @@ async fn a_registry_that_goes_away_in_the_middle_is_one_error_and_the_next_pull_
             proxy.heal();
             let pulled = target.pull(&reference).await.unwrap();
             assert_eq!(
-                pulled.amount.moved + pulled.amount.skipped,
+                pulled.stats.transferred + pulled.stats.skipped,
                 size,
                 "{part}: {:?}",
-                pulled.amount
+                pulled.stats
             );
-            assert!(pulled.amount.skipped > 0, "{part}: nothing was kept");
+            assert!(pulled.stats.skipped > 0, "{part}: nothing was kept");
             target.check();
         });
     }

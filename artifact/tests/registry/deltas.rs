@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use parbake_artifact::registry::{Extras, Options, Published, Pulled, publish_with, pull};
+use parbake_artifact::registry::{Options, PublishOptions, Published, Pulled, publish_with, pull};
 use parbake_artifact::{Digest, Layer, Reference};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
@@ -16,9 +16,9 @@ use crate::small::{Place, older, options, tag};
 const ARTIFACT_TYPE: &str = "application/vnd.parbake.delta.v1";
 
 pub(crate) async fn publish_deltas(source: &Place, reference: &Reference) -> Published {
-    let extras = Extras {
+    let extras = PublishOptions {
         delta_from: &[older()],
-        ..Extras::default()
+        ..PublishOptions::default()
     };
     publish_with(&source.store, &tag(), reference, &options(), extras)
         .await
@@ -43,9 +43,9 @@ fn size(layers: &[Layer]) -> u64 {
 /// Nothing came of deltas, and the artifact is there all the same.
 fn came_in_full(target: &Place, pulled: &Pulled, source: &Place) {
     target.check_both();
-    assert_eq!(pulled.amount.made, 0);
+    assert_eq!(pulled.stats.rebuilt, 0);
     let full = size(&changed(source));
-    assert!(pulled.amount.moved > full, "{:?}", pulled.amount);
+    assert!(pulled.stats.transferred > full, "{:?}", pulled.stats);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,8 +63,15 @@ async fn what_changed_a_little_moves_a_little() {
     let target = Place::with_older();
     let pulled = target.pull(&reference).await.unwrap();
     target.check_both();
-    assert_eq!((pulled.amount.deltas, pulled.amount.made), (deltas.bytes, full));
-    assert!(pulled.amount.moved < deltas.bytes + 10_000, "{:?}", pulled.amount);
+    assert_eq!(
+        (pulled.stats.delta_bytes, pulled.stats.rebuilt),
+        (deltas.bytes, full)
+    );
+    assert!(
+        pulled.stats.transferred < deltas.bytes + 10_000,
+        "{:?}",
+        pulled.stats
+    );
     // The deltas are nowhere any more, nor anything else.
     let left = fs::read_dir(target.store.dir().join("tmp")).unwrap();
     let left: Vec<_> = left.map(|entry| entry.unwrap().path()).collect();
@@ -84,7 +91,7 @@ async fn what_changed_a_little_moves_a_little() {
         .await
         .unwrap();
     came_in_full(&unwilling, &pulled, &source);
-    assert_eq!(empty.pull(&reference).await.unwrap().amount.deltas, 0);
+    assert_eq!(empty.pull(&reference).await.unwrap().stats.delta_bytes, 0);
     empty.check();
 
     // Once more: they are there.
@@ -107,7 +114,7 @@ async fn an_artifact_without_the_older_layers_comes_in_full() {
         fs::remove_file(gone.store.blob_path(&layer.digest)).unwrap();
     }
     let pulled = gone.pull(&reference).await.unwrap();
-    assert_eq!(pulled.amount.deltas, 0);
+    assert_eq!(pulled.stats.delta_bytes, 0);
     gone.store.verify(&tag()).unwrap();
     for layer in damaged.store.get(&older()).unwrap().layers {
         let path = damaged.store.blob_path(&layer.digest);
@@ -117,7 +124,7 @@ async fn an_artifact_without_the_older_layers_comes_in_full() {
         fs::write(&path, bytes).unwrap();
     }
     let pulled = damaged.pull(&reference).await.unwrap();
-    assert_eq!(pulled.amount.made, 0);
+    assert_eq!(pulled.stats.rebuilt, 0);
     damaged.store.verify(&tag()).unwrap();
 }
 
@@ -150,7 +157,7 @@ async fn a_delta_that_breaks_on_its_way_does_no_harm() {
         });
         let pulled = target.pull(&proxy.reference("broken")).await.unwrap();
         if whole {
-            assert!(pulled.amount.made > 0);
+            assert!(pulled.stats.rebuilt > 0);
             target.check_both();
         } else {
             came_in_full(&target, &pulled, &source);
@@ -167,7 +174,7 @@ async fn a_delta_that_breaks_on_its_way_does_no_harm() {
     });
     let pulled = target.pull(&proxy.reference("broken")).await.unwrap();
     target.check_both();
-    assert_eq!(pulled.amount.made, size(&changed(&source)));
+    assert_eq!(pulled.stats.rebuilt, size(&changed(&source)));
     // And who lists none has none.
     let target = Place::with_older();
     let proxy = Proxy::start(&server.address, |request| {
@@ -216,7 +223,7 @@ async fn deltas_that_lie_are_of_no_use() {
         came_in_full(&target, &pulled, &source);
         // They came, too.
         let least = size(&changed(&source)) + 2 * delta.len() as u64;
-        assert!(pulled.amount.moved >= least, "{name}: {:?}", pulled.amount);
+        assert!(pulled.stats.transferred >= least, "{name}: {:?}", pulled.stats);
     }
 }
 

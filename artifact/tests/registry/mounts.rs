@@ -12,8 +12,8 @@ async fn what_the_origin_has_is_mounted() {
     let (middle, target) = (Place::empty(), Place::empty());
     middle.pull(&proxy.reference("origin")).await.unwrap();
     let published = middle.publish(&proxy.reference("copies/small")).await.unwrap();
-    assert_eq!(published.amount.moved, 0);
-    assert_eq!(published.amount.skipped, source.size());
+    assert_eq!(published.stats.transferred, 0);
+    assert_eq!(published.stats.skipped, source.size());
     assert!(!published.unchanged);
     let seen = proxy.seen();
     let uploads: Vec<_> = seen.iter().filter(|request| request.kind() == "upload").collect();
@@ -52,7 +52,7 @@ async fn what_cannot_be_mounted_is_sent() {
         middle.pull(&proxy.reference("origin")).await.unwrap();
         let copy = format!("copies/{number}");
         let published = middle.publish(&proxy.reference(&copy)).await.unwrap();
-        assert_eq!(published.amount.moved, source.size());
+        assert_eq!(published.stats.transferred, source.size());
         target.pull(&server.reference(&copy)).await.unwrap();
         target.check();
     }

@@ -11,7 +11,7 @@ use crate::small::{Place, chain, options, tag};
 
 fn impatient() -> Options {
     Options {
-        patience: Duration::from_millis(400),
+        timeout: Duration::from_millis(400),
         ..options()
     }
 }

@@ -117,7 +117,7 @@ pub(crate) fn older() -> Tag {
 pub(crate) fn options() -> Options {
     Options {
         plain_http: true,
-        patience: Duration::from_secs(5),
+        timeout: Duration::from_secs(5),
         ..Options::default()
     }
 }

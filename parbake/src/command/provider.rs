@@ -8,7 +8,7 @@ use parbake_provision::provider::{ContainerRuntime, Provider, ProviderName, Stat
 use parbake_provision::renew::{self, Renewed};
 use serde::Serialize;
 
-use super::registry::{RegistryArgs, SiteArgs};
+use super::registry::{MirrorArgs, RegistryArgs};
 use crate::cli::Global;
 use crate::output::{self, table};
 
@@ -61,7 +61,7 @@ pub(crate) struct UpdateArgs {
     #[arg(long, value_name = "VERSION", conflicts_with = "only")]
     kubernetes: Option<KubernetesVersion>,
     #[command(flatten)]
-    sites: SiteArgs,
+    mirrors: MirrorArgs,
     #[command(flatten)]
     registry: RegistryArgs,
 }
@@ -89,7 +89,7 @@ pub(crate) struct NewArgs {
     #[arg(long, value_name = "VERSION")]
     kubernetes: Option<KubernetesVersion>,
     #[command(flatten)]
-    sites: SiteArgs,
+    mirrors: MirrorArgs,
     #[command(flatten)]
     registry: RegistryArgs,
 }
@@ -236,7 +236,7 @@ impl UpdateArgs {
                 Some(Only::Packages) => Part::Packages,
                 Some(Only::Release) => Part::Release,
             },
-            sites: &self.sites.into(),
+            mirrors: &self.mirrors.into(),
             registry: &self.registry.into(),
             cache: &global.cache(),
         };
@@ -267,7 +267,7 @@ impl NewArgs {
         let from = Provider::find(&self.from, &global.providers)?;
         let update = Update {
             part: Part::All,
-            sites: &self.sites.into(),
+            mirrors: &self.mirrors.into(),
             registry: &self.registry.into(),
             cache: &global.cache(),
         };

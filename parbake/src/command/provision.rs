@@ -11,7 +11,7 @@ use parbake_provision::provider::{Addon, ContainerRuntime, Provider, Size, Stack
 use parbake_up::events::{Log, What};
 use serde::Serialize;
 
-use super::registry::{RegistryArgs, SiteArgs};
+use super::registry::{MirrorArgs, RegistryArgs};
 use super::supervise;
 use crate::cli::Global;
 use crate::output::{self, count, size, table};
@@ -101,7 +101,7 @@ pub(crate) struct Args {
     #[arg(long)]
     tag: Option<Tag>,
     #[command(flatten)]
-    sites: SiteArgs,
+    mirrors: MirrorArgs,
     #[command(flatten)]
     registry: RegistryArgs,
 }
@@ -164,7 +164,7 @@ impl Args {
                 images: self.images,
                 os: self.os,
                 binaries,
-                sites: self.sites.into(),
+                mirrors: self.mirrors.into(),
                 registry: self.registry.into(),
             },
             size: Size {

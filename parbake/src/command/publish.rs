@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
-use parbake_artifact::registry::{Extras, Published, PublishedDeltas, publish_with};
+use parbake_artifact::registry::{PublishOptions, Published, PublishedDeltas, publish_with};
 use parbake_artifact::{PrivateKey, Reference, Store, Tag};
 use parbake_up::events::{Log, What};
 use serde::Serialize;
@@ -122,7 +122,7 @@ impl Args {
             Some(path) => Some(PrivateKey::load(path, password()?.as_deref())?),
             None => None,
         };
-        let extras = Extras {
+        let extras = PublishOptions {
             key: key.as_ref(),
             delta_from: &self.delta_from,
         };
@@ -137,7 +137,7 @@ impl Args {
         let latest = self.latest.then(|| self.reference.latest());
         if let Some(latest) = &latest {
             // All of it is there by now.
-            let extras = Extras {
+            let extras = PublishOptions {
                 delta_from: &[],
                 ..extras
             };
@@ -166,8 +166,8 @@ fn report(tag: Tag, reference: Reference, published: Published, signed_with: Opt
         reference,
         latest: None,
         digest: published.digest.to_string(),
-        moved_bytes: published.amount.moved,
-        skipped_bytes: published.amount.skipped,
+        moved_bytes: published.stats.transferred,
+        skipped_bytes: published.stats.skipped,
         deltas: published.deltas.into_iter().map(Deltas::from).collect(),
         unchanged: published.unchanged,
         signed_with,

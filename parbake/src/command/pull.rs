@@ -74,10 +74,10 @@ fn report(reference: Reference, pulled: Pulled) -> Report {
         digest: pulled.artifact.digest.to_string(),
         nodes: pulled.artifact.config.machines.len(),
         tag: pulled.artifact.tag,
-        moved_bytes: pulled.amount.moved,
-        skipped_bytes: pulled.amount.skipped,
-        delta_bytes: pulled.amount.deltas,
-        made_bytes: pulled.amount.made,
+        moved_bytes: pulled.stats.transferred,
+        skipped_bytes: pulled.stats.skipped,
+        delta_bytes: pulled.stats.delta_bytes,
+        made_bytes: pulled.stats.rebuilt,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use parbake_artifact::registry::Options;
-use parbake_provision::inputs::{BinaryMirror, ImageMirror, Sites};
+use parbake_provision::inputs::{BinaryMirror, ImageMirror, ReleaseMirrors};
 
 /// How to speak to the registry.
 #[derive(Debug, clap::Args)]
@@ -18,7 +18,7 @@ pub(crate) struct RegistryArgs {
 
 /// Where to fetch what is published for Kubernetes.
 #[derive(Debug, clap::Args)]
-pub(crate) struct SiteArgs {
+pub(crate) struct MirrorArgs {
     /// Fetch published binaries from this web server, which has them under the same paths as dl.k8s.io and others
     #[arg(long, value_name = "URL")]
     binary_mirror: Option<BinaryMirror>,
@@ -27,8 +27,8 @@ pub(crate) struct SiteArgs {
     image_mirror: Option<ImageMirror>,
 }
 
-impl From<SiteArgs> for Sites {
-    fn from(args: SiteArgs) -> Self {
+impl From<MirrorArgs> for ReleaseMirrors {
+    fn from(args: MirrorArgs) -> Self {
         Self {
             binaries: args.binary_mirror,
             images: args.image_mirror,

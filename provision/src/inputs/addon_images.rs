@@ -62,7 +62,7 @@ pub(super) fn pin(provider: &Provider, old: Option<&Lock>, lock: &mut Lock, upda
 
 /// The digest of an image. Registries that were `silent` for so many seconds are not waited for again.
 fn found(reference: &str, update: &Update<'_>, silent: &mut BTreeMap<String, u64>) -> Result<Digest, Error> {
-    let reference = update.sites.image(reference, None)?;
+    let reference = update.mirrors.image(reference, None)?;
     if let Some((host, seconds)) = silent.get_key_value(reference.registry()) {
         let (host, seconds) = (host.clone(), *seconds);
         return Err(ReleaseError::Silent { host, seconds }.into());
@@ -83,7 +83,7 @@ mod tests {
 
     use parbake_artifact::registry::Options;
 
-    use super::super::release::Sites;
+    use super::super::release::ReleaseMirrors;
     use super::super::update::{Part, Update};
     use super::{pin, plan};
     use crate::provider::lock::Lock;
@@ -108,7 +108,7 @@ images.driver = { reference = "example.org/driver:v1" }
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
         let update = Update {
             part: Part::Release,
-            sites: &Sites {
+            mirrors: &ReleaseMirrors {
                 binaries: None,
                 images: Some(silent.local_addr().unwrap().to_string().parse().unwrap()),
             },

@@ -12,7 +12,7 @@ use super::cache::{Locked, sha256_of_file};
 use super::error::Error;
 use super::os::GivenTree;
 use super::pause;
-use super::release::{Download, Sites};
+use super::release::{Download, ReleaseMirrors};
 use super::source::Source;
 use super::{OsTree, debian};
 use crate::provider::Provider;
@@ -81,7 +81,7 @@ pub(super) struct Made<'a> {
     pub(super) os: &'a OsTree,
     /// What was chosen.
     pub(super) base: &'static str,
-    pub(super) sites: &'a Sites,
+    pub(super) mirrors: &'a ReleaseMirrors,
     pub(super) provider: &'a Provider,
     pub(super) lock: &'a Lock,
     /// All binaries, those that were given among them.
@@ -164,9 +164,12 @@ pub(super) fn make(made: &Made<'_>, cache: &Locked) -> Result<Bill, Error> {
     let mirrors = [
         (
             "binaryMirror",
-            made.sites.binaries.as_ref().map(ToString::to_string),
+            made.mirrors.binaries.as_ref().map(ToString::to_string),
         ),
-        ("imageMirror", made.sites.images.as_ref().map(ToString::to_string)),
+        (
+            "imageMirror",
+            made.mirrors.images.as_ref().map(ToString::to_string),
+        ),
     ];
     Ok(Bill {
         source: match made.source {

@@ -36,8 +36,8 @@ pub use self::given::{GivenImage, InvalidImage};
 use self::local::Local;
 pub use self::local::{GivenBinary, InvalidBinary, LocalError};
 pub use self::os::{GivenOs, GivenTree, InvalidOs, Lacking, OsName, os_name};
-pub use self::release::{BinaryMirror, Download, ImageMirror, InvalidMirror, ReleaseError, Sites};
-use self::release::{Obtained, Plan};
+pub use self::release::{BinaryMirror, Download, ImageMirror, InvalidMirror, ReleaseError, ReleaseMirrors};
+use self::release::{Downloads, Plan};
 use self::source::Chosen;
 pub use self::source::Source;
 pub use self::update::{Part, Update, Updated, update_lock};
@@ -110,7 +110,7 @@ pub struct Given {
     /// Binaries in the place of those that the source has.
     pub binaries: Vec<GivenBinary>,
     /// Where to fetch what is published.
-    pub sites: Sites,
+    pub mirrors: ReleaseMirrors,
     /// How to speak to registries that images are in, and to web servers with binaries.
     pub registry: parbake_artifact::registry::Options,
 }
@@ -157,7 +157,7 @@ fn gather(
     let local = Local::look(provider, source, &given.binaries, &lock.architecture)?;
     let cache = Cache::new(cache);
     let plan = || Plan::new(provider, &lock, &local.names(), &local.images());
-    let chosen = source.choose(plan, &given.sites, &given.registry, &cache)?;
+    let chosen = source.choose(plan, &given.mirrors, &given.registry, &cache)?;
     let cache = if looking { cache.look() } else { cache.lock()? };
     let debian = Debian::new(&provider.name, &lock, &cache, &mirrors);
 
@@ -166,7 +166,7 @@ fn gather(
         .map(|os| os::tree(&os, provider, &given.registry, debian.architecture(), &cache))
         .transpose()?;
     let mut base = base(provider, &chosen, given, &local, &debian, &cache)?;
-    let published = release::obtain(&published, &given.sites, &given.registry, &cache)?;
+    let published = release::download(&published, &given.mirrors, &given.registry, &cache)?;
     base.images.extend(published.images);
     base.downloads.extend(published.downloads);
     base.downloads.sort();
@@ -194,7 +194,7 @@ fn gather(
         source,
         os: &os,
         base: chosen.name(),
-        sites: &given.sites,
+        mirrors: &given.mirrors,
         provider,
         lock: &lock,
         built: &built,
@@ -255,18 +255,18 @@ fn base(
     local: &Local,
     debian: &Debian<'_>,
     cache: &Locked,
-) -> Result<Obtained, Error> {
+) -> Result<Downloads, Error> {
     let architecture = debian.architecture();
     let mut base = match chosen {
-        Chosen::Release(plan) => release::obtain(plan, &given.sites, &given.registry, cache)?,
+        Chosen::Release(plan) => release::download(plan, &given.mirrors, &given.registry, cache)?,
         Chosen::Modules => {
             let mut binaries = modules::build_own(provider, &local.names(), architecture, cache)?;
             if !local.names().contains(pause::NAME) && !local.images().contains(pause::NAME) {
                 binaries.insert(pause::NAME.to_owned(), pause::build(provider, cache)?);
             }
-            Obtained {
+            Downloads {
                 binaries,
-                ..Obtained::default()
+                ..Downloads::default()
             }
         }
     };

@@ -8,7 +8,7 @@ use parbake_artifact::registry::Options;
 
 use super::cache::Cache;
 use super::error::Error;
-use super::release::{Plan, ReleaseError, Sites, can_reach};
+use super::release::{Plan, ReleaseError, ReleaseMirrors, can_reach};
 
 /// Where binaries and images come from: `auto`, `release`, `modules` or a folder with a Kubernetes build output.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Source {
     pub(super) fn choose(
         &self,
         plan: impl FnOnce() -> Result<Plan, ReleaseError>,
-        sites: &Sites,
+        mirrors: &ReleaseMirrors,
         registry: &Options,
         cache: &Cache,
     ) -> Result<Chosen, Error> {
@@ -74,7 +74,7 @@ impl Source {
             Self::Auto | Self::Dir(_) => {
                 let reached = |plan: &Plan| match plan.is_cached(cache) {
                     true => Ok("all that is published is in the cache"),
-                    false => can_reach(plan, sites, registry).map(|()| "what is published can be reached"),
+                    false => can_reach(plan, mirrors, registry).map(|()| "what is published can be reached"),
                 };
                 let (chosen, why) = match plan().map_err(Error::from).and_then(|plan| {
                     let why = reached(&plan)?;

@@ -8,7 +8,7 @@ use super::addon_images;
 use super::cache::Cache;
 use super::debian;
 use super::error::Error;
-use super::release::{self, Sites};
+use super::release::{self, ReleaseMirrors};
 use crate::provider::lock::Lock;
 use crate::provider::{Provider, Published};
 
@@ -38,7 +38,7 @@ pub struct Update<'a> {
     /// Which part of it.
     pub part: Part,
     /// Where what is published can be had.
-    pub sites: &'a Sites,
+    pub mirrors: &'a ReleaseMirrors,
     /// How to speak to these.
     pub registry: &'a Options,
     /// What was fetched on the way is kept here.
@@ -62,7 +62,7 @@ pub fn update_lock(provider: &Provider, update: &Update<'_>) -> Result<Updated, 
     let kept = || release::kept(published.clone(), provider, &lock.architecture);
     lock.release = match update.part {
         Part::Packages => kept(),
-        Part::All if !update.sites.any() => match worth_it(provider, &lock.architecture, update) {
+        Part::All if !update.mirrors.any() => match worth_it(provider, &lock.architecture, update) {
             Ok(()) => Some(pinned(provider, &lock.architecture, update)?),
             Err(why) => {
                 tracing::info!("what source `release` takes is not pinned anew: {why}");
@@ -83,7 +83,7 @@ fn pinned(
     update: &Update<'_>,
 ) -> Result<crate::provider::lock::Release, Error> {
     let cache = Cache::new(update.cache).lock()?;
-    release::pin(provider, architecture, update.sites, update.registry, &cache)
+    release::pin(provider, architecture, update.mirrors, update.registry, &cache)
 }
 
 /// Whether the first file of all that is published can be reached.

@@ -11,7 +11,7 @@ use super::constants::Constants;
 use super::go::Go;
 use super::newest::newest_of;
 use super::{RenewError, component, create, modules, recipe};
-use crate::inputs::{Part, Sites, Update};
+use crate::inputs::{Part, ReleaseMirrors, Update};
 use crate::provider::{Provider, Recipe};
 use proxy::Proxy;
 
@@ -83,9 +83,9 @@ fn what_fails_leaves_nothing() {
     let update = Update {
         part: Part::Release,
         // Nobody is there.
-        sites: &Sites {
+        mirrors: &ReleaseMirrors {
             binaries: Some("http://127.0.0.1:1".parse().unwrap()),
-            ..Sites::default()
+            ..ReleaseMirrors::default()
         },
         registry: &Options::default(),
         cache: &dir.path().join("cache"),

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use parbake_artifact::registry::{Options as RegistryOptions, drain, pull};
+use parbake_artifact::registry::{Options as RegistryOptions, download_and_discard, pull};
 use parbake_artifact::{Layer, Policy, Reference, Store};
 use parbake_machine::pid::ProcessId;
 use parbake_up::config::Wanted;
@@ -133,7 +133,7 @@ fn measure(
     options: &RegistryOptions,
     nodes: Option<usize>,
 ) -> anyhow::Result<(Sample, (u64, u64))> {
-    let (network, _) = timed(|| block_on(drain(reference, options))?.map_err(Into::into))?;
+    let (network, _) = timed(|| block_on(download_and_discard(reference, options))?.map_err(Into::into))?;
     let store = Arc::new(Store::open(&work.join("store"))?);
     let own = ProcessId::of(std::process::id())?;
     let before = own.cpu_time()?;

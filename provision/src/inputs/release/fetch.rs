@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::super::error::Error;
-use super::web::{Web, digest_of_file};
+use super::http::{WebClient, digest_of_file};
 
 /// How many are fetched side by side.
 const SIDE_BY_SIDE: usize = 4;
@@ -53,14 +53,14 @@ impl Wanted {
         }
     }
 
-    async fn fetch(&self, web: &Web, options: &Options, dir: &Path) -> Result<(), Error> {
+    async fn fetch(&self, http: &WebClient, options: &Options, dir: &Path) -> Result<(), Error> {
         let to = self.path(dir);
         match self {
             Self::File { name, from, digest } => {
                 if to.exists() && digest_of_file(&to)? == *digest {
                     return Ok(());
                 }
-                web.fetch(&format!("get `{name}` from {from}"), from, digest, &to)
+                http.fetch(&format!("get `{name}` from {from}"), from, digest, &to)
                     .await
             }
             Self::Image {
@@ -85,16 +85,16 @@ impl Wanted {
 /// # Errors
 /// The first failure; the others are not waited for.
 pub(super) async fn fetch_all(wanted: Vec<Wanted>, options: &Options, dir: &Path) -> Result<(), Error> {
-    let web = Web::new(options)?;
+    let http = WebClient::new(options)?;
     let room = Arc::new(Semaphore::new(SIDE_BY_SIDE));
     let mut running = JoinSet::new();
     for wanted in wanted {
-        let (web, options, dir) = (web.clone(), options.clone(), dir.to_owned());
+        let (http, options, dir) = (http.clone(), options.clone(), dir.to_owned());
         let room = Arc::clone(&room);
         running.spawn(async move {
             // It is never closed.
             let _place = room.acquire().await;
-            wanted.fetch(&web, &options, &dir).await
+            wanted.fetch(&http, &options, &dir).await
         });
     }
     while let Some(outcome) = running.join_next().await {

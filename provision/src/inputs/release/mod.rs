@@ -9,21 +9,21 @@
 //!
 //! All are fetched side by side; what broke off goes on where it was, also in the next bake.
 
+mod download;
 mod error;
 mod fetch;
-mod obtain;
+mod http;
+mod mirrors;
 mod pin;
 mod plan;
 mod reach;
-mod sites;
 #[cfg(test)]
 mod tests;
-mod web;
 
+pub use self::download::Download;
+pub(super) use self::download::{Downloads, download};
 pub use self::error::ReleaseError;
-pub use self::obtain::Download;
-pub(super) use self::obtain::{Obtained, obtain};
+pub use self::mirrors::{BinaryMirror, ImageMirror, InvalidMirror, ReleaseMirrors};
 pub(super) use self::pin::{kept, pin};
 pub(super) use self::plan::Plan;
 pub(super) use self::reach::{can_pin, can_reach, published_digest};
-pub use self::sites::{BinaryMirror, ImageMirror, InvalidMirror, Sites};

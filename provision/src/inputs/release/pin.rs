@@ -3,17 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use parbake_artifact::Digest;
-use parbake_artifact::registry::{Options, digest_of};
+use parbake_artifact::registry::{Options, manifest_digest};
 use parbake_machine::files::failed;
 use tokio::runtime::Runtime;
 
 use super::super::cache::Locked;
 use super::super::error::Error;
 use super::super::images::references;
-use super::obtain::obtain_file;
+use super::download::download_file;
+use super::http::WebClient;
 use super::plan::places;
-use super::web::Web;
-use super::{ReleaseError, Sites};
+use super::{ReleaseError, ReleaseMirrors};
 use crate::provider::Provider;
 use crate::provider::lock::{PinnedFile, Release};
 
@@ -30,7 +30,7 @@ const DIGESTS: [&str; 2] = [".sha256", ".sha256sum"];
 pub(in crate::inputs) fn pin(
     provider: &Provider,
     architecture: &str,
-    sites: &Sites,
+    mirrors: &ReleaseMirrors,
     options: &Options,
     cache: &Locked,
 ) -> Result<Release, Error> {
@@ -38,16 +38,16 @@ pub(in crate::inputs) fn pin(
     let _step = tracing::info_span!("step", what).entered();
     let (urls, _) = places(provider, &BTreeSet::new(), architecture)?;
     let threads = Runtime::new().map_err(failed("start threads for", &provider.dir))?;
-    let files = threads.block_on(digests(urls, sites, options))?;
+    let files = threads.block_on(digests(urls, mirrors, options))?;
     let kubeadm = files.get(KUBEADM).ok_or_else(|| ReleaseError::NoPlace {
         binary: KUBEADM.to_owned(),
     })?;
-    let kubeadm = obtain_file(KUBEADM, kubeadm, sites, options, cache)?;
+    let kubeadm = download_file(KUBEADM, kubeadm, mirrors, options, cache)?;
     let references = references(provider, &kubeadm)?;
     let images = threads.block_on(async {
         let mut images = BTreeMap::new();
         for reference in references.into_values() {
-            let digest = digest_of(&sites.image(&reference, None)?, options).await?;
+            let digest = manifest_digest(&mirrors.image(&reference, None)?, options).await?;
             images.insert(reference, digest);
         }
         Ok::<_, Error>(images)
@@ -70,26 +70,26 @@ pub(in crate::inputs) fn kept(
 
 async fn digests(
     urls: BTreeMap<String, String>,
-    sites: &Sites,
+    mirrors: &ReleaseMirrors,
     options: &Options,
 ) -> Result<BTreeMap<String, PinnedFile>, Error> {
-    let web = Web::new(options)?;
+    let http = WebClient::new(options)?;
     let mut files = BTreeMap::new();
     for (name, url) in urls {
-        let digest = digest(&web, &url, sites).await?;
+        let digest = digest(&http, &url, mirrors).await?;
         files.insert(name, PinnedFile { url, digest });
     }
     Ok(files)
 }
 
 /// The digest in a file beside `url`.
-async fn digest(web: &Web, url: &str, sites: &Sites) -> Result<Digest, Error> {
-    let [first, second] = DIGESTS.map(|end| sites.file(&format!("{url}{end}")));
+async fn digest(http: &WebClient, url: &str, mirrors: &ReleaseMirrors) -> Result<Digest, Error> {
+    let [first, second] = DIGESTS.map(|end| mirrors.file(&format!("{url}{end}")));
     let (first, second) = (first?, second?);
-    let (beside, text) = match web.text(&first).await {
+    let (beside, text) = match http.text(&first).await {
         // What is said of the usual place is more of a help.
         Err(Error::Release(missing @ ReleaseError::Missing { .. })) => {
-            let text = web.text(&second).await;
+            let text = http.text(&second).await;
             (second, text.map_err(|_| missing)?)
         }
         text => (first, text?),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use parbake_artifact::registry::{Options, digest_of, look_for};
+use parbake_artifact::registry::{Options, check_exists, manifest_digest};
 use parbake_artifact::{Digest, Reference};
 use parbake_machine::files::failed;
 use reqwest::Url;
@@ -10,9 +10,9 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use super::super::error::Error;
+use super::http::{WebClient, host};
 use super::plan::Plan;
-use super::web::{Web, host};
-use super::{ReleaseError, Sites};
+use super::{ReleaseError, ReleaseMirrors};
 
 /// How long it may take until somebody answers, and until all have.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -22,10 +22,14 @@ const ALL: Duration = Duration::from_secs(4);
 ///
 /// # Errors
 /// Why not.
-pub(in crate::inputs) fn can_reach(plan: &Plan, sites: &Sites, options: &Options) -> Result<(), Error> {
-    let file = plan.files.values().next().map(|file| sites.file(&file.url));
+pub(in crate::inputs) fn can_reach(
+    plan: &Plan,
+    mirrors: &ReleaseMirrors,
+    options: &Options,
+) -> Result<(), Error> {
+    let file = plan.files.values().next().map(|file| mirrors.file(&file.url));
     let image = plan.images.values().next();
-    let image = image.map(|(reference, digest)| sites.image(reference, Some(digest)));
+    let image = image.map(|(reference, digest)| mirrors.image(reference, Some(digest)));
     let (file, image) = (file.transpose()?, image.transpose()?);
     let asked = [
         file.as_ref().map(host),
@@ -35,13 +39,13 @@ pub(in crate::inputs) fn can_reach(plan: &Plan, sites: &Sites, options: &Options
     quickly(&asked.join("` or `"), async {
         let file = async {
             match &file {
-                Some(url) => Web::hasty(options, CONNECT)?.has(url).await,
+                Some(url) => WebClient::hasty(options, CONNECT)?.has(url).await,
                 None => Ok(()),
             }
         };
         let image = async {
             match &image {
-                Some(image) => Ok(look_for(image, options).await?),
+                Some(image) => Ok(check_exists(image, options).await?),
                 None => Ok(()),
             }
         };
@@ -54,7 +58,9 @@ pub(in crate::inputs) fn can_reach(plan: &Plan, sites: &Sites, options: &Options
 /// # Errors
 /// Why not.
 pub(in crate::inputs) fn can_pin(url: &Url, options: &Options) -> Result<(), Error> {
-    quickly(&host(url), async { Web::hasty(options, CONNECT)?.has(url).await })
+    quickly(&host(url), async {
+        WebClient::hasty(options, CONNECT)?.has(url).await
+    })
 }
 
 /// The digest of `reference`, as its registry has it.
@@ -63,7 +69,7 @@ pub(in crate::inputs) fn can_pin(url: &Url, options: &Options) -> Result<(), Err
 /// Why it cannot be told.
 pub(in crate::inputs) fn published_digest(reference: &Reference, options: &Options) -> Result<Digest, Error> {
     quickly(reference.registry(), async {
-        Ok(digest_of(reference, options).await?)
+        Ok(manifest_digest(reference, options).await?)
     })
 }
 

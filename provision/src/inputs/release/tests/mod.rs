@@ -17,9 +17,9 @@ use parbake_artifact::registry::Options;
 use parbake_artifact::{Digest, RegistryError};
 use tempfile::TempDir;
 
-use self::server::{Registry, Web};
+use self::server::{Registry, WebServer};
 use super::plan::Plan;
-use super::{Obtained, ReleaseError, Sites, obtain};
+use super::{Downloads, ReleaseError, ReleaseMirrors, download};
 use crate::inputs::cache::Cache;
 use crate::inputs::error::Error;
 use crate::inputs::source::{Chosen, Source};
@@ -32,7 +32,7 @@ const ETCD: &str = "registry.k8s.io/etcd:3.6.5-0";
 fn options() -> Options {
     Options {
         plain_http: true,
-        patience: Duration::from_secs(5),
+        timeout: Duration::from_secs(5),
         ..Options::default()
     }
 }
@@ -56,28 +56,28 @@ fn plan_of(files: &[(&str, &str, &[u8])]) -> Plan {
 }
 
 struct Place {
-    web: Web,
+    server: WebServer,
     dir: TempDir,
 }
 
 impl Place {
     fn new() -> Self {
         Self {
-            web: Web::start(),
+            server: WebServer::start(),
             dir: tempfile::tempdir().unwrap(),
         }
     }
 
-    fn sites(&self, registry: Option<&Registry>) -> Sites {
-        Sites {
-            binaries: Some(format!("http://{}/k8s/", self.web.address).parse().unwrap()),
+    fn mirrors(&self, registry: Option<&Registry>) -> ReleaseMirrors {
+        ReleaseMirrors {
+            binaries: Some(format!("http://{}/k8s/", self.server.address).parse().unwrap()),
             images: registry.map(|registry| registry.address.parse().unwrap()),
         }
     }
 
-    fn obtain(&self, plan: &Plan, registry: Option<&Registry>) -> Result<Obtained, Error> {
+    fn download(&self, plan: &Plan, registry: Option<&Registry>) -> Result<Downloads, Error> {
         let cache = Cache::new(self.dir.path()).lock().unwrap();
-        obtain(plan, &self.sites(registry), &options(), &cache)
+        download(plan, &self.mirrors(registry), &options(), &cache)
     }
 
     /// The names of what is on its way.
@@ -118,15 +118,15 @@ fn files_archives_and_images_come_once() {
     let (place, registry) = (Place::new(), Registry::start());
     let (kubelet, crictl) = (bytes(300_000), archive("crictl", b"I am crictl"));
     let crictl_url = "https://github.example/v1/crictl.tar.gz";
-    place.web.put(PATH, &kubelet);
-    place.web.put("/k8s/v1/crictl.tar.gz", &crictl);
+    place.server.put(PATH, &kubelet);
+    place.server.put("/k8s/v1/crictl.tar.gz", &crictl);
     let digest = registry.put(ETCD, "/usr/local/bin/etcdctl", b"I am etcdctl");
     let mut plan = plan_of(&[("kubelet", URL, &kubelet), ("crictl", crictl_url, &crictl)]);
     plan.images = [("etcd".to_owned(), (ETCD.to_owned(), digest.clone()))].into();
     let inside = ("etcd".to_owned(), "/usr/local/bin/etcdctl".to_owned());
     plan.inside = [("etcdctl".to_owned(), inside)].into();
     assert!(!plan.is_cached(&Cache::new(place.dir.path())));
-    let obtained = place.obtain(&plan, Some(&registry)).unwrap();
+    let obtained = place.download(&plan, Some(&registry)).unwrap();
     for (name, expected) in [
         ("kubelet", &kubelet[..]),
         ("crictl", b"I am crictl"),
@@ -153,34 +153,34 @@ fn files_archives_and_images_come_once() {
     // From now on nobody is asked for anything.
     assert!(plan.is_cached(&Cache::new(place.dir.path())));
     drop(registry);
-    let asked = place.web.state.lock().unwrap().seen.len();
-    let again = place.obtain(&plan, None).unwrap();
+    let asked = place.server.state.lock().unwrap().seen.len();
+    let again = place.download(&plan, None).unwrap();
     assert_eq!(again.binaries, obtained.binaries);
-    assert_eq!(place.web.state.lock().unwrap().seen.len(), asked);
+    assert_eq!(place.server.state.lock().unwrap().seen.len(), asked);
 }
 
 #[test]
 fn an_archive_with_several_binaries_comes_once() {
     let place = Place::new();
     let packed = archive("ctr", b"I am ctr");
-    place.web.put("/k8s/a.tgz", &packed);
+    place.server.put("/k8s/a.tgz", &packed);
     // What is in every archive of these tests passes for another binary.
     let binaries = ["LICENSE", "ctr"].map(|name| (name, "https://h/a.tgz", &packed[..]));
-    let obtained = place.obtain(&plan_of(&binaries), None).unwrap();
+    let obtained = place.download(&plan_of(&binaries), None).unwrap();
     for (name, expected) in [("LICENSE", &b"free"[..]), ("ctr", b"I am ctr")] {
         let binary = &obtained.binaries[name];
         assert_eq!(fs::read(&binary.path).unwrap(), expected, "{name}");
     }
-    assert_eq!(place.web.starts("/k8s/a.tgz"), [0]);
+    assert_eq!(place.server.starts("/k8s/a.tgz"), [0]);
     assert!(place.partial().is_empty(), "{:?}", place.partial());
 }
 
 #[test]
 fn other_bytes_than_pinned_are_refused() {
     let (place, good) = (Place::new(), bytes(100_000));
-    place.web.put(PATH, &bytes(99_999));
+    place.server.put(PATH, &bytes(99_999));
     let plan = plan_of(&[("kubelet", URL, &good)]);
-    let error = place.obtain(&plan, None).unwrap_err();
+    let error = place.download(&plan, None).unwrap_err();
     assert!(
         matches!(error, Error::Release(ReleaseError::Wrong { .. })),
         "{error}"
@@ -191,12 +191,12 @@ fn other_bytes_than_pinned_are_refused() {
     assert!(place.partial().is_empty());
     // An archive without the file is no better.
     let packed = archive("other", b"");
-    place.web.put("/k8s/a.tgz", &packed);
-    let error = place.obtain(&plan_of(&[("kubelet", "https://h/a.tgz", &packed)]), None);
+    place.server.put("/k8s/a.tgz", &packed);
+    let error = place.download(&plan_of(&[("kubelet", "https://h/a.tgz", &packed)]), None);
     assert!(error.unwrap_err().to_string().contains("has no file `kubelet`"));
     place.check_nothing();
-    place.web.put(PATH, &good);
-    place.obtain(&plan, None).unwrap();
+    place.server.put(PATH, &good);
+    place.download(&plan, None).unwrap();
 }
 
 #[test]
@@ -204,14 +204,14 @@ fn what_is_missing_is_said_at_once() {
     let (place, registry) = (Place::new(), Registry::start());
     let begun = Instant::now();
     let error = place
-        .obtain(&plan_of(&[("kubelet", URL, b"")]), None)
+        .download(&plan_of(&[("kubelet", URL, b"")]), None)
         .unwrap_err()
         .to_string();
-    let url = format!("`http://{}{PATH}` is not there", place.web.address);
+    let url = format!("`http://{}{PATH}` is not there", place.server.address);
     assert!(error.contains(&url), "{error}");
     let mut plan = plan_of(&[]);
     plan.images = [("etcd".to_owned(), (ETCD.to_owned(), Digest::of(b"other")))].into();
-    let error = place.obtain(&plan, Some(&registry)).unwrap_err();
+    let error = place.download(&plan, Some(&registry)).unwrap_err();
     let missing = matches!(error, Error::Registry(RegistryError::NotFound { .. }));
     assert!(missing && error.to_string().contains("etcd:3.6.5-0"), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(3), "it was tried again");
@@ -222,25 +222,25 @@ fn what_is_missing_is_said_at_once() {
 fn what_breaks_off_goes_on_where_it_was() {
     let (place, good) = (Place::new(), bytes(100_000));
     let plan = plan_of(&[("kubelet", URL, &good)]);
-    place.web.put(PATH, &good);
-    place.web.breaks(40_000, 2);
-    place.obtain(&plan, None).unwrap();
-    assert_eq!(place.web.starts(PATH), [0, 40_000, 80_000]);
+    place.server.put(PATH, &good);
+    place.server.breaks(40_000, 2);
+    place.download(&plan, None).unwrap();
+    assert_eq!(place.server.starts(PATH), [0, 40_000, 80_000]);
 }
 
 #[test]
 fn what_is_cut_for_good_goes_on_in_the_next_bake() {
     let (place, good) = (Place::new(), bytes(100_000));
     let plan = plan_of(&[("kubelet", URL, &good)]);
-    place.web.put(PATH, &good);
-    place.web.breaks(60_000, 1);
+    place.server.put(PATH, &good);
+    place.server.breaks(60_000, 1);
     // Only the first answer has anything.
     let partial = place.dir.path().join("partial");
     let part = partial.join(format!("{}.part", Digest::of(&good).hex()));
     fs::create_dir_all(&partial).unwrap();
     fs::write(&part, &good[..30_000]).unwrap();
-    place.obtain(&plan, None).unwrap();
-    assert_eq!(place.web.starts(PATH), [30_000, 90_000]);
+    place.download(&plan, None).unwrap();
+    assert_eq!(place.server.starts(PATH), [30_000, 90_000]);
     assert!(place.partial().is_empty());
     // What was kept is something else's, shorter or longer: it is fetched anew.
     for kept in [50_000, 200_000] {
@@ -249,11 +249,11 @@ fn what_is_cut_for_good_goes_on_in_the_next_bake() {
             Place::new(),
         );
         let partial = place.dir.path().join("partial");
-        place.web.put(PATH, &good);
+        place.server.put(PATH, &good);
         fs::create_dir_all(&partial).unwrap();
         fs::write(partial.join(part.file_name().unwrap()), other).unwrap();
-        place.obtain(&plan, None).unwrap();
-        assert_eq!(place.web.starts(PATH), [kept, 0]);
+        place.download(&plan, None).unwrap();
+        assert_eq!(place.server.starts(PATH), [kept, 0]);
     }
 }
 
@@ -261,24 +261,24 @@ fn what_is_cut_for_good_goes_on_in_the_next_bake() {
 fn a_server_that_always_breaks_is_one_error_and_what_came_is_kept() {
     let (place, good) = (Place::new(), bytes(100_000));
     let plan = plan_of(&[("kubelet", URL, &good)]);
-    place.web.put(PATH, &good);
-    place.web.breaks(0, usize::MAX);
-    let error = place.obtain(&plan, None).unwrap_err();
+    place.server.put(PATH, &good);
+    place.server.breaks(0, usize::MAX);
+    let error = place.download(&plan, None).unwrap_err();
     assert!(
         matches!(error, Error::Release(ReleaseError::Broken { .. })),
         "{error}"
     );
-    assert_eq!(place.web.starts(PATH).len(), 5);
+    assert_eq!(place.server.starts(PATH).len(), 5);
     place.check_nothing();
-    place.web.breaks(0, 0);
-    place.obtain(&plan, None).unwrap();
+    place.server.breaks(0, 0);
+    place.download(&plan, None).unwrap();
 }
 
 /// What `auto` comes to with a plan, on a place with nothing in its cache.
-fn choose(plan: Result<Plan, ReleaseError>, sites: &Sites, cache: &Path) -> (Chosen, Duration) {
+fn choose(plan: Result<Plan, ReleaseError>, mirrors: &ReleaseMirrors, cache: &Path) -> (Chosen, Duration) {
     let begun = Instant::now();
     let chosen = Source::Auto
-        .choose(|| plan, sites, &options(), &Cache::new(cache))
+        .choose(|| plan, mirrors, &options(), &Cache::new(cache))
         .unwrap();
     (chosen, begun.elapsed())
 }
@@ -289,9 +289,9 @@ fn auto_takes_what_is_published_where_it_can() {
     let digest = registry.put(ETCD, "/etcd", b"");
     let mut plan = plan_of(&[("kubelet", URL, b"kubelet")]);
     plan.images = [("etcd".to_owned(), (ETCD.to_owned(), digest))].into();
-    place.web.put(PATH, b"kubelet");
-    let sites = place.sites(Some(&registry));
-    let (chosen, _) = choose(Ok(plan.clone()), &sites, place.dir.path());
+    place.server.put(PATH, b"kubelet");
+    let mirrors = place.mirrors(Some(&registry));
+    let (chosen, _) = choose(Ok(plan.clone()), &mirrors, place.dir.path());
     assert_eq!(chosen, Chosen::Release(plan.clone()));
     // Not pinned; not there; nobody listens; somebody listens and says nothing.
     let not_pinned = ReleaseError::NotPinned {
@@ -301,27 +301,27 @@ fn auto_takes_what_is_published_where_it_can() {
     let other = Place::new();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let at = |address: String| Sites {
+    let at = |address: String| ReleaseMirrors {
         binaries: Some(format!("http://{address}").parse().unwrap()),
-        images: sites.images.clone(),
+        images: mirrors.images.clone(),
     };
-    for (plan, sites) in [
-        (Err(not_pinned), sites.clone()),
-        (Ok(plan.clone()), other.sites(Some(&registry))),
+    for (plan, mirrors) in [
+        (Err(not_pinned), mirrors.clone()),
+        (Ok(plan.clone()), other.mirrors(Some(&registry))),
         (Ok(plan.clone()), at(nobody.to_string())),
         (Ok(plan.clone()), at(silent.local_addr().unwrap().to_string())),
     ] {
-        let (chosen, time) = choose(plan, &sites, place.dir.path());
+        let (chosen, time) = choose(plan, &mirrors, place.dir.path());
         assert_eq!(chosen, Chosen::Modules);
         assert!(time < Duration::from_secs(6), "{time:?}");
     }
     // What is in the cache needs nobody.
-    place.obtain(&plan, Some(&registry)).unwrap();
+    place.download(&plan, Some(&registry)).unwrap();
     let (chosen, _) = choose(Ok(plan.clone()), &at(nobody.to_string()), place.dir.path());
     assert_eq!(chosen, Chosen::Release(plan));
     let refused = Source::Release.choose(
         || Err(ReleaseError::NoPlace { binary: "x".into() }),
-        &sites,
+        &mirrors,
         &options(),
         &Cache::new(place.dir.path()),
     );

@@ -45,9 +45,9 @@ fn fill(place: &Place, registry: &Registry) {
     let kubeadm = format!("#!/bin/sh\ncat <<END\n{}\nEND\n", IMAGES.join("\n"));
     let bin = "/k8s/release/v1.34.4/bin/linux/amd64";
     let put = |path: String, bytes: &[u8], rest: &str| {
-        place.web.put(&path, bytes);
+        place.server.put(&path, bytes);
         let beside = format!("{}{rest}", Digest::of(bytes).hex());
-        place.web.put(&format!("{path}.sha256"), beside.as_bytes());
+        place.server.put(&format!("{path}.sha256"), beside.as_bytes());
     };
     put(format!("{bin}/kubeadm"), kubeadm.as_bytes(), "");
     put(format!("{bin}/kubelet"), b"kubelet", "\n");
@@ -62,10 +62,10 @@ fn fill(place: &Place, registry: &Registry) {
     let registry_binary =
         "distribution/distribution/releases/download/v3.1.2/registry_3.1.2_linux_amd64.tar.gz";
     let bytes = archive("registry", b"registry");
-    place.web.put(&format!("/k8s/{registry_binary}"), &bytes);
+    place.server.put(&format!("/k8s/{registry_binary}"), &bytes);
     let beside = format!("{}  ./registry.tar.gz\n", Digest::of(&bytes).hex());
     place
-        .web
+        .server
         .put(&format!("/k8s/{registry_binary}.sha256sum"), beside.as_bytes());
     for reference in IMAGES {
         registry.put(reference, "/usr/local/bin/etcdctl", reference.as_bytes());
@@ -76,9 +76,9 @@ fn fill(place: &Place, registry: &Registry) {
 fn everything_is_pinned_and_planned() {
     let (place, registry, provider) = (Place::new(), Registry::start(), provider());
     fill(&place, &registry);
-    let sites = place.sites(Some(&registry));
+    let mirrors = place.mirrors(Some(&registry));
     let cache = Cache::new(place.dir.path()).lock().unwrap();
-    let pinned = pin(&provider, "amd64", &sites, &options(), &cache).unwrap();
+    let pinned = pin(&provider, "amd64", &mirrors, &options(), &cache).unwrap();
     assert_eq!(pinned.files["kubelet"].digest, Digest::of(b"kubelet"));
     let url = "https://dl.k8s.io/release/v1.34.4/bin/linux/amd64/kubelet";
     assert_eq!(pinned.files["kubelet"].url, url, "not where the mirror has it");
@@ -104,9 +104,9 @@ fn everything_is_pinned_and_planned() {
     );
     assert_eq!(kept(Some(pinned), &provider, "arm64"), None);
     place
-        .web
+        .server
         .put("/k8s/release/v1.34.4/bin/linux/amd64/kubectl.sha256", b"<html>");
-    let error = pin(&provider, "amd64", &sites, &options(), &cache).unwrap_err();
+    let error = pin(&provider, "amd64", &mirrors, &options(), &cache).unwrap_err();
     assert!(
         error
             .to_string()
@@ -140,12 +140,12 @@ fn published_images_of_addons_are_pinned_and_taken() {
     let (place, registry, mut provider) = (Place::new(), Registry::start(), provider());
     let reference = "docker.io/grafana/grafana:11.6.0";
     let digest = registry.put(reference, "/run.sh", b"grafana");
-    let (sites, options) = (place.sites(Some(&registry)), options());
+    let (mirrors, options) = (place.mirrors(Some(&registry)), options());
     let pinned = |provider: &Provider, part, old: Option<&Lock>| {
         let mut lock = lock(provider);
         let update = Update {
             part,
-            sites: &sites,
+            mirrors: &mirrors,
             registry: &options,
             cache: place.dir.path(),
         };
@@ -164,7 +164,7 @@ fn published_images_of_addons_are_pinned_and_taken() {
     provider.choose("grafana").unwrap();
     assert!(addon_images::plan(&provider, &none).is_err());
     let plan = addon_images::plan(&provider, &new).unwrap();
-    let obtained = place.obtain(&plan, Some(&registry)).unwrap();
+    let obtained = place.download(&plan, Some(&registry)).unwrap();
     let image = &obtained.images["grafana"];
     assert_eq!(image.reference, reference);
     assert!(image.path.is_file());

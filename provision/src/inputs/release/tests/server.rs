@@ -29,12 +29,12 @@ pub(super) struct State {
 }
 
 /// A web server that runs as long as the test.
-pub(super) struct Web {
+pub(super) struct WebServer {
     pub(super) address: String,
     pub(super) state: Arc<Mutex<State>>,
 }
 
-impl Web {
+impl WebServer {
     pub(super) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();

@@ -18,7 +18,7 @@ use super::super::error::Error;
 use super::super::{Binary, ImageArchive};
 use super::fetch::{Wanted, fetch_all};
 use super::plan::{IMAGES, Plan, RELEASED, file_key, inside_key};
-use super::{ReleaseError, Sites};
+use super::{ReleaseError, ReleaseMirrors};
 use crate::provider::lock::PinnedFile;
 
 /// The directory of the cache for what is on its way.
@@ -39,7 +39,7 @@ pub struct Download {
 
 /// What came of it.
 #[derive(Debug, Default)]
-pub(in crate::inputs) struct Obtained {
+pub(in crate::inputs) struct Downloads {
     /// By name.
     pub(in crate::inputs) binaries: BTreeMap<String, Binary>,
     /// By short name.
@@ -52,31 +52,31 @@ pub(in crate::inputs) struct Obtained {
 ///
 /// # Errors
 /// The first thing that cannot be had, or is not as it was pinned.
-pub(in crate::inputs) fn obtain(
+pub(in crate::inputs) fn download(
     plan: &Plan,
-    sites: &Sites,
+    mirrors: &ReleaseMirrors,
     options: &Options,
     cache: &Locked,
-) -> Result<Obtained, Error> {
-    let getting = Getting {
+) -> Result<Downloads, Error> {
+    let downloader = Downloader {
         plan,
-        sites,
+        mirrors,
         options,
         cache,
     };
-    getting.fetch_missing()?;
+    downloader.fetch_missing()?;
     let mut binaries = BTreeMap::new();
     for (name, file) in &plan.files {
-        binaries.insert(name.clone(), getting.file(name, file)?);
+        binaries.insert(name.clone(), downloader.file(name, file)?);
     }
     let mut images = BTreeMap::new();
     for (name, (reference, digest)) in &plan.images {
-        images.insert(name.clone(), getting.image(name, reference, digest)?);
+        images.insert(name.clone(), downloader.image(name, reference, digest)?);
     }
     for (name, (image, path)) in &plan.inside {
         // A plan has every image that it takes something out of.
         if let Some(image) = images.get(image) {
-            binaries.insert(name.clone(), getting.inside(name, image, path)?);
+            binaries.insert(name.clone(), downloader.inside(name, image, path)?);
         }
     }
     let files = plan.files.values().map(|file| (&file.url, &file.digest));
@@ -87,7 +87,7 @@ pub(in crate::inputs) fn obtain(
     });
     let mut downloads: Vec<_> = all.collect();
     downloads.sort();
-    Ok(Obtained {
+    Ok(Downloads {
         binaries,
         images,
         downloads,
@@ -95,10 +95,10 @@ pub(in crate::inputs) fn obtain(
 }
 
 /// Only the binary `name`, which is in a file: for who wants to ask it something.
-pub(super) fn obtain_file(
+pub(super) fn download_file(
     name: &str,
     file: &PinnedFile,
-    sites: &Sites,
+    mirrors: &ReleaseMirrors,
     options: &Options,
     cache: &Locked,
 ) -> Result<Binary, Error> {
@@ -108,34 +108,34 @@ pub(super) fn obtain_file(
         inside: BTreeMap::new(),
         images: BTreeMap::new(),
     };
-    let getting = Getting {
+    let downloader = Downloader {
         plan: &plan,
-        sites,
+        mirrors,
         options,
         cache,
     };
-    getting.file(name, file)
+    downloader.file(name, file)
 }
 
-struct Getting<'a> {
+struct Downloader<'a> {
     plan: &'a Plan,
-    sites: &'a Sites,
+    mirrors: &'a ReleaseMirrors,
     options: &'a Options,
     cache: &'a Locked,
 }
 
-impl Getting<'_> {
+impl Downloader<'_> {
     fn wanted_file(&self, name: &str, file: &PinnedFile) -> Result<Wanted, Error> {
         Ok(Wanted::File {
             name: name.to_owned(),
-            from: self.sites.file(&file.url)?,
+            from: self.mirrors.file(&file.url)?,
             digest: file.digest.clone(),
         })
     }
 
     fn wanted_image(&self, reference: &str, digest: &Digest) -> Result<Wanted, Error> {
         Ok(Wanted::Image {
-            from: self.sites.image(reference, Some(digest))?,
+            from: self.mirrors.image(reference, Some(digest))?,
             name: reference.to_owned(),
             architecture: self.plan.architecture.clone(),
             digest: digest.clone(),

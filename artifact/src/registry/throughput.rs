@@ -17,7 +17,7 @@ use crate::reference::Reference;
 ///
 /// # Errors
 /// The first thing that goes wrong; nothing is tried twice.
-pub async fn drain(reference: &Reference, options: &Options) -> Result<u64, RegistryError> {
+pub async fn download_and_discard(reference: &Reference, options: &Options) -> Result<u64, RegistryError> {
     let mut sources = Sources::new(reference, options).await?;
     let (bytes, _) = sources.manifest().await?;
     let sources = Arc::new(sources);

@@ -28,9 +28,9 @@ const LARGEST_TEXT: usize = 64 << 10;
 
 /// A client for web servers.
 #[derive(Debug, Clone)]
-pub(super) struct Web(Client);
+pub(super) struct WebClient(Client);
 
-impl Web {
+impl WebClient {
     pub(super) fn new(options: &Options) -> Result<Self, Error> {
         Ok(Self(file_client(options, CONNECT)?))
     }

@@ -26,7 +26,7 @@ pub struct ImageMirror(String);
 
 /// Where to fetch what is published from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Sites {
+pub struct ReleaseMirrors {
     /// Instead of the hosts in the provider file.
     pub binaries: Option<BinaryMirror>,
     /// Instead of the registry that kubeadm names.
@@ -44,8 +44,8 @@ impl FromStr for BinaryMirror {
         let url: Url = text.parse().map_err(|_| wrong())?;
         let plain = url.username().is_empty() && url.password().is_none();
         let bare = url.query().is_none() && url.fragment().is_none();
-        let web = matches!(url.scheme(), "http" | "https");
-        (web && plain && bare).then_some(Self(url)).ok_or_else(wrong)
+        let http = matches!(url.scheme(), "http" | "https");
+        (http && plain && bare).then_some(Self(url)).ok_or_else(wrong)
     }
 }
 
@@ -77,7 +77,7 @@ impl fmt::Display for ImageMirror {
     }
 }
 
-impl Sites {
+impl ReleaseMirrors {
     /// Whether any mirror is named.
     pub(in crate::inputs) fn any(&self) -> bool {
         self.binaries.is_some() || self.images.is_some()
@@ -118,18 +118,18 @@ impl Sites {
 
 #[cfg(test)]
 mod tests {
-    use super::{BinaryMirror, ImageMirror, Sites};
+    use super::{BinaryMirror, ImageMirror, ReleaseMirrors};
 
     #[test]
     fn mirrors_take_the_place_of_hosts() {
         let url = "https://dl.k8s.io/release/v1/bin/kubelet";
         let file = |mirror: Option<&str>| {
             let binaries = mirror.map(|mirror| mirror.parse().unwrap());
-            let sites = Sites {
+            let mirrors = ReleaseMirrors {
                 binaries,
                 images: None,
             };
-            sites.file(url).unwrap().to_string()
+            mirrors.file(url).unwrap().to_string()
         };
         assert_eq!(file(None), url);
         assert_eq!(file(Some("http://m:8")), "http://m:8/release/v1/bin/kubelet");
@@ -140,11 +140,11 @@ mod tests {
         );
         let image = |mirror: Option<&str>| {
             let images = mirror.map(|mirror| mirror.parse().unwrap());
-            let sites = Sites {
+            let mirrors = ReleaseMirrors {
                 images,
                 binaries: None,
             };
-            sites
+            mirrors
                 .image("registry.k8s.io/coredns/coredns:v1", None)
                 .unwrap()
                 .to_string()
