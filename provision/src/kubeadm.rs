@@ -20,24 +20,24 @@ const STATIC_PODS: [&str; 4] = [
 
 /// Whose settings a cluster gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Manner {
+pub(crate) enum Profile {
     /// Those of a bake: it will be frozen, and be quick when it is thawed.
-    Baked,
+    Tuned,
     /// kubeadm's own, for a comparison. What stays is what a node inside of a host cannot do without.
-    Stock,
+    Default,
 }
 
 /// The seeded files of the control plane: configuration for `kubeadm init` and patches.
-pub(crate) fn init_files(cluster: &Description, node: &Node, token: &str, manner: Manner) -> Vec<SeedFile> {
+pub(crate) fn init_files(cluster: &Description, node: &Node, token: &str, profile: Profile) -> Vec<SeedFile> {
     let dialect = cluster.kubernetes().dialect();
     let documents = [
-        dialect.kubeadm(init(cluster, node, token, manner)),
-        dialect.kubeadm(cluster_configuration(cluster, manner)),
-        dialect.configuration(kubelet(cluster, manner)),
-        dialect.configuration(kube_proxy(cluster, manner)),
+        dialect.kubeadm(init(cluster, node, token, profile)),
+        dialect.kubeadm(cluster_configuration(cluster, profile)),
+        dialect.configuration(kubelet(cluster, profile)),
+        dialect.configuration(kube_proxy(cluster, profile)),
     ];
     let mut files = vec![file(CONFIG, &yaml(&documents))];
-    if manner == Manner::Stock || !dialect.patches_manifests() {
+    if profile == Profile::Default || !dialect.patches_manifests() {
         return files;
     }
     for pod in STATIC_PODS {
@@ -56,14 +56,14 @@ pub(crate) fn join_config(
     node: &Node,
     token: &str,
     ca_hash: &str,
-    manner: Manner,
+    profile: Profile,
 ) -> String {
     let endpoint = cluster.api_server().to_string();
     let mut join = join::document(cluster.runtime(), node, &endpoint, token, ca_hash);
     join["nodeRegistration"] = registration(cluster, node);
     if node.role == Role::ControlPlane {
         join["controlPlane"] = json!({ "localAPIEndpoint": local_endpoint(cluster, node) });
-        if manner == Manner::Baked {
+        if profile == Profile::Tuned {
             join["patches"] = json!({ "directory": PATCHES });
         }
     }
@@ -75,7 +75,7 @@ fn local_endpoint(cluster: &Description, node: &Node) -> Value {
     json!({ "advertiseAddress": node.address, "bindPort": cluster.api_server().port() })
 }
 
-fn init(cluster: &Description, node: &Node, token: &str, manner: Manner) -> Value {
+fn init(cluster: &Description, node: &Node, token: &str, profile: Profile) -> Value {
     let mut init = json!({
         "apiVersion": "kubeadm.k8s.io/v1beta4",
         "kind": "InitConfiguration",
@@ -85,7 +85,7 @@ fn init(cluster: &Description, node: &Node, token: &str, manner: Manner) -> Valu
         "nodeRegistration": registration(cluster, node),
         "timeouts": { "controlPlaneComponentHealthCheck": "4m0s" },
     });
-    if manner == Manner::Baked {
+    if profile == Profile::Tuned {
         init["patches"] = json!({ "directory": PATCHES });
     }
     init
@@ -100,7 +100,7 @@ fn registration(cluster: &Description, node: &Node) -> Value {
     registration
 }
 
-fn cluster_configuration(cluster: &Description, manner: Manner) -> Value {
+fn cluster_configuration(cluster: &Description, profile: Profile) -> Value {
     // The way in of whoever forms the cluster, through a port of the host; and what kubeadm does not think of.
     let second = cluster.control_planes().filter_map(|node| node.second);
     let sans: Vec<String> = std::iter::once("127.0.0.1".to_owned())
@@ -119,15 +119,15 @@ fn cluster_configuration(cluster: &Description, manner: Manner) -> Value {
         },
         "apiServer": { "certSANs": sans },
     });
-    if manner == Manner::Baked {
+    if profile == Profile::Tuned {
         let alone = cluster.control_planes().nth(1).is_none();
-        quicken(&mut configuration, alone);
+        tune(&mut configuration, alone);
     }
     configuration
 }
 
 /// Shortens what a thaw waits for; `alone` says that there is one control plane.
-fn quicken(configuration: &mut Value, alone: bool) {
+fn tune(configuration: &mut Value, alone: bool) {
     // With one control plane nobody competes, and a lease left over from a killed cluster would cost its full 15 s.
     let elect = ("leader-elect", if alone { "false" } else { "true" });
     // One client for each of its controllers, all held back by one limit: at the default of 20 requests a second the
@@ -150,7 +150,7 @@ fn arguments(arguments: &[(&str, &str)]) -> Value {
     arguments.iter().map(argument).collect()
 }
 
-fn kubelet(cluster: &Description, manner: Manner) -> Value {
+fn kubelet(cluster: &Description, profile: Profile) -> Value {
     let mut kubelet = json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -165,7 +165,7 @@ fn kubelet(cluster: &Description, manner: Manner) -> Value {
         "evictionHard": { "nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%" },
         "rotateCertificates": true,
     });
-    if manner == Manner::Baked {
+    if profile == Profile::Tuned {
         // Static pods are found at the start even when the file watch is late.
         kubelet["fileCheckFrequency"] = json!("1s");
         // The frozen status says Ready, so the kubelet is in no hurry when its first report fails.
@@ -175,7 +175,7 @@ fn kubelet(cluster: &Description, manner: Manner) -> Value {
     kubelet
 }
 
-fn kube_proxy(cluster: &Description, manner: Manner) -> Value {
+fn kube_proxy(cluster: &Description, profile: Profile) -> Value {
     let mut proxy = json!({
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
@@ -186,7 +186,7 @@ fn kube_proxy(cluster: &Description, manner: Manner) -> Value {
             "maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s",
         },
     });
-    if manner == Manner::Baked {
+    if profile == Profile::Tuned {
         // A pod that has just become ready is reachable at once; nodes here have few services.
         proxy["iptables"] = json!({ "minSyncPeriod": "100ms" });
     }
@@ -228,7 +228,7 @@ mod tests {
     use parbake_cluster::{ClusterDomain, Description, IpFamilies, NodeName, Role, Subnets};
     use parbake_machine::plan::SeedContent;
 
-    use super::{Manner, PATCHES, init_files};
+    use super::{PATCHES, Profile, init_files};
 
     fn cluster() -> Description {
         cluster_of("v1.34.4")
@@ -263,7 +263,7 @@ mod tests {
             ("v1.17.17", 1, "kubeadm.k8s.io/v1beta2", false),
         ] {
             let cluster = cluster_of(version);
-            let seeded = init_files(&cluster, &cluster.nodes()[0], "a.b", Manner::Baked);
+            let seeded = init_files(&cluster, &cluster.nodes()[0], "a.b", Profile::Tuned);
             assert_eq!(seeded.len(), files, "{version}");
             let SeedContent::File { text, .. } = &seeded[0].content else {
                 panic!("no file")
@@ -272,7 +272,7 @@ mod tests {
             for word in later {
                 assert_eq!(text.contains(word), knows, "{version} {word}");
             }
-            let join = super::join_config(&cluster, &cluster.nodes()[0], "a.b", "sha256:0", Manner::Baked);
+            let join = super::join_config(&cluster, &cluster.nodes()[0], "a.b", "sha256:0", Profile::Tuned);
             assert_eq!(
                 (join.contains(api), join.contains("patches")),
                 (true, knows),
@@ -303,9 +303,9 @@ mod tests {
         let described = stacks.describe("v1.34.4".parse().unwrap(), ClusterDomain::default(), &names);
         let cluster = described.unwrap();
         let [init, configuration, proxy] = [
-            super::init(&cluster, &cluster.nodes()[0], "a.b", Manner::Baked),
-            super::cluster_configuration(&cluster, Manner::Baked),
-            super::kube_proxy(&cluster, Manner::Baked),
+            super::init(&cluster, &cluster.nodes()[0], "a.b", Profile::Tuned),
+            super::cluster_configuration(&cluster, Profile::Tuned),
+            super::kube_proxy(&cluster, Profile::Tuned),
         ];
         let told = [
             &init["nodeRegistration"]["kubeletExtraArgs"][0]["value"],
@@ -337,14 +337,14 @@ mod tests {
             "fileCheckFrequency",
             PATCHES,
         ];
-        for (manner, files, found) in [(Manner::Baked, 5, true), (Manner::Stock, 1, false)] {
-            let seeded = init_files(&cluster, node, "abcdef.0123456789abcdef", manner);
-            assert_eq!(seeded.len(), files, "{manner:?}");
+        for (profile, files, found) in [(Profile::Tuned, 5, true), (Profile::Default, 1, false)] {
+            let seeded = init_files(&cluster, node, "abcdef.0123456789abcdef", profile);
+            assert_eq!(seeded.len(), files, "{profile:?}");
             let SeedContent::File { text, .. } = &seeded[0].content else {
                 panic!("no file")
             };
             for word in tuned {
-                assert_eq!(text.contains(word), found, "{manner:?} {word}");
+                assert_eq!(text.contains(word), found, "{profile:?} {word}");
             }
             assert!(
                 text.contains("127.0.0.1") && text.contains("failCgroupV1"),

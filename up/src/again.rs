@@ -19,7 +19,7 @@ use crate::config::{self, Config, ConfigError};
 use crate::events::Log;
 use crate::head_start;
 use crate::host_ports;
-use crate::kubeconfig::renew;
+use crate::kubeconfig::update_contexts;
 use crate::layers::{stack_of, stacks};
 use crate::life::Started;
 use crate::nodes::tidy;
@@ -109,7 +109,7 @@ impl Again<'_> {
             tracing::warn!("`{last}` is taken: the API is at `{api}` now, and so does the kubeconfig say");
         }
         claim.move_kubeconfigs(&format!("https://{api}"))?;
-        renew(claim.dir(), self.name);
+        update_contexts(claim.dir(), self.name);
         record.api = Some(api);
         claim.write(record)
     }
@@ -157,7 +157,7 @@ impl Again<'_> {
         let ready = ready.map_err(|timed_out| Error::RunsUnready {
             name: self.name.clone(),
             timed_out,
-            diagnosis: Diagnosis::take(running, expected.cluster, claim.dir()),
+            diagnosis: Diagnosis::collect(running, expected.cluster, claim.dir()),
         });
         record.phase = Phase::Up;
         claim.write(&record)?;

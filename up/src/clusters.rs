@@ -18,7 +18,7 @@ use serde::Serialize;
 use crate::events::{Log, What};
 use crate::freeze;
 use crate::host_ports;
-use crate::kubeconfig::take_out;
+use crate::kubeconfig::remove_context;
 use crate::state::{Claim, Phase, Record, dir_of, kubeconfig, read};
 use crate::{ClusterName, Error};
 
@@ -198,7 +198,7 @@ pub fn down(state: &Path, name: &ClusterName) -> Result<(), Error> {
         return Err(Error::NotFound { name: name.clone() });
     }
     let claim = Claim::lock(state, name)?;
-    take_out(claim.dir(), name);
+    remove_context(claim.dir(), name);
     claim.remove()?;
     Log::of(state, name).tell(What::Removed);
     Ok(())

@@ -5,9 +5,9 @@
 //! hangs costs seconds and the others still have their say.
 
 mod containers;
+mod log_excerpt;
 mod node;
 mod units;
-mod words;
 
 use std::fmt;
 use std::path::Path;
@@ -45,7 +45,7 @@ struct Finding {
 impl Diagnosis {
     /// Asks the nodes of `cluster`, whose directory is `dir`. Never fails and takes a few seconds at most: what cannot be
     /// asked is a finding, too.
-    pub(crate) fn take(running: &Running, cluster: &Description, dir: &Path) -> Self {
+    pub(crate) fn collect(running: &Running, cluster: &Description, dir: &Path) -> Self {
         let (sender, receiver) = mpsc::channel();
         let mut names = Vec::new();
         for node in cluster.nodes() {

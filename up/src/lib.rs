@@ -23,7 +23,7 @@ mod name;
 pub mod nodes;
 mod offered;
 mod outside;
-pub mod ports;
+pub mod port_forward;
 mod state;
 mod status;
 pub mod swap;

@@ -411,7 +411,7 @@ impl Prepared<'_> {
         // Who waits for everything has the most to say when the time is over.
         let milestones = milestones.map_err(|timed_out| {
             let dir = dir_of(&self.options.dir, &self.options.name);
-            let diagnosis = Diagnosis::take(running, expected.cluster, &dir);
+            let diagnosis = Diagnosis::collect(running, expected.cluster, &dir);
             Error::NotReady { timed_out, diagnosis }
         })?;
         published?;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use parbake_up::Cluster;
-use parbake_up::conformance::{Case, Options, Outcome, Report, Setting, Suite};
+use parbake_up::conformance::{Case, Options, Outcome, Report, RunInfo, Suite};
 use serde::Serialize;
 
 use crate::cli::Global;
@@ -47,7 +47,7 @@ pub(crate) struct Args {
     junit: Option<PathBuf>,
     /// Write a page in Markdown, too: how many cases of each part of Kubernetes hold, and what failed
     #[arg(long, value_name = "FILE")]
-    page: Option<PathBuf>,
+    markdown: Option<PathBuf>,
     /// List all cases and run none
     #[arg(long, conflicts_with_all = ["focus", "skip", "quick", "junit", "page"])]
     list: bool,
@@ -87,16 +87,16 @@ impl Args {
                 .with_context(|| format!("could not write `{}`", path.display()))?;
         }
         let took = started.elapsed();
-        if let Some(path) = &self.page {
+        if let Some(path) = &self.markdown {
             let described = &cluster.record().cluster;
-            let setting = Setting {
+            let info = RunInfo {
                 kubernetes: described.kubernetes().to_string(),
                 nodes: described.nodes().len(),
                 processors: thread::available_parallelism().map_or(1, NonZero::get),
                 parallel: self.parallel.into(),
                 took,
             };
-            fs::write(path, report.page(&setting))
+            fs::write(path, report.markdown(&info))
                 .with_context(|| format!("could not write `{}`", path.display()))?;
         }
         let failed = report.count(Outcome::Failed);

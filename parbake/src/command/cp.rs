@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use parbake_up::Cluster;
-use parbake_up::copy::{Copied, End, copy};
+use parbake_up::copy::{Copied, Endpoint, copy};
 
 use crate::cli::Global;
 use crate::output::{self, size};
@@ -24,21 +24,21 @@ a directory replaces nothing. Paths of a node are below /root unless they begin 
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// What to copy: a path here, or NODE:PATH
-    from: End,
+    from: Endpoint,
     /// Where to: the other of both
-    to: End,
+    to: Endpoint,
 }
 
 impl Args {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
-        if matches!(self.from, End::Node(..)) == matches!(self.to, End::Node(..)) {
+        if matches!(self.from, Endpoint::Node(..)) == matches!(self.to, Endpoint::Node(..)) {
             let text =
                 "one of both must be on a node, as in `node01:/etc/hosts`, and the other on this host\n";
             return Ok(report::usage(&clap::Error::raw(ErrorKind::ValueValidation, text)));
         }
         let cluster = Cluster::find(&global.dir, &global.name)?;
         let copied = copy(&cluster, &self.from, &self.to)?;
-        for path in &copied.left_out {
+        for path in &copied.skipped {
             tracing::warn!("left out `{}`: it is no file, directory or link", path.display());
         }
         output::print(global.output, &copied, text)?;

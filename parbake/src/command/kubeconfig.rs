@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use parbake_machine::files::replace;
 use parbake_up::Cluster;
-use parbake_up::kubeconfig::{Merged, merge, own_file};
+use parbake_up::kubeconfig::{Merged, default_path, merge};
 
 use crate::cli::Global;
 use crate::output;
@@ -39,7 +39,7 @@ impl Args {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
         let path = Cluster::find_kubeconfig(&global.dir, &global.name)?;
         if let Some(file) = self.merge {
-            let own = || own_file(env::var_os("KUBECONFIG"), env::var_os("HOME"));
+            let own = || default_path(env::var_os("KUBECONFIG"), env::var_os("HOME"));
             let file = file.map_or_else(own, Ok)?;
             let merged = merge(&global.dir, &global.name, &file)?;
             return output::print(global.output, &merged, text);

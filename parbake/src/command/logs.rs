@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use parbake_up::Cluster;
-use parbake_up::logs::{Exported, LogsError, Show, export, show};
+use parbake_up::logs::{Exported, LogsError, ShowOptions, export, show};
 
 use crate::cli::Global;
 use crate::output::{self, count, size};
@@ -50,7 +50,7 @@ impl Args {
             }
             return output::print(global.output, &exported, text);
         }
-        let wanted = Show {
+        let wanted = ShowOptions {
             lines: self.lines.or(self.follow.then_some(10)),
             node: self.node,
             follow: self.follow,
@@ -70,7 +70,7 @@ impl Args {
         });
         match shown {
             // The reader has seen enough.
-            Err(parbake_up::Error::Logs(LogsError::Show(error)))
+            Err(parbake_up::Error::Logs(LogsError::Output(error)))
                 if error.kind() == io::ErrorKind::BrokenPipe =>
             {
                 Ok(())

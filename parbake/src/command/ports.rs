@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use parbake_cluster::services::{self, ServicePort, Wanted};
-use parbake_up::{Cluster, ports};
+use parbake_up::{Cluster, port_forward};
 use serde::Serialize;
 
 use crate::cli::Global;
@@ -48,13 +48,13 @@ impl Args {
             };
             let listen = self.listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
             let service = wanted.find(&all)?;
-            let held = ports::open(&cluster, service, listen)?;
+            let forward = port_forward::open(&cluster, service, listen)?;
             let report = Report {
                 service,
-                host: held.address(),
+                host: forward.address(),
             };
             output::print(global.output, &report, |report| format!("{}\n", report.host))?;
-            Ok(held.until_interrupted(&global.name).await?)
+            Ok(forward.until_interrupted(&global.name).await?)
         })?
     }
 }

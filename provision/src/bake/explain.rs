@@ -6,8 +6,8 @@ use parbake_artifact::Store;
 use serde::Serialize;
 
 use super::addons::Known;
-use super::steps::{self, Done};
-use super::work::{Memory, reusable};
+use super::steps::{self, StepRecord};
+use super::workspace::{BuildHistory, reusable};
 use super::{Error, Options};
 use crate::inputs;
 
@@ -36,7 +36,7 @@ pub struct Change {
 
 /// A step of a bake, and what becomes of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Explained {
+pub struct ExplainedStep {
     /// What it does.
     pub step: String,
     /// Whether it has to be done.
@@ -53,7 +53,7 @@ pub struct Explanation {
     /// Whether the artifact in the store is from these very inputs, so that nothing has to be done.
     pub unchanged: bool,
     /// The steps, in their order.
-    pub steps: Vec<Explained>,
+    pub steps: Vec<ExplainedStep>,
 }
 
 /// Says what [`provision`](super::provision) would do with these options, and why, and does none of it.
@@ -64,7 +64,7 @@ pub fn explain(options: &Options) -> Result<Explanation, Error> {
     let cluster = options.provider.describe_with(options.size)?;
     let inputs = inputs::preview(&options.provider, &options.source, &options.given, &options.cache)?;
     let store = Store::open(&options.dir.join("store"))?;
-    let memory = Memory::read(&options.dir, &options.tag);
+    let history = BuildHistory::read(&options.dir, &options.tag);
     let missing: BTreeSet<&str> = inputs
         .steps
         .iter()
@@ -78,11 +78,11 @@ pub fn explain(options: &Options) -> Result<Explanation, Error> {
     if asked {
         Known::new(&inputs.images).suffice_for(&options.provider.addons)?;
     }
-    let mut explained: Vec<Explained> = inputs
+    let mut explained: Vec<ExplainedStep> = inputs
         .steps
         .iter()
         .map(|step| {
-            let reason = memory.reason(&Done::from(step), "its result is not in the cache");
+            let reason = history.reason(&StepRecord::from(step), "its result is not in the cache");
             judged(step.step.clone(), step.found, reason)
         })
         .collect();
@@ -91,7 +91,7 @@ pub fn explain(options: &Options) -> Result<Explanation, Error> {
     let last = all.len() - 1;
     let unchanged = asked
         && missing.is_empty()
-        && artifact.is_some_and(|artifact| memory.is_from(&all[last].key(), &artifact.digest));
+        && artifact.is_some_and(|artifact| history.is_from(&all[last].key(), &artifact.digest));
     for (number, step) in all.iter().enumerate() {
         // What images there are says kubeadm, which may have to be built first.
         let unknown = !asked && number + 1 >= last;
@@ -103,7 +103,7 @@ pub fn explain(options: &Options) -> Result<Explanation, Error> {
             true => "the store has no artifact of these inputs by this name",
             false => "its layers are not in the store",
         };
-        let reason = memory.reason(&step.done(), lost);
+        let reason = history.reason(&step.done(), lost);
         let mut one = judged(step.name.clone(), found, reason);
         if unknown {
             one.verdict = Verdict::Unknown;
@@ -127,7 +127,7 @@ pub(super) struct Reason {
 
 impl Reason {
     /// What changed from `old` to `new`; `lost` is the reason where nothing did.
-    pub(super) fn of(old: Option<&Done>, new: &Done, lost: &str) -> Self {
+    pub(super) fn of(old: Option<&StepRecord>, new: &StepRecord, lost: &str) -> Self {
         let Some(old) = old else {
             return Self {
                 why: "the last bake had no such step".to_owned(),
@@ -160,16 +160,16 @@ fn in_words(Change { input, old, new }: &Change) -> String {
     }
 }
 
-fn judged(step: String, found: bool, reason: Reason) -> Explained {
+fn judged(step: String, found: bool, reason: Reason) -> ExplainedStep {
     let Reason { why, changed } = reason;
     match found {
-        true => Explained {
+        true => ExplainedStep {
             step,
             verdict: Verdict::Reused,
             why: "nothing that it is made from has changed".to_owned(),
             changed: Vec::new(),
         },
-        false => Explained {
+        false => ExplainedStep {
             step,
             verdict: Verdict::Runs,
             why,
@@ -181,10 +181,10 @@ fn judged(step: String, found: bool, reason: Reason) -> Explained {
 #[cfg(test)]
 mod tests {
     use super::{Change, Reason};
-    use crate::bake::steps::Done;
+    use crate::bake::steps::StepRecord;
 
-    fn done(inputs: &[(&str, &str)]) -> Done {
-        Done {
+    fn done(inputs: &[(&str, &str)]) -> StepRecord {
+        StepRecord {
             step: "pack".to_owned(),
             inputs: inputs
                 .iter()

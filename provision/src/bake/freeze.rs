@@ -6,8 +6,8 @@ use parbake_cluster::sanitize_files::{self, Owner};
 use parbake_cluster::{Description, Node, machine_plan};
 use parbake_machine::dirs::Dirs;
 
-use super::form::Formed;
-use super::work::Work;
+use super::bootstrap::Formed;
+use super::workspace::Workspace;
 use super::{Error, MACHINE_LAYER, Options, layers, settle};
 use crate::inputs::{Binary, Inputs};
 
@@ -17,7 +17,7 @@ pub(super) fn freeze(
     store: &Store,
     shared: Vec<Layer>,
     inputs: &Inputs,
-    work: &Work,
+    workspace: &Workspace,
     formed: Formed,
 ) -> Result<Artifact, Error> {
     let Formed {
@@ -36,7 +36,7 @@ pub(super) fn freeze(
     let below: Vec<_> = shared.iter().map(|layer| layer.digest.clone()).collect();
     let mut layers = shared;
     let mut machines = Vec::new();
-    let upper = |node: &Node| Dirs(&machine_plan::machine_dir(&work.dir("cluster"), node)).upper();
+    let upper = |node: &Node| Dirs(&machine_plan::machine_dir(&workspace.dir("cluster"), node)).upper();
     let planes: Vec<_> = cluster.control_planes().map(|node| (node, upper(node))).collect();
     sanitize_files::renew_database(&planes, &tool.path)?;
     for node in cluster.nodes() {
@@ -58,8 +58,8 @@ pub(super) fn freeze(
         layers,
         secrets: Some(secrets),
     };
-    let supply = super::supply(options, inputs);
-    Ok(store.put_with(&options.tag, draft, |artifact| supply.documents(artifact))?)
+    let attestation = super::attestation(options, inputs);
+    Ok(store.put_with(&options.tag, draft, |artifact| attestation.documents(artifact))?)
 }
 
 /// What writes etcd's files anew.

@@ -26,7 +26,7 @@ use parbake_machine::plan::Plan;
 use parbake_machine::process::Cmd;
 
 use super::Error;
-use super::boot::{shell, wait_for_runtime};
+use super::node_command::{shell, wait_for_runtime};
 use crate::inputs::ImageArchive;
 
 /// Imports `images` on the one machine of `plan` and packs what came of it: a layer for each image, then the runtime's
@@ -37,7 +37,7 @@ pub(super) fn layers(
     supervise: &Cmd,
     runtime: &RuntimeProfile,
     images: &[ImageArchive],
-    work: &Path,
+    workspace: &Path,
 ) -> Result<Vec<Layer>, Error> {
     let machine = &plan.machines[0];
     let state = Dirs(&machine.dir).plain(runtime.dir.as_ref());
@@ -46,7 +46,7 @@ pub(super) fn layers(
     for (image, snapshots) in images.iter().zip(imported) {
         let _step =
             tracing::info_span!("step", what = format!("pack the image {}", image.short_name)).entered();
-        let tree = work.join("image").join(&image.short_name);
+        let tree = workspace.join("image").join(&image.short_name);
         take_out(runtime, &state, &snapshots, &image.short_name, &tree)
             .map_err(failed("take the layers of an image out of", &state))?;
         // The runtime makes the root directory of each when it unpacks it.
@@ -56,7 +56,7 @@ pub(super) fn layers(
             &super::layers::pack(),
         )?);
     }
-    let tree = work.join("runtime");
+    let tree = workspace.join("runtime");
     let target = tree.join(runtime.dir);
     let moved = target
         .parent()

@@ -18,7 +18,7 @@ use parbake_machine::host::Host;
 use parbake_machine::network::Endpoint;
 use parbake_machine::plan::{MachinePlan, Plan};
 
-use super::work::{Memory, Work, step};
+use super::workspace::{BuildHistory, Workspace, step};
 use super::{Error, Options, images, steps};
 use crate::inputs::Inputs;
 use crate::node;
@@ -30,21 +30,21 @@ const EPOCH: i64 = 0;
 pub(super) fn shared(
     options: &Options,
     store: &Store,
-    memory: &Memory,
+    history: &BuildHistory,
     inputs: &Inputs,
-    work: &Work,
+    workspace: &Workspace,
     host: &Host,
 ) -> Result<Vec<Layer>, Error> {
     let dir = &options.dir;
-    let os = step(dir, store, memory, &steps::os(&inputs.os), || {
+    let os = step(dir, store, history, &steps::os(&inputs.os), || {
         Ok(vec![store.add_layer("os", &inputs.os.path, &pack())?])
     })?;
     // What the import of images stands on.
     let mut below = os.clone();
     let mut layers = os;
     for (name, binary) in &inputs.binaries {
-        let packed = step(dir, store, memory, &steps::binary(name, binary), || {
-            let tree = work.dir("binary").join(name);
+        let packed = step(dir, store, history, &steps::binary(name, binary), || {
+            let tree = workspace.dir("binary").join(name);
             install(&binary.path, &tree.join("usr/bin").join(name)).map_err(failed("copy", &binary.path))?;
             Ok(vec![store.add_layer(name, &tree, &pack())?])
         })?;
@@ -53,23 +53,28 @@ pub(super) fn shared(
         }
         layers.extend(packed);
     }
-    let node = step(dir, store, memory, &steps::node(inputs), || {
-        let tree = work.dir("node");
+    let node = step(dir, store, history, &steps::node(inputs), || {
+        let tree = workspace.dir("node");
         node::write(&tree, &inputs.runtime, steps::pause(inputs)).map_err(failed("write", &tree))?;
         Ok(vec![store.add_layer("node", &tree, &pack())?])
     })?;
     below.extend(node.clone());
     layers.extend(node);
     let unpacked = unpacked(store, &below)?;
-    layers.extend(step(dir, store, memory, &steps::images(inputs), || {
-        let plan = importer(&work.dir("importer"), inputs.runtime.answers(), unpacked, host)?;
+    layers.extend(step(dir, store, history, &steps::images(inputs), || {
+        let plan = importer(
+            &workspace.dir("importer"),
+            inputs.runtime.answers(),
+            unpacked,
+            host,
+        )?;
         images::layers(
             store,
             &plan,
             &options.supervise,
             inputs.runtime.answers(),
             &inputs.images,
-            &work.dir("images"),
+            &workspace.dir("images"),
         )
     })?);
     Ok(layers)

@@ -1,17 +1,16 @@
 //! The bake: from a provider to an artifact in the store.
 
 mod addons;
-mod boot;
+mod bootstrap;
 mod explain;
-mod form;
 mod freeze;
 mod images;
+mod kubeadm_baseline;
 mod layers;
-mod once;
+mod node_command;
 mod settle;
-mod site;
 mod steps;
-mod work;
+mod workspace;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,15 +27,15 @@ use parbake_machine::handle;
 use parbake_machine::host::{Host, HostError, Purpose};
 use parbake_machine::process::{self, Cmd};
 
+use crate::attestation::Attestation;
 use crate::inputs::{self, Given, Inputs, Source};
 use crate::provider::{Provider, Size};
-use crate::supply::Supply;
 use addons::Known;
 pub use addons::MissingImages;
-pub use explain::{Change, Explained, Explanation, Verdict, explain};
-pub use once::{Once, OnceOptions, form_once};
-use steps::Done;
-use work::{Memory, Work};
+pub use explain::{Change, ExplainedStep, Explanation, Verdict, explain};
+pub use kubeadm_baseline::{KubeadmBaseline, KubeadmBaselineOptions, start_kubeadm_baseline};
+use steps::StepRecord;
+use workspace::{BuildHistory, Workspace};
 
 /// How long the cluster may take from its last join until it is ready.
 const READY: Duration = Duration::from_secs(300);
@@ -155,37 +154,37 @@ pub fn provision(options: &Options) -> Result<Outcome, Error> {
     known.suffice_for(&options.provider.addons)?;
     freeze::etcd_tool(&cluster, &inputs)?;
     let store = Store::open(&options.dir.join("store"))?;
-    let memory = Memory::read(&options.dir, &options.tag);
+    let history = BuildHistory::read(&options.dir, &options.tag);
     let forming = steps::cluster(options, &cluster, &inputs);
     let key = forming.key();
     if let Ok(artifact) = store.get(&options.tag)
-        && memory.is_from(&key, &artifact.digest)
+        && history.is_from(&key, &artifact.digest)
     {
         if store.attached(&artifact.digest)?.is_empty() {
             // An older parbake made it.
-            let documents = supply(options, &inputs).documents(&artifact);
+            let documents = attestation(options, &inputs).documents(&artifact);
             store.attach_documents(&options.tag, &documents)?;
         }
         return Ok(Outcome::Unchanged(artifact));
     }
-    let work = Work::claim(&options.dir, &options.tag, options.keep)?;
-    let shared = layers::shared(options, &store, &memory, &inputs, &work, &host)?;
+    let workspace = Workspace::claim(&options.dir, &options.tag, options.keep)?;
+    let shared = layers::shared(options, &store, &history, &inputs, &workspace, &host)?;
     let lost = "the store has no artifact of these inputs by this name";
-    let reason = memory.reason(&forming.done(), lost);
+    let reason = history.reason(&forming.done(), lost);
     tracing::info!("{}: {}", forming.name, reason.why);
-    let formed = form::form(options, &store, &shared, &cluster, &known, &work, &host)?;
-    let artifact = freeze::freeze(options, &store, shared, &inputs, &work, formed)?;
-    let made = inputs.steps.iter().map(Done::from);
+    let formed = bootstrap::bootstrap(options, &store, &shared, &cluster, &known, &workspace, &host)?;
+    let artifact = freeze::freeze(options, &store, shared, &inputs, &workspace, formed)?;
+    let made = inputs.steps.iter().map(StepRecord::from);
     let baked = steps::all(options, &cluster, &inputs);
     let done = made.chain(baked.iter().map(steps::Step::done)).collect();
-    work::remember(&options.dir, &options.tag, &key, &artifact.digest, done)?;
-    work.done()?;
+    workspace::remember(&options.dir, &options.tag, &key, &artifact.digest, done)?;
+    workspace.done()?;
     Ok(Outcome::Baked(artifact))
 }
 
 /// What there is to tell of where an artifact of these inputs comes from.
-fn supply<'a>(options: &'a Options, inputs: &'a Inputs) -> Supply<'a> {
-    Supply {
+fn attestation<'a>(options: &'a Options, inputs: &'a Inputs) -> Attestation<'a> {
+    Attestation {
         provider: &options.provider,
         bill: &inputs.bill,
         inputs: &inputs.key,

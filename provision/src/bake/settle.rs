@@ -6,7 +6,7 @@ use parbake_machine::handle::Running;
 use tokio::runtime::Runtime;
 
 use super::Error;
-use super::boot::{on, shell};
+use super::node_command::{on, shell};
 
 /// What `parbake-iptables.service` and `parbake-ip6tables.service` restore, for each of the tools that are named (`iptables`,
 /// `ip6tables`), once kube-proxy has had nothing to add for two of its periods. The kernel

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Options, RECIPE};
 use crate::inputs::{Binary, CachedStep, ImageArchive, Inputs, OsTree, shown};
-use crate::kubeadm::{self, Manner};
+use crate::kubeadm::{self, Profile};
 use crate::node;
 use crate::provider::Addon;
 
@@ -42,7 +42,7 @@ pub(super) struct Step {
 
 /// A step that was done, for who asks afterwards why it has to be done again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Done {
+pub(super) struct StepRecord {
     pub(super) step: String,
     /// Values for people.
     pub(super) inputs: BTreeMap<String, String>,
@@ -81,9 +81,9 @@ impl Step {
     }
 
     /// What is kept of it.
-    pub(super) fn done(&self) -> Done {
+    pub(super) fn done(&self) -> StepRecord {
         let shown = |(name, value): (&String, &String)| (name.clone(), for_people(value));
-        Done {
+        StepRecord {
             step: self.name.clone(),
             inputs: self.inputs.iter().map(shown).collect(),
         }
@@ -100,7 +100,7 @@ fn for_people(value: &str) -> String {
     }
 }
 
-impl From<&CachedStep> for Done {
+impl From<&CachedStep> for StepRecord {
     fn from(cached: &CachedStep) -> Self {
         Self {
             step: cached.step.clone(),
@@ -155,7 +155,7 @@ pub(super) fn cluster(options: &Options, cluster: &Description, inputs: &Inputs)
     let told = cluster
         .nodes()
         .iter()
-        .flat_map(|node| kubeadm::init_files(cluster, node, "", Manner::Baked));
+        .flat_map(|node| kubeadm::init_files(cluster, node, "", Profile::Tuned));
     let told = serde_json::to_string(&told.collect::<Vec<_>>()).unwrap_or_default();
     let description = serde_json::to_string(cluster).unwrap_or_default();
     let provider = &options.provider;

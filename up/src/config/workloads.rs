@@ -139,7 +139,7 @@ impl Workloads<'_> {
                 timed_out.last.push_str(&line);
             }
             let dir = self.kubeconfig.parent().unwrap_or(self.state);
-            let diagnosis = Diagnosis::take(self.running, self.cluster, dir);
+            let diagnosis = Diagnosis::collect(self.running, self.cluster, dir);
             Error::NotReady { timed_out, diagnosis }
         })
     }

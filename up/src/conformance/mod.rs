@@ -4,7 +4,7 @@
 //! `conformance` as the one that Kubernetes publishes has them (Kubernetes, `test/conformance/image`). They are run on the
 //! first control plane, straight from the layers of that image: the node has the cluster's own kubectl and a way to the API.
 
-mod page;
+mod markdown;
 mod report;
 
 use std::process::ExitStatus;
@@ -14,7 +14,7 @@ use parbake_machine::handle;
 use parbake_machine::process;
 
 use crate::{Cluster, ClusterName};
-pub use page::Setting;
+pub use markdown::RunInfo;
 pub use report::{Case, Outcome, Report};
 
 /// The cases that are quick and touch all parts of Kubernetes: the name of one a line, up to the suite's

@@ -88,7 +88,7 @@ fn receive(stream: &mut dyn Read, stage: &Path) -> io::Result<Copied> {
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => copied.bytes += entry.size(),
             EntryType::Directory | EntryType::Symlink | EntryType::Link => {}
             _ => {
-                copied.left_out.push(path);
+                copied.skipped.push(path);
                 continue;
             }
         }
@@ -165,7 +165,7 @@ mod tests {
         ];
         let copied = receive(&mut stream.concat().as_slice(), dir.path()).unwrap();
         assert_eq!((copied.entries, copied.bytes), (2, 4));
-        assert_eq!(copied.left_out, [Path::new("./a/null")]);
+        assert_eq!(copied.skipped, [Path::new("./a/null")]);
         let found = fs::metadata(dir.path().join("a/program")).unwrap();
         assert_eq!(found.permissions().mode() & 0o7777, 0o755);
         assert_eq!(found.uid(), own_uid());

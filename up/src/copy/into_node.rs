@@ -132,7 +132,7 @@ fn append(
         let to = fs::read_link(path).map_err(unread)?;
         archive.append_link(&mut header, name, to)
     } else {
-        copied.left_out.push(path.to_owned());
+        copied.skipped.push(path.to_owned());
         return Ok(());
     };
     copied.entries += 1;

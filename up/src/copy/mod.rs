@@ -4,7 +4,7 @@
 //! Inside a node everything is done by programs in the node's own root, so that no symbolic link there leads out of it;
 //! on the host nothing is unpacked outside of that directory, whatever the node sends.
 
-mod end;
+mod endpoint;
 mod error;
 mod from_node;
 mod into_node;
@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-pub use end::{End, InvalidEnd};
+pub use endpoint::Endpoint;
 pub use error::CopyError;
 
 use crate::{Cluster, Error};
@@ -31,7 +31,8 @@ pub struct Copied {
     /// The bytes of the files.
     pub bytes: u64,
     /// What is no file, directory or link, and stayed behind.
-    pub left_out: Vec<PathBuf>,
+    #[serde(rename = "left_out")]
+    pub skipped: Vec<PathBuf>,
 }
 
 /// Copies the file or directory `from` to `to`: into it where that is a directory, or else as it. Modes stay, and links
@@ -41,10 +42,12 @@ pub struct Copied {
 /// # Errors
 /// Not exactly one of both is on a node; there is nothing at `from`, or no directory for `to`, or something in the way.
 /// Nothing is changed then.
-pub fn copy(cluster: &Cluster, from: &End, to: &End) -> Result<Copied, Error> {
+pub fn copy(cluster: &Cluster, from: &Endpoint, to: &Endpoint) -> Result<Copied, Error> {
     match (from, to) {
-        (End::Host(from), End::Node(node, to)) => into_node::copy(cluster, from, node, to),
-        (End::Node(node, from), End::Host(to)) => from_node::copy(cluster, node, from, to),
-        (End::Host(_), End::Host(_)) | (End::Node(..), End::Node(..)) => Err(CopyError::Ends.into()),
+        (Endpoint::Host(from), Endpoint::Node(node, to)) => into_node::copy(cluster, from, node, to),
+        (Endpoint::Node(node, from), Endpoint::Host(to)) => from_node::copy(cluster, node, from, to),
+        (Endpoint::Host(_), Endpoint::Host(_)) | (Endpoint::Node(..), Endpoint::Node(..)) => {
+            Err(CopyError::Ends.into())
+        }
     }
 }

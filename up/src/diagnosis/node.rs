@@ -9,8 +9,8 @@ use parbake_machine::process::{self, Cmd};
 
 use super::Finding;
 use super::containers::{Containers, Suspect};
+use super::log_excerpt::{last_words, mentioning};
 use super::units::{self, KUBELET, PROPERTIES};
-use super::words::{last_words, mentioning};
 
 /// How long the answer to one question may take.
 const LIMIT: &str = "3s";

@@ -57,7 +57,7 @@ pub fn context(name: &ClusterName) -> String {
 ///
 /// # Errors
 /// There is neither a `$KUBECONFIG` nor a home.
-pub fn own_file(variable: Option<OsString>, home: Option<OsString>) -> Result<PathBuf, KubeconfigError> {
+pub fn default_path(variable: Option<OsString>, home: Option<OsString>) -> Result<PathBuf, KubeconfigError> {
     let listed: Vec<PathBuf> = variable.iter().flat_map(std::env::split_paths).collect();
     let mut named = listed.iter().filter(|path| !path.as_os_str().is_empty());
     let existing = named.clone().find(|path| path.exists());
@@ -107,7 +107,7 @@ pub fn merge(state: &Path, name: &ClusterName, file: &Path) -> Result<Merged, Er
 
 /// Takes the cluster in `dir` out of the files that it was put into. What cannot be done is warned of: the cluster goes
 /// all the same.
-pub(crate) fn take_out(dir: &Path, name: &ClusterName) {
+pub(crate) fn remove_context(dir: &Path, name: &ClusterName) {
     // Another cluster of this name may have taken its place.
     change_all(dir, name, |document, context, entry| {
         document.take(context, entry)
@@ -116,7 +116,7 @@ pub(crate) fn take_out(dir: &Path, name: &ClusterName) {
 
 /// Writes the cluster in `dir` anew into the files that it was put into: after a stop it may have another port. What
 /// cannot be done is warned of.
-pub(crate) fn renew(dir: &Path, name: &ClusterName) {
+pub(crate) fn update_contexts(dir: &Path, name: &ClusterName) {
     change_all(dir, name, |document, context, entry| {
         match document.has(context, entry) {
             true => document.put(context, entry),
@@ -203,7 +203,7 @@ mod tests {
     use std::fs;
     use std::path::PathBuf;
 
-    use super::own_file;
+    use super::default_path;
 
     #[test]
     fn the_users_file_is_the_one_that_clients_use() {
@@ -211,15 +211,15 @@ mod tests {
         let (one, two) = (dir.path().join("one"), dir.path().join("two"));
         let both = std::env::join_paths([PathBuf::new(), one.clone(), two.clone()]).unwrap();
         let home = Some(OsString::from("/home/x"));
-        assert_eq!(own_file(Some(both.clone()), home.clone()).unwrap(), two);
+        assert_eq!(default_path(Some(both.clone()), home.clone()).unwrap(), two);
         fs::write(&one, "").unwrap();
-        assert_eq!(own_file(Some(both), home.clone()).unwrap(), one);
+        assert_eq!(default_path(Some(both), home.clone()).unwrap(), one);
         for unset in [None, Some(OsString::new())] {
             assert_eq!(
-                own_file(unset, home.clone()).unwrap(),
+                default_path(unset, home.clone()).unwrap(),
                 PathBuf::from("/home/x/.kube/config")
             );
         }
-        assert!(own_file(None, Some(OsString::new())).is_err());
+        assert!(default_path(None, Some(OsString::new())).is_err());
     }
 }

@@ -19,5 +19,5 @@ pub enum LogsError {
     File(#[from] files::Error),
     /// Nobody takes the lines that are shown.
     #[error("could not pass on what the nodes wrote")]
-    Show(#[source] io::Error),
+    Output(#[source] io::Error),
 }

@@ -11,4 +11,4 @@ mod show;
 
 pub use error::LogsError;
 pub use export::{Exported, Missing, export};
-pub use show::{Show, show};
+pub use show::{ShowOptions, show};

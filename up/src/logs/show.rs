@@ -16,7 +16,7 @@ const LONGEST: u64 = 1 << 20;
 
 /// What is to be shown.
 #[derive(Debug, Clone, Default)]
-pub struct Show {
+pub struct ShowOptions {
     /// One node, or all of them.
     pub node: Option<String>,
     /// The containers' logs instead of the nodes' journals.
@@ -40,7 +40,7 @@ enum Said {
 /// There is no such node, its logs cannot be read, or what `take` says.
 pub fn show(
     cluster: &Cluster,
-    show: &Show,
+    show: &ShowOptions,
     mut take: impl FnMut(&str, &[u8]) -> io::Result<()>,
 ) -> Result<(), Error> {
     let nodes: Vec<String> = match &show.node {
@@ -64,7 +64,7 @@ pub fn show(
         drop(sender);
         for said in receiver {
             match said {
-                Said::Line(number, line) => take(&nodes[number], &line).map_err(LogsError::Show)?,
+                Said::Line(number, line) => take(&nodes[number], &line).map_err(LogsError::Output)?,
                 Said::Ended(ended) => ended?,
             }
         }
@@ -87,7 +87,7 @@ fn read(number: usize, command: &Cmd, sender: &SyncSender<Said>) {
     let _ = sender.send(Said::Ended(ended));
 }
 
-fn words(show: &Show) -> Vec<String> {
+fn words(show: &ShowOptions) -> Vec<String> {
     let lines = match (show.lines, show.containers) {
         (Some(lines), _) => lines.to_string(),
         (None, true) => "+1".to_owned(),
@@ -111,7 +111,7 @@ fn words(show: &Show) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Show, words};
+    use super::{ShowOptions, words};
 
     #[test]
     fn what_is_asked_for_becomes_a_command() {
@@ -120,11 +120,11 @@ mod tests {
             let before = "sh -euc cd /var/log/containers && set -- *.log && { [ -e \"$1\" ] || exit 0; } && exec tail ";
             format!("{before}{tail} -- \"$@\"")
         };
-        let show = |containers, lines, follow| Show {
+        let show = |containers, lines, follow| ShowOptions {
             containers,
             lines,
             follow,
-            ..Show::default()
+            ..ShowOptions::default()
         };
         for (show, expected) in [
             (show(false, None, false), format!("{journal}all")),

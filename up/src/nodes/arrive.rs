@@ -76,7 +76,7 @@ impl Arrival<'_> {
     }
 
     fn not_ready(&self, running: &Running, timed_out: TimedOut) -> NodeError {
-        let diagnosis = Diagnosis::take(running, self.cluster, self.claim.dir());
+        let diagnosis = Diagnosis::collect(running, self.cluster, self.claim.dir());
         NodeError::NotReady { timed_out, diagnosis }
     }
 

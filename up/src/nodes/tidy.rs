@@ -15,7 +15,7 @@ use super::arrive::alive;
 use super::{Changes, NodeError};
 use crate::Error;
 use crate::state::{Claim, Record};
-use crate::swap::put_back;
+use crate::swap::rollback;
 
 /// How long the API may take to forget nodes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -67,7 +67,7 @@ pub(crate) async fn tidy(
     }
     if !swapping.is_empty() {
         let step = tracing::info_span!("step", what = "put back what was swapped");
-        put_back(swapping, &running, client).instrument(step).await?;
+        rollback(swapping, &running, client).instrument(step).await?;
     }
     for node in cordoned {
         drain::uncordon(client, node).await?;

@@ -45,7 +45,7 @@ use crate::nodes::{Held, tidy};
 use crate::thaw::interrupted;
 use crate::{ClusterName, Error};
 pub use error::SwapError;
-pub(crate) use undo::put_back;
+pub(crate) use undo::rollback;
 pub use undo::{After, Undo};
 use work::Work;
 

@@ -118,7 +118,7 @@ impl Undo {
 ///
 /// # Errors
 /// The first that could not be put back. What comes before it is as the swap left it.
-pub(crate) async fn put_back(undo: &[Undo], running: &Running, client: &Client) -> Result<(), Error> {
+pub(crate) async fn rollback(undo: &[Undo], running: &Running, client: &Client) -> Result<(), Error> {
     for one in undo.iter().rev() {
         match one {
             Undo::File { node, path, after } => {

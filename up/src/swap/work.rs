@@ -236,7 +236,7 @@ impl Work<'_> {
     fn judged(&self, record: &Record, outcome: Result<(), Unready>) -> Result<(), Error> {
         outcome.map_err(|unready| match unready {
             Unready::TimedOut(timed_out) => {
-                let diagnosis = Diagnosis::take(self.running, &record.cluster, self.claim.dir());
+                let diagnosis = Diagnosis::collect(self.running, &record.cluster, self.claim.dir());
                 SwapError::NotReady { timed_out, diagnosis }.into()
             }
             Unready::Other(error) => *error,

@@ -2,7 +2,7 @@
 //! passed which milestone, on one clock.
 
 mod node;
-mod picture;
+mod svg;
 
 use std::fmt;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub struct Timeline {
     /// Spans by lane, in the order of their beginnings.
     pub lanes: Vec<Lane>,
     /// When the cluster passed which milestone.
-    pub milestones: Vec<Passed>,
+    pub milestones: Vec<MilestoneTime>,
 }
 
 /// Spans of one kind, such as the units of a node.
@@ -30,12 +30,12 @@ pub struct Lane {
     /// Whose spans these are.
     pub name: String,
     /// The spans, in the order of their beginnings.
-    pub spans: Vec<Stretch>,
+    pub spans: Vec<TimelineSpan>,
 }
 
 /// A span of a timeline.
 #[derive(Debug, Clone, Serialize)]
-pub struct Stretch {
+pub struct TimelineSpan {
     /// What it was.
     pub what: String,
     /// When it began, in seconds.
@@ -46,7 +46,7 @@ pub struct Stretch {
 
 /// A milestone of a timeline.
 #[derive(Debug, Clone, Serialize)]
-pub struct Passed {
+pub struct MilestoneTime {
     /// Its name.
     pub what: String,
     /// When it was passed, in seconds.
@@ -82,7 +82,7 @@ impl Timeline {
                 started,
             ));
         }
-        let passed = |(what, after): (String, Duration)| Passed {
+        let passed = |(what, after): (String, Duration)| MilestoneTime {
             what,
             after: after.as_secs_f64(),
         };
@@ -100,7 +100,7 @@ impl Timeline {
 
     /// The timeline as a picture (Scalable Vector Graphics 1.1).
     pub fn svg(&self) -> String {
-        picture::svg(self)
+        svg::svg(self)
     }
 }
 
@@ -108,7 +108,7 @@ impl Lane {
     fn new(name: &str, mut spans: Vec<Span>, started: MonotonicTime) -> Self {
         spans.sort_by_key(|span| span.from);
         let after = |moment: MonotonicTime| moment.0.as_secs_f64() - started.0.as_secs_f64();
-        let stretch = |span: Span| Stretch {
+        let stretch = |span: Span| TimelineSpan {
             what: span.what,
             from: after(span.from),
             to: after(span.to),

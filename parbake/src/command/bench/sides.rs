@@ -10,7 +10,7 @@ use parbake_cluster::readiness::DnsProbe;
 use parbake_cluster::{Client, Description, connect, workload};
 use parbake_machine::handle::Running;
 use parbake_machine::pid::ProcessId;
-use parbake_provision::bake::{OnceOptions, form_once};
+use parbake_provision::bake::{KubeadmBaselineOptions, start_kubeadm_baseline};
 use parbake_up::config::Wanted;
 use parbake_up::{Cluster, ClusterName, Error, Options, dir_of, down, floor, thaw};
 
@@ -111,9 +111,9 @@ fn thaw_one(options: &Options, own: &Own, clusters: usize) -> anyhow::Result<Sam
 fn init(global: &Global, artifact: &Tag, nodes: usize) -> anyhow::Result<Sample> {
     let started = Instant::now();
     let own = Own::now()?;
-    let formed = form_once(&OnceOptions {
+    let formed = start_kubeadm_baseline(&KubeadmBaselineOptions {
         tag: artifact.clone(),
-        work: WORK.parse()?,
+        workspace: WORK.parse()?,
         nodes: Some(nodes),
         wait: WAIT,
         dir: global.dir.clone(),

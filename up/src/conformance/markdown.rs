@@ -11,7 +11,7 @@ const SAID: usize = 200;
 
 /// What a run was made with.
 #[derive(Debug, Clone)]
-pub struct Setting {
+pub struct RunInfo {
     /// The cluster's version of Kubernetes.
     pub kubernetes: String,
     /// How many nodes it has.
@@ -48,18 +48,18 @@ impl Part {
 impl Report {
     /// The report as a page in Markdown.
     #[must_use]
-    pub fn page(&self, setting: &Setting) -> String {
-        let mut page = format!(
+    pub fn markdown(&self, info: &RunInfo) -> String {
+        let mut markdown = format!(
             "Kubernetes {}, {} nodes, {} processors, {} cases at a time: {} passed, {} failed, {} skipped, in {} s.\n\n\
              | part of Kubernetes | cases | passed | failed | skipped | slowest, s |\n|---|---|---|---|---|---|\n",
-            setting.kubernetes,
-            setting.nodes,
-            setting.processors,
-            setting.parallel,
+            info.kubernetes,
+            info.nodes,
+            info.processors,
+            info.parallel,
             self.count(Outcome::Passed),
             self.count(Outcome::Failed),
             self.count(Outcome::Skipped),
-            setting.took.as_secs(),
+            info.took.as_secs(),
         );
         let mut parts: BTreeMap<&str, Part> = BTreeMap::new();
         for case in &self.cases {
@@ -69,7 +69,7 @@ impl Report {
             let (tenths, cases) = (part.slowest / 100, part.passed + part.failed + part.skipped);
             // Writing to a string cannot fail.
             let _ = writeln!(
-                page,
+                markdown,
                 "| {name} | {cases} | {} | {} | {} | {}.{} |",
                 part.passed,
                 part.failed,
@@ -82,9 +82,9 @@ impl Report {
             let message = case.message.as_deref().unwrap_or_default();
             let line = message.lines().next().unwrap_or_default();
             let line: String = line.chars().take(SAID).collect();
-            let _ = write!(page, "\nFailed: `{}`: {line}\n", case.name);
+            let _ = write!(markdown, "\nFailed: `{}`: {line}\n", case.name);
         }
-        page
+        markdown
     }
 }
 
@@ -99,7 +99,7 @@ fn part(name: &str) -> &str {
 mod tests {
     use std::time::Duration;
 
-    use super::{Case, Outcome, Report, Setting};
+    use super::{Case, Outcome, Report, RunInfo};
 
     #[test]
     fn cases_are_counted_by_part_and_failures_named() {
@@ -117,7 +117,7 @@ mod tests {
                 case("Before", Outcome::Passed, 0, None),
             ],
         };
-        let setting = Setting {
+        let info = RunInfo {
             kubernetes: "v1.34.4".into(),
             nodes: 3,
             processors: 2,
@@ -125,7 +125,7 @@ mod tests {
             took: Duration::from_millis(61_900),
         };
         assert_eq!(
-            report.page(&setting),
+            report.markdown(&info),
             "Kubernetes v1.34.4, 3 nodes, 2 processors, 4 cases at a time: 2 passed, 1 failed, 1 skipped, in 61 s.\n\n\
              | part of Kubernetes | cases | passed | failed | skipped | slowest, s |\n|---|---|---|---|---|---|\n\
              | others | 1 | 1 | 0 | 0 | 0.0 |\n\

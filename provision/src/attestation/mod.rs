@@ -10,14 +10,14 @@ use crate::inputs::Bill;
 use crate::provider::Provider;
 
 /// What the documents are about, besides the artifact itself.
-pub(crate) struct Supply<'a> {
+pub(crate) struct Attestation<'a> {
     pub(crate) provider: &'a Provider,
     pub(crate) bill: &'a Bill,
     /// Identifies the inputs together: 64 hexadecimal digits.
     pub(crate) inputs: &'a str,
 }
 
-impl Supply<'_> {
+impl Attestation<'_> {
     /// The documents about `artifact`. Equal inputs give equal bytes.
     pub(crate) fn documents(&self, artifact: &Artifact) -> Vec<Document> {
         vec![

@@ -3,7 +3,7 @@
 use svg::Document;
 use svg::node::element::{Group, Line, Rectangle, Style, Text, Title};
 
-use super::{Stretch, Timeline};
+use super::{Timeline, TimelineSpan};
 
 const WIDTH: f64 = 1200.0;
 /// Where the names of the spans end.
@@ -24,21 +24,24 @@ pub(super) fn svg(timeline: &Timeline) -> String {
     let x = |after: f64| LEFT + after.max(0.0) / seconds * (WIDTH - LEFT - RIGHT);
     let rows: usize = timeline.lanes.iter().map(|lane| lane.spans.len() + 1).sum();
     let bottom = TOP + rows as f64 * ROW;
-    let mut picture = Document::new()
+    let mut svg = Document::new()
         .set("viewBox", (0.0, 0.0, WIDTH, bottom + ROW))
         .add(Style::new(STYLE));
     for second in 0..=seconds as u32 {
         let x = x(second.into());
-        picture = picture
-            .add(vertical(x, TOP, bottom).set("class", "grid"))
-            .add(text(x, bottom + ROW * 0.8, "middle", &format!("{second} s")));
+        svg = svg.add(vertical(x, TOP, bottom).set("class", "grid")).add(text(
+            x,
+            bottom + ROW * 0.8,
+            "middle",
+            &format!("{second} s"),
+        ));
     }
     let mut y = TOP;
     for lane in &timeline.lanes {
-        picture = picture.add(text(8.0, y + ROW * 0.75, "start", &lane.name).set("class", "lane"));
+        svg = svg.add(text(8.0, y + ROW * 0.75, "start", &lane.name).set("class", "lane"));
         y += ROW;
         for span in &lane.spans {
-            picture = picture.add(bar(span, x(span.from), x(span.to), y));
+            svg = svg.add(bar(span, x(span.from), x(span.to), y));
             y += ROW;
         }
     }
@@ -47,14 +50,14 @@ pub(super) fn svg(timeline: &Timeline) -> String {
         let label = format!("{} {:.2} s", passed.what, passed.after);
         // Milestones are close together at times: their labels are not.
         let row = 12.0 + index as f64 * 13.0;
-        picture = picture
+        svg = svg
             .add(vertical(x, row, bottom).set("class", "milestone"))
             .add(text(x - 4.0, row + 4.0, "end", &label).set("class", "passed"));
     }
-    format!("{picture}\n")
+    format!("{svg}\n")
 }
 
-fn bar(span: &Stretch, from: f64, to: f64, y: f64) -> Group {
+fn bar(span: &TimelineSpan, from: f64, to: f64, y: f64) -> Group {
     let title = format!("{}: {:.3} s to {:.3} s", span.what, span.from, span.to);
     let bar = Rectangle::new()
         .set("class", "span")
@@ -85,34 +88,31 @@ fn text(x: f64, y: f64, anchor: &str, content: &str) -> Text {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Lane, Passed, Stretch, Timeline};
+    use super::super::{Lane, MilestoneTime, Timeline, TimelineSpan};
     use super::svg;
 
     #[test]
     fn every_span_and_milestone_is_drawn_and_names_are_escaped() {
-        let stretch = |what: &str, from, to| Stretch {
+        let stretch = |what: &str, from, to| TimelineSpan {
             what: what.to_owned(),
             from,
             to,
         };
-        let picture = svg(&Timeline {
+        let svg = svg(&Timeline {
             lanes: vec![Lane {
                 name: "parbake".to_owned(),
                 spans: vec![stretch("a < b", 0.0, 0.5), stretch("c", 0.5, 2.5)],
             }],
-            milestones: vec![Passed {
+            milestones: vec![MilestoneTime {
                 what: "DNS answers".to_owned(),
                 after: 2.25,
             }],
         });
-        assert_eq!(picture.matches("class=\"span\"").count(), 2);
+        assert_eq!(svg.matches("class=\"span\"").count(), 2);
+        assert!(svg.contains("a &lt; b") && !svg.contains("a < b"), "{svg}");
         assert!(
-            picture.contains("a &lt; b") && !picture.contains("a < b"),
-            "{picture}"
-        );
-        assert!(
-            picture.contains("DNS answers 2.25 s") && picture.contains("\n3 s\n"),
-            "{picture}"
+            svg.contains("DNS answers 2.25 s") && svg.contains("\n3 s\n"),
+            "{svg}"
         );
     }
 }

@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// A port of the host that leads to a service, served by this process.
 #[derive(Debug)]
-pub struct Held<'a> {
+pub struct PortForward<'a> {
     cluster: &'a Cluster,
     address: SocketAddr,
 }
@@ -27,7 +27,11 @@ pub struct Held<'a> {
 ///
 /// # Errors
 /// The port is taken, or the node is gone.
-pub fn open<'a>(cluster: &'a Cluster, service: &ServicePort, listen: SocketAddr) -> Result<Held<'a>, Error> {
+pub fn open<'a>(
+    cluster: &'a Cluster,
+    service: &ServicePort,
+    listen: SocketAddr,
+) -> Result<PortForward<'a>, Error> {
     let nodes = cluster.record().cluster.nodes();
     let plane = nodes
         .iter()
@@ -35,10 +39,10 @@ pub fn open<'a>(cluster: &'a Cluster, service: &ServicePort, listen: SocketAddr)
         .unwrap_or(&nodes[0]);
     let running = cluster.running();
     let address = running.forward(plane.name.as_str(), listen, service.address)?;
-    Ok(Held { cluster, address })
+    Ok(PortForward { cluster, address })
 }
 
-impl Held<'_> {
+impl PortForward<'_> {
     /// Where the host reaches the service.
     pub fn address(&self) -> SocketAddr {
         self.address

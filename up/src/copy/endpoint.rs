@@ -8,18 +8,15 @@ use parbake_cluster::NodeName;
 
 /// A path on the host, or `NODE:PATH`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
+pub enum Endpoint {
     /// On the host.
     Host(PathBuf),
     /// On a node; below `/root` unless it begins with a slash.
     Node(NodeName, String),
 }
 
-/// There is no text that is no end.
-pub type InvalidEnd = Infallible;
-
-impl FromStr for End {
-    type Err = InvalidEnd;
+impl FromStr for Endpoint {
+    type Err = Infallible;
 
     /// What has a node's name before its first colon is on that node; `./a:b` is not.
     fn from_str(text: &str) -> Result<Self, Infallible> {
@@ -37,12 +34,12 @@ impl FromStr for End {
 mod tests {
     use std::path::PathBuf;
 
-    use super::End;
+    use super::Endpoint;
 
     #[test]
     fn a_node_stands_before_a_colon() {
-        let host = |path: &str| End::Host(PathBuf::from(path));
-        let node = |path: &str| End::Node("node01".parse().unwrap(), path.to_owned());
+        let host = |path: &str| Endpoint::Host(PathBuf::from(path));
+        let node = |path: &str| Endpoint::Node("node01".parse().unwrap(), path.to_owned());
         for (text, end) in [
             ("file", host("file")),
             ("./node01:file", host("./node01:file")),
@@ -51,7 +48,7 @@ mod tests {
             ("node01:", node("")),
             ("node01:/etc/a:b", node("/etc/a:b")),
         ] {
-            assert_eq!(text.parse::<End>().unwrap(), end, "{text}");
+            assert_eq!(text.parse::<Endpoint>().unwrap(), end, "{text}");
         }
     }
 }

@@ -19,20 +19,20 @@ use parbake_machine::host::{Host, Purpose};
 use parbake_machine::process::Cmd;
 use tokio::sync::oneshot;
 
-use super::form;
+use super::bootstrap;
+use super::bootstrap::kubeadm::{ADMIN, Bootstrap, token};
 use super::layers::unpacked;
-use super::site::{ADMIN, Site, token};
-use super::work::Work;
+use super::workspace::Workspace;
 use super::{Error, MACHINE_LAYER};
-use crate::kubeadm::Manner;
+use crate::kubeadm::Profile;
 
 /// What to form.
 #[derive(Debug)]
-pub struct OnceOptions {
+pub struct KubeadmBaselineOptions {
     /// The artifact's name in the store.
     pub tag: Tag,
     /// What the cluster's directory is called meanwhile: no artifact's name that may be baked.
-    pub work: Tag,
+    pub workspace: Tag,
     /// How many of the baked nodes; all of them where nothing is given.
     pub nodes: Option<usize>,
     /// How long it may take until the cluster is ready.
@@ -45,7 +45,7 @@ pub struct OnceOptions {
 
 /// A cluster that kubeadm formed and that is ready. It goes when this is dropped.
 #[derive(Debug)]
-pub struct Once {
+pub struct KubeadmBaseline {
     /// Its machines.
     pub running: Running,
     /// What it is.
@@ -54,21 +54,21 @@ pub struct Once {
     pub kubeconfig: String,
     /// Where its files are.
     pub dir: PathBuf,
-    /// When it passed what, counted from the call of [`form_once`]. [`Milestones::pods`] says little: until kubeadm has
+    /// When it passed what, counted from the call of [`start_kubeadm_baseline`]. [`Milestones::pods`] says little: until kubeadm has
     /// made the first pod none is missing.
     pub milestones: Milestones,
     /// When DNS answered in a pod on each node, counted as well.
     pub dns_in_pods: Duration,
-    work: Work,
+    workspace: Workspace,
 }
 
-impl Once {
+impl KubeadmBaseline {
     /// Kills the machines and removes all that is left of them.
     ///
     /// # Errors
     /// A cgroup or a file that could not be removed.
     pub fn remove(self) -> Result<(), Error> {
-        self.work.done()
+        self.workspace.done()
     }
 }
 
@@ -79,40 +79,40 @@ type Ready = (String, Milestones, Duration);
 ///
 /// # Errors
 /// The first step that failed; nothing of the cluster is left then.
-pub fn form_once(options: &OnceOptions) -> Result<Once, Error> {
+pub fn start_kubeadm_baseline(options: &KubeadmBaselineOptions) -> Result<KubeadmBaseline, Error> {
     let started = Instant::now();
     let host = Host::look(&options.dir).require(Purpose::Up)?;
     let store = Store::open(&options.dir.join("store"))?;
     let artifact = store.get(&options.tag)?;
     let cluster = describe(&artifact, options.nodes)?;
     cluster.suits(&host)?;
-    let work = Work::claim(&options.dir, &options.work, false)?;
-    let site = Site {
+    let workspace = Workspace::claim(&options.dir, &options.workspace, false)?;
+    let bootstrap = Bootstrap {
         id: format!("once-{}", std::process::id()),
-        dir: work.dir("cluster"),
+        dir: workspace.dir("cluster"),
         layers: unpacked(&store, &shared(&artifact))?,
         cluster: &cluster,
         host: &host,
         supervise: &options.supervise,
-        manner: Manner::Stock,
+        profile: Profile::Default,
         token: token()?,
     };
     let boot = Timestamp::now();
-    let running = site.boot()?;
+    let running = bootstrap.boot()?;
     let expected = Expected {
         cluster: &cluster,
         boot,
         started,
     };
-    let (kubeconfig, milestones, dns_in_pods) = become_ready(options, &site, &running, &expected)?;
-    let dir = site.dir.clone();
-    Ok(Once {
+    let (kubeconfig, milestones, dns_in_pods) = become_ready(options, &bootstrap, &running, &expected)?;
+    let dir = bootstrap.dir.clone();
+    Ok(KubeadmBaseline {
         running,
         kubeconfig,
         dir,
         milestones,
         dns_in_pods,
-        work,
+        workspace,
         cluster,
     })
 }
@@ -135,42 +135,42 @@ fn shared(artifact: &Artifact) -> Vec<Layer> {
 
 /// kubeadm works in a thread of its own, so that readiness is seen when it comes, as in a thaw.
 fn become_ready(
-    options: &OnceOptions,
-    site: &Site<'_>,
+    options: &KubeadmBaselineOptions,
+    bootstrap: &Bootstrap<'_>,
     running: &Running,
     expected: &Expected<'_>,
 ) -> Result<Ready, Error> {
-    let runtime = form::runtime(&options.dir)?;
+    let runtime = bootstrap::runtime(&options.dir)?;
     let (sender, receiver) = oneshot::channel();
     thread::scope(|scope| {
         scope.spawn(move || {
             // Who waits for it is gone only when something else has failed.
-            let _ = sender.send(install(site, running));
+            let _ = sender.send(install(bootstrap, running));
         });
         runtime.block_on(async {
             let installed = async {
                 // The thread ends without a word only when it panics, which the scope passes on.
                 receiver.await.unwrap_or(Ok(()))
             };
-            let ((), ready) = tokio::try_join!(installed, wait(options, site, running, expected))?;
+            let ((), ready) = tokio::try_join!(installed, wait(options, bootstrap, running, expected))?;
             Ok(ready)
         })
     })
 }
 
 /// What people do by hand, or kind and minikube for them: the workers join side by side.
-fn install(site: &Site<'_>, running: &Running) -> Result<(), Error> {
-    let ca_hash = &site.init(running)?;
-    let image = &runtime_config::sandbox_image(&site.layers)?;
-    probe(running, site.first(), image)?;
+fn install(bootstrap: &Bootstrap<'_>, running: &Running) -> Result<(), Error> {
+    let ca_hash = &bootstrap.init(running)?;
+    let image = &runtime_config::sandbox_image(&bootstrap.layers)?;
+    probe(running, bootstrap.first(), image)?;
     thread::scope(|scope| {
         let join = |node| {
             scope.spawn(move || {
-                site.join(running, node, ca_hash)?;
+                bootstrap.join(running, node, ca_hash)?;
                 probe(running, node, image)
             })
         };
-        let joins: Vec<_> = site.others().iter().map(join).collect();
+        let joins: Vec<_> = bootstrap.others().iter().map(join).collect();
         let mut outcomes = joins.into_iter().map(|join| match join.join() {
             Ok(outcome) => outcome,
             Err(panic) => std::panic::resume_unwind(panic),
@@ -191,19 +191,19 @@ fn probe(running: &Running, node: &Node, image: &str) -> Result<(), Error> {
 }
 
 async fn wait(
-    options: &OnceOptions,
-    site: &Site<'_>,
+    options: &KubeadmBaselineOptions,
+    bootstrap: &Bootstrap<'_>,
     running: &Running,
     expected: &Expected<'_>,
 ) -> Result<Ready, Error> {
     let left = || options.wait.saturating_sub(expected.started.elapsed());
-    let (kubeconfig, client) = connect_early(site, running, left()).await?;
-    let vantages = DnsProbe::of_machines(running, site.cluster)?;
+    let (kubeconfig, client) = connect_early(bootstrap, running, left()).await?;
+    let vantages = DnsProbe::of_machines(running, bootstrap.cluster)?;
     let ready = wait_until_ready(&client, expected, vantages, left(), |milestone, after| {
         tracing::info!("{milestone} after {:.1} s", after.as_secs_f64());
     });
-    let pods = DnsProbe::of_pods(running, site.cluster)?;
-    let in_pods = probe::dns_answers(site.cluster, pods, expected.started, left());
+    let pods = DnsProbe::of_pods(running, bootstrap.cluster)?;
+    let in_pods = probe::dns_answers(bootstrap.cluster, pods, expected.started, left());
     let both = tokio::try_join!(ready, in_pods);
     let (milestones, dns_in_pods) = both.map_err(|error| Error::NotReady(error.into()))?;
     Ok((kubeconfig, milestones, dns_in_pods))
@@ -211,17 +211,17 @@ async fn wait(
 
 /// Connects as soon as kubeadm has written the administrator's kubeconfig, which is before the API server starts.
 async fn connect_early(
-    site: &Site<'_>,
+    bootstrap: &Bootstrap<'_>,
     running: &Running,
     limit: Duration,
 ) -> Result<(String, Client), Error> {
-    let upper = Dirs(&machine_plan::machine_dir(&site.dir, site.first())).upper();
+    let upper = Dirs(&machine_plan::machine_dir(&bootstrap.dir, bootstrap.first())).upper();
     let path = upper.join(ADMIN);
     let look = || async {
         let Ok(written) = fs::read_to_string(&path) else {
             return Poll::Pending("no kubeconfig".to_owned());
         };
-        let kubeconfig = site.kubeconfig(running, &written);
+        let kubeconfig = bootstrap.kubeconfig(running, &written);
         match connect(&kubeconfig).await {
             Ok(client) => Poll::Seen((kubeconfig, client)),
             // Half of it is written.

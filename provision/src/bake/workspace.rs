@@ -21,11 +21,11 @@ use serde::{Deserialize, Serialize};
 
 use super::Error;
 use super::explain::Reason;
-use super::steps::{Done, Step};
+use super::steps::{Step, StepRecord};
 
 /// A bake's directory, locked.
 #[derive(Debug)]
-pub(super) struct Work {
+pub(super) struct Workspace {
     dir: PathBuf,
     keep: bool,
     finished: bool,
@@ -39,17 +39,17 @@ struct Origin {
     artifact: Digest,
     /// An older parbake wrote none.
     #[serde(default)]
-    steps: Vec<Done>,
+    steps: Vec<StepRecord>,
 }
 
 /// What is remembered of the last bake of a tag.
 #[derive(Debug)]
-pub(super) struct Memory {
+pub(super) struct BuildHistory {
     tag: Tag,
     origin: Option<Origin>,
 }
 
-impl Memory {
+impl BuildHistory {
     /// Reads what there is below the state directory `dir`.
     pub(super) fn read(dir: &Path, tag: &Tag) -> Self {
         Self {
@@ -65,7 +65,7 @@ impl Memory {
     }
 
     /// Why a step has to be done; `lost` is the reason where nothing has changed.
-    pub(super) fn reason(&self, step: &Done, lost: &str) -> Reason {
+    pub(super) fn reason(&self, step: &StepRecord, lost: &str) -> Reason {
         let Some(origin) = self.origin.as_ref().filter(|origin| !origin.steps.is_empty()) else {
             return Reason {
                 why: format!("nothing is known of a bake of `{}` before", self.tag),
@@ -77,7 +77,7 @@ impl Memory {
     }
 }
 
-impl Work {
+impl Workspace {
     /// Claims the directory of `tag` below the state directory `dir`, and clears what a bake that was killed left.
     pub(super) fn claim(dir: &Path, tag: &Tag, keep: bool) -> Result<Self, Error> {
         let bakes = dir.join("bake");
@@ -85,15 +85,15 @@ impl Work {
         let path = bakes.join(format!("{tag}.lock"));
         let lock = File::create(&path).map_err(failed("open", &path))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| Error::Busy(tag.clone()))?;
-        let work = Self {
+        let workspace = Self {
             dir: bakes.join(tag.as_str()),
             keep,
             finished: false,
             _lock: lock,
         };
-        work.clear()?;
-        fs::create_dir_all(&work.dir).map_err(failed("make", &work.dir))?;
-        Ok(work)
+        workspace.clear()?;
+        fs::create_dir_all(&workspace.dir).map_err(failed("make", &workspace.dir))?;
+        Ok(workspace)
     }
 
     /// The directory `name` inside.
@@ -119,7 +119,7 @@ impl Work {
     }
 }
 
-impl Drop for Work {
+impl Drop for Workspace {
     fn drop(&mut self) {
         if self.finished {
             return;
@@ -147,7 +147,7 @@ fn step_path(dir: &Path, key: &Digest) -> PathBuf {
 pub(super) fn step(
     dir: &Path,
     store: &Store,
-    memory: &Memory,
+    history: &BuildHistory,
     step: &Step,
     make: impl FnOnce() -> Result<Vec<Layer>, Error>,
 ) -> Result<Vec<Layer>, Error> {
@@ -157,7 +157,7 @@ pub(super) fn step(
         tracing::info!("reusing {}", titles.join(", "));
         return Ok(layers);
     }
-    let reason = memory.reason(&step.done(), "its layers are not in the store");
+    let reason = history.reason(&step.done(), "its layers are not in the store");
     tracing::info!("{}: {}", step.name, reason.why);
     let layers = make()?;
     write(&step_path(dir, &key), &layers)?;
@@ -170,7 +170,7 @@ pub(super) fn remember(
     tag: &Tag,
     inputs: &Digest,
     artifact: &Digest,
-    steps: Vec<Done>,
+    steps: Vec<StepRecord>,
 ) -> Result<(), Error> {
     let origin = Origin {
         inputs: inputs.clone(),

@@ -6,7 +6,7 @@ use std::path::Path;
 use parbake_artifact::{Artifact, Config, Digest, DocumentKind};
 use serde_json::{Value, json};
 
-use super::Supply;
+use super::Attestation;
 use crate::inputs::{Bill, BilledBinary, BilledImage, Download, GoBuild, GoModule};
 use crate::provider::Provider;
 use crate::provider::lock::{Archive, Package};
@@ -93,12 +93,12 @@ fn documents_of(bill: Bill) -> [(DocumentKind, Value, Vec<u8>); 2] {
         origin: None,
         secrets: None,
     };
-    let supply = Supply {
+    let attestation = Attestation {
         provider: &provider,
         bill: &bill,
         inputs: "00",
     };
-    let documents = supply.documents(&artifact);
+    let documents = attestation.documents(&artifact);
     let [sbom, provenance] = documents.try_into().unwrap();
     [sbom, provenance].map(|document| {
         let value = serde_json::from_slice(&document.text).unwrap();

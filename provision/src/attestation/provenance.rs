@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use parbake_artifact::Artifact;
 use serde_json::{Value, json};
 
-use super::{Supply, purl};
+use super::{Attestation, purl};
 use crate::inputs::GoModule;
 
 /// What kind of build it is, which says what its parameters mean; and who builds so.
@@ -16,8 +16,8 @@ const BUILD_TYPE: &str = "https://parbake.dev/bake/v1";
 const BUILDER: &str = "https://parbake.dev/provision";
 
 /// The text of the statement about `artifact`.
-pub(super) fn text(supply: &Supply<'_>, artifact: &Artifact) -> Vec<u8> {
-    let bill = supply.bill;
+pub(super) fn text(attestation: &Attestation<'_>, artifact: &Artifact) -> Vec<u8> {
+    let bill = attestation.bill;
     let files = bill
         .files
         .iter()
@@ -60,15 +60,15 @@ pub(super) fn text(supply: &Supply<'_>, artifact: &Artifact) -> Vec<u8> {
         .iter()
         .map(|os| json!({"name": "given/os", "digest": {"sha256": os.digest}}));
     let mut parameters = json!({
-        "provider": supply.provider.name.as_str(),
+        "provider": attestation.provider.name.as_str(),
         "source": bill.source,
         "nodes": artifact.config.machines.len(),
     });
-    if let Some(variant) = &supply.provider.variant {
+    if let Some(variant) = &attestation.provider.variant {
         parameters["variant"] = json!(variant.as_str());
     }
-    if supply.provider.recipe.runtime != supply.provider.recipe.own_runtime {
-        parameters["runtime"] = json!(supply.provider.recipe.runtime);
+    if attestation.provider.recipe.runtime != attestation.provider.recipe.own_runtime {
+        parameters["runtime"] = json!(attestation.provider.recipe.runtime);
     }
     if bill.base != bill.source {
         parameters["base"] = json!(bill.base);
@@ -106,8 +106,8 @@ pub(super) fn text(supply: &Supply<'_>, artifact: &Artifact) -> Vec<u8> {
                 "externalParameters": parameters,
                 "internalParameters": {
                     "architecture": bill.architecture,
-                    "inputs": supply.inputs,
-                    "kubernetes": supply.provider.recipe.kubernetes.to_string(),
+                    "inputs": attestation.inputs,
+                    "kubernetes": attestation.provider.recipe.kubernetes.to_string(),
                     "toolchains": toolchains.iter().map(|go| format!("go{go}")).collect::<Vec<_>>(),
                 },
                 "resolvedDependencies": dependencies,

@@ -12,12 +12,12 @@ use parbake_machine::host::Host;
 use parbake_machine::plan::Forward;
 use parbake_machine::process::Cmd;
 
-use super::Error;
-use super::boot::{on, shell, wait_for_runtime};
-use crate::kubeadm::{self, Manner};
+use super::super::Error;
+use super::super::node_command::{on, shell, wait_for_runtime};
+use crate::kubeadm::{self, Profile};
 
 /// Where the administrator's way in stands on a control plane, below its root.
-pub(super) const ADMIN: &str = "etc/kubernetes/admin.conf";
+pub(in crate::bake) const ADMIN: &str = "etc/kubernetes/admin.conf";
 
 /// The keys that all control planes share, as text.
 const PACK_AUTHORITIES: &str = "cd /etc/kubernetes/pki; \
@@ -26,35 +26,35 @@ const PACK_AUTHORITIES: &str = "cd /etc/kubernetes/pki; \
 const UNPACK_AUTHORITIES: &str = "mkdir -p /etc/kubernetes/pki; base64 -d | tar -x -C /etc/kubernetes/pki";
 
 /// Where a cluster is formed, and of what.
-pub(super) struct Site<'a> {
+pub(in crate::bake) struct Bootstrap<'a> {
     /// Tells its cgroups from those of others on this host.
-    pub(super) id: String,
+    pub(in crate::bake) id: String,
     /// The directory that the cluster owns.
-    pub(super) dir: PathBuf,
+    pub(in crate::bake) dir: PathBuf,
     /// The layers that all machines share, bottom first.
-    pub(super) layers: Vec<PathBuf>,
-    pub(super) cluster: &'a Description,
-    pub(super) host: &'a Host,
-    pub(super) supervise: &'a Cmd,
-    pub(super) manner: Manner,
+    pub(in crate::bake) layers: Vec<PathBuf>,
+    pub(in crate::bake) cluster: &'a Description,
+    pub(in crate::bake) host: &'a Host,
+    pub(in crate::bake) supervise: &'a Cmd,
+    pub(in crate::bake) profile: Profile,
     /// With what nodes join, see [`token`].
-    pub(super) token: String,
+    pub(in crate::bake) token: String,
 }
 
-impl Site<'_> {
+impl Bootstrap<'_> {
     /// The control plane that comes first.
-    pub(super) fn first(&self) -> &Node {
+    pub(in crate::bake) fn first(&self) -> &Node {
         // A description has a node, and control planes come first.
         &self.cluster.nodes()[0]
     }
 
     /// All nodes but that one.
-    pub(super) fn others(&self) -> &[Node] {
+    pub(in crate::bake) fn others(&self) -> &[Node] {
         &self.cluster.nodes()[1..]
     }
 
     /// Boots the machines and waits for their runtimes.
-    pub(super) fn boot(&self) -> Result<Running, Error> {
+    pub(in crate::bake) fn boot(&self) -> Result<Running, Error> {
         let what = format!("boot {} machines", self.cluster.nodes().len());
         let _step = tracing::info_span!("step", what).entered();
         let decisions = self.host.decide();
@@ -75,7 +75,7 @@ impl Site<'_> {
             self.cluster,
             surroundings,
             |_| self.layers.clone(),
-            |node| kubeadm::init_files(self.cluster, node, &self.token, self.manner),
+            |node| kubeadm::init_files(self.cluster, node, &self.token, self.profile),
         )?;
         let running = Running::start(&plan, self.supervise)?;
         for node in self.cluster.nodes() {
@@ -85,7 +85,7 @@ impl Site<'_> {
     }
 
     /// Runs `kubeadm init` on the first node; gives the hash that lets others trust the new CA.
-    pub(super) fn init(&self, running: &Running) -> Result<String, Error> {
+    pub(in crate::bake) fn init(&self, running: &Running) -> Result<String, Error> {
         let node = self.first().name.as_str();
         let _step = tracing::info_span!("step", what = format!("kubeadm init on {node}")).entered();
         let output = on(running, node, &["kubeadm", "init", "--config", kubeadm::CONFIG])?;
@@ -93,10 +93,10 @@ impl Site<'_> {
     }
 
     /// Runs `kubeadm join` on `node`.
-    pub(super) fn join(&self, running: &Running, node: &Node, ca_hash: &str) -> Result<(), Error> {
+    pub(in crate::bake) fn join(&self, running: &Running, node: &Node, ca_hash: &str) -> Result<(), Error> {
         let name = node.name.as_str();
         let _step = tracing::info_span!("step", what = format!("kubeadm join on {name}")).entered();
-        let config = kubeadm::join_config(self.cluster, node, &self.token, ca_hash, self.manner);
+        let config = kubeadm::join_config(self.cluster, node, &self.token, ca_hash, self.profile);
         if node.role == Role::ControlPlane {
             self.share_authorities(running, node)?;
         }
@@ -120,7 +120,7 @@ impl Site<'_> {
     }
 
     /// The administrator's kubeconfig as kubeadm wrote it, for the use on the host.
-    pub(super) fn kubeconfig(&self, running: &Running, written: &str) -> String {
+    pub(in crate::bake) fn kubeconfig(&self, running: &Running, written: &str) -> String {
         let here = format!("https://{}", running.ports()[0]);
         written.replace(&self.cluster.api_url(), &here)
     }
@@ -133,7 +133,7 @@ fn ca_hash(text: &str) -> Result<String, &'static str> {
 }
 
 /// A new bootstrap token.
-pub(super) fn token() -> Result<String, Error> {
+pub(in crate::bake) fn token() -> Result<String, Error> {
     let token = join::new_token().map_err(std::io::Error::other);
     Ok(token.map_err(failed("read random bytes from", Path::new("/dev/urandom")))?)
 }

@@ -1,5 +1,7 @@
 //! The cluster itself: formed by kubeadm, ready to be frozen.
 
+pub(super) mod kubeadm;
+
 use std::path::Path;
 use std::time::Instant;
 
@@ -15,13 +17,13 @@ use parbake_machine::host::Host;
 use tokio::runtime::Runtime;
 
 use super::addons::{self, Known};
-use super::boot::{on, shell};
 use super::layers::unpacked;
+use super::node_command::{on, shell};
 use super::settle::stop_pods;
-use super::site::{ADMIN, Site, token};
-use super::work::Work;
+use super::workspace::Workspace;
 use super::{Error, Options, READY};
-use crate::kubeadm::Manner;
+use crate::kubeadm::Profile;
+use kubeadm::{ADMIN, Bootstrap, token};
 
 /// What is different about CoreDNS: a strategic merge patch of its deployment.
 const DNS_PATCH: &str = r#"{"spec": {"template": {"spec": {"containers": [
@@ -38,39 +40,39 @@ pub(super) struct Formed {
 }
 
 /// Boots the machines and forms the cluster.
-pub(super) fn form(
+pub(super) fn bootstrap(
     options: &Options,
     store: &Store,
     shared: &[Layer],
     cluster: &Description,
     known: &Known,
-    work: &Work,
+    workspace: &Workspace,
     host: &Host,
 ) -> Result<Formed, Error> {
-    let site = Site {
+    let bootstrap = Bootstrap {
         id: format!("bake-{}", std::process::id()),
-        dir: work.dir("cluster"),
+        dir: workspace.dir("cluster"),
         layers: unpacked(store, shared)?,
         cluster,
         host,
         supervise: &options.supervise,
-        manner: Manner::Baked,
+        profile: Profile::Tuned,
         token: token()?,
     };
     let (boot, started) = (Timestamp::now(), Instant::now());
-    let running = site.boot()?;
-    let first = site.first();
-    let ca_hash = site.init(&running)?;
-    quicken_dns(&running, first)?;
+    let running = bootstrap.boot()?;
+    let first = bootstrap.first();
+    let ca_hash = bootstrap.init(&running)?;
+    tune_dns(&running, first)?;
     let runtime = runtime(&options.dir)?;
     let written = on(&running, first.name.as_str(), &["cat", &format!("/{ADMIN}")])?.stdout;
-    let client = runtime.block_on(connect(&site.kubeconfig(&running, &written)))?;
-    for node in site.others() {
+    let client = runtime.block_on(connect(&bootstrap.kubeconfig(&running, &written)))?;
+    for node in bootstrap.others() {
         // One after the other: pod addresses are handed out in the order of arrival, mostly.
-        site.join(&running, node, &ca_hash)?;
+        bootstrap.join(&running, node, &ca_hash)?;
     }
     wait(&running, &runtime, &client, cluster, boot, started)?;
-    if site.others().is_empty() {
+    if bootstrap.others().is_empty() {
         // Nothing else would run anywhere. A thaw without workers does the same.
         runtime.block_on(open_to_workloads(&client, &first.name))?;
     }
@@ -84,11 +86,11 @@ pub(super) fn form(
     )?;
     let cluster = given_pod_addresses(&running, first, cluster)?;
     drop(client);
-    let site = Site {
+    let bootstrap = Bootstrap {
         cluster: &cluster,
-        ..site
+        ..bootstrap
     };
-    let (running, client) = rehearse(&site, &runtime, running, &written)?;
+    let (running, client) = restart_once(&bootstrap, &runtime, running, &written)?;
     Ok(Formed {
         cluster,
         running,
@@ -100,24 +102,28 @@ pub(super) fn form(
 /// Stops the cluster and starts it once more, as every thaw will. Pods got their addresses in the order in which kubeadm
 /// came to them, at a start they get the first ones: only now do the database and the service rules know those that a
 /// thaw will find, and what a component does once after its installation is done.
-fn rehearse(
-    site: &Site<'_>,
+fn restart_once(
+    bootstrap: &Bootstrap<'_>,
     runtime: &Runtime,
     running: Running,
     written: &str,
 ) -> Result<(Running, Client), Error> {
     let _step = tracing::info_span!("step", what = "start it once more").entered();
-    for node in site.cluster.nodes() {
+    for node in bootstrap.cluster.nodes() {
         on(&running, node.name.as_str(), &["systemctl", "stop", "kubelet"])?;
     }
-    for node in site.cluster.nodes().iter().rev() {
-        shell(&running, node.name.as_str(), &stop_pods(site.cluster.runtime()))?;
+    for node in bootstrap.cluster.nodes().iter().rev() {
+        shell(
+            &running,
+            node.name.as_str(),
+            &stop_pods(bootstrap.cluster.runtime()),
+        )?;
     }
     let _stopped = running.stop()?;
     let (boot, started) = (Timestamp::now(), Instant::now());
-    let running = site.boot()?;
-    let client = runtime.block_on(connect(&site.kubeconfig(&running, written)))?;
-    wait(&running, runtime, &client, site.cluster, boot, started)?;
+    let running = bootstrap.boot()?;
+    let client = runtime.block_on(connect(&bootstrap.kubeconfig(&running, written)))?;
+    wait(&running, runtime, &client, bootstrap.cluster, boot, started)?;
     Ok((running, client))
 }
 
@@ -132,7 +138,7 @@ pub(super) fn runtime(dir: &Path) -> Result<Runtime, Error> {
 
 /// A cluster is only ready when its DNS is, and with the period of kubeadm's manifest that is seen up to 10 s late at
 /// every thaw. Done before the first join, so that the new pods stay on the control plane, which every thaw has.
-fn quicken_dns(running: &Running, plane: &Node) -> Result<(), Error> {
+fn tune_dns(running: &Running, plane: &Node) -> Result<(), Error> {
     let kubectl = [
         "kubectl",
         "--kubeconfig=/etc/kubernetes/admin.conf",
