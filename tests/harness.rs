@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use libtest_mimic::{Arguments, ProbeResult};
+use libtest_mimic::{Arguments, Trial};
 use serde_json::Value;
 
 /// What a test comes to: an error is a text for people.
@@ -27,7 +27,7 @@ pub(crate) fn run(tests: &[(&str, Test)]) -> ExitCode {
     let place = Arc::new(Place::new());
     let trials = tests.iter().map(|&(name, test)| {
         let place = Arc::clone(&place);
-        ProbeResult::test(name, move || test(&place).map_err(Into::into))
+        Trial::test(name, move || test(&place).map_err(Into::into))
     });
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
     if !arguments.list {
