@@ -1,19 +1,18 @@
-//! What several measurements of one thing come to.
+//! Minimum, median and maximum of repeated measurements.
 
 use serde::Serialize;
 
-/// The ends and the middle of measured values.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub(super) struct Spread {
-    pub(super) minimum: f64,
-    /// Of an even number of values, the mean of the two in the middle.
-    pub(super) median: f64,
-    pub(super) maximum: f64,
+pub(crate) struct Summary {
+    pub(crate) minimum: f64,
+    /// The mean of the two middle values where their number is even.
+    pub(crate) median: f64,
+    pub(crate) maximum: f64,
 }
 
-impl Spread {
-    /// Of values in any order; all zero where there is none.
-    pub(super) fn of(values: &[f64]) -> Self {
+impl Summary {
+    /// Summarizes values in any order; all zero if there are none.
+    pub(crate) fn of(values: &[f64]) -> Self {
         let mut values = values.to_vec();
         values.sort_by(f64::total_cmp);
         let at = |index: usize| values.get(index).copied().unwrap_or_default();
@@ -25,10 +24,10 @@ impl Spread {
         }
     }
 
-    /// A row of a table: what they are of, both ends and the middle between them.
-    pub(super) fn row(&self, of: impl Into<String>, show: impl Fn(f64) -> String) -> [String; 4] {
+    /// A table row: label, minimum, median, maximum.
+    pub(crate) fn row(&self, label: impl Into<String>, show: impl Fn(f64) -> String) -> [String; 4] {
         [
-            of.into(),
+            label.into(),
             show(self.minimum),
             show(self.median),
             show(self.maximum),
@@ -38,10 +37,10 @@ impl Spread {
 
 #[cfg(test)]
 mod tests {
-    use super::Spread;
+    use super::Summary;
 
     #[test]
-    fn the_median_of_an_even_number_is_between_the_two_in_the_middle() {
+    fn median_of_an_even_number_of_values_is_the_mean_of_the_middle_two() {
         let cases: [(&[f64], [f64; 3]); 5] = [
             (&[], [0.0, 0.0, 0.0]),
             (&[7.0], [7.0, 7.0, 7.0]),
@@ -50,12 +49,12 @@ mod tests {
             (&[8.0, 1.0, 2.0, 3.0], [1.0, 2.5, 8.0]),
         ];
         for (values, [minimum, median, maximum]) in cases {
-            let expected = Spread {
+            let expected = Summary {
                 minimum,
                 median,
                 maximum,
             };
-            assert_eq!(Spread::of(values), expected, "{values:?}");
+            assert_eq!(Summary::of(values), expected, "{values:?}");
         }
     }
 }

@@ -1,50 +1,50 @@
-//! What is measured: sides, with so many nodes and so many clusters at once.
+//! The cases of `bench up`: a contender with a number of nodes and of clusters started at once.
 
 use std::fmt;
+use std::str::FromStr;
 
-use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::output::count;
+use crate::format::count;
 
-/// How many nodes a cluster has as it grows.
+/// Node counts measured with `--grow`, as far as they were baked.
 const NODES: [usize; 4] = [1, 2, 4, 8];
-/// How many clusters of one node are started at once beside a single one.
+/// Numbers of one-node clusters that `--grow` starts at once, besides a single one.
 const CLUSTERS: [usize; 2] = [2, 4];
 
-/// What a start is compared with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Against {
-    // Not documentation, since that would make the help longer than its worth.
-    // kubeadm, on the same machines from the same layers.
+/// What `parbake up` is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rival {
+    /// kubeadm on the same machines from the same layers.
     Init,
-    // etcd and the API server alone on the same data.
+    /// etcd and the API server alone on the same data.
     Floor,
 }
 
-/// One way to a cluster.
+/// A way to a running cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Side {
+pub(crate) enum Contender {
     /// `parbake up`.
     Thaw,
     /// `kubeadm init` and `kubeadm join` with their own settings, then the same wait.
     Init,
-    /// etcd and the API server without a kubelet: what a thaw's `/readyz` cannot be before.
+    /// etcd and the API server without a kubelet: the lower bound for `/readyz` of a thaw.
     Floor,
 }
 
-/// One thing that is measured, several times over.
+/// One thing to measure several times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub(super) struct Case {
-    pub(super) side: Side,
-    pub(super) nodes: usize,
-    /// How many clusters are started at once.
-    pub(super) clusters: usize,
+pub(crate) struct Case {
+    #[serde(rename = "side")]
+    pub(crate) contender: Contender,
+    pub(crate) nodes: usize,
+    /// Clusters that are started at once.
+    pub(crate) clusters: usize,
 }
 
-/// All that is measured in one run, of an artifact with `baked` nodes: with each of `nodes`, and as a cluster grows.
-pub(super) fn cases(baked: usize, nodes: &[usize], against: &[Against], grow: bool) -> Vec<Case> {
+/// The cases of one run for an artifact with `baked` nodes.
+pub(crate) fn cases(baked: usize, nodes: &[usize], against: &[Rival], grow: bool) -> Vec<Case> {
     let mut counts: Vec<usize> = if grow {
         NODES
             .into_iter()
@@ -57,28 +57,45 @@ pub(super) fn cases(baked: usize, nodes: &[usize], against: &[Against], grow: bo
         nodes.to_vec()
     };
     counts.dedup();
-    let case = |side, nodes, clusters| Case {
-        side,
+    let case = |contender, nodes, clusters| Case {
+        contender,
         nodes,
         clusters,
     };
     let mut cases = Vec::new();
     for nodes in counts {
-        cases.push(case(Side::Thaw, nodes, 1));
-        if against.contains(&Against::Init) {
-            cases.push(case(Side::Init, nodes, 1));
+        cases.push(case(Contender::Thaw, nodes, 1));
+        if against.contains(&Rival::Init) {
+            cases.push(case(Contender::Init, nodes, 1));
         }
     }
-    if against.contains(&Against::Floor) {
-        cases.push(case(Side::Floor, 1, 1));
+    if against.contains(&Rival::Floor) {
+        cases.push(case(Contender::Floor, 1, 1));
     }
     if grow {
-        cases.extend(CLUSTERS.map(|clusters| case(Side::Thaw, 1, clusters)));
+        cases.extend(CLUSTERS.map(|clusters| case(Contender::Thaw, 1, clusters)));
     }
     cases
 }
 
-impl fmt::Display for Side {
+impl Rival {
+    /// The names that [`FromStr`] accepts.
+    pub const NAMES: [&'static str; 2] = ["init", "floor"];
+}
+
+impl FromStr for Rival {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "init" => Ok(Self::Init),
+            "floor" => Ok(Self::Floor),
+            _ => Err(format!("`{text}` is neither `init` nor `floor`")),
+        }
+    }
+}
+
+impl fmt::Display for Contender {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
             Self::Thaw => "thaw",
@@ -90,8 +107,8 @@ impl fmt::Display for Side {
 
 impl fmt::Display for Case {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}", self.side)?;
-        if self.side != Side::Floor {
+        write!(out, "{}", self.contender)?;
+        if self.contender != Contender::Floor {
             write!(out, ", {}", count(self.nodes, "node"))?;
         }
         if self.clusters > 1 {
@@ -103,17 +120,17 @@ impl fmt::Display for Case {
 
 #[cfg(test)]
 mod tests {
-    use super::{Against, cases};
+    use super::{Rival, cases};
 
-    fn names(baked: usize, nodes: &[usize], against: &[Against], grow: bool) -> Vec<String> {
+    fn names(baked: usize, nodes: &[usize], against: &[Rival], grow: bool) -> Vec<String> {
         let cases = cases(baked, nodes, against, grow);
         cases.iter().map(ToString::to_string).collect()
     }
 
     #[test]
-    fn sides_take_turns_within_a_run() {
+    fn contenders_alternate_within_a_run() {
         assert_eq!(names(3, &[], &[], false), ["thaw, 3 nodes"]);
-        let both = [Against::Floor, Against::Init];
+        let both = Rival::NAMES.map(|name| name.parse().unwrap());
         let expected = [
             "thaw, 1 node",
             "init, 1 node",
@@ -125,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_grows_up_to_what_was_baked() {
+    fn growing_stops_at_the_baked_number_of_nodes() {
         let at_once = [
             "thaw, 1 node, 2 clusters at once",
             "thaw, 1 node, 4 clusters at once",

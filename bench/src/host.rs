@@ -1,4 +1,4 @@
-//! What a report says of the host: what the figures depend on, and nothing that tells which host it was.
+//! The facts about the host that figures depend on; nothing that identifies it.
 
 use std::fs;
 use std::path::Path;
@@ -6,32 +6,30 @@ use std::path::Path;
 use parbake_machine::host::{CgroupLayout, Host};
 use serde::Serialize;
 
-use crate::output::{count, size};
+use crate::format::{count, size};
 
-/// Facts that figures depend on.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Facts {
-    /// How many processors this process may use.
-    pub(super) cpus: usize,
-    /// What kind they are, if the kernel says so.
-    pub(super) cpu: Option<String>,
-    /// Bytes of main memory.
-    pub(super) memory: u64,
-    /// The kernel's release.
-    pub(super) kernel: String,
-    pub(super) cgroups: CgroupLayout,
-    /// Whether systemd is process 1.
-    pub(super) systemd: bool,
-    /// The version of the program that runs the machines.
-    pub(super) nspawn: Option<String>,
-    pub(super) parbake: &'static str,
-    /// Whether parbake was built without optimization.
-    pub(super) debug: bool,
+pub(crate) struct HostFacts {
+    /// Processors available to this process.
+    pub(crate) cpus: usize,
+    /// The model name, if the kernel reports one.
+    pub(crate) cpu: Option<String>,
+    /// Bytes.
+    pub(crate) memory: u64,
+    pub(crate) kernel: String,
+    pub(crate) cgroups: CgroupLayout,
+    /// True if systemd is process 1.
+    pub(crate) systemd: bool,
+    /// The version of systemd-nspawn.
+    pub(crate) nspawn: Option<String>,
+    pub(crate) parbake: &'static str,
+    /// True for a build without optimization.
+    pub(crate) debug: bool,
 }
 
-impl Facts {
-    /// Looks at the host; `dir` is where parbake's state is.
-    pub(super) fn look(dir: &Path) -> Self {
+impl HostFacts {
+    /// Probes the host; `dir` is the state directory.
+    pub(crate) fn read(dir: &Path) -> Self {
         let host = Host::look(dir);
         let nspawn = host
             .tools
@@ -53,8 +51,8 @@ impl Facts {
         }
     }
 
-    /// In one line.
-    pub(super) fn line(&self) -> String {
+    /// All facts in one line.
+    pub(crate) fn line(&self) -> String {
         let cpu = self
             .cpu
             .as_ref()
@@ -79,7 +77,7 @@ impl Facts {
     }
 }
 
-/// What `/proc/cpuinfo` calls the first processor (proc_cpuinfo(5)); not every architecture has such a line.
+/// The first model name in `/proc/cpuinfo` (proc_cpuinfo(5)); some architectures have none.
 fn model(cpuinfo: &str) -> Option<String> {
     let line = cpuinfo.lines().find(|line| line.starts_with("model name"))?;
     let name = line.split_once(':')?.1.trim();
@@ -91,7 +89,7 @@ mod tests {
     use super::model;
 
     #[test]
-    fn the_kind_of_processor_is_told_where_the_kernel_does() {
+    fn model_is_read_from_cpuinfo_if_present() {
         let text = "processor\t: 0\nmodel name\t: Some CPU @ 2.00GHz\n\nprocessor\t: 1\n";
         assert_eq!(model(text).as_deref(), Some("Some CPU @ 2.00GHz"));
         assert_eq!(model("processor\t: 0\nBogoMIPS\t: 50\n"), None);

@@ -1,17 +1,17 @@
-//! A report as a picture: for each measure a bar for each case, as long as the median, with a line from the smallest to
-//! the largest value.
+//! The SVG plot of a report: for each metric one bar per case, as long as the median, with a whisker from minimum to
+//! maximum.
 
 use svg::Document;
 use svg::node::element::{Group, Line, Rectangle, Style, Text, Title};
 
-use super::case::Side;
-use super::measure::Measure;
-use super::report::{Report, Values};
+use crate::case::Contender;
+use crate::metric::Metric;
+use crate::report::{UpReport, Values};
 
 const WIDTH: f64 = 900.0;
-/// Where the names of the cases end.
+/// The right edge of the case labels.
 const LEFT: f64 = 250.0;
-/// Where the bars end at the latest; behind it stand the values.
+/// The right edge of the longest bar; values follow.
 const RIGHT: f64 = 760.0;
 const TOP: f64 = 30.0;
 const ROW: f64 = 20.0;
@@ -19,26 +19,25 @@ const STYLE: &str = "text { font: 12px sans-serif; fill: #222 } .measure { font-
                      .thaw { fill: #4477aa } .init { fill: #ccbb44 } .floor { fill: #bbbbbb } \
                      .whisker { stroke: #222 }";
 
-/// Draws `report`.
-pub(super) fn svg(report: &Report) -> String {
+pub(crate) fn svg(report: &UpReport) -> String {
     let mut picture = Document::new().add(Style::new(STYLE));
     let mut y = TOP;
-    for measure in Measure::ALL {
+    for metric in Metric::ALL {
         let bars: Vec<_> = report
             .cases
             .iter()
-            .filter_map(|measured| Some((measured.case, measured.of(measure)?)))
+            .filter_map(|result| Some((result.case, result.values(metric)?)))
             .collect();
-        let longest = bars.iter().map(|(_, values)| values.spread.maximum);
+        let longest = bars.iter().map(|(_, values)| values.summary.maximum);
         let longest = longest.fold(0.0, f64::max);
         if longest <= 0.0 {
             continue;
         }
-        picture = picture.add(text(8.0, y, "start", &measure.to_string()).set("class", "measure"));
+        picture = picture.add(text(8.0, y, "start", &metric.to_string()).set("class", "measure"));
         y += ROW;
         for (case, values) in bars {
             let label = text(LEFT - 8.0, y, "end", &case.to_string());
-            picture = picture.add(label).add(bar(values, case.side, longest, y));
+            picture = picture.add(label).add(bar(values, case.contender, longest, y));
             y += ROW;
         }
         y += ROW / 2.0;
@@ -46,14 +45,14 @@ pub(super) fn svg(report: &Report) -> String {
     format!("{}\n", picture.set("viewBox", (0.0, 0.0, WIDTH, y)))
 }
 
-/// A bar whose text stands on `y`.
-fn bar(values: &Values, side: Side, longest: f64, y: f64) -> Group {
-    let spread = values.spread;
-    // Tenths of a pixel are seen by nobody, and more make the file hard to read.
+/// A bar whose text baseline is `y`.
+fn bar(values: &Values, contender: Contender, longest: f64, y: f64) -> Group {
+    let summary = values.summary;
+    // Rounded to tenths of a pixel, which keeps the file readable.
     let x = |value: f64| (10.0 * (LEFT + value / longest * (RIGHT - LEFT))).round() / 10.0;
-    let [minimum, median, maximum] = [spread.minimum, spread.median, spread.maximum].map(x);
+    let [minimum, median, maximum] = [summary.minimum, summary.median, summary.maximum].map(x);
     let shown = |value| values.unit.show(value);
-    let title = format!("{} to {}", shown(spread.minimum), shown(spread.maximum));
+    let title = format!("{} to {}", shown(summary.minimum), shown(summary.maximum));
     let (top, height) = (y - ROW * 0.65, ROW * 0.8);
     let middle = top + height / 2.0;
     let line = |from: (f64, f64), to: (f64, f64)| {
@@ -66,7 +65,7 @@ fn bar(values: &Values, side: Side, longest: f64, y: f64) -> Group {
     };
     let end = |x: f64| line((x, middle - 4.0), (x, middle + 4.0));
     let bar = Rectangle::new()
-        .set("class", side.to_string())
+        .set("class", contender.to_string())
         .set("x", LEFT)
         .set("y", top)
         .set("width", median - LEFT)
@@ -77,7 +76,7 @@ fn bar(values: &Values, side: Side, longest: f64, y: f64) -> Group {
         .add(line((minimum, middle), (maximum, middle)))
         .add(end(minimum))
         .add(end(maximum))
-        .add(text(maximum + 8.0, y, "start", &shown(spread.median)))
+        .add(text(maximum + 8.0, y, "start", &shown(summary.median)))
 }
 
 fn text(x: f64, y: f64, anchor: &str, content: &str) -> Text {
@@ -89,23 +88,20 @@ fn text(x: f64, y: f64, anchor: &str, content: &str) -> Text {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::tests::example;
     use super::svg;
+    use crate::report::tests::example;
 
     #[test]
-    fn every_measured_case_is_a_bar() {
-        let picture = svg(&example());
-        // Two of the thaw's three measures are others' as well: /readyz the floor's, DNS init's and that of two clusters.
-        assert_eq!(picture.matches("<rect").count(), 3 + 1 + 1 + 1);
-        assert_eq!(picture.matches("class=\"whisker\"").count(), 6 * 3);
-        // The longest value of a measure reaches all the way to the right.
-        assert!(picture.contains("x2=\"760\""), "{picture}");
+    fn every_measured_case_has_a_bar() {
+        let plot = svg(&example());
+        // Three metrics of the thaw; init and two clusters have DNS, the floor has /readyz.
+        assert_eq!(plot.matches("<rect").count(), 3 + 1 + 1 + 1);
+        assert_eq!(plot.matches("class=\"whisker\"").count(), 6 * 3);
+        // The largest value of a metric reaches the right edge.
+        assert!(plot.contains("x2=\"760\""), "{plot}");
         for part in ["38.00 s", "800.00 MB", "init, 1 node", "/readyz"] {
-            assert!(
-                picture.contains(&format!("\n{part}\n")),
-                "{part} is missing from {picture}"
-            );
+            assert!(plot.contains(&format!("\n{part}\n")), "no {part} in {plot}");
         }
-        assert!(!picture.contains("\ndisk\n"));
+        assert!(!plot.contains("\ndisk\n"));
     }
 }
