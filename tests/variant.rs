@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use jiff::Timestamp;
-use parbake_artifact::{Layer, NewArtifact, Pack, Store};
+use parbake_artifact::{Layer, NewArtifact, PackOptions, Store};
 
 use crate::harness::{Outcome, PROVIDER, Place, check};
 
@@ -95,7 +95,7 @@ impl Variant {
         })
         .and_then(|()| change(&tree))
         .and_then(|()| {
-            let layer = self.store.add_layer(title, &tree, &Pack::default());
+            let layer = self.store.add_layer(title, &tree, &PackOptions::default());
             self.replace(&old, layer.map_err(|error| error.to_string())?);
             Ok(())
         });

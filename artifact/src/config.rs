@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::layer::Layer;
-use crate::printable::{JsonProblem, is_printable, printable};
+use crate::printable::{JsonError, is_printable, printable};
 
 /// The format version written, and the newest understood.
 pub const VERSION: u64 = 1;
@@ -104,7 +104,7 @@ pub enum ConfigError {
     },
     /// No JSON, or not of this shape.
     #[error("the artifact's config cannot be read")]
-    Json(#[source] JsonProblem),
+    Json(#[source] JsonError),
     /// Well-formed, but contradicts itself or the manifest; all problems at once.
     #[error("the artifact's config is not consistent: {}", printable(&.0.join("; ")))]
     Invalid(Vec<String>),
@@ -295,5 +295,4 @@ pub(crate) fn host_architecture() -> &'static str {
 }
 
 #[cfg(test)]
-#[path = "config_tests.rs"]
 mod tests;

@@ -18,11 +18,11 @@ use std::collections::HashMap;
 
 use oci_spec::image::{Descriptor, ImageManifest, ImageManifestBuilder, MediaType};
 
-use crate::attached::{EMPTY, EMPTY_MEDIA_TYPE, MANIFEST_MEDIA_TYPE};
 use crate::config::MAX_LAYERS;
 use crate::digest::Digest;
 use crate::layer::Layer;
 use crate::manifest::{BlobRef, ManifestError, blob_ref, canonical_json, descriptor};
+use crate::referrers::{EMPTY, EMPTY_MEDIA_TYPE, MANIFEST_MEDIA_TYPE};
 
 /// The artifact type of the manifest.
 pub(crate) const ARTIFACT_TYPE: &str = "application/vnd.parbake.delta.v1";

@@ -87,13 +87,13 @@ impl fmt::Debug for Digest {
 }
 
 /// Hashes and counts what passes through it: give it a reader or a writer.
-pub struct Hashing<S> {
+pub struct HashingStream<S> {
     inner: S,
     hasher: Sha256,
     length: u64,
 }
 
-impl<S> Hashing<S> {
+impl<S> HashingStream<S> {
     /// Nothing has passed yet.
     pub fn new(inner: S) -> Self {
         Self {
@@ -119,7 +119,7 @@ impl<S> Hashing<S> {
     }
 }
 
-impl<R: Read> Read for Hashing<R> {
+impl<R: Read> Read for HashingStream<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
         self.passed(&buffer[..count]);
@@ -127,7 +127,7 @@ impl<R: Read> Read for Hashing<R> {
     }
 }
 
-impl<W: Write> Write for Hashing<W> {
+impl<W: Write> Write for HashingStream<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.inner.write(bytes)?;
         self.passed(&bytes[..count]);
@@ -143,7 +143,7 @@ impl<W: Write> Write for Hashing<W> {
 mod tests {
     use std::io::{Read, Write};
 
-    use super::{Digest, Hashing};
+    use super::{Digest, HashingStream};
 
     const EMPTY: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
@@ -177,12 +177,12 @@ mod tests {
 
     #[test]
     fn hashes_both_ways() {
-        let mut writer = Hashing::new(Vec::new());
+        let mut writer = HashingStream::new(Vec::new());
         writer.write_all(b"abc").unwrap();
         let (written, digest, length) = writer.finish();
         assert_eq!((digest, length), (Digest::of(b"abc"), 3));
 
-        let mut reader = Hashing::new(&written[..]);
+        let mut reader = HashingStream::new(&written[..]);
         reader.read_to_end(&mut Vec::new()).unwrap();
         let (_, digest, length) = reader.finish();
         assert_eq!((digest, length), (Digest::of(b"abc"), 3));

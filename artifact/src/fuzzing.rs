@@ -9,7 +9,7 @@ use tar::Header;
 
 use crate::config::Config;
 use crate::digest::Digest;
-use crate::layer::{self, Layer, Pack, pack, unpack};
+use crate::layer::{self, Layer, PackOptions, pack, unpack};
 use crate::manifest::{self, Manifest};
 use crate::reference::Reference;
 use crate::tag::Tag;
@@ -137,7 +137,7 @@ pub fn names(input: &[u8]) {
 
 /// A tree that was unpacked can be packed, and gives the same bytes when that is unpacked and packed again.
 fn survives_packing(unpacked: &Path, again: &Path) {
-    let options = Pack::default();
+    let options = PackOptions::default();
     let (blob, first) = pack(unpacked, Vec::new(), &options).expect("what was unpacked can be packed");
     fs::create_dir(again).expect("it can be written to");
     unpack(&blob[..], &first.layer("again"), again).expect("what was packed can be unpacked");
@@ -195,5 +195,4 @@ fn is_name(text: &str) -> bool {
 }
 
 #[cfg(test)]
-#[path = "fuzzing_tests.rs"]
 mod tests;

@@ -34,7 +34,6 @@
 //! └── lock                     flock, shared by everyone who uses the store, exclusive for who takes something away
 //! ```
 
-mod attached;
 pub mod config;
 mod deltas;
 pub mod diff;
@@ -48,30 +47,31 @@ pub mod pin;
 mod policy;
 mod printable;
 pub mod reference;
+mod referrers;
 pub mod registry;
 pub mod rootfs;
 mod signature;
 pub mod store;
 pub mod tag;
 
-pub use attached::{Attached, Document, DocumentKind};
 pub use config::{Config, ConfigError, MachineLayers};
 pub use diff::Difference;
-pub use digest::{Digest, DigestError, Hashing};
-pub use layer::{Comparison, Damage, Deviation, Layer, Pack, PackError, Packed, UnpackError};
+pub use digest::{Digest, DigestError, HashingStream};
+pub use layer::{Layer, Mismatch, MismatchKind, PackError, PackOptions, Packed, UnpackError, Verification};
 pub use manifest::{
     CONFIG_MEDIA_TYPE, LAYER_MEDIA_TYPE, ManifestError, SECRETS_ANNOTATION, TITLE_ANNOTATION,
     UNPACKED_SIZE_ANNOTATION,
 };
 pub use pin::{Pin, PinError};
 pub use policy::{Policy, PolicyError};
-pub use printable::{JsonProblem, printable};
+pub use printable::{JsonError, printable};
 pub use reference::{Reference, ReferenceError};
+pub use referrers::{Document, DocumentKind, Referrer};
 pub use registry::RegistryError;
-pub use signature::{KeyError, PrivateKey, PublicKey, Signed};
+pub use signature::{KeyError, PrivateKey, PublicKey, VerifiedSignature};
 pub use store::{
-    Alone, Artifact, BlobProblem, BlobWriter, Candidate, Examined, Inventory, Listed, MACHINE_LAYER,
-    NewArtifact, Part, Problem, Removed, Retention, Share, Store, StoreError, Swept, Verified, What,
-    disk_usage,
+    Artifact, ArtifactUsage, BlobProblem, BlobWriter, Examination, ExclusiveStore, Inventory, ListEntry,
+    MACHINE_LAYER, NewArtifact, Problem, ProblemKind, PruneCandidate, Removed, Retention, Store, StoreError,
+    SweepStats, Usage, VerifyStats, disk_usage,
 };
 pub use tag::{Tag, TagError};

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::config::{Config, ConfigError, MAX_LAYERS};
 use crate::digest::{Digest, DigestError};
 use crate::layer::Layer;
-use crate::printable::{JsonProblem, printable};
+use crate::printable::{JsonError, printable};
 
 /// Media type of the config.
 pub const CONFIG_MEDIA_TYPE: &str = "application/vnd.parbake.cluster.config.v1+json";
@@ -28,7 +28,7 @@ pub const SECRETS_ANNOTATION: &str = "dev.parbake.secrets";
 pub enum ManifestError {
     /// No OCI image manifest.
     #[error("it is no OCI image manifest")]
-    Json(#[source] JsonProblem),
+    Json(#[source] JsonError),
     /// An image, or some other artifact.
     #[error(
         "it is no parbake artifact: its config is `{}`, not `{CONFIG_MEDIA_TYPE}`",

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::attached::Attached;
 use crate::digest::Digest;
+use crate::referrers::Referrer;
 use crate::signature::{KeyError, PublicKey};
 use crate::store::{Artifact, Store, StoreError};
 
@@ -143,7 +143,7 @@ impl Policy {
     pub fn check(&self, store: &Store, artifact: &Artifact) -> Result<(), PolicyError> {
         match &self.required {
             Some(required) if artifact.origin.is_some() || !required.allow_local => {
-                let attached = store.attached(&artifact.digest)?;
+                let attached = store.referrers(&artifact.digest)?;
                 required.check(store, artifact.tag.as_str(), &artifact.digest, &attached)
             }
             _ => Ok(()),
@@ -156,7 +156,7 @@ impl Policy {
         store: &Store,
         reference: &str,
         digest: &Digest,
-        attached: &[Attached],
+        attached: &[Referrer],
     ) -> Result<(), PolicyError> {
         match &self.required {
             Some(required) => required.check(store, reference, digest, attached),
@@ -171,12 +171,15 @@ impl Required {
         store: &Store,
         artifact: &str,
         digest: &Digest,
-        attached: &[Attached],
+        attached: &[Referrer],
     ) -> Result<(), PolicyError> {
-        if store.signed_among(digest, attached, &self.keys)?.is_some() {
+        if store
+            .find_signature_among(digest, attached, &self.keys)?
+            .is_some()
+        {
             return Ok(());
         }
-        let is_signed = attached.iter().any(Attached::is_signatures);
+        let is_signed = attached.iter().any(Referrer::is_signatures);
         let found = if is_signed {
             "it was signed by others, or the signature is of something else"
         } else {

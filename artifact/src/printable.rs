@@ -35,21 +35,21 @@ pub(crate) fn is_printable(character: char) -> bool {
 
 /// What serde has to say of JSON from outside, which it quotes as it came.
 #[derive(Debug)]
-pub struct JsonProblem(serde_json::Error);
+pub struct JsonError(serde_json::Error);
 
-impl From<serde_json::Error> for JsonProblem {
+impl From<serde_json::Error> for JsonError {
     fn from(error: serde_json::Error) -> Self {
         Self(error)
     }
 }
 
-impl fmt::Display for JsonProblem {
+impl fmt::Display for JsonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&printable(&self.0.to_string()))
     }
 }
 
-impl std::error::Error for JsonProblem {}
+impl std::error::Error for JsonError {}
 
 #[cfg(test)]
 mod tests {

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
-use parbake_artifact::{Digest, Pack, Store, StoreError, Tag};
+use parbake_artifact::{Digest, PackOptions, Store, StoreError, Tag};
 
 use draft::draft;
 
@@ -55,9 +55,14 @@ fn killed_at_any_moment() {
         let tags = check(&store, round);
         seen.extend(tags.clone());
         if round % 4 == 0 {
-            let left_overs = |name: &str| fs::read_dir(dir.join(name)).unwrap().count();
-            swept += store.alone().unwrap().sweep(&BTreeSet::new()).unwrap().left_overs;
-            assert_eq!(left_overs("tmp"), 0);
+            let leftovers = |name: &str| fs::read_dir(dir.join(name)).unwrap().count();
+            swept += store
+                .exclusive()
+                .unwrap()
+                .sweep(&BTreeSet::new())
+                .unwrap()
+                .leftovers;
+            assert_eq!(leftovers("tmp"), 0);
             assert_eq!(check(&store, round), tags);
         }
     }
@@ -110,7 +115,7 @@ fn work_until_killed(dir: &Path, seed: u64) {
                 Ok(_) | Err(StoreError::NotFound { .. }) => {}
                 Err(error) => panic!("{error}"),
             },
-            _ => drop(store.alone().unwrap().sweep(&BTreeSet::new()).unwrap()),
+            _ => drop(store.exclusive().unwrap().sweep(&BTreeSet::new()).unwrap()),
         }
     }
 }
@@ -123,12 +128,16 @@ fn nothing_in_use() -> Result<BTreeSet<Digest>, StoreError> {
 fn make(store: &Store, dir: &Path, tag: &Tag, chance: &mut Chance) {
     let tree = chance.below(TREES - 1);
     let source = dir.join(tree.to_string());
-    let first = store.add_layer("first", &source, &Pack::default()).unwrap();
+    let first = store
+        .add_layer("first", &source, &PackOptions::default())
+        .unwrap();
     store.unpacked(&first).unwrap();
     let scratch = tempfile::tempdir_in(dir).unwrap();
     let same = scratch.path().join("same");
     make_tree(&same, tree + 1);
-    let second = store.adopt_layer("second", &same, &Pack::default()).unwrap();
+    let second = store
+        .adopt_layer("second", &same, &PackOptions::default())
+        .unwrap();
     store.put(tag, draft(&[first, second])).unwrap();
 }
 

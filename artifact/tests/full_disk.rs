@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::Command;
 
-use parbake_artifact::{Digest, Pack, Removed, Store, StoreError, Tag};
+use parbake_artifact::{Digest, PackOptions, Removed, Store, StoreError, Tag};
 
 use draft::draft;
 
@@ -50,7 +50,7 @@ fn on_the_disk(disk: &Path) {
     let mut store = Store::open(&disk.join("store")).unwrap();
     let add = |store: &Store, dir: &Path| {
         let title = dir.file_name().unwrap().to_string_lossy();
-        store.add_layer(&title, dir, &Pack::default())
+        store.add_layer(&title, dir, &PackOptions::default())
     };
     let os = add(&store, &source("os", 2 << 20)).unwrap();
     let packed_only = add(&store, &source("packed", 3 << 20)).unwrap();

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use parbake_artifact::{Layer, Pack, Store};
+use parbake_artifact::{Layer, PackOptions, Store};
 
 /// Tells the test program that it is the one to be killed, and where the store is.
 const VICTIM: &str = "PARBAKE_TEST_VICTIM";
@@ -27,7 +27,7 @@ fn killed_while_unpacking() {
         fs::write(tree.join(number.to_string()), noise(number)).unwrap();
     }
     let mut store = Store::open(&temp.path().join("store")).unwrap();
-    let layer = store.add_layer("os", &tree, &Pack::default()).unwrap();
+    let layer = store.add_layer("os", &tree, &PackOptions::default()).unwrap();
     fs::write(
         temp.path().join("store/layer.json"),
         serde_json::to_vec(&layer).unwrap(),
@@ -53,9 +53,9 @@ fn killed_while_unpacking() {
     let unpacked = store.unpacked(&layer).unwrap();
     assert_eq!(fs::read_dir(unpacked).unwrap().count(), 64);
     assert!(half_made.exists());
-    let alone = store.alone().unwrap();
+    let alone = store.exclusive().unwrap();
     let swept = alone.sweep(&BTreeSet::from([layer.digest])).unwrap();
-    assert_eq!((swept.blobs, swept.unpacked, swept.left_overs), (0, 0, 1));
+    assert_eq!((swept.blobs, swept.unpacked, swept.leftovers), (0, 0, 1));
     assert!(!half_made.exists());
 }
 

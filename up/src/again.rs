@@ -49,7 +49,7 @@ impl Again<'_> {
             host.require_internet()?;
         }
         let store = Store::open(&self.dir.join("store"))?;
-        let artifact = store.get_exactly(&record.tag, &record.artifact)?;
+        let artifact = store.get_by_digest(&record.tag, &record.artifact)?;
         let stacks = stacks(&store, &artifact, &record.cluster)?;
         let config = config::load(claim.dir(), &record.cluster, false)?;
         record.phase = Phase::Returning;

@@ -169,7 +169,7 @@ pub(crate) async fn first(options: &Options, claim: &Claim, record: Record) -> R
         host.require_internet()?;
     }
     let store = Store::open(&options.dir.join("store"))?;
-    let artifact = store.get_exactly(&record.tag, &record.artifact)?;
+    let artifact = store.get_by_digest(&record.tag, &record.artifact)?;
     allowed(&options.dir, &store, &artifact)?;
     record.cluster.suits(&host)?;
     let stacks = stacks(&store, &artifact, &record.cluster)?;

@@ -10,11 +10,11 @@ use serde_json::json;
 
 use super::{Change, Difference};
 use crate::config::MachineLayers;
-use crate::layer::{Layer, Pack};
+use crate::layer::{Layer, PackOptions};
 use crate::store::{NewArtifact, Store};
 
 /// Every time is this one unless a test says otherwise.
-const PACK: Pack = Pack {
+const PACK: PackOptions = PackOptions {
     mtime_clamp: Some(1),
     exclude: Vec::new(),
 };

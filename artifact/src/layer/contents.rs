@@ -8,7 +8,7 @@ use super::entry::{Entry, Kind};
 use super::error::UnpackError;
 use super::path::LayerPath;
 use super::{Layer, MAX_ENTRIES, OPAQUE_MARKER, WHITEOUT_PREFIX, read};
-use crate::digest::{Digest, Hashing};
+use crate::digest::{Digest, HashingStream};
 
 /// Everything about an object in a layer, and of its data the digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +88,7 @@ fn facts(entry: Entry, deleted: bool, data: &mut dyn Read) -> io::Result<Facts> 
         _ if deleted => Type::Whiteout,
         Kind::Directory => Type::Directory,
         Kind::File { size: bytes } => {
-            let mut hashing = Hashing::new(data);
+            let mut hashing = HashingStream::new(data);
             io::copy(&mut hashing, &mut io::sink())?;
             (size, content) = (Some(bytes), Some(hashing.finish().1));
             Type::File

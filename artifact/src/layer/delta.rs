@@ -213,5 +213,4 @@ impl<R: Read> Windows<R> {
 }
 
 #[cfg(test)]
-#[path = "delta_tests.rs"]
 mod tests;

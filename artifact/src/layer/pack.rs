@@ -17,7 +17,7 @@ use super::path::LayerPath;
 use super::pax::Mtime;
 use super::xattrs::{self, Xattr, Xattrs};
 use super::{Layer, MAX_ENTRIES, OPAQUE_MARKER, WHITEOUT_PREFIX};
-use crate::digest::{Digest, Hashing};
+use crate::digest::{Digest, HashingStream};
 
 /// A level where the compressor keeps pace with a disk.
 const ZSTD_LEVEL: i32 = 3;
@@ -26,7 +26,7 @@ const BUFFER: usize = 256 * 1024;
 
 /// How to pack; by default everything as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Pack {
+pub struct PackOptions {
     /// Modification times later than this (seconds since 1970) are set to it, so that two builds of a
     /// shared layer give the same bytes (as with `SOURCE_DATE_EPOCH`, reproducible-builds.org).
     pub mtime_clamp: Option<i64>,
@@ -70,7 +70,7 @@ impl Packed {
 ///
 /// # Errors
 /// See [`PackError`]; what was written by then is worthless.
-pub fn pack<W: Write>(dir: &Path, out: W, options: &Pack) -> Result<(W, Packed), PackError> {
+pub fn pack<W: Write>(dir: &Path, out: W, options: &PackOptions) -> Result<(W, Packed), PackError> {
     pack_with(
         dir,
         out,
@@ -80,15 +80,20 @@ pub fn pack<W: Write>(dir: &Path, out: W, options: &Pack) -> Result<(W, Packed),
 }
 
 /// One worker and many give the same bytes; none would give others.
-fn pack_with<W: Write>(dir: &Path, out: W, options: &Pack, workers: usize) -> Result<(W, Packed), PackError> {
+fn pack_with<W: Write>(
+    dir: &Path,
+    out: W,
+    options: &PackOptions,
+    workers: usize,
+) -> Result<(W, Packed), PackError> {
     let read = |source| PackError::Read {
         path: dir.to_owned(),
         source,
     };
     let device = fs::metadata(dir).map_err(read)?.dev();
-    let encoder = encoder(Hashing::new(out), workers).map_err(PackError::Write)?;
+    let encoder = encoder(HashingStream::new(out), workers).map_err(PackError::Write)?;
     let mut packer = Packer {
-        out: Hashing::new(encoder),
+        out: HashingStream::new(encoder),
         dir,
         device,
         options,
@@ -120,10 +125,10 @@ pub(super) fn encoder<W: Write>(out: W, workers: usize) -> io::Result<Encoder<'s
 }
 
 struct Packer<'a, W: Write> {
-    out: Hashing<Encoder<'static, Hashing<W>>>,
+    out: HashingStream<Encoder<'static, HashingStream<W>>>,
     dir: &'a Path,
     device: u64,
-    options: &'a Pack,
+    options: &'a PackOptions,
     /// Of files with several names, by inode number: the name that holds the data.
     first_names: HashMap<u64, LayerPath>,
     entries: u64,
@@ -384,5 +389,4 @@ fn is_whiteout(metadata: &Metadata) -> bool {
 }
 
 #[cfg(test)]
-#[path = "pack_tests.rs"]
 mod tests;

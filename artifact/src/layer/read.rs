@@ -10,7 +10,7 @@ use super::Layer;
 use super::entry::{self, Entry, EntryProblem};
 use super::error::UnpackError;
 use super::pax::Records;
-use crate::digest::Hashing;
+use crate::digest::HashingStream;
 use crate::printable::printable;
 
 /// Base-two logarithm of the largest window that a frame may ask for, and with it of the memory that it takes: 8 MiB, what
@@ -24,7 +24,7 @@ pub(super) fn checked<T>(
     layer: &Layer,
     read: impl FnOnce(&mut dyn Read) -> Result<T, UnpackError>,
 ) -> Result<T, UnpackError> {
-    let mut blob = Hashing::new(blob.take(layer.size.saturating_add(1)));
+    let mut blob = HashingStream::new(blob.take(layer.size.saturating_add(1)));
     let outcome = decompressed(&mut blob, layer, read);
     io::copy(&mut blob, &mut io::sink()).map_err(UnpackError::Stream)?;
     let (_, found, found_size) = blob.finish();
@@ -52,7 +52,7 @@ fn decompressed<T>(
         left: layer.unpacked_size,
         exceeded: false,
     };
-    let mut plain = BufReader::with_capacity(128 * 1024, Hashing::new(bounded));
+    let mut plain = BufReader::with_capacity(128 * 1024, HashingStream::new(bounded));
     let outcome = read(&mut plain);
     // What follows the archive's end counts too.
     let drained = io::copy(&mut plain, &mut io::sink());

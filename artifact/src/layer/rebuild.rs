@@ -38,5 +38,4 @@ pub(crate) fn rebuild(
 }
 
 #[cfg(test)]
-#[path = "rebuild_tests.rs"]
 mod tests;

@@ -85,5 +85,4 @@ fn refuse_directory((path, problem): (LayerPath, TreeProblem)) -> UnpackError {
 }
 
 #[cfg(test)]
-#[path = "unpack_tests.rs"]
 mod tests;

@@ -10,9 +10,9 @@ use super::fetch::fetch;
 use super::progress::Progress;
 use super::sources::{Sources, pass_over};
 use super::upload::Uploads;
-use crate::attached::{Attached, DocumentKind, DocumentManifest, MANIFEST_MEDIA_TYPE, MAX_DOCUMENT};
 use crate::digest::Digest;
 use crate::manifest::{BlobRef, descriptor};
+use crate::referrers::{DocumentKind, DocumentManifest, MANIFEST_MEDIA_TYPE, MAX_DOCUMENT, Referrer};
 use crate::signature::{self, Payload, PrivateKey, SignatureManifest};
 use crate::store::{Store, StoreError};
 
@@ -30,11 +30,11 @@ pub(super) async fn pull(
     sources: &Sources,
     store: &Arc<Store>,
     subject: &Digest,
-) -> Result<Vec<Attached>, RegistryError> {
+) -> Result<Vec<Referrer>, RegistryError> {
     let (first, others) = sources.in_order();
     let mut others = others.peekable();
     let alone = others.peek().is_none();
-    let (mut found, mut failed) = (None::<Vec<Attached>>, None);
+    let (mut found, mut failed) = (None::<Vec<Referrer>>, None);
     for repository in std::iter::once(first).chain(others) {
         let remote = Remote {
             repository,
@@ -42,7 +42,7 @@ pub(super) async fn pull(
             subject,
         };
         match remote.pull(sources, alone).await {
-            Ok(attached) if attached.iter().any(Attached::is_signatures) => return Ok(attached),
+            Ok(attached) if attached.iter().any(Referrer::is_signatures) => return Ok(attached),
             Ok(attached) => {
                 found.get_or_insert_default();
                 found = found.filter(|found| !found.is_empty()).or(Some(attached));
@@ -67,7 +67,7 @@ struct Remote<'a> {
 
 impl Remote<'_> {
     /// Waits for who does not answer at once only if there is nobody else to ask.
-    async fn pull(&self, sources: &Sources, alone: bool) -> Result<Vec<Attached>, RegistryError> {
+    async fn pull(&self, sources: &Sources, alone: bool) -> Result<Vec<Referrer>, RegistryError> {
         let tag = self.signature_tag();
         let bytes = if alone {
             self.repository.find_manifest(&tag).await?
@@ -90,7 +90,7 @@ impl Remote<'_> {
         &self,
         sources: &Sources,
         digest: &str,
-    ) -> Result<Option<Attached>, RegistryError> {
+    ) -> Result<Option<Referrer>, RegistryError> {
         let Some(bytes) = self.repository.find_manifest(digest).await? else {
             return Ok(None);
         };
@@ -112,7 +112,7 @@ impl Remote<'_> {
             fetch(sources, self.store, blob, what, &progress).await?;
         }
         let blob = self.store.put_document(&bytes)?;
-        Ok(Some(Attached::new(what, &blob)))
+        Ok(Some(Referrer::new(what, &blob)))
     }
 
     async fn signatures(&self) -> Result<Option<SignatureManifest>, RegistryError> {
@@ -121,7 +121,7 @@ impl Remote<'_> {
     }
 
     /// Puts those signatures that are understood into the store, their payloads included.
-    async fn keep_signatures(&self, all: &SignatureManifest) -> Result<Option<Attached>, RegistryError> {
+    async fn keep_signatures(&self, all: &SignatureManifest) -> Result<Option<Referrer>, RegistryError> {
         let mut kept = SignatureManifest::default();
         for (payload, signature) in all.signatures().take(MOST) {
             if !self.store.has_blob(&payload.digest, payload.size)? {
@@ -140,7 +140,7 @@ impl Remote<'_> {
         let (config, manifest) = kept.to_json();
         self.store.put_document(&config)?;
         let manifest = self.store.put_document(&manifest)?;
-        Ok(Some(Attached::new(signature::MEDIA_TYPE, &manifest)))
+        Ok(Some(Referrer::new(signature::MEDIA_TYPE, &manifest)))
     }
 
     /// (cosign, `specs/SIGNATURE_SPEC.md`, "Tag-based Discovery")
@@ -180,7 +180,7 @@ impl<'a> Sending<'a> {
             store,
             subject,
         } = &self.remote;
-        let own = store.attached(subject)?;
+        let own = store.referrers(subject)?;
         let mut unchanged = true;
         let listed = repository.referrers(subject).await?;
         for document in own.iter().filter(|attached| !attached.is_signatures()) {
@@ -209,7 +209,7 @@ impl<'a> Sending<'a> {
         Ok(unchanged)
     }
 
-    async fn document(&self, document: &Attached) -> Result<(), RegistryError> {
+    async fn document(&self, document: &Referrer) -> Result<(), RegistryError> {
         let Remote {
             repository,
             store,
@@ -232,7 +232,7 @@ impl<'a> Sending<'a> {
     fn sign(
         &self,
         key: &PrivateKey,
-        own: &[Attached],
+        own: &[Referrer],
         all: &mut SignatureManifest,
     ) -> Result<(), RegistryError> {
         let reference = &self.remote.repository.reference;

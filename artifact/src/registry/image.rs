@@ -12,7 +12,7 @@ use super::progress::Progress;
 use super::retry::retrying;
 use super::sources::{Sources, pass_over};
 use super::{Options, RegistryError};
-use crate::digest::{Digest, Hashing};
+use crate::digest::{Digest, HashingStream};
 use crate::reference::Reference;
 
 /// The annotation by which container runtimes call an image that is imported, before all others.
@@ -220,12 +220,12 @@ async fn receive(repository: &Repository, blob: &Descriptor, path: &Path) -> Res
 }
 
 /// The file with its first `start` bytes, which are hashed already, to write on.
-fn resumed(part: &Path, start: u64) -> io::Result<Hashing<File>> {
+fn resumed(part: &Path, start: u64) -> io::Result<HashingStream<File>> {
     let mut kept = Vec::new();
     if start > 0 {
         File::open(part)?.take(start).read_to_end(&mut kept)?;
     }
-    let mut to = Hashing::new(File::create(part)?);
+    let mut to = HashingStream::new(File::create(part)?);
     to.write_all(&kept)?;
     Ok(to)
 }

@@ -7,9 +7,9 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use super::RegistryError;
 use super::client::{MANIFESTS, Repository, headers};
 use super::retry::retrying;
-use crate::attached::MANIFEST_MEDIA_TYPE;
 use crate::digest::Digest;
 use crate::manifest::{BlobRef, canonical_json};
+use crate::referrers::MANIFEST_MEDIA_TYPE;
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// By this header of its answer a registry says that it lists referrers itself (OCI distribution-spec 1.1, "Pushing

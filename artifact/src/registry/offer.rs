@@ -17,11 +17,11 @@ use super::deltas::listed;
 use super::progress::Progress;
 use super::upload::Uploads;
 use super::{RegistryError, joined};
-use crate::attached::{EMPTY, MANIFEST_MEDIA_TYPE};
 use crate::deltas::{ARTIFACT_TYPE, DeltaManifest, FROM_ARTIFACT};
-use crate::digest::Hashing;
+use crate::digest::HashingStream;
 use crate::layer::{Layer, make_delta, rebuild};
 use crate::manifest::{BlobRef, descriptor};
+use crate::referrers::{EMPTY, MANIFEST_MEDIA_TYPE};
 use crate::store::{Artifact, Store, StoreError};
 use crate::tag::Tag;
 
@@ -169,7 +169,7 @@ fn make(store: &Store, old: Layer, new: Layer) -> Result<Option<Made>, StoreErro
     let _step = tracing::info_span!("step", what = format!("make delta of layer `{}`", new.title)).entered();
     let open = |layer: &Layer| File::open(store.blob_path(&layer.digest));
     let path = store.blob_path(&new.digest);
-    let mut out = Hashing::new(store.temp_file()?);
+    let mut out = HashingStream::new(store.temp_file()?);
     make_delta(|| open(&old), || open(&new), &mut out).map_err(StoreError::io("make a delta to", &path))?;
     let (file, digest, size) = out.finish();
     let worth_it = size < new.size / 100 * WORTH_IT;
@@ -200,7 +200,7 @@ fn comes_out(
     delta: &NamedTempFile,
     open: impl Fn(&Layer) -> io::Result<File>,
 ) -> io::Result<bool> {
-    let mut out = Hashing::new(io::sink());
+    let mut out = HashingStream::new(io::sink());
     rebuild(open(old)?, delta.reopen()?, new.unpacked_size, &mut out)?;
     let (_, digest, size) = out.finish();
     Ok(digest == new.digest && size == new.size)

@@ -84,7 +84,8 @@ pub async fn pull(
         .await?;
     let importing = Arc::clone(store);
     let origin = reference.clone();
-    let artifact = spawn_blocking(move || importing.import_with(&tag, &bytes, Some(&origin), &attached));
+    let artifact =
+        spawn_blocking(move || importing.import_with_referrers(&tag, &bytes, Some(&origin), &attached));
     Ok(Pulled {
         artifact: joined(artifact.await)?,
         stats: progress.stats(),

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::directory;
 use super::error::RootFsError;
-use super::fill::Tree;
 use super::stream::{self, Form};
-use crate::digest::{Digest, Hashing};
+use super::writer::Tree;
+use crate::digest::{Digest, HashingStream};
 use crate::images::{self, Archive, ImageError};
 
 /// Compressed files that are not read here: first bytes, and the tool.
@@ -129,7 +129,7 @@ fn look_at(dir: &Path) -> Result<Digest, RootFsError> {
 
 fn digest_of(path: &Path) -> Result<Digest, RootFsError> {
     let read = || -> io::Result<Digest> {
-        let mut file = Hashing::new(File::open(path)?);
+        let mut file = HashingStream::new(File::open(path)?);
         io::copy(&mut file, &mut io::sink())?;
         Ok(file.finish().1)
     };

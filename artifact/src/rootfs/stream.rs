@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use tar::EntryType;
 
 use super::error::RootFsError;
-use super::fill::Tree;
+use super::writer::Tree;
 use super::{Entry, Kind, is_machines_own};
 use crate::layer::may_unpack;
 

@@ -9,7 +9,7 @@ use serde_json::json;
 use tar::{Builder, EntryType, Header};
 use tempfile::TempDir;
 
-use super::{Inside, RootFs};
+use super::{RootFs, RootedDir};
 use crate::digest::Digest;
 
 /// One entry of an archive: name, type, mode, content or where it leads.
@@ -300,7 +300,7 @@ fn a_look_inside_stays_inside() {
     fs::write(dir.path().join("usr/bin/sh"), "").unwrap();
     symlink("/usr/bin", dir.path().join("bin")).unwrap();
     symlink("/etc", dir.path().join("etc")).unwrap();
-    let inside = Inside::open(dir.path()).unwrap();
+    let inside = RootedDir::open(dir.path()).unwrap();
     assert!(inside.file(Path::new("bin/sh")).unwrap().is_some());
     assert!(inside.file(Path::new("etc/passwd")).unwrap().is_none());
     assert!(inside.exists(Path::new("/usr")).unwrap() && !inside.exists(Path::new("x/y")).unwrap());

@@ -249,5 +249,4 @@ fn open(text: &[u8], password: &str) -> Result<Option<Vec<u8>>, String> {
 }
 
 #[cfg(test)]
-#[path = "key_tests.rs"]
 mod tests;

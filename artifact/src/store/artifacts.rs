@@ -5,12 +5,12 @@ use std::fs;
 use jiff::Timestamp;
 
 use super::{Store, StoreError};
-use crate::attached::{Attached, Document};
 use crate::config::{self, Config, MachineLayers, RootFs};
 use crate::digest::Digest;
 use crate::layer::Layer;
 use crate::manifest::{self, BlobRef, Manifest, ManifestError, canonical_json};
 use crate::reference::Reference;
+use crate::referrers::{Document, Referrer};
 use crate::tag::Tag;
 
 /// How the titles of layers begin that are one machine's own: `machine/node01`.
@@ -35,7 +35,7 @@ pub struct Artifact {
 
 /// A name in the store.
 #[derive(Debug)]
-pub struct Listed {
+pub struct ListEntry {
     /// The name.
     pub tag: Tag,
     /// The artifact, or what is wrong with it.
@@ -100,14 +100,14 @@ impl Store {
     /// When the draft contradicts itself, a layer is not in the store, or the store cannot be written. The
     /// name means what it meant before then.
     pub fn put(&self, tag: &Tag, draft: NewArtifact) -> Result<Artifact, StoreError> {
-        self.put_with(tag, draft, |_| Vec::new())
+        self.put_with_documents(tag, draft, |_| Vec::new())
     }
 
     /// The same, with documents about the artifact; they appear together.
     ///
     /// # Errors
     /// As for [`Store::put`].
-    pub fn put_with(
+    pub fn put_with_documents(
         &self,
         tag: &Tag,
         draft: NewArtifact,
@@ -166,16 +166,16 @@ impl Store {
         manifest: &[u8],
         origin: Option<&Reference>,
     ) -> Result<Artifact, StoreError> {
-        self.import_with(tag, manifest, origin, &[])
+        self.import_with_referrers(tag, manifest, origin, &[])
     }
 
     /// The same, with what is attached to it and was written before.
-    pub(crate) fn import_with(
+    pub(crate) fn import_with_referrers(
         &self,
         tag: &Tag,
         manifest: &[u8],
         origin: Option<&Reference>,
-        attached: &[Attached],
+        attached: &[Referrer],
     ) -> Result<Artifact, StoreError> {
         let digest = Digest::of(manifest);
         let artifact = self.read_artifact(tag, digest, manifest, origin.cloned())?;
@@ -199,7 +199,7 @@ impl Store {
     ///
     /// # Errors
     /// It is in the store no more, or damaged.
-    pub fn get_exactly(&self, tag: &Tag, digest: &Digest) -> Result<Artifact, StoreError> {
+    pub fn get_by_digest(&self, tag: &Tag, digest: &Digest) -> Result<Artifact, StoreError> {
         let bytes = match fs::metadata(self.blob_path(digest)) {
             Ok(found) => self.document(&BlobRef {
                 digest: digest.clone(),
@@ -228,8 +228,8 @@ impl Store {
     ///
     /// # Errors
     /// When the index cannot be read.
-    pub fn list(&self) -> Result<Vec<Listed>, StoreError> {
-        let list = |tag: Tag| Listed {
+    pub fn list(&self) -> Result<Vec<ListEntry>, StoreError> {
+        let list = |tag: Tag| ListEntry {
             artifact: self.get(&tag),
             tag,
         };

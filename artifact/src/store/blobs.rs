@@ -7,7 +7,7 @@ use std::path::Path;
 use tempfile::NamedTempFile;
 
 use super::{Store, StoreError};
-use crate::digest::{Digest, Hashing};
+use crate::digest::{Digest, HashingStream};
 use crate::manifest::BlobRef;
 
 /// More than any manifest or config has, in bytes: a bound on what is read into memory.
@@ -17,7 +17,7 @@ const MAX_DOCUMENT: u64 = 64 << 20;
 pub struct BlobWriter<'a> {
     store: &'a Store,
     expected: BlobRef,
-    out: Hashing<NamedTempFile>,
+    out: HashingStream<NamedTempFile>,
 }
 
 impl Store {
@@ -49,7 +49,7 @@ impl Store {
         Ok(BlobWriter {
             store: self,
             expected,
-            out: Hashing::new(self.temp_file()?),
+            out: HashingStream::new(self.temp_file()?),
         })
     }
 
@@ -153,7 +153,7 @@ pub(super) fn sync_parent(path: &Path) -> Result<(), StoreError> {
 
 pub(super) fn digest_of_file(path: &Path) -> Result<Digest, StoreError> {
     let read = || -> io::Result<Digest> {
-        let mut file = Hashing::new(File::open(path)?);
+        let mut file = HashingStream::new(File::open(path)?);
         let mut buffer = vec![0; 256 * 1024];
         while file.read(&mut buffer)? != 0 {}
         Ok(file.finish().1)

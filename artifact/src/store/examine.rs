@@ -8,13 +8,13 @@ use std::io;
 use super::blobs::digest_of_file;
 use super::{Artifact, Store, StoreError};
 use crate::digest::Digest;
-use crate::layer::{Damage, Layer, UnpackError, compare};
+use crate::layer::{Layer, Mismatch, UnpackError, verify};
 use crate::manifest::BlobRef;
 use crate::tag::Tag;
 
 /// What was read, and what is wrong with it.
 #[derive(Debug, Default)]
-pub struct Examined {
+pub struct Examination {
     /// Blobs that are as they should be: manifests, configs, layers, and what is attached, each once.
     pub blobs: usize,
     /// Their bytes.
@@ -33,20 +33,20 @@ pub struct Problem {
     /// The artifacts that need it.
     pub tags: Vec<Tag>,
     /// What it is.
-    pub what: What,
+    pub kind: ProblemKind,
 }
 
 /// What is not as it should be.
 #[derive(Debug)]
-pub enum What {
+pub enum ProblemKind {
     /// An artifact whose manifest or config cannot be used.
     Artifact(StoreError),
     /// The blob of a layer: what is wrong with it.
     Blob(Layer, BlobProblem),
     /// A document or signatures: their media type.
-    Attached(String),
+    Referrer(String),
     /// An unpacked layer: all that differs, at least one.
-    Unpacked(Layer, Vec<Damage>),
+    Unpacked(Layer, Vec<Mismatch>),
 }
 
 /// What can be wrong with a blob.
@@ -72,8 +72,8 @@ impl Store {
     ///
     /// # Errors
     /// When there is no such artifact, or the disk refuses. What is wrong with artifacts is no error but reported.
-    pub fn examine(&self, tags: &[Tag]) -> Result<Examined, StoreError> {
-        let mut examined = Examined::default();
+    pub fn examine(&self, tags: &[Tag]) -> Result<Examination, StoreError> {
+        let mut report = Examination::default();
         let mut layers: BTreeMap<Digest, (Layer, Vec<Tag>)> = BTreeMap::new();
         let mut documents: BTreeMap<Digest, u64> = BTreeMap::new();
         for tag in tags {
@@ -81,9 +81,9 @@ impl Store {
             let artifact = match self.get(tag) {
                 Ok(artifact) => artifact,
                 Err(error) => {
-                    examined.problems.push(Problem {
+                    report.problems.push(Problem {
                         tags: vec![tag.clone()],
-                        what: What::Artifact(error),
+                        kind: ProblemKind::Artifact(error),
                     });
                     continue;
                 }
@@ -92,26 +92,26 @@ impl Store {
             for BlobRef { digest, size } in [reference, self.manifest(tag)?.config] {
                 documents.insert(digest, size);
             }
-            self.examine_attached(&artifact, &mut documents, &mut examined)?;
+            self.examine_attached(&artifact, &mut documents, &mut report)?;
             for layer in artifact.layers {
                 let entry = layers.entry(layer.digest.clone());
                 let (_, tags) = entry.or_insert_with(|| (layer, Vec::new()));
                 tags.push(tag.clone());
             }
         }
-        examined.blobs = documents.len();
-        examined.bytes = documents.values().sum();
+        report.blobs = documents.len();
+        report.bytes = documents.values().sum();
         for (layer, tags) in layers.into_values() {
-            self.examine_layer(layer, tags, &mut examined)?;
+            self.examine_layer(layer, tags, &mut report)?;
         }
-        Ok(examined)
+        Ok(report)
     }
 
     fn examine_attached(
         &self,
         artifact: &Artifact,
         sound: &mut BTreeMap<Digest, u64>,
-        examined: &mut Examined,
+        report: &mut Examination,
     ) -> Result<(), StoreError> {
         for (attached, blobs) in self.attached_with_blobs(&artifact.digest)? {
             let mut whole = true;
@@ -123,16 +123,21 @@ impl Store {
                 }
             }
             if !whole {
-                examined.problems.push(Problem {
+                report.problems.push(Problem {
                     tags: vec![artifact.tag.clone()],
-                    what: What::Attached(attached.media_type),
+                    kind: ProblemKind::Referrer(attached.media_type),
                 });
             }
         }
         Ok(())
     }
 
-    fn examine_layer(&self, layer: Layer, tags: Vec<Tag>, examined: &mut Examined) -> Result<(), StoreError> {
+    fn examine_layer(
+        &self,
+        layer: Layer,
+        tags: Vec<Tag>,
+        report: &mut Examination,
+    ) -> Result<(), StoreError> {
         let _step = tracing::info_span!("step", what = format!("read layer `{}`", layer.title)).entered();
         let path = self.blob_path(&layer.digest);
         let dir = self.unpacked_path(&layer.digest);
@@ -142,8 +147,8 @@ impl Store {
             Ok(metadata) if metadata.len() != layer.size => Err(BlobProblem::Length),
             Ok(_) if dir.is_dir() => {
                 let blob = File::open(&path).map_err(StoreError::io("read", &path))?;
-                match compare(blob, &layer, &dir) {
-                    Ok(comparison) => Ok(Some(comparison)),
+                match verify(blob, &layer, &dir) {
+                    Ok(verification) => Ok(Some(verification)),
                     Err(UnpackError::Damaged { .. }) => Err(BlobProblem::Bytes),
                     Err(UnpackError::Stream(source)) if source.raw_os_error().is_some() => {
                         return Err(StoreError::io("read", &path)(source));
@@ -154,22 +159,22 @@ impl Store {
             Ok(_) if digest_of_file(&path)? != layer.digest => Err(BlobProblem::Bytes),
             Ok(_) => Ok(None),
         };
-        let what = match found {
-            Err(problem) => Some(What::Blob(layer, problem)),
-            Ok(comparison) => {
-                examined.blobs += 1;
-                examined.bytes += layer.size;
-                let comparison = comparison.unwrap_or_default();
-                if comparison.differences.is_empty() {
-                    examined.unpacked += usize::from(comparison.objects != 0);
-                    examined.objects += comparison.objects;
+        let kind = match found {
+            Err(problem) => Some(ProblemKind::Blob(layer, problem)),
+            Ok(verification) => {
+                report.blobs += 1;
+                report.bytes += layer.size;
+                let verification = verification.unwrap_or_default();
+                if verification.mismatches.is_empty() {
+                    report.unpacked += usize::from(verification.objects != 0);
+                    report.objects += verification.objects;
                     None
                 } else {
-                    Some(What::Unpacked(layer, comparison.differences))
+                    Some(ProblemKind::Unpacked(layer, verification.mismatches))
                 }
             }
         };
-        examined.problems.extend(what.map(|what| Problem { tags, what }));
+        report.problems.extend(kind.map(|kind| Problem { tags, kind }));
         Ok(())
     }
 }
@@ -180,25 +185,25 @@ const NAMED: usize = 5;
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let of = super::error::names(&self.tags);
-        match &self.what {
-            What::Artifact(error) => {
+        match &self.kind {
+            ProblemKind::Artifact(error) => {
                 write!(f, "{error}")?;
                 let causes = std::iter::successors(std::error::Error::source(error), |error| error.source());
                 causes.into_iter().try_for_each(|cause| write!(f, ": {cause}"))
             }
-            What::Blob(layer, problem) => write!(f, "layer `{}` of {of} {problem}", layer.title),
-            What::Attached(kind) => write!(f, "`{kind}` of {of} is missing or has other bytes"),
-            What::Unpacked(layer, differences) => {
+            ProblemKind::Blob(layer, problem) => write!(f, "layer `{}` of {of} {problem}", layer.title),
+            ProblemKind::Referrer(kind) => write!(f, "`{kind}` of {of} is missing or has other bytes"),
+            ProblemKind::Unpacked(layer, mismatches) => {
                 write!(f, "unpacked layer `{}` of {of}: ", layer.title)?;
-                for (number, difference) in differences.iter().take(NAMED).enumerate() {
+                for (number, difference) in mismatches.iter().take(NAMED).enumerate() {
                     let comma = if number == 0 { "" } else { ", " };
                     let path = match difference.path.as_os_str().is_empty() {
                         true => ".".into(),
                         false => difference.path.to_string_lossy(),
                     };
-                    write!(f, "{comma}`{path}` {}", difference.deviation)?;
+                    write!(f, "{comma}`{path}` {}", difference.kind)?;
                 }
-                match differences.len().saturating_sub(NAMED) {
+                match mismatches.len().saturating_sub(NAMED) {
                     0 => Ok(()),
                     more => write!(f, ", and {more} more"),
                 }

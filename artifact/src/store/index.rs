@@ -5,11 +5,11 @@ use std::io;
 
 use oci_spec::image::{Descriptor, ImageIndex, ImageIndexBuilder, MediaType};
 
-use super::attached::{attach, without_orphans};
+use super::referrers::{attach, without_orphans};
 use super::{Store, StoreError, lock};
-use crate::attached::{Attached, MANIFEST_MEDIA_TYPE};
 use crate::manifest::{BlobRef, blob_ref, canonical_json, descriptor};
 use crate::reference::Reference;
+use crate::referrers::{MANIFEST_MEDIA_TYPE, Referrer};
 use crate::tag::Tag;
 
 /// The annotation that holds a tag (OCI image-spec 1.1, annotations.md).
@@ -82,7 +82,7 @@ impl Store {
         &self,
         tag: &Tag,
         manifest: &BlobRef,
-        attached: &[Attached],
+        attached: &[Referrer],
         origin: Option<&Reference>,
     ) -> Result<(), StoreError> {
         let origin = origin.map(Reference::to_string);

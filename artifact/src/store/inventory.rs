@@ -15,7 +15,7 @@ pub struct Inventory {
     /// What each artifact consists of, by [`key`]; of one that is damaged only what is known.
     artifacts: BTreeMap<Tag, BTreeSet<String>>,
     items: BTreeMap<String, Item>,
-    left_overs: Part,
+    leftovers: Usage,
 }
 
 /// A blob and what it is unpacked to, each in bytes, if it is there.
@@ -27,7 +27,7 @@ struct Item {
 
 /// A number of things and what they take together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Part {
+pub struct Usage {
     /// How many.
     pub count: usize,
     /// Bytes on disk.
@@ -36,7 +36,7 @@ pub struct Part {
 
 /// What one artifact takes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Share {
+pub struct ArtifactUsage {
     /// Bytes on disk: blobs and what is unpacked of them.
     pub bytes: u64,
     /// What of that no other artifact needs.
@@ -68,47 +68,47 @@ impl Store {
         for (name, bytes) in sizes(&self.dir.join("unpacked"))? {
             inventory.items.entry(key(&name)).or_default().unpacked = Some(bytes);
         }
-        let left_overs = sizes(&self.tmp())?;
-        let left_overs = left_overs.iter().filter(|(name, _)| !is_lock(Path::new(name)));
-        inventory.left_overs = left_overs.map(|(_, bytes)| *bytes).collect();
+        let leftovers = sizes(&self.tmp())?;
+        let leftovers = leftovers.iter().filter(|(name, _)| !is_lock(Path::new(name)));
+        inventory.leftovers = leftovers.map(|(_, bytes)| *bytes).collect();
         Ok(inventory)
     }
 }
 
 impl Inventory {
     /// Blobs: manifests, configs, compressed layers.
-    pub fn blobs(&self) -> Part {
+    pub fn blobs(&self) -> Usage {
         self.items.values().filter_map(|item| item.blob).collect()
     }
 
     /// Unpacked layers.
-    pub fn unpacked(&self) -> Part {
+    pub fn unpacked(&self) -> Usage {
         self.items.values().filter_map(|item| item.unpacked).collect()
     }
 
     /// What is being written, or was when a process was killed.
-    pub fn left_overs(&self) -> Part {
-        self.left_overs
+    pub fn leftovers(&self) -> Usage {
+        self.leftovers
     }
 
     /// What more than one artifact needs, counted once.
-    pub fn shared(&self) -> Part {
+    pub fn shared(&self) -> Usage {
         let is_shared = |key: &String| self.artifacts.values().filter(|keys| keys.contains(key)).count() > 1;
         self.sum(|key| is_shared(key))
     }
 
     /// What no artifact needs; clusters may.
-    pub fn unnamed(&self) -> Part {
+    pub fn unnamed(&self) -> Usage {
         self.sum(|key| !self.artifacts.values().any(|keys| keys.contains(key)))
     }
 
     /// What the artifact called `tag` takes; nothing where there is none.
-    pub fn share(&self, tag: &Tag) -> Share {
+    pub fn share(&self, tag: &Tag) -> ArtifactUsage {
         let none = BTreeSet::new();
         let keys = self.artifacts.get(tag).unwrap_or(&none);
         let others = || self.artifacts.iter().filter(|(other, _)| *other != tag);
         let is_own = |key: &String| !others().any(|(_, others)| others.contains(key));
-        Share {
+        ArtifactUsage {
             bytes: self.sum(|key| keys.contains(key)).bytes,
             own: self.sum(|key| keys.contains(key) && is_own(key)).bytes,
             shared_with: others()
@@ -120,20 +120,20 @@ impl Inventory {
 
     /// What goes when the artifacts `removed` go and a sweep follows; `in_use` are the layers of clusters. What is being
     /// written counts as left over.
-    pub fn freed_by(&self, removed: &[Tag], in_use: &BTreeSet<Digest>) -> Part {
+    pub fn freed_by(&self, removed: &[Tag], in_use: &BTreeSet<Digest>) -> Usage {
         let in_use: BTreeSet<String> = in_use.iter().map(|digest| key(digest.hex())).collect();
         let stays = |key: &String| {
             let mut staying = self.artifacts.iter().filter(|(tag, _)| !removed.contains(tag));
             in_use.contains(key) || staying.any(|(_, keys)| keys.contains(key))
         };
         let items = self.sum(|key| !stays(key));
-        Part {
-            count: items.count + self.left_overs.count,
-            bytes: items.bytes + self.left_overs.bytes,
+        Usage {
+            count: items.count + self.leftovers.count,
+            bytes: items.bytes + self.leftovers.bytes,
         }
     }
 
-    fn sum(&self, which: impl Fn(&String) -> bool) -> Part {
+    fn sum(&self, which: impl Fn(&String) -> bool) -> Usage {
         let items = self.items.iter().filter(|(key, _)| which(key));
         items
             .flat_map(|(_, item)| [item.blob, item.unpacked])
@@ -142,7 +142,7 @@ impl Inventory {
     }
 }
 
-impl FromIterator<u64> for Part {
+impl FromIterator<u64> for Usage {
     fn from_iter<I: IntoIterator<Item = u64>>(sizes: I) -> Self {
         sizes.into_iter().fold(Self::default(), |part, bytes| Self {
             count: part.count + 1,
@@ -175,7 +175,7 @@ fn sizes(dir: &Path) -> Result<Vec<(String, u64)>, StoreError> {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use super::{Inventory, Item, Part, Share, key};
+    use super::{ArtifactUsage, Inventory, Item, Usage, key};
     use crate::digest::Digest;
     use crate::tag::Tag;
 
@@ -195,7 +195,7 @@ mod tests {
                 item("c", Some(4), None),
                 item("d", None, Some(80)),
             ]),
-            left_overs: Part { count: 1, bytes: 100 },
+            leftovers: Usage { count: 1, bytes: 100 },
         }
     }
 
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn sums_up() {
         let inventory = inventory();
-        let part = |count, bytes| Part { count, bytes };
+        let part = |count, bytes| Usage { count, bytes };
         assert_eq!(inventory.blobs(), part(3, 7));
         assert_eq!(inventory.unpacked(), part(3, 110));
         assert_eq!(inventory.shared(), part(2, 22));
@@ -216,14 +216,14 @@ mod tests {
     #[test]
     fn tells_own_from_shared() {
         let inventory = inventory();
-        let share = |bytes, own, other: &str| Share {
+        let share = |bytes, own, other: &str| ArtifactUsage {
             bytes,
             own,
             shared_with: vec![tag(other)],
         };
         assert_eq!(inventory.share(&tag("one")), share(33, 11, "two"));
         assert_eq!(inventory.share(&tag("two")), share(26, 4, "one"));
-        assert_eq!(inventory.share(&tag("none")), Share::default());
+        assert_eq!(inventory.share(&tag("none")), ArtifactUsage::default());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use walkdir::WalkDir;
 
 use super::blobs::sync_parent;
 use super::{Store, StoreError, lock};
-use crate::layer::{Layer, Pack, Packed, UnpackError, is_bookkeeping, pack, unpack};
+use crate::layer::{Layer, PackOptions, Packed, UnpackError, is_bookkeeping, pack, unpack};
 use crate::manifest::BlobRef;
 
 impl Store {
@@ -17,7 +17,7 @@ impl Store {
     ///
     /// # Errors
     /// See [`PackError`](crate::PackError); nothing is stored then.
-    pub fn add_layer(&self, title: &str, dir: &Path, options: &Pack) -> Result<Layer, StoreError> {
+    pub fn add_layer(&self, title: &str, dir: &Path, options: &PackOptions) -> Result<Layer, StoreError> {
         Ok(self.pack_blob(title, dir, options)?.layer(title))
     }
 
@@ -27,7 +27,7 @@ impl Store {
     ///
     /// # Errors
     /// As for [`Store::add_layer`] and [`Store::unpacked`].
-    pub fn adopt_layer(&self, title: &str, dir: &Path, options: &Pack) -> Result<Layer, StoreError> {
+    pub fn adopt_layer(&self, title: &str, dir: &Path, options: &PackOptions) -> Result<Layer, StoreError> {
         let packed = self.pack_blob(title, dir, options)?;
         let layer = packed.layer(title);
         if packed.exact && self.adopt(&layer, dir)? {
@@ -76,7 +76,7 @@ impl Store {
         }
     }
 
-    fn pack_blob(&self, title: &str, dir: &Path, options: &Pack) -> Result<Packed, StoreError> {
+    fn pack_blob(&self, title: &str, dir: &Path, options: &PackOptions) -> Result<Packed, StoreError> {
         let _step = tracing::info_span!("step", what = format!("pack layer `{title}`")).entered();
         let packed = pack(dir, self.temp_file()?, options);
         let (file, packed) = packed.map_err(|source| StoreError::Pack {

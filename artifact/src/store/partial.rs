@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use super::blobs::sync_parent;
 use super::{Store, StoreError, lock};
-use crate::digest::{Digest, Hashing};
+use crate::digest::{Digest, HashingStream};
 use crate::manifest::BlobRef;
 
 /// A blob that is being taken in, by this process alone. What came stays when the value is dropped or the process dies,
@@ -23,7 +23,7 @@ pub(crate) struct PartialBlob {
     expected: BlobRef,
     part: PathBuf,
     place: PathBuf,
-    out: Hashing<File>,
+    out: HashingStream<File>,
     _only_one: File,
 }
 
@@ -165,7 +165,7 @@ impl WholeBlob {
 }
 
 /// Opens the file and hashes what is in it.
-fn resume(part: &Path) -> Result<(Hashing<File>, u64), StoreError> {
+fn resume(part: &Path) -> Result<(HashingStream<File>, u64), StoreError> {
     let mut options = OpenOptions::new();
     options
         .read(true)
@@ -174,7 +174,7 @@ fn resume(part: &Path) -> Result<(Hashing<File>, u64), StoreError> {
         .truncate(false)
         .mode(0o600);
     let file = options.open(part).map_err(StoreError::io("make", part))?;
-    let mut file = Hashing::new(file);
+    let mut file = HashingStream::new(file);
     let mut buffer = vec![0; 256 * 1024];
     // Reading to the end also leaves the file there, for what is written next.
     while file.read(&mut buffer).map_err(StoreError::io("read", part))? != 0 {}

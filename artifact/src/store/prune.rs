@@ -10,7 +10,7 @@ use crate::tag::Tag;
 
 /// An artifact that might go.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Candidate {
+pub struct PruneCandidate {
     /// Its name.
     pub tag: Tag,
     /// When it was last made, pulled or started; the beginning of time where nobody knows.
@@ -24,10 +24,10 @@ impl Store {
     ///
     /// # Errors
     /// When the index, or when one was last used, cannot be read.
-    pub fn candidates(&self, in_use: impl Fn(&Digest) -> bool) -> Result<Vec<Candidate>, StoreError> {
+    pub fn candidates(&self, in_use: impl Fn(&Digest) -> bool) -> Result<Vec<PruneCandidate>, StoreError> {
         let mut candidates = Vec::new();
         for (tag, reference) in self.references()? {
-            candidates.push(Candidate {
+            candidates.push(PruneCandidate {
                 last_used: self.last_used(&tag)?.unwrap_or(Timestamp::UNIX_EPOCH),
                 in_use: in_use(&reference.digest),
                 tag,
@@ -48,7 +48,7 @@ pub struct Retention {
 
 impl Retention {
     /// The names that go, in order. What a cluster uses stays, and counts among those that are kept.
-    pub fn pick(&self, mut candidates: Vec<Candidate>, now: Timestamp) -> Vec<Tag> {
+    pub fn select(&self, mut candidates: Vec<PruneCandidate>, now: Timestamp) -> Vec<Tag> {
         if self.keep.is_none() && self.older_than.is_none() {
             return Vec::new();
         }
@@ -59,8 +59,8 @@ impl Retention {
                 candidate.tag.clone(),
             )
         });
-        let age = |candidate: &Candidate| now.duration_since(candidate.last_used);
-        let is_old = |candidate: &Candidate| self.older_than.is_none_or(|limit| age(candidate) > limit);
+        let age = |candidate: &PruneCandidate| now.duration_since(candidate.last_used);
+        let is_old = |candidate: &PruneCandidate| self.older_than.is_none_or(|limit| age(candidate) > limit);
         let mut picked: Vec<Tag> = candidates
             .into_iter()
             .skip(self.keep.unwrap_or(0))
@@ -76,11 +76,11 @@ impl Retention {
 mod tests {
     use jiff::{SignedDuration, Timestamp};
 
-    use super::{Candidate, Retention};
+    use super::{PruneCandidate, Retention};
 
     /// Used one, two, ... hours before `now`, of which the third is in use.
-    fn candidates(now: Timestamp) -> Vec<Candidate> {
-        let candidate = |(number, name): (usize, &str)| Candidate {
+    fn candidates(now: Timestamp) -> Vec<PruneCandidate> {
+        let candidate = |(number, name): (usize, &str)| PruneCandidate {
             tag: name.parse().unwrap(),
             last_used: now - SignedDuration::from_hours(number as i64 + 1),
             in_use: number == 2,
@@ -108,7 +108,7 @@ mod tests {
             (Some(2), Some(hours(2)), &["a"]),
         ];
         for (keep, older_than, expected) in cases {
-            let picked = Retention { keep, older_than }.pick(candidates(now), now);
+            let picked = Retention { keep, older_than }.select(candidates(now), now);
             let picked: Vec<_> = picked.iter().map(|tag| tag.as_str()).collect();
             assert_eq!(picked, expected, "{keep:?} {older_than:?}");
         }

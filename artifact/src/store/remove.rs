@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use super::{Alone, Store, StoreError, Swept};
+use super::{ExclusiveStore, Store, StoreError, SweepStats};
 use crate::digest::Digest;
 use crate::manifest::BlobRef;
 use crate::tag::Tag;
@@ -12,9 +12,9 @@ use crate::tag::Tag;
 #[derive(Debug)]
 pub enum Removed {
     /// The names are gone, and so is what nothing else needs.
-    Freed(Swept),
+    Freed(SweepStats),
     /// The names are gone. What only they needed is still there, for this reason: somebody else uses the store, or what
-    /// another artifact needs cannot be known. The next removal or [`Alone::sweep`] frees it.
+    /// another artifact needs cannot be known. The next removal or [`ExclusiveStore::sweep`] frees it.
     Later(StoreError),
 }
 
@@ -34,7 +34,7 @@ impl Store {
         for tag in tags {
             self.reference(tag)?;
         }
-        let busy = match self.alone() {
+        let busy = match self.exclusive() {
             Ok(alone) => return Ok(alone.remove(tags, &in_use()?)?),
             Err(busy @ StoreError::Busy { .. }) => busy,
             Err(error) => return Err(error.into()),
@@ -44,7 +44,7 @@ impl Store {
     }
 }
 
-impl Alone<'_> {
+impl ExclusiveStore<'_> {
     /// The same as [`Store::remove`]; `in_use` are the layers that clusters use.
     ///
     /// # Errors

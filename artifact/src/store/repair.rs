@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Problem, Store, StoreError, What};
+use super::{Problem, ProblemKind, Store, StoreError};
 use crate::digest::Digest;
-use crate::layer::{Layer, Pack};
+use crate::layer::{Layer, PackOptions};
 
 impl Store {
     /// Mends what can be mended without a network: an unpacked layer from its blob, and a blob from what it was unpacked
@@ -19,12 +19,12 @@ impl Store {
         problems: Vec<Problem>,
         in_use: impl FnOnce() -> Result<BTreeSet<Digest>, E>,
     ) -> Result<Vec<Problem>, E> {
-        let alone = self.alone()?;
+        let alone = self.exclusive()?;
         let in_use = in_use()?;
         let (mended, remaining): (Vec<_>, Vec<_>) = problems.into_iter().partition(
-            |problem| matches!(&problem.what, What::Unpacked(layer, _) if !in_use.contains(&layer.digest)),
+            |problem| matches!(&problem.kind, ProblemKind::Unpacked(layer, _) if !in_use.contains(&layer.digest)),
         );
-        let layers: Vec<&Layer> = mended.iter().filter_map(|problem| layer(&problem.what)).collect();
+        let layers: Vec<&Layer> = mended.iter().filter_map(|problem| layer(&problem.kind)).collect();
         alone.discard_unpacked(layers.iter().map(|layer| &layer.digest))?;
         drop(alone);
         // From now on others may use the store, and wait for the layer that they need.
@@ -33,8 +33,8 @@ impl Store {
         }
         let mut left = Vec::new();
         for problem in remaining {
-            match &problem.what {
-                What::Blob(layer, _) if self.pack_again(layer)? => {}
+            match &problem.kind {
+                ProblemKind::Blob(layer, _) if self.pack_again(layer)? => {}
                 _ => left.push(problem),
             }
         }
@@ -47,7 +47,7 @@ impl Store {
         if !dir.is_dir() {
             return Ok(false);
         }
-        match self.add_layer(&layer.title, &dir, &Pack::default()) {
+        match self.add_layer(&layer.title, &dir, &PackOptions::default()) {
             Ok(packed) => Ok(packed.digest == layer.digest),
             // It is no layer any more.
             Err(StoreError::Pack { .. }) => Ok(false),
@@ -56,9 +56,9 @@ impl Store {
     }
 }
 
-fn layer(what: &What) -> Option<&Layer> {
+fn layer(what: &ProblemKind) -> Option<&Layer> {
     match what {
-        What::Artifact(_) | What::Attached(_) => None,
-        What::Blob(layer, _) | What::Unpacked(layer, _) => Some(layer),
+        ProblemKind::Artifact(_) | ProblemKind::Referrer(_) => None,
+        ProblemKind::Blob(layer, _) | ProblemKind::Unpacked(layer, _) => Some(layer),
     }
 }

@@ -5,30 +5,30 @@ use std::fs::{self, DirEntry, File};
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::{Alone, Store, StoreError, UNPACKED_NAME, disk_usage};
+use super::{ExclusiveStore, Store, StoreError, UNPACKED_NAME, disk_usage};
 use crate::digest::Digest;
 use crate::manifest::{BlobRef, Manifest};
 
 /// What a sweep freed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Swept {
+pub struct SweepStats {
     /// Blobs removed.
     pub blobs: usize,
     /// Unpacked layers removed.
     pub unpacked: usize,
     /// Left-overs of killed processes removed.
-    pub left_overs: usize,
+    pub leftovers: usize,
     /// Bytes freed on disk.
     pub bytes: u64,
 }
 
-impl Alone<'_> {
+impl ExclusiveStore<'_> {
     /// Removes blobs and unpacked layers that no name refers to and that are not in `keep` (the layers of running
     /// clusters, and the manifests they came with, which keep their configs too), and what killed processes left.
     ///
     /// # Errors
     /// An artifact whose manifest cannot be read: what it needs is not known. Nothing is removed then.
-    pub fn sweep(&self, keep: &BTreeSet<Digest>) -> Result<Swept, StoreError> {
+    pub fn sweep(&self, keep: &BTreeSet<Digest>) -> Result<SweepStats, StoreError> {
         let mut needed = keep.clone();
         needed.extend(self.attached_blobs()?);
         for digest in keep {
@@ -49,10 +49,10 @@ impl Alone<'_> {
         let (blobs, _) = sweep_dir(self, "blobs/sha256", &blobs, &mut bytes)?;
         let (unpacked, _) = sweep_dir(self, "unpacked", &layers, &mut bytes)?;
         let (all, locks) = sweep_dir(self, "tmp", &BTreeSet::new(), &mut bytes)?;
-        Ok(Swept {
+        Ok(SweepStats {
             blobs,
             unpacked,
-            left_overs: all - locks,
+            leftovers: all - locks,
             bytes,
         })
     }

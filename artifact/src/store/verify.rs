@@ -8,7 +8,7 @@ use crate::tag::Tag;
 
 /// What was read and found good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Verified {
+pub struct VerifyStats {
     /// Blobs read: manifest, config and layers, each once, and what is attached.
     pub blobs: usize,
     /// Bytes read.
@@ -20,10 +20,10 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Damaged`] names every layer that is missing or damaged.
-    pub fn verify(&self, tag: &Tag) -> Result<Verified, StoreError> {
+    pub fn verify(&self, tag: &Tag) -> Result<VerifyStats, StoreError> {
         let (digest, manifest_bytes) = self.manifest_bytes(tag)?;
         let manifest = self.manifest(tag)?;
-        let mut verified = Verified {
+        let mut verified = VerifyStats {
             blobs: 1,
             bytes: manifest_bytes.len() as u64,
         };

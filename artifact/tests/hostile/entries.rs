@@ -42,7 +42,11 @@ fn device_nodes_are_not_packed() {
     .unwrap();
     let layer = site
         .store
-        .adopt_layer("machine/node01", &upper, &parbake_artifact::Pack::default())
+        .adopt_layer(
+            "machine/node01",
+            &upper,
+            &parbake_artifact::PackOptions::default(),
+        )
         .unwrap();
     let unpacked = site.store.unpacked(&layer).unwrap();
     let names: Vec<_> = fs::read_dir(unpacked)

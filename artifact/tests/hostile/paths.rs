@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use parbake_artifact::Pack;
+use parbake_artifact::PackOptions;
 use tar::EntryType;
 
 use crate::assert_refused;
@@ -247,7 +247,7 @@ fn deep_paths() {
     // What is unpacked can be packed, also by a thread with the small stack of the runtime's.
     let pack = || {
         site.store
-            .add_layer("deep", &unpacked, &Pack::default())
+            .add_layer("deep", &unpacked, &PackOptions::default())
             .map(drop)
     };
     std::thread::scope(|scope| {

@@ -12,8 +12,8 @@ mod showcase;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use parbake_artifact::Pack;
-use parbake_artifact::layer::{compare, pack, unpack};
+use parbake_artifact::PackOptions;
+use parbake_artifact::layer::{pack, unpack, verify};
 use proptest::collection::vec;
 use proptest::test_runner::{Config, TestError, TestRunner};
 
@@ -99,7 +99,7 @@ fn round_trip(below: &dyn Fn(&Path), changes: &[&dyn Fn(&Path)]) -> Tree {
     let before = scan_merged(&at("merged"));
     drop(overlay);
 
-    let (blob, packed) = pack(&at("upper"), Vec::new(), &Pack::default()).unwrap();
+    let (blob, packed) = pack(&at("upper"), Vec::new(), &PackOptions::default()).unwrap();
     assert!(packed.exact);
     let layer = packed.layer("upper");
     unpack(&blob[..], &layer, &at("unpacked")).unwrap();
@@ -107,15 +107,15 @@ fn round_trip(below: &dyn Fn(&Path), changes: &[&dyn Fn(&Path)]) -> Tree {
     let upper = scan(&at("upper"));
     scan::assert_equal(&upper, &scan(&at("unpacked")));
     for tree in ["upper", "unpacked"] {
-        let comparison = compare(&blob[..], &layer, &at(tree)).unwrap();
-        assert_eq!(comparison.differences, [], "{tree}");
+        let verification = verify(&blob[..], &layer, &at(tree)).unwrap();
+        assert_eq!(verification.mismatches, [], "{tree}");
     }
     assert_eq!(
         merged_view(&[at("unpacked"), at("base")], &at("merged")),
         before,
         "as part of a stack"
     );
-    let (_, repacked) = pack(&at("unpacked"), Vec::new(), &Pack::default()).unwrap();
+    let (_, repacked) = pack(&at("unpacked"), Vec::new(), &PackOptions::default()).unwrap();
     assert_eq!(repacked, packed, "equal trees give equal bytes");
     upper
 }

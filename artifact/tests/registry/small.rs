@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parbake_artifact::registry::{Options, Published, Pulled, publish, pull};
-use parbake_artifact::{Digest, MachineLayers, NewArtifact, Pack, Reference, RegistryError, Store, Tag};
+use parbake_artifact::{
+    Digest, MachineLayers, NewArtifact, PackOptions, Reference, RegistryError, Store, Tag,
+};
 use tempfile::TempDir;
 
 /// The layers and their lengths in bytes, which do not compress.
@@ -124,9 +126,9 @@ pub(crate) fn options() -> Options {
 
 /// Makes an edition of the artifact.
 fn make(store: &Store, work: &Path, tag: &Tag, edition: u64) {
-    let options = Pack {
+    let options = PackOptions {
         mtime_clamp: Some(0),
-        ..Pack::default()
+        ..PackOptions::default()
     };
     let layers: Vec<_> = LAYERS
         .iter()

@@ -5,7 +5,7 @@ use std::io::{Write, stdout};
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use parbake_artifact::{Artifact, Attached, DocumentKind, PublicKey, Store, Tag};
+use parbake_artifact::{Artifact, DocumentKind, PublicKey, Referrer, Store, Tag};
 use serde::Serialize;
 
 use crate::output::table;
@@ -37,7 +37,7 @@ pub(crate) struct Key {
     key: PublicKey,
 }
 
-fn kind(attached: &Attached) -> &'static str {
+fn kind(attached: &Referrer) -> &'static str {
     match attached.document() {
         Some(DocumentKind::Sbom) => "sbom",
         Some(DocumentKind::Provenance) => "provenance",
@@ -47,7 +47,7 @@ fn kind(attached: &Attached) -> &'static str {
 
 /// Lists what is attached to an artifact.
 pub(crate) fn list(store: &Store, artifact: &Artifact) -> anyhow::Result<Vec<Listed>> {
-    let attached = store.attached(&artifact.digest)?;
+    let attached = store.referrers(&artifact.digest)?;
     let listed = attached.into_iter().map(|attached| Listed {
         kind: kind(&attached),
         digest: attached.digest.to_string(),
@@ -92,17 +92,17 @@ impl Key {
     /// Looks for a good signature by this key.
     pub(crate) fn check(&self, store: &Store, tag: &Tag) -> anyhow::Result<Signed> {
         let digest = store.get(tag)?.digest;
-        let Some(found) = store.signed_by(&digest, std::slice::from_ref(&self.key))? else {
+        let Some(found) = store.find_signature(&digest, std::slice::from_ref(&self.key))? else {
             bail!(
                 "`{tag}` has no signature by the key `{}`; pull it again after it was signed with `parbake publish --sign` or `cosign sign`",
                 self.path.display()
             );
         };
-        let attached = store.attached(&digest)?;
+        let attached = store.referrers(&digest)?;
         let documents = attached.iter().filter(|attached| !attached.is_signatures());
         let (signed, unsigned): (Vec<_>, Vec<_>) =
-            documents.partition(|document| found.attached.contains(&document.digest));
-        let kinds = |documents: Vec<&Attached>| documents.into_iter().map(kind).collect();
+            documents.partition(|document| found.documents.contains(&document.digest));
+        let kinds = |documents: Vec<&Referrer>| documents.into_iter().map(kind).collect();
         Ok(Signed {
             tag: tag.clone(),
             key: self.path.clone(),

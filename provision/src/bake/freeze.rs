@@ -59,7 +59,7 @@ pub(super) fn freeze(
         secrets: Some(secrets),
     };
     let attestation = super::attestation(options, inputs);
-    Ok(store.put_with(&options.tag, draft, |artifact| attestation.documents(artifact))?)
+    Ok(store.put_with_documents(&options.tag, draft, |artifact| attestation.documents(artifact))?)
 }
 
 /// What writes etcd's files anew.

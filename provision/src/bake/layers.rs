@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use ipnet::{IpNet, Ipv4Net};
-use parbake_artifact::{Layer, Pack, Store};
+use parbake_artifact::{Layer, PackOptions, Store};
 use parbake_cluster::RuntimeProfile;
 use parbake_cluster::machine_plan::public_file;
 use parbake_cluster::runtime_config;
@@ -86,10 +86,10 @@ pub(super) fn unpacked(store: &Store, layers: &[Layer]) -> Result<Vec<PathBuf>, 
 }
 
 /// How layers are packed that every bake from the same inputs makes the same.
-pub(super) fn pack() -> Pack {
-    Pack {
+pub(super) fn pack() -> PackOptions {
+    PackOptions {
         mtime_clamp: Some(EPOCH),
-        ..Pack::default()
+        ..PackOptions::default()
     }
 }
 

@@ -160,7 +160,7 @@ pub fn provision(options: &Options) -> Result<Outcome, Error> {
     if let Ok(artifact) = store.get(&options.tag)
         && history.is_from(&key, &artifact.digest)
     {
-        if store.attached(&artifact.digest)?.is_empty() {
+        if store.referrers(&artifact.digest)?.is_empty() {
             // An older parbake made it.
             let documents = attestation(options, &inputs).documents(&artifact);
             store.attach_documents(&options.tag, &documents)?;

@@ -21,7 +21,7 @@ use oci_spec::image::{
     ImageConfigurationBuilder, ImageIndexBuilder, ImageManifestBuilder, MediaType, OciLayoutBuilder,
     RootFsBuilder, Sha256Digest,
 };
-use parbake_artifact::{Digest, Hashing};
+use parbake_artifact::{Digest, HashingStream};
 use parbake_machine::files::failed;
 use serde_json::json;
 use tar::{Builder, EntryType, Header};
@@ -69,7 +69,7 @@ pub(super) fn write(image: &Image<'_>, to: &Path) -> Result<(), Error> {
     let failed = || failed("write the image archive", to);
     let mut layer = tempfile::tempfile_in(to.parent().unwrap_or(to)).map_err(failed())?;
     let contents = Layer::collect(image).map_err(failed())?;
-    let mut hashing = Hashing::new(&mut layer);
+    let mut hashing = HashingStream::new(&mut layer);
     contents.write(&mut hashing).map_err(failed())?;
     let (_, digest, size) = hashing.finish();
     let described = describe(image, digest.hex(), size).map_err(|source| Error::ImageDescription {

@@ -104,7 +104,7 @@ pub async fn freeze(options: &Options) -> Result<Frozen, Error> {
         )
         .await?;
     }
-    let parent = store.get_exactly(&record.tag, &record.artifact)?;
+    let parent = store.get_by_digest(&record.tag, &record.artifact)?;
     let scratch = copy::claim(&options.dir, &options.name)?;
     let work = async {
         let in_flight = look(&cluster, &options.name).await?;

@@ -3,7 +3,7 @@
 use std::fs;
 
 use jiff::Timestamp;
-use parbake_artifact::{Artifact, Layer, MACHINE_LAYER, MachineLayers, NewArtifact, Pack, Store};
+use parbake_artifact::{Artifact, Layer, MACHINE_LAYER, MachineLayers, NewArtifact, PackOptions, Store};
 use parbake_cluster::machine_plan;
 use parbake_cluster::{ContainerRuntime, Description, Node};
 use parbake_machine::dirs::Dirs;
@@ -88,5 +88,5 @@ fn own_layer(
     let parent = target.parent().unwrap_or(&upper);
     fs::create_dir_all(parent).map_err(failed("make", parent))?;
     fs::rename(&plain, &target).map_err(failed("move", &plain))?;
-    Ok(store.adopt_layer(title, &upper, &Pack::default())?)
+    Ok(store.adopt_layer(title, &upper, &PackOptions::default())?)
 }

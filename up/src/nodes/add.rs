@@ -50,7 +50,7 @@ pub async fn add(options: &AddOptions) -> Result<Added, Error> {
     } = Held::find(&options.dir, &options.name).await?;
     let host = Host::look(&options.dir).require(Purpose::Up)?;
     let store = Store::open(&options.dir.join("store"))?;
-    let artifact = store.get_exactly(&record.tag, &record.artifact)?;
+    let artifact = store.get_by_digest(&record.tag, &record.artifact)?;
     let baked = Description::of_artifact(&artifact.config.cluster)?;
     let new = record.cluster.more(options.count, &baked)?;
     let cluster = record.cluster.with([record.cluster.nodes(), &new].concat())?;

@@ -57,7 +57,7 @@ pub async fn list(state: &Path, name: &ClusterName) -> Result<Vec<Listed>, Error
     let seen = status(state, name).await?;
     let record = read(&dir_of(state, name))?.ok_or_else(|| Error::NotFound { name: name.clone() })?;
     let store = Store::open(&state.join("store"))?;
-    let artifact = store.get_exactly(&record.tag, &record.artifact)?;
+    let artifact = store.get_by_digest(&record.tag, &record.artifact)?;
     let baked = Description::of_artifact(&artifact.config.cluster)?;
     let nodes = record.cluster.nodes().iter();
     Ok(nodes.map(|node| listed(node, &baked, &seen)).collect())

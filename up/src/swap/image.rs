@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use parbake_artifact::images::ImageName;
-use parbake_artifact::{Digest, Hashing};
+use parbake_artifact::{Digest, HashingStream};
 use parbake_cluster::{ContainerRuntime, NodeName};
 use parbake_machine::executable::ARCHITECTURE;
 use parbake_machine::files::failed;
@@ -129,7 +129,7 @@ fn pack(from: &mut dyn Read, program: &Program, to: &Path) -> io::Result<String>
         .map(|dir| Path::new(dir).join(&program.name))
         .collect();
     let loader = program.loader.as_deref().and_then(Path::file_name);
-    let mut builder = Builder::new(Hashing::new(File::create(to)?));
+    let mut builder = Builder::new(HashingStream::new(File::create(to)?));
     let (mut replaced, mut loads) = (false, loader.is_none());
     for entry in Archive::new(from).entries()? {
         let mut entry = entry?;
@@ -330,7 +330,7 @@ mod tests {
         let out = ["coredns", "etc"].map(|name| dir.path().join(name));
         let wanted = [("/coredns", &out[0]), ("/etc/coredns", &out[1])];
         let wanted: BTreeMap<_, _> = wanted.map(|(inside, to)| (inside.to_owned(), to.clone())).into();
-        images::copy_out(&layout, &wanted).unwrap();
+        images::extract_files(&layout, &wanted).unwrap();
         let texts = out.map(|path| fs::read_to_string(path).unwrap());
         assert_eq!(texts, ["new, and longer", "no program"]);
     }

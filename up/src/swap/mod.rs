@@ -34,7 +34,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use parbake_artifact::{Digest, Hashing};
+use parbake_artifact::{Digest, HashingStream};
 use parbake_cluster::NodeName;
 use parbake_machine::executable::{ARCHITECTURE, Executable, GivenBinary};
 use parbake_machine::files::failed;
@@ -178,7 +178,7 @@ fn programs(given: &[GivenBinary]) -> Result<Vec<Program>, SwapError> {
 }
 
 fn digest(path: &Path) -> io::Result<Digest> {
-    let mut file = Hashing::new(fs::File::open(path)?);
+    let mut file = HashingStream::new(fs::File::open(path)?);
     io::copy(&mut file, &mut io::sink())?;
     Ok(file.finish().1)
 }

@@ -5,21 +5,21 @@ use std::os::unix::fs::MetadataExt;
 
 use super::super::StoreError;
 use super::{one, open, tag, tree};
-use crate::layer::Pack;
+use crate::layer::PackOptions;
 
 #[test]
 fn equal_layers_are_stored_once() {
     let (_temp, store) = open();
     let dir = tree("x");
-    let first = store.add_layer("a", dir.path(), &Pack::default()).unwrap();
+    let first = store.add_layer("a", dir.path(), &PackOptions::default()).unwrap();
     let inode = || fs::metadata(store.blob_path(&first.digest)).unwrap().ino();
     let before = inode();
-    let second = store.add_layer("b", dir.path(), &Pack::default()).unwrap();
+    let second = store.add_layer("b", dir.path(), &PackOptions::default()).unwrap();
     assert_eq!((first.digest.clone(), inode()), (second.digest, before));
 
     // A damaged blob is no blob: packing again repairs it.
     fs::write(store.blob_path(&first.digest), vec![0; first.size as usize]).unwrap();
-    store.add_layer("a", dir.path(), &Pack::default()).unwrap();
+    store.add_layer("a", dir.path(), &PackOptions::default()).unwrap();
     assert!(store.has_blob(&first.digest, first.size).unwrap());
     assert_eq!(fs::read_dir(store.dir().join("tmp")).unwrap().count(), 0);
 }
@@ -53,13 +53,13 @@ fn adopts_what_unpacking_would_give() {
     xattr::set(dir.join("file"), "trusted.overlay.origin", b"z").unwrap();
     let inode = fs::metadata(dir.join("file")).unwrap().ino();
     let modified = fs::metadata(&dir).unwrap().modified().unwrap();
-    let layer = store.adopt_layer("a", &dir, &Pack::default()).unwrap();
+    let layer = store.adopt_layer("a", &dir, &PackOptions::default()).unwrap();
     let adopted = store.unpacked_path(&layer.digest);
     assert_eq!(fs::metadata(adopted.join("file")).unwrap().ino(), inode);
     assert_eq!(fs::metadata(&adopted).unwrap().modified().unwrap(), modified);
     assert_eq!(xattr::list(adopted.join("file")).unwrap().count(), 0);
     assert!(!dir.exists());
-    let repacked = store.add_layer("b", &adopted, &Pack::default()).unwrap();
+    let repacked = store.add_layer("b", &adopted, &PackOptions::default()).unwrap();
     assert_eq!(repacked.digest, layer.digest);
 }
 
@@ -67,9 +67,9 @@ fn adopts_what_unpacking_would_give() {
 fn unpacks_what_cannot_be_adopted() {
     let (_temp, store) = open();
     let dir = tree("x");
-    let clamped = Pack {
+    let clamped = PackOptions {
         mtime_clamp: Some(7),
-        ..Pack::default()
+        ..PackOptions::default()
     };
     let layer = store.adopt_layer("a", dir.path(), &clamped).unwrap();
     assert_eq!(

@@ -49,8 +49,12 @@ fn keeps_nothing_wrong() {
     partial.finish().unwrap().keep().unwrap();
 
     fs::write(&part, "left over").unwrap();
-    let swept = store.alone().unwrap().sweep(&BTreeSet::from([digest])).unwrap();
-    assert_eq!(swept.left_overs, 1);
+    let swept = store
+        .exclusive()
+        .unwrap()
+        .sweep(&BTreeSet::from([digest]))
+        .unwrap();
+    assert_eq!(swept.leftovers, 1);
     assert!(!part.exists());
 }
 

@@ -34,7 +34,7 @@ fn a_store_in_use_is_freed_later() {
     assert!(store.tags().unwrap().is_empty());
     assert!(store.blob_path(&artifact.digest).exists());
     drop(other);
-    let swept = store.alone().unwrap().sweep(&BTreeSet::new()).unwrap();
+    let swept = store.exclusive().unwrap().sweep(&BTreeSet::new()).unwrap();
     assert_eq!(swept.blobs, 4);
 }
 

@@ -20,8 +20,8 @@ fn sweeps_what_nobody_needs() {
     fs::write(store.dir().join("tmp/blob-killed"), vec![1; 10_000]).unwrap();
 
     let keep = BTreeSet::from([loose[1].digest.clone()]);
-    let swept = store.alone().unwrap().sweep(&keep).unwrap();
-    assert_eq!((swept.blobs, swept.unpacked, swept.left_overs), (1, 1, 2));
+    let swept = store.exclusive().unwrap().sweep(&keep).unwrap();
+    assert_eq!((swept.blobs, swept.unpacked, swept.leftovers), (1, 1, 2));
     assert!(swept.bytes >= 10_000);
     assert_eq!(fs::read_dir(store.dir().join("tmp")).unwrap().count(), 0);
     assert!(!store.unpacked_path(&loose[0].digest).exists());
@@ -40,10 +40,10 @@ fn what_a_cluster_came_from_is_found_without_its_name() {
     store
         .remove(&tags(&["one"]), || Ok::<_, StoreError>(keep))
         .unwrap();
-    let found = store.get_exactly(&tag("one"), &artifact.digest).unwrap();
+    let found = store.get_by_digest(&tag("one"), &artifact.digest).unwrap();
     assert_eq!(found, artifact);
-    store.alone().unwrap().sweep(&BTreeSet::new()).unwrap();
-    let error = store.get_exactly(&tag("one"), &artifact.digest).unwrap_err();
+    store.exclusive().unwrap().sweep(&BTreeSet::new()).unwrap();
+    let error = store.get_by_digest(&tag("one"), &artifact.digest).unwrap_err();
     assert!(matches!(error, StoreError::Damaged { .. }));
 }
 
@@ -51,12 +51,12 @@ fn what_a_cluster_came_from_is_found_without_its_name() {
 fn sweeps_only_alone() {
     let (_temp, mut store, _) = one();
     let mut other = Store::open(store.dir()).unwrap();
-    assert!(matches!(store.alone().unwrap_err(), StoreError::Busy { .. }));
+    assert!(matches!(store.exclusive().unwrap_err(), StoreError::Busy { .. }));
     // The failed attempt still counts as a user.
-    assert!(matches!(other.alone().unwrap_err(), StoreError::Busy { .. }));
+    assert!(matches!(other.exclusive().unwrap_err(), StoreError::Busy { .. }));
     drop(other);
     let dir = store.dir().to_owned();
-    let alone = store.alone().unwrap();
+    let alone = store.exclusive().unwrap();
     let opened = std::thread::scope(|scope| {
         let other = scope.spawn(|| Store::open(&dir).map(|_| Instant::now()));
         std::thread::sleep(Duration::from_millis(100));
@@ -72,7 +72,7 @@ fn sweeps_only_alone() {
 fn does_not_sweep_what_it_cannot_judge() {
     let (_temp, mut store, artifact) = one();
     fs::remove_file(store.blob_path(&artifact.digest)).unwrap();
-    assert!(store.alone().unwrap().sweep(&BTreeSet::new()).is_err());
+    assert!(store.exclusive().unwrap().sweep(&BTreeSet::new()).is_err());
     let layer = &artifact.layers[0];
     assert!(store.has_blob(&layer.digest, layer.size).unwrap());
 }

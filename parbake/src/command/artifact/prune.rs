@@ -54,7 +54,7 @@ struct Report {
 /// The artifacts that go by `retention`.
 pub(super) fn pick(store: &Store, clusters: &[Listed], retention: &Retention) -> anyhow::Result<Vec<Tag>> {
     let in_use = |digest: &Digest| clusters.iter().any(|cluster| cluster.digest == *digest);
-    Ok(retention.pick(store.candidates(in_use)?, Timestamp::now()))
+    Ok(retention.select(store.candidates(in_use)?, Timestamp::now()))
 }
 
 impl Args {
@@ -71,7 +71,7 @@ impl Args {
             (removed, freed.bytes)
         } else {
             // No cluster is started from now on, so that what is known of them stays true.
-            let alone = store.alone()?;
+            let alone = store.exclusive()?;
             let removed = pick(&alone, &list(&global.dir)?, &retention)?;
             match alone.remove(&removed, &in_use()?)? {
                 Removed::Freed(swept) => (removed, swept.bytes),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use parbake_artifact::{Inventory, Part, Store};
+use parbake_artifact::{Inventory, Store, Usage};
 use parbake_up::{layers_in_use, list};
 use serde::Serialize;
 
@@ -21,7 +21,7 @@ struct Report {
     blobs: Amount,
     unpacked: Amount,
     /// What is being written, or was when a process was killed.
-    left_overs: Amount,
+    leftovers: Amount,
     /// What more than one artifact needs, counted once.
     shared: Amount,
     /// What `artifact prune` frees: what no artifact and no cluster needs, and left-overs.
@@ -36,8 +36,8 @@ struct Amount {
     bytes: u64,
 }
 
-impl From<Part> for Amount {
-    fn from(part: Part) -> Self {
+impl From<Usage> for Amount {
+    fn from(part: Usage) -> Self {
         Self {
             count: part.count,
             bytes: part.bytes,
@@ -54,7 +54,7 @@ impl Args {
             total_bytes: total(&inventory),
             blobs: inventory.blobs().into(),
             unpacked: inventory.unpacked().into(),
-            left_overs: inventory.left_overs().into(),
+            leftovers: inventory.leftovers().into(),
             shared: inventory.shared().into(),
             prunable: inventory.freed_by(&[], &in_use).into(),
             idle: inventory.freed_by(&idle, &in_use).into(),
@@ -64,7 +64,7 @@ impl Args {
 }
 
 fn total(inventory: &Inventory) -> u64 {
-    inventory.blobs().bytes + inventory.unpacked().bytes + inventory.left_overs().bytes
+    inventory.blobs().bytes + inventory.unpacked().bytes + inventory.leftovers().bytes
 }
 
 fn text(report: &Report) -> String {
@@ -75,7 +75,7 @@ fn text(report: &Report) -> String {
     let rows = [
         row("blobs", &report.blobs, "file"),
         row("unpacked layers", &report.unpacked, "layer"),
-        row("being written, or left over", &report.left_overs, "thing"),
+        row("being written, or left over", &report.leftovers, "thing"),
         [
             "total".to_owned(),
             size(report.total_bytes),

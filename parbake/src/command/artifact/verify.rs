@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::bail;
-use parbake_artifact::{Examined, Store, Tag, What};
+use parbake_artifact::{Examination, ProblemKind, Store, Tag};
 use parbake_up::layers_in_use;
 use serde::Serialize;
 
@@ -123,13 +123,13 @@ fn report(
     tags: Vec<Tag>,
     repaired: Vec<String>,
     signed: Vec<attached::Signed>,
-    examined: &Examined,
+    examined: &Examination,
 ) -> Report {
     let problems = examined.problems.iter().map(|problem| {
-        let (layer, differences) = match &problem.what {
-            What::Artifact(_) | What::Attached(_) => (None, &[][..]),
-            What::Blob(layer, _) => (Some(layer), &[][..]),
-            What::Unpacked(layer, differences) => (Some(layer), &differences[..]),
+        let (layer, differences) = match &problem.kind {
+            ProblemKind::Artifact(_) | ProblemKind::Referrer(_) => (None, &[][..]),
+            ProblemKind::Blob(layer, _) => (Some(layer), &[][..]),
+            ProblemKind::Unpacked(layer, differences) => (Some(layer), &differences[..]),
         };
         Wrong {
             tags: problem.tags.clone(),
@@ -139,7 +139,7 @@ fn report(
                 .iter()
                 .map(|difference| Different {
                     path: difference.path.to_string_lossy().into_owned(),
-                    problem: difference.deviation.to_string(),
+                    problem: difference.kind.to_string(),
                 })
                 .collect(),
         }
@@ -178,16 +178,16 @@ fn text(report: &Report) -> String {
 }
 
 /// All that is wrong, and what to do about it.
-fn problems(examined: &Examined, in_use: &BTreeSet<parbake_artifact::Digest>, repaired: bool) -> String {
+fn problems(examined: &Examination, in_use: &BTreeSet<parbake_artifact::Digest>, repaired: bool) -> String {
     let number = count(examined.problems.len(), "problem");
     let mut text = format!("artifacts are damaged, {number}:");
     let mut advice = BTreeSet::new();
     for problem in &examined.problems {
         text.push_str(&format!("\n  {problem}"));
-        match &problem.what {
+        match &problem.kind {
             // It says so itself.
-            What::Artifact(_) => {}
-            What::Unpacked(layer, _) if in_use.contains(&layer.digest) => {
+            ProblemKind::Artifact(_) => {}
+            ProblemKind::Unpacked(layer, _) if in_use.contains(&layer.digest) => {
                 advice.insert(
                     "clusters use what differs: `parbake down` them, then `parbake artifact verify --repair`"
                         .to_owned(),

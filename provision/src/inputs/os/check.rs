@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use parbake_artifact::rootfs::Inside;
+use parbake_artifact::rootfs::RootedDir;
 use parbake_machine::files::failed;
 
 use super::super::error::Error;
@@ -162,7 +162,7 @@ pub(super) fn fingerprint(needs: &[Need]) -> String {
 
 /// Checks the tree below `root`, which was made of `said`, and says all that is wrong.
 pub(super) fn check(root: &Path, needs: &[Need], architecture: &str, said: &str) -> Result<(), Error> {
-    let inside = Inside::open(root).map_err(failed("open", root))?;
+    let inside = RootedDir::open(root).map_err(failed("open", root))?;
     let mut lacking = Lacking {
         os: said.to_owned(),
         problems: Vec::new(),
@@ -218,7 +218,7 @@ impl Need {
 }
 
 /// Where it is, and for which processor if it is a program (ELF specification, `e_machine`).
-fn look_for(inside: &Inside, need: &Need) -> std::io::Result<Option<(String, Option<u16>)>> {
+fn look_for(inside: &RootedDir, need: &Need) -> std::io::Result<Option<(String, Option<u16>)>> {
     for path in &need.paths {
         if let Some(file) = inside.file(Path::new(path))? {
             let mut head = Vec::new();

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use parbake_artifact::rootfs::Inside;
+use parbake_artifact::rootfs::RootedDir;
 
 /// Where it says so; the first one counts.
 const FILES: [&str; 2] = ["etc/os-release", "usr/lib/os-release"];
@@ -23,7 +23,7 @@ pub struct OsName {
 
 /// What the operating system in the tree `root` calls itself.
 pub fn os_name(root: &Path) -> OsName {
-    let Ok(inside) = Inside::open(root) else {
+    let Ok(inside) = RootedDir::open(root) else {
         return OsName::default();
     };
     let file = FILES

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use flate2::bufread::MultiGzDecoder;
 use parbake_artifact::Digest;
-use parbake_artifact::images::{Archive, copy_out};
+use parbake_artifact::images::{Archive, extract_files};
 use parbake_artifact::registry::Options;
 use parbake_machine::files::failed;
 use tokio::runtime::Runtime;
@@ -205,7 +205,7 @@ impl Downloader<'_> {
         let key = inside_key(&image.key, path);
         let what = format!("take `{name}` out of the image {}", image.short_name);
         self.binary(name, &key, &what, |out| {
-            Ok(copy_out(
+            Ok(extract_files(
                 &image.path,
                 &[(path.to_owned(), out.join(name))].into(),
             )?)

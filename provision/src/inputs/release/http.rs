@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use parbake_artifact::Digest;
-use parbake_artifact::digest::Hashing;
+use parbake_artifact::digest::HashingStream;
 use parbake_artifact::registry::{Options, credential, file_client};
 use parbake_machine::files::failed;
 use reqwest::header::{CONTENT_RANGE, RANGE};
@@ -206,7 +206,7 @@ fn settle(url: &Url, digest: &Digest, part: &Path, to: &Path) -> Result<(), Erro
 /// The digest of a file's bytes.
 pub(super) fn digest_of_file(path: &Path) -> Result<Digest, Error> {
     let read = || {
-        let mut hashing = Hashing::new(File::open(path)?);
+        let mut hashing = HashingStream::new(File::open(path)?);
         io::copy(&mut hashing, &mut io::sink())?;
         io::Result::Ok(hashing.finish().1)
     };

@@ -10,11 +10,11 @@ use rustix::io::Errno;
 
 /// A tree that is looked at.
 #[derive(Debug)]
-pub struct Inside {
+pub struct RootedDir {
     root: OwnedFd,
 }
 
-impl Inside {
+impl RootedDir {
     /// Looks at the tree below `dir`.
     ///
     /// # Errors

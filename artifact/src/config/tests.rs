@@ -6,7 +6,7 @@ use super::Config;
 use crate::digest::Digest;
 use crate::layer::Layer;
 
-const SAMPLE: &str = include_str!("../samples/config-v1.json");
+const SAMPLE: &str = include_str!("../../samples/config-v1.json");
 
 fn digest(number: u8) -> Digest {
     format!("sha256:{number:064}").parse().unwrap()

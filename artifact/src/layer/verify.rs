@@ -21,16 +21,16 @@ const BUFFER: usize = 256 * 1024;
 
 /// Something in an unpacked layer that is not as the layer's stream has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Damage {
+pub struct Mismatch {
     /// Where, relative to the layer's root; the root itself is the empty path.
     pub path: PathBuf,
     /// What it is.
-    pub deviation: Deviation,
+    pub kind: MismatchKind,
 }
 
 /// How something differs from what it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Deviation {
+pub enum MismatchKind {
     /// It is not there.
     #[error("is missing")]
     Missing,
@@ -86,11 +86,11 @@ pub enum Deviation {
 
 /// What was compared.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Comparison {
+pub struct Verification {
     /// How many files, directories and other things the layer has, deletions included.
     pub objects: usize,
     /// All that differs, in the order of the stream, then what is there too much.
-    pub differences: Vec<Damage>,
+    pub mismatches: Vec<Mismatch>,
 }
 
 fn owner((user, group): &(u32, u32)) -> String {
@@ -104,36 +104,36 @@ fn owner((user, group): &(u32, u32)) -> String {
 /// # Errors
 /// When the stream is not the layer's own, as for [`unpack`](super::unpack()). What cannot be read in the directory is a
 /// difference.
-pub fn compare(blob: impl Read, layer: &Layer, dir: &Path) -> Result<Comparison, UnpackError> {
-    let mut comparer = Comparer {
+pub fn verify(blob: impl Read, layer: &Layer, dir: &Path) -> Result<Verification, UnpackError> {
+    let mut verifier = Verifier {
         dir,
         expected: HashSet::new(),
         missing: HashSet::new(),
         opaque: HashSet::new(),
-        differences: Vec::new(),
+        mismatches: Vec::new(),
     };
     read::checked(blob, layer, |plain| {
-        read::entries(plain, MAX_ENTRIES, |entry, data| comparer.entry(&entry, data))
+        read::entries(plain, MAX_ENTRIES, |entry, data| verifier.entry(&entry, data))
     })?;
-    comparer.opaque_directories();
-    comparer.extra();
-    Ok(Comparison {
-        objects: comparer.expected.len(),
-        differences: comparer.differences,
+    verifier.opaque_directories();
+    verifier.extra();
+    Ok(Verification {
+        objects: verifier.expected.len(),
+        mismatches: verifier.mismatches,
     })
 }
 
-struct Comparer<'a> {
+struct Verifier<'a> {
     dir: &'a Path,
     expected: HashSet<LayerPath>,
     /// Directories that are missing: what is in them need not be said.
     missing: HashSet<LayerPath>,
     /// Directories with a marker.
     opaque: HashSet<LayerPath>,
-    differences: Vec<Damage>,
+    mismatches: Vec<Mismatch>,
 }
 
-impl Comparer<'_> {
+impl Verifier<'_> {
     fn entry(&mut self, entry: &Entry, data: &mut dyn Read) -> Result<(), UnpackError> {
         let mut path = entry.path.clone();
         if let Some((parent, name)) = entry.path.split() {
@@ -146,7 +146,7 @@ impl Comparer<'_> {
                 if let Some(metadata) = self.find(&path)
                     && !is_whiteout(&metadata)
                 {
-                    self.differs(&path, Deviation::Kind);
+                    self.differs(&path, MismatchKind::Kind);
                 }
                 return Ok(());
             }
@@ -157,7 +157,7 @@ impl Comparer<'_> {
         if let Kind::HardLink { to } = &entry.kind {
             let same = |first: Metadata| (first.dev(), first.ino()) == (metadata.dev(), metadata.ino());
             if !fs::symlink_metadata(self.at(to)).is_ok_and(same) {
-                self.differs(&path, Deviation::HardLink(to.as_path().to_owned()));
+                self.differs(&path, MismatchKind::HardLink(to.as_path().to_owned()));
             }
             return Ok(());
         }
@@ -166,14 +166,14 @@ impl Comparer<'_> {
             if entry.kind == Kind::Directory {
                 self.missing.insert(path.clone());
             }
-            self.differs(&path, Deviation::Kind);
+            self.differs(&path, MismatchKind::Kind);
             return Ok(());
         }
         match &entry.kind {
             Kind::File { size } => self.data(&path, *size, metadata.size(), data)?,
             Kind::Symlink { target } => match fs::read_link(self.at(&path)) {
                 Ok(found) if found.as_os_str().as_bytes() == target => {}
-                Ok(_) => self.differs(&path, Deviation::Target),
+                Ok(_) => self.differs(&path, MismatchKind::Target),
                 Err(error) => self.unreadable(&path, &error),
             },
             _ => {}
@@ -193,7 +193,9 @@ impl Comparer<'_> {
         }
         match fs::symlink_metadata(self.at(path)) {
             Ok(metadata) => return Some(metadata),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.differs(path, Deviation::Missing),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.differs(path, MismatchKind::Missing)
+            }
             Err(error) => self.unreadable(path, &error),
         }
         self.missing.insert(path.clone());
@@ -206,22 +208,22 @@ impl Comparer<'_> {
         // A symbolic link has no mode of its own.
         if found != entry.mode && !metadata.is_symlink() {
             let expected = entry.mode;
-            self.differs(path, Deviation::Mode { expected, found });
+            self.differs(path, MismatchKind::Mode { expected, found });
         }
         let (expected, found) = ((entry.uid, entry.gid), (metadata.uid(), metadata.gid()));
         if found != expected {
-            self.differs(path, Deviation::Owner { expected, found });
+            self.differs(path, MismatchKind::Owner { expected, found });
         }
         let mtime = Mtime {
             seconds: metadata.mtime(),
             nanoseconds: metadata.mtime_nsec().try_into().unwrap_or(0),
         };
         if mtime != entry.mtime {
-            self.differs(path, Deviation::Time);
+            self.differs(path, MismatchKind::Time);
         }
         match content_xattrs(&self.at(path)) {
             Ok(found) if found == entry.xattrs => {}
-            Ok(_) => self.differs(path, Deviation::Xattrs),
+            Ok(_) => self.differs(path, MismatchKind::Xattrs),
             Err(error) => self.unreadable(path, &error),
         }
     }
@@ -234,7 +236,7 @@ impl Comparer<'_> {
         data: &mut dyn Read,
     ) -> Result<(), UnpackError> {
         if found != expected {
-            self.differs(path, Deviation::Length { expected, found });
+            self.differs(path, MismatchKind::Length { expected, found });
             return Ok(());
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -258,7 +260,7 @@ impl Comparer<'_> {
                 return Ok(());
             }
             if wanted[..count] != there[..count] {
-                self.differs(path, Deviation::Bytes);
+                self.differs(path, MismatchKind::Bytes);
                 return Ok(());
             }
             offset += count as u64;
@@ -276,7 +278,7 @@ impl Comparer<'_> {
             .collect();
         wrong.sort_unstable();
         for path in wrong {
-            self.differs(&path, Deviation::Xattrs);
+            self.differs(&path, MismatchKind::Xattrs);
         }
     }
 
@@ -292,18 +294,15 @@ impl Comparer<'_> {
             let bytes = relative.as_os_str().as_bytes();
             let known =
                 bytes.is_empty() || LayerPath::parse(bytes).is_ok_and(|path| self.expected.contains(&path));
-            let deviation = match problem {
-                Some(problem) => Deviation::Unreadable(problem),
+            let kind = match problem {
+                Some(problem) => MismatchKind::Unreadable(problem),
                 None if known => continue,
-                None => Deviation::Extra,
+                None => MismatchKind::Extra,
             };
             if found.is_ok_and(|found| found.file_type().is_dir()) {
                 walk.skip_current_dir();
             }
-            self.differences.push(Damage {
-                path: relative,
-                deviation,
-            });
+            self.mismatches.push(Mismatch { path: relative, kind });
         }
     }
 
@@ -312,12 +311,12 @@ impl Comparer<'_> {
     }
 
     fn unreadable(&mut self, path: &LayerPath, error: &io::Error) {
-        self.differs(path, Deviation::Unreadable(error.to_string()));
+        self.differs(path, MismatchKind::Unreadable(error.to_string()));
     }
 
-    fn differs(&mut self, path: &LayerPath, deviation: Deviation) {
+    fn differs(&mut self, path: &LayerPath, kind: MismatchKind) {
         let path = path.as_path().to_owned();
-        self.differences.push(Damage { path, deviation });
+        self.mismatches.push(Mismatch { path, kind });
     }
 }
 
@@ -367,5 +366,4 @@ fn is_opaque(path: &Path) -> Option<bool> {
 }
 
 #[cfg(test)]
-#[path = "compare_tests.rs"]
 mod tests;

@@ -9,16 +9,16 @@ use super::{Store, StoreError, lock};
 ///
 /// What clusters use is to be asked for now, not before: a cluster may have been started in between.
 #[derive(Debug)]
-pub struct Alone<'a>(&'a Store);
+pub struct ExclusiveStore<'a>(&'a Store);
 
 impl Store {
     /// Has the store alone, if nobody else uses it.
     ///
     /// # Errors
     /// [`StoreError::Busy`] when somebody does.
-    pub fn alone(&mut self) -> Result<Alone<'_>, StoreError> {
+    pub fn exclusive(&mut self) -> Result<ExclusiveStore<'_>, StoreError> {
         if lock::try_upgrade(&self.in_use, &self.dir.join("lock"))? {
-            return Ok(Alone(self));
+            return Ok(ExclusiveStore(self));
         }
         Err(StoreError::Busy {
             dir: self.dir.clone(),
@@ -26,7 +26,7 @@ impl Store {
     }
 }
 
-impl Deref for Alone<'_> {
+impl Deref for ExclusiveStore<'_> {
     type Target = Store;
 
     fn deref(&self) -> &Store {
@@ -34,7 +34,7 @@ impl Deref for Alone<'_> {
     }
 }
 
-impl Drop for Alone<'_> {
+impl Drop for ExclusiveStore<'_> {
     fn drop(&mut self) {
         if let Err(error) = lock::downgrade(&self.0.in_use, &self.0.dir.join("lock")) {
             tracing::warn!(%error, "others have to wait for this process to end");

@@ -2,7 +2,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::super::{Pack, Packed, pack};
+use super::super::{PackOptions, Packed, pack};
 use super::{make_delta, rebuild};
 use crate::digest::Digest;
 
@@ -18,9 +18,9 @@ fn packed(dir: &Path, files: &[(&str, u8)]) -> (Vec<u8>, Packed) {
         }
         fs::write(dir.join(name), text).unwrap();
     }
-    let options = Pack {
+    let options = PackOptions {
         mtime_clamp: Some(0),
-        ..Pack::default()
+        ..PackOptions::default()
     };
     pack(dir, Vec::new(), &options).unwrap()
 }

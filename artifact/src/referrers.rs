@@ -69,7 +69,7 @@ pub struct Document {
 
 /// Something that is attached to an artifact in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attached {
+pub struct Referrer {
     /// The media type of a document, or of what cosign signs.
     pub media_type: String,
     /// Digest of its manifest.
@@ -78,7 +78,7 @@ pub struct Attached {
     pub(crate) size: u64,
 }
 
-impl Attached {
+impl Referrer {
     pub(crate) fn new(media_type: &str, manifest: &BlobRef) -> Self {
         Self {
             media_type: media_type.to_owned(),

@@ -46,15 +46,15 @@ fn the_inventory_foresees_what_is_freed() {
     fs::write(store.dir().join("tmp/blob-killed"), vec![1; 10_000]).unwrap();
     let inventory = store.inventory().unwrap();
     assert_eq!((inventory.blobs().count, inventory.unpacked().count), (4, 2));
-    assert_eq!(inventory.left_overs().count, 1);
+    assert_eq!(inventory.leftovers().count, 1);
     let share = inventory.share(&tag("one"));
     assert_eq!(share.bytes, inventory.blobs().bytes + inventory.unpacked().bytes);
     assert_eq!((share.own, share.shared_with), (share.bytes, vec![]));
     let foreseen = inventory.freed_by(&tags(&["one"]), &BTreeSet::new());
-    let alone = store.alone().unwrap();
+    let alone = store.exclusive().unwrap();
     let super::super::Removed::Freed(swept) = alone.remove(&tags(&["one"]), &BTreeSet::new()).unwrap() else {
         panic!("nobody else uses it");
     };
     assert_eq!(foreseen.bytes, swept.bytes);
-    assert_eq!(foreseen.count, swept.blobs + swept.unpacked + swept.left_overs);
+    assert_eq!(foreseen.count, swept.blobs + swept.unpacked + swept.leftovers);
 }

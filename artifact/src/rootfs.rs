@@ -8,18 +8,18 @@
 
 mod directory;
 mod error;
-mod fill;
-mod inside;
+mod rooted;
 mod source;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use error::RootFsError;
-pub use inside::Inside;
+pub use rooted::RootedDir;
 pub use source::RootFs;
 
 /// An object of the tree.

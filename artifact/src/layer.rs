@@ -47,7 +47,6 @@
 //! as a layer: it makes no more than the layer declares, and takes less than 100 MB of memory, whatever it says.
 
 mod anchors;
-mod compare;
 mod contents;
 mod delta;
 mod entry;
@@ -61,6 +60,7 @@ mod rebuild;
 pub(crate) mod test_stream;
 mod tree;
 mod unpack;
+mod verify;
 mod xattrs;
 
 #[cfg(test)]
@@ -72,13 +72,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 
-pub use compare::{Comparison, Damage, Deviation, compare};
 pub(crate) use contents::{Facts, Type, contents};
 pub use error::{PackError, UnpackError};
-pub use pack::{Pack, Packed, pack};
+pub use pack::{PackOptions, Packed, pack};
 pub use path::PathProblem;
 pub(crate) use rebuild::{make_delta, rebuild};
 pub use unpack::unpack;
+pub use verify::{Mismatch, MismatchKind, Verification, verify};
 pub(crate) use xattrs::{is_bookkeeping, may_unpack};
 
 /// Entries of a layer: inodes that it takes at most.

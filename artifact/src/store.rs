@@ -3,28 +3,28 @@
 //!
 //! Whatever appears under its final name is whole: blobs and `index.json` are written under another name,
 //! synced and renamed, layers are unpacked in `tmp/`, synced and renamed, and moved back there before they are removed.
-//! What a killed process leaves is in `tmp/`, and goes with the next [`Alone::sweep`].
+//! What a killed process leaves is in `tmp/`, and goes with the next [`ExclusiveStore::sweep`].
 //!
 //! Any number of processes read and write at once: names change under `index.lock`, a layer is unpacked under a lock of
-//! its own. Only what takes something away has to be [`Alone`].
+//! its own. Only what takes something away has to be [`ExclusiveStore`].
 
-mod alone;
 mod artifacts;
-mod attached;
 mod blobs;
 mod error;
 mod examine;
+mod exclusive;
 mod index;
 mod inventory;
+mod last_used;
 mod layers;
 mod lock;
 mod partial;
 mod prune;
+mod referrers;
 mod remove;
 mod repair;
 mod sweep;
 mod usage;
-mod used;
 mod verify;
 
 use std::fs::{self, DirBuilder, File};
@@ -35,18 +35,18 @@ use oci_spec::image::OciLayout;
 
 use crate::digest::Digest;
 
-pub use alone::Alone;
-pub use artifacts::{Artifact, Listed, MACHINE_LAYER, NewArtifact};
+pub use artifacts::{Artifact, ListEntry, MACHINE_LAYER, NewArtifact};
 pub use blobs::BlobWriter;
 pub use error::StoreError;
-pub use examine::{BlobProblem, Examined, Problem, What};
-pub use inventory::{Inventory, Part, Share};
+pub use examine::{BlobProblem, Examination, Problem, ProblemKind};
+pub use exclusive::ExclusiveStore;
+pub use inventory::{ArtifactUsage, Inventory, Usage};
 pub(crate) use partial::{PartialBlob, WholeBlob};
-pub use prune::{Candidate, Retention};
+pub use prune::{PruneCandidate, Retention};
 pub use remove::Removed;
-pub use sweep::Swept;
+pub use sweep::SweepStats;
 pub use usage::disk_usage;
-pub use verify::Verified;
+pub use verify::VerifyStats;
 
 /// Version of the OCI image layout (OCI image-spec 1.1, image-layout.md).
 const LAYOUT_VERSION: &str = "1.0.0";

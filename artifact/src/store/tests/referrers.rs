@@ -9,9 +9,9 @@ use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
 use tempfile::TempDir;
 
 use super::{draft, nothing_in_use, one, tag, tags};
-use crate::attached::{Attached, Document, DocumentKind};
 use crate::digest::Digest;
 use crate::policy::Policy;
+use crate::referrers::{Document, DocumentKind, Referrer};
 use crate::signature::{MEDIA_TYPE, Payload, PrivateKey, SignatureManifest};
 use crate::store::{Artifact, Store, StoreError};
 
@@ -47,7 +47,7 @@ fn sign(store: &Store, key: &PrivateKey, subject: &Digest, named: &Digest) {
     store.put_document(&config).unwrap();
     let manifest = store.put_document(&manifest).unwrap();
     store
-        .attach(subject, &[Attached::new(MEDIA_TYPE, &manifest)])
+        .attach(subject, &[Referrer::new(MEDIA_TYPE, &manifest)])
         .unwrap();
 }
 
@@ -55,7 +55,7 @@ fn sign(store: &Store, key: &PrivateKey, subject: &Digest, named: &Digest) {
 fn documents_come_with_their_artifact_and_go_with_it() {
     let (_temp, mut store, artifact) = one();
     let two = tag("two");
-    let put = store.put_with(&two, draft(&artifact.layers), |made| {
+    let put = store.put_with_documents(&two, draft(&artifact.layers), |made| {
         assert_eq!(made.digest, artifact.digest);
         documents("first").to_vec()
     });
@@ -63,10 +63,10 @@ fn documents_come_with_their_artifact_and_go_with_it() {
     let text = |kind| store.documents(&digest, kind).unwrap();
     assert_eq!(text(DocumentKind::Sbom), [b"first Sbom".to_vec()]);
     assert_eq!(text(DocumentKind::Provenance), [b"first Provenance".to_vec()]);
-    let before = store.attached(&digest).unwrap();
+    let before = store.referrers(&digest).unwrap();
     store.attach_documents(&two, &documents("first")).unwrap();
     assert_eq!(
-        store.attached(&digest).unwrap(),
+        store.referrers(&digest).unwrap(),
         before,
         "equal documents are the same"
     );
@@ -75,15 +75,15 @@ fn documents_come_with_their_artifact_and_go_with_it() {
         store.documents(&digest, DocumentKind::Sbom).unwrap(),
         [b"second Sbom".to_vec()]
     );
-    assert_eq!(store.attached(&digest).unwrap().len(), 2);
+    assert_eq!(store.referrers(&digest).unwrap().len(), 2);
     // The manifests and texts of the first ones.
-    let swept = store.alone().unwrap().sweep(&BTreeSet::new()).unwrap();
+    let swept = store.exclusive().unwrap().sweep(&BTreeSet::new()).unwrap();
     assert_eq!(swept.blobs, 4);
     store.verify(&two).unwrap();
     store.remove(std::slice::from_ref(&two), nothing_in_use).unwrap();
-    assert_eq!(store.attached(&digest).unwrap().len(), 2, "it has another name");
+    assert_eq!(store.referrers(&digest).unwrap().len(), 2, "it has another name");
     store.remove(&tags(&["one"]), nothing_in_use).unwrap();
-    assert_eq!(store.attached(&digest).unwrap(), []);
+    assert_eq!(store.referrers(&digest).unwrap(), []);
     assert_eq!(fs::read_dir(store.dir().join("blobs/sha256")).unwrap().count(), 0);
 }
 
@@ -110,7 +110,7 @@ fn a_signature_counts_for_its_artifact_and_key_alone() {
     let signed = |keys: &[&PrivateKey]| {
         let keys: Vec<_> = keys.iter().map(|key| key.public()).collect();
         store
-            .signed_by(&artifact.digest, &keys)
+            .find_signature(&artifact.digest, &keys)
             .unwrap()
             .map(|signed| signed.key)
     };
@@ -122,7 +122,7 @@ fn a_signature_counts_for_its_artifact_and_key_alone() {
     assert_eq!(signed(&[&other, &key]), Some(1));
     assert_eq!(signed(&[&other]), None);
     assert_eq!(
-        store.attached(&artifact.digest).unwrap().len(),
+        store.referrers(&artifact.digest).unwrap().len(),
         1,
         "in place of the other"
     );

@@ -1,15 +1,15 @@
 //! Tests of the store; as root, for layers give files away.
 
 mod artifacts;
-mod attached;
 mod examine;
 mod interop;
+mod last_used;
 mod layers;
 mod origin;
 mod partial;
+mod referrers;
 mod remove;
 mod sweep;
-mod used;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,7 +21,7 @@ use tempfile::TempDir;
 use super::{Artifact, NewArtifact, Store, StoreError};
 use crate::config::MachineLayers;
 use crate::digest::Digest;
-use crate::layer::{Layer, Pack};
+use crate::layer::{Layer, PackOptions};
 use crate::tag::Tag;
 
 pub(super) fn open() -> (TempDir, Store) {
@@ -51,7 +51,7 @@ pub(super) fn tree(content: &str) -> TempDir {
 
 pub(super) fn add(store: &Store, title: &str, content: &str) -> Layer {
     store
-        .add_layer(title, tree(content).path(), &Pack::default())
+        .add_layer(title, tree(content).path(), &PackOptions::default())
         .unwrap()
 }
 

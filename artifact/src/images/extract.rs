@@ -18,7 +18,7 @@ use super::oci::layers;
 /// # Errors
 /// [`ImageError::Damaged`], also when the image lacks one of the files or has no regular file there; and what reading
 /// and writing say.
-pub fn copy_out(path: &Path, wanted: &BTreeMap<String, PathBuf>) -> Result<(), ImageError> {
+pub fn extract_files(path: &Path, wanted: &BTreeMap<String, PathBuf>) -> Result<(), ImageError> {
     let failed = |source| ImageError::Read {
         path: path.to_owned(),
         source,

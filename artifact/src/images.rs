@@ -4,7 +4,7 @@ mod archive;
 mod bundle;
 mod docker;
 mod error;
-mod inside;
+mod extract;
 mod layers;
 mod oci;
 #[cfg(test)]
@@ -14,7 +14,7 @@ pub use archive::Archive;
 pub(crate) use bundle::{open, walk_names};
 pub(crate) use docker::MANIFEST as DOCKER_MANIFEST;
 pub use error::ImageError;
-pub use inside::copy_out;
+pub use extract::extract_files;
 pub(crate) use layers::{LAYOUT, layers_of, read_layer};
 /// What an image is called, made complete as Docker does: `app` is `docker.io/library/app:latest`.
 pub use oci_spec::distribution::Reference as ImageName;

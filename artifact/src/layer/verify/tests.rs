@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tempfile::TempDir;
 
-use super::{Damage, Deviation, compare};
+use super::{Mismatch, MismatchKind, verify};
 use crate::digest::Digest;
-use crate::layer::{Layer, Pack, UnpackError, pack, unpack};
+use crate::layer::{Layer, PackOptions, UnpackError, pack, unpack};
 
 /// A tree with one of each kind, packed and unpacked.
 fn unpacked() -> (TempDir, Vec<u8>, Layer) {
@@ -27,7 +27,7 @@ fn unpacked() -> (TempDir, Vec<u8>, Layer) {
     fs::create_dir(at("opaque")).unwrap();
     xattr::set(at("opaque"), "trusted.overlay.opaque", b"y").unwrap();
     xattr::set(at("empty"), "user.a", b"1").unwrap();
-    let (blob, packed) = pack(source.path(), Vec::new(), &Pack::default()).unwrap();
+    let (blob, packed) = pack(source.path(), Vec::new(), &PackOptions::default()).unwrap();
     let layer = packed.layer("tree");
     unpack(&blob[..], &layer, unpacked.path()).unwrap();
     (unpacked, blob, layer)
@@ -41,20 +41,20 @@ fn node(path: &Path, kind: FileType, device: u64) {
 fn found(damage: impl Fn(&Path)) -> Vec<String> {
     let (dir, blob, layer) = unpacked();
     damage(dir.path());
-    let comparison = compare(&blob[..], &layer, dir.path()).unwrap();
-    comparison
-        .differences
+    let verification = verify(&blob[..], &layer, dir.path()).unwrap();
+    verification
+        .mismatches
         .iter()
-        .filter(|difference| difference.deviation != Deviation::Time)
-        .map(|Damage { path, deviation }| format!("{} {deviation}", path.display()))
+        .filter(|difference| difference.kind != MismatchKind::Time)
+        .map(|Mismatch { path, kind }| format!("{} {kind}", path.display()))
         .collect()
 }
 
 #[test]
 fn what_was_unpacked_is_the_same() {
     let (dir, blob, layer) = unpacked();
-    let comparison = compare(&blob[..], &layer, dir.path()).unwrap();
-    assert_eq!((comparison.objects, comparison.differences), (11, vec![]));
+    let verification = verify(&blob[..], &layer, dir.path()).unwrap();
+    assert_eq!((verification.objects, verification.mismatches), (11, vec![]));
     // What overlay and the host note for themselves is no content.
     xattr::set(dir.path().join("empty"), "trusted.overlay.origin", b"z").unwrap();
     assert_eq!(found(|_| {}), Vec::<String>::new());
@@ -171,12 +171,12 @@ fn times_count() {
     let file = fs::File::options().write(true).open(dir.path().join("dir/file"));
     let before = SystemTime::now() - Duration::from_secs(1000);
     file.unwrap().set_modified(before).unwrap();
-    let comparison = compare(&blob[..], &layer, dir.path()).unwrap();
-    let difference = Damage {
+    let verification = verify(&blob[..], &layer, dir.path()).unwrap();
+    let difference = Mismatch {
         path: "dir/file".into(),
-        deviation: Deviation::Time,
+        kind: MismatchKind::Time,
     };
-    assert_eq!(comparison.differences, [difference]);
+    assert_eq!(verification.mismatches, [difference]);
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn a_layer_with_other_bytes_is_an_error() {
     let (dir, mut blob, layer) = unpacked();
     let middle = blob.len() / 2;
     blob[middle] ^= 1;
-    let error = compare(&blob[..], &layer, dir.path()).unwrap_err();
+    let error = verify(&blob[..], &layer, dir.path()).unwrap_err();
     assert!(
         matches!(error, UnpackError::Damaged { found, .. } if found == Digest::of(&blob)),
         "not damaged"

@@ -194,7 +194,7 @@ fn manifests() -> Vec<Seed> {
         size: 1,
         unpacked_size: 1024,
     };
-    let config = include_bytes!("../samples/config-v1.json");
+    let config = include_bytes!("../../samples/config-v1.json");
     let reference = BlobRef {
         digest: Digest::of(config),
         size: config.len() as u64,

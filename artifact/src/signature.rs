@@ -25,9 +25,9 @@ pub(crate) const ATTACHED_CLAIM: &str = "dev.parbake.attached.";
 
 /// A signature that is good: whose, and of which documents besides the artifact itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Signed {
+pub struct VerifiedSignature {
     /// Which of the keys made it, by its place in the list that was given.
     pub key: usize,
     /// Digests of the manifests of documents that it covers too.
-    pub attached: Vec<crate::digest::Digest>,
+    pub documents: Vec<crate::digest::Digest>,
 }

@@ -9,10 +9,10 @@ use std::collections::BTreeSet;
 use oci_spec::image::{Descriptor, MediaType};
 
 use super::{Store, StoreError};
-use crate::attached::{Attached, Document, DocumentKind, DocumentManifest, EMPTY, MANIFEST_MEDIA_TYPE};
 use crate::digest::Digest;
 use crate::manifest::{BlobRef, ManifestError, blob_ref, descriptor};
-use crate::signature::{MAX_PAYLOAD, Payload, PublicKey, SignatureManifest, Signed};
+use crate::referrers::{Document, DocumentKind, DocumentManifest, EMPTY, MANIFEST_MEDIA_TYPE, Referrer};
+use crate::signature::{MAX_PAYLOAD, Payload, PublicKey, SignatureManifest, VerifiedSignature};
 use crate::tag::Tag;
 
 /// The annotation that says to which manifest something is attached.
@@ -23,7 +23,7 @@ impl Store {
     ///
     /// # Errors
     /// When the index cannot be read.
-    pub fn attached(&self, subject: &Digest) -> Result<Vec<Attached>, StoreError> {
+    pub fn referrers(&self, subject: &Digest) -> Result<Vec<Referrer>, StoreError> {
         let index = self.read_index()?;
         let entries = index.manifests().iter();
         let own = entries.filter(|entry| subject_of(entry).as_ref() == Some(subject));
@@ -45,7 +45,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Attachment`] when one of them is not whole.
     pub fn documents(&self, subject: &Digest, kind: DocumentKind) -> Result<Vec<Vec<u8>>, StoreError> {
-        let own = self.attached(subject)?.into_iter();
+        let own = self.referrers(subject)?.into_iter();
         let texts = own.filter(|attached| attached.document() == Some(kind));
         texts
             .map(|attached| self.document_text(subject, &attached))
@@ -56,17 +56,21 @@ impl Store {
     ///
     /// # Errors
     /// When the store's files cannot be read.
-    pub fn signed_by(&self, subject: &Digest, keys: &[PublicKey]) -> Result<Option<Signed>, StoreError> {
-        self.signed_among(subject, &self.attached(subject)?, keys)
+    pub fn find_signature(
+        &self,
+        subject: &Digest,
+        keys: &[PublicKey],
+    ) -> Result<Option<VerifiedSignature>, StoreError> {
+        self.find_signature_among(subject, &self.referrers(subject)?, keys)
     }
 
     /// The same, among what is not attached yet.
-    pub(crate) fn signed_among(
+    pub(crate) fn find_signature_among(
         &self,
         subject: &Digest,
-        attached: &[Attached],
+        attached: &[Referrer],
         keys: &[PublicKey],
-    ) -> Result<Option<Signed>, StoreError> {
+    ) -> Result<Option<VerifiedSignature>, StoreError> {
         for signatures in attached.iter().filter(|attached| attached.is_signatures()) {
             let Some(manifest) = self.signatures(signatures)? else {
                 continue;
@@ -80,8 +84,8 @@ impl Store {
                 };
                 let signer = keys.iter().position(|key| key.verifies(&bytes, signature));
                 if let (Some(key), Some(payload)) = (signer, Payload::for_manifest(&bytes, subject)) {
-                    let attached = payload.attached();
-                    return Ok(Some(Signed { key, attached }));
+                    let documents = payload.attached();
+                    return Ok(Some(VerifiedSignature { key, documents }));
                 }
             }
         }
@@ -89,7 +93,7 @@ impl Store {
     }
 
     /// The manifest of an artifact's signatures; `None` when it is not whole.
-    pub(crate) fn signatures(&self, attached: &Attached) -> Result<Option<SignatureManifest>, StoreError> {
+    pub(crate) fn signatures(&self, attached: &Referrer) -> Result<Option<SignatureManifest>, StoreError> {
         let bytes = self.document(&attached.manifest())?;
         Ok(bytes.and_then(|bytes| SignatureManifest::from_json(&bytes).ok()))
     }
@@ -99,19 +103,19 @@ impl Store {
         &self,
         subject: &BlobRef,
         documents: &[Document],
-    ) -> Result<Vec<Attached>, StoreError> {
+    ) -> Result<Vec<Referrer>, StoreError> {
         let put = |document: &Document| {
             self.put_document(EMPTY)?;
             let text = self.put_document(&document.text)?;
             let manifest = DocumentManifest::to_json(document.kind, subject, &text);
             let manifest = self.put_document(&manifest)?;
-            Ok(Attached::new(document.kind.media_type(), &manifest))
+            Ok(Referrer::new(document.kind.media_type(), &manifest))
         };
         documents.iter().map(put).collect()
     }
 
     /// Attaches what is in the store to an artifact that has a tag, in place of what it had of the same types.
-    pub(crate) fn attach(&self, subject: &Digest, attached: &[Attached]) -> Result<(), StoreError> {
+    pub(crate) fn attach(&self, subject: &Digest, attached: &[Referrer]) -> Result<(), StoreError> {
         self.change_index(|manifests| {
             attach(manifests, subject, attached);
             Ok(())
@@ -130,7 +134,7 @@ impl Store {
     }
 
     /// The blobs that an attached manifest refers to.
-    pub(crate) fn blobs_of(&self, attached: &Attached) -> Result<Vec<BlobRef>, StoreError> {
+    pub(crate) fn blobs_of(&self, attached: &Referrer) -> Result<Vec<BlobRef>, StoreError> {
         let bytes = self.document(&attached.manifest())?.unwrap_or_default();
         let blobs = |bytes: &[u8]| -> Result<Vec<BlobRef>, ManifestError> {
             let manifest: oci_spec::image::ImageManifest =
@@ -145,16 +149,16 @@ impl Store {
     pub(super) fn attached_with_blobs(
         &self,
         subject: &Digest,
-    ) -> Result<Vec<(Attached, Vec<BlobRef>)>, StoreError> {
-        let with_blobs = |attached: Attached| {
+    ) -> Result<Vec<(Referrer, Vec<BlobRef>)>, StoreError> {
+        let with_blobs = |attached: Referrer| {
             let mut blobs = self.blobs_of(&attached)?;
             blobs.push(attached.manifest());
             Ok((attached, blobs))
         };
-        self.attached(subject)?.into_iter().map(with_blobs).collect()
+        self.referrers(subject)?.into_iter().map(with_blobs).collect()
     }
 
-    fn document_text(&self, subject: &Digest, attached: &Attached) -> Result<Vec<u8>, StoreError> {
+    fn document_text(&self, subject: &Digest, attached: &Referrer) -> Result<Vec<u8>, StoreError> {
         let manifest = self.document(&attached.manifest())?;
         let manifest = manifest.and_then(|bytes| DocumentManifest::from_json(&bytes).ok().flatten());
         let text = match manifest.filter(|manifest| manifest.subject == *subject) {
@@ -169,7 +173,7 @@ impl Store {
 }
 
 /// Adds attachments in place of others of the same types.
-pub(super) fn attach(manifests: &mut Vec<Descriptor>, subject: &Digest, attached: &[Attached]) {
+pub(super) fn attach(manifests: &mut Vec<Descriptor>, subject: &Digest, attached: &[Referrer]) {
     manifests.retain(|entry| {
         let replaced = attached.iter().any(|new| {
             let kind = entry.artifact_type().as_ref().map(ToString::to_string);
@@ -203,8 +207,8 @@ fn subject_of(entry: &Descriptor) -> Option<Digest> {
     entry.annotations().as_ref()?.get(SUBJECT)?.parse().ok()
 }
 
-fn attached(entry: &Descriptor) -> Option<Attached> {
+fn attached(entry: &Descriptor) -> Option<Referrer> {
     subject_of(entry)?;
     let media_type = entry.artifact_type().as_ref()?.to_string();
-    Some(Attached::new(&media_type, &blob_ref(entry).ok()?))
+    Some(Referrer::new(&media_type, &blob_ref(entry).ok()?))
 }

@@ -9,9 +9,9 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 
-use super::{Pack, PackError, Packed, pack, pack_with};
+use super::{PackError, PackOptions, Packed, pack, pack_with};
 
-fn packed(dir: &Path, options: &Pack) -> (Vec<u8>, Packed) {
+fn packed(dir: &Path, options: &PackOptions) -> (Vec<u8>, Packed) {
     pack(dir, Vec::new(), options).unwrap()
 }
 
@@ -51,7 +51,7 @@ fn order_whiteouts_and_links() {
     fs::write(dir.join("a"), "").unwrap();
     whiteout(&dir.join("z"));
     whiteout(&dir.join("b/gone"));
-    let (blob, _) = packed(dir, &Pack::default());
+    let (blob, _) = packed(dir, &PackOptions::default());
     assert_eq!(
         names(&blob),
         [
@@ -82,7 +82,7 @@ fn equal_trees_give_equal_bytes() {
             .unwrap()
             .set_modified(SystemTime::UNIX_EPOCH)
             .unwrap();
-        packed(temp.path(), &Pack::default())
+        packed(temp.path(), &PackOptions::default())
     };
     assert_eq!(make(["a", "b", "c"]), make(["c", "b", "a"]));
 }
@@ -96,7 +96,7 @@ fn any_number_of_workers_gives_equal_bytes() {
         .collect();
     fs::write(temp.path().join("words"), words).unwrap();
     let digest = |workers| {
-        pack_with(temp.path(), Vec::new(), &Pack::default(), workers)
+        pack_with(temp.path(), Vec::new(), &PackOptions::default(), workers)
             .unwrap()
             .1
             .digest
@@ -108,7 +108,7 @@ fn any_number_of_workers_gives_equal_bytes() {
 #[test]
 fn facts_are_those_of_the_bytes() {
     let temp = tempfile::tempdir().unwrap();
-    let (blob, packed) = packed(temp.path(), &Pack::default());
+    let (blob, packed) = packed(temp.path(), &PackOptions::default());
     let mut plain = Vec::new();
     zstd::Decoder::new(&blob[..])
         .unwrap()
@@ -135,7 +135,7 @@ fn clamp_and_exclude() {
         .unwrap()
         .set_modified(old)
         .unwrap();
-    let options = Pack {
+    let options = PackOptions {
         mtime_clamp: Some(1000),
         exclude: vec![PathBuf::from("var/cache/")],
     };
@@ -149,7 +149,7 @@ fn clamp_and_exclude() {
         .map(|entry| entry.unwrap().header().mtime().unwrap());
     assert_eq!(times.collect::<Vec<_>>(), [1000, 1, 1000, 1000]);
 
-    let late = Pack {
+    let late = PackOptions {
         mtime_clamp: Some(i64::MAX),
         exclude: vec![PathBuf::from("absent")],
     };
@@ -166,7 +166,7 @@ fn sockets_and_devices_are_left_out() {
     ] {
         mknodat(CWD, temp.path().join(name), kind, Mode::RUSR, makedev(1, 3)).unwrap();
     }
-    let (blob, packed) = packed(temp.path(), &Pack::default());
+    let (blob, packed) = packed(temp.path(), &PackOptions::default());
     assert_eq!(names(&blob), ["./"]);
     assert!(!packed.exact);
 }
@@ -175,7 +175,7 @@ fn sockets_and_devices_are_left_out() {
 fn refuses_what_layers_cannot_say() {
     let temp = tempfile::tempdir().unwrap();
     let refused = |name: &str| {
-        let error = pack(&temp.path().join(name), Vec::new(), &Pack::default())
+        let error = pack(&temp.path().join(name), Vec::new(), &PackOptions::default())
             .err()
             .unwrap();
         (error.to_string(), error)
@@ -224,7 +224,7 @@ fn gnu_tar_reads_it() {
     xattr::set(dir.join(&long), "user.a=b%c", b"line\nfeed").unwrap();
 
     let tarball = temp.path().join("layer.tar");
-    let (blob, _) = packed(&dir, &Pack::default());
+    let (blob, _) = packed(&dir, &PackOptions::default());
     zstd::stream::copy_decode(&blob[..], fs::File::create(&tarball).unwrap()).unwrap();
     let out = temp.path().join("out");
     fs::create_dir(&out).unwrap();
@@ -233,5 +233,8 @@ fn gnu_tar_reads_it() {
         .arg(&tarball);
     let output = tar.arg("--directory").arg(&out).output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(packed(&out, &Pack::default()).1, packed(&dir, &Pack::default()).1);
+    assert_eq!(
+        packed(&out, &PackOptions::default()).1,
+        packed(&dir, &PackOptions::default()).1
+    );
 }
