@@ -52,7 +52,7 @@ fn says_what_is_wrong_with_what() {
     );
     fs::write(store.blob_path(&artifact.digest), "{}").unwrap();
     let examined = store.examine(&tags(&["one"])).unwrap();
-    assert!(matches!(examined.problems[0].what, ProblemKind::Artifact(_)));
+    assert!(matches!(examined.problems[0].kind, ProblemKind::Artifact(_)));
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn mends_what_it_can() {
     fs::remove_file(store.blob_path(&machine.digest)).unwrap();
     let examined = store.examine(&all).unwrap();
     let left = store.repair(examined.problems, nothing_in_use).unwrap();
-    assert!(matches!(left[0].what, ProblemKind::Blob(_, BlobProblem::Missing)));
+    assert!(matches!(left[0].kind, ProblemKind::Blob(_, BlobProblem::Missing)));
     assert!(store.unpacked_path(&machine.digest).is_dir());
 }
 
