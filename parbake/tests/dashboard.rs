@@ -1,8 +1,5 @@
 //! The status page in a pseudo-terminal, without a cluster.
 
-#[path = "../../tests/pseudo_terminal.rs"]
-mod pseudo_terminal;
-
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,7 +7,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use pseudo_terminal::PseudoTerminal;
+use parbake_test_support::pseudo_terminal::PseudoTerminal;
 
 const LIMIT: Duration = Duration::from_secs(20);
 

@@ -2,13 +2,10 @@
 //!
 //! `TRYCMD=overwrite cargo test -p parbake --test tested` writes it anew.
 
-#[path = "../../tests/tested.rs"]
-mod noted;
-
 use std::fs;
 use std::path::Path;
 
-use noted::{Baked, FILE, Tested};
+use parbake_test_support::tested::{Baked, FILE, Tested};
 
 /// What is between these lines of the README is written here.
 const BEGIN: &str = "<!-- What follows is written by `parbake/tests/tested.rs`. -->\n";

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::access::tool;
-use crate::harness::{Outcome, PROVIDER, Place, check, eventually, tested};
+use parbake_test_support::access::tool;
+use parbake_test_support::place::{Outcome, PROVIDER, Place, check, eventually, record_tested};
 
 /// The provider with the newest Kubernetes.
 const NEWEST: &str = "k8s-1.36";
@@ -85,7 +85,7 @@ pub(crate) fn metrics_server(place: &Place) -> Outcome {
         let pods = kubectl(place, NAME, &["top", "pods", "-n", "kube-system", "--no-headers"])?;
         check(pods.contains("kube-apiserver-node01"), || pods.clone())
     })?;
-    tested(place, NAME, &["add-on metrics-server"])
+    record_tested(place, NAME, &["add-on metrics-server"])
 }
 
 /// An ingress answers at the port of the node, and another name does not.
@@ -107,7 +107,7 @@ pub(crate) fn traefik(place: &Place) -> Outcome {
     })?;
     let other = ask("other.test")?;
     check(other.contains(" 404 Not Found"), || other.clone())?;
-    tested(place, NAME, &["add-on traefik"])
+    record_tested(place, NAME, &["add-on traefik"])
 }
 
 /// All that it watches is up, and it knows what containers use.
@@ -135,7 +135,7 @@ pub(crate) fn prometheus(place: &Place) -> Outcome {
         let bytes = bytes.and_then(|bytes| bytes.parse::<u64>().ok());
         check(bytes > Some(1 << 20), || format!("{answer}"))
     })?;
-    tested(place, NAME, &["add-on prometheus"])
+    record_tested(place, NAME, &["add-on prometheus"])
 }
 
 /// An authority's certificate and one that it signed come of their objects; no secret was in the artifact.
@@ -172,7 +172,7 @@ pub(crate) fn cert_manager(place: &Place) -> Outcome {
         &leaf,
     ];
     tool(&verify, place.dir())?;
-    tested(place, NAME, &["add-on cert-manager"])
+    record_tested(place, NAME, &["add-on cert-manager"])
 }
 
 /// The fake node is ready after a thaw, and after another of a cluster that has fake pods.
@@ -190,7 +190,7 @@ pub(crate) fn kwok(place: &Place) -> Outcome {
         nodes.clone()
     })?;
     place.run(&["down", "--name", AGAIN])?;
-    tested(place, NAME, &["add-on kwok"])?;
+    record_tested(place, NAME, &["add-on kwok"])?;
     place.run(&["artifact", "remove", AGAIN])?;
     place.run(&["artifact", "remove", NAME]).map(drop)
 }

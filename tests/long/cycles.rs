@@ -3,9 +3,9 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Outcome, PROVIDER, Place, check, eventually};
-use crate::listing::Listing;
 use crate::resources::Resources;
+use parbake_test_support::leftovers::Leftovers;
+use parbake_test_support::place::{Outcome, PROVIDER, Place, check, eventually};
 
 const CYCLES: usize = 100;
 /// The first ones fill what the kernel and the page cache keep once and for all.
@@ -23,7 +23,7 @@ pub(crate) fn hundred(place: &Place) -> Outcome {
     for _ in 0..WARM_UP {
         cycle(place)?;
     }
-    let (listed, before) = (Listing::take(place.dir())?, without_caches()?);
+    let (listed, before) = (Leftovers::list(place.dir())?, without_caches()?);
     println!(
         "| cycles | up, s | down, s | memory available, MiB | kernel's own, MiB | cgroups | mounts | interfaces |"
     );
@@ -36,7 +36,7 @@ pub(crate) fn hundred(place: &Place) -> Outcome {
         }
         // Processes that end on their own may need a moment.
         eventually("the host to be as before", Duration::from_secs(5), || {
-            Listing::take(place.dir())?.nothing_new(&listed)
+            Leftovers::list(place.dir())?.nothing_new_since(&listed)
         })
         .map_err(|problem| format!("after {number} cycles: {problem}"))?;
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Outcome, PROVIDER, Place, check, eventually, tested};
+use parbake_test_support::place::{Outcome, PROVIDER, Place, check, eventually, record_tested};
 
 /// What it is called, artifact and cluster.
 const NAME: &str = "ha";
@@ -15,7 +15,7 @@ pub(crate) fn one_of_three_dies(place: &Place) -> Outcome {
     let outcome = dies(place);
     place.run(&["down", "--name", NAME])?;
     outcome?;
-    tested(place, NAME, &["bake", "thaw", "three control planes"])?;
+    record_tested(place, NAME, &["bake", "thaw", "three control planes"])?;
     place.run(&["artifact", "remove", NAME]).map(drop)
 }
 

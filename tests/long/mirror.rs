@@ -13,8 +13,8 @@ use std::thread::spawn;
 
 use serde_json::Value;
 
-use crate::harness::Place;
-use crate::registry::{Registry, skopeo};
+use parbake_test_support::place::Place;
+use parbake_test_support::registry::{Registry, skopeo};
 
 /// What the provider names.
 const KUBERNETES: &str = "1.34.4";

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::elsewhere::write;
-use crate::harness::{Outcome, PROVIDER, Place, check, eventually, tested};
+use parbake_test_support::other_state_dir::write;
+use parbake_test_support::place::{Outcome, PROVIDER, Place, check, eventually, record_tested};
 
 /// The tag, and the cluster.
 const NAME: &str = "networks";
@@ -165,13 +165,13 @@ pub(crate) fn policies(place: &Place) -> Outcome {
     eventually("nobody", Duration::from_secs(20), || {
         reached(place, NAME, &nobody)
     })?;
-    tested(place, NAME, &["bake", "thaw", "network policies"])
+    record_tested(place, NAME, &["bake", "thaw", "network policies"])
 }
 
 /// Pods have their further networks as soon as a start is over.
 pub(crate) fn multus(place: &Place) -> Outcome {
     further(place, NAME)?;
-    tested(place, NAME, &["more networks for pods"])
+    record_tested(place, NAME, &["more networks for pods"])
 }
 
 /// The same after a stop, and of what a user froze, under a new identity; without policies all is open.
@@ -205,7 +205,7 @@ pub(crate) fn again(place: &Place) -> Outcome {
         reached(place, AGAIN, &all)
     })?;
     place.run(&["down", "--name", AGAIN])?;
-    tested(place, NAME, &["freeze"])?;
+    record_tested(place, NAME, &["freeze"])?;
     place.run(&["artifact", "remove", AGAIN])?;
     place.run(&["artifact", "remove", NAME]).map(drop)
 }

@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::harness::{Outcome, PROVIDER, Place, check, tested};
 use crate::mirror::run;
+use parbake_test_support::place::{Outcome, PROVIDER, Place, check, record_tested};
 
 /// What the operating system calls itself.
 const NAME: &str = "Our Own Linux 7";
@@ -51,7 +51,7 @@ pub(crate) fn lacking(place: &Place) -> Outcome {
 pub(crate) fn directory(place: &Place) -> Outcome {
     let dir = system(place)?;
     works(place, &dir, "os-directory", true)?;
-    tested(place, "os-directory", &["bake", "thaw", "own OS (directory)"])
+    record_tested(place, "os-directory", &["bake", "thaw", "own OS (directory)"])
 }
 
 pub(crate) fn archive(place: &Place) -> Outcome {
@@ -63,7 +63,7 @@ pub(crate) fn archive(place: &Place) -> Outcome {
     check(layer("os-archive")? == layer("os-directory")?, || {
         "the same tree makes another layer when it comes in an archive".to_owned()
     })?;
-    tested(place, "os-archive", &["bake", "thaw", "own OS (archive)"])
+    record_tested(place, "os-archive", &["bake", "thaw", "own OS (archive)"])
 }
 
 pub(crate) fn image(place: &Place) -> Outcome {
@@ -80,7 +80,7 @@ pub(crate) fn image(place: &Place) -> Outcome {
     let to = format!("oci-archive:{}", image.display());
     run(Command::new("skopeo").args(["copy", "--quiet", &from, &to])).map(drop)?;
     works(place, &image, "os-image", false)?;
-    tested(place, "os-image", &["bake", "thaw", "own OS (image)"])
+    record_tested(place, "os-image", &["bake", "thaw", "own OS (image)"])
 }
 
 /// Bakes with the operating system, and looks at a node of it.

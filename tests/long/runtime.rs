@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Outcome, PROVIDER, Place, check};
-use crate::swap::{OTHER, changed, reported};
 use crate::versions::{Baked, holds};
+use parbake_test_support::place::{Outcome, PROVIDER, Place, check};
+use parbake_test_support::swap::{OTHER, changed, reported};
 
 /// A runtime that the first provider offers.
 struct Chosen {

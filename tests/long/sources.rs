@@ -6,8 +6,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{Outcome, PROVIDER, Place, check, tested};
 use crate::mirror::{Mirror, run};
+use parbake_test_support::place::{Outcome, PROVIDER, Place, check, record_tested};
 
 /// The version that the changed components say.
 const CHANGED: &str = "v1.34.4-changed";
@@ -71,7 +71,7 @@ pub(crate) fn released(place: &Place) -> Outcome {
         "it was not built".to_owned()
     })?;
     versions(place, "released", "v1.34.4")?;
-    tested(place, "released", &["bake", "thaw", "mirrors"])?;
+    record_tested(place, "released", &["bake", "thaw", "mirrors"])?;
     // Nobody is asked for what the cache has.
     let again = parsed(&mirror.run(place, &bake)?)?;
     check(
@@ -108,7 +108,7 @@ pub(crate) fn developed(place: &Place) -> Outcome {
         || "what was given is no input".to_owned(),
     )?;
     versions(place, "developed", CHANGED)?;
-    tested(place, "developed", &["bake", "thaw", "changed component"])
+    record_tested(place, "developed", &["bake", "thaw", "changed component"])
 }
 
 /// Builds a kubelet and an API server that say another version.

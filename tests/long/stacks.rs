@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Outcome, PROVIDER, Place, check, eventually, tested};
+use parbake_test_support::place::{Outcome, PROVIDER, Place, check, eventually, record_tested};
 
 const MANIFEST: &str = include_str!("stacks.yaml");
 /// The port that the service has on every node.
@@ -59,7 +59,7 @@ fn baked(place: &Place, name: &'static str, families: &'static [bool]) -> Outcom
     let outcome = stack.works();
     place.run(&["down", "--name", name])?;
     outcome?;
-    tested(place, name, &["bake", "thaw", &format!("addresses ({name})")])?;
+    record_tested(place, name, &["bake", "thaw", &format!("addresses ({name})")])?;
     place.run(&["artifact", "remove", name]).map(drop)
 }
 

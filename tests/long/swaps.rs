@@ -4,8 +4,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::harness::{Outcome, PROVIDER, Place, check};
-use crate::swap::{BAKED, OTHER, baked, changed, reported};
+use parbake_test_support::place::{Outcome, PROVIDER, Place, check};
+use parbake_test_support::swap::{BAKED, OTHER, baked, changed, reported};
 
 const NAME: &str = "swapped";
 const COPY: &str = "swapped-copy";

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Outcome, PROVIDER, Place, check};
+use parbake_test_support::place::{Outcome, PROVIDER, Place, check};
 
 /// What variants bake anew: the runtime's databases, which list the images, and the machine.
 const OWN: [&str; 2] = ["runtime", "machine/node01"];

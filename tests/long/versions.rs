@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Outcome, Place, check, eventually, tested};
-use crate::identity::{free_of, held_by};
-use crate::listing::Listing;
-use crate::{access, services, strangers, workload};
+use parbake_test_support::identity::{free_of, held_by};
+use parbake_test_support::leftovers::Leftovers;
+use parbake_test_support::place::{Outcome, Place, check, eventually, record_tested};
+use parbake_test_support::{access, isolation, services, workload};
 
 /// The cluster that is thawed beside the first, which is called `default`, and the artifact that the first becomes.
 const BESIDE: &str = "beside";
@@ -54,7 +54,7 @@ pub(crate) fn holds(place: &Place, baked: &Baked<'_>, more: fn(&Place) -> Outcom
     let words = ["provision", baked.provider, "--source", "modules"];
     let choice = ["--runtime", baked.runtime, "--tag", baked.tag];
     place.run(&[&words[..], &choice].concat())?;
-    let before = Listing::take(place.dir())?;
+    let before = Leftovers::list(place.dir())?;
     let outcome = lives(place, baked).and_then(|()| more(place));
     // What failed says why; whether there is such a cluster comes second.
     let _ = place.run(&["down", "--name", BESIDE]);
@@ -62,17 +62,17 @@ pub(crate) fn holds(place: &Place, baked: &Baked<'_>, more: fn(&Place) -> Outcom
     outcome?;
     ended?;
     eventually("the host to be as before", Duration::from_secs(5), || {
-        Listing::take(place.dir())?.nothing_new(&before)
+        Leftovers::list(place.dir())?.nothing_new_since(&before)
     })?;
     let runtime = format!("container runtime {}", baked.runtime);
     match baked.tag == baked.provider {
-        true => tested(
+        true => record_tested(
             place,
             baked.tag,
             &["bake", "thaw", "workload", "second identity", "freeze"],
         )?,
         // All of that, but not with what the provider has by itself.
-        false => tested(place, baked.tag, &[&runtime])?,
+        false => record_tested(place, baked.tag, &[&runtime])?,
     }
     for tag in [baked.tag, FROZEN] {
         place.run(&["artifact", "remove", tag])?;
@@ -98,8 +98,8 @@ fn lives(place: &Place, baked: &Baked<'_>) -> Outcome {
     place.json(&["up", baked.tag, "--nodes", "1", "--name", BESIDE])?;
     let (first, beside) = (identity(place, "default")?, identity(place, BESIDE)?);
     check(alike(&first, &beside) == 0, || format!("{first}\n{beside}"))?;
-    strangers::refused(place, "default", BESIDE)?;
-    strangers::refused(place, BESIDE, "default")?;
+    isolation::refused(place, "default", BESIDE)?;
+    isolation::refused(place, BESIDE, "default")?;
     place.run(&["down", "--name", BESIDE])?;
 
     place.run(&["stop"])?;
@@ -112,7 +112,7 @@ fn lives(place: &Place, baked: &Baked<'_>) -> Outcome {
         keeps(place, "second", "first second")?;
     }
 
-    let (held, complete) = held_by(&strangers::running(place, "default")?);
+    let (held, complete) = held_by(&isolation::running(place, "default")?);
     check(complete && held.len() > 12, || format!("{} secrets", held.len()))?;
     place.run(&["freeze", FROZEN])?;
     free_of(place, FROZEN, &held)?;

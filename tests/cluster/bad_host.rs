@@ -1,0 +1,46 @@
+//! Hosts that already have what a cluster wants for itself, as network namespaces of their own.
+
+use std::process::{Command, Output};
+
+use parbake_test_support::leftovers::Leftovers;
+use parbake_test_support::place::{Outcome, Place, check};
+
+/// Not one port is left that the host could listen on for the cluster.
+pub(crate) fn no_port(place: &Place) -> Outcome {
+    let script = r#"
+        set -eu
+        ip link set lo up
+        echo 60000 60001 >/proc/sys/net/ipv4/ip_local_port_range
+        echo 60000-60001 >/proc/sys/net/ipv4/ip_local_reserved_ports
+        exec "$0" up k8s-1.34 --nodes 1 --name portless
+    "#;
+    let before = Leftovers::list(place.dir())?;
+    let output = on_a_host(place, script)?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let errors = said.lines().filter(|line| line.starts_with("error: ")).count();
+    check(output.status.code() == Some(1) && errors == 1, || {
+        format!("{} and {errors} errors: {said}", output.status)
+    })?;
+    for part in [
+        "could not listen on `127.0.0.1:0` of the host",
+        "Address already in use",
+    ] {
+        check(said.contains(part), || said.clone().into_owned())?;
+    }
+    Leftovers::list(place.dir())?.nothing_new_since(&before)
+}
+
+/// Runs a script in a network namespace of its own; `$0` is parbake.
+fn on_a_host(place: &Place, script: &str) -> Result<Output, String> {
+    let parbake = place.command(&[]);
+    let mut command = Command::new("unshare");
+    command
+        .args(["--net", "sh", "-c", script])
+        .arg(parbake.get_program());
+    for (name, value) in parbake.get_envs() {
+        if let Some(value) = value {
+            command.env(name, value);
+        }
+    }
+    command.output().map_err(|error| error.to_string())
+}

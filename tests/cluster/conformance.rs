@@ -1,0 +1,53 @@
+//! Kubernetes' own conformance suite on a thawed cluster of three nodes, of an artifact that has it.
+
+use serde_json::Value;
+
+use parbake_test_support::other_state_dir::Other;
+use parbake_test_support::place::{Outcome, PROVIDER, Place, check};
+
+/// What it is called: add-on, artifact, cluster, and the directory of its own.
+const NAME: &str = "conformance";
+/// How it is baked.
+const PROVISION: [&str; 6] = ["provision", PROVIDER, "--addon", NAME, "--tag", NAME];
+/// How many cases there are at least.
+const FEWEST: u64 = 60;
+
+/// Begins the bake, in a directory of its own: the tests that come next leave a processor to it.
+pub(crate) fn begins(place: &Place) -> Outcome {
+    let child = Other::new(place, NAME)?.spawn(place, &PROVISION)?;
+    *place.beside.lock().map_err(|error| error.to_string())? = Some(child);
+    Ok(())
+}
+
+/// The quick cases all hold.
+pub(crate) fn quick(place: &Place) -> Outcome {
+    let other = Other::new(place, NAME)?;
+    let bake = place.beside.lock().map_err(|error| error.to_string())?.take();
+    if let Some(mut bake) = bake {
+        bake.wait().map_err(|error| error.to_string())?;
+    }
+    // Nothing is left to do, unless this test runs alone; or this says why it failed.
+    other.run(place, &PROVISION)?;
+    let refused =
+        |words: &[&str], said: &str| place.refused(&[&["--dir", &other.text], words].concat(), &[said]);
+    refused(
+        &["conformance", "--name", NAME, "--quick"],
+        "no cluster `conformance`",
+    )?;
+    other.run(place, &["up", NAME, "--name", NAME])?;
+    let listed = other.run(place, &["--name", NAME, "conformance", "--list"])?;
+    check(listed.lines().count() > 400, || listed.clone())?;
+    refused(
+        &["--name", NAME, "conformance", "--focus", "no case is called that"],
+        "no conformance case is left",
+    )?;
+    let words = ["--name", NAME, "conformance", "--quick", "--parallel", "4"];
+    let report: Value = other.json(place, &words)?;
+    let passed = report["passed"].as_u64();
+    check(
+        report["failed"] == 0 && report["nodes"] == 3 && passed >= Some(FEWEST),
+        || format!("{report:#}"),
+    )?;
+    other.run(place, &["down", "--name", NAME])?;
+    other.clear()
+}

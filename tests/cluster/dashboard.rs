@@ -1,0 +1,33 @@
+//! The status page on a real cluster.
+
+use std::time::Duration;
+
+use parbake_test_support::place::{Outcome, Place, check};
+use parbake_test_support::pseudo_terminal::PseudoTerminal;
+
+/// How long a start may take, and everything else.
+const START: Duration = Duration::from_secs(120);
+const LOOK: Duration = Duration::from_secs(15);
+
+/// Starts the cluster `name`, which does not run, by a key, looks on until it runs, and quits by another.
+pub(crate) fn start(place: &Place, name: &str) -> Outcome {
+    let command = place.command(&["dashboard", "--name", name]);
+    let mut terminal = PseudoTerminal::start(&command)?;
+    terminal.wait_for(&format!("nodes of {name}"), LOOK)?;
+    terminal.keys("s")?;
+    terminal.wait_for(" starting, ", LOOK)?;
+    // That it was ready once before may be on the page, too.
+    terminal.wait_for(&format!("`start` of `{name}` is done"), START)?;
+    terminal.wait_for(" ready after ", LOOK)?;
+    terminal.wait_for(&format!(" pods of {name}, "), LOOK)?;
+    let shown = terminal.shown()?;
+    for part in ["API answers", "everything", "node01", "Ready", "API :", "running"] {
+        check(shown.contains(part), || format!("`{part}` is not in:\n{shown}"))?;
+    }
+    terminal.keys("q")?;
+    let status = terminal.ended(LOOK)?;
+    check(status.code() == Some(0), || format!("it ended with {status}"))?;
+    check(terminal.is_restored()?, || {
+        "the terminal is not as it was".to_owned()
+    })
+}

@@ -1,0 +1,190 @@
+//! Readiness never believes what the frozen database says, and a time-out says who is to blame.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use crate::age::age;
+use parbake_test_support::leftovers::Leftovers;
+use parbake_test_support::place::{Outcome, Place, check};
+use parbake_test_support::variant::Variant;
+
+/// How long each start may take, with two more beside it.
+const WAIT: Duration = Duration::from_secs(22);
+/// How much longer than `--wait` a start that fails may take: the diagnosis, and removing everything.
+const AFTERWARDS: Duration = Duration::from_secs(15);
+
+/// A cluster that cannot come up.
+struct Doomed {
+    /// Artifact and cluster.
+    name: &'static str,
+    /// How many nodes are started.
+    nodes: &'static str,
+    /// What the error says.
+    said: &'static [&'static str],
+}
+
+/// Each of three clusters that cannot come up ends in time, with one error that says who is to blame, and leaves nothing.
+/// Side by side, for they do little else than wait.
+pub(crate) fn time_outs(place: &Place) -> Outcome {
+    let doomed = [control_plane(place)?, workers(place)?, pod(place)?];
+    let before = Leftovers::list(place.dir())?;
+    let outcomes = thread::scope(|scope| {
+        let running = doomed
+            .each_ref()
+            .map(|doomed| scope.spawn(|| fails(place, doomed)));
+        running.map(|thread| {
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    });
+    for doomed in &doomed {
+        place.run(&["artifact", "remove", doomed.name])?;
+    }
+    outcomes.into_iter().collect::<Outcome>()?;
+    Leftovers::list(place.dir())?.nothing_new_since(&before)
+}
+
+/// A control plane that cannot start: one manifest has a flag that does not exist, another is no manifest at all.
+fn control_plane(place: &Place) -> Result<Doomed, String> {
+    let mut variant = Variant::begin(place)?;
+    let manifest = "etc/kubernetes/manifests/kube-apiserver.yaml";
+    let text = variant.read("machine/node01", manifest)?;
+    let broken = text.replace(
+        "    - kube-apiserver\n",
+        "    - kube-apiserver\n    - --no-such-flag\n",
+    );
+    check(broken != text, || format!("no command in:\n{text}"))?;
+    variant.write("machine/node01", manifest, &broken)?;
+    variant.write(
+        "machine/node01",
+        "etc/kubernetes/manifests/kube-scheduler.yaml",
+        "kind: [",
+    )?;
+    variant.put("broken")?;
+    Ok(Doomed {
+        name: "broken",
+        nodes: "1",
+        said: &[
+            "s waiting for the cluster to be ready; last seen:",
+            "\n  API: ",
+            "\n  DNS on node `node01`: ",
+            "\nwhat failed:\n",
+            "node `node01`: container `kube-apiserver` of pod `kube-system/kube-apiserver-node01` ended with exit \
+             code 1",
+            "\n    | Error: unknown flag: --no-such-flag\n",
+            "node `node01`: no container was made for `/etc/kubernetes/manifests/kube-scheduler.yaml`",
+            "Could not process manifest file",
+            "\nnext: ",
+        ],
+    })
+}
+
+/// Two workers that never come, one without a kubelet and one without a machine: what the database says of them is from
+/// the bake, which seems to lie in the future.
+fn workers(place: &Place) -> Result<Doomed, String> {
+    let mut variant = Variant::begin(place)?;
+    age(&mut variant, -SHIFT)?;
+    variant.write(
+        "machine/node02",
+        "var/lib/kubelet/config.yaml",
+        "kind: Nonsense\n",
+    )?;
+    variant.write(
+        "machine/node03",
+        "etc/systemd/system/containerd.service.d/zz-end.conf",
+        "[Service]\nExecStartPre=systemctl poweroff --force --force\n",
+    )?;
+    variant.put("lonely")?;
+    Ok(Doomed {
+        name: "lonely",
+        nodes: "3",
+        said: &[
+            "\n  node `node02`: lease not renewed since boot",
+            "\n  node `node03`: lease not renewed since boot",
+            "node `node02`: service `kubelet` is ",
+            ", restarts: ",
+            "Object 'apiVersion' is missing in 'kind: Nonsense",
+            "node `node03`: its machine has ended",
+            "\nnext: ",
+        ],
+    })
+}
+
+/// A pod that ran when the cluster was frozen, as the database says, and crashes now.
+fn pod(place: &Place) -> Result<Doomed, String> {
+    let mut variant = Variant::begin(place)?;
+    let other = variant.file("etcdctl", "usr/bin/etcdctl")?;
+    variant.change("image/coredns", |tree| {
+        let program = tree.join("var/lib/parbake/images/coredns/0/coredns");
+        check(program.is_file(), || format!("no {}", program.display()))?;
+        fs::copy(&other, &program)
+            .map(drop)
+            .map_err(|error| error.to_string())
+    })?;
+    variant.put("crashing")?;
+    Ok(Doomed {
+        name: "crashing",
+        nodes: "1",
+        said: &[
+            "\n  pod `kube-system/coredns-",
+            "\n  DNS on node `node01`: ",
+            "node `node01`: container `coredns` of pod `kube-system/coredns-",
+            "\n    | Error: unknown command \"/etc/coredns/Corefile\" for \"etcdctl\"",
+            "\nnext: ",
+        ],
+    })
+}
+
+/// Two years, give or take a leap day.
+const SHIFT: SignedDuration = SignedDuration::from_hours(2 * 365 * 24);
+
+/// A cluster of a bake two years ago, and one of a bake two years ahead of the host's clock: nothing in them expires.
+pub(crate) fn clock(place: &Place) -> Outcome {
+    for (tag, shift) in [("old", SHIFT), ("future", -SHIFT)] {
+        let mut variant = Variant::begin(place)?;
+        let baked = variant.draft.created;
+        age(&mut variant, shift)?;
+        variant.try_as(place, tag, || {
+            let before = Leftovers::list(place.dir())?;
+            place.json(&["up", tag, "--nodes", "1", "--name", tag])?;
+            let made = [
+                "get",
+                "namespace",
+                "kube-system",
+                "-o=jsonpath={.metadata.creationTimestamp}",
+            ];
+            let made = place.run(&[&["kubectl", "--name", tag], made.as_slice()].concat())?;
+            let status = place.json(&["status", "--name", tag])?;
+            place.run(&["down", "--name", tag])?;
+            // The cluster believes it, so the database is of another time indeed; and it is well all the same.
+            let made: Timestamp = made.parse().map_err(|error| format!("{made}: {error}"))?;
+            let shifted = baked.duration_since(made) - shift;
+            check(shifted.abs() < SignedDuration::from_hours(24), || {
+                format!("baked at {baked}, but kube-system is of {made}")
+            })?;
+            check(status["nodes"][0]["ready"] == Value::Bool(true), || {
+                status.to_string()
+            })?;
+            Leftovers::list(place.dir())?.nothing_new_since(&before)
+        })?;
+    }
+    Ok(())
+}
+
+/// Starts it, which must fail in time with one error that holds all that it should say.
+fn fails(place: &Place, doomed: &Doomed) -> Outcome {
+    let Doomed { name, nodes, said } = doomed;
+    let wait = format!("{}s", WAIT.as_secs());
+    let started = Instant::now();
+    place.refused(
+        &["up", name, "--name", name, "--nodes", nodes, "--wait", &wait],
+        said,
+    )?;
+    let took = started.elapsed();
+    check(took < WAIT + AFTERWARDS, || format!("`{name}` took {took:?}"))
+}

@@ -1,0 +1,299 @@
+//! What opens one cluster opens no other of the same artifact.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use parbake_machine::handle::Running;
+
+use crate::identity::PRINT;
+use crate::place::{Outcome, Place, check};
+use crate::secrets::{Kind, secrets};
+
+/// A certificate and its key, in files.
+struct Pair {
+    name: String,
+    certificate: String,
+    key: String,
+}
+
+/// A way into a cluster: what to ask for, and how.
+struct Door {
+    name: &'static str,
+    url: &'static str,
+    more: &'static [&'static str],
+    /// A credential that opens it.
+    key: &'static str,
+}
+
+/// An account that may do everything.
+const ACCOUNT: &str = "clusterrole-aggregation-controller";
+
+const DOORS: [Door; 4] = [
+    Door {
+        name: "API",
+        url: "https://10.89.0.11:6443/api/v1/secrets",
+        more: &[],
+        key: "node01/etc/kubernetes/admin.conf",
+    },
+    Door {
+        name: "API, in the name of another",
+        url: "https://10.89.0.11:6443/api/v1/secrets",
+        more: &[
+            "--header",
+            "X-Remote-User: kubernetes-admin",
+            "--header",
+            "X-Remote-Group: system:masters",
+        ],
+        key: "node01/etc/kubernetes/pki/front-proxy-client.crt",
+    },
+    Door {
+        name: "etcd",
+        url: "https://127.0.0.1:2379/v3/maintenance/status",
+        more: &["--data", "{}"],
+        key: "node01/etc/kubernetes/pki/apiserver-etcd-client.crt",
+    },
+    Door {
+        name: "kubelet",
+        url: "https://10.89.0.11:10250/pods",
+        more: &[],
+        key: "node01/etc/kubernetes/pki/apiserver-kubelet-client.crt",
+    },
+];
+
+/// Every certificate and token of the cluster `ours` is refused by the cluster `theirs`, at every door; its own are not.
+pub fn refused(place: &Place, ours: &str, theirs: &str) -> Outcome {
+    let work = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let house = House::find(place, theirs)?;
+    let own = pairs(place, theirs, &work.path().join("theirs"))?;
+    for door in &DOORS {
+        let key = own.iter().find(|pair| pair.name == door.key);
+        let key = key.ok_or_else(|| format!("no {} of {theirs}", door.key))?;
+        let answer = house.knock(door, &key.words())?;
+        check(answer == "200", || {
+            format!("{}: {} gave {answer}", door.name, key.name)
+        })?;
+    }
+    let strange = pairs(place, ours, &work.path().join("ours"))?;
+    // Clusters before 1.29 have no `super-admin.conf`.
+    check(strange.len() >= 15, || {
+        format!("only {} credentials were found", strange.len())
+    })?;
+    for (pair, door) in strange
+        .iter()
+        .flat_map(|pair| DOORS.iter().map(move |door| (pair, door)))
+    {
+        let answer = house.knock(door, &pair.words())?;
+        // Who is told 'forbidden' was recognised, so that will not do.
+        check(matches!(answer.as_str(), "401" | "TLS"), || {
+            format!("{} of {ours} at {}: {answer}", pair.name, door.name)
+        })?;
+    }
+    tokens(place, ours, theirs, &house)
+}
+
+/// A token of a service account that may do everything: one that is signed at that moment, or, where the account has one
+/// in a secret, that one.
+fn fresh(place: &Place, name: &str) -> Result<String, String> {
+    let kept = kept(place, name)?;
+    if kept.is_empty() {
+        return Ok(kubectl(place, name, &["create", "token", ACCOUNT])?
+            .trim()
+            .to_owned());
+    }
+    let secret = ["get", "secret", &kept, "-o", "jsonpath={.data.token}"];
+    let token = STANDARD.decode(kubectl(place, name, &secret)?);
+    String::from_utf8(token.map_err(|error| error.to_string())?).map_err(|error| error.to_string())
+}
+
+/// The secret with that account's token, in versions that keep it in one.
+fn kept(place: &Place, name: &str) -> Result<String, String> {
+    let query = "jsonpath={.secrets[0].name}";
+    kubectl(place, name, &["get", "serviceaccount", ACCOUNT, "-o", query])
+}
+
+fn kubectl(place: &Place, name: &str, words: &[&str]) -> Result<String, String> {
+    let to = ["--name", name, "kubectl", "--namespace=kube-system"];
+    place.run(&[to.as_slice(), words].concat())
+}
+
+/// Service accounts' tokens: those that pods have, and one that the API has just signed. Both clusters have the same
+/// accounts, down to their ids, so that only the signature tells one cluster's from the other's.
+fn tokens(place: &Place, ours: &str, theirs: &str, house: &House) -> Outcome {
+    let mut all = BTreeSet::new();
+    for node in running(place, ours)?.machines().keys() {
+        let printed = place.run(&["--name", ours, "exec", node, "--", "sh", "-c", PRINT])?;
+        all.extend(secrets(printed.as_bytes()));
+    }
+    all.retain(|secret| secret.kind == Kind::Token);
+    // Where tokens are kept in secrets, all pods of a daemon set have the same one.
+    check(all.len() >= 2, || format!("only {} tokens were found", all.len()))?;
+    let fresh = |name: &str| fresh(place, name);
+    let strange: Vec<String> = all
+        .into_iter()
+        .map(|secret| secret.text)
+        .chain([fresh(ours)?])
+        .collect();
+    let api = Door {
+        url: "https://10.89.0.11:6443/api",
+        ..DOORS[0]
+    };
+    let header = |token: &str| ["--header".to_owned(), format!("Authorization: Bearer {token}")];
+    let (home, own) = (House::find(place, ours)?, fresh(theirs)?);
+    let answer = house.knock(&api, &header(&own))?;
+    check(answer == "200", || {
+        format!("a token of {theirs} itself: {answer}")
+    })?;
+    for token in &strange {
+        let answer = home.knock(&api, &header(token))?;
+        check(answer == "200", || format!("a token of {ours} at home: {answer}"))?;
+        for door in [&api, &DOORS[3]] {
+            let answer = house.knock(door, &header(token))?;
+            check(answer == "401", || {
+                format!("a token of {ours} at {}: {answer}", door.name)
+            })?;
+        }
+    }
+    let key = |name: &str| {
+        place.run(&[
+            "--name",
+            name,
+            "exec",
+            "node01",
+            "--",
+            "cat",
+            "/etc/kubernetes/pki/sa.pub",
+        ])
+    };
+    check(key(ours)? != key(theirs)?, || "one key signs for both".to_owned())?;
+    if !kept(place, ours)?.is_empty() {
+        // Versions that keep tokens in secrets do not publish their keys.
+        return Ok(());
+    }
+    let keys = |name: &str| place.json(&["--name", name, "kubectl", "get", "--raw=/openid/v1/jwks"]);
+    let (one, other) = (keys(ours)?, keys(theirs)?);
+    check(
+        one["keys"][0]["x"].is_string() && one["keys"][0]["x"] != other["keys"][0]["x"],
+        || format!("{one} and {other}"),
+    )
+}
+
+impl Pair {
+    /// Words of curl's.
+    fn words(&self) -> [&str; 4] {
+        ["--cert", &self.certificate, "--key", &self.key]
+    }
+}
+
+/// The machines of a cluster.
+pub fn running(place: &Place, name: &str) -> Result<Running, String> {
+    let dir = place.dir().join("clusters").join(name);
+    let running = Running::find(&dir).map_err(|error| error.to_string())?;
+    running.ok_or_else(|| format!("{name} does not run"))
+}
+
+/// The control plane of a cluster, where its doors are.
+struct House {
+    init: u32,
+}
+
+impl House {
+    fn find(place: &Place, name: &str) -> Result<Self, String> {
+        let running = running(place, name)?;
+        let init = running.machines().get("node01").ok_or("no node01")?;
+        Ok(Self { init: init.pid })
+    }
+
+    /// The status that is answered with; `TLS` where the connection was refused for its certificate.
+    fn knock(&self, door: &Door, words: &[impl AsRef<str>]) -> Result<String, String> {
+        let output = Command::new("nsenter")
+            .arg(format!("--target={}", self.init))
+            .args([
+                "--net",
+                "curl",
+                "--silent",
+                "--show-error",
+                "--insecure",
+                "--http1.1",
+            ])
+            .args(["--max-time", "10", "--output", "/dev/null"])
+            .args(["--write-out", "%{http_code}"])
+            .args(door.more)
+            .args(words.iter().map(AsRef::as_ref))
+            .arg(door.url)
+            .output()
+            .map_err(|error| error.to_string())?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        match (
+            String::from_utf8_lossy(&output.stdout).as_ref(),
+            output.status.code(),
+        ) {
+            // What curl calls it when the other end hangs up: while greeting, or when the request is sent or answered.
+            ("000", Some(35 | 55 | 56)) => Ok("TLS".to_owned()),
+            ("000" | "", _) => Err(format!("{}: {said}", door.name)),
+            (status, _) => Ok(status.to_owned()),
+        }
+    }
+}
+
+/// All certificates of a cluster that there is a key to, as `NODE/PATH`. Those of kubeconfigs go into files in `work`.
+fn pairs(place: &Place, name: &str, work: &Path) -> Result<Vec<Pair>, String> {
+    let machines = place.dir().join("clusters").join(name).join("machines");
+    let output = Command::new("find")
+        .arg(&machines)
+        .args([
+            "-path",
+            "*/upper/*",
+            "(",
+            "-path",
+            "*/etc/kubernetes/*",
+            "-o",
+            "-path",
+            "*/var/lib/kubelet/pki/*",
+            ")",
+        ])
+        .args(["-type", "f", "-print"])
+        .output()
+        .map_err(|error| error.to_string())?;
+    fs::create_dir_all(work).map_err(|error| error.to_string())?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let files: BTreeMap<PathBuf, ()> = text.lines().map(|line| (line.into(), ())).collect();
+    let mut pairs = Vec::new();
+    for path in files.keys() {
+        let name = path.strip_prefix(&machines).map_err(|error| error.to_string())?;
+        let name = name.display().to_string().replacen("/upper/", "/", 1);
+        let key = path.with_extension("key");
+        let (certificate, key) = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("crt") if files.contains_key(&key) => (path.clone(), key),
+            Some("pem") => (path.clone(), path.clone()),
+            Some("conf") => match unpack(path, &work.join(format!("{}.pem", pairs.len())))? {
+                Some(file) => (file.clone(), file),
+                None => continue,
+            },
+            _ => continue,
+        };
+        pairs.push(Pair {
+            name,
+            certificate: certificate.display().to_string(),
+            key: key.display().to_string(),
+        });
+    }
+    Ok(pairs)
+}
+
+/// Writes the certificate and the key that are in a kubeconfig to `file`; nothing where there is none.
+fn unpack(kubeconfig: &Path, file: &Path) -> Result<Option<PathBuf>, String> {
+    let text = fs::read_to_string(kubeconfig).map_err(|error| error.to_string())?;
+    let field = |name: &str| {
+        let (_, value) = text.split_once(&format!(" {name}: "))?;
+        STANDARD.decode(value.lines().next()?).ok()
+    };
+    let (Some(certificate), Some(key)) = (field("client-certificate-data"), field("client-key-data")) else {
+        return Ok(None);
+    };
+    fs::write(file, [certificate, key].concat()).map_err(|error| error.to_string())?;
+    Ok(Some(file.to_owned()))
+}

@@ -1,0 +1,236 @@
+//! Where the tests work, and how they call parbake.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use libtest_mimic::{Arguments, Trial};
+use serde_json::Value;
+
+use crate::tested;
+
+/// What a test comes to: an error is a text for people.
+pub type Outcome = Result<(), String>;
+
+/// A test, which works on a place that it shares with the others.
+pub type Test = fn(&Place) -> Outcome;
+
+/// Runs the tests that the command line asks for, in their order and one at a time, and removes what they left.
+///
+/// `parbake` is the path of the binary under test.
+pub fn run(parbake: &'static str, tests: &[(&str, Test)]) -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let place = Arc::new(Place::new(parbake));
+    let trials = tests.iter().map(|&(name, test)| {
+        let place = Arc::clone(&place);
+        Trial::test(name, move || test(&place).map_err(Into::into))
+    });
+    let conclusion = libtest_mimic::run(&arguments, trials.collect());
+    if !arguments.list {
+        place.clear();
+    }
+    conclusion.exit_code()
+}
+
+/// The provider that is baked.
+pub const PROVIDER: &str = "k8s-1.34";
+
+/// A state directory of the tests' own.
+pub struct Place {
+    parbake: &'static str,
+    dir: PathBuf,
+    /// What a test left to itself, for another one to wait for.
+    pub beside: Mutex<Option<Child>>,
+}
+
+impl Place {
+    /// Names the directory; an overlay's upper directory cannot be on another overlay, nor on every `/tmp`.
+    pub fn new(parbake: &'static str) -> Self {
+        Self {
+            parbake,
+            dir: PathBuf::from(format!("/var/tmp/parbake-tests-{}", std::process::id())),
+            beside: Mutex::new(None),
+        }
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// parbake with `words`, on this place.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(self.parbake);
+        command
+            .args(words)
+            .env("PARBAKE_DIR", &self.dir)
+            .env("PARBAKE_PROVIDERS", repository().join("providers"));
+        if std::env::var_os("PARBAKE_CACHE").is_none() {
+            command.env("PARBAKE_CACHE", "/var/cache/parbake");
+        }
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Runs parbake and gives its standard output.
+    pub fn run(&self, words: &[&str]) -> Result<String, String> {
+        let output = self.command(words).output().map_err(|error| error.to_string())?;
+        succeeded(words, &output)
+    }
+
+    /// Runs parbake with `--output json`.
+    pub fn json(&self, words: &[&str]) -> Result<Value, String> {
+        self.json_of(&[&["--output", "json"], words].concat())
+    }
+
+    /// Runs parbake with `words` alone, which ask for JSON in a way of their own.
+    pub fn json_of(&self, words: &[&str]) -> Result<Value, String> {
+        let text = self.run(words)?;
+        serde_json::from_str(&text).map_err(|error| format!("{error} in {text}"))
+    }
+
+    /// Runs parbake with `input` as its standard input.
+    pub fn feed(&self, words: &[&str], input: &str) -> Result<String, String> {
+        let mut command = self.command(words);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| error.to_string())?;
+        if let Some(mut pipe) = child.stdin.take() {
+            pipe.write_all(input.as_bytes())
+                .map_err(|error| error.to_string())?;
+        }
+        let output = child.wait_with_output().map_err(|error| error.to_string())?;
+        succeeded(words, &output)
+    }
+
+    /// Runs parbake, which must fail with exit code 1 and exactly one `error:` that holds all of `said`.
+    pub fn refused(&self, words: &[&str], said: &[&str]) -> Outcome {
+        self.refused_by(words, &[], said)
+    }
+
+    /// The same, with paths in variables of its environment.
+    pub fn refused_by(&self, words: &[&str], paths: &[(&str, &Path)], said: &[&str]) -> Outcome {
+        let mut command = self.command(words);
+        command.envs(paths.iter().copied());
+        let output = command.output().map_err(|error| error.to_string())?;
+        let text = String::from_utf8_lossy(&output.stderr);
+        check(output.status.code() == Some(1), || {
+            format!("{words:?} ended with {}: {text}", output.status)
+        })?;
+        let errors = text.lines().filter(|line| line.starts_with("error: ")).count();
+        check(errors == 1, || format!("{words:?} gave {errors} errors: {text}"))?;
+        for part in said {
+            check(text.contains(part), || {
+                format!("{words:?}: `{part}` is not in: {text}")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Starts parbake and kills it, and only it, after `time`.
+    pub fn kill_after(&self, words: &[&str], time: Duration) -> Outcome {
+        let mut child = self.spawn(words)?;
+        thread::sleep(time);
+        check(matches!(child.try_wait(), Ok(None)), || {
+            format!("{words:?} was done before it could be killed")
+        })?;
+        child
+            .kill()
+            .and_then(|()| child.wait())
+            .map_err(|error| error.to_string())?;
+        Ok(())
+    }
+
+    /// Starts parbake with its output in a pipe.
+    pub fn spawn(&self, words: &[&str]) -> Result<Child, String> {
+        let mut command = self.command(words);
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        command.spawn().map_err(|error| error.to_string())
+    }
+
+    /// Removes what the tests left, clusters first.
+    pub fn clear(&self) {
+        if let Some(mut child) = self.beside.lock().ok().and_then(|mut beside| beside.take()) {
+            let _ = child.wait();
+        }
+        let others = entries(&self.dir.join("others"));
+        for state in others.chain([self.dir.clone()]) {
+            for cluster in entries(&state.join("clusters")) {
+                if let (Some(state), Some(name)) = (state.to_str(), cluster.file_name()) {
+                    let _ = self.run(&["--dir", state, "down", "--name", &name.to_string_lossy()]);
+                }
+            }
+        }
+        if let Err(error) = fs::remove_dir_all(&self.dir) {
+            eprintln!("could not remove `{}`: {error}", self.dir.display());
+        }
+    }
+}
+
+/// The root of the repository.
+pub fn repository() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path())
+}
+
+fn succeeded(words: &[&str], output: &Output) -> Result<String, String> {
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(format!(
+        "{words:?} ended with {}:\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    ))
+}
+
+/// Notes that `what` works with the artifact `tag`, for the table in the README: by its provider, its source and how many
+/// nodes it has. Call it at a test's end. Nothing is written unless `PARBAKE_TESTED=write` is set.
+pub fn record_tested(place: &Place, tag: &str, what: &[&str]) -> Outcome {
+    if std::env::var("PARBAKE_TESTED").as_deref() != Ok("write") {
+        return Ok(());
+    }
+    let file = repository().join(tested::FILE);
+    let provenance = place.json_of(&["artifact", "provenance", tag])?;
+    let parameters = &provenance["predicate"]["buildDefinition"]["externalParameters"];
+    let text = |name: &str| {
+        let value = parameters[name].as_str().map(str::to_owned);
+        value.ok_or_else(|| format!("`{tag}` has no `{name}`: {parameters}"))
+    };
+    let baked = tested::Baked {
+        provider: text("provider")?,
+        source: text("source")?,
+        nodes: parameters["nodes"].as_u64().unwrap_or_default(),
+    };
+    let before = fs::read_to_string(&file).map_err(|error| format!("`{}`: {error}", file.display()))?;
+    let mut all = tested::Tested::parse(&before)?;
+    all.add(baked, what.iter().map(|word| (*word).to_owned()));
+    fs::write(&file, all.text()?).map_err(|error| format!("`{}`: {error}", file.display()))
+}
+
+/// An error unless `condition` holds.
+pub fn check(condition: bool, problem: impl FnOnce() -> String) -> Outcome {
+    if condition { Ok(()) } else { Err(problem()) }
+}
+
+/// Waits until `look` sees what it wants.
+pub fn eventually(what: &str, limit: Duration, mut look: impl FnMut() -> Outcome) -> Outcome {
+    let deadline = Instant::now() + limit;
+    loop {
+        match look() {
+            Ok(()) => return Ok(()),
+            Err(problem) if Instant::now() > deadline => return Err(format!("gave up on {what}: {problem}")),
+            Err(_) => thread::sleep(Duration::from_millis(200)),
+        }
+    }
+}
