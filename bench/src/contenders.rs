@@ -12,7 +12,7 @@ use parbake_machine::handle::Running;
 use parbake_machine::pid::ProcessId;
 use parbake_provision::bake::{KubeadmBaselineOptions, start_kubeadm_baseline};
 use parbake_up::config::Wanted;
-use parbake_up::{Cluster, ClusterName, Error, Options, dir_of, down, floor, thaw};
+use parbake_up::{Cluster, ClusterName, Error, ThawOptions, baseline, cluster_dir, down, thaw};
 
 use crate::case::{Case, Contender};
 use crate::metric::{Metric, Sample, milestones};
@@ -27,18 +27,18 @@ pub(crate) fn run(context: &Context, artifact: &Tag, case: Case) -> Result<Vec<S
         Contender::Thaw => thaw_all(context, artifact, case),
         Contender::Init => Ok(vec![init(context, artifact, case.nodes)?]),
         Contender::Floor => {
-            let time = block_on(floor(&options(context, artifact, 1, 1)?))??;
+            let time = block_on(baseline(&options(context, artifact, 1, 1)?))??;
             Ok(vec![vec![(Metric::Api, time.as_secs_f64())]])
         }
     }
 }
 
 /// The process id in the names keeps benchmarks apart from each other and from users' clusters.
-fn options(context: &Context, artifact: &Tag, nodes: usize, number: usize) -> Result<Options> {
-    Ok(Options {
+fn options(context: &Context, artifact: &Tag, nodes: usize, number: usize) -> Result<ThawOptions> {
+    Ok(ThawOptions {
         tag: artifact.clone(),
         name: format!("bench-{}-{number}", std::process::id()).parse()?,
-        wanted: Wanted::nodes(Some(nodes)),
+        config: Wanted::nodes(Some(nodes)),
         internet: false,
         wait: TIMEOUT,
         dir: context.dir.clone(),
@@ -81,7 +81,7 @@ fn remove(dir: &Path, name: &ClusterName) -> Result<()> {
     }
 }
 
-fn thaw_one(options: &Options, own_cpu: &OwnCpu, clusters: usize) -> Result<Sample> {
+fn thaw_one(options: &ThawOptions, own_cpu: &OwnCpu, clusters: usize) -> Result<Sample> {
     let started = Instant::now();
     let thawed = block_on(thaw(options))??;
     let mut sample = milestones(&thawed.milestones);
@@ -101,7 +101,7 @@ fn thaw_one(options: &Options, own_cpu: &OwnCpu, clusters: usize) -> Result<Samp
         first_pod(&client, cluster.running(), &thawed.record.cluster).await
     })??;
     sample.push((Metric::FirstPod, started.elapsed().as_secs_f64()));
-    sample.push(disk(&dir_of(&options.dir, &options.name))?);
+    sample.push(disk(&cluster_dir(&options.dir, &options.name))?);
     Ok(sample)
 }
 

@@ -16,7 +16,7 @@ use parbake_artifact::registry::{Options as RegistryOptions, download_and_discar
 use parbake_artifact::{Layer, Reference, Store};
 use parbake_machine::pid::ProcessId;
 use parbake_up::config::Wanted;
-use parbake_up::{ClusterName, Options as UpOptions, down, thaw};
+use parbake_up::{ClusterName, ThawOptions, down, thaw};
 use serde::Serialize;
 
 use crate::format::{count, markdown_row, size, table};
@@ -110,10 +110,10 @@ fn measure(context: &Context, work: &Path, options: &Options) -> Result<Sample> 
     let (write, ()) = timed(|| write_all(&store, &artifact.layers, &work.join("written")))?;
     drop(store);
     let name = ClusterName::default();
-    let up = UpOptions {
+    let up = ThawOptions {
         tag: artifact.tag.clone(),
         name: name.clone(),
-        wanted: Wanted::nodes(options.nodes),
+        config: Wanted::nodes(options.nodes),
         internet: false,
         wait: TIMEOUT,
         dir: work.to_owned(),

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
-use parbake_up::ClusterName;
+use parbake_up::{ClusterName, resolve_state_dir};
 
 use crate::command::{
     addon, artifact, bench, completion, config, conformance, cp, create, dashboard, doctor, down, events,
@@ -46,7 +47,8 @@ pub(crate) struct Global {
         global = true,
         env = "PARBAKE_DIR",
         hide_env_values = true,
-        default_value = "/var/lib/parbake"
+        default_value = "/var/lib/parbake",
+        value_parser = PathBufValueParser::new().try_map(|dir| resolve_state_dir(&dir))
     )]
     pub(crate) dir: PathBuf,
     /// Where inputs are kept [default: DIR/cache]

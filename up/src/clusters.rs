@@ -15,11 +15,11 @@ use parbake_machine::handle::{Running, Stopped};
 use parbake_machine::process::Cmd;
 use serde::Serialize;
 
-use crate::events::{Log, What};
-use crate::freeze;
+use crate::events::{Log, EventKind};
 use crate::host_ports;
 use crate::kubeconfig::remove_context;
-use crate::state::{Claim, Phase, Record, dir_of, kubeconfig, read};
+use crate::config::{self, Config};
+use crate::state::{ClusterLock, Phase, Record, cluster_dir, kubeconfig, read, read_existing};
 use crate::{ClusterName, Error};
 
 /// For how long a cluster may stand still because it is being frozen: whoever wants to enter it then waits.
@@ -28,11 +28,11 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// What `list` shows of a cluster.
 #[derive(Debug, Clone, Serialize)]
-pub struct Listed {
+pub struct ClusterListing {
     /// Its name.
     pub name: ClusterName,
     /// What it is doing.
-    pub state: Condition,
+    pub state: ClusterState,
     /// The artifact's name in the store when it was thawed.
     pub artifact: String,
     /// Digest of the artifact's manifest.
@@ -50,7 +50,7 @@ pub struct Listed {
 /// What a cluster is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Condition {
+pub enum ClusterState {
     /// It was never started.
     Created,
     /// A start is at work on it, or was killed.
@@ -67,7 +67,7 @@ pub enum Condition {
     Broken,
 }
 
-impl fmt::Display for Condition {
+impl fmt::Display for ClusterState {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
             Self::Created => "created",
@@ -93,7 +93,7 @@ pub struct Cluster {
 ///
 /// # Errors
 /// A directory that cannot be read, or a damaged state.
-pub fn list(state: &Path) -> Result<Vec<Listed>, Error> {
+pub fn list(state: &Path) -> Result<Vec<ClusterListing>, Error> {
     let dir = state.join("clusters");
     let Ok(entries) = fs::read_dir(&dir) else {
         return Ok(Vec::new());
@@ -113,54 +113,54 @@ pub fn list(state: &Path) -> Result<Vec<Listed>, Error> {
 }
 
 /// What the cluster in `dir` is doing, and its machines if they run.
-pub(crate) fn condition(dir: &Path, record: &Record) -> Result<(Condition, Option<Running>), Error> {
+pub(crate) fn condition(dir: &Path, record: &Record) -> Result<(ClusterState, Option<Running>), Error> {
     let running = Running::find(dir)?;
     let seen = match &running {
-        None if Stopped::has_orphans(dir)? => Seen::Wreck,
-        None => Seen::Nothing,
-        Some(running) if running.is_ending() => Seen::Ending,
+        None if Stopped::has_orphans(dir)? => Observed::Orphaned,
+        None => Observed::Nothing,
+        Some(running) if running.is_ending() => Observed::Ending,
         // A host that cannot say has paused nothing.
-        Some(running) if running.is_paused().unwrap_or_default() => Seen::Still,
-        Some(running) if running.is_whole() => Seen::Whole,
-        Some(_) => Seen::Part,
+        Some(running) if running.is_paused().unwrap_or_default() => Observed::Paused,
+        Some(running) if running.is_whole() => Observed::Complete,
+        Some(_) => Observed::Partial,
     };
     Ok((judge(record.phase, seen), running))
 }
 
 /// What the host has of a cluster.
 #[derive(Debug, Clone, Copy)]
-enum Seen {
+enum Observed {
     /// Nothing runs.
     Nothing,
     /// Processes of machines, but no supervisor that says what they are.
-    Wreck,
+    Orphaned,
     /// A supervisor that ends its machines.
     Ending,
     /// Machines that stand still.
-    Still,
+    Paused,
     /// All machines.
-    Whole,
+    Complete,
     /// Not all of them.
-    Part,
+    Partial,
 }
 
-fn judge(phase: Phase, seen: Seen) -> Condition {
+fn judge(phase: Phase, seen: Observed) -> ClusterState {
     match (phase, seen) {
-        (_, Seen::Ending) => Condition::Stopping,
-        (_, Seen::Still) => Condition::Paused,
-        (_, Seen::Part) | (Phase::Up, Seen::Wreck) => Condition::Broken,
-        (Phase::Up, Seen::Whole) => Condition::Running,
-        (Phase::Created, Seen::Nothing) => Condition::Created,
-        (Phase::Up | Phase::Returning, Seen::Nothing) => Condition::Stopped,
+        (_, Observed::Ending) => ClusterState::Stopping,
+        (_, Observed::Paused) => ClusterState::Paused,
+        (_, Observed::Partial) | (Phase::Up, Observed::Orphaned) => ClusterState::Broken,
+        (Phase::Up, Observed::Complete) => ClusterState::Running,
+        (Phase::Created, Observed::Nothing) => ClusterState::Created,
+        (Phase::Up | Phase::Restarting, Observed::Nothing) => ClusterState::Stopped,
         // Machines on their way up are written down late.
-        (Phase::Created | Phase::Returning, Seen::Wreck | Seen::Whole) => Condition::Starting,
-        (Phase::Starting, Seen::Nothing | Seen::Wreck | Seen::Whole) => Condition::Starting,
+        (Phase::Created | Phase::Restarting, Observed::Orphaned | Observed::Complete) => ClusterState::Starting,
+        (Phase::Starting, Observed::Nothing | Observed::Orphaned | Observed::Complete) => ClusterState::Starting,
     }
 }
 
-fn listed(name: ClusterName, record: &Record, dir: &Path) -> Result<Listed, Error> {
+fn listed(name: ClusterName, record: &Record, dir: &Path) -> Result<ClusterListing, Error> {
     let (state, running) = condition(dir, record)?;
-    Ok(Listed {
+    Ok(ClusterListing {
         name,
         state,
         artifact: record.tag.to_string(),
@@ -179,7 +179,7 @@ fn listed(name: ClusterName, record: &Record, dir: &Path) -> Result<Listed, Erro
 pub fn layers_in_use(state: &Path) -> Result<Vec<Digest>, Error> {
     let names = list(state)?.into_iter().map(|cluster| cluster.name);
     let records = names
-        .map(|name| read(&dir_of(state, &name)))
+        .map(|name| read(&cluster_dir(state, &name)))
         .collect::<Result<Vec<_>, _>>()?;
     Ok(records
         .into_iter()
@@ -193,14 +193,14 @@ pub fn layers_in_use(state: &Path) -> Result<Vec<Digest>, Error> {
 /// # Errors
 /// There is none of this name, another command works on it, or something could not be removed.
 pub fn down(state: &Path, name: &ClusterName) -> Result<(), Error> {
-    freeze::sweep(state)?;
-    if !dir_of(state, name).exists() {
+    crate::state::sweep_freezes(state)?;
+    if !cluster_dir(state, name).exists() {
         return Err(Error::NotFound { name: name.clone() });
     }
-    let claim = Claim::lock(state, name)?;
+    let claim = ClusterLock::acquire(state, name)?;
     remove_context(claim.dir(), name);
     claim.remove()?;
-    Log::of(state, name).tell(What::Removed);
+    Log::of(state, name).record(EventKind::Removed);
     Ok(())
 }
 
@@ -210,18 +210,18 @@ impl Cluster {
     /// # Errors
     /// There is none of this name, or it does not run, stands still or is about to end.
     pub fn find(state: &Path, name: &ClusterName) -> Result<Self, Error> {
-        let dir = dir_of(state, name);
+        let dir = cluster_dir(state, name);
         let record = read(&dir)?.ok_or_else(|| Error::NotFound { name: name.clone() })?;
         let name = name.clone();
         let mut found = condition(&dir, &record)?;
         let deadline = Instant::now() + FREEZE;
-        while found.0 == Condition::Paused && Instant::now() < deadline {
+        while found.0 == ClusterState::Paused && Instant::now() < deadline {
             thread::sleep(LOOK);
             found = condition(&dir, &record)?;
         }
         match found {
-            (Condition::Paused, _) => Err(Error::Paused { name }),
-            (Condition::Stopping, _) => Err(Error::Stopping { name }),
+            (ClusterState::Paused, _) => Err(Error::Paused { name }),
+            (ClusterState::Stopping, _) => Err(Error::Stopping { name }),
             (_, Some(running)) => Ok(Self { dir, record, running }),
             (_, None) => Err(Error::NotRunning { name }),
         }
@@ -271,7 +271,7 @@ impl Cluster {
     /// # Errors
     /// There is none of this name, or it was never started.
     pub fn find_kubeconfig(state: &Path, name: &ClusterName) -> Result<PathBuf, Error> {
-        let dir = dir_of(state, name);
+        let dir = cluster_dir(state, name);
         read(&dir)?.ok_or_else(|| Error::NotFound { name: name.clone() })?;
         let path = kubeconfig(&dir);
         if path.exists() {
@@ -279,6 +279,15 @@ impl Cluster {
         } else {
             Err(Error::NotRunning { name: name.clone() })
         }
+    }
+
+    /// The effective configuration of a cluster, running or not.
+    ///
+    /// # Errors
+    /// There is no such cluster, or its configuration file is invalid.
+    pub fn find_config(state: &Path, name: &ClusterName) -> Result<Config, Error> {
+        let record = read_existing(state, name)?;
+        Ok(config::effective(&cluster_dir(state, name), record.cluster.nodes().len())?)
     }
 
     /// A client of its API, as the administrator.
@@ -329,19 +338,19 @@ pub(crate) fn kubectl(
 
 #[cfg(test)]
 mod tests {
-    use super::{Condition, Seen, judge};
+    use super::{ClusterState, Observed, judge};
     use crate::Phase;
 
     #[test]
     fn what_was_wanted_and_what_is_there_make_a_state() {
-        use Condition::{Broken, Created, Paused, Running, Starting, Stopped, Stopping};
+        use ClusterState::{Broken, Created, Paused, Running, Starting, Stopped, Stopping};
         let seen = [
-            Seen::Nothing,
-            Seen::Wreck,
-            Seen::Ending,
-            Seen::Still,
-            Seen::Part,
-            Seen::Whole,
+            Observed::Nothing,
+            Observed::Orphaned,
+            Observed::Ending,
+            Observed::Paused,
+            Observed::Partial,
+            Observed::Complete,
         ];
         let cases = [
             (
@@ -354,7 +363,7 @@ mod tests {
             ),
             (Phase::Up, [Stopped, Broken, Stopping, Paused, Broken, Running]),
             (
-                Phase::Returning,
+                Phase::Restarting,
                 [Stopped, Starting, Stopping, Paused, Broken, Starting],
             ),
         ];

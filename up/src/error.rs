@@ -1,10 +1,18 @@
-//! What can go wrong with a cluster.
+//! The error of operations on clusters.
+
+mod copy;
+mod kubeconfig;
+mod logs;
+mod swap;
 
 use std::path::PathBuf;
 
 use parbake_artifact::images::ImageError;
 use parbake_artifact::{PolicyError, StoreError, Tag};
 use parbake_cluster::client::ClientError;
+use parbake_cluster::drain::DrainError;
+use parbake_cluster::hosts::HostsError;
+use parbake_cluster::join::JoinError;
 use parbake_cluster::sanitize_files::ScrubError;
 use parbake_cluster::version_compat::UnfitHost;
 use parbake_cluster::{
@@ -15,246 +23,201 @@ use parbake_machine::host::HostError;
 use parbake_machine::{handle, process, root, tmpfs};
 
 use crate::config::ConfigError;
-use crate::copy::CopyError;
-use crate::kubeconfig::KubeconfigError;
-use crate::logs::LogsError;
-use crate::nodes::NodeError;
-use crate::swap::SwapError;
-use crate::{ClusterName, Diagnosis};
+use crate::diagnosis::Diagnosis;
+use crate::identity::IdentityError;
+use crate::name::ClusterName;
+pub use copy::CopyError;
+pub use kubeconfig::KubeconfigError;
+pub use logs::LogsError;
+pub use swap::SwapError;
 
 /// An operation on a cluster that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The host lacks something.
+    // The host and the artifact.
     #[error(transparent)]
     Host(#[from] HostError),
     /// The artifact's version of Kubernetes cannot run on this host.
     #[error(transparent)]
-    Unfit(#[from] UnfitHost),
-    /// A way to the outside was asked for where nothing has an address that could take it.
+    UnsupportedHost(#[from] UnfitHost),
+    #[error("could not resolve the state directory `{}`", path.display())]
+    StateDir {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error(
-        "the cluster has IPv6 alone, and a way to the outside leads out in IPv4; leave `--internet` out, or bake with \
-         `--stack dual`"
+        "`--internet` needs IPv4, and the cluster has IPv6 only; leave it out, or bake the cluster with `--stack dual`"
     )]
-    NoWayOut,
-    /// The store failed, or has no such artifact.
+    InternetNeedsIpv4,
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The host's policy does not let the artifact start.
+    /// The signature policy of the host rejects the artifact.
     #[error(transparent)]
     Policy(#[from] Box<PolicyError>),
-    /// The artifact's description of its cluster makes no sense.
     #[error(transparent)]
-    Artifact(#[from] BrokenDescription),
-    /// The artifact lists no layers for one of its nodes.
+    Description(#[from] BrokenDescription),
     #[error("the artifact has no layers for node `{0}`; remove it and provision or pull it again")]
     NoLayers(String),
-    /// No layer of the artifact holds a kubectl.
-    #[error("the artifact came without kubectl; use your own with `parbake kubeconfig`")]
+    #[error("the artifact contains no kubectl; use your own with `parbake kubeconfig`")]
     NoKubectl,
-    /// What a machine has in memory could not be copied.
-    #[error(transparent)]
-    InMemory(#[from] tmpfs::Error),
-    /// What etcd had in memory could not be put back.
+    #[error("the artifact contains no `{tool}`, so its database cannot be rewritten; provision it again")]
+    NoEtcdTool { tool: &'static str },
     #[error(
-        "`{node}` lost what etcd had in memory, and has the data of the last start; `{}` says why, mostly that the disk is full",
-        log.display()
+        "the cluster `{name}` has no registry because its artifact was baked without one; load images with \
+         `parbake image load`, or bake again with `registry = true` in `[services]` of the provider"
     )]
-    LostMemory {
-        /// The node.
-        node: NodeName,
-        /// The supervisor's log.
-        log: PathBuf,
-    },
-    /// The cluster has no registry.
-    #[error(
-        "the cluster `{name}` has no registry: its artifact was baked without one; `parbake image load` needs none, or \
-         bake anew, with `registry = true` in `[services]` of the provider"
-    )]
-    NoRegistry {
-        /// The name.
-        name: ClusterName,
-    },
-    /// The artifact cannot run with so many nodes.
+    NoRegistry { name: ClusterName },
     #[error(transparent)]
-    Nodes(#[from] DescriptionError),
-    /// There is a cluster of this name.
+    NodeCount(#[from] DescriptionError),
+
+    // The cluster's state.
     #[error(
-        "there is a cluster `{name}` already; `parbake start --name {name}` starts it if it does not run; \
+        "there is a cluster `{name}` already; `parbake start --name {name}` starts it if it is stopped; \
          remove it with `parbake down --name {name}`, or choose another `--name`"
     )]
-    Taken {
-        /// The name.
-        name: ClusterName,
-    },
-    /// There is no cluster of this name.
+    AlreadyExists { name: ClusterName },
     #[error("there is no cluster `{name}`; `parbake up` starts one, `parbake list` shows those there are")]
-    NotFound {
-        /// The name.
-        name: ClusterName,
-    },
-    /// The cluster's machines do not run.
-    #[error("the cluster `{name}` does not run; start it with `parbake start --name {name}`")]
-    NotRunning {
-        /// The name.
-        name: ClusterName,
-    },
-    /// The cluster's machines stand still.
-    #[error("the cluster `{name}` is paused; let it go on with `parbake unpause --name {name}`")]
-    Paused {
-        /// The name.
-        name: ClusterName,
-    },
-    /// The cluster's machines are being ended.
+    NotFound { name: ClusterName },
+    #[error("the cluster `{name}` is not running; start it with `parbake start --name {name}`")]
+    NotRunning { name: ClusterName },
+    #[error("the cluster `{name}` is paused; resume it with `parbake unpause --name {name}`")]
+    Paused { name: ClusterName },
     #[error("the cluster `{name}` is being stopped; wait for it")]
-    Stopping {
-        /// The name.
-        name: ClusterName,
-    },
-    /// A cluster that runs again, but not all of it is ready.
-    #[error(
-        "{timed_out}{diagnosis}\nit runs all the same: `parbake status --name {name}` shows how it is, \
-         `parbake stop --name {name}` ends it"
-    )]
-    RunsUnready {
-        /// The name.
-        name: ClusterName,
-        /// What was waited for.
-        timed_out: wait::TimedOut,
-        /// What the nodes had to say.
-        diagnosis: Diagnosis,
-    },
-    /// Another command works on the cluster.
+    Stopping { name: ClusterName },
     #[error("another command is at work on the cluster `{name}`; wait for it")]
-    Busy {
-        /// The name.
-        name: ClusterName,
-    },
-    /// The cluster's `up` was killed.
-    #[error("the start of the cluster `{name}` was cut off; remove it with `parbake down --name {name}`")]
-    Unfinished {
-        /// The name.
-        name: ClusterName,
-    },
-    /// There is an artifact of this name.
-    #[error("there is an artifact `{tag}` already; choose another name, or replace it with `--force`")]
-    TagTaken {
-        /// The name.
-        tag: Tag,
-    },
-    /// What a cluster has in flight can only be asked of its API.
-    #[error("the API of the cluster `{name}` does not answer, so it cannot be frozen")]
-    NoAnswer {
-        /// The name.
-        name: ClusterName,
-        /// The request that failed.
-        #[source]
-        source: ApiError,
-    },
-    /// No layer of the artifact holds etcd's offline tool.
-    #[error("the artifact came without {tool}, so its database cannot be written anew; provision it again")]
-    NoEtcdTool {
-        /// The tool.
-        tool: &'static str,
-    },
-    /// A freeze was asked to end.
-    #[error("interrupted; the cluster goes on, and nothing is left of the freeze")]
-    FreezeInterrupted,
-    /// etcd and the API server could not work alone.
-    #[error(transparent)]
-    Alone(#[from] crate::AloneError),
-    /// Files could not be made fit to be frozen.
-    #[error(transparent)]
-    Scrub(#[from] ScrubError),
-    /// The new identity could not be made.
-    #[error("could not make the cluster's new identity")]
-    Identity(#[from] crate::identity::IdentityError),
-    /// The machines could not be planned.
-    #[error(transparent)]
-    Plan(#[from] machine_plan::Error),
-    /// The container runtime's configuration is damaged.
-    #[error(transparent)]
-    Runtime(#[from] runtime_config::Error),
-    /// The machines could not be run.
-    #[error(transparent)]
-    Machines(#[from] handle::Error),
-    /// A command could not be run.
-    #[error(transparent)]
-    Command(#[from] process::Error),
-    /// Files could not be copied.
-    #[error(transparent)]
-    Copy(#[from] CopyError),
-    /// A user's kubeconfig could not be changed.
-    #[error(transparent)]
-    Kubeconfig(#[from] KubeconfigError),
-    /// Logs could not be shown or exported.
-    #[error(transparent)]
-    Logs(#[from] LogsError),
-    /// The cluster's configuration cannot be used.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// A file of images cannot be used.
-    #[error(transparent)]
-    Image(#[from] ImageError),
-    /// A node did not take images; others may have.
-    #[error("could not load into the node `{node}`")]
-    Images {
-        /// The node.
-        node: String,
-        /// Why.
-        #[source]
-        source: process::Error,
-    },
-    /// The cluster's API could not be reached.
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    /// The cluster's API refused something.
-    #[error(transparent)]
-    Api(#[from] ApiError),
-    /// The cluster did not become ready.
-    #[error("{timed_out}{diagnosis}")]
-    NotReady {
-        /// What was waited for.
-        timed_out: wait::TimedOut,
-        /// What the nodes had to say.
-        diagnosis: Diagnosis,
-    },
-    /// Somebody asked for an end.
-    #[error("interrupted before the cluster was ready")]
-    Interrupted,
-    /// The files of the machines could not be made to last.
-    #[error(transparent)]
-    Root(#[from] root::Error),
-    /// Something did not happen in time.
-    #[error(transparent)]
-    Publish(#[from] wait::TimedOut),
-    /// Nodes could not be added or removed.
-    #[error(transparent)]
-    NodeChange(#[from] NodeError),
-    /// Programs could not be swapped.
-    #[error(transparent)]
-    Swap(#[from] SwapError),
-    /// The nodes that do not run could not be taken out of the cluster.
-    #[error(transparent)]
-    Cleanup(#[from] cleanup::CleanupError),
-    /// A file of the cluster's state could not be made, read or removed.
-    #[error(transparent)]
-    Files(#[from] files::Error),
-    /// The state of a cluster is damaged.
+    Busy { name: ClusterName },
+    #[error("the first start of the cluster `{name}` did not finish; remove it with `parbake down --name {name}`")]
+    Unfinished { name: ClusterName },
     #[error("could not read the cluster's state `{}`", path.display())]
     Record {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: serde_json::Error,
     },
-    /// The state of a cluster is from another parbake.
-    #[error("the cluster's state `{}` has the unsupported version {found}; use the parbake that made it", path.display())]
-    Version {
-        /// The file.
-        path: PathBuf,
-        /// The version it has.
-        found: u32,
+    #[error("the cluster's state `{}` has the unsupported version {found}; use the parbake that wrote it", path.display())]
+    Version { path: PathBuf, found: u32 },
+
+    // Starts and stops.
+    /// The cluster did not become ready in time and was removed or stopped.
+    #[error("{timed_out}{diagnosis}")]
+    NotReady {
+        timed_out: wait::TimedOut,
+        diagnosis: Diagnosis,
     },
+    /// A restarted cluster did not become ready in time. It keeps running.
+    #[error(
+        "{timed_out}{diagnosis}\nthe cluster is still running: `parbake status --name {name}` shows its state, \
+         `parbake stop --name {name}` stops it"
+    )]
+    RunningNotReady {
+        name: ClusterName,
+        timed_out: wait::TimedOut,
+        diagnosis: Diagnosis,
+    },
+    #[error("interrupted before the cluster was ready")]
+    Interrupted,
+    #[error(
+        "`{node}` could not save the memory of etcd and falls back to the data of its last start, most likely because the \
+         disk is full; see `{}`",
+        log.display()
+    )]
+    EtcdStateLost { node: NodeName, log: PathBuf },
+    #[error("could not create the cluster's new identity")]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Plan(#[from] machine_plan::Error),
+    #[error(transparent)]
+    Runtime(#[from] runtime_config::Error),
+    #[error(transparent)]
+    Machines(#[from] handle::Error),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    TimedOut(#[from] wait::TimedOut),
+    #[error(transparent)]
+    Sync(#[from] root::Error),
+
+    // Freezes.
+    #[error("there is an artifact `{tag}` already; choose another name, or replace it with `--force`")]
+    TagExists { tag: Tag },
+    #[error("could not freeze the cluster `{name}`: its API does not answer")]
+    ApiUnavailable {
+        name: ClusterName,
+        #[source]
+        source: ApiError,
+    },
+    #[error("interrupted; the cluster keeps running, and nothing is left of the freeze")]
+    FreezeInterrupted,
+    #[error(transparent)]
+    Sanitize(#[from] ScrubError),
+    #[error(transparent)]
+    CopyMemory(#[from] tmpfs::Error),
+    #[error("could not read the static pod manifest `{}`", path.display())]
+    StaticPod {
+        path: PathBuf,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("`{program}` exited unexpectedly")]
+    ProgramExited {
+        program: &'static str,
+        /// `None` if it exited with status 0.
+        #[source]
+        source: Option<process::Error>,
+    },
+
+    // Nodes.
+    #[error(
+        "node `{node}` holds the control plane and cannot be removed; `parbake down` removes the whole cluster"
+    )]
+    NodeIsControlPlane { node: NodeName },
+    #[error("there is no node `{name}`; the nodes are {}", known.join(", "))]
+    NodeNotFound { name: NodeName, known: Vec<String> },
+    #[error("interrupted; the cluster has the same nodes as before")]
+    NodeChangeInterrupted,
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    #[error(transparent)]
+    Hosts(#[from] HostsError),
+    #[error(transparent)]
+    Drain(#[from] DrainError),
+    #[error(transparent)]
+    Cleanup(#[from] cleanup::CleanupError),
+
+    // Other commands.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    #[error("could not load images into node `{node}`")]
+    LoadImages {
+        node: String,
+        #[source]
+        source: process::Error,
+    },
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    #[error(transparent)]
+    Kubeconfig(#[from] KubeconfigError),
+    #[error(transparent)]
+    Logs(#[from] LogsError),
+    #[error(transparent)]
+    Swap(#[from] SwapError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    #[error(transparent)]
+    Command(#[from] process::Error),
+    #[error(transparent)]
+    Files(#[from] files::Error),
+}
+
+impl Error {
+    /// The node `name` is not one of `known`.
+    pub(crate) fn node_not_found<'a>(name: &NodeName, known: impl IntoIterator<Item = &'a NodeName>) -> Self {
+        Self::NodeNotFound {
+            name: name.clone(),
+            known: known.into_iter().map(ToString::to_string).collect(),
+        }
+    }
 }

@@ -6,7 +6,6 @@ use parbake_cluster::Description;
 use parbake_machine::plan::Forward;
 
 use crate::state::Record;
-use crate::thaw::forward;
 
 /// The ports that are wanted: where the host had them last if that can be had, otherwise any.
 pub(crate) fn forwards(record: &Record) -> Vec<Forward> {
@@ -20,6 +19,15 @@ pub(crate) fn forwards(record: &Record) -> Vec<Forward> {
     std::iter::once(forward(&record.cluster, record.api))
         .chain(registry)
         .collect()
+}
+
+/// The host's way to the API: at `last` if that can be had, at any port of its own otherwise.
+pub(crate) fn forward(cluster: &Description, last: Option<SocketAddr>) -> Forward {
+    Forward {
+        listen: last.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
+        to: cluster.api_server(),
+        movable: true,
+    }
 }
 
 /// Where they lead to, in the same order.
@@ -44,7 +52,7 @@ mod tests {
     use parbake_cluster::{ClusterDomain, NodeName, Offered, Role, Subnets};
 
     use super::{forwards, registry, targets};
-    use crate::state::{Phase, Record};
+    use crate::state::Record;
 
     fn record(services: Offered) -> Record {
         let [nodes, pods, networks] =
@@ -56,9 +64,8 @@ mod tests {
         };
         let names = [(NodeName::numbered(1), Role::ControlPlane)];
         let cluster = subnets.describe("v1.34.4".parse().unwrap(), ClusterDomain::default(), &names);
-        let digest = parbake_artifact::Digest::of(b"");
         let cluster = cluster.unwrap().offering(services);
-        Record::new(Phase::Up, "k8s".parse().unwrap(), digest, Vec::new(), cluster)
+        Record { cluster, ..crate::state::record_for_tests() }
     }
 
     #[test]

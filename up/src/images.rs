@@ -122,7 +122,7 @@ fn load_into(
     archive: &Archive,
 ) -> Result<String, Error> {
     let command = |words: &[&str]| -> Result<Cmd, Error> { Ok(running.command(node, words)?) };
-    let refused = |source| Error::Images {
+    let refused = |source| Error::LoadImages {
         node: node.to_owned(),
         source,
     };

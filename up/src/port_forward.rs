@@ -10,7 +10,7 @@ use std::time::Duration;
 use parbake_cluster::Role;
 use parbake_cluster::services::ServicePort;
 
-use crate::thaw::interrupted;
+use crate::signals::interrupted;
 use crate::{Cluster, ClusterName, Error};
 
 /// How often it is looked whether the cluster still runs.

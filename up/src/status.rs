@@ -17,9 +17,9 @@ use tokio::time::timeout;
 use walkdir::WalkDir;
 
 use crate::clusters::condition;
-use crate::state::{Record, dir_of, own_kubeconfig, read};
-use crate::swap::Swapped;
-use crate::{ClusterName, Condition, Error};
+use crate::state::{Record, cluster_dir, own_kubeconfig, read};
+use crate::state::Swapped;
+use crate::{ClusterName, ClusterState, Error};
 
 /// How long the API may take: whoever asks how a cluster is wants to know that it does not answer, too.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -32,7 +32,7 @@ pub struct Status {
     /// Its name.
     pub name: ClusterName,
     /// What it is doing.
-    pub state: Condition,
+    pub state: ClusterState,
     /// The artifact's name in the store when it was thawed.
     pub artifact: String,
     /// Digest of the artifact's manifest.
@@ -43,7 +43,7 @@ pub struct Status {
     pub created: Timestamp,
     /// What its machines take, if they run.
     #[serde(flatten)]
-    pub usage: Option<Taken>,
+    pub usage: Option<ResourceUsage>,
     /// Bytes that its own files take on disk.
     pub disk_bytes: u64,
     /// Ports of the host that lead into it.
@@ -62,7 +62,7 @@ pub struct Status {
 
 /// What processes take.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Taken {
+pub struct ResourceUsage {
     /// Bytes of memory that are charged to them, the page cache that they filled first included.
     pub memory_bytes: u64,
     /// Seconds of processor time since they were started.
@@ -86,10 +86,10 @@ pub struct NodeStatus {
     pub node: NodeSummary,
     /// What its machine takes, if it runs.
     #[serde(flatten)]
-    pub usage: Option<Taken>,
+    pub usage: Option<ResourceUsage>,
 }
 
-impl From<Usage> for Taken {
+impl From<Usage> for ResourceUsage {
     fn from(usage: Usage) -> Self {
         Self {
             memory_bytes: usage.memory,
@@ -102,8 +102,8 @@ impl From<Usage> for Taken {
 ///
 /// # Errors
 /// There is none of this name, or its state is damaged.
-pub fn usage(state: &Path, name: &ClusterName) -> Result<Option<Taken>, Error> {
-    let dir = dir_of(state, name);
+pub fn usage(state: &Path, name: &ClusterName) -> Result<Option<ResourceUsage>, Error> {
+    let dir = cluster_dir(state, name);
     let record = read(&dir)?.ok_or_else(|| Error::NotFound { name: name.clone() })?;
     let (_, running) = condition(&dir, &record)?;
     Ok(running.and_then(|running| taken(&running, None)))
@@ -114,12 +114,12 @@ pub fn usage(state: &Path, name: &ClusterName) -> Result<Option<Taken>, Error> {
 /// # Errors
 /// There is none of this name, or its state is damaged.
 pub async fn status(state: &Path, name: &ClusterName) -> Result<Status, Error> {
-    let dir = dir_of(state, name);
+    let dir = cluster_dir(state, name);
     let record = read(&dir)?.ok_or_else(|| Error::NotFound { name: name.clone() })?;
     let (condition, running) = condition(&dir, &record)?;
     let answers = matches!(
         condition,
-        Condition::Starting | Condition::Running | Condition::Broken
+        ClusterState::Starting | ClusterState::Running | ClusterState::Broken
     );
     let asked = match &running {
         Some(_) if answers => Some(ask(&dir).await),
@@ -191,13 +191,13 @@ fn known(record: &Record, node: &Node) -> NodeSummary {
 }
 
 /// What the machine `name` takes, or all of them; nothing where the host does not count.
-fn taken(running: &Running, name: Option<&str>) -> Option<Taken> {
+fn taken(running: &Running, name: Option<&str>) -> Option<ResourceUsage> {
     let all = &running.state().cgroup;
     let usage = match name {
         Some(name) => all.child(name).usage(),
         None => all.usage(),
     };
-    usage.ok().map(Taken::from)
+    usage.ok().map(ResourceUsage::from)
 }
 
 fn ports(record: &Record, running: Option<&Running>) -> Vec<Port> {

@@ -2,13 +2,12 @@
 //!
 //! Nodes that were not baked join afterwards ([`crate::nodes`]), which takes kubeadm, and still no network.
 
-use std::future::pending;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use parbake_artifact::{Digest, Store, Tag};
+use parbake_artifact::{Store, Tag};
 use parbake_cluster::machine_plan::{self, LaunchContext};
 use parbake_cluster::readiness::{DnsProbe, Expected, Milestones, wait_until_ready};
 use parbake_cluster::{
@@ -17,26 +16,25 @@ use parbake_cluster::{
 };
 use parbake_machine::handle::Running;
 use parbake_machine::host::{Host, HostSettings, Purpose};
-use parbake_machine::plan::{Forward, Plan, SeedFile};
+use parbake_machine::plan::{Plan, SeedFile};
 use parbake_machine::process::Cmd;
 use parbake_machine::root;
 use parbake_machine::timing::{MonotonicTime, Spans};
-use tokio::signal::ctrl_c;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
 use tracing::Instrument;
 
-use crate::config::{self, Config, ConfigError, Wanted, Workloads};
-use crate::events::{Log, What};
-use crate::freeze;
-use crate::head_start;
+use crate::config::{self, Config, ConfigError, Wanted};
+use crate::events::{Log, EventKind};
+use crate::static_pod_prestart;
 use crate::host_ports;
 use crate::identity::{self, Identity};
-use crate::layers::{allowed, digests, mark_used, stack_of, stacks};
-use crate::nodes::Arrival;
-use crate::offered;
-use crate::outside;
-use crate::state::{Claim, Phase, Record, dir_of, kubeconfig, read};
+use crate::layer_stacks::{allowed, mark_used, stack_of, stacks};
+use crate::nodes::Join;
+use crate::services_ready;
+use crate::egress;
+use crate::signals::interrupted;
+use crate::state::{ClusterLock, Phase, Record, cluster_dir, host_id, kubeconfig};
+use crate::workloads::Workloads;
 use crate::timeline::Timeline;
 use crate::{ClusterName, Diagnosis, Error};
 
@@ -48,7 +46,7 @@ pub struct Options {
     /// What the cluster is called on this host.
     pub name: ClusterName,
     /// What the cluster is to be beyond what was baked, and how many of the baked nodes run.
-    pub wanted: Wanted,
+    pub config: Wanted,
     /// Whether it has a way to the outside, at this start and every later one.
     pub internet: bool,
     /// How long it may take until the cluster is ready.
@@ -65,7 +63,7 @@ pub struct Options {
 
 /// A cluster that was thawed and is ready.
 #[derive(Debug)]
-pub struct Thawed {
+pub struct ThawReport {
     /// What it is.
     pub record: Record,
     /// Where the host reaches its API.
@@ -80,12 +78,12 @@ pub struct Thawed {
 
 /// When a thaw began, on two clocks.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Started {
+pub(crate) struct StartTime {
     instant: Instant,
     moment: MonotonicTime,
 }
 
-impl Started {
+impl StartTime {
     pub(crate) fn now() -> Self {
         Self {
             instant: Instant::now(),
@@ -98,8 +96,8 @@ impl Started {
 ///
 /// # Errors
 /// The first step that failed; nothing of the cluster is left then.
-pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
-    let started = Started::now();
+pub async fn thaw(options: &Options) -> Result<ThawReport, Error> {
+    let started = StartTime::now();
     let mut spans = Spans::default();
     let host = spans.time("look at the host", || {
         Host::look(&options.dir).require(Purpose::Up)
@@ -112,27 +110,18 @@ pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
     let artifact = store.get(&options.tag)?;
     allowed(&options.dir, &store, &artifact)?;
     let baked = Description::of_artifact(&artifact.config.cluster)?;
-    let (config, cluster) = options.wanted.settle(&baked)?;
+    let (config, cluster) = options.config.settle(&baked)?;
     cluster.suits(&host)?;
-    outside::leads_out(options.internet, &cluster)?;
+    egress::leads_out(options.internet, &cluster)?;
     let stacks = stacks(&store, &artifact, &cluster)?;
     spans.end("look the artifact up", from);
-    let claim = claim(options)?;
+    let claim = ClusterLock::for_new(&options.dir, &options.name)?;
     if let Err(error) = config::store(claim.dir(), &config) {
         claim.remove()?;
         return Err(error.into());
     }
     mark_used(&store, &options.tag);
-    let record = Record {
-        internet: options.internet,
-        ..Record::new(
-            Phase::Starting,
-            options.tag.clone(),
-            artifact.digest.clone(),
-            digests(&artifact),
-            cluster,
-        )
-    };
+    let record = Record::new(Phase::Starting, &artifact, cluster, options.internet);
     let prepared = Prepared {
         options,
         host: host.decide(),
@@ -143,11 +132,11 @@ pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
     };
     let log = Log::of(&options.dir, &options.name);
     let nodes = record.cluster.nodes().len();
-    log.tell(What::Created {
+    log.record(EventKind::Created {
         artifact: options.tag.clone(),
         nodes,
     });
-    log.tell(What::Starting { nodes });
+    log.record(EventKind::Starting { nodes });
     let outcome = prepared.run_unless_interrupted(&claim, record, spans).await;
     log.ended(outcome.as_ref().map(|thawed| thawed.milestones.ready));
     if outcome.is_ok() {
@@ -162,8 +151,8 @@ pub async fn thaw(options: &Options) -> Result<Thawed, Error> {
 }
 
 /// Starts a cluster that was created, for the first time; what a failed or killed start has left is removed first.
-pub(crate) async fn first(options: &Options, claim: &Claim, record: Record) -> Result<Thawed, Error> {
-    let started = Started::now();
+pub(crate) async fn first(options: &Options, claim: &ClusterLock, record: Record) -> Result<ThawReport, Error> {
+    let started = StartTime::now();
     let host = Host::look(&options.dir).require(Purpose::Up)?;
     if record.internet {
         host.require_internet()?;
@@ -191,38 +180,6 @@ pub(crate) async fn first(options: &Options, claim: &Claim, record: Record) -> R
     outcome
 }
 
-/// Ends when the user or a service manager asks this process to (SIGINT, SIGTERM); never where that cannot be noticed.
-pub(crate) async fn interrupted() {
-    let terminated = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut asked) => asked.recv().await.unwrap_or(()),
-            Err(_) => pending().await,
-        }
-    };
-    let pressed = async {
-        if ctrl_c().await.is_err() {
-            pending().await
-        }
-    };
-    tokio::select! { () = terminated => (), () = pressed => () }
-}
-
-/// Claims the cluster's directory; what a killed `up` left there, or a killed `freeze` elsewhere, is removed first.
-pub(crate) fn claim(options: &Options) -> Result<Claim, Error> {
-    freeze::sweep(&options.dir)?;
-    let claim = Claim::lock(&options.dir, &options.name)?;
-    match read(claim.dir()) {
-        Ok(Some(record)) if record.phase != Phase::Starting => Err(Error::Taken {
-            name: options.name.clone(),
-        }),
-        Ok(Some(_)) | Ok(None) => {
-            claim.remove()?;
-            Claim::lock(&options.dir, &options.name)
-        }
-        Err(error) => Err(error),
-    }
-}
-
 /// All that a thaw follows from.
 struct Prepared<'a> {
     options: &'a Options,
@@ -233,23 +190,23 @@ struct Prepared<'a> {
     config: Config,
     /// The unpacked layers of each node that runs, bottom first.
     stacks: Vec<(NodeName, Vec<PathBuf>)>,
-    started: Started,
+    started: StartTime,
 }
 
 impl Prepared<'_> {
     async fn run_unless_interrupted(
         &self,
-        claim: &Claim,
+        claim: &ClusterLock,
         record: Record,
         spans: Spans,
-    ) -> Result<Thawed, Error> {
+    ) -> Result<ThawReport, Error> {
         tokio::select! {
             outcome = self.run(claim, record, spans) => outcome,
             () = interrupted() => Err(Error::Interrupted),
         }
     }
 
-    async fn run(&self, claim: &Claim, mut record: Record, mut spans: Spans) -> Result<Thawed, Error> {
+    async fn run(&self, claim: &ClusterLock, mut record: Record, mut spans: Spans) -> Result<ThawReport, Error> {
         claim.write(&record)?;
         let joining: Vec<Node> = record.cluster.joined(&self.baked).cloned().collect();
         // Those come last.
@@ -260,7 +217,7 @@ impl Prepared<'_> {
         })?;
         let boot = Timestamp::now();
         let (mut running, plan) = spans.time("start the machines", || {
-            self.boot_machines(claim.dir(), &record, &cluster, &identity)
+            self.boot_machines(claim, &record, &cluster, &identity)
         })?;
         // While there is nothing to do but wait: the cluster is to outlive a power cut.
         let synced = spawn_blocking(move || root::sync(&plan));
@@ -282,7 +239,7 @@ impl Prepared<'_> {
             ));
         let (mut milestones, dns_in_pods) = tokio::try_join!(ready, self.dns_in_pods(&expected, &running))?;
         if !joining.is_empty() {
-            let arrival = Arrival {
+            let arrival = Join {
                 claim,
                 host: &self.host,
                 cluster: &record.cluster,
@@ -292,7 +249,7 @@ impl Prepared<'_> {
                 config: &self.config,
                 wait: self.options.wait.saturating_sub(self.started.instant.elapsed()),
             };
-            running = arrival.arrive(&running, &client).await?;
+            running = arrival.run(&running, &client).await?;
             claim.sync()?;
             milestones.all_at(self.started.instant.elapsed());
         }
@@ -318,7 +275,7 @@ impl Prepared<'_> {
             let spans = spans.into_vec();
             Timeline::collect(self.started.moment, spans, &milestones, &cluster, &running)
         });
-        Ok(Thawed {
+        Ok(ThawReport {
             record,
             api,
             milestones,
@@ -343,7 +300,7 @@ impl Prepared<'_> {
 
     fn boot_machines(
         &self,
-        dir: &Path,
+        claim: &ClusterLock,
         record: &Record,
         cluster: &Description,
         identity: &Identity,
@@ -351,8 +308,8 @@ impl Prepared<'_> {
         let what = format!("boot {} machines", cluster.nodes().len());
         let _step = tracing::info_span!("step", what).entered();
         let surroundings = LaunchContext {
-            id: &id(&self.options.name, dir),
-            dir,
+            id: &host_id(&self.options.name, claim),
+            dir: claim.dir(),
             host: &self.host,
             forwards: host_ports::forwards(record),
             internet: record.internet,
@@ -405,12 +362,12 @@ impl Prepared<'_> {
         let log = Log::of(&self.options.dir, &self.options.name);
         let ready = wait_until_ready(client, expected, vantages, left, log.milestones());
         let vantages = DnsProbe::of_machines(running, expected.cluster)?;
-        let offered = offered::answer(running, expected.cluster, &vantages, left);
+        let offered = services_ready::answer(running, expected.cluster, &vantages, left);
         let (published, removed, marked, exempted, milestones, offered) =
             tokio::join!(publish, remove, mark, exempt, ready, offered);
         // Who waits for everything has the most to say when the time is over.
         let milestones = milestones.map_err(|timed_out| {
-            let dir = dir_of(&self.options.dir, &self.options.name);
+            let dir = cluster_dir(&self.options.dir, &self.options.name);
             let diagnosis = Diagnosis::collect(running, expected.cluster, &dir);
             Error::NotReady { timed_out, diagnosis }
         })?;
@@ -420,23 +377,8 @@ impl Prepared<'_> {
         exempted?;
         offered?;
         if config::changes_control_plane(&self.config) {
-            head_start::renew(running, expected.cluster);
+            static_pod_prestart::renew(running, expected.cluster);
         }
         Ok(milestones)
     }
-}
-
-/// The host's way to the API: at `last` if that can be had, at any port of its own otherwise.
-pub(crate) fn forward(cluster: &Description, last: Option<SocketAddr>) -> Forward {
-    Forward {
-        listen: last.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))),
-        to: cluster.api_server(),
-        movable: true,
-    }
-}
-
-/// Clusters of the same name may live under several state directories.
-pub(crate) fn id(name: &ClusterName, dir: &Path) -> String {
-    let place = Digest::of(dir.as_os_str().as_encoded_bytes());
-    format!("{name}-{}", &place.hex()[..8])
 }

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use parbake_up::config::{Source, of_cluster, schema, to_toml};
+use parbake_up::Cluster;
+use parbake_up::config::{Source, schema, to_toml};
 
 use super::configuration::ConfigArgs;
 use crate::cli::Global;
@@ -61,7 +62,7 @@ impl ShowArgs {
             wanted.file = Some(Source::read(&file)?);
         }
         let config = if wanted.is_empty() {
-            of_cluster(&global.dir, &global.name)?
+            Cluster::find_config(&global.dir, &global.name)?
         } else {
             wanted.preview()?
         };

@@ -2,7 +2,7 @@
 
 use parbake_artifact::Tag;
 use parbake_cluster::in_flight::InFlight;
-use parbake_up::{ClusterName, FreezeOptions, Frozen, LeftOut, freeze};
+use parbake_up::{ClusterName, FreezeOptions, FreezeReport, ExcludedFile, freeze};
 use serde::Serialize;
 
 use super::supervise;
@@ -53,7 +53,7 @@ struct Report {
     secrets: u64,
     in_flight: Vec<InFlight>,
     /// Files that held a credential of the cluster.
-    left_out: Vec<LeftOut>,
+    left_out: Vec<ExcludedFile>,
 }
 
 impl Args {
@@ -68,7 +68,7 @@ impl Args {
         for InFlight { kind, name, state } in &frozen.in_flight {
             tracing::warn!("in flight: {kind} `{name}`: {state}");
         }
-        for LeftOut { node, path } in &frozen.left_out {
+        for ExcludedFile { node, path } in &frozen.left_out {
             let path = path.display();
             tracing::warn!("left out `{path}` of {node}: it holds a credential of the cluster");
         }
@@ -76,7 +76,7 @@ impl Args {
     }
 }
 
-fn report(global: &Global, frozen: Frozen) -> Report {
+fn report(global: &Global, frozen: FreezeReport) -> Report {
     Report {
         digest: frozen.artifact.digest.to_string(),
         name: global.name.clone(),

@@ -1,6 +1,6 @@
 //! `parbake list`
 
-use parbake_up::{Listed, list};
+use parbake_up::{ClusterListing, list};
 
 use crate::cli::Global;
 use crate::output::{Watch, table};
@@ -19,7 +19,7 @@ impl Args {
     }
 }
 
-fn text(clusters: &[Listed]) -> String {
+fn text(clusters: &[ClusterListing]) -> String {
     if clusters.is_empty() {
         return "no clusters: start one with `parbake up`\n".to_owned();
     }

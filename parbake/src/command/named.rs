@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use parbake_artifact::registry::{Options, Pulled, pull};
 use parbake_artifact::{Pin, Policy, Reference, Store, Tag};
-use parbake_up::events::{Log, What};
+use parbake_up::events::{Log, EventKind};
 
 use super::registry::{DeltaArgs, RegistryArgs};
 use crate::cli::Global;
@@ -87,7 +87,7 @@ fn stored(global: &Global, reference: &Reference, options: &Options) -> anyhow::
 
 /// Writes down what was pulled.
 pub(super) fn told(global: &Global, pulled: &Pulled, reference: &Reference) {
-    Log::new(&global.dir).tell(What::Pulled {
+    Log::new(&global.dir).record(EventKind::Pulled {
         artifact: pulled.artifact.tag.clone(),
         reference: reference.to_string(),
     });

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use parbake_cluster::{NodeName, Role};
 use parbake_up::ClusterName;
-use parbake_up::nodes::{self, AddOptions, Listed, RemoveOptions};
+use parbake_up::nodes::{self, AddOptions, NodeListing, RemoveOptions};
 use serde::Serialize;
 
 use crate::cli::Global;
@@ -141,7 +141,7 @@ impl RemoveArgs {
     }
 }
 
-fn text(nodes: &[Listed]) -> String {
+fn text(nodes: &[NodeListing]) -> String {
     let rows = nodes.iter().map(|node| {
         let status = match node.ready {
             None => "",

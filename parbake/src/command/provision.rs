@@ -8,7 +8,7 @@ use parbake_artifact::{Artifact, Tag};
 use parbake_provision::bake::{self, Explanation, Options, Outcome, Verdict};
 use parbake_provision::inputs::{Given, GivenBinary, GivenImage, GivenOs, Source};
 use parbake_provision::provider::{Addon, ContainerRuntime, Provider, Size, Stack};
-use parbake_up::events::{Log, What};
+use parbake_up::events::{Log, EventKind};
 use serde::Serialize;
 
 use super::registry::{MirrorArgs, RegistryArgs};
@@ -184,7 +184,7 @@ impl Args {
         let report = match &outcome {
             Outcome::Baked(artifact) => {
                 let tag = artifact.tag.clone();
-                Log::new(&global.dir).tell(What::Baked { artifact: tag });
+                Log::new(&global.dir).record(EventKind::Baked { artifact: tag });
                 report(artifact, false)
             }
             Outcome::Unchanged(artifact) => report(artifact, true),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use parbake_artifact::registry::{PublishOptions, Published, PublishedDeltas, publish_with};
 use parbake_artifact::{PrivateKey, Reference, Store, Tag};
-use parbake_up::events::{Log, What};
+use parbake_up::events::{Log, EventKind};
 use serde::Serialize;
 
 use super::registry::RegistryArgs;
@@ -129,7 +129,7 @@ impl Args {
         let publish = |to, extras| publish_with(&store, &self.artifact, to, &options, extras);
         let published = super::block_on(publish(&self.reference, extras))??;
         if !published.unchanged {
-            Log::new(&global.dir).tell(What::Published {
+            Log::new(&global.dir).record(EventKind::Published {
                 artifact: self.artifact.clone(),
                 reference: self.reference.to_string(),
             });

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use parbake_cluster::readiness::Milestones;
-use parbake_up::{ClusterName, StartOptions, Started, restart, start};
+use parbake_up::{ClusterName, StartOptions, StartReport, restart, start};
 use serde::Serialize;
 
 use super::supervise;
@@ -77,7 +77,7 @@ impl How {
     }
 }
 
-fn print(global: &Global, started: Started) -> anyhow::Result<()> {
+fn print(global: &Global, started: StartReport) -> anyhow::Result<()> {
     let report = Report {
         name: global.name.clone(),
         api: started.record.api,

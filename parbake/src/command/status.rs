@@ -1,6 +1,6 @@
 //! `parbake status`
 
-use parbake_up::{Condition, NodeStatus, Port, Status, status};
+use parbake_up::{ClusterState, NodeStatus, Port, Status, status};
 
 use crate::cli::Global;
 use crate::output::{Watch, size, table};
@@ -54,7 +54,7 @@ fn text(status: &Status) -> String {
     let asked = status.problem.is_none()
         && matches!(
             status.state,
-            Condition::Starting | Condition::Running | Condition::Broken
+            ClusterState::Starting | ClusterState::Running | ClusterState::Broken
         );
     let nodes = status.nodes.iter().map(|node| row(node, asked));
     let header = ["NODE", "STATUS", "ROLES", "VERSION", "MEMORY", "CPU"];

@@ -11,7 +11,7 @@ use anyhow::Context;
 use parbake_artifact::Tag;
 use parbake_cluster::readiness::Milestones;
 use parbake_up::timeline::Timeline;
-use parbake_up::{ClusterName, Options, Thawed, thaw};
+use parbake_up::{ClusterName, ThawOptions, ThawReport, thaw};
 use serde::Serialize;
 
 use super::configuration::ConfigArgs;
@@ -120,10 +120,10 @@ impl Args {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
         let wanted = self.configuration.wanted()?;
         let tag = meant(global, self.artifact, &self.deltas, self.registry)?;
-        let thawed = super::block_on(thaw(&Options {
+        let thawed = super::block_on(thaw(&ThawOptions {
             tag,
             name: global.name.clone(),
-            wanted,
+            config: wanted,
             internet: self.internet,
             wait: self.wait,
             dir: global.dir.clone(),
@@ -140,7 +140,7 @@ impl Args {
     }
 }
 
-fn report(global: &Global, thawed: Thawed) -> Report {
+fn report(global: &Global, thawed: ThawReport) -> Report {
     Report {
         name: global.name.clone(),
         artifact: thawed.record.tag,

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
-use parbake_up::events::{Course, Event, Start, What};
-use parbake_up::{ClusterName, Condition, Listed, Status, Taken};
+use parbake_up::events::{StartState, Event, Start, EventKind};
+use parbake_up::{ClusterName, ClusterState, ClusterListing, Status, ResourceUsage};
 
 /// How many looks a history remembers.
 pub(super) const MEMORY: usize = 32;
@@ -51,8 +51,8 @@ pub(super) struct Model {
 /// A cluster in the list.
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
-    pub(super) listed: Listed,
-    pub(super) taken: Option<Taken>,
+    pub(super) listed: ClusterListing,
+    pub(super) taken: Option<ResourceUsage>,
 }
 
 /// What something took, look after look.
@@ -67,7 +67,7 @@ pub(super) struct History {
 
 impl History {
     /// Adds a look. The processors in use follow from two of them.
-    pub(super) fn add(&mut self, at: Timestamp, taken: Taken) {
+    pub(super) fn add(&mut self, at: Timestamp, taken: ResourceUsage) {
         if let Some((before, seconds)) = self.last {
             let passed = at.duration_since(before).as_secs_f64();
             let used = taken.cpu_seconds - seconds;
@@ -233,7 +233,7 @@ impl Model {
     /// The events that are listed: milestones have a picture of their own.
     pub(super) fn told(&self) -> impl DoubleEndedIterator<Item = &Event> {
         let events = self.events.iter();
-        events.filter(|event| !matches!(event.what, What::Passed { .. }))
+        events.filter(|event| !matches!(event.what, EventKind::Passed { .. }))
     }
 
     /// The last start of the chosen cluster.
@@ -245,8 +245,8 @@ impl Model {
     pub(super) fn elapsed(&self, start: &Start) -> Option<f64> {
         let passed = self.now.duration_since(start.began);
         let state = self.current().map(|seen| seen.listed.state);
-        let alive = state == Some(Condition::Starting) || passed.as_secs() < EARLY;
-        (start.course == Course::Open && alive).then_some(passed.as_secs_f64().max(0.0))
+        let alive = state == Some(ClusterState::Starting) || passed.as_secs() < EARLY;
+        (start.state == StartState::Open && alive).then_some(passed.as_secs_f64().max(0.0))
     }
 
     /// Whether there is something that changes all the time.
@@ -259,7 +259,7 @@ impl Model {
 #[cfg(test)]
 mod tests {
     use jiff::{SignedDuration, Timestamp};
-    use parbake_up::Taken;
+    use parbake_up::ResourceUsage;
 
     use super::{History, MEMORY, Pane};
 
@@ -279,7 +279,7 @@ mod tests {
             let at = Timestamp::UNIX_EPOCH + SignedDuration::from_millis(at);
             history.add(
                 at,
-                Taken {
+                ResourceUsage {
                     memory_bytes: 7,
                     cpu_seconds,
                 },
@@ -293,7 +293,7 @@ mod tests {
         let mut history = History::default();
         for number in 0..100_u32 {
             let at = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(number.into());
-            let taken = Taken {
+            let taken = ResourceUsage {
                 memory_bytes: number.into(),
                 cpu_seconds: number.into(),
             };

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use parbake_cluster::summary::{NodeSummary, PodSummary};
 use parbake_up::events::Event;
-use parbake_up::{Condition, Listed, NodeStatus, Port, Status, Taken};
+use parbake_up::{ClusterState, ClusterListing, NodeStatus, Port, Status, ResourceUsage};
 
 use super::model::{Model, Seen};
 use super::update::{Message, update};
@@ -17,13 +17,13 @@ fn before(seconds: i64) -> Timestamp {
     now() - SignedDuration::from_secs(seconds)
 }
 
-pub(super) fn seen(name: &str, state: Condition, taken: Option<Taken>) -> Seen {
+pub(super) fn seen(name: &str, state: ClusterState, taken: Option<ResourceUsage>) -> Seen {
     let runs = matches!(
         state,
-        Condition::Running | Condition::Starting | Condition::Paused
+        ClusterState::Running | ClusterState::Starting | ClusterState::Paused
     );
     Seen {
-        listed: Listed {
+        listed: ClusterListing {
             name: name.parse().unwrap(),
             state,
             artifact: "k8s-1.34".to_owned(),
@@ -41,8 +41,8 @@ fn digest() -> parbake_artifact::Digest {
     parbake_artifact::Digest::of(b"artifact")
 }
 
-fn taken(memory_bytes: u64, cpu_seconds: f64) -> Taken {
-    Taken {
+fn taken(memory_bytes: u64, cpu_seconds: f64) -> ResourceUsage {
+    ResourceUsage {
         memory_bytes,
         cpu_seconds,
     }
@@ -79,7 +79,7 @@ fn pod(namespace: &str, name: &str, ready: usize, state: &str) -> PodSummary {
 }
 
 /// How the cluster `ci` is, so many seconds after the first look.
-pub(super) fn status(state: Condition, after: f64) -> Status {
+pub(super) fn status(state: ClusterState, after: f64) -> Status {
     let pods = [
         pod("kube-system", "coredns-66bc5c9577-abcde", 1, "Running"),
         pod("kube-system", "etcd-node01", 1, "Running"),
@@ -141,7 +141,7 @@ pub(super) fn fresh() -> Model {
 }
 
 /// A model after some looks at a cluster `ci` in a given state and at others beside it.
-pub(super) fn model(state: Condition) -> Model {
+pub(super) fn model(state: ClusterState) -> Model {
     let mut model = fresh();
     for look in 0..10_u32 {
         let at = before(10 - i64::from(look));
@@ -149,8 +149,8 @@ pub(super) fn model(state: Condition) -> Model {
         let memory = 1_500_000_000 + 100_000_000 * u64::from(look);
         let clusters = vec![
             seen("ci", state, Some(taken(memory, step * 0.2 * step))),
-            seen("default", Condition::Stopped, None),
-            seen("big-one", Condition::Paused, Some(taken(3_000_000_000, 100.0))),
+            seen("default", ClusterState::Stopped, None),
+            seen("big-one", ClusterState::Paused, Some(taken(3_000_000_000, 100.0))),
         ];
         update(&mut model, Message::Clusters(at, Ok(clusters)));
         update(&mut model, Message::Status(at, Box::new(status(state, step))));

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use parbake_up::events::Event;
-use parbake_up::{ClusterName, Condition, Status, Taken};
+use parbake_up::{ClusterName, ClusterState, Status, ResourceUsage};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::model::{Dialog, EVENTS, Ended, Job, Model, Note, Pane, Seen, Verb};
@@ -81,7 +81,7 @@ fn see_closely(model: &mut Model, at: Timestamp, status: Status) {
     model.status = Some(status);
 }
 
-fn remember(model: &mut Model, name: &str, at: Timestamp, taken: Option<Taken>) {
+fn remember(model: &mut Model, name: &str, at: Timestamp, taken: Option<ResourceUsage>) {
     match taken {
         Some(taken) => model.histories.entry(name.to_owned()).or_default().add(at, taken),
         None => drop(model.histories.remove(name)),
@@ -177,8 +177,8 @@ fn go(model: &mut Model, by: isize) {
 }
 
 /// What a key asks for, given how the cluster is; or why that cannot be.
-fn asked(code: KeyCode, state: Condition) -> Result<Verb, &'static str> {
-    use Condition::{Broken, Created, Paused, Running, Starting, Stopped, Stopping};
+fn asked(code: KeyCode, state: ClusterState) -> Result<Verb, &'static str> {
+    use ClusterState::{Broken, Created, Paused, Running, Starting, Stopped, Stopping};
     match (code, state) {
         (KeyCode::Char('s'), Created | Stopped | Broken) => Ok(Verb::Start),
         (KeyCode::Char('s'), Running) => Ok(Verb::Stop),

@@ -1,6 +1,6 @@
 //! Tests of what messages do.
 
-use parbake_up::Condition;
+use parbake_up::ClusterState;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::{Message, update};
@@ -37,7 +37,7 @@ fn keys_choose_a_cluster_and_stay_in_the_list() {
         ("kk", "ci"),
     ];
     for (keys, expected) in cases {
-        let mut model = model(Condition::Running);
+        let mut model = model(ClusterState::Running);
         type_in(&mut model, keys);
         assert_eq!(chosen(&model), expected, "{keys}");
     }
@@ -45,7 +45,7 @@ fn keys_choose_a_cluster_and_stay_in_the_list() {
 
 #[test]
 fn keys_ask_for_what_the_state_allows() {
-    use Condition::{Broken, Created, Paused, Running, Starting, Stopped, Stopping};
+    use ClusterState::{Broken, Created, Paused, Running, Starting, Stopped, Stopping};
     let cases = [
         (Created, Some(Verb::Start), None),
         (Stopped, Some(Verb::Start), None),
@@ -76,7 +76,7 @@ fn a_cluster_is_removed_only_after_a_yes() {
         ("d<y", false),
         ("dq", false),
     ] {
-        let mut model = model(Condition::Running);
+        let mut model = model(ClusterState::Running);
         let jobs = type_in(&mut model, keys);
         let expected = Job {
             verb: Verb::Down,
@@ -85,14 +85,14 @@ fn a_cluster_is_removed_only_after_a_yes() {
         assert_eq!(jobs, if removed { vec![expected] } else { Vec::new() }, "{keys}");
         assert_eq!((&model.dialog, &model.ended), (&None, &None), "{keys}");
     }
-    let mut model = model(Condition::Running);
+    let mut model = model(ClusterState::Running);
     type_in(&mut model, "jd");
     assert_eq!(model.dialog, Some(Dialog::Down("default".parse().unwrap())));
 }
 
 #[test]
 fn one_command_at_a_time_works_on_a_cluster() {
-    let mut model = model(Condition::Running);
+    let mut model = model(ClusterState::Running);
     let [job] = <[Job; 1]>::try_from(type_in(&mut model, "ss")).unwrap();
     assert_eq!(
         model.note.as_ref().unwrap().text,
@@ -120,11 +120,11 @@ fn quitting_asks_only_while_a_command_goes_on() {
         ("sqn", false),
         ("sqy", true),
     ] {
-        let mut model = model(Condition::Running);
+        let mut model = model(ClusterState::Running);
         type_in(&mut model, keys);
         assert_eq!(model.ended == Some(Ended::Asked), ended, "{keys}");
     }
-    let mut model = model(Condition::Running);
+    let mut model = model(ClusterState::Running);
     type_in(&mut model, "s");
     update(&mut model, ctrl_c());
     assert_eq!((&model.dialog, &model.ended), (&Some(Dialog::Quit), &None));
@@ -134,7 +134,7 @@ fn quitting_asks_only_while_a_command_goes_on() {
 
 #[test]
 fn the_question_goes_with_its_reason() {
-    let mut model = model(Condition::Running);
+    let mut model = model(ClusterState::Running);
     let [job] = <[Job; 1]>::try_from(type_in(&mut model, "sq")).unwrap();
     update(&mut model, Message::Done(job, Ok(())));
     assert_eq!((&model.dialog, &model.ended), (&None, &None));
@@ -152,7 +152,7 @@ fn arrows_scroll_where_the_focus_is() {
         ("\tj\t\tj", Pane::Clusters, (0, 0)),
     ];
     for (keys, pane, (pods, events)) in cases {
-        let mut model = model(Condition::Running);
+        let mut model = model(ClusterState::Running);
         let paused = |ago| event(ago, r#""cluster":"ci","event":"paused""#);
         update(&mut model, Message::Events((0..4).map(paused).collect()));
         type_in(&mut model, keys);
@@ -174,7 +174,7 @@ fn details_come_and_go() {
         ("<", false),
         ("\n\t", true),
     ] {
-        let mut model = model(Condition::Running);
+        let mut model = model(ClusterState::Running);
         type_in(&mut model, keys);
         assert_eq!(model.details, details, "{keys:?}");
     }
@@ -182,10 +182,10 @@ fn details_come_and_go() {
 
 #[test]
 fn another_cluster_is_chosen_when_the_chosen_one_goes() {
-    let mut model = model(Condition::Running);
+    let mut model = model(ClusterState::Running);
     type_in(&mut model, "j\n");
     let left = |names: &[&str]| {
-        let seen = names.iter().map(|name| seen(name, Condition::Running, None));
+        let seen = names.iter().map(|name| seen(name, ClusterState::Running, None));
         Message::Clusters(now(), Ok(seen.collect()))
     };
     update(&mut model, left(&["ci", "big-one"]));
@@ -206,7 +206,7 @@ fn another_cluster_is_chosen_when_the_chosen_one_goes() {
 
 #[test]
 fn signals_and_a_lost_terminal_end_it() {
-    let mut model = model(Condition::Running);
+    let mut model = model(ClusterState::Running);
     update(&mut model, Message::Signal(15));
     assert_eq!(model.ended, Some(Ended::Signal(15)));
     update(&mut model, Message::Broken("gone".to_owned()));
@@ -215,7 +215,7 @@ fn signals_and_a_lost_terminal_end_it() {
 
 #[test]
 fn trouble_goes_when_clusters_are_seen_again() {
-    let mut model = model(Condition::Running);
+    let mut model = model(ClusterState::Running);
     update(&mut model, Message::Clusters(now(), Err("damaged".to_owned())));
     assert_eq!(
         (model.trouble.as_deref(), model.seen().len()),
@@ -227,7 +227,7 @@ fn trouble_goes_when_clusters_are_seen_again() {
 
 #[test]
 fn old_events_are_forgotten() {
-    let mut model = model(Condition::Running);
+    let mut model = model(ClusterState::Running);
     for ago in (0..1500).rev() {
         update(
             &mut model,
@@ -236,7 +236,7 @@ fn old_events_are_forgotten() {
     }
     update(
         &mut model,
-        Message::Status(now(), Box::new(status(Condition::Running, 11.0))),
+        Message::Status(now(), Box::new(status(ClusterState::Running, 11.0))),
     );
     assert_eq!(model.events.len(), super::EVENTS);
     assert_eq!(model.events.back().unwrap().time, now());

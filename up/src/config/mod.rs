@@ -36,7 +36,6 @@ mod suit;
 #[cfg(test)]
 mod tests;
 mod wanted;
-mod workloads;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -57,10 +56,10 @@ pub use name::{Argument, ArgumentValue, Component, Gate, Sysctl, SysctlValue};
 pub use option::{ApiServer, Audit, Etcd, InvalidPodSecurity, PodSecurity};
 pub use port::{Port, PublishFlag};
 pub use quantity::{Cpus, InvalidQuantity, Memory};
-pub use show::{of_cluster, schema, to_toml};
+pub(crate) use show::effective;
+pub use show::{schema, to_toml};
 pub(crate) use store::{load, store};
 pub use wanted::{Source, Wanted};
-pub(crate) use workloads::Workloads;
 
 /// The version of the format.
 pub const VERSION: u32 = 1;

@@ -6,24 +6,20 @@ use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 use super::store::source;
-use super::{Config, VERSION};
-use crate::state::{dir_of, read};
-use crate::{ClusterName, Error};
+use super::{Config, ConfigError, VERSION};
 
-/// The effective configuration of a cluster.
+/// The effective configuration of the cluster in `dir`, which has `nodes` nodes.
 ///
 /// # Errors
-/// There is none of this name, or somebody changed its file and something is wrong with it now.
-pub fn of_cluster(state: &Path, name: &ClusterName) -> Result<Config, Error> {
-    let dir = dir_of(state, name);
-    let record = read(&dir)?.ok_or_else(|| Error::NotFound { name: name.clone() })?;
-    let config = match source(&dir)? {
+/// The cluster's configuration file is invalid.
+pub(crate) fn effective(dir: &Path, nodes: usize) -> Result<Config, ConfigError> {
+    let config = match source(dir)? {
         Some(source) => source.config(None)?,
         None => Config::default(),
     };
     Ok(Config {
         version: Some(VERSION),
-        count: u16::try_from(record.cluster.nodes().len()).ok(),
+        count: u16::try_from(nodes).ok(),
         ..config
     })
 }

@@ -5,7 +5,6 @@
 //! on the host nothing is unpacked outside of that directory, whatever the node sends.
 
 mod endpoint;
-mod error;
 mod from_node;
 mod into_node;
 
@@ -14,12 +13,9 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 pub use endpoint::Endpoint;
-pub use error::CopyError;
+pub use crate::error::CopyError;
 
 use crate::{Cluster, Error};
-
-/// How a script inside a node says why it does not do what it was asked to.
-const REFUSED: i32 = 64;
 
 /// What was copied.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

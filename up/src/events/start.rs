@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use parbake_cluster::readiness::Milestone;
 
-use super::{Event, What};
+use super::{Event, EventKind};
 use crate::ClusterName;
 
 /// How far the last start of a cluster came.
@@ -14,12 +14,12 @@ pub struct Start {
     /// Milestones with the seconds that they took, in the order in which they were passed.
     pub passed: Vec<(Milestone, f64)>,
     /// Where it stands.
-    pub course: Course,
+    pub state: StartState,
 }
 
 /// Where a start stands.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Course {
+pub enum StartState {
     /// It goes on, or was killed.
     Open,
     /// Everything was ready after so many seconds.
@@ -40,22 +40,22 @@ impl Start {
     }
 
     fn with(start: Option<Self>, event: &Event) -> Option<Self> {
-        if let What::Starting { .. } = event.what {
+        if let EventKind::Starting { .. } = event.what {
             return Some(Self {
                 began: event.time,
                 passed: Vec::new(),
-                course: Course::Open,
+                state: StartState::Open,
             });
         }
         let mut start = start?;
         match &event.what {
-            What::Removed => return None,
-            What::Passed { milestone, seconds } if start.course == Course::Open => {
+            EventKind::Removed => return None,
+            EventKind::Passed { milestone, seconds } if start.state == StartState::Open => {
                 start.passed.push((*milestone, *seconds));
             }
-            What::Ready { seconds } => start.course = Course::Ready(*seconds),
-            What::Failed { reason } => start.course = Course::Failed(reason.clone()),
-            What::Stopped if start.course == Course::Open => start.course = Course::Ended,
+            EventKind::Ready { seconds } => start.state = StartState::Ready(*seconds),
+            EventKind::Failed { reason } => start.state = StartState::Failed(reason.clone()),
+            EventKind::Stopped if start.state == StartState::Open => start.state = StartState::Ended,
             _ => {}
         }
         Some(start)
@@ -66,11 +66,11 @@ impl Start {
 mod tests {
     use parbake_cluster::readiness::Milestone;
 
-    use super::{Course, Start};
+    use super::{StartState, Start};
     use crate::ClusterName;
     use crate::events::Event;
 
-    fn start(lines: &[&str]) -> Option<(Vec<(Milestone, f64)>, Course)> {
+    fn start(lines: &[&str]) -> Option<(Vec<(Milestone, f64)>, StartState)> {
         let events: Vec<Event> = lines
             .iter()
             .map(|line| {
@@ -79,7 +79,7 @@ mod tests {
             })
             .collect();
         let name: ClusterName = "ci".parse().unwrap();
-        Start::last(&events, &name).map(|start| (start.passed, start.course))
+        Start::last(&events, &name).map(|start| (start.passed, start.state))
     }
 
     #[test]
@@ -95,22 +95,22 @@ mod tests {
         let cases = [
             (vec![], None),
             (vec![READY], None),
-            (vec![BEGAN, OTHER], Some((vec![], Course::Open))),
-            (vec![BEGAN, API], Some((api.clone(), Course::Open))),
-            (vec![BEGAN, API, READY], Some((api.clone(), Course::Ready(4.0)))),
+            (vec![BEGAN, OTHER], Some((vec![], StartState::Open))),
+            (vec![BEGAN, API], Some((api.clone(), StartState::Open))),
+            (vec![BEGAN, API, READY], Some((api.clone(), StartState::Ready(4.0)))),
             (
                 vec![BEGAN, API, READY, STOPPED],
-                Some((api.clone(), Course::Ready(4.0))),
+                Some((api.clone(), StartState::Ready(4.0))),
             ),
             (
                 vec![BEGAN, API, READY, STOPPED, BEGAN],
-                Some((vec![], Course::Open)),
+                Some((vec![], StartState::Open)),
             ),
             (
                 vec![BEGAN, API, FAILED],
-                Some((api.clone(), Course::Failed("no".into()))),
+                Some((api.clone(), StartState::Failed("no".into()))),
             ),
-            (vec![BEGAN, API, STOPPED], Some((api, Course::Ended))),
+            (vec![BEGAN, API, STOPPED], Some((api, StartState::Ended))),
             (vec![BEGAN, API, REMOVED], None),
         ];
         for (lines, expected) in cases {

@@ -96,7 +96,7 @@ mod tests {
     use std::io::Write;
 
     use super::Tail;
-    use crate::events::{FILE, FORMER, Log, What};
+    use crate::events::{FILE, FORMER, Log, EventKind};
 
     fn words(tail: &mut Tail) -> Vec<&'static str> {
         tail.more().iter().map(|event| event.what.word()).collect()
@@ -108,15 +108,15 @@ mod tests {
         let log = Log::new(dir.path());
         let mut tail = Tail::from_the_beginning(dir.path());
         assert_eq!(words(&mut tail), [""; 0]);
-        log.tell(What::Paused);
+        log.record(EventKind::Paused);
         assert_eq!(words(&mut tail), ["paused"]);
-        log.tell(What::Unpaused);
-        log.tell(What::Stopped);
+        log.record(EventKind::Unpaused);
+        log.record(EventKind::Stopped);
         assert_eq!(words(&mut tail), ["unpaused", "stopped"]);
         // One that begins anew while nobody looks.
-        log.tell(What::Removed);
+        log.record(EventKind::Removed);
         fs::rename(dir.path().join(FILE), dir.path().join(FORMER)).unwrap();
-        log.tell(What::Paused);
+        log.record(EventKind::Paused);
         assert_eq!(words(&mut tail), ["removed", "paused"]);
         assert_eq!(words(&mut tail), [""; 0]);
         let mut all = Tail::from_the_beginning(dir.path());

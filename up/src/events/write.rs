@@ -77,7 +77,7 @@ mod tests {
     use std::thread;
 
     use super::{append_within, rotate};
-    use crate::events::{Event, FILE, FORMER, Log, Tail, What};
+    use crate::events::{Event, FILE, FORMER, Log, Tail, EventKind};
 
     fn event(node: usize) -> Event {
         serde_json::from_str(&format!(
@@ -89,7 +89,7 @@ mod tests {
     fn nodes(dir: &Path) -> Vec<usize> {
         let events = Tail::from_the_beginning(dir).more();
         let number = |event: Event| match event.what {
-            What::Starting { nodes } => nodes,
+            EventKind::Starting { nodes } => nodes,
             other => panic!("{other:?}"),
         };
         events.into_iter().map(number).collect()
@@ -160,7 +160,7 @@ mod tests {
     fn what_cannot_be_written_is_left_out() {
         let dir = tempfile::tempdir().unwrap();
         let none = dir.path().join("none");
-        Log::new(&none).tell(What::Stopped);
+        Log::new(&none).record(EventKind::Stopped);
         assert!(!none.exists());
         assert!(Tail::from_the_beginning(&none).more().is_empty());
     }

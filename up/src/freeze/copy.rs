@@ -12,37 +12,11 @@ use parbake_machine::handle::Running;
 use parbake_machine::process::Cmd;
 use parbake_machine::tmpfs;
 
-use crate::state::Claim;
-use crate::{Cluster, ClusterName, Error};
-
-/// Where freezes work, below the state directory.
-const DIR: &str = "freeze";
-
-/// Claims the directory of the freeze of `name`, empty.
-pub(super) fn claim(state: &Path, name: &ClusterName) -> Result<Claim, Error> {
-    let dir = state.join(DIR).join(name.as_str());
-    Claim::at(dir)?.ok_or_else(|| Error::Busy { name: name.clone() })
-}
-
-/// Removes what freezes that were killed have left.
-///
-/// # Errors
-/// Something could not be ended or removed.
-pub(crate) fn sweep(state: &Path) -> Result<(), Error> {
-    let Ok(entries) = fs::read_dir(state.join(DIR)) else {
-        return Ok(());
-    };
-    for entry in entries.flatten() {
-        // One that is held belongs to a freeze at work.
-        if let Some(left) = Claim::at(entry.path())? {
-            left.remove()?;
-        }
-    }
-    Ok(())
-}
+use crate::state::ClusterLock;
+use crate::{Cluster, Error};
 
 /// Copies what the machines own while they stand still; gives for how long they did.
-pub(super) fn copy(cluster: &Cluster, from: &Claim, to: &Claim, supervise: &Cmd) -> Result<Duration, Error> {
+pub(super) fn copy(cluster: &Cluster, from: &ClusterLock, to: &ClusterLock, supervise: &Cmd) -> Result<Duration, Error> {
     let _step = tracing::info_span!("step", what = "pause the cluster and copy its files").entered();
     let nodes = cluster.record().cluster.nodes();
     for node in nodes {

@@ -11,8 +11,8 @@ use parbake_machine::files::failed;
 
 use super::Options;
 use crate::Error;
-use crate::layers::layers_of;
-use crate::state::{Claim, Record};
+use crate::layer_stacks::layers_of;
+use crate::state::{ClusterLock, Record};
 
 /// Packs what each machine wrote into a layer above those it came with; gives the artifact and how many bytes of it are
 /// new.
@@ -21,7 +21,7 @@ pub(super) fn pack(
     store: &Store,
     parent: &Artifact,
     record: &Record,
-    scratch: &Claim,
+    scratch: &ClusterLock,
     secrets: u64,
 ) -> Result<(Artifact, u64), Error> {
     let mut layers: Vec<Layer> = Vec::new();
@@ -73,7 +73,7 @@ fn own_layer(
     title: &str,
     runtime: ContainerRuntime,
     node: &Node,
-    scratch: &Claim,
+    scratch: &ClusterLock,
 ) -> Result<Layer, Error> {
     let dir = machine_plan::machine_dir(scratch.dir(), node);
     let dirs = Dirs(&dir);

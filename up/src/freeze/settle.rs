@@ -18,11 +18,11 @@ use parbake_machine::overlay;
 
 use super::Options;
 use crate::Error;
-use crate::alone::{self, Alone};
+use crate::standalone_control_plane::{self, StandaloneControlPlane};
 use crate::identity::{self, Identity};
-use crate::layers::{stack_of, stacks};
-use crate::state::{Claim, Record};
-use crate::thaw::forward;
+use crate::layer_stacks::{stack_of, stacks};
+use crate::state::{ClusterLock, Record};
+use crate::host_ports::forward;
 
 /// What does not start on the copy: no workload may run, and no container of the control plane.
 const MASKED: [&str; 5] = [
@@ -52,7 +52,7 @@ pub(super) async fn settle(
     store: &Store,
     parent: &Artifact,
     record: &Record,
-    scratch: &Claim,
+    scratch: &ClusterLock,
 ) -> Result<u64, Error> {
     let _step = tracing::info_span!("step", what = "settle the copy").entered();
     let cluster = &record.cluster;
@@ -74,7 +74,7 @@ pub(super) async fn settle(
     };
     let files = |node: &Node| {
         let files = identity.files(node).into_iter();
-        files.chain(alone::masks(&MASKED)).collect()
+        files.chain(standalone_control_plane::masks(&MASKED)).collect()
     };
     let stack = |node: &Node| stack_of(&stacks, node);
     let plan = machine_plan::plan(cluster, surroundings, stack, files)?;
@@ -90,7 +90,7 @@ pub(super) async fn settle(
     let client = connect(&identity.super_admin_kubeconfig(&url)).await?;
     // Whoever is asked by the API server before it changes something does not run.
     let without_webhooks = "--disable-admission-plugins=MutatingAdmissionWebhook,ValidatingAdmissionWebhook";
-    let mut alone = Alone::read(&layers)?.with_api_server_flag(without_webhooks);
+    let mut alone = StandaloneControlPlane::read(&layers)?.with_api_server_flag(without_webhooks);
     if cluster.control_planes().nth(1).is_some() {
         // One member of several has no majority, and the others get its database in the end.
         alone = alone.with_etcd_flag("--force-new-cluster");
@@ -98,15 +98,15 @@ pub(super) async fn settle(
     let ended = alone.start(&running, plane.name.as_str())?;
     let kept = tokio::select! {
         kept = forget(&client, &running, plane) => kept?,
-        error = ended => return Err(error.into()),
+        error = ended => return Err(error),
     };
     drop(client);
-    alone::end(&running, plane.name.as_str())?;
+    standalone_control_plane::end(&running, plane.name.as_str())?;
     let _stopped = running.stop()?;
     for node in cluster.nodes() {
         let upper = upper(scratch, node);
         sanitize_files::scrub(&upper, Owner::User)?;
-        alone::unmask(&upper, &MASKED).map_err(failed("remove", &upper))?;
+        standalone_control_plane::unmask(&upper, &MASKED).map_err(failed("remove", &upper))?;
     }
     let planes: Vec<_> = cluster
         .control_planes()
@@ -119,7 +119,7 @@ pub(super) async fn settle(
     Ok(kept)
 }
 
-fn upper(scratch: &Claim, node: &Node) -> PathBuf {
+fn upper(scratch: &ClusterLock, node: &Node) -> PathBuf {
     Dirs(&machine_plan::machine_dir(scratch.dir(), node)).upper()
 }
 

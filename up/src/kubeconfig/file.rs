@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use parbake_machine::files::failed;
 
 use super::document::Document;
-use super::error::KubeconfigError;
+use crate::error::KubeconfigError;
 
 /// How long another program may hold the lock: they change a file in milliseconds.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -141,7 +141,7 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
     use super::super::document::Entry;
-    use super::super::error::KubeconfigError;
+    use crate::error::KubeconfigError;
     use super::{edit, real};
 
     const OWN: &str = "clusters: [{cluster: {server: x}}]\nusers: [{user: {}}]\n";

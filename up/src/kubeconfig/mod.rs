@@ -5,7 +5,6 @@
 //! ```
 
 mod document;
-mod error;
 mod file;
 
 use std::ffi::OsString;
@@ -15,11 +14,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use error::KubeconfigError;
+pub use crate::error::KubeconfigError;
 
 use parbake_machine::files::{failed, replace};
 
-use crate::state::{Claim, dir_of, kubeconfig, read};
+use crate::state::{ClusterLock, cluster_dir, kubeconfig, read};
 use crate::{ClusterName, Error};
 use document::{Document, Entry};
 
@@ -156,13 +155,13 @@ fn warn(context: &str, error: &dyn std::error::Error) {
     tracing::warn!("the context `{context}` in a kubeconfig stays as it is: {text}");
 }
 
-fn claim(state: &Path, name: &ClusterName) -> Result<Claim, Error> {
+fn claim(state: &Path, name: &ClusterName) -> Result<ClusterLock, Error> {
     let missing = || Error::NotFound { name: name.clone() };
-    let dir = dir_of(state, name);
+    let dir = cluster_dir(state, name);
     if !dir.exists() {
         return Err(missing());
     }
-    let claim = Claim::lock(state, name)?;
+    let claim = ClusterLock::acquire(state, name)?;
     match read(&dir)? {
         Some(_) => Ok(claim),
         None => {

@@ -28,7 +28,7 @@ use serde::Serialize;
 use tar::{Builder, HeaderMode};
 
 use super::collect::{AUDIT, CONTAINERS, Folder, JOURNAL, OF_API, OF_NODE};
-use super::error::LogsError;
+use crate::error::LogsError;
 use super::redact::Redactor;
 use crate::{Cluster, Error};
 

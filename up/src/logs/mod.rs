@@ -4,11 +4,10 @@
 //! is blotted out, and it asks for no object that is made to keep secrets.
 
 mod collect;
-mod error;
 mod export;
 mod redact;
 mod show;
 
-pub use error::LogsError;
+pub use crate::error::LogsError;
 pub use export::{Exported, Missing, export};
 pub use show::{ShowOptions, show};

@@ -6,7 +6,7 @@ use std::thread;
 
 use parbake_machine::process::{self, Cmd};
 
-use super::error::LogsError;
+use crate::error::LogsError;
 use crate::{Cluster, Error};
 
 /// How many lines may wait to be taken.

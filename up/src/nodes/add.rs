@@ -7,11 +7,12 @@ use parbake_artifact::Store;
 use parbake_cluster::{Description, Node};
 use parbake_machine::host::{Host, Purpose};
 
-use super::{Arrival, Held, NodeError, tidy};
+use super::Join;
 use crate::config;
-use crate::events::{Log, What};
-use crate::layers::shared_stack;
-use crate::thaw::interrupted;
+use crate::events::{Log, EventKind};
+use crate::layer_stacks::shared_stack;
+use crate::recover::{LockedCluster, recover};
+use crate::signals::interrupted;
 use crate::{ClusterName, Error};
 
 /// What nodes to add, and where.
@@ -42,12 +43,12 @@ pub struct Added {
 /// The first step that failed; the cluster has the nodes that it had before.
 pub async fn add(options: &AddOptions) -> Result<Added, Error> {
     let started = Instant::now();
-    let Held {
-        claim,
+    let LockedCluster {
+        lock: claim,
         mut record,
         running,
         client,
-    } = Held::find(&options.dir, &options.name).await?;
+    } = LockedCluster::find(&options.dir, &options.name).await?;
     let host = Host::look(&options.dir).require(Purpose::Up)?;
     let store = Store::open(&options.dir.join("store"))?;
     let artifact = store.get_by_digest(&record.tag, &record.artifact)?;
@@ -58,7 +59,7 @@ pub async fn add(options: &AddOptions) -> Result<Added, Error> {
     let config = config::load(claim.dir(), &cluster, false)?;
     record.changes.arriving.clone_from(&new);
     claim.write(&record)?;
-    let arrival = Arrival {
+    let arrival = Join {
         claim: &claim,
         host: &host.decide(),
         cluster: &cluster,
@@ -69,12 +70,12 @@ pub async fn add(options: &AddOptions) -> Result<Added, Error> {
         wait: options.wait,
     };
     let outcome = tokio::select! {
-        outcome = arrival.arrive(&running, &client) => outcome,
-        () = interrupted() => Err(NodeError::Interrupted.into()),
+        outcome = arrival.run(&running, &client) => outcome,
+        () = interrupted() => Err(Error::NodeChangeInterrupted),
     };
     if let Err(error) = outcome {
         // What failed says why; what is in the way of undoing it comes second, and the next command tries again.
-        if let Err(error) = tidy(&claim, &mut record, running, &client).await {
+        if let Err(error) = recover(&claim, &mut record, running, &client).await {
             tracing::warn!(%error, "could not remove what the failed nodes left");
         }
         return Err(error);
@@ -84,7 +85,7 @@ pub async fn add(options: &AddOptions) -> Result<Added, Error> {
     record.changes.arriving.clear();
     claim.write(&record)?;
     let after = started.elapsed();
-    Log::of(&options.dir, &options.name).tell(What::NodesAdded {
+    Log::of(&options.dir, &options.name).record(EventKind::NodesAdded {
         nodes: new.iter().map(|node| node.name.clone()).collect(),
         seconds: after.as_secs_f64(),
     });

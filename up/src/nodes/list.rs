@@ -10,12 +10,12 @@ use parbake_cluster::summary::NodeSummary;
 use parbake_cluster::{Description, Node, NodeName, Role};
 use serde::Serialize;
 
-use crate::state::{dir_of, read};
+use crate::state::{cluster_dir, read};
 use crate::{ClusterName, Error, Status, status};
 
 /// A node of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Listed {
+pub struct NodeListing {
     /// Its name.
     pub name: NodeName,
     /// Whether it is ready, as far as the API could be asked.
@@ -53,9 +53,9 @@ impl fmt::Display for Origin {
 ///
 /// # Errors
 /// There is none of this name, its state is damaged, or its artifact is gone.
-pub async fn list(state: &Path, name: &ClusterName) -> Result<Vec<Listed>, Error> {
+pub async fn list(state: &Path, name: &ClusterName) -> Result<Vec<NodeListing>, Error> {
     let seen = status(state, name).await?;
-    let record = read(&dir_of(state, name))?.ok_or_else(|| Error::NotFound { name: name.clone() })?;
+    let record = read(&cluster_dir(state, name))?.ok_or_else(|| Error::NotFound { name: name.clone() })?;
     let store = Store::open(&state.join("store"))?;
     let artifact = store.get_by_digest(&record.tag, &record.artifact)?;
     let baked = Description::of_artifact(&artifact.config.cluster)?;
@@ -63,11 +63,11 @@ pub async fn list(state: &Path, name: &ClusterName) -> Result<Vec<Listed>, Error
     Ok(nodes.map(|node| listed(node, &baked, &seen)).collect())
 }
 
-fn listed(node: &Node, baked: &Description, seen: &Status) -> Listed {
+fn listed(node: &Node, baked: &Description, seen: &Status) -> NodeListing {
     let summary = |summary: &NodeSummary| summary.name == node.name.as_str() && summary.ready;
     let asked = !seen.pods.is_empty();
     let ready = seen.nodes.iter().any(|status| summary(&status.node));
-    Listed {
+    NodeListing {
         name: node.name.clone(),
         ready: asked.then_some(ready),
         role: node.role,

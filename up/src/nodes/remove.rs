@@ -7,10 +7,10 @@ use parbake_cluster::drain::{self, DrainError};
 use parbake_cluster::{Client, NodeName, Role};
 use tracing::Instrument;
 
-use super::{Held, NodeError, tidy};
-use crate::events::{Log, What};
-use crate::state::{Claim, Record};
-use crate::thaw::interrupted;
+use crate::events::{Log, EventKind};
+use crate::state::{ClusterLock, Record};
+use crate::recover::{LockedCluster, recover};
+use crate::signals::interrupted;
 use crate::{ClusterName, Error};
 
 /// What node to remove, and how.
@@ -35,25 +35,21 @@ pub struct RemoveOptions {
 /// removed, which the next command tries again.
 pub async fn remove(options: &RemoveOptions) -> Result<(), Error> {
     let node = &options.node;
-    let Held {
-        claim,
+    let LockedCluster {
+        lock: claim,
         mut record,
         running,
         client,
-    } = Held::find(&options.dir, &options.name).await?;
+    } = LockedCluster::find(&options.dir, &options.name).await?;
     let Some(found) = record.cluster.node(node).cloned() else {
-        let names = record.cluster.nodes().iter().map(|node| node.name.to_string());
-        return Err(NodeError::NotFound {
-            name: node.clone(),
-            known: names.collect(),
-        }
-        .into());
+        let known = record.cluster.nodes().iter().map(|node| &node.name);
+        return Err(Error::node_not_found(node, known));
     };
     if found.role == Role::ControlPlane {
-        return Err(NodeError::ControlPlane { node: node.clone() }.into());
+        return Err(Error::NodeIsControlPlane { node: node.clone() });
     }
     if !options.force {
-        drain::check(&client, node).await.map_err(NodeError::from)?;
+        drain::check(&client, node).await?;
     }
     empty(options, &claim, &mut record, &client).await?;
     let stay = record.cluster.nodes().iter().filter(|other| other.name != *node);
@@ -61,15 +57,15 @@ pub async fn remove(options: &RemoveOptions) -> Result<(), Error> {
     record.changes.cordoned.clear();
     record.changes.departing = vec![found];
     claim.write(&record)?;
-    tidy(&claim, &mut record, running, &client).await?;
-    Log::of(&options.dir, &options.name).tell(What::NodeRemoved { node: node.clone() });
+    recover(&claim, &mut record, running, &client).await?;
+    Log::of(&options.dir, &options.name).record(EventKind::NodeRemoved { node: node.clone() });
     Ok(())
 }
 
 /// Has the node's pods leave. After an error the node takes pods as before.
 async fn empty(
     options: &RemoveOptions,
-    claim: &Claim,
+    claim: &ClusterLock,
     record: &mut Record,
     client: &Client,
 ) -> Result<(), Error> {
@@ -85,12 +81,12 @@ async fn empty(
     };
     let drained = drained.instrument(tracing::info_span!("step", what = format!("drain {node}")));
     let outcome = tokio::select! {
-        outcome = drained => outcome.map_err(NodeError::from),
-        () = interrupted() => Err(NodeError::Interrupted),
+        outcome = drained => outcome.map_err(Error::from),
+        () = interrupted() => Err(Error::NodeChangeInterrupted),
     };
     let error = match outcome {
         Ok(()) => return Ok(()),
-        Err(NodeError::Drain(DrainError::TimedOut(timed_out))) if options.force => {
+        Err(Error::Drain(DrainError::TimedOut(timed_out))) if options.force => {
             tracing::warn!("{timed_out}\nthey go with the node");
             return Ok(());
         }
@@ -107,5 +103,5 @@ async fn empty(
     if let Err(error) = reopened.await {
         tracing::warn!(%error, "could not let pods onto the node again");
     }
-    Err(error.into())
+    Err(error)
 }

@@ -5,9 +5,9 @@ use parbake_cluster::{Client, Description, NodeName, Role};
 use parbake_machine::handle::Running;
 use serde_json::Value;
 
-use super::{Program, SwapError, image, node};
+use super::{Program, SwapError, image};
+use crate::recover::node_files as node;
 use crate::Error;
-use crate::nodes::NodeError;
 
 /// Where kubelets find their static pods.
 const MANIFESTS: &str = "/etc/kubernetes/manifests";
@@ -49,11 +49,7 @@ pub(super) struct Manifest {
 pub(super) fn chosen(cluster: &Description, named: &[NodeName]) -> Result<Vec<NodeName>, Error> {
     let all: Vec<NodeName> = cluster.nodes().iter().map(|node| node.name.clone()).collect();
     if let Some(unknown) = named.iter().find(|name| !all.contains(name)) {
-        return Err(NodeError::NotFound {
-            name: unknown.clone(),
-            known: all.iter().map(NodeName::to_string).collect(),
-        }
-        .into());
+        return Err(Error::node_not_found(unknown, &all));
     }
     let meant = |name: &NodeName| named.is_empty() || named.contains(name);
     Ok(all.into_iter().filter(meant).collect())

@@ -16,7 +16,8 @@ use parbake_machine::handle::Running;
 use serde_json::{Value, json};
 use tar::{Archive, Builder, EntryType};
 
-use super::{Program, SwapError, node};
+use super::{Program, SwapError};
+use crate::recover::node_files as node;
 use crate::Error;
 
 /// Where images have their programs.

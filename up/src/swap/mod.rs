@@ -9,7 +9,7 @@
 //! ```
 //!
 //! On a node the old file stays beside the new one until all is well, and what was replaced stands in
-//! [`Changes`](crate::nodes::Changes), so what fails, or is killed, is put back: by the command itself, or by the next one
+//! [`PendingChanges`](crate::state::PendingChanges), so what fails, or is killed, is put back: by the command itself, or by the next one
 //! that works on the cluster.
 //!
 //! ```text
@@ -21,11 +21,8 @@
 //! A node writes to its own files alone: what clusters share stays as it was baked. So `stop` and `start` keep what was
 //! swapped, `freeze` freezes it, and nodes that join later have what was baked.
 
-mod error;
 mod find;
 mod image;
-mod node;
-mod undo;
 mod version;
 mod work;
 
@@ -38,15 +35,13 @@ use parbake_artifact::{Digest, HashingStream};
 use parbake_cluster::NodeName;
 use parbake_machine::executable::{ARCHITECTURE, Executable, GivenBinary};
 use parbake_machine::files::failed;
-use serde::{Deserialize, Serialize};
 
-use crate::events::{Log, What};
-use crate::nodes::{Held, tidy};
-use crate::thaw::interrupted;
+use crate::events::{Log, EventKind};
+use crate::recover::{LockedCluster, recover};
+use crate::signals::interrupted;
 use crate::{ClusterName, Error};
-pub use error::SwapError;
-pub(crate) use undo::rollback;
-pub use undo::{After, Undo};
+pub use crate::error::SwapError;
+pub use crate::state::Swapped;
 use work::Work;
 
 /// What to swap, and where.
@@ -62,24 +57,6 @@ pub struct SwapOptions {
     pub wait: Duration,
     /// Where parbake keeps its state.
     pub dir: PathBuf,
-}
-
-/// A program that is not the one that was baked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Swapped {
-    /// Its name.
-    pub program: String,
-    /// What it says its version is; nothing where it was not asked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub version: Option<String>,
-    /// The SHA-256 of its file.
-    pub digest: Digest,
-    /// The image that it is in, if it is in one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image: Option<String>,
-    /// The nodes that have it.
-    pub nodes: Vec<NodeName>,
 }
 
 /// What a swap came to.
@@ -108,12 +85,12 @@ struct Program {
 pub async fn swap(options: &SwapOptions) -> Result<Outcome, Error> {
     let started = Instant::now();
     let programs = programs(&options.programs)?;
-    let Held {
-        claim,
+    let LockedCluster {
+        lock: claim,
         mut record,
         running,
         client,
-    } = Held::find(&options.dir, &options.name).await?;
+    } = LockedCluster::find(&options.dir, &options.name).await?;
     let mut work = Work {
         options,
         claim: &claim,
@@ -127,7 +104,7 @@ pub async fn swap(options: &SwapOptions) -> Result<Outcome, Error> {
         () = interrupted() => Err(SwapError::Interrupted.into()),
     };
     if outcome.is_err() && !record.changes.is_empty() {
-        match tidy(&claim, &mut record, running.clone(), &client).await {
+        match recover(&claim, &mut record, running.clone(), &client).await {
             Ok(_) => tracing::info!("what was there before is put back"),
             // What failed says why; what is in the way of undoing it comes second, and the next command tries again.
             Err(error) => tracing::warn!(%error, "could not put back what was swapped"),
@@ -138,7 +115,7 @@ pub async fn swap(options: &SwapOptions) -> Result<Outcome, Error> {
     let swapped = outcome?;
     let after = started.elapsed();
     for one in &swapped {
-        Log::of(&options.dir, &options.name).tell(What::Swapped {
+        Log::of(&options.dir, &options.name).record(EventKind::Swapped {
             program: one.program.clone(),
             version: one.version.clone(),
             nodes: one.nodes.clone(),
@@ -190,57 +167,13 @@ fn remove(dir: &Path) -> Result<(), Error> {
     }
 }
 
-/// What is known to be swapped after `new` was, too: a node has one program of a name.
-fn merged(old: &[Swapped], new: &[Swapped]) -> Vec<Swapped> {
-    let mut all = old.to_vec();
-    for one in new {
-        for other in all.iter_mut().filter(|other| other.program == one.program) {
-            other.nodes.retain(|node| !one.nodes.contains(node));
-        }
-        all.retain(|other| !other.nodes.is_empty());
-        all.push(one.clone());
-    }
-    all
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
 
-    use parbake_artifact::Digest;
-    use parbake_cluster::NodeName;
     use parbake_machine::executable::GivenBinary;
 
-    use super::{Swapped, merged, programs};
-
-    fn swapped(program: &str, version: &str, nodes: &[usize]) -> Swapped {
-        Swapped {
-            program: program.to_owned(),
-            version: Some(version.to_owned()),
-            digest: Digest::of(version.as_bytes()),
-            image: None,
-            nodes: nodes.iter().map(|node| NodeName::numbered(*node)).collect(),
-        }
-    }
-
-    #[test]
-    fn a_node_has_one_program_of_a_name() {
-        let first = [swapped("kubelet", "v1", &[1, 2]), swapped("etcd", "v1", &[1])];
-        let second = merged(&first, &[swapped("kubelet", "v2", &[2])]);
-        assert_eq!(
-            second,
-            [
-                swapped("kubelet", "v1", &[1]),
-                swapped("etcd", "v1", &[1]),
-                swapped("kubelet", "v2", &[2])
-            ]
-        );
-        let third = merged(&second, &[swapped("kubelet", "v3", &[1, 2])]);
-        assert_eq!(
-            third,
-            [swapped("etcd", "v1", &[1]), swapped("kubelet", "v3", &[1, 2])]
-        );
-    }
+    use super::programs;
 
     #[test]
     fn files_are_looked_at_before_anything_else() {

@@ -6,7 +6,7 @@ use parbake_cluster::NodeName;
 use parbake_machine::handle::Running;
 use regex::Regex;
 
-use super::node::DIR;
+use crate::recover::node_files::DIR;
 use super::{Program, SwapError};
 use crate::Error;
 

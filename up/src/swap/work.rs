@@ -11,16 +11,17 @@ use parbake_machine::handle::Running;
 use tracing::Instrument;
 
 use super::find::{self, Place};
-use super::undo::{self, After, Undo, Unready, rolled_out};
-use super::{Program, SwapError, SwapOptions, Swapped, image, merged, node, remove, version};
-use crate::head_start;
-use crate::state::{Claim, Record};
+use super::{Program, SwapError, SwapOptions, Swapped, image, remove, version};
+use crate::recover::node_files as node;
+use crate::recover::undo::{Unready, rolled_out};
+use crate::static_pod_prestart;
+use crate::state::{ClusterLock, FollowUp, Record, Undo};
 use crate::{Diagnosis, Error, images};
 
 /// A swap at work.
 pub(super) struct Work<'a> {
     pub(super) options: &'a SwapOptions,
-    pub(super) claim: &'a Claim,
+    pub(super) claim: &'a ClusterLock,
     pub(super) running: &'a Running,
     pub(super) client: &'a Client,
     /// When there is no more time.
@@ -68,13 +69,13 @@ impl Work<'_> {
         }
         if !swapped.is_empty() {
             self.settled(record).await?;
-            head_start::renew(self.running, &record.cluster);
+            static_pod_prestart::renew(self.running, &record.cluster);
         }
-        let stale = undo::stale(&record.swapped, &swapped);
+        let stale = Swapped::stale_images(&record.swapped, &swapped);
         self.claim.sync()?;
         let mut done = record.clone();
         done.changes.swapping.clear();
-        done.swapped = merged(&record.swapped, &swapped);
+        done.swapped = Swapped::merge(&record.swapped, &swapped);
         self.claim.write(&done)?;
         *record = done;
         for image in stale {
@@ -113,7 +114,7 @@ impl Work<'_> {
         };
         let mut version = None;
         for node in &trial {
-            node::stage(self.running, node, program)?;
+            node::stage(self.running, node, &program.name, &program.path, &program.digest)?;
             let needs = program.loader.as_deref();
             if needs.is_none() || matches!(place, Place::Node { .. }) {
                 version = version::ask(self.running, node, program)?;
@@ -142,7 +143,7 @@ impl Work<'_> {
         match place {
             Place::Node { nodes, path, unit } => {
                 for node in &nodes {
-                    let after = unit.clone().map_or(After::Nothing, After::Unit);
+                    let after = unit.clone().map_or(FollowUp::Nothing, FollowUp::Unit);
                     self.note(record, Undo::file(node, &path, after))?;
                     let since = Timestamp::now();
                     node::replace(self.running, node, &program.name, &path)?;
@@ -159,7 +160,7 @@ impl Work<'_> {
                     let image =
                         self.image(record, program, node, &manifest.image, std::slice::from_ref(node))?;
                     let path = manifest.path();
-                    let after = After::Pod {
+                    let after = FollowUp::Pod {
                         name: program.name.clone(),
                         image: manifest.image.clone(),
                     };

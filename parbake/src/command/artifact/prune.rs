@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::bail;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use parbake_artifact::{Digest, Removed, Retention, Store, Tag};
-use parbake_up::{Listed, layers_in_use, list};
+use parbake_up::{ClusterListing, layers_in_use, list};
 use serde::Serialize;
 
 use super::names;
@@ -52,7 +52,7 @@ struct Report {
 }
 
 /// The artifacts that go by `retention`.
-pub(super) fn pick(store: &Store, clusters: &[Listed], retention: &Retention) -> anyhow::Result<Vec<Tag>> {
+pub(super) fn pick(store: &Store, clusters: &[ClusterListing], retention: &Retention) -> anyhow::Result<Vec<Tag>> {
     let in_use = |digest: &Digest| clusters.iter().any(|cluster| cluster.digest == *digest);
     Ok(retention.select(store.candidates(in_use)?, Timestamp::now()))
 }

@@ -1,7 +1,7 @@
 //! What happened, newest first.
 
 use parbake_up::ClusterName;
-use parbake_up::events::{Event, What};
+use parbake_up::events::{Event, EventKind};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Rect};
 use ratatui::style::Style;
@@ -40,11 +40,11 @@ fn row<'a>(model: &Model, event: &'a Event, palette: Palette) -> Row<'a> {
     ])
 }
 
-fn style(what: &What, palette: Palette) -> Style {
+fn style(what: &EventKind, palette: Palette) -> Style {
     match what {
-        What::Failed { .. } => palette.bad(),
-        What::Ready { .. } | What::NodesAdded { .. } => palette.good(),
-        What::Starting { .. } => palette.busy(),
+        EventKind::Failed { .. } => palette.bad(),
+        EventKind::Ready { .. } | EventKind::NodesAdded { .. } => palette.good(),
+        EventKind::Starting { .. } => palette.busy(),
         _ => Style::new(),
     }
 }

@@ -21,7 +21,7 @@ mod pods;
 mod style;
 mod thaw;
 
-use parbake_up::Condition;
+use parbake_up::ClusterState;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Modifier, Style};
@@ -83,7 +83,7 @@ fn title(model: &Model, palette: Palette, frame: &mut Frame<'_>, area: Rect) {
     let seen = model.seen();
     let running = seen
         .iter()
-        .filter(|seen| seen.listed.state == Condition::Running)
+        .filter(|seen| seen.listed.state == ClusterState::Running)
         .count();
     let number = match (&model.clusters, seen.len()) {
         (None, _) => "looking".to_owned(),

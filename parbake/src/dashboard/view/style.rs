@@ -1,6 +1,6 @@
 //! Colours, or what stands for them where there are none.
 
-use parbake_up::Condition;
+use parbake_up::ClusterState;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::widgets::{Block, BorderType};
 
@@ -65,12 +65,12 @@ impl Palette {
     }
 
     /// A cluster in this state.
-    pub(super) fn state(self, state: Condition) -> Style {
+    pub(super) fn state(self, state: ClusterState) -> Style {
         match state {
-            Condition::Running => self.good(),
-            Condition::Starting | Condition::Stopping => self.busy(),
-            Condition::Paused | Condition::Created | Condition::Stopped => self.still(),
-            Condition::Broken => self.bad(),
+            ClusterState::Running => self.good(),
+            ClusterState::Starting | ClusterState::Stopping => self.busy(),
+            ClusterState::Paused | ClusterState::Created | ClusterState::Stopped => self.still(),
+            ClusterState::Broken => self.bad(),
         }
     }
 

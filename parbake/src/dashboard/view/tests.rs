@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use parbake_up::Condition;
+use parbake_up::ClusterState;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
@@ -44,21 +44,21 @@ fn press(model: &mut Model, keys: &str) {
 }
 
 /// A model whose cluster is in `state` after the start that these events tell.
-fn with(state: Condition, events: Vec<parbake_up::events::Event>) -> Model {
+fn with(state: ClusterState, events: Vec<parbake_up::events::Event>) -> Model {
     let mut model = model(state);
     update(&mut model, Message::Events(events));
     model
 }
 
 fn screens() -> Vec<(&'static str, Model)> {
-    let running = || with(Condition::Running, start(125, 5));
+    let running = || with(ClusterState::Running, start(125, 5));
     let mut help = running();
     press(&mut help, "?");
     let mut down = running();
     press(&mut down, "\td");
     let mut details = running();
     press(&mut details, "\n");
-    let mut failed = with(Condition::Broken, start(60, 2));
+    let mut failed = with(ClusterState::Broken, start(60, 2));
     let reason = "gave up on the cluster to be ready after 120 s";
     let line = format!(r#""cluster":"ci","event":"failed","reason":"{reason}""#);
     update(&mut failed, Message::Events(vec![event(3, &line)]));
@@ -72,7 +72,7 @@ fn screens() -> Vec<(&'static str, Model)> {
     update(&mut empty, Message::Clusters(now(), Ok(Vec::new())));
     vec![
         ("running", running()),
-        ("starting", with(Condition::Starting, start(3, 2))),
+        ("starting", with(ClusterState::Starting, start(3, 2))),
         ("failed", failed),
         ("stopped", stopped),
         ("details", details),
@@ -145,14 +145,14 @@ fn bars_grow_until_their_milestone_is_passed() {
             .to_owned();
         line.chars().filter(|character| *character == block).count()
     };
-    let early = with(Condition::Starting, start(1, 1));
-    let late = with(Condition::Starting, start(3, 1));
+    let early = with(ClusterState::Starting, start(1, 1));
+    let late = with(ClusterState::Starting, start(3, 1));
     let [first, second] = [&early, &late].map(|model| length(model, "pods ready", '░'));
     assert!(first > 0 && second > first, "{first}, {second}");
     let [first, second] = [&early, &late].map(|model| length(model, "API answers", '█'));
     assert!(first > 0 && second == first, "{first}, {second}");
     // One that was killed does not grow for ever.
-    let cut_off = with(Condition::Stopped, start(60, 1));
+    let cut_off = with(ClusterState::Stopped, start(60, 1));
     assert_eq!(length(&cut_off, "pods ready", '░'), 0);
     assert!(text(&picture(&cut_off, 80, 24)).contains("the last start was cut off"));
 }

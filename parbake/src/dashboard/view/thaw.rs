@@ -1,7 +1,7 @@
 //! The last start of the chosen cluster: a bar for each milestone, which grows until it is passed.
 
 use parbake_cluster::readiness::Milestone;
-use parbake_up::events::{Course, Start};
+use parbake_up::events::{StartState, Start};
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
@@ -36,19 +36,19 @@ pub(super) fn draw(model: &Model, palette: Palette, frame: &mut Frame<'_>, area:
 }
 
 fn heading(start: &Start, elapsed: Option<f64>) -> String {
-    match (&start.course, elapsed) {
-        (Course::Open, Some(seconds)) => format!(" starting, {seconds:.1} s "),
-        (Course::Open, None) => " the last start was cut off ".to_owned(),
-        (Course::Ready(seconds), _) => format!(" ready after {seconds:.1} s "),
-        (Course::Failed(_), _) => " the last start failed ".to_owned(),
-        (Course::Ended, _) => " the last start was ended ".to_owned(),
+    match (&start.state, elapsed) {
+        (StartState::Open, Some(seconds)) => format!(" starting, {seconds:.1} s "),
+        (StartState::Open, None) => " the last start was cut off ".to_owned(),
+        (StartState::Ready(seconds), _) => format!(" ready after {seconds:.1} s "),
+        (StartState::Failed(_), _) => " the last start failed ".to_owned(),
+        (StartState::Ended, _) => " the last start was ended ".to_owned(),
     }
 }
 
 fn lines<'a>(start: &Start, elapsed: Option<f64>, width: usize, palette: Palette) -> Vec<Line<'a>> {
     let longest = start.passed.iter().map(|(_, seconds)| *seconds);
-    let ready = match start.course {
-        Course::Ready(seconds) => Some(seconds),
+    let ready = match start.state {
+        StartState::Ready(seconds) => Some(seconds),
         _ => None,
     };
     let scale = longest.chain(elapsed).chain(ready).fold(SHORTEST, f64::max);
@@ -76,8 +76,8 @@ fn lines<'a>(start: &Start, elapsed: Option<f64>, width: usize, palette: Palette
         .into_iter()
         .map(|milestone| line(milestone.to_string(), passed(milestone)))
         .collect();
-    match &start.course {
-        Course::Failed(reason) => lines.push(Line::styled(reason.clone(), palette.bad())),
+    match &start.state {
+        StartState::Failed(reason) => lines.push(Line::styled(reason.clone(), palette.bad())),
         _ => lines.push(line("everything".to_owned(), ready)),
     }
     lines

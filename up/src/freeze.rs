@@ -21,7 +21,7 @@
 //! cluster is held still by a process of its own that lets it go on when the freeze ends, however that happens.
 
 mod copy;
-mod leaks;
+mod secret_scan;
 mod pack;
 mod settle;
 
@@ -33,13 +33,12 @@ use parbake_cluster::in_flight::{self, InFlight};
 use parbake_machine::host::{Host, Purpose};
 use parbake_machine::process::Cmd;
 
-use crate::events::{Log, What};
-use crate::nodes::tidy;
-use crate::state::{Claim, Phase};
-use crate::thaw::interrupted;
+use crate::events::{Log, EventKind};
+use crate::recover::recover;
+use crate::state::{ClusterLock, Phase};
+use crate::signals::interrupted;
 use crate::{Cluster, ClusterName, Error};
-pub(crate) use copy::sweep;
-pub use leaks::LeftOut;
+pub use secret_scan::ExcludedFile;
 
 /// What to freeze, and into what.
 #[derive(Debug)]
@@ -58,7 +57,7 @@ pub struct Options {
 
 /// A cluster that was frozen, and goes on.
 #[derive(Debug)]
-pub struct Frozen {
+pub struct FreezeReport {
     /// The artifact.
     pub artifact: Artifact,
     /// Bytes of its layers that its parent does not have, compressed.
@@ -68,26 +67,26 @@ pub struct Frozen {
     /// How long the cluster stood still.
     pub paused: Duration,
     /// Files that held a credential of the cluster.
-    pub left_out: Vec<LeftOut>,
+    pub left_out: Vec<ExcludedFile>,
 }
 
 /// Freezes a running cluster.
 ///
 /// # Errors
 /// The first step that failed. The cluster goes on, and there is no new artifact.
-pub async fn freeze(options: &Options) -> Result<Frozen, Error> {
-    sweep(&options.dir)?;
+pub async fn freeze(options: &Options) -> Result<FreezeReport, Error> {
+    crate::state::sweep_freezes(&options.dir)?;
     let host = Host::look(&options.dir).require(Purpose::Up)?;
     let store = Store::open(&options.dir.join("store"))?;
     if !options.force && store.tags()?.contains(&options.tag) {
-        return Err(Error::TagTaken {
+        return Err(Error::TagExists {
             tag: options.tag.clone(),
         });
     }
     // The lock makes the directory of a cluster that there is not.
     Cluster::find(&options.dir, &options.name)?;
     // Nobody else may work on the cluster until its files are copied.
-    let claim = Claim::lock(&options.dir, &options.name)?;
+    let claim = ClusterLock::acquire(&options.dir, &options.name)?;
     let cluster = Cluster::find(&options.dir, &options.name)?;
     if cluster.record().phase != Phase::Up {
         return Err(Error::Unfinished {
@@ -96,7 +95,7 @@ pub async fn freeze(options: &Options) -> Result<Frozen, Error> {
     }
     let mut record = cluster.record().clone();
     if !record.changes.is_empty() {
-        tidy(
+        recover(
             &claim,
             &mut record,
             cluster.running().clone(),
@@ -105,17 +104,17 @@ pub async fn freeze(options: &Options) -> Result<Frozen, Error> {
         .await?;
     }
     let parent = store.get_by_digest(&record.tag, &record.artifact)?;
-    let scratch = copy::claim(&options.dir, &options.name)?;
+    let scratch = ClusterLock::for_freeze(&options.dir, &options.name)?;
     let work = async {
         let in_flight = look(&cluster, &options.name).await?;
         let paused = copy::copy(&cluster, &claim, &scratch, &options.supervise)?;
         // From here on the cluster may do, or be done, what it likes.
         drop(claim);
-        let secrets = leaks::Secrets::collect(&scratch, &record.cluster)?;
+        let secrets = secret_scan::Secrets::collect(&scratch, &record.cluster)?;
         let kept = settle::settle(options, &host.decide(), &store, &parent, &record, &scratch).await?;
         let left_out = secrets.leave_out(&scratch, &record.cluster)?;
         let (artifact, own_bytes) = pack::pack(options, &store, &parent, &record, &scratch, kept)?;
-        Ok(Frozen {
+        Ok(FreezeReport {
             artifact,
             own_bytes,
             in_flight,
@@ -129,7 +128,7 @@ pub async fn freeze(options: &Options) -> Result<Frozen, Error> {
     };
     if outcome.is_ok() {
         let artifact = options.tag.clone();
-        Log::of(&options.dir, &options.name).tell(What::Frozen { artifact });
+        Log::of(&options.dir, &options.name).record(EventKind::Frozen { artifact });
     }
     if let Err(error) = scratch.remove() {
         // What failed says why, and what was made is good; the next freeze tries again.
@@ -141,7 +140,7 @@ pub async fn freeze(options: &Options) -> Result<Frozen, Error> {
 async fn look(cluster: &Cluster, name: &ClusterName) -> Result<Vec<InFlight>, Error> {
     let _step = tracing::info_span!("step", what = "look what is in flight").entered();
     let found = in_flight::look(&cluster.client().await?).await;
-    found.map_err(|source| Error::NoAnswer {
+    found.map_err(|source| Error::ApiUnavailable {
         name: name.clone(),
         source,
     })

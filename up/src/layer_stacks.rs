@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use parbake_artifact::{Artifact, Digest, Layer, Policy, Store, Tag};
+use parbake_artifact::{Artifact, Layer, Policy, Store, Tag};
 use parbake_cluster::{Description, Node, NodeName};
 
 use crate::Error;
@@ -61,9 +61,4 @@ pub(crate) fn layers_of<'a>(
 pub(crate) fn stack_of(stacks: &[(NodeName, Vec<PathBuf>)], node: &Node) -> Vec<PathBuf> {
     let found = stacks.iter().find(|(name, _)| *name == node.name);
     found.map(|(_, stack)| stack.clone()).unwrap_or_default()
-}
-
-/// Digests of all of an artifact's layers.
-pub(crate) fn digests(artifact: &Artifact) -> Vec<Digest> {
-    artifact.layers.iter().map(|layer| layer.digest.clone()).collect()
 }

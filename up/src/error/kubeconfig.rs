@@ -32,7 +32,7 @@ pub enum KubeconfigError {
 }
 
 impl KubeconfigError {
-    pub(super) fn of(path: &Path) -> impl FnOnce(String) -> Self {
+    pub(crate) fn of(path: &Path) -> impl FnOnce(String) -> Self {
         let path = path.to_owned();
         move |problem| Self::Content { path, problem }
     }

@@ -17,15 +17,15 @@ use tracing::Instrument;
 
 use crate::config::{self, Config, ConfigError};
 use crate::events::Log;
-use crate::head_start;
+use crate::static_pod_prestart;
 use crate::host_ports;
 use crate::kubeconfig::update_contexts;
-use crate::layers::{stack_of, stacks};
-use crate::life::Started;
-use crate::nodes::tidy;
-use crate::offered;
-use crate::state::{Claim, Phase, Record, own_kubeconfig};
-use crate::thaw::{id, interrupted};
+use crate::layer_stacks::{stack_of, stacks};
+use crate::lifecycle::StartReport;
+use crate::recover::recover;
+use crate::services_ready;
+use crate::signals::interrupted;
+use crate::state::{ClusterLock, Phase, Record, host_id, own_kubeconfig};
 use crate::{ClusterName, Diagnosis, Error};
 
 /// What a later start follows from.
@@ -40,7 +40,7 @@ pub(crate) struct Again<'a> {
 impl Again<'_> {
     /// Boots the machines, none of which may run, and waits until everything is ready. When that takes too long they go on
     /// all the same: whoever is to mend the cluster must be able to enter it. After any other error nothing runs.
-    pub(crate) async fn start(&self, claim: &Claim, mut record: Record) -> Result<Started, Error> {
+    pub(crate) async fn start(&self, claim: &ClusterLock, mut record: Record) -> Result<StartReport, Error> {
         let started = Instant::now();
         let boot = Timestamp::now();
         let host = Host::look(self.dir).require(Purpose::Up)?;
@@ -52,7 +52,7 @@ impl Again<'_> {
         let artifact = store.get_by_digest(&record.tag, &record.artifact)?;
         let stacks = stacks(&store, &artifact, &record.cluster)?;
         let config = config::load(claim.dir(), &record.cluster, false)?;
-        record.phase = Phase::Returning;
+        record.phase = Phase::Restarting;
         record.booted = Some(boot);
         claim.write(&record)?;
         let work = async {
@@ -66,7 +66,7 @@ impl Again<'_> {
         };
         match &outcome {
             Ok(_) => host.remember(),
-            Err(Error::RunsUnready { .. }) => {}
+            Err(Error::RunningNotReady { .. }) => {}
             Err(_) => give_up(claim),
         }
         outcome
@@ -74,7 +74,7 @@ impl Again<'_> {
 
     fn boot(
         &self,
-        claim: &Claim,
+        claim: &ClusterLock,
         record: &Record,
         config: &Config,
         stacks: &[(NodeName, Vec<PathBuf>)],
@@ -84,7 +84,7 @@ impl Again<'_> {
         let what = format!("boot {} machines", cluster.nodes().len());
         let _step = tracing::info_span!("step", what).entered();
         let surroundings = LaunchContext {
-            id: &id(self.name, claim.dir()),
+            id: &host_id(self.name, claim),
             dir: claim.dir(),
             host: &host.decide(),
             forwards: host_ports::forwards(record),
@@ -99,7 +99,7 @@ impl Again<'_> {
     }
 
     /// Whoever got the kubeconfig by its path finds the API wherever it is.
-    fn moved(&self, claim: &Claim, record: &mut Record, running: &Running) -> Result<(), Error> {
+    fn moved(&self, claim: &ClusterLock, record: &mut Record, running: &Running) -> Result<(), Error> {
         self.registry_moved(claim, record, running)?;
         let api = running.ports()[0];
         if record.api == Some(api) {
@@ -108,13 +108,13 @@ impl Again<'_> {
         if let Some(last) = record.api {
             tracing::warn!("`{last}` is taken: the API is at `{api}` now, and so does the kubeconfig say");
         }
-        claim.move_kubeconfigs(&format!("https://{api}"))?;
+        claim.set_kubeconfig_server(&format!("https://{api}"))?;
         update_contexts(claim.dir(), self.name);
         record.api = Some(api);
         claim.write(record)
     }
 
-    fn registry_moved(&self, claim: &Claim, record: &mut Record, running: &Running) -> Result<(), Error> {
+    fn registry_moved(&self, claim: &ClusterLock, record: &mut Record, running: &Running) -> Result<(), Error> {
         let registry = host_ports::registry(&record.cluster, running.ports());
         if record.registry == registry {
             return Ok(());
@@ -129,12 +129,12 @@ impl Again<'_> {
     /// Waits until machines that run are ready.
     pub(crate) async fn wait(
         &self,
-        claim: &Claim,
+        claim: &ClusterLock,
         mut record: Record,
         config: &Config,
         running: &Running,
         started: Instant,
-    ) -> Result<Started, Error> {
+    ) -> Result<StartReport, Error> {
         let client = connect_file(&own_kubeconfig(claim.dir())).await?;
         let expected = Expected {
             cluster: &record.cluster,
@@ -149,12 +149,12 @@ impl Again<'_> {
             tracing::info_span!("step", what = "wait until everything is ready"),
         );
         let vantages = DnsProbe::of_machines(running, expected.cluster)?;
-        let offered = offered::answer(running, expected.cluster, &vantages, left);
+        let offered = services_ready::answer(running, expected.cluster, &vantages, left);
         let exempt = config::exempt(config, &client, Some(record.created), left);
         let mark = labels_and_taints::set(&client, &marks, left);
         let (marked, exempted, ready, offered) = tokio::join!(mark, exempt, ready, offered);
         let ready = ready.and_then(|milestones| offered.map(|()| milestones));
-        let ready = ready.map_err(|timed_out| Error::RunsUnready {
+        let ready = ready.map_err(|timed_out| Error::RunningNotReady {
             name: self.name.clone(),
             timed_out,
             diagnosis: Diagnosis::collect(running, expected.cluster, claim.dir()),
@@ -164,9 +164,9 @@ impl Again<'_> {
         let ready = ready?;
         marked.map_err(ConfigError::Marks)?;
         exempted?;
-        tidy(claim, &mut record, running.clone(), &client).await?;
-        head_start::renew(running, &record.cluster);
-        Ok(Started {
+        recover(claim, &mut record, running.clone(), &client).await?;
+        static_pod_prestart::renew(running, &record.cluster);
+        Ok(StartReport {
             milestones: Some(ready),
             record,
         })
@@ -174,7 +174,7 @@ impl Again<'_> {
 }
 
 /// What failed says why; what is in the way of ending it comes second, and the next command tries again.
-fn give_up(claim: &Claim) {
+fn give_up(claim: &ClusterLock) {
     if let Err(error) = Stopped::ensure(claim.dir()) {
         tracing::warn!(%error, "could not end what the failed start left");
     }

@@ -7,7 +7,7 @@ use crate::Error;
 /// Refuses the way out that was asked for where nobody in the cluster could take it: it leads out in IPv4.
 pub(crate) fn leads_out(internet: bool, cluster: &Description) -> Result<(), Error> {
     match internet && !cluster.networks().has_ipv4() {
-        true => Err(Error::NoWayOut),
+        true => Err(Error::InternetNeedsIpv4),
         false => Ok(()),
     }
 }

@@ -25,17 +25,18 @@ use parbake_machine::process::Cmd;
 use parbake_machine::supervisor::LOG;
 use parbake_machine::tmpfs;
 
-use crate::again::Again;
+use crate::restart::Again;
 use crate::clusters::condition;
 use crate::config::{self, Wanted};
-use crate::events::{Log, What};
-use crate::freeze::sweep;
-use crate::layers::{allowed, digests, mark_used};
-use crate::nodes::tidy;
-use crate::outside;
-use crate::state::{Claim, Phase, Record, own_kubeconfig, read};
+use crate::events::{Log, EventKind};
+use crate::state::sweep_freezes as sweep;
+use crate::layer_stacks::{allowed, mark_used};
+use crate::recover::recover;
+use crate::egress;
+use crate::state::{ClusterLock, Phase, Record, own_kubeconfig};
 use crate::thaw::first;
-use crate::{ClusterName, Condition, Error, Options};
+use crate::thaw::Options;
+use crate::{ClusterName, ClusterState, Error};
 
 /// How long the API may take to answer after a pause.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -55,7 +56,7 @@ pub struct StartOptions {
 
 /// A cluster that runs after a start.
 #[derive(Debug)]
-pub struct Started {
+pub struct StartReport {
     /// What it is.
     pub record: Record,
     /// When it passed what on its way, counted from the start of the command; nothing where it ran before.
@@ -78,29 +79,14 @@ pub fn create(
     allowed(state, &store, &artifact)?;
     let baked = Description::of_artifact(&artifact.config.cluster)?;
     let (config, cluster) = wanted.settle(&baked)?;
-    outside::leads_out(internet, &cluster)?;
-    let mut claim = Claim::lock(state, name)?;
-    match read(claim.dir())? {
-        Some(record) if record.phase != Phase::Starting => {
-            return Err(Error::Taken { name: name.clone() });
-        }
-        // Of an `up` that was killed.
-        Some(_) => {
-            claim.remove()?;
-            claim = Claim::lock(state, name)?;
-        }
-        None => {}
-    }
+    egress::leads_out(internet, &cluster)?;
+    let claim = ClusterLock::for_new(state, name)?;
     mark_used(&store, &tag);
     // First: what has no record is no cluster.
     config::store(claim.dir(), &config)?;
-    let digest = artifact.digest.clone();
-    let record = Record {
-        internet,
-        ..Record::new(Phase::Created, tag, digest, digests(&artifact), cluster)
-    };
+    let record = Record::new(Phase::Created, &artifact, cluster, internet);
     claim.write(&record)?;
-    Log::of(state, name).tell(What::Created {
+    Log::of(state, name).record(EventKind::Created {
         artifact: record.tag.clone(),
         nodes: record.cluster.nodes().len(),
     });
@@ -112,28 +98,28 @@ pub fn create(
 ///
 /// # Errors
 /// The first step that failed. A cluster that was never ready is as it was then; one that was runs all the same when it took
-/// too long ([`Error::RunsUnready`]), and is stopped otherwise.
-pub async fn start(options: &StartOptions) -> Result<Started, Error> {
+/// too long ([`Error::RunningNotReady`]), and is stopped otherwise.
+pub async fn start(options: &StartOptions) -> Result<StartReport, Error> {
     sweep(&options.dir)?;
-    let (claim, record) = Claim::existing(&options.dir, &options.name)?;
+    let (claim, record) = ClusterLock::existing(&options.dir, &options.name)?;
     let (state, running) = condition(claim.dir(), &record)?;
     match (state, running) {
-        (Condition::Running, Some(running)) => {
+        (ClusterState::Running, Some(running)) => {
             let mut record = record;
             if !record.changes.is_empty() {
                 let client = connect_file(&own_kubeconfig(claim.dir())).await?;
-                tidy(&claim, &mut record, running, &client).await?;
+                recover(&claim, &mut record, running, &client).await?;
             }
-            Ok(Started {
+            Ok(StartReport {
                 record,
                 milestones: None,
             })
         }
-        (Condition::Paused, Some(_)) => Err(Error::Paused {
+        (ClusterState::Paused, Some(_)) => Err(Error::Paused {
             name: options.name.clone(),
         }),
         // Of a start that was killed.
-        (Condition::Starting, Some(running)) if record.phase == Phase::Returning && running.is_whole() => {
+        (ClusterState::Starting, Some(running)) if record.phase == Phase::Restarting && running.is_whole() => {
             let again = again(options);
             let work = async {
                 let config = config::load(claim.dir(), &record.cluster, false)?;
@@ -162,27 +148,27 @@ fn again(options: &StartOptions) -> Again<'_> {
 }
 
 /// Starts what was ended before, and writes it down as an event.
-async fn start_stopped(options: &StartOptions, claim: &Claim, record: Record) -> Result<Started, Error> {
+async fn start_stopped(options: &StartOptions, claim: &ClusterLock, record: Record) -> Result<StartReport, Error> {
     let nodes = record.cluster.nodes().len();
-    Log::of(&options.dir, &options.name).tell(What::Starting { nodes });
+    Log::of(&options.dir, &options.name).record(EventKind::Starting { nodes });
     let outcome = boot(options, claim, record).await;
     tell_end(options, &outcome);
     outcome
 }
 
-fn tell_end(options: &StartOptions, outcome: &Result<Started, Error>) {
-    let ready = |started: &Started| started.milestones.map(|times| times.ready).unwrap_or_default();
+fn tell_end(options: &StartOptions, outcome: &Result<StartReport, Error>) {
+    let ready = |started: &StartReport| started.milestones.map(|times| times.ready).unwrap_or_default();
     Log::of(&options.dir, &options.name).ended(outcome.as_ref().map(ready));
 }
 
-async fn boot(options: &StartOptions, claim: &Claim, record: Record) -> Result<Started, Error> {
+async fn boot(options: &StartOptions, claim: &ClusterLock, record: Record) -> Result<StartReport, Error> {
     if record.phase != Phase::Created {
         return again(options).start(claim, record).await;
     }
     let thaw = Options {
         tag: record.tag.clone(),
         name: options.name.clone(),
-        wanted: Wanted::default(),
+        config: Wanted::default(),
         internet: record.internet,
         wait: options.wait,
         dir: options.dir.clone(),
@@ -191,7 +177,7 @@ async fn boot(options: &StartOptions, claim: &Claim, record: Record) -> Result<S
         probe: false,
     };
     match first(&thaw, claim, record.clone()).await {
-        Ok(thawed) => Ok(Started {
+        Ok(thawed) => Ok(StartReport {
             record: thawed.record,
             milestones: Some(thawed.milestones),
         }),
@@ -211,18 +197,18 @@ async fn boot(options: &StartOptions, claim: &Claim, record: Record) -> Result<S
 /// There is none of this name, another command works on it, or something could not be ended.
 pub fn stop(state: &Path, name: &ClusterName) -> Result<bool, Error> {
     sweep(state)?;
-    let (claim, record) = Claim::existing(state, name)?;
+    let (claim, record) = ClusterLock::existing(state, name)?;
     let (_, ran) = end_and_tell(&Log::of(state, name), &claim, record)?;
     Ok(ran)
 }
 
 /// Ends what runs of a cluster, and writes it down as an event; says whether anything ran.
-fn end_and_tell(log: &Log, claim: &Claim, record: Record) -> Result<(Record, bool), Error> {
+fn end_and_tell(log: &Log, claim: &ClusterLock, record: Record) -> Result<(Record, bool), Error> {
     let (state, _) = condition(claim.dir(), &record)?;
-    let ran = !matches!(state, Condition::Created | Condition::Stopped);
+    let ran = !matches!(state, ClusterState::Created | ClusterState::Stopped);
     let record = end(claim, record)?;
     if ran {
-        log.tell(What::Stopped);
+        log.record(EventKind::Stopped);
     }
     Ok((record, ran))
 }
@@ -231,17 +217,17 @@ fn end_and_tell(log: &Log, claim: &Claim, record: Record) -> Result<(Record, boo
 ///
 /// # Errors
 /// See [`stop`] and [`start`].
-pub async fn restart(options: &StartOptions) -> Result<Started, Error> {
+pub async fn restart(options: &StartOptions) -> Result<StartReport, Error> {
     sweep(&options.dir)?;
-    let (claim, record) = Claim::existing(&options.dir, &options.name)?;
+    let (claim, record) = ClusterLock::existing(&options.dir, &options.name)?;
     let log = Log::of(&options.dir, &options.name);
     let (record, _) = end_and_tell(&log, &claim, record)?;
     start_stopped(options, &claim, record).await
 }
 
 /// Ends what runs of a cluster, in whatever state it is; gives what is written down then.
-fn end(claim: &Claim, mut record: Record) -> Result<Record, Error> {
-    let was_ready = matches!(record.phase, Phase::Up | Phase::Returning);
+fn end(claim: &ClusterLock, mut record: Record) -> Result<Record, Error> {
+    let was_ready = matches!(record.phase, Phase::Up | Phase::Restarting);
     let mut lost = None;
     if was_ready && let Some(running) = Running::find(claim.dir())? {
         let _step = tracing::info_span!("step", what = "end what runs in order").entered();
@@ -259,7 +245,7 @@ fn end(claim: &Claim, mut record: Record) -> Result<Record, Error> {
         claim.write(&record)?;
     }
     match lost {
-        Some(node) => Err(Error::LostMemory {
+        Some(node) => Err(Error::EtcdStateLost {
             node,
             log: claim.dir().join(LOG),
         }),
@@ -268,7 +254,7 @@ fn end(claim: &Claim, mut record: Record) -> Result<Record, Error> {
 }
 
 /// The first node that could not put back what it had in memory.
-fn lost_memory(claim: &Claim, cluster: &Description) -> Option<NodeName> {
+fn lost_memory(claim: &ClusterLock, cluster: &Description) -> Option<NodeName> {
     let lost = |node: &&Node| tmpfs::was_lost(&Dirs(&machine_plan::machine_dir(claim.dir(), node)));
     cluster.nodes().iter().find(lost).map(|node| node.name.clone())
 }
@@ -278,13 +264,13 @@ fn lost_memory(claim: &Claim, cluster: &Description) -> Option<NodeName> {
 /// # Errors
 /// There is none of this name, another command works on it, it does not run, or the host cannot do it.
 pub fn pause(state: &Path, name: &ClusterName) -> Result<bool, Error> {
-    let (claim, record) = Claim::existing(state, name)?;
+    let (claim, record) = ClusterLock::existing(state, name)?;
     match condition(claim.dir(), &record)? {
-        (Condition::Paused, _) => Ok(false),
-        (Condition::Stopping, _) => Err(Error::Stopping { name: name.clone() }),
+        (ClusterState::Paused, _) => Ok(false),
+        (ClusterState::Stopping, _) => Err(Error::Stopping { name: name.clone() }),
         (_, Some(running)) => {
             running.pause()?;
-            Log::of(state, name).tell(What::Paused);
+            Log::of(state, name).record(EventKind::Paused);
             Ok(true)
         }
         (_, None) => Err(Error::NotRunning { name: name.clone() }),
@@ -296,16 +282,16 @@ pub fn pause(state: &Path, name: &ClusterName) -> Result<bool, Error> {
 /// # Errors
 /// There is none of this name, another command works on it, it does not run, or the API does not answer.
 pub async fn unpause(state: &Path, name: &ClusterName) -> Result<bool, Error> {
-    let (claim, record) = Claim::existing(state, name)?;
+    let (claim, record) = ClusterLock::existing(state, name)?;
     match condition(claim.dir(), &record)? {
-        (Condition::Paused, Some(running)) => {
+        (ClusterState::Paused, Some(running)) => {
             running.unpause()?;
-            Log::of(state, name).tell(What::Unpaused);
+            Log::of(state, name).record(EventKind::Unpaused);
             let client = connect_file(&own_kubeconfig(claim.dir())).await?;
             wait_until_api(&client, PATIENCE).await?;
             Ok(true)
         }
-        (Condition::Stopping, _) => Err(Error::Stopping { name: name.clone() }),
+        (ClusterState::Stopping, _) => Err(Error::Stopping { name: name.clone() }),
         (_, Some(_)) => Ok(false),
         (_, None) => Err(Error::NotRunning { name: name.clone() }),
     }

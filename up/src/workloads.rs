@@ -1,6 +1,6 @@
 //! Images and manifests that a cluster gets when it is ready for the first time.
 
-mod judge;
+mod status;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -15,10 +15,12 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::Instrument;
 
-use super::{Config, ConfigError};
+use crate::config::{Config, ConfigError};
 use crate::clusters::kubectl;
-use crate::{Diagnosis, Error, images};
-use judge::{hindrance, missing};
+use crate::diagnosis::Diagnosis;
+use crate::error::Error;
+use crate::images;
+use status::{hindrance, missing};
 
 /// How long manifests may be refused for the want of what other manifests make: kinds, namespaces, service accounts,
 /// webhooks.

@@ -19,14 +19,14 @@ use tokio::time::timeout;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::NodeError;
 use crate::config::{self, Config, ConfigError};
-use crate::state::{Claim, own_kubeconfig};
+use crate::recover::alive;
+use crate::state::{ClusterLock, own_kubeconfig};
 use crate::{Diagnosis, Error};
 
 /// Nodes that are to join.
-pub(crate) struct Arrival<'a> {
-    pub(crate) claim: &'a Claim,
+pub(crate) struct Join<'a> {
+    pub(crate) claim: &'a ClusterLock,
     pub(crate) host: &'a HostSettings,
     /// The cluster with them.
     pub(crate) cluster: &'a Description,
@@ -41,21 +41,21 @@ pub(crate) struct Arrival<'a> {
     pub(crate) wait: Duration,
 }
 
-impl Arrival<'_> {
+impl Join<'_> {
     /// Boots the nodes' machines beside those of `running`, has them join and waits until they are ready; gives what runs
-    /// then. After an error, and where this is dropped half-way, there is something left for [`super::tidy`].
-    pub(crate) async fn arrive(&self, running: &Running, client: &Client) -> Result<Running, Error> {
+    /// then. After an error, and where this is dropped half-way, there is something left for [`super::recover`].
+    pub(crate) async fn run(&self, running: &Running, client: &Client) -> Result<Running, Error> {
         let (boot, started) = (Timestamp::now(), Instant::now());
         let path = own_kubeconfig(self.claim.dir());
         let kubeconfig = fs::read_to_string(&path).map_err(failed("read", &path))?;
         let invited = Invitation::issue(client, self.cluster, &kubeconfig);
         let (invitation, booted) = tokio::join!(invited, self.boot(running));
-        let invitation = invitation.map_err(NodeError::from)?;
+        let invitation = invitation?;
         let joined = match booted {
             Ok(running) => match timeout(self.wait, self.join(&invitation, client, &running)).await {
                 Ok(Ok(())) => Ok(running),
-                Ok(Err(error)) => Err(error.into()),
-                Err(_) => Err(self.not_ready(&running, self.stuck()).into()),
+                Ok(Err(error)) => Err(error),
+                Err(_) => Err(self.not_ready(&running, self.stuck())),
             },
             Err(error) => Err(error),
         };
@@ -75,9 +75,9 @@ impl Arrival<'_> {
         Ok(running)
     }
 
-    fn not_ready(&self, running: &Running, timed_out: TimedOut) -> NodeError {
+    fn not_ready(&self, running: &Running, timed_out: TimedOut) -> Error {
         let diagnosis = Diagnosis::collect(running, self.cluster, self.claim.dir());
-        NodeError::NotReady { timed_out, diagnosis }
+        Error::NotReady { timed_out, diagnosis }
     }
 
     /// kubeadm has more patience than whoever waits for it.
@@ -125,7 +125,7 @@ impl Arrival<'_> {
         invitation: &Invitation,
         client: &Client,
         running: &Running,
-    ) -> Result<(), NodeError> {
+    ) -> Result<(), Error> {
         invitation.announce(client, self.new).await?;
         let others = alive(running, self.cluster.nodes(), self.new);
         hosts::add(running, &others, self.new).await?;
@@ -134,13 +134,6 @@ impl Arrival<'_> {
         invitation.join(running, &nodes).await?;
         Ok(())
     }
-}
-
-/// Those of `nodes` whose machines run, without those of `but`.
-pub(super) fn alive(running: &Running, nodes: &[Node], but: &[Node]) -> Vec<Node> {
-    let init = |node: &Node| running.machines().get(node.name.as_str());
-    let lives = |node: &&Node| init(node).is_some_and(|init| init.is_alive()) && !but.contains(node);
-    nodes.iter().filter(lives).cloned().collect()
 }
 
 /// Version 4 of a UUID, as systemd makes its machine ids (machine-id(5)). A machine that has one is not on its first boot,

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use parbake_machine::process;
 
-use super::REFUSED;
+/// Exit status of the scripts on a node when they refuse a copy; the reason is the last line of standard error.
+const REFUSED: i32 = 64;
 
 /// Files that cannot be copied.
 #[derive(Debug, thiserror::Error)]
@@ -55,18 +56,18 @@ pub enum CopyError {
 }
 
 impl CopyError {
-    pub(super) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Read { path, source }
     }
 
-    pub(super) fn write(path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn write(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Write { path, source }
     }
 
     /// What a script on a node ended with, as its own words where it has some.
-    pub(super) fn of_node(direction: &'static str, node: &str) -> impl FnOnce(process::Error) -> Self {
+    pub(crate) fn of_node(direction: &'static str, node: &str) -> impl FnOnce(process::Error) -> Self {
         let node = node.to_owned();
         move |source| match source {
             process::Error::Failed { status, tail, .. } if status.code() == Some(REFUSED) => Self::Refused {

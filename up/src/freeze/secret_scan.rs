@@ -15,7 +15,7 @@ use serde::Serialize;
 use walkdir::WalkDir;
 
 use crate::Error;
-use crate::state::Claim;
+use crate::state::ClusterLock;
 
 /// Where the components of a node keep their keys.
 const KEYS: [&str; 2] = ["etc/kubernetes/pki", "var/lib/kubelet/pki"];
@@ -26,7 +26,7 @@ const SHORTEST: usize = 32;
 
 /// A file that held a credential of the cluster and is not in the artifact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct LeftOut {
+pub struct ExcludedFile {
     /// The node.
     pub node: String,
     /// The file's path on it.
@@ -39,7 +39,7 @@ pub(super) struct Secrets(Vec<String>);
 
 impl Secrets {
     /// Collects the keys of all nodes' components from the copy in `scratch`, before they are removed there.
-    pub(super) fn collect(scratch: &Claim, cluster: &Description) -> Result<Self, Error> {
+    pub(super) fn collect(scratch: &ClusterLock, cluster: &Description) -> Result<Self, Error> {
         let mut texts = Vec::new();
         for node in cluster.nodes() {
             let upper = Dirs(&machine_plan::machine_dir(scratch.dir(), node)).upper();
@@ -56,7 +56,7 @@ impl Secrets {
     }
 
     /// Removes every file that holds one of them from the copy; the database forgets by itself.
-    pub(super) fn leave_out(&self, scratch: &Claim, cluster: &Description) -> Result<Vec<LeftOut>, Error> {
+    pub(super) fn leave_out(&self, scratch: &ClusterLock, cluster: &Description) -> Result<Vec<ExcludedFile>, Error> {
         let search = AhoCorasick::new(&self.0).map_err(|error| {
             let error = io::Error::other(error);
             failed("search", scratch.dir())(error)
@@ -73,7 +73,7 @@ impl Secrets {
                     }
                     fs::remove_file(&path).map_err(failed("remove", &path))?;
                     let below = path.strip_prefix(&root).unwrap_or(&path);
-                    found.push(LeftOut {
+                    found.push(ExcludedFile {
                         node: node.name.to_string(),
                         path: Path::new("/").join(below),
                     });

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parbake_artifact::Digest;
 use parbake_cluster::swap::wait_until_kubelet;
 use parbake_cluster::wait::{Poll, Wait};
 use parbake_cluster::{Client, ContainerRuntime, NodeName};
@@ -15,11 +16,10 @@ use parbake_machine::handle::Running;
 use parbake_machine::process::{self, Output};
 
 use super::undo::Unready;
-use super::{Program, SwapError};
-use crate::Error;
+use crate::error::{Error, SwapError};
 
 /// Where files wait for their turn, and those that were replaced for their return.
-pub(super) const DIR: &str = "/var/lib/parbake/swap";
+pub(crate) const DIR: &str = "/var/lib/parbake/swap";
 
 /// The file of a program that nodes have of their own, and its SHA-256.
 const LOOK: &str = r#"
@@ -76,7 +76,7 @@ fn failed(node: &NodeName, act: impl Into<String>) -> impl FnOnce(process::Error
 }
 
 /// The path of a node's own program, and the hexadecimal digits of its SHA-256; nothing where it has none.
-pub(super) fn look(
+pub(crate) fn look(
     running: &Running,
     node: &NodeName,
     program: &str,
@@ -94,7 +94,7 @@ pub(super) fn look(
 }
 
 /// Whether `node` has the file `path`.
-pub(super) fn has(running: &Running, node: &NodeName, path: &Path) -> Result<bool, Error> {
+pub(crate) fn has(running: &Running, node: &NodeName, path: &Path) -> Result<bool, Error> {
     let path = path.to_string_lossy();
     let test = "if [ -e \"$1\" ]; then echo yes; fi";
     let found = run(
@@ -107,38 +107,44 @@ pub(super) fn has(running: &Running, node: &NodeName, path: &Path) -> Result<boo
 }
 
 /// The text of the file `path`; nothing where there is none.
-pub(super) fn text(running: &Running, node: &NodeName, path: &str) -> Result<Option<String>, Error> {
+pub(crate) fn text(running: &Running, node: &NodeName, path: &str) -> Result<Option<String>, Error> {
     let read = "if [ -e \"$1\" ]; then echo; cat \"$1\"; fi";
     let found = run(running, node, "read a file", &["sh", "-euc", read, "sh", path])?;
     Ok(found.stdout.strip_prefix('\n').map(str::to_owned))
 }
 
 /// The names in the directory `path`, which need not exist.
-pub(super) fn list(running: &Running, node: &NodeName, path: &str) -> Result<Vec<String>, Error> {
+pub(crate) fn list(running: &Running, node: &NodeName, path: &str) -> Result<Vec<String>, Error> {
     let read = "if [ -d \"$1\" ]; then ls \"$1\"; fi";
     let found = run(running, node, "list files", &["sh", "-euc", read, "sh", path])?;
     Ok(found.stdout.lines().map(str::to_owned).collect())
 }
 
 /// Puts the program beside what is there, as `NAME.new`.
-pub(super) fn stage(running: &Running, node: &NodeName, program: &Program) -> Result<(), Error> {
+pub(crate) fn stage(
+    running: &Running,
+    node: &NodeName,
+    name: &str,
+    path: &Path,
+    digest: &Digest,
+) -> Result<(), Error> {
     let words = [
         "sh",
         "-euc",
         STAGE,
         "sh",
         DIR,
-        &program.name,
-        program.digest.hex(),
+        name,
+        digest.hex(),
     ];
     let receive = running.command(node.as_str(), words)?;
-    let sent = receive.feed(|to| io::copy(&mut File::open(&program.path)?, to).map(drop));
-    sent.map_err(failed(node, format!("put `{}`", program.path.display())))?;
+    let sent = receive.feed(|to| io::copy(&mut File::open(path)?, to).map(drop));
+    sent.map_err(failed(node, format!("put `{}`", path.display())))?;
     Ok(())
 }
 
 /// The same for a text.
-pub(super) fn stage_text(running: &Running, node: &NodeName, name: &str, text: &str) -> Result<(), Error> {
+pub(crate) fn stage_text(running: &Running, node: &NodeName, name: &str, text: &str) -> Result<(), Error> {
     let write = "mkdir -p \"$1\"; cat >\"$1/$2.new\"";
     let command = running.command(node.as_str(), ["sh", "-euc", write, "sh", DIR, name])?;
     let act = format!("write `{name}`");
@@ -147,25 +153,25 @@ pub(super) fn stage_text(running: &Running, node: &NodeName, name: &str, text: &
 }
 
 /// Puts what was staged as `name` in the place of the file `path`, which is kept.
-pub(super) fn replace(running: &Running, node: &NodeName, name: &str, path: &str) -> Result<(), Error> {
+pub(crate) fn replace(running: &Running, node: &NodeName, name: &str, path: &str) -> Result<(), Error> {
     let words = ["sh", "-euc", REPLACE, "sh", DIR, name, path];
     run(running, node, format!("replace `{path}`"), &words).map(drop)
 }
 
 /// Puts the file that was kept for `path` back, if there is one.
-pub(super) fn restore(running: &Running, node: &NodeName, path: &str) -> Result<(), Error> {
+pub(crate) fn restore(running: &Running, node: &NodeName, path: &str) -> Result<(), Error> {
     let words = ["sh", "-euc", RESTORE, "sh", DIR, path];
     run(running, node, format!("put `{path}` back"), &words).map(drop)
 }
 
 /// Removes all that swaps keep on a node.
-pub(super) fn clear(running: &Running, node: &NodeName) -> Result<(), Error> {
+pub(crate) fn clear(running: &Running, node: &NodeName) -> Result<(), Error> {
     let act = "remove what a swap left";
     run(running, node, act, &["rm", "-rf", "--", DIR]).map(drop)
 }
 
 /// Has all nodes forget an image; those that use it keep it, and nothing depends on this.
-pub(super) fn forget_image(running: &Running, image: &str) {
+pub(crate) fn forget_image(running: &Running, image: &str) {
     for node in running.machines().keys() {
         let forgotten = running.command(node, ["crictl", "--timeout=30s", "rmi", image]);
         if let Ok(command) = forgotten
@@ -177,7 +183,7 @@ pub(super) fn forget_image(running: &Running, image: &str) {
 }
 
 /// Has a node forget a packed layer, which it has unpacked and will not need again: a freeze would keep it, too.
-pub(super) fn forget_packed(running: &Running, runtime: ContainerRuntime, node: &str, digest: &str) {
+pub(crate) fn forget_packed(running: &Running, runtime: ContainerRuntime, node: &str, digest: &str) {
     let Some(forget) = runtime.answers().forget_packed else {
         return;
     };
@@ -191,7 +197,7 @@ pub(super) fn forget_packed(running: &Running, runtime: ContainerRuntime, node: 
 
 /// Restarts `unit` where it runs, and waits until the node is as it should be: its kubelet reports `version` then if that
 /// is what was replaced.
-pub(super) async fn restart(
+pub(crate) async fn restart(
     running: &Running,
     client: &Client,
     node: &NodeName,

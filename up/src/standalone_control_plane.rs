@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use parbake_cluster::machine_plan::IMAGES_DIR;
-use parbake_machine::handle::{self, Running};
+use parbake_machine::handle::Running;
 use parbake_machine::plan::{SeedContent, SeedFile};
-use parbake_machine::process::{self, Cmd};
+use parbake_machine::process::Cmd;
 use serde::Deserialize;
 use tokio::sync::oneshot;
+
+use crate::error::Error;
 
 /// The programs, which are also the names of their pods and images.
 const PROGRAMS: [&str; 2] = ["etcd", "kube-apiserver"];
@@ -30,42 +32,13 @@ for program in kube-apiserver etcd; do
 done
 "#;
 
-/// Why the two could not be alone.
-#[derive(Debug, thiserror::Error)]
-pub enum AloneError {
-    /// A program's manifest is missing or says nothing of it.
-    #[error("could not read the manifest `{}`", path.display())]
-    Manifest {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// One of the programs ended.
-    #[error("`{program}` did not stay")]
-    Ended {
-        /// Which one.
-        program: &'static str,
-        /// What it said; nothing where it ended in peace.
-        #[source]
-        source: Option<process::Error>,
-    },
-    /// The node cannot be entered.
-    #[error(transparent)]
-    Machines(#[from] handle::Error),
-    /// They could not be ended.
-    #[error(transparent)]
-    Command(#[from] process::Error),
-}
-
 /// The two programs, as the manifests of a control plane have them.
 #[derive(Debug)]
-pub(crate) struct Alone([Container; 2]);
+pub(crate) struct StandaloneControlPlane([Container; 2]);
 
-impl Alone {
+impl StandaloneControlPlane {
     /// Reads the manifests in the topmost of `layers`, bottom first, that has them.
-    pub(crate) fn read(layers: &[PathBuf]) -> Result<Self, AloneError> {
+    pub(crate) fn read(layers: &[PathBuf]) -> Result<Self, Error> {
         let [etcd, api_server] = PROGRAMS.map(|program| container(layers, program));
         Ok(Self([etcd?, api_server?]))
     }
@@ -87,7 +60,7 @@ impl Alone {
         &self,
         running: &Running,
         node: &str,
-    ) -> Result<impl Future<Output = AloneError> + use<>, AloneError> {
+    ) -> Result<impl Future<Output = Error> + use<>, Error> {
         let [etcd, api_server] = &self.0;
         let commands = [etcd.on(running, node)?, api_server.on(running, node)?];
         Ok(start(commands))
@@ -95,7 +68,7 @@ impl Alone {
 }
 
 /// Ends both on `node`; the database is closed then.
-pub(crate) fn end(running: &Running, node: &str) -> Result<(), AloneError> {
+pub(crate) fn end(running: &Running, node: &str) -> Result<(), Error> {
     running.command(node, ["sh", "-euc", END])?.run()?;
     Ok(())
 }
@@ -125,14 +98,14 @@ pub(crate) fn unmask(upper: &Path, units: &[&str]) -> io::Result<()> {
 }
 
 /// Starts both commands; the future gives how the first of them ended.
-fn start(commands: [Cmd; 2]) -> impl Future<Output = AloneError> {
+fn start(commands: [Cmd; 2]) -> impl Future<Output = Error> {
     let watch = |(program, command): (&'static str, Cmd)| {
         let (sender, receiver) = oneshot::channel();
         // The thread ends with the command, which ends with the machine at the latest.
         thread::spawn(move || sender.send(command.run().err()));
         async move {
             let source = receiver.await.unwrap_or_default();
-            AloneError::Ended { program, source }
+            Error::ProgramExited { program, source }
         }
     };
     let [etcd, api_server] = commands;
@@ -172,11 +145,11 @@ struct Variable {
 }
 
 /// The container of `program`, from the topmost of `layers` that has its manifest.
-fn container(layers: &[PathBuf], program: &str) -> Result<Container, AloneError> {
+fn container(layers: &[PathBuf], program: &str) -> Result<Container, Error> {
     let path = Path::new(MANIFESTS).join(format!("{program}.yaml"));
     let mut manifests = layers.iter().rev().map(|layer| layer.join(&path));
     let path = manifests.find(|path| path.is_file()).unwrap_or(path);
-    let failed = |source| AloneError::Manifest {
+    let failed = |source| Error::StaticPod {
         path: path.clone(),
         source,
     };
@@ -194,7 +167,7 @@ fn parse(manifest: &str) -> Result<Container, Box<dyn std::error::Error + Send +
 
 impl Container {
     /// The command that runs it on `node` without being in a container.
-    fn on(&self, running: &Running, node: &str) -> Result<Cmd, AloneError> {
+    fn on(&self, running: &Running, node: &str) -> Result<Cmd, Error> {
         let program = &self.command[0];
         let mut words: Vec<String> = vec!["env".to_owned()];
         let set = |variable: &Variable| Some(format!("{}={}", variable.name, variable.value.as_ref()?));
@@ -256,7 +229,7 @@ spec:
         let error = container(&layers, "kube-apiserver").unwrap_err().to_string();
         assert_eq!(
             error,
-            "could not read the manifest `etc/kubernetes/manifests/kube-apiserver.yaml`"
+            "could not read the static pod manifest `etc/kubernetes/manifests/kube-apiserver.yaml`"
         );
     }
 }

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ClusterName, Error};
 use failure::line;
-pub use start::{Course, Start};
+pub use start::{StartState, Start};
 pub use tail::Tail;
 
 const FILE: &str = "events.jsonl";
@@ -46,13 +46,13 @@ pub struct Event {
     pub cluster: Option<ClusterName>,
     /// What.
     #[serde(flatten)]
-    pub what: What,
+    pub what: EventKind,
 }
 
 /// What can happen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
-pub enum What {
+pub enum EventKind {
     /// A cluster was written down.
     Created {
         /// The artifact that it comes from.
@@ -138,7 +138,7 @@ pub enum What {
     },
 }
 
-impl What {
+impl EventKind {
     /// The one word for it that is in the log too.
     pub fn word(&self) -> &'static str {
         match self {
@@ -163,7 +163,7 @@ impl What {
 }
 
 /// For people, such as `ready after 4.1 s`.
-impl fmt::Display for What {
+impl fmt::Display for EventKind {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Created { artifact, nodes } => {
@@ -231,7 +231,7 @@ impl Log {
     }
 
     /// Writes down that it has just happened. What cannot be written is left out: no command fails or waits for this.
-    pub fn tell(&self, what: What) {
+    pub fn record(&self, what: EventKind) {
         let event = Event {
             time: Timestamp::now(),
             cluster: self.cluster.clone(),
@@ -244,11 +244,11 @@ impl Log {
 
     /// Writes down how a start ended: how long it took until everything was ready, or why that never was.
     pub(crate) fn ended(&self, outcome: Result<Duration, &Error>) {
-        self.tell(match outcome {
-            Ok(ready) => What::Ready {
+        self.record(match outcome {
+            Ok(ready) => EventKind::Ready {
                 seconds: ready.as_secs_f64(),
             },
-            Err(error) => What::Failed { reason: line(error) },
+            Err(error) => EventKind::Failed { reason: line(error) },
         });
     }
 
@@ -258,14 +258,14 @@ impl Log {
         move |milestone, after| {
             tracing::info!("{milestone} after {:.1} s", after.as_secs_f64());
             let seconds = after.as_secs_f64();
-            log.tell(What::Passed { milestone, seconds });
+            log.record(EventKind::Passed { milestone, seconds });
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Event, What};
+    use super::{Event, EventKind};
 
     #[test]
     fn a_line_says_what_happened() {
@@ -309,6 +309,6 @@ mod tests {
         let line = r#"{"time":"2026-03-01T10:00:00Z","event":"flown"}"#;
         assert!(serde_json::from_str::<Event>(line).is_err());
         let known = r#"{"time":"2026-03-01T10:00:00Z","event":"paused","why":"new"}"#;
-        assert_eq!(serde_json::from_str::<Event>(known).unwrap().what, What::Paused);
+        assert_eq!(serde_json::from_str::<Event>(known).unwrap().what, EventKind::Paused);
     }
 }

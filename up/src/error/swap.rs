@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use parbake_cluster::{NodeName, wait};
 use parbake_machine::process;
 
-use crate::Diagnosis;
+use crate::diagnosis::Diagnosis;
 
 /// Programs that could not be swapped.
 #[derive(Debug, thiserror::Error)]
