@@ -16,13 +16,13 @@ use parbake_cluster::{Description, Node, connect};
 use parbake_machine::handle::Running;
 use parbake_machine::host::{Host, Purpose};
 
-use crate::standalone_control_plane::{StandaloneControlPlane, masks};
+use crate::Error;
+use crate::host_ports::forward;
 use crate::identity::{self, Identity};
 use crate::layer_stacks::{allowed, stacks};
-use crate::state::{ClusterLock, Phase, Record};
-use crate::host_ports::forward;
+use crate::standalone_control_plane::{StandaloneControlPlane, masks};
 use crate::state::host_id;
-use crate::Error;
+use crate::state::{ClusterLock, Phase, Record};
 use crate::thaw::Options;
 
 /// What does not start, beside the runtime.
@@ -48,10 +48,7 @@ pub async fn baseline(options: &Options) -> Result<Duration, Error> {
 }
 
 async fn measure(options: &Options, claim: &ClusterLock) -> Result<Duration, Error> {
-    let host = Host::look(&options.dir)
-        .require(Purpose::Up)
-        ?
-        .decide();
+    let host = Host::look(&options.dir).require(Purpose::Up)?.decide();
     let store = Store::open(&options.dir.join("store"))?;
     let artifact = store.get(&options.tag)?;
     allowed(&options.dir, &store, &artifact)?;
@@ -81,9 +78,7 @@ async fn measure(options: &Options, claim: &ClusterLock) -> Result<Duration, Err
     let name = node.name.as_str();
     come_to_rest(&running, name, options.wait).await?;
     let url = format!("https://{}", running.ports()[0]);
-    let client = connect(&identity.super_admin_kubeconfig(&url))
-        .await
-        ?;
+    let client = connect(&identity.super_admin_kubeconfig(&url)).await?;
     let started = Instant::now();
     let ended = alone.start(&running, name)?;
     tokio::select! {
@@ -95,9 +90,7 @@ async fn measure(options: &Options, claim: &ClusterLock) -> Result<Duration, Err
 
 /// Waits until nothing of the boot is left to be done.
 async fn come_to_rest(running: &Running, node: &str, limit: Duration) -> Result<(), Error> {
-    let state = running
-        .command(node, ["sh", "-c", "systemctl is-system-running || true"])
-        ?;
+    let state = running.command(node, ["sh", "-c", "systemctl is-system-running || true"])?;
     let wait = Wait::new("the machine to come to rest", limit).pause(Duration::from_millis(200));
     wait.until(|| async {
         match state.run() {

@@ -15,10 +15,10 @@ use parbake_machine::handle::{Running, Stopped};
 use parbake_machine::process::Cmd;
 use serde::Serialize;
 
-use crate::events::{Log, EventKind};
+use crate::config::{self, Config};
+use crate::events::{EventKind, Log};
 use crate::host_ports;
 use crate::kubeconfig::remove_context;
-use crate::config::{self, Config};
 use crate::state::{ClusterLock, Phase, Record, cluster_dir, kubeconfig, read, read_existing};
 use crate::{ClusterName, Error};
 
@@ -153,8 +153,12 @@ fn judge(phase: Phase, seen: Observed) -> ClusterState {
         (Phase::Created, Observed::Nothing) => ClusterState::Created,
         (Phase::Up | Phase::Restarting, Observed::Nothing) => ClusterState::Stopped,
         // Machines on their way up are written down late.
-        (Phase::Created | Phase::Restarting, Observed::Orphaned | Observed::Complete) => ClusterState::Starting,
-        (Phase::Starting, Observed::Nothing | Observed::Orphaned | Observed::Complete) => ClusterState::Starting,
+        (Phase::Created | Phase::Restarting, Observed::Orphaned | Observed::Complete) => {
+            ClusterState::Starting
+        }
+        (Phase::Starting, Observed::Nothing | Observed::Orphaned | Observed::Complete) => {
+            ClusterState::Starting
+        }
     }
 }
 
@@ -287,7 +291,10 @@ impl Cluster {
     /// There is no such cluster, or its configuration file is invalid.
     pub fn find_config(state: &Path, name: &ClusterName) -> Result<Config, Error> {
         let record = read_existing(state, name)?;
-        Ok(config::effective(&cluster_dir(state, name), record.cluster.nodes().len())?)
+        Ok(config::effective(
+            &cluster_dir(state, name),
+            record.cluster.nodes().len(),
+        )?)
     }
 
     /// A client of its API, as the administrator.

@@ -87,7 +87,9 @@ pub enum Error {
     Stopping { name: ClusterName },
     #[error("another command is at work on the cluster `{name}`; wait for it")]
     Busy { name: ClusterName },
-    #[error("the first start of the cluster `{name}` did not finish; remove it with `parbake down --name {name}`")]
+    #[error(
+        "the first start of the cluster `{name}` did not finish; remove it with `parbake down --name {name}`"
+    )]
     Unfinished { name: ClusterName },
     #[error("could not read the cluster's state `{}`", path.display())]
     Record {

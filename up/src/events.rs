@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ClusterName, Error};
 use failure::line;
-pub use start::{StartState, Start};
+pub use start::{Start, StartState};
 pub use tail::Tail;
 
 const FILE: &str = "events.jsonl";
@@ -309,6 +309,9 @@ mod tests {
         let line = r#"{"time":"2026-03-01T10:00:00Z","event":"flown"}"#;
         assert!(serde_json::from_str::<Event>(line).is_err());
         let known = r#"{"time":"2026-03-01T10:00:00Z","event":"paused","why":"new"}"#;
-        assert_eq!(serde_json::from_str::<Event>(known).unwrap().what, EventKind::Paused);
+        assert_eq!(
+            serde_json::from_str::<Event>(known).unwrap().what,
+            EventKind::Paused
+        );
     }
 }

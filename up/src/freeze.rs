@@ -21,8 +21,8 @@
 //! cluster is held still by a process of its own that lets it go on when the freeze ends, however that happens.
 
 mod copy;
-mod secret_scan;
 mod pack;
+mod secret_scan;
 mod settle;
 
 use std::path::PathBuf;
@@ -33,10 +33,10 @@ use parbake_cluster::in_flight::{self, InFlight};
 use parbake_machine::host::{Host, Purpose};
 use parbake_machine::process::Cmd;
 
-use crate::events::{Log, EventKind};
+use crate::events::{EventKind, Log};
 use crate::recover::recover;
-use crate::state::{ClusterLock, Phase};
 use crate::signals::interrupted;
+use crate::state::{ClusterLock, Phase};
 use crate::{Cluster, ClusterName, Error};
 pub use secret_scan::ExcludedFile;
 

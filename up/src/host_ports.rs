@@ -65,7 +65,10 @@ mod tests {
         let names = [(NodeName::numbered(1), Role::ControlPlane)];
         let cluster = subnets.describe("v1.34.4".parse().unwrap(), ClusterDomain::default(), &names);
         let cluster = cluster.unwrap().offering(services);
-        Record { cluster, ..crate::state::record_for_tests() }
+        Record {
+            cluster,
+            ..crate::state::record_for_tests()
+        }
     }
 
     #[test]

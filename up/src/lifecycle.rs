@@ -25,17 +25,17 @@ use parbake_machine::process::Cmd;
 use parbake_machine::supervisor::LOG;
 use parbake_machine::tmpfs;
 
-use crate::restart::Again;
 use crate::clusters::condition;
 use crate::config::{self, Wanted};
-use crate::events::{Log, EventKind};
-use crate::state::sweep_freezes as sweep;
+use crate::egress;
+use crate::events::{EventKind, Log};
 use crate::layer_stacks::{allowed, mark_used};
 use crate::recover::recover;
-use crate::egress;
+use crate::restart::Again;
+use crate::state::sweep_freezes as sweep;
 use crate::state::{ClusterLock, Phase, Record, own_kubeconfig};
-use crate::thaw::first;
 use crate::thaw::Options;
+use crate::thaw::first;
 use crate::{ClusterName, ClusterState, Error};
 
 /// How long the API may take to answer after a pause.
@@ -119,7 +119,9 @@ pub async fn start(options: &StartOptions) -> Result<StartReport, Error> {
             name: options.name.clone(),
         }),
         // Of a start that was killed.
-        (ClusterState::Starting, Some(running)) if record.phase == Phase::Restarting && running.is_whole() => {
+        (ClusterState::Starting, Some(running))
+            if record.phase == Phase::Restarting && running.is_whole() =>
+        {
             let again = again(options);
             let work = async {
                 let config = config::load(claim.dir(), &record.cluster, false)?;
@@ -148,7 +150,11 @@ fn again(options: &StartOptions) -> Again<'_> {
 }
 
 /// Starts what was ended before, and writes it down as an event.
-async fn start_stopped(options: &StartOptions, claim: &ClusterLock, record: Record) -> Result<StartReport, Error> {
+async fn start_stopped(
+    options: &StartOptions,
+    claim: &ClusterLock,
+    record: Record,
+) -> Result<StartReport, Error> {
     let nodes = record.cluster.nodes().len();
     Log::of(&options.dir, &options.name).record(EventKind::Starting { nodes });
     let outcome = boot(options, claim, record).await;

@@ -89,7 +89,9 @@ pub(crate) async fn recover(
     }
     if !swapping.is_empty() {
         let step = tracing::info_span!("step", what = "restore the swapped programs");
-        undo::rollback(swapping, &running, client).instrument(step).await?;
+        undo::rollback(swapping, &running, client)
+            .instrument(step)
+            .await?;
     }
     for node in cordoned {
         drain::uncordon(client, node).await?;

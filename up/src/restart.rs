@@ -17,7 +17,6 @@ use tracing::Instrument;
 
 use crate::config::{self, Config, ConfigError};
 use crate::events::Log;
-use crate::static_pod_prestart;
 use crate::host_ports;
 use crate::kubeconfig::update_contexts;
 use crate::layer_stacks::{stack_of, stacks};
@@ -26,6 +25,7 @@ use crate::recover::recover;
 use crate::services_ready;
 use crate::signals::interrupted;
 use crate::state::{ClusterLock, Phase, Record, host_id, own_kubeconfig};
+use crate::static_pod_prestart;
 use crate::{ClusterName, Diagnosis, Error};
 
 /// What a later start follows from.
@@ -114,7 +114,12 @@ impl Again<'_> {
         claim.write(record)
     }
 
-    fn registry_moved(&self, claim: &ClusterLock, record: &mut Record, running: &Running) -> Result<(), Error> {
+    fn registry_moved(
+        &self,
+        claim: &ClusterLock,
+        record: &mut Record,
+        running: &Running,
+    ) -> Result<(), Error> {
         let registry = host_ports::registry(&record.cluster, running.ports());
         if record.registry == registry {
             return Ok(());

@@ -33,9 +33,9 @@ use crate::error::Error;
 use crate::name::ClusterName;
 pub(crate) use lock::{ClusterLock, sweep_freezes};
 pub use pending::{FollowUp, PendingChanges, Undo};
-pub use record::{Phase, Record};
 #[cfg(test)]
 pub(crate) use record::tests::record as record_for_tests;
+pub use record::{Phase, Record};
 pub(crate) use record::{read, read_existing};
 pub use swapped::Swapped;
 
@@ -58,7 +58,11 @@ pub fn resolve_state_dir(dir: &Path) -> Result<PathBuf, Error> {
     let mut missing = Vec::new();
     let mut existing = absolute.as_path();
     loop {
-        match (fs::canonicalize(existing), existing.parent(), existing.file_name()) {
+        match (
+            fs::canonicalize(existing),
+            existing.parent(),
+            existing.file_name(),
+        ) {
             (Ok(resolved), _, _) => {
                 return Ok(missing.iter().rev().fold(resolved, |path, name| path.join(name)));
             }
@@ -121,7 +125,10 @@ mod tests {
         symlink(&real, &link).unwrap();
         assert_eq!(resolve_state_dir(&real).unwrap(), real);
         assert_eq!(resolve_state_dir(&link).unwrap(), real);
-        assert_eq!(resolve_state_dir(&link.join("new/dir")).unwrap(), real.join("new/dir"));
+        assert_eq!(
+            resolve_state_dir(&link.join("new/dir")).unwrap(),
+            real.join("new/dir")
+        );
         let relative = resolve_state_dir(Path::new(".parbake")).unwrap();
         assert_eq!(relative, env::current_dir().unwrap().join(".parbake"));
         assert!(resolve_state_dir(&root.path().join("new/../dir")).is_err());
@@ -156,7 +163,10 @@ mod tests {
         }
         let (state, gone) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let status = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "state::tests::absolute_state_dir_needs_no_working_directory"])
+            .args([
+                "--exact",
+                "state::tests::absolute_state_dir_needs_no_working_directory",
+            ])
             .env(STATE, fs::canonicalize(state.path()).unwrap())
             .current_dir(gone.path())
             .status();

@@ -17,8 +17,8 @@ use tokio::time::timeout;
 use walkdir::WalkDir;
 
 use crate::clusters::condition;
-use crate::state::{Record, cluster_dir, own_kubeconfig, read};
 use crate::state::Swapped;
+use crate::state::{Record, cluster_dir, own_kubeconfig, read};
 use crate::{ClusterName, ClusterState, Error};
 
 /// How long the API may take: whoever asks how a cluster is wants to know that it does not answer, too.

@@ -24,18 +24,18 @@ use tokio::task::spawn_blocking;
 use tracing::Instrument;
 
 use crate::config::{self, Config, ConfigError, Wanted};
-use crate::events::{Log, EventKind};
-use crate::static_pod_prestart;
+use crate::egress;
+use crate::events::{EventKind, Log};
 use crate::host_ports;
 use crate::identity::{self, Identity};
 use crate::layer_stacks::{allowed, mark_used, stack_of, stacks};
 use crate::nodes::Join;
 use crate::services_ready;
-use crate::egress;
 use crate::signals::interrupted;
 use crate::state::{ClusterLock, Phase, Record, cluster_dir, host_id, kubeconfig};
-use crate::workloads::Workloads;
+use crate::static_pod_prestart;
 use crate::timeline::Timeline;
+use crate::workloads::Workloads;
 use crate::{ClusterName, Diagnosis, Error};
 
 /// What to thaw, and how.
@@ -151,7 +151,11 @@ pub async fn thaw(options: &Options) -> Result<ThawReport, Error> {
 }
 
 /// Starts a cluster that was created, for the first time; what a failed or killed start has left is removed first.
-pub(crate) async fn first(options: &Options, claim: &ClusterLock, record: Record) -> Result<ThawReport, Error> {
+pub(crate) async fn first(
+    options: &Options,
+    claim: &ClusterLock,
+    record: Record,
+) -> Result<ThawReport, Error> {
     let started = StartTime::now();
     let host = Host::look(&options.dir).require(Purpose::Up)?;
     if record.internet {
@@ -206,7 +210,12 @@ impl Prepared<'_> {
         }
     }
 
-    async fn run(&self, claim: &ClusterLock, mut record: Record, mut spans: Spans) -> Result<ThawReport, Error> {
+    async fn run(
+        &self,
+        claim: &ClusterLock,
+        mut record: Record,
+        mut spans: Spans,
+    ) -> Result<ThawReport, Error> {
         claim.write(&record)?;
         let joining: Vec<Node> = record.cluster.joined(&self.baked).cloned().collect();
         // Those come last.

@@ -15,8 +15,8 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tracing::Instrument;
 
-use crate::config::{Config, ConfigError};
 use crate::clusters::kubectl;
+use crate::config::{Config, ConfigError};
 use crate::diagnosis::Diagnosis;
 use crate::error::Error;
 use crate::images;

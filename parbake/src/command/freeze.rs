@@ -2,7 +2,7 @@
 
 use parbake_artifact::Tag;
 use parbake_cluster::in_flight::InFlight;
-use parbake_up::{ClusterName, FreezeOptions, FreezeReport, ExcludedFile, freeze};
+use parbake_up::{ClusterName, ExcludedFile, FreezeOptions, FreezeReport, freeze};
 use serde::Serialize;
 
 use super::supervise;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use parbake_artifact::registry::{Options, Pulled, pull};
 use parbake_artifact::{Pin, Policy, Reference, Store, Tag};
-use parbake_up::events::{Log, EventKind};
+use parbake_up::events::{EventKind, Log};
 
 use super::registry::{DeltaArgs, RegistryArgs};
 use crate::cli::Global;

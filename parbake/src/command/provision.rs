@@ -8,7 +8,7 @@ use parbake_artifact::{Artifact, Tag};
 use parbake_provision::bake::{self, Explanation, Options, Outcome, Verdict};
 use parbake_provision::inputs::{Given, GivenBinary, GivenImage, GivenOs, Source};
 use parbake_provision::provider::{Addon, ContainerRuntime, Provider, Size, Stack};
-use parbake_up::events::{Log, EventKind};
+use parbake_up::events::{EventKind, Log};
 use serde::Serialize;
 
 use super::registry::{MirrorArgs, RegistryArgs};

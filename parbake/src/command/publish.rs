@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use parbake_artifact::registry::{PublishOptions, Published, PublishedDeltas, publish_with};
 use parbake_artifact::{PrivateKey, Reference, Store, Tag};
-use parbake_up::events::{Log, EventKind};
+use parbake_up::events::{EventKind, Log};
 use serde::Serialize;
 
 use super::registry::RegistryArgs;

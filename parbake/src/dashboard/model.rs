@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
-use parbake_up::events::{StartState, Event, Start, EventKind};
-use parbake_up::{ClusterName, ClusterState, ClusterListing, Status, ResourceUsage};
+use parbake_up::events::{Event, EventKind, Start, StartState};
+use parbake_up::{ClusterListing, ClusterName, ClusterState, ResourceUsage, Status};
 
 /// How many looks a history remembers.
 pub(super) const MEMORY: usize = 32;

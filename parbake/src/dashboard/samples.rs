@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use parbake_cluster::summary::{NodeSummary, PodSummary};
 use parbake_up::events::Event;
-use parbake_up::{ClusterState, ClusterListing, NodeStatus, Port, Status, ResourceUsage};
+use parbake_up::{ClusterListing, ClusterState, NodeStatus, Port, ResourceUsage, Status};
 
 use super::model::{Model, Seen};
 use super::update::{Message, update};

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use parbake_up::events::Event;
-use parbake_up::{ClusterName, ClusterState, Status, ResourceUsage};
+use parbake_up::{ClusterName, ClusterState, ResourceUsage, Status};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::model::{Dialog, EVENTS, Ended, Job, Model, Note, Pane, Seen, Verb};

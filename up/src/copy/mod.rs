@@ -12,8 +12,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-pub use endpoint::Endpoint;
 pub use crate::error::CopyError;
+pub use endpoint::Endpoint;
 
 use crate::{Cluster, Error};
 

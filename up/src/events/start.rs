@@ -66,7 +66,7 @@ impl Start {
 mod tests {
     use parbake_cluster::readiness::Milestone;
 
-    use super::{StartState, Start};
+    use super::{Start, StartState};
     use crate::ClusterName;
     use crate::events::Event;
 
@@ -97,7 +97,10 @@ mod tests {
             (vec![READY], None),
             (vec![BEGAN, OTHER], Some((vec![], StartState::Open))),
             (vec![BEGAN, API], Some((api.clone(), StartState::Open))),
-            (vec![BEGAN, API, READY], Some((api.clone(), StartState::Ready(4.0)))),
+            (
+                vec![BEGAN, API, READY],
+                Some((api.clone(), StartState::Ready(4.0))),
+            ),
             (
                 vec![BEGAN, API, READY, STOPPED],
                 Some((api.clone(), StartState::Ready(4.0))),

@@ -96,7 +96,7 @@ mod tests {
     use std::io::Write;
 
     use super::Tail;
-    use crate::events::{FILE, FORMER, Log, EventKind};
+    use crate::events::{EventKind, FILE, FORMER, Log};
 
     fn words(tail: &mut Tail) -> Vec<&'static str> {
         tail.more().iter().map(|event| event.what.word()).collect()

@@ -77,7 +77,7 @@ mod tests {
     use std::thread;
 
     use super::{append_within, rotate};
-    use crate::events::{Event, FILE, FORMER, Log, Tail, EventKind};
+    use crate::events::{Event, EventKind, FILE, FORMER, Log, Tail};
 
     fn event(node: usize) -> Event {
         serde_json::from_str(&format!(

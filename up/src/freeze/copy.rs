@@ -16,7 +16,12 @@ use crate::state::ClusterLock;
 use crate::{Cluster, Error};
 
 /// Copies what the machines own while they stand still; gives for how long they did.
-pub(super) fn copy(cluster: &Cluster, from: &ClusterLock, to: &ClusterLock, supervise: &Cmd) -> Result<Duration, Error> {
+pub(super) fn copy(
+    cluster: &Cluster,
+    from: &ClusterLock,
+    to: &ClusterLock,
+    supervise: &Cmd,
+) -> Result<Duration, Error> {
     let _step = tracing::info_span!("step", what = "pause the cluster and copy its files").entered();
     let nodes = cluster.record().cluster.nodes();
     for node in nodes {

@@ -56,7 +56,11 @@ impl Secrets {
     }
 
     /// Removes every file that holds one of them from the copy; the database forgets by itself.
-    pub(super) fn leave_out(&self, scratch: &ClusterLock, cluster: &Description) -> Result<Vec<ExcludedFile>, Error> {
+    pub(super) fn leave_out(
+        &self,
+        scratch: &ClusterLock,
+        cluster: &Description,
+    ) -> Result<Vec<ExcludedFile>, Error> {
         let search = AhoCorasick::new(&self.0).map_err(|error| {
             let error = io::Error::other(error);
             failed("search", scratch.dir())(error)

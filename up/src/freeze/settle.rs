@@ -18,11 +18,11 @@ use parbake_machine::overlay;
 
 use super::Options;
 use crate::Error;
-use crate::standalone_control_plane::{self, StandaloneControlPlane};
+use crate::host_ports::forward;
 use crate::identity::{self, Identity};
 use crate::layer_stacks::{stack_of, stacks};
+use crate::standalone_control_plane::{self, StandaloneControlPlane};
 use crate::state::{ClusterLock, Record};
-use crate::host_ports::forward;
 
 /// What does not start on the copy: no workload may run, and no container of the control plane.
 const MASKED: [&str; 5] = [

@@ -141,8 +141,8 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
     use super::super::document::Entry;
-    use crate::error::KubeconfigError;
     use super::{edit, real};
+    use crate::error::KubeconfigError;
 
     const OWN: &str = "clusters: [{cluster: {server: x}}]\nusers: [{user: {}}]\n";
 

@@ -28,8 +28,8 @@ use serde::Serialize;
 use tar::{Builder, HeaderMode};
 
 use super::collect::{AUDIT, CONTAINERS, Folder, JOURNAL, OF_API, OF_NODE};
-use crate::error::LogsError;
 use super::redact::Redactor;
+use crate::error::LogsError;
 use crate::{Cluster, Error};
 
 /// Parbake's own files of a cluster that say something and open nothing.

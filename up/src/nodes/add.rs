@@ -9,7 +9,7 @@ use parbake_machine::host::{Host, Purpose};
 
 use super::Join;
 use crate::config;
-use crate::events::{Log, EventKind};
+use crate::events::{EventKind, Log};
 use crate::layer_stacks::shared_stack;
 use crate::recover::{LockedCluster, recover};
 use crate::signals::interrupted;

@@ -120,12 +120,7 @@ impl Join<'_> {
         }
     }
 
-    async fn join(
-        &self,
-        invitation: &Invitation,
-        client: &Client,
-        running: &Running,
-    ) -> Result<(), Error> {
+    async fn join(&self, invitation: &Invitation, client: &Client, running: &Running) -> Result<(), Error> {
         invitation.announce(client, self.new).await?;
         let others = alive(running, self.cluster.nodes(), self.new);
         hosts::add(running, &others, self.new).await?;

@@ -7,10 +7,10 @@ use parbake_cluster::drain::{self, DrainError};
 use parbake_cluster::{Client, NodeName, Role};
 use tracing::Instrument;
 
-use crate::events::{Log, EventKind};
-use crate::state::{ClusterLock, Record};
+use crate::events::{EventKind, Log};
 use crate::recover::{LockedCluster, recover};
 use crate::signals::interrupted;
+use crate::state::{ClusterLock, Record};
 use crate::{ClusterName, Error};
 
 /// What node to remove, and how.

@@ -128,15 +128,7 @@ pub(crate) fn stage(
     path: &Path,
     digest: &Digest,
 ) -> Result<(), Error> {
-    let words = [
-        "sh",
-        "-euc",
-        STAGE,
-        "sh",
-        DIR,
-        name,
-        digest.hex(),
-    ];
+    let words = ["sh", "-euc", STAGE, "sh", DIR, name, digest.hex()];
     let receive = running.command(node.as_str(), words)?;
     let sent = receive.feed(|to| io::copy(&mut File::open(path)?, to).map(drop));
     sent.map_err(failed(node, format!("put `{}`", path.display())))?;

@@ -193,7 +193,8 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let lock = ClusterLock::acquire(state.path(), &ClusterName::default()).unwrap();
         let text = |own: &str, port: u16| format!("user: {own}\n    server: \"https://127.0.0.1:{port}\"\n");
-        lock.write_kubeconfigs(&text("admin", 1), &text("own", 1)).unwrap();
+        lock.write_kubeconfigs(&text("admin", 1), &text("own", 1))
+            .unwrap();
         lock.set_kubeconfig_server("https://127.0.0.1:2").unwrap();
         for (path, own) in [
             (kubeconfig(lock.dir()), "admin"),

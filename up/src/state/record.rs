@@ -193,6 +193,9 @@ pub(crate) mod tests {
 
     #[test]
     fn restarting_phase_keeps_its_serialized_name() {
-        assert_eq!(serde_json::to_string(&Phase::Restarting).unwrap(), r#""returning""#);
+        assert_eq!(
+            serde_json::to_string(&Phase::Restarting).unwrap(),
+            r#""returning""#
+        );
     }
 }

@@ -6,8 +6,8 @@ use parbake_machine::handle::Running;
 use serde_json::Value;
 
 use super::{Program, SwapError, image};
-use crate::recover::node_files as node;
 use crate::Error;
+use crate::recover::node_files as node;
 
 /// Where kubelets find their static pods.
 const MANIFESTS: &str = "/etc/kubernetes/manifests";

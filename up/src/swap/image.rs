@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 use tar::{Archive, Builder, EntryType};
 
 use super::{Program, SwapError};
-use crate::recover::node_files as node;
 use crate::Error;
+use crate::recover::node_files as node;
 
 /// Where images have their programs.
 const DIRS: [&str; 7] = [

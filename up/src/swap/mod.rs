@@ -36,12 +36,12 @@ use parbake_cluster::NodeName;
 use parbake_machine::executable::{ARCHITECTURE, Executable, GivenBinary};
 use parbake_machine::files::failed;
 
-use crate::events::{Log, EventKind};
+pub use crate::error::SwapError;
+use crate::events::{EventKind, Log};
 use crate::recover::{LockedCluster, recover};
 use crate::signals::interrupted;
-use crate::{ClusterName, Error};
-pub use crate::error::SwapError;
 pub use crate::state::Swapped;
+use crate::{ClusterName, Error};
 use work::Work;
 
 /// What to swap, and where.

@@ -6,9 +6,9 @@ use parbake_cluster::NodeName;
 use parbake_machine::handle::Running;
 use regex::Regex;
 
-use crate::recover::node_files::DIR;
 use super::{Program, SwapError};
 use crate::Error;
+use crate::recover::node_files::DIR;
 
 /// What asks a program; others are not asked, since nobody knows what they would do.
 const QUESTIONS: [(&str, &[&str]); 16] = [

@@ -14,8 +14,8 @@ use super::find::{self, Place};
 use super::{Program, SwapError, SwapOptions, Swapped, image, remove, version};
 use crate::recover::node_files as node;
 use crate::recover::undo::{Unready, rolled_out};
-use crate::static_pod_prestart;
 use crate::state::{ClusterLock, FollowUp, Record, Undo};
+use crate::static_pod_prestart;
 use crate::{Diagnosis, Error, images};
 
 /// A swap at work.

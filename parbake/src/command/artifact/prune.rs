@@ -52,7 +52,11 @@ struct Report {
 }
 
 /// The artifacts that go by `retention`.
-pub(super) fn pick(store: &Store, clusters: &[ClusterListing], retention: &Retention) -> anyhow::Result<Vec<Tag>> {
+pub(super) fn pick(
+    store: &Store,
+    clusters: &[ClusterListing],
+    retention: &Retention,
+) -> anyhow::Result<Vec<Tag>> {
     let in_use = |digest: &Digest| clusters.iter().any(|cluster| cluster.digest == *digest);
     Ok(retention.select(store.candidates(in_use)?, Timestamp::now()))
 }

@@ -1,7 +1,7 @@
 //! The last start of the chosen cluster: a bar for each milestone, which grows until it is passed.
 
 use parbake_cluster::readiness::Milestone;
-use parbake_up::events::{StartState, Start};
+use parbake_up::events::{Start, StartState};
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
