@@ -11,7 +11,7 @@ use parbake_cluster::{Client, Description, connect, workload};
 use parbake_machine::handle::Running;
 use parbake_machine::pid::ProcessId;
 use parbake_provision::bake::{KubeadmBaselineOptions, start_kubeadm_baseline};
-use parbake_up::config::Wanted;
+use parbake_up::config::ConfigRequest;
 use parbake_up::{Cluster, ClusterName, Error, ThawOptions, baseline, cluster_dir, down, thaw};
 
 use crate::case::{Case, Contender};
@@ -38,7 +38,7 @@ fn options(context: &Context, artifact: &Tag, nodes: usize, number: usize) -> Re
     Ok(ThawOptions {
         tag: artifact.clone(),
         name: format!("bench-{}-{number}", std::process::id()).parse()?,
-        config: Wanted::nodes(Some(nodes)),
+        config: ConfigRequest::nodes(Some(nodes)),
         internet: false,
         wait: TIMEOUT,
         dir: context.dir.clone(),

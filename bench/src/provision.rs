@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result, ensure};
 use parbake_artifact::{Artifact, Store, Tag};
 use parbake_cluster::runtime_config;
 use parbake_provision::bake::{self, Outcome};
-use parbake_provision::inputs::{self, Given, GivenBinary, Source};
-use parbake_provision::provider::{Addon, Provider, Size};
+use parbake_provision::inputs::{self, GivenBinary, Overrides, Source};
+use parbake_provision::provider::{Addon, ClusterSize, Provider};
 use serde::Serialize;
 
 use crate::format::{count, markdown_row, table};
@@ -99,7 +99,7 @@ impl Bench<'_> {
             cache,
             ..
         } = self.options;
-        inputs::prepare(provider, source, &Given::default(), cache)?;
+        inputs::prepare(provider, source, &Overrides::default(), cache)?;
         for run in 1..=*runs {
             tracing::info!("run {run} of {runs}");
             clear(&self.dir)?;
@@ -150,11 +150,11 @@ impl Bench<'_> {
         let options = bake::Options {
             provider,
             source: self.options.source.clone(),
-            given: Given {
+            overrides: Overrides {
                 binaries: binaries.into_iter().collect(),
-                ..Given::default()
+                ..Overrides::default()
             },
-            size: Size {
+            size: ClusterSize {
                 nodes: self.options.nodes,
                 control_planes: None,
             },

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result};
 use parbake_artifact::registry::{Options as RegistryOptions, download_and_discard, pull};
 use parbake_artifact::{Layer, Reference, Store};
 use parbake_machine::pid::ProcessId;
-use parbake_up::config::Wanted;
+use parbake_up::config::ConfigRequest;
 use parbake_up::{ClusterName, ThawOptions, down, thaw};
 use serde::Serialize;
 
@@ -113,7 +113,7 @@ fn measure(context: &Context, work: &Path, options: &Options) -> Result<Sample> 
     let up = ThawOptions {
         tag: artifact.tag.clone(),
         name: name.clone(),
-        config: Wanted::nodes(options.nodes),
+        config: ConfigRequest::nodes(options.nodes),
         internet: false,
         wait: TIMEOUT,
         dir: work.to_owned(),

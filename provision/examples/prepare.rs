@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use parbake_provision::inputs::{self, Given, Part, Source, Update};
+use parbake_provision::inputs::{self, LockPart, LockUpdate, Overrides, Source};
 use parbake_provision::provider::Provider;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -14,9 +14,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let provider = Provider::load(dir).map_err(explained)?;
     if !rest.is_empty() {
-        let given = Given::default();
-        let update = Update {
-            part: Part::All,
+        let given = Overrides::default();
+        let update = LockUpdate {
+            part: LockPart::All,
             mirrors: &given.mirrors,
             registry: &given.registry,
             cache,
@@ -25,7 +25,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("lock changed: {}", updated.changed);
     }
     let begun = Instant::now();
-    let inputs = inputs::prepare(&provider, &Source::Auto, &Given::default(), cache).map_err(explained)?;
+    let inputs =
+        inputs::prepare(&provider, &Source::Auto, &Overrides::default(), cache).map_err(explained)?;
     println!("{:.2} s\n{inputs:#?}", begun.elapsed().as_secs_f64());
     Ok(())
 }

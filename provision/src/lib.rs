@@ -6,4 +6,4 @@ pub mod inputs;
 mod kubeadm;
 mod node;
 pub mod provider;
-pub mod renew;
+pub mod upgrade;

@@ -26,7 +26,7 @@ use parbake_machine::supervisor::LOG;
 use parbake_machine::tmpfs;
 
 use crate::clusters::condition;
-use crate::config::{self, Wanted};
+use crate::config::{self, ConfigRequest};
 use crate::egress;
 use crate::events::{EventKind, Log};
 use crate::layer_stacks::{allowed, mark_used};
@@ -71,14 +71,14 @@ pub fn create(
     state: &Path,
     name: &ClusterName,
     tag: Tag,
-    wanted: &Wanted,
+    wanted: &ConfigRequest,
     internet: bool,
 ) -> Result<Record, Error> {
     let store = Store::open(&state.join("store"))?;
     let artifact = store.get(&tag)?;
     allowed(state, &store, &artifact)?;
     let baked = Description::of_artifact(&artifact.config.cluster)?;
-    let (config, cluster) = wanted.settle(&baked)?;
+    let (config, cluster) = wanted.resolve(&baked)?;
     egress::leads_out(internet, &cluster)?;
     let claim = ClusterLock::for_new(state, name)?;
     mark_used(&store, &tag);
@@ -174,7 +174,7 @@ async fn boot(options: &StartOptions, claim: &ClusterLock, record: Record) -> Re
     let thaw = Options {
         tag: record.tag.clone(),
         name: options.name.clone(),
-        config: Wanted::default(),
+        config: ConfigRequest::default(),
         internet: record.internet,
         wait: options.wait,
         dir: options.dir.clone(),

@@ -148,14 +148,14 @@ impl Again<'_> {
         };
         let vantages = DnsProbe::of_machines(running, expected.cluster)?;
         let left = self.wait.saturating_sub(started.elapsed());
-        let marks = config::marks(config, record.cluster.nodes());
+        let marks = config::labels_and_taints(config, record.cluster.nodes());
         let tell = Log::of(self.dir, self.name).milestones();
         let ready = wait_until_ready(&client, &expected, vantages, left, tell).instrument(
             tracing::info_span!("step", what = "wait until everything is ready"),
         );
         let vantages = DnsProbe::of_machines(running, expected.cluster)?;
         let offered = services_ready::answer(running, expected.cluster, &vantages, left);
-        let exempt = config::exempt(config, &client, Some(record.created), left);
+        let exempt = config::exempt_namespaces(config, &client, Some(record.created), left);
         let mark = labels_and_taints::set(&client, &marks, left);
         let (marked, exempted, ready, offered) = tokio::join!(mark, exempt, ready, offered);
         let ready = ready.and_then(|milestones| offered.map(|()| milestones));

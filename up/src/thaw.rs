@@ -23,7 +23,7 @@ use parbake_machine::timing::{MonotonicTime, Spans};
 use tokio::task::spawn_blocking;
 use tracing::Instrument;
 
-use crate::config::{self, Config, ConfigError, Wanted};
+use crate::config::{self, Config, ConfigError, ConfigRequest};
 use crate::egress;
 use crate::events::{EventKind, Log};
 use crate::host_ports;
@@ -46,7 +46,7 @@ pub struct Options {
     /// What the cluster is called on this host.
     pub name: ClusterName,
     /// What the cluster is to be beyond what was baked, and how many of the baked nodes run.
-    pub config: Wanted,
+    pub config: ConfigRequest,
     /// Whether it has a way to the outside, at this start and every later one.
     pub internet: bool,
     /// How long it may take until the cluster is ready.
@@ -110,7 +110,7 @@ pub async fn thaw(options: &Options) -> Result<ThawReport, Error> {
     let artifact = store.get(&options.tag)?;
     allowed(&options.dir, &store, &artifact)?;
     let baked = Description::of_artifact(&artifact.config.cluster)?;
-    let (config, cluster) = options.config.settle(&baked)?;
+    let (config, cluster) = options.config.resolve(&baked)?;
     cluster.suits(&host)?;
     egress::leads_out(options.internet, &cluster)?;
     let stacks = stacks(&store, &artifact, &cluster)?;
@@ -364,10 +364,10 @@ impl Prepared<'_> {
             published
         };
         let remove = cleanup::remove_nodes(client, &self.baked, expected.cluster, left);
-        let marks = config::marks(&self.config, expected.cluster.nodes());
+        let marks = config::labels_and_taints(&self.config, expected.cluster.nodes());
         let mark = labels_and_taints::set(client, &marks, left);
         // At the first start all that is there was baked.
-        let exempt = config::exempt(&self.config, client, None, left);
+        let exempt = config::exempt_namespaces(&self.config, client, None, left);
         let log = Log::of(&self.options.dir, &self.options.name);
         let ready = wait_until_ready(client, expected, vantages, left, log.milestones());
         let vantages = DnsProbe::of_machines(running, expected.cluster)?;

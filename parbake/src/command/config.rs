@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use parbake_up::Cluster;
-use parbake_up::config::{Source, schema, to_toml};
+use parbake_up::config::{ConfigFile, schema, to_toml};
 
 use super::configuration::ConfigArgs;
 use crate::cli::Global;
@@ -59,7 +59,7 @@ impl ShowArgs {
     fn run(self, global: &Global) -> anyhow::Result<()> {
         let mut wanted = self.flags.wanted()?;
         if let Some(file) = self.file {
-            wanted.file = Some(Source::read(&file)?);
+            wanted.file = Some(ConfigFile::read(&file)?);
         }
         let config = if wanted.is_empty() {
             Cluster::find_config(&global.dir, &global.name)?

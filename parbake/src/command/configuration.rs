@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use parbake_up::config::{Cpus, Flags, Label, Memory, MountFlag, PodSecurity, PublishFlag, Source, Wanted};
+use parbake_up::config::{
+    ConfigFile, ConfigRequest, Cpus, Flags, Label, Memory, MountFlag, PodSecurity, PublishFlag,
+};
 
 /// The arguments that say what a cluster is to be beyond what was baked.
 #[derive(Debug, clap::Args)]
@@ -52,8 +54,8 @@ pub(super) struct ConfigArgs {
 
 impl ConfigArgs {
     /// What they ask for; the file is read.
-    pub(super) fn wanted(self) -> anyhow::Result<Wanted> {
-        let file = self.config.as_deref().map(Source::read).transpose()?;
+    pub(super) fn wanted(self) -> anyhow::Result<ConfigRequest> {
+        let file = self.config.as_deref().map(ConfigFile::read).transpose()?;
         let flags = Flags {
             nodes: self.nodes,
             mounts: self.mounts,
@@ -68,7 +70,7 @@ impl ConfigArgs {
             no_fsync: self.no_fsync,
             etcd_in_memory: self.etcd_in_memory,
         };
-        Ok(Wanted {
+        Ok(ConfigRequest {
             file,
             flags: flags.config()?,
         })

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use parbake_cluster::{Description, KubernetesVersion, Offered, Role};
-use parbake_provision::inputs::{Part, Update, check, update_lock};
+use parbake_provision::inputs::{LockPart, LockUpdate, check, update_lock};
 use parbake_provision::provider::{ContainerRuntime, Provider, ProviderName, Status, Variant, VariantName};
-use parbake_provision::renew::{self, Renewed};
+use parbake_provision::upgrade::{self, Upgraded};
 use serde::Serialize;
 
 use super::registry::{MirrorArgs, RegistryArgs};
@@ -21,7 +21,7 @@ pub(crate) enum Command {
     Show(Args),
     /// Say whether a provider's files are sound, or all that is wrong with them
     Check(Args),
-    Update(UpdateArgs),
+    LockUpdate(UpdateArgs),
     New(NewArgs),
 }
 
@@ -170,7 +170,7 @@ impl Command {
                 })
             }
             Self::Show(args) => output::print(global.output, &args.shown(global)?, text),
-            Self::Update(args) => output::print(global.output, &args.update(global)?, |updated| {
+            Self::LockUpdate(args) => output::print(global.output, &args.update(global)?, |updated| {
                 let version = updated.before.iter().map(|before| {
                     format!(
                         "`{}` has Kubernetes {} instead of {before}\n",
@@ -230,23 +230,23 @@ impl Command {
 impl UpdateArgs {
     fn update(self, global: &Global) -> anyhow::Result<Updated> {
         let provider = Provider::find(&self.provider, &global.providers)?;
-        let update = Update {
+        let update = LockUpdate {
             part: match self.only {
-                None => Part::All,
-                Some(Only::Packages) => Part::Packages,
-                Some(Only::Release) => Part::Release,
+                None => LockPart::All,
+                Some(Only::Packages) => LockPart::Packages,
+                Some(Only::Release) => LockPart::Release,
             },
             mirrors: &self.mirrors.into(),
             registry: &self.registry.into(),
             cache: &global.cache(),
         };
         let wanted = match self.newest {
-            true => Some(renew::newest(&provider)?),
+            true => Some(upgrade::newest(&provider)?),
             false => self.kubernetes,
         };
         match wanted {
             Some(wanted) if wanted != provider.recipe.kubernetes => {
-                Ok(renewed(renew::renew(&provider, &wanted, &update)?))
+                Ok(upgraded(upgrade::upgrade(&provider, &wanted, &update)?))
             }
             _ => {
                 let updated = update_lock(&provider, &update)?;
@@ -265,26 +265,26 @@ impl UpdateArgs {
 impl NewArgs {
     fn create(self, global: &Global) -> anyhow::Result<Updated> {
         let from = Provider::find(&self.from, &global.providers)?;
-        let update = Update {
-            part: Part::All,
+        let update = LockUpdate {
+            part: LockPart::All,
             mirrors: &self.mirrors.into(),
             registry: &self.registry.into(),
             cache: &global.cache(),
         };
         let kubernetes = self.kubernetes.as_ref();
-        let made = renew::create(&self.provider, &from, &global.providers, kubernetes, &update)?;
-        Ok(renewed(made))
+        let made = upgrade::create(&self.provider, &from, &global.providers, kubernetes, &update)?;
+        Ok(upgraded(made))
     }
 }
 
-fn renewed(renewed: Renewed) -> Updated {
-    let [before, now] = renewed.kubernetes.map(|version| version.to_string());
+fn upgraded(upgraded: Upgraded) -> Updated {
+    let [before, now] = upgraded.kubernetes.map(|version| version.to_string());
     Updated {
-        provider: renewed.name,
-        changed: renewed.lock.changed || before != now,
+        provider: upgraded.name,
+        changed: upgraded.lock.changed || before != now,
         before: Some(before).filter(|before| *before != now),
         kubernetes: now,
-        release: renewed.lock.release,
+        release: upgraded.lock.release,
     }
 }
 
@@ -302,7 +302,7 @@ impl Args {
         Ok(Shown {
             name,
             cluster,
-            runtimes: recipe.offered_runtimes(),
+            runtimes: recipe.available_runtimes(),
             os: recipe.os.suite,
             runtime: recipe.runtime,
             components: components.collect(),

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use parbake_artifact::{Artifact, Tag};
 use parbake_provision::bake::{self, Explanation, Options, Outcome, Verdict};
-use parbake_provision::inputs::{Given, GivenBinary, GivenImage, GivenOs, Source};
-use parbake_provision::provider::{Addon, ContainerRuntime, Provider, Size, Stack};
+use parbake_provision::inputs::{CustomOs, ExtraImage, GivenBinary, Overrides, Source};
+use parbake_provision::provider::{Addon, ClusterSize, ContainerRuntime, IpStack, Provider};
 use parbake_up::events::{EventKind, Log};
 use serde::Serialize;
 
@@ -66,7 +66,7 @@ pub(crate) struct Args {
     /// Take this for the nodes' operating system instead of Debian's packages: a directory, a tar archive (as it is, gzip, xz,
     /// zstd), a container image as `parbake image load` takes, or one in a registry as REF@DIGEST
     #[arg(long, value_name = "OS")]
-    os: Option<GivenOs>,
+    os: Option<CustomOs>,
     /// How many nodes to bake; more than the provider lists are further workers [default: all it lists]
     #[arg(long, value_name = "N", value_parser = super::node_count())]
     nodes: Option<usize>,
@@ -79,14 +79,14 @@ pub(crate) struct Args {
     /// Put an image into the artifact: a file as `parbake image load` takes, `NAME=FILE` where it has no name, or an
     /// image in a registry as REF@DIGEST; once for each
     #[arg(long = "image", value_name = "IMAGE")]
-    images: Vec<GivenImage>,
+    images: Vec<ExtraImage>,
     /// How many of the nodes, the first ones, hold the control plane, with etcd on each of them: 1, 3, 5, ... [default:
     /// as the provider lists them]
     #[arg(long, value_name = "N", value_parser = odd)]
     control_planes: Option<usize>,
     /// Which addresses nodes, pods and services have: ipv4, ipv6 or dual, which is both [default: as the provider has them]
     #[arg(long, value_name = "STACK")]
-    stack: Option<Stack>,
+    stack: Option<IpStack>,
     /// What runs containers on the nodes: containerd, cri-o or docker, as far as the provider offers it [default: as the provider
     /// has it]
     #[arg(long, value_name = "RUNTIME")]
@@ -134,13 +134,13 @@ impl Args {
     pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
         let mut provider = Provider::find(&self.provider, &global.providers)?;
         if let Some(variant) = &self.variant {
-            provider.choose_variant(variant)?;
+            provider.select_variant(variant)?;
         }
         if let Some(runtime) = self.runtime {
-            provider.choose_runtime(runtime)?;
+            provider.select_runtime(runtime)?;
         }
         if let Some(stack) = self.stack {
-            provider.choose_stack(stack);
+            provider.select_ip_stack(stack);
         }
         for addon in &self.addons {
             provider.choose(addon)?;
@@ -160,14 +160,14 @@ impl Args {
         let options = Options {
             provider,
             source: self.source,
-            given: Given {
+            overrides: Overrides {
                 images: self.images,
                 os: self.os,
                 binaries,
                 mirrors: self.mirrors.into(),
                 registry: self.registry.into(),
             },
-            size: Size {
+            size: ClusterSize {
                 nodes: self.nodes,
                 control_planes: self.control_planes,
             },

@@ -6,13 +6,13 @@ mod sbom;
 
 use parbake_artifact::{Artifact, Document, DocumentKind};
 
-use crate::inputs::Bill;
+use crate::inputs::Materials;
 use crate::provider::Provider;
 
 /// What the documents are about, besides the artifact itself.
 pub(crate) struct Attestation<'a> {
     pub(crate) provider: &'a Provider,
-    pub(crate) bill: &'a Bill,
+    pub(crate) materials: &'a Materials,
     /// Identifies the inputs together: 64 hexadecimal digits.
     pub(crate) inputs: &'a str,
 }
@@ -23,7 +23,7 @@ impl Attestation<'_> {
         vec![
             Document {
                 kind: DocumentKind::Sbom,
-                text: sbom::text(self.provider, self.bill),
+                text: sbom::text(self.provider, self.materials),
             },
             Document {
                 kind: DocumentKind::Provenance,

@@ -17,24 +17,24 @@ const BUILDER: &str = "https://parbake.dev/provision";
 
 /// The text of the statement about `artifact`.
 pub(super) fn text(attestation: &Attestation<'_>, artifact: &Artifact) -> Vec<u8> {
-    let bill = attestation.bill;
-    let files = bill
+    let materials = attestation.materials;
+    let files = materials
         .files
         .iter()
         .map(|(name, sha256)| json!({"name": name, "digest": {"sha256": sha256}}));
     // Sets share packages.
-    let packages: BTreeSet<_> = bill
+    let packages: BTreeSet<_> = materials
         .packages
         .values()
         .flatten()
         .map(|package| {
             (
-                purl::deb(package, &bill.architecture, &bill.suite),
+                purl::deb(package, &materials.architecture, &materials.suite),
                 package.sha256.as_str(),
             )
         })
         .collect();
-    let builds: Vec<_> = bill
+    let builds: Vec<_> = materials
         .binaries
         .values()
         .filter_map(|binary| binary.go.as_ref())
@@ -44,7 +44,7 @@ pub(super) fn text(attestation: &Attestation<'_>, artifact: &Artifact) -> Vec<u8
         .flat_map(|go| std::iter::once(&go.main).chain(&go.modules))
         .collect();
     let toolchains: BTreeSet<_> = builds.iter().map(|go| go.go.as_str()).collect();
-    let downloads = bill.downloads.iter().map(|download| {
+    let downloads = materials.downloads.iter().map(|download| {
         let uri = match download.name.contains("://") {
             true => download.name.clone(),
             // As tools that attest to images write it.
@@ -52,29 +52,32 @@ pub(super) fn text(attestation: &Attestation<'_>, artifact: &Artifact) -> Vec<u8
         };
         json!({"uri": uri, "digest": {"sha256": download.digest.hex()}})
     });
-    let given = bill.given.iter();
+    let given = materials.local_files.iter();
     let given =
         given.map(|(name, sha256)| json!({"name": format!("given/{name}"), "digest": {"sha256": sha256}}));
-    let os = bill
+    let os = materials
         .os
         .iter()
         .map(|os| json!({"name": "given/os", "digest": {"sha256": os.digest}}));
     let mut parameters = json!({
         "provider": attestation.provider.name.as_str(),
-        "source": bill.source,
+        "source": materials.source,
         "nodes": artifact.config.machines.len(),
     });
     if let Some(variant) = &attestation.provider.variant {
         parameters["variant"] = json!(variant.as_str());
     }
-    if attestation.provider.recipe.runtime != attestation.provider.recipe.own_runtime {
+    if attestation.provider.recipe.runtime != attestation.provider.recipe.default_runtime {
         parameters["runtime"] = json!(attestation.provider.recipe.runtime);
     }
-    if bill.base != bill.source {
-        parameters["base"] = json!(bill.base);
+    if materials.base != materials.source {
+        parameters["base"] = json!(materials.base);
     }
     // They have nothing to do with what is built.
-    let mirrors = bill.mirrors.iter().filter(|_| !bill.downloads.is_empty());
+    let mirrors = materials
+        .mirrors
+        .iter()
+        .filter(|_| !materials.downloads.is_empty());
     for (name, mirror) in mirrors {
         parameters[*name] = json!(mirror);
     }
@@ -89,7 +92,7 @@ pub(super) fn text(attestation: &Attestation<'_>, artifact: &Artifact) -> Vec<u8
         )
         .chain(modules.into_iter().map(module))
         .collect();
-    let binaries = bill
+    let binaries = materials
         .binaries
         .iter()
         .map(|(name, binary)| json!({"name": name, "digest": {"sha256": binary.sha256}}));
@@ -105,7 +108,7 @@ pub(super) fn text(attestation: &Attestation<'_>, artifact: &Artifact) -> Vec<u8
                 "buildType": BUILD_TYPE,
                 "externalParameters": parameters,
                 "internalParameters": {
-                    "architecture": bill.architecture,
+                    "architecture": materials.architecture,
                     "inputs": attestation.inputs,
                     "kubernetes": attestation.provider.recipe.kubernetes.to_string(),
                     "toolchains": toolchains.iter().map(|go| format!("go{go}")).collect::<Vec<_>>(),

@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::purl;
-use crate::inputs::{Bill, BilledBinary, GoModule};
+use crate::inputs::{BinaryMaterial, GoModule, Materials};
 use crate::provider::Provider;
 use crate::provider::lock::Package;
 
@@ -54,8 +54,8 @@ struct Graph {
 }
 
 /// The text of the bill.
-pub(super) fn text(provider: &Provider, bill: &Bill) -> Vec<u8> {
-    let graph = Graph::of(provider, bill);
+pub(super) fn text(provider: &Provider, materials: &Materials) -> Vec<u8> {
+    let graph = Graph::of(provider, materials);
     let version = provider.recipe.kubernetes.to_string();
     let dependencies = graph.dependencies.iter();
     let bom = json!({
@@ -79,10 +79,10 @@ pub(super) fn text(provider: &Provider, bill: &Bill) -> Vec<u8> {
 }
 
 impl Graph {
-    fn of(provider: &Provider, bill: &Bill) -> Self {
+    fn of(provider: &Provider, materials: &Materials) -> Self {
         let mut graph = Self::default();
-        graph.add(match &bill.os {
-            None => component("operating-system", OS, "debian", &bill.suite),
+        graph.add(match &materials.os {
+            None => component("operating-system", OS, "debian", &materials.suite),
             Some(given) => {
                 let name = match given.name.id.as_str() {
                     "" => "unknown",
@@ -94,15 +94,15 @@ impl Graph {
             }
         });
         graph.depend(CLUSTER, OS.to_owned());
-        graph.packages(OS, bill, OS);
-        for (name, binary) in &bill.binaries {
+        graph.packages(OS, materials, OS);
+        for (name, binary) in &materials.binaries {
             graph.binary(name, binary);
         }
         let on_nodes = provider.recipe.os.binaries.iter();
-        for name in on_nodes.filter(|name| bill.binaries.contains_key(*name)) {
+        for name in on_nodes.filter(|name| materials.binaries.contains_key(*name)) {
             graph.depend(CLUSTER, binary_ref(name));
         }
-        for (name, image) in &bill.images {
+        for (name, image) in &materials.images {
             let own = format!("image/{name}");
             let (repository, version) = image.reference.rsplit_once(':').unwrap_or((&image.reference, ""));
             graph.add(component("container", &own, repository, version));
@@ -110,7 +110,7 @@ impl Graph {
             for binary in &image.binaries {
                 graph.depend(&own, binary_ref(binary));
             }
-            graph.packages(&own, bill, &own);
+            graph.packages(&own, materials, &own);
         }
         graph
     }
@@ -124,15 +124,15 @@ impl Graph {
         self.dependencies.entry(of.to_owned()).or_default().insert(on);
     }
 
-    fn packages(&mut self, of: &str, bill: &Bill, set: &str) {
-        for package in bill.packages.get(set).into_iter().flatten() {
-            let package = deb(package, bill);
+    fn packages(&mut self, of: &str, materials: &Materials, set: &str) {
+        for package in materials.packages.get(set).into_iter().flatten() {
+            let package = deb(package, materials);
             self.depend(of, package.bom_ref.clone());
             self.add(package);
         }
     }
 
-    fn binary(&mut self, name: &str, binary: &BilledBinary) {
+    fn binary(&mut self, name: &str, binary: &BinaryMaterial) {
         let own = binary_ref(name);
         let mut built = component("application", &own, name, &binary.version);
         built.hashes = vec![sha256(&binary.sha256)];
@@ -175,8 +175,8 @@ fn sha256(digits: &str) -> Hash {
     }
 }
 
-fn deb(package: &Package, bill: &Bill) -> Component {
-    let purl = purl::deb(package, &bill.architecture, &bill.suite);
+fn deb(package: &Package, materials: &Materials) -> Component {
+    let purl = purl::deb(package, &materials.architecture, &materials.suite);
     let mut component = component("library", &purl, &package.name, &package.version);
     component.hashes = vec![sha256(&package.sha256)];
     component.purl = Some(purl);

@@ -7,7 +7,7 @@ use parbake_artifact::{Artifact, Config, Digest, DocumentKind};
 use serde_json::{Value, json};
 
 use super::Attestation;
-use crate::inputs::{Bill, BilledBinary, BilledImage, Download, GoBuild, GoModule};
+use crate::inputs::{BinaryMaterial, Download, GoBuild, GoModule, ImageMaterial, Materials};
 use crate::provider::Provider;
 use crate::provider::lock::{Archive, Package};
 
@@ -30,8 +30,8 @@ fn module(path: &str, version: &str) -> GoModule {
     }
 }
 
-fn bill() -> Bill {
-    let binary = |modules: Vec<GoModule>| BilledBinary {
+fn materials() -> Materials {
+    let binary = |modules: Vec<GoModule>| BinaryMaterial {
         version: "v1.34.4".into(),
         sha256: "cd".repeat(32),
         go: Some(GoBuild {
@@ -41,12 +41,12 @@ fn bill() -> Bill {
         }),
     };
     let docker = || module("github.com/Azure/x", "v2.0.0+incompatible");
-    Bill {
+    Materials {
         source: "modules".into(),
         base: "modules".into(),
         mirrors: BTreeMap::new(),
         downloads: Vec::new(),
-        given: BTreeMap::new(),
+        local_files: BTreeMap::new(),
         os: None,
         architecture: "amd64".into(),
         suite: "bookworm".into(),
@@ -64,7 +64,7 @@ fn bill() -> Bill {
         ]),
         images: BTreeMap::from([(
             "proxy".to_owned(),
-            BilledImage {
+            ImageMaterial {
                 reference: "registry.k8s.io/proxy:v1.34.4".into(),
                 binaries: vec!["proxy".into()],
             },
@@ -73,13 +73,13 @@ fn bill() -> Bill {
 }
 
 fn documents() -> [(DocumentKind, Value, Vec<u8>); 2] {
-    documents_of(bill())
+    documents_of(materials())
 }
 
-fn documents_of(bill: Bill) -> [(DocumentKind, Value, Vec<u8>); 2] {
+fn documents_of(materials: Materials) -> [(DocumentKind, Value, Vec<u8>); 2] {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../providers/k8s-1.34");
     let mut provider = Provider::load(&dir).unwrap();
-    provider.choose_variant("full").unwrap();
+    provider.select_variant("full").unwrap();
     let config = json!({
         "version": 1, "created": "2026-01-31T12:00:00Z", "parbake": "0.1.0", "architecture": "amd64",
         "os": "linux", "provider": "k8s-1.34", "machines": [], "cluster": {},
@@ -95,7 +95,7 @@ fn documents_of(bill: Bill) -> [(DocumentKind, Value, Vec<u8>); 2] {
     };
     let attestation = Attestation {
         provider: &provider,
-        bill: &bill,
+        materials: &materials,
         inputs: "00",
     };
     let documents = attestation.documents(&artifact);
@@ -176,15 +176,15 @@ fn the_provenance_names_what_was_published_and_what_was_given() {
         name: name.into(),
         digest: Digest::of(name.as_bytes()),
     };
-    let bill = Bill {
+    let materials = Materials {
         source: "directory".into(),
         base: "release".into(),
         mirrors: [("binaryMirror", "http://mirror.example/".to_owned())].into(),
         downloads: vec![download(url), download("registry.k8s.io/etcd:3.6.5-0")],
-        given: [("kubelet".to_owned(), "cd".repeat(32))].into(),
-        ..bill()
+        local_files: [("kubelet".to_owned(), "cd".repeat(32))].into(),
+        ..materials()
     };
-    let [_, (_, statement, _)] = documents_of(bill);
+    let [_, (_, statement, _)] = documents_of(materials);
     let build = &statement["predicate"]["buildDefinition"];
     let expected = json!({
         "provider": "k8s-1.34", "variant": "full", "source": "directory", "base": "release", "nodes": 0,

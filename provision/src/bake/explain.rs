@@ -61,8 +61,13 @@ pub struct Explanation {
 /// # Errors
 /// What it would say before its first side effect.
 pub fn explain(options: &Options) -> Result<Explanation, Error> {
-    let cluster = options.provider.describe_with(options.size)?;
-    let inputs = inputs::preview(&options.provider, &options.source, &options.given, &options.cache)?;
+    let cluster = options.provider.describe_sized(options.size)?;
+    let inputs = inputs::preview(
+        &options.provider,
+        &options.source,
+        &options.overrides,
+        &options.cache,
+    )?;
     let store = Store::open(&options.dir.join("store"))?;
     let history = BuildHistory::read(&options.dir, &options.tag);
     let missing: BTreeSet<&str> = inputs

@@ -28,8 +28,8 @@ use parbake_machine::host::{Host, HostError, Purpose};
 use parbake_machine::process::{self, Cmd};
 
 use crate::attestation::Attestation;
-use crate::inputs::{self, Given, Inputs, Source};
-use crate::provider::{Provider, Size};
+use crate::inputs::{self, Inputs, Overrides, Source};
+use crate::provider::{ClusterSize, Provider};
 use addons::Known;
 pub use addons::MissingImages;
 pub use explain::{Change, ExplainedStep, Explanation, Verdict, explain};
@@ -50,9 +50,9 @@ pub struct Options {
     /// Where binaries and images come from.
     pub source: Source,
     /// What is given by hand; manifests are add-ons of the provider.
-    pub given: Given,
+    pub overrides: Overrides,
     /// How many nodes, where not as many as the provider lists.
-    pub size: Size,
+    pub size: ClusterSize,
     /// Leave machines and directories of a failed bake for a look.
     pub keep: bool,
     /// What the artifact is called in the store.
@@ -147,9 +147,14 @@ pub enum Error {
 /// The first step that failed. The store is as it was then, and nothing else is left unless `keep` is set.
 pub fn provision(options: &Options) -> Result<Outcome, Error> {
     let host = Host::look(&options.dir).require(Purpose::Provision)?;
-    let cluster = options.provider.describe_with(options.size)?;
+    let cluster = options.provider.describe_sized(options.size)?;
     cluster.suits(&host)?;
-    let inputs = inputs::prepare(&options.provider, &options.source, &options.given, &options.cache)?;
+    let inputs = inputs::prepare(
+        &options.provider,
+        &options.source,
+        &options.overrides,
+        &options.cache,
+    )?;
     let known = Known::new(&inputs.images);
     known.suffice_for(&options.provider.addons)?;
     freeze::etcd_tool(&cluster, &inputs)?;
@@ -186,7 +191,7 @@ pub fn provision(options: &Options) -> Result<Outcome, Error> {
 fn attestation<'a>(options: &'a Options, inputs: &'a Inputs) -> Attestation<'a> {
     Attestation {
         provider: &options.provider,
-        bill: &inputs.bill,
+        materials: &inputs.materials,
         inputs: &inputs.key,
     }
 }

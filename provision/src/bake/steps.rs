@@ -201,7 +201,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::{Step, binary, images, is_runtime, os};
-    use crate::inputs::{Bill, Binary, ImageArchive, Inputs, OsTree};
+    use crate::inputs::{Binary, ImageArchive, Inputs, Materials, OsTree};
     use crate::node::NodeRuntime;
 
     fn inputs() -> Inputs {
@@ -220,7 +220,7 @@ mod tests {
             os: OsTree {
                 key: "0".repeat(64),
                 path: "os".into(),
-                given: None,
+                custom: None,
             },
             binaries: BTreeMap::from([
                 ("kubelet".to_owned(), binary("1")),
@@ -228,7 +228,7 @@ mod tests {
             ]),
             images: vec![image("etcd", "3"), image("pause", "4")],
             runtime: NodeRuntime::packaged("1.6.20"),
-            bill: Bill::default(),
+            materials: Materials::default(),
             key: String::new(),
             steps: Vec::new(),
         }

@@ -6,7 +6,7 @@ use parbake_artifact::Digest;
 
 use super::error::Error;
 use super::release::{Plan, ReleaseError, published_digest};
-use super::update::{Part, Update};
+use super::update::{LockPart, LockUpdate};
 use crate::provider::lock::Lock;
 use crate::provider::{AddonError, Provider};
 
@@ -33,7 +33,7 @@ pub(super) fn plan(provider: &Provider, lock: &Lock) -> Result<Plan, AddonError>
 
 /// Pins in `lock` the images of all add-ons that `provider` names. One that cannot be reached keeps the digest that it has
 /// in `old`, if any: without one only its add-on cannot be baked.
-pub(super) fn pin(provider: &Provider, old: Option<&Lock>, lock: &mut Lock, update: &Update<'_>) {
+pub(super) fn pin(provider: &Provider, old: Option<&Lock>, lock: &mut Lock, update: &LockUpdate<'_>) {
     let mut silent = BTreeMap::new();
     for addon in provider.pinned_addons() {
         let known = old.and_then(|old| old.addons.get(&addon.name));
@@ -43,8 +43,8 @@ pub(super) fn pin(provider: &Provider, old: Option<&Lock>, lock: &mut Lock, upda
         for (_, reference) in addon.recipe.published() {
             let kept = || known.and_then(|known| known.images.get(reference)).cloned();
             let digest = match update.part {
-                Part::Packages => kept(),
-                Part::All | Part::Release => found(reference, update, &mut silent).map_or_else(
+                LockPart::Packages => kept(),
+                LockPart::All | LockPart::Release => found(reference, update, &mut silent).map_or_else(
                     |error| {
                         let name = &addon.name;
                         tracing::info!("`{reference}` of the add-on `{name}` is not pinned anew: {error}");
@@ -61,7 +61,11 @@ pub(super) fn pin(provider: &Provider, old: Option<&Lock>, lock: &mut Lock, upda
 }
 
 /// The digest of an image. Registries that were `silent` for so many seconds are not waited for again.
-fn found(reference: &str, update: &Update<'_>, silent: &mut BTreeMap<String, u64>) -> Result<Digest, Error> {
+fn found(
+    reference: &str,
+    update: &LockUpdate<'_>,
+    silent: &mut BTreeMap<String, u64>,
+) -> Result<Digest, Error> {
     let reference = update.mirrors.image(reference, None)?;
     if let Some((host, seconds)) = silent.get_key_value(reference.registry()) {
         let (host, seconds) = (host.clone(), *seconds);
@@ -84,7 +88,7 @@ mod tests {
     use parbake_artifact::registry::Options;
 
     use super::super::release::ReleaseMirrors;
-    use super::super::update::{Part, Update};
+    use super::super::update::{LockPart, LockUpdate};
     use super::{pin, plan};
     use crate::provider::lock::Lock;
     use crate::provider::{Addon, Provider};
@@ -106,8 +110,8 @@ images.driver = { reference = "example.org/driver:v1" }
         assert!(published.sum::<usize>() > 4);
         let before = Lock::load(&provider).unwrap();
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-        let update = Update {
-            part: Part::Release,
+        let update = LockUpdate {
+            part: LockPart::Release,
             mirrors: &ReleaseMirrors {
                 binaries: None,
                 images: Some(silent.local_addr().unwrap().to_string().parse().unwrap()),

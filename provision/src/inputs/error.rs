@@ -8,9 +8,9 @@ use parbake_artifact::{ReferenceError, RegistryError};
 use parbake_machine::files;
 use parbake_machine::process;
 
-use super::debian::InvalidMirrors;
+use super::debian::InvalidDebianMirrors;
 use super::local::LocalError;
-use super::os::{InvalidOs, Lacking};
+use super::os::{InvalidOs, MissingFromOs};
 use super::release::ReleaseError;
 use crate::node::UnusableRuntime;
 use crate::provider::{AddonError, lock};
@@ -44,7 +44,7 @@ pub enum Error {
     RootFs(#[from] RootFsError),
     /// It is no node OS.
     #[error(transparent)]
-    Os(#[from] Lacking),
+    Os(#[from] MissingFromOs),
     /// The provider names a node OS that is none.
     #[error(transparent)]
     InvalidOs(#[from] InvalidOs),
@@ -65,7 +65,7 @@ pub enum Error {
     NoMirror,
     /// The mirror that the environment names is none.
     #[error(transparent)]
-    Mirror(#[from] InvalidMirrors),
+    Mirror(#[from] InvalidDebianMirrors),
     /// A locked package cannot be downloaded.
     #[error(
         "could not download the locked package `{package}`; if the mirror has only newer versions by now, \

@@ -4,17 +4,17 @@
 //! its result goes into the cache under that key.
 
 mod addon_images;
-mod bill;
 mod buildinfo;
 mod cache;
 mod debian;
 mod error;
-mod given;
 mod images;
 mod local;
+mod materials;
 mod modules;
 mod oci_image;
 mod os;
+mod overrides;
 mod pause;
 mod release;
 mod source;
@@ -23,24 +23,24 @@ mod update;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use self::bill::Made;
-pub use self::bill::{Bill, BilledBinary, BilledImage};
 pub use self::buildinfo::{GoBuild, GoModule};
 pub use self::cache::CachedStep;
 pub(crate) use self::cache::shown;
 use self::cache::{Cache, KeyBuilder, Locked};
-pub use self::debian::InvalidMirrors;
-use self::debian::{Debian, Mirrors};
+pub use self::debian::InvalidDebianMirrors;
+use self::debian::{Debian, DebianMirrors};
 pub use self::error::Error;
-pub use self::given::{GivenImage, InvalidImage};
 use self::local::Local;
 pub use self::local::{GivenBinary, InvalidBinary, LocalError};
-pub use self::os::{GivenOs, GivenTree, InvalidOs, Lacking, OsName, os_name};
+use self::materials::Prepared;
+pub use self::materials::{BinaryMaterial, ImageMaterial, Materials};
+pub use self::os::{CustomOs, CustomOsInfo, InvalidOs, MissingFromOs, OsName, os_name};
+pub use self::overrides::{ExtraImage, InvalidImage};
 pub use self::release::{BinaryMirror, Download, ImageMirror, InvalidMirror, ReleaseError, ReleaseMirrors};
 use self::release::{Downloads, Plan};
 use self::source::Chosen;
 pub use self::source::Source;
-pub use self::update::{Part, Update, Updated, update_lock};
+pub use self::update::{LockPart, LockUpdate, UpdatedLock, update_lock};
 use crate::node::NodeRuntime;
 pub use crate::node::UnusableRuntime;
 use crate::provider::lock::Lock;
@@ -58,7 +58,7 @@ pub struct Inputs {
     /// The runtime among them.
     pub(crate) runtime: NodeRuntime,
     /// What all of the above was made from.
-    pub bill: Bill,
+    pub materials: Materials,
     /// Identifies all of the above together: 64 hexadecimal digits.
     pub key: String,
     /// The steps that made all of it, in order.
@@ -73,7 +73,7 @@ pub struct OsTree {
     /// The tree's root.
     pub path: PathBuf,
     /// What is known of it where it was given, and is not made of Debian's packages.
-    pub given: Option<GivenTree>,
+    pub custom: Option<CustomOsInfo>,
 }
 
 /// A static executable.
@@ -102,11 +102,11 @@ pub struct ImageArchive {
 
 /// What somebody gives to a bake by hand.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Given {
+pub struct Overrides {
     /// Container images.
-    pub images: Vec<GivenImage>,
+    pub images: Vec<ExtraImage>,
     /// The node operating system, in the place of the provider's.
-    pub os: Option<GivenOs>,
+    pub os: Option<CustomOs>,
     /// Binaries in the place of those that the source has.
     pub binaries: Vec<GivenBinary>,
     /// Where to fetch what is published.
@@ -123,19 +123,24 @@ pub struct Given {
 /// # Errors
 /// Before the first side effect: a source that is not supported, a lock that is missing, malformed or out of date.
 /// Later: a download, a build or a file operation that failed. What was finished before stays in the cache.
-pub fn prepare(provider: &Provider, source: &Source, given: &Given, cache: &Path) -> Result<Inputs, Error> {
+pub fn prepare(
+    provider: &Provider,
+    source: &Source,
+    given: &Overrides,
+    cache: &Path,
+) -> Result<Inputs, Error> {
     gather(provider, source, given, cache, false)
 }
 
 /// The same without making or fetching anything: what the cache lacks is stood in for by paths and digests that no file
-/// has, and [`Inputs::bill`] is empty. Where nobody can say yet which images there will be, none of kubeadm's is listed.
+/// has, and [`Inputs::materials`] is empty. Where nobody can say yet which images there will be, none of kubeadm's is listed.
 ///
 /// # Errors
 /// What [`prepare`] says before its first side effect.
 pub(crate) fn preview(
     provider: &Provider,
     source: &Source,
-    given: &Given,
+    given: &Overrides,
     cache: &Path,
 ) -> Result<Inputs, Error> {
     gather(provider, source, given, cache, true)
@@ -144,7 +149,7 @@ pub(crate) fn preview(
 fn gather(
     provider: &Provider,
     source: &Source,
-    given: &Given,
+    given: &Overrides,
     cache: &Path,
     looking: bool,
 ) -> Result<Inputs, Error> {
@@ -152,7 +157,7 @@ fn gather(
     let runtime = NodeRuntime::of(&provider.recipe, &lock)?;
     pinned(provider)?;
     let published = addon_images::plan(provider, &lock)?;
-    let mirrors = Mirrors::from_environment()?;
+    let mirrors = DebianMirrors::from_environment()?;
     let given_os = os::chosen(provider, given.os.as_ref())?;
     let local = Local::look(provider, source, &given.binaries, &lock.architecture)?;
     let cache = Cache::new(cache);
@@ -183,14 +188,14 @@ fn gather(
     };
     let mut images = images::assemble(provider, &built, ready, &debian, &cache)?;
     let taken = images.iter().map(|image| image.short_name.clone());
-    images.extend(given::archives(
+    images.extend(overrides::archives(
         &given.images,
         &given.registry,
         debian.architecture(),
         taken.collect::<Vec<_>>().into_iter(),
         &cache,
     )?);
-    let made = Made {
+    let made = Prepared {
         source,
         os: &os,
         base: chosen.name(),
@@ -204,9 +209,9 @@ fn gather(
         local: &local.images(),
         downloads: base.downloads,
     };
-    let bill = match looking {
-        true => Bill::default(),
-        false => bill::make(&made, &cache)?,
+    let materials = match looking {
+        true => Materials::default(),
+        false => materials::collect(&made, &cache)?,
     };
     let wanted = &provider.recipe.os.binaries;
     let binaries: BTreeMap<_, _> = built
@@ -226,7 +231,7 @@ fn gather(
         binaries,
         images,
         runtime,
-        bill,
+        materials,
         key: key.finish().to_string(),
         steps: cache.trace(),
     })
@@ -239,9 +244,9 @@ fn gather(
 /// What is wrong, as [`prepare`] would say it.
 pub fn check(provider: &Provider) -> Result<(), Error> {
     let lock = Lock::load(provider)?;
-    for runtime in provider.recipe.offered_runtimes() {
+    for runtime in provider.recipe.available_runtimes() {
         let mut chosen = provider.clone();
-        chosen.choose_runtime(runtime).map_err(UnusableRuntime::from)?;
+        chosen.select_runtime(runtime).map_err(UnusableRuntime::from)?;
         NodeRuntime::of(&chosen.recipe, &lock.clone().chosen(&chosen.recipe))?;
     }
     Ok(())
@@ -251,7 +256,7 @@ pub fn check(provider: &Provider) -> Result<(), Error> {
 fn base(
     provider: &Provider,
     chosen: &Chosen,
-    given: &Given,
+    given: &Overrides,
     local: &Local,
     debian: &Debian<'_>,
     cache: &Locked,

@@ -14,7 +14,7 @@ use crate::provider::{Provider, Published};
 
 /// Which part of a lock to make anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum LockPart {
     /// Both; what is published only where it can be reached.
     All,
     /// Debian packages and add-ons.
@@ -25,7 +25,7 @@ pub enum Part {
 
 /// What a lock was made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Updated {
+pub struct UpdatedLock {
     /// Whether the lock is another one now.
     pub changed: bool,
     /// Whether source `release` has all that it needs in the lock.
@@ -34,9 +34,9 @@ pub struct Updated {
 
 /// How to make a lock anew.
 #[derive(Debug)]
-pub struct Update<'a> {
+pub struct LockUpdate<'a> {
     /// Which part of it.
-    pub part: Part,
+    pub part: LockPart,
     /// Where what is published can be had.
     pub mirrors: &'a ReleaseMirrors,
     /// How to speak to these.
@@ -49,45 +49,45 @@ pub struct Update<'a> {
 ///
 /// # Errors
 /// When packages or what is published cannot be found out, or the lock cannot be written; the old lock stays then.
-/// With [`Part::All`] and no mirror it is no error that what is published cannot be reached: what the lock has of it
+/// With [`LockPart::All`] and no mirror it is no error that what is published cannot be reached: what the lock has of it
 /// stays, if it is still of these versions.
-pub fn update_lock(provider: &Provider, update: &Update<'_>) -> Result<Updated, Error> {
+pub fn update_lock(provider: &Provider, update: &LockUpdate<'_>) -> Result<UpdatedLock, Error> {
     let old = Lock::load(provider);
     let before = old.as_ref().ok().cloned();
     let published = before.as_ref().and_then(|lock| lock.release.clone());
     let mut lock = match update.part {
-        Part::Release => old?,
-        Part::All | Part::Packages => debian::resolve(provider)?,
+        LockPart::Release => old?,
+        LockPart::All | LockPart::Packages => debian::resolve(provider)?,
     };
     let kept = || release::kept(published.clone(), provider, &lock.architecture);
     lock.release = match update.part {
-        Part::Packages => kept(),
-        Part::All if !update.mirrors.any() => match worth_it(provider, &lock.architecture, update) {
+        LockPart::Packages => kept(),
+        LockPart::All if !update.mirrors.any() => match worth_it(provider, &lock.architecture, update) {
             Ok(()) => Some(pinned(provider, &lock.architecture, update)?),
             Err(why) => {
                 tracing::info!("what source `release` takes is not pinned anew: {why}");
                 kept()
             }
         },
-        Part::All | Part::Release => Some(pinned(provider, &lock.architecture, update)?),
+        LockPart::All | LockPart::Release => Some(pinned(provider, &lock.architecture, update)?),
     };
     addon_images::pin(provider, before.as_ref(), &mut lock, update);
     let release = lock.release.is_some();
     let changed = lock.write(provider)?;
-    Ok(Updated { changed, release })
+    Ok(UpdatedLock { changed, release })
 }
 
 fn pinned(
     provider: &Provider,
     architecture: &str,
-    update: &Update<'_>,
+    update: &LockUpdate<'_>,
 ) -> Result<crate::provider::lock::Release, Error> {
     let cache = Cache::new(update.cache).lock()?;
     release::pin(provider, architecture, update.mirrors, update.registry, &cache)
 }
 
 /// Whether the first file of all that is published can be reached.
-fn worth_it(provider: &Provider, architecture: &str, update: &Update<'_>) -> Result<(), String> {
+fn worth_it(provider: &Provider, architecture: &str, update: &LockUpdate<'_>) -> Result<(), String> {
     let mut places = provider.recipe.release.values();
     let file = places.find_map(|place| match place {
         Published::File(template) => Some(template),

@@ -14,7 +14,7 @@ use parbake_cluster::{ContainerRuntime, KubernetesVersion};
 use semver::Version;
 
 use crate::provider::lock::Lock;
-use crate::provider::{OS_SET, Recipe, RuntimeNotOffered};
+use crate::provider::{OS_SET, Recipe, RuntimeNotAvailable};
 
 /// The Debian package, and the binary.
 const NAME: &str = "containerd";
@@ -42,7 +42,7 @@ pub(crate) struct Containerd {
 pub enum UnusableRuntime {
     /// The provider does not offer it.
     #[error(transparent)]
-    NotOffered(#[from] RuntimeNotOffered),
+    NotOffered(#[from] RuntimeNotAvailable),
     /// Something is missing that it does not work without.
     #[error(
         "nodes with the container runtime `{runtime}` need `{part}`: name it among the binaries or packages of `os` or of \

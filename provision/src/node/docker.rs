@@ -53,7 +53,7 @@ mod tests {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../providers/k8s-1.34");
         let mut provider = Provider::load(&dir).unwrap();
         let plain = Lock::load(&provider).unwrap();
-        provider.choose_runtime(ContainerRuntime::Docker).unwrap();
+        provider.select_runtime(ContainerRuntime::Docker).unwrap();
         let lock = plain.clone().chosen(&provider.recipe);
         assert_eq!(check(&provider.recipe, &lock), Ok(()));
         // The lock of nodes with containerd.

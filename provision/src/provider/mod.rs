@@ -34,11 +34,11 @@ use parbake_cluster::{Description, DescriptionError};
 
 pub use self::addon::{Addon, AddonError, AddonImage, AddonRecipe, ManifestError, Status};
 pub use self::names::{InvalidProviderName, ProviderName};
-pub use self::network::{InvalidStack, Stack};
+pub use self::network::{InvalidIpStack, IpStack};
 pub use self::published::Published;
-pub use self::recipe::{Generated, ImageRecipe, Modules, Os, Recipe, Size};
+pub use self::recipe::{ClusterSize, Generated, ImageRecipe, Modules, Os, Recipe};
+pub use self::runtime::{AlternativeRuntime, RuntimeNotAvailable};
 pub(crate) use self::runtime::{OS_SET, is_os};
-pub use self::runtime::{OfferedRuntime, RuntimeNotOffered};
 pub use self::variant::{InvalidVariantName, Variant, VariantName};
 pub use parbake_cluster::diagnostics::{Problem, Problems};
 pub use parbake_cluster::{ContainerRuntime, UnknownRuntime};
@@ -165,7 +165,7 @@ impl Provider {
             provider.optional.push(find(name, &provider.recipe)?);
         }
         for variant in provider.recipe.variants.keys() {
-            provider.clone().choose_variant(variant.as_str())?;
+            provider.clone().select_variant(variant.as_str())?;
         }
         Ok(provider)
     }
@@ -175,7 +175,7 @@ impl Provider {
     ///
     /// # Errors
     /// [`Error::NoVariant`]; add-ons that cannot be together, which [`Provider::load`] has said.
-    pub fn choose_variant(&mut self, name: &str) -> Result<(), Error> {
+    pub fn select_variant(&mut self, name: &str) -> Result<(), Error> {
         let mut variants = self.recipe.variants.iter();
         let Some((name, variant)) = variants.find(|(known, _)| known.as_str() == name) else {
             return Err(Error::NoVariant {
@@ -294,7 +294,7 @@ impl Provider {
     }
 
     /// Has its clusters another stack than it says.
-    pub fn choose_stack(&mut self, stack: Stack) {
+    pub fn select_ip_stack(&mut self, stack: IpStack) {
         self.recipe.network = stack.of(self.recipe.network);
     }
 
@@ -310,8 +310,8 @@ impl Provider {
     ///
     /// # Errors
     /// A control plane would be left out, or the networks have no room for so many.
-    pub fn describe_with(&self, size: Size) -> Result<Description, DescriptionError> {
-        self.recipe.describe_with(size)
+    pub fn describe_sized(&self, size: ClusterSize) -> Result<Description, DescriptionError> {
+        self.recipe.describe_sized(size)
     }
 
     /// The names of all providers of the folder `providers`, sorted.

@@ -45,7 +45,7 @@ const FIELDS: [&str; 3] = ["nodes", "pods", "services"];
 
 /// Which families of addresses a cluster has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stack {
+pub enum IpStack {
     /// IPv4 alone.
     Ipv4,
     /// IPv6 alone.
@@ -54,25 +54,25 @@ pub enum Stack {
     Dual,
 }
 
-/// A text that is no [`Stack`].
+/// A text that is no [`IpStack`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no stack; there are `ipv4`, `ipv6` and `dual`")]
-pub struct InvalidStack(String);
+pub struct InvalidIpStack(String);
 
-impl FromStr for Stack {
-    type Err = InvalidStack;
+impl FromStr for IpStack {
+    type Err = InvalidIpStack;
 
-    fn from_str(text: &str) -> Result<Self, InvalidStack> {
+    fn from_str(text: &str) -> Result<Self, InvalidIpStack> {
         match text {
             "ipv4" => Ok(Self::Ipv4),
             "ipv6" => Ok(Self::Ipv6),
             "dual" => Ok(Self::Dual),
-            _ => Err(InvalidStack(text.to_owned())),
+            _ => Err(InvalidIpStack(text.to_owned())),
         }
     }
 }
 
-impl Stack {
+impl IpStack {
     /// The networks of this stack: the provider's own where it has some, and usual ones where it has none.
     #[must_use]
     pub fn of(self, own: IpFamilies) -> IpFamilies {
@@ -173,7 +173,7 @@ fn size(name: &str, prefix: u8) -> Option<String> {
     range.map(|(largest, smallest)| format!("is not of /{largest} to /{smallest}, as Kubernetes needs it"))
 }
 
-impl fmt::Display for Stack {
+impl fmt::Display for IpStack {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
             Self::Ipv4 => "ipv4",
@@ -187,7 +187,7 @@ impl fmt::Display for Stack {
 mod tests {
     use parbake_cluster::IpFamilies;
 
-    use super::{IPV4, IPV6, Stack};
+    use super::{IPV4, IPV6, IpStack};
 
     #[test]
     fn a_stack_is_of_the_providers_networks_where_it_has_some() {
@@ -207,9 +207,9 @@ mod tests {
             ("ipv6", both(IPV4, own), alone(own)),
             ("ipv4", both(own, IPV4), alone(IPV4)),
         ] {
-            let stack: Stack = stack.parse().unwrap();
+            let stack: IpStack = stack.parse().unwrap();
             assert_eq!(stack.of(has), expected, "{stack} of {has:?}");
         }
-        assert!("IPv4".parse::<Stack>().is_err());
+        assert!("IPv4".parse::<IpStack>().is_err());
     }
 }

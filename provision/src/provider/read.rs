@@ -8,7 +8,7 @@ use parbake_cluster::{NodeName, Offered, Role};
 
 use super::document::{At, Fields, whole};
 use super::recipe::{Generated, ImageRecipe, Modules, OUT, Os, PACKAGES, Recipe};
-use super::{ContainerRuntime, OfferedRuntime, Published, Variant, VariantName, check, network};
+use super::{AlternativeRuntime, ContainerRuntime, Published, Variant, VariantName, check, network};
 use parbake_cluster::diagnostics::{Collector, Problems};
 
 pub(super) fn recipe(text: &str) -> Result<Recipe, Problems> {
@@ -53,8 +53,8 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
     check::modules(problems, &modules, &components);
     let (os, binaries) = os?;
     let runtimes = runtimes?;
-    let own_runtime = runtime.as_ref().map(|(runtime, _)| *runtime).unwrap_or_default();
-    check::runtimes(problems, &runtimes, own_runtime, &os);
+    let default_runtime = runtime.as_ref().map(|(runtime, _)| *runtime).unwrap_or_default();
+    check::runtimes(problems, &runtimes, default_runtime, &os);
     let of_runtimes = runtimes.values().flat_map(|runtime| runtime.binaries.clone());
     let on_nodes: Vec<_> = binaries.into_iter().chain(of_runtimes).collect();
     check::binaries(problems, &on_nodes, &images, &modules);
@@ -72,10 +72,10 @@ fn read_recipe(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Opti
         kubernetes: kubernetes?.0,
         nodes: nodes.into_iter().map(|(node, _)| node).collect(),
         network: network?,
-        own_packages: os.packages.clone(),
+        default_packages: os.packages.clone(),
         os,
-        runtime: own_runtime,
-        own_runtime,
+        runtime: default_runtime,
+        default_runtime,
         runtimes: BTreeMap::new(),
         components,
         modules: modules
@@ -207,7 +207,7 @@ impl Recipe {
         for (runtime, read) in runtimes {
             let binaries = plain(&read.binaries);
             let mut offered =
-                OfferedRuntime::beside(&self.os, [&read.packages, &binaries], &plain(&read.without));
+                AlternativeRuntime::beside(&self.os, [&read.packages, &binaries], &plain(&read.without));
             let in_images = self.images.values().flat_map(|image| image.files.values());
             let needed: Vec<String> = self.os.binaries.iter().chain(in_images).cloned().collect();
             let (theirs, own) = std::mem::take(&mut self.modules)

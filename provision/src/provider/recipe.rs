@@ -7,7 +7,7 @@ use parbake_cluster::{
 };
 use semver::Version;
 
-use super::{ContainerRuntime, OS_SET, OfferedRuntime, Published, Variant, VariantName, read};
+use super::{AlternativeRuntime, ContainerRuntime, OS_SET, Published, Variant, VariantName, read};
 use parbake_cluster::diagnostics::Problems;
 
 /// Where a generator leaves what it makes.
@@ -65,7 +65,7 @@ pub(super) const PACKAGES: &str = "{packages}";
 /// options.local-storage = { path = "/srv" }
 /// # What runs containers: `containerd` where it is left out.
 /// runtime = "containerd"
-/// # Further runtimes, which can be chosen for a bake, are `runtimes`, see `OfferedRuntime`.
+/// # Further runtimes, which can be chosen for a bake, are `runtimes`, see `AlternativeRuntime`.
 /// [services]                            # what the control plane runs beside Kubernetes; nothing where it is left out
 /// dns = true                            # names of nodes; needs the package `dnsmasq-base`
 /// registry = true                       # a registry, `registry:5000`; needs the binary `registry`
@@ -85,13 +85,13 @@ pub struct Recipe {
     /// The node operating system.
     pub os: Os,
     /// The packages of its own runtime's nodes, whichever is chosen.
-    pub(super) own_packages: Vec<String>,
+    pub(super) default_packages: Vec<String>,
     /// What runs containers on the nodes.
     pub runtime: ContainerRuntime,
     /// What the provider file has for it.
-    pub own_runtime: ContainerRuntime,
+    pub default_runtime: ContainerRuntime,
     /// What can be chosen instead.
-    pub runtimes: BTreeMap<ContainerRuntime, OfferedRuntime>,
+    pub runtimes: BTreeMap<ContainerRuntime, AlternativeRuntime>,
     /// Versions by name of component (`etcd`, `coredns`, `pause`, ...).
     pub components: BTreeMap<String, Version>,
     /// What is built from Go modules, by name of the folder under `modules/`.
@@ -114,7 +114,7 @@ pub struct Recipe {
 
 /// How large a cluster is to be, where it is not as the provider lists it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Size {
+pub struct ClusterSize {
     /// How many nodes.
     pub nodes: Option<usize>,
     /// How many of them, the first ones, hold the control plane: an odd number, since of an even one no more may fail.
@@ -249,7 +249,7 @@ impl Recipe {
     ///
     /// # Errors
     /// A control plane would be left out, the networks have no room for so many, or a name comes twice.
-    pub fn describe_with(&self, size: Size) -> Result<Description, DescriptionError> {
+    pub fn describe_sized(&self, size: ClusterSize) -> Result<Description, DescriptionError> {
         let listed = self.nodes.len();
         let count = size.nodes.unwrap_or(listed.max(size.control_planes.unwrap_or(0)));
         let more = (listed + 1..=count).map(|number| (NodeName::numbered(number), Role::Worker));
@@ -284,7 +284,7 @@ impl Recipe {
     pub fn package_sets(&self) -> BTreeMap<String, Vec<String>> {
         let images = self.images.iter().filter(|(_, image)| !image.packages.is_empty());
         let runtimes = self.runtimes.iter();
-        std::iter::once((OS_SET.to_owned(), self.own_packages.clone()))
+        std::iter::once((OS_SET.to_owned(), self.default_packages.clone()))
             .chain(runtimes.map(|(runtime, offered)| (self.os_set(*runtime), offered.packages.clone())))
             .chain(images.map(|(name, image)| (format!("image/{name}"), image.packages.clone())))
             .collect()

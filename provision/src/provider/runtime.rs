@@ -26,7 +26,7 @@ pub(crate) fn is_os(set: &str) -> bool {
 /// without = ["containerd"]              # what they do without: packages or binaries of the operating system
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OfferedRuntime {
+pub struct AlternativeRuntime {
     /// The Debian packages that are asked for, all of them.
     pub packages: Vec<String>,
     /// The names of the binaries that nodes have beside the packages, all of them.
@@ -42,7 +42,7 @@ pub struct OfferedRuntime {
      provider file, with what nodes need for it",
     offered(.known)
 )]
-pub struct RuntimeNotOffered {
+pub struct RuntimeNotAvailable {
     /// The provider.
     pub provider: ProviderName,
     /// What was asked for.
@@ -56,7 +56,7 @@ fn offered(known: &[ContainerRuntime]) -> String {
     names.join(" or ")
 }
 
-impl OfferedRuntime {
+impl AlternativeRuntime {
     /// What nodes with `os` have when they have `more` and do `without`.
     pub(super) fn beside(os: &Os, more: [&[String]; 2], without: &[String]) -> Self {
         let all = |own: &[String], more: &[String]| {
@@ -81,8 +81,8 @@ impl Recipe {
     }
 
     /// The runtime that nodes have when nobody chooses another, and those that can be chosen beside it.
-    pub fn offered_runtimes(&self) -> Vec<ContainerRuntime> {
-        std::iter::once(self.own_runtime)
+    pub fn available_runtimes(&self) -> Vec<ContainerRuntime> {
+        std::iter::once(self.default_runtime)
             .chain(self.runtimes.keys().copied())
             .collect()
     }
@@ -93,16 +93,16 @@ impl Provider {
     ///
     /// # Errors
     /// It does not offer that one.
-    pub fn choose_runtime(&mut self, runtime: ContainerRuntime) -> Result<(), RuntimeNotOffered> {
+    pub fn select_runtime(&mut self, runtime: ContainerRuntime) -> Result<(), RuntimeNotAvailable> {
         let recipe = &mut self.recipe;
         if recipe.runtime == runtime {
             return Ok(());
         }
         let Some(offered) = recipe.runtimes.get(&runtime) else {
-            return Err(RuntimeNotOffered {
+            return Err(RuntimeNotAvailable {
                 provider: self.name.clone(),
                 runtime,
-                known: recipe.offered_runtimes(),
+                known: recipe.available_runtimes(),
             });
         };
         recipe.os.packages.clone_from(&offered.packages);
@@ -131,9 +131,9 @@ mod tests {
         let (plain, mut chosen) = (provider("k8s-1.34"), provider("k8s-1.34"));
         assert_eq!(plain.recipe.runtime, ContainerRuntime::Containerd);
         assert!(!plain.recipe.modules.contains_key("cri-o"));
-        chosen.choose_runtime(ContainerRuntime::Containerd).unwrap();
+        chosen.select_runtime(ContainerRuntime::Containerd).unwrap();
         assert_eq!(chosen, plain);
-        chosen.choose_runtime(ContainerRuntime::CriO).unwrap();
+        chosen.select_runtime(ContainerRuntime::CriO).unwrap();
         let has = |names: &[String], name: &str| names.iter().any(|one| one == name);
         let os = &chosen.recipe.os;
         assert!(has(&os.packages, "conmon") && !has(&os.packages, "containerd") && has(&os.packages, "runc"));
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn what_is_not_offered_says_what_to_do() {
         let error = provider("k8s-1.17")
-            .choose_runtime(ContainerRuntime::CriO)
+            .select_runtime(ContainerRuntime::CriO)
             .unwrap_err();
         assert_eq!(
             error.to_string(),

@@ -4,7 +4,7 @@ use std::fs;
 
 use parbake_cluster::{DescriptionError, Node, Role};
 
-use super::{Addon, ContainerRuntime, Error, Provider, Recipe, Size};
+use super::{Addon, ClusterSize, ContainerRuntime, Error, Provider, Recipe};
 
 const GOOD: &str = r#"kubernetes = "1.34.4"
 nodes = [
@@ -86,8 +86,8 @@ fn a_good_file_is_read() {
     );
 }
 
-fn size(nodes: Option<usize>, control_planes: Option<usize>) -> Size {
-    Size {
+fn size(nodes: Option<usize>, control_planes: Option<usize>) -> ClusterSize {
+    ClusterSize {
         nodes,
         control_planes,
     }
@@ -96,7 +96,7 @@ fn size(nodes: Option<usize>, control_planes: Option<usize>) -> Size {
 #[test]
 fn a_cluster_may_have_more_control_planes_than_are_listed() {
     let roles = |nodes, planes| {
-        let cluster = recipe().describe_with(size(nodes, Some(planes)))?;
+        let cluster = recipe().describe_sized(size(nodes, Some(planes)))?;
         let is_plane = |node: &Node| node.role == Role::ControlPlane;
         Ok::<_, DescriptionError>(cluster.nodes().iter().map(is_plane).collect::<Vec<_>>())
     };
@@ -109,7 +109,7 @@ fn a_cluster_may_have_more_control_planes_than_are_listed() {
 #[test]
 fn a_cluster_may_have_more_workers_than_are_listed() {
     let names = |count: usize| -> Vec<String> {
-        let cluster = recipe().describe_with(size(Some(count), None)).unwrap();
+        let cluster = recipe().describe_sized(size(Some(count), None)).unwrap();
         let node = |node: &Node| format!("{} {}", node.name, node.address);
         cluster.nodes().iter().map(node).collect()
     };
@@ -123,7 +123,7 @@ fn a_cluster_may_have_more_workers_than_are_listed() {
     assert_eq!(names(4), all);
     for count in [0, 300] {
         assert!(
-            recipe().describe_with(size(Some(count), None)).is_err(),
+            recipe().describe_sized(size(Some(count), None)).is_err(),
             "{count}"
         );
     }
@@ -448,7 +448,7 @@ fn a_variant_has_other_addons_and_the_same_pins() {
     let provider = Provider::find("k8s-1.34", providers).unwrap();
     let chosen = |variant: &str| {
         let mut provider = provider.clone();
-        provider.choose_variant(variant).map(|()| provider)
+        provider.select_variant(variant).map(|()| provider)
     };
     let names = |addons: &[Addon]| addons.iter().map(|addon| addon.name.clone()).collect::<Vec<_>>();
     let (mut slim, full) = (chosen("slim").unwrap(), chosen("full").unwrap());

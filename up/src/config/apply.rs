@@ -128,7 +128,7 @@ pub(crate) fn changes_control_plane(config: &Config) -> bool {
 ///
 /// # Errors
 /// When it is not done within `limit`.
-pub(crate) async fn exempt(
+pub(crate) async fn exempt_namespaces(
     config: &Config,
     client: &Client,
     before: Option<Timestamp>,
@@ -141,7 +141,7 @@ pub(crate) async fn exempt(
 }
 
 /// The labels and taints of those of `nodes` that have any.
-pub(crate) fn marks(config: &Config, nodes: &[Node]) -> BTreeMap<NodeName, Marks> {
+pub(crate) fn labels_and_taints(config: &Config, nodes: &[Node]) -> BTreeMap<NodeName, Marks> {
     let of = |node: &Node| {
         let own = config.node(&node.name);
         let labels = own.labels.iter();

@@ -40,7 +40,7 @@ enum Level {
 pub(super) fn policy(config: &Config) -> Result<Option<String>, ConfigError> {
     match &config.api_server.audit {
         None | Some(Audit::Off) => Ok(None),
-        Some(Audit::Usual) => Ok(Some(USUAL.to_owned())),
+        Some(Audit::Default) => Ok(Some(USUAL.to_owned())),
         Some(Audit::Policy(path)) => {
             let text = fs::read_to_string(path);
             text.map(Some).map_err(|source| ConfigError::Read {

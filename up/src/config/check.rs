@@ -9,7 +9,7 @@ use super::control_plane::{ADMISSION, AUDIT};
 use super::host::Size;
 use super::name::{Argument, Component};
 use super::read::{Place, Step};
-use super::{Config, Mount, NodeConfig, VERSION, processors, suit};
+use super::{Config, Mount, NodeConfig, VERSION, compat, cpu_manager};
 
 /// What is wrong, and with what.
 pub(super) type Problem = (Place, String);
@@ -87,7 +87,7 @@ pub(super) fn alone(config: &Config) -> Vec<Problem> {
     problems.extend(mounts(&config.mounts));
     problems.extend(ports(config));
     problems.extend(arguments(config));
-    problems.extend(processors::problems(config));
+    problems.extend(cpu_manager::problems(config));
     problems
 }
 
@@ -223,7 +223,7 @@ pub(super) fn fits(config: &Config, baked: &Description, cluster: &Description) 
             problems.push((at(["nodes", name.as_str(), "role"]), message));
         }
     }
-    problems.extend(suit::unknown(config, cluster.kubernetes()));
+    problems.extend(compat::unknown(config, cluster.kubernetes()));
     problems
 }
 

@@ -81,7 +81,7 @@ fn api_server(config: &Config) -> Change {
     let mut change = Change::default();
     match &config.api_server.audit {
         Some(Audit::Off) => change.without.extend(AUDIT),
-        Some(Audit::Usual | Audit::Policy(_)) => {
+        Some(Audit::Default | Audit::Policy(_)) => {
             let paths = [FILES.file(POLICY_FILE), LOG.file(LOG_FILE)];
             let sizes = AUDIT_SIZES.map(str::to_owned);
             for (name, value) in AUDIT.into_iter().zip(paths.into_iter().chain(sizes)) {

@@ -70,7 +70,7 @@ impl Flags {
             api_server: ApiServer {
                 audit: self
                     .audit
-                    .map(|policy| policy.map_or(Audit::Usual, Audit::Policy)),
+                    .map(|policy| policy.map_or(Audit::Default, Audit::Policy)),
                 pod_security: self.pod_security,
             },
             ports: self.ports.into_iter().map(|PublishFlag(port)| port).collect(),

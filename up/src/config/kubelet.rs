@@ -29,7 +29,7 @@ const VARIABLE: &str = "KUBELET_KUBEADM_ARGS";
 const RESERVED: &str = "--system-reserved=";
 
 /// What the kubelet of a node that joins is told: it has none of the files below yet that kubeadm writes.
-pub(crate) fn joining(config: &Config, node: &NodeName) -> KubeletSettings {
+pub(crate) fn join_settings(config: &Config, node: &NodeName) -> KubeletSettings {
     KubeletSettings {
         arguments: arguments(config, Component::Kubelet),
         configuration: (config.node(node).swap == Some(true)).then(|| swapping().into()),
@@ -141,7 +141,7 @@ mod tests {
     use serde_json::Value;
 
     use super::super::Config;
-    use super::{CONFIGURATION, FLAGS, Size, flags, joining, reservation, reserved, swap};
+    use super::{CONFIGURATION, FLAGS, Size, flags, join_settings, reservation, reserved, swap};
 
     fn text(seed: SeedFile) -> String {
         match seed.content {
@@ -257,10 +257,10 @@ mod tests {
         let text = "[arguments.kubelet]\nmax-pods = 20\n[nodes.node04]\nswap = true\n";
         let config = Config::parse(text).unwrap();
         assert_eq!(flags(&config, &[empty.path().to_owned()]).unwrap(), None);
-        let told = joining(&config, &"node04".parse().unwrap());
+        let told = join_settings(&config, &"node04".parse().unwrap());
         assert_eq!(told.arguments["max-pods"], "20");
         assert_eq!(told.configuration.unwrap()["failSwapOn"], false);
-        let told = joining(&config, &"node05".parse().unwrap());
+        let told = join_settings(&config, &"node05".parse().unwrap());
         assert_eq!(told.configuration, None);
     }
 }

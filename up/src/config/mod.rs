@@ -14,28 +14,28 @@
 mod apply;
 mod audit;
 mod check;
+mod cluster_options;
+mod compat;
 mod component;
 mod control_plane;
+mod cpu_manager;
 mod error;
 mod files;
 mod flags;
 mod host;
 mod kubelet;
-mod mark;
+mod label;
 mod merge;
 mod mount;
 mod name;
-mod option;
 mod port;
-mod processors;
 mod quantity;
 mod read;
+mod request;
 mod show;
-mod store;
-mod suit;
+mod stored;
 #[cfg(test)]
 mod tests;
-mod wanted;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -46,20 +46,22 @@ use parbake_cluster::{NodeName, Role};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use apply::{changes_control_plane, configure, configure_machine, exempt, marks};
+pub(crate) use apply::{
+    changes_control_plane, configure, configure_machine, exempt_namespaces, labels_and_taints,
+};
+pub use cluster_options::{ApiServer, Audit, Etcd, InvalidPodSecurity, PodSecurity};
 pub use error::ConfigError;
 pub use flags::Flags;
-pub(crate) use kubelet::joining;
-pub use mark::{Label, LabelKey, LabelValue};
+pub(crate) use kubelet::join_settings;
+pub use label::{Label, LabelKey, LabelValue};
 pub use mount::{Mount, MountFlag};
-pub use name::{Argument, ArgumentValue, Component, Gate, Sysctl, SysctlValue};
-pub use option::{ApiServer, Audit, Etcd, InvalidPodSecurity, PodSecurity};
+pub use name::{Argument, ArgumentValue, Component, FeatureGate, Sysctl, SysctlValue};
 pub use port::{Port, PublishFlag};
 pub use quantity::{Cpus, InvalidQuantity, Memory};
+pub use request::{ConfigFile, ConfigRequest};
 pub(crate) use show::effective;
 pub use show::{schema, to_toml};
-pub(crate) use store::{load, store};
-pub use wanted::{Source, Wanted};
+pub(crate) use stored::{load, store};
 
 /// The version of the format.
 pub const VERSION: u32 = 1;
@@ -105,7 +107,7 @@ pub struct Config {
     pub api_server: ApiServer,
     /// Feature gates of the API server, the controller manager, the scheduler and the kubelets.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub feature_gates: BTreeMap<Gate, bool>,
+    pub feature_gates: BTreeMap<FeatureGate, bool>,
     /// Arguments of Kubernetes' programs, without the two dashes: they take the place of those with the same name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub arguments: BTreeMap<Component, BTreeMap<Argument, ArgumentValue>>,

@@ -54,7 +54,7 @@ pub(super) use text_newtype;
 pub enum InvalidName {
     /// No feature gate.
     #[error("`{0}` is no feature gate: use letters and digits, as in `InPlacePodVerticalScaling`")]
-    Gate(String),
+    FeatureGate(String),
     /// No argument.
     #[error(
         "`{0}` is no argument: use lower-case letters, digits and inner dashes, without the two dashes before it"
@@ -87,7 +87,7 @@ pub enum Component {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String", inline)]
-pub struct Gate(String);
+pub struct FeatureGate(String);
 
 /// The name of an argument, without the two dashes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -101,7 +101,7 @@ pub struct Argument(String);
 #[schemars(with = "String", inline)]
 pub struct Sysctl(String);
 
-text_newtype!(Gate, InvalidName, check_gate);
+text_newtype!(FeatureGate, InvalidName, check_gate);
 text_newtype!(Argument, InvalidName, check_argument);
 text_newtype!(Sysctl, InvalidName, check_sysctl);
 
@@ -149,7 +149,7 @@ fn check_gate(text: &str) -> Result<(), InvalidName> {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
     sound
         .then_some(())
-        .ok_or_else(|| InvalidName::Gate(text.to_owned()))
+        .ok_or_else(|| InvalidName::FeatureGate(text.to_owned()))
 }
 
 fn check_argument(text: &str) -> Result<(), InvalidName> {
@@ -223,7 +223,7 @@ impl<'de> Deserialize<'de> for SysctlValue {
 
 #[cfg(test)]
 mod tests {
-    use super::{Argument, Gate, Sysctl};
+    use super::{Argument, FeatureGate, Sysctl};
 
     #[test]
     fn names_are_of_their_kind() {
@@ -234,7 +234,7 @@ mod tests {
             ("a b", false),
             ("1A", false),
         ] {
-            assert_eq!(gate.parse::<Gate>().is_ok(), good, "{gate}");
+            assert_eq!(gate.parse::<FeatureGate>().is_ok(), good, "{gate}");
         }
         for (argument, good) in [
             ("max-pods", true),

@@ -5,7 +5,7 @@ use std::path::Path;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
-use super::store::source;
+use super::stored::source;
 use super::{Config, ConfigError, VERSION};
 
 /// The effective configuration of the cluster in `dir`, which has `nodes` nodes.

@@ -2,8 +2,8 @@
 
 use parbake_cluster::{ClusterDomain, Description, NodeName, Role, Subnets};
 
-use super::wanted::Against;
-use super::{Config, Source, Wanted, schema, to_toml};
+use super::request::ValidationContext;
+use super::{Config, ConfigFile, ConfigRequest, schema, to_toml};
 
 fn problems(text: &str) -> Vec<String> {
     let problems = Config::parse(text).unwrap_err();
@@ -25,11 +25,11 @@ fn baked(workers: usize) -> Description {
 }
 
 /// A file in a directory of its own.
-fn source(text: &str) -> (tempfile::TempDir, Source) {
+fn source(text: &str) -> (tempfile::TempDir, ConfigFile) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("cluster.toml");
     std::fs::write(&path, text).unwrap();
-    let source = Source::read(&path).unwrap();
+    let source = ConfigFile::read(&path).unwrap();
     (dir, source)
 }
 
@@ -223,7 +223,7 @@ audit = "none.yaml"
 "#,
     );
     let baked = baked(2);
-    let against = Against {
+    let against = ValidationContext {
         baked: &baked,
         count: None,
         first: true,
@@ -250,7 +250,7 @@ audit = "none.yaml"
         assert!(line.trim_start().starts_with(expected), "{expected}: {line}");
     }
     // What is on its way again needs its images no more.
-    let again = Against {
+    let again = ValidationContext {
         first: false,
         ..against
     };
@@ -264,22 +264,22 @@ audit = "none.yaml"
 #[test]
 fn flags_and_a_file_may_not_contradict_each_other() {
     let (_dir, file) = source("count = 3\n[[ports]]\nhost = 80\nport = 1\n");
-    let mut wanted = Wanted {
+    let mut wanted = ConfigRequest {
         file: Some(file),
         flags: Config {
             count: Some(250),
             ..Config::default()
         },
     };
-    let error = wanted.settle(&baked(2)).unwrap_err().to_string();
+    let error = wanted.resolve(&baked(2)).unwrap_err().to_string();
     assert!(error.contains("has no room for node `node245`"), "{error}");
     wanted.flags = Config::parse("[[ports]]\nlisten = '0.0.0.0'\nhost = 80\nport = 2\n").unwrap();
     assert_eq!(
-        wanted.settle(&baked(2)).unwrap_err().to_string(),
+        wanted.resolve(&baked(2)).unwrap_err().to_string(),
         "what the flags and the configuration say cannot be: `ports[1].host`: port 80 of the host is published twice"
     );
     wanted.flags = Config::parse("count = 1\n[[ports]]\nhost = 80\nport = 2\n").unwrap();
-    let (config, cluster) = wanted.settle(&baked(2)).unwrap();
+    let (config, cluster) = wanted.resolve(&baked(2)).unwrap();
     assert_eq!(
         (config.count, cluster.nodes().len(), config.ports.len()),
         (Some(1), 1, 1)

@@ -68,7 +68,7 @@ impl Join<'_> {
         let ready = wait_until_arrived(client, self.cluster, self.new, boot, vantages, left).instrument(
             tracing::info_span!("step", what = "wait until the new nodes are ready"),
         );
-        let marks = config::marks(self.config, self.new);
+        let marks = config::labels_and_taints(self.config, self.new);
         let (marked, ready) = tokio::join!(labels_and_taints::set(client, &marks, left), ready);
         ready.map_err(|timed_out| self.not_ready(&running, timed_out))?;
         marked.map_err(ConfigError::Marks)?;
@@ -124,7 +124,7 @@ impl Join<'_> {
         invitation.announce(client, self.new).await?;
         let others = alive(running, self.cluster.nodes(), self.new);
         hosts::add(running, &others, self.new).await?;
-        let settings = |node: &Node| config::joining(self.config, &node.name);
+        let settings = |node: &Node| config::join_settings(self.config, &node.name);
         let nodes: Vec<_> = self.new.iter().map(|node| (node, settings(node))).collect();
         invitation.join(running, &nodes).await?;
         Ok(())

@@ -13,7 +13,7 @@ use super::super::cache::{Locked, sha256_of_file};
 use super::super::error::Error;
 use super::Deb;
 use super::apt;
-use super::mirror::{Archives, Mirrors};
+use super::mirror::{Archives, DebianMirrors};
 use crate::provider::ProviderName;
 use crate::provider::lock::{Archive, Package};
 
@@ -25,7 +25,7 @@ pub(super) fn fetch<'a>(
     provider: &ProviderName,
     packages: Vec<&'a Package>,
     cache: &Locked,
-    mirrors: &Mirrors,
+    mirrors: &DebianMirrors,
 ) -> Result<Vec<Deb<'a>>, Error> {
     let dir = cache.plain_dir(DIR)?;
     let mut missing = Vec::new();

@@ -16,18 +16,18 @@ const FORMAT: &str = "$(REPO_URI)\t$(RELEASE)\t$(COMPONENT)\t$(ORIGIN)";
 /// Which Debian mirror to use, where packages must be downloaded: `URL`, or `URL,SECURITY-URL` where security updates
 /// are not beside it in `URL-security`. By default the one that this host's apt uses.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(in crate::inputs) struct Mirrors(Option<Archives>);
+pub(in crate::inputs) struct DebianMirrors(Option<Archives>);
 
 /// A text that names no mirror.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{SETTING}` is `{text}`, which is not a Debian mirror: set it to `URL` or `URL,SECURITY-URL`")]
-pub struct InvalidMirrors {
+pub struct InvalidDebianMirrors {
     text: String,
 }
 
-impl Mirrors {
+impl DebianMirrors {
     /// The mirror that the environment names, or else apt's.
-    pub(in crate::inputs) fn from_environment() -> Result<Self, InvalidMirrors> {
+    pub(in crate::inputs) fn from_environment() -> Result<Self, InvalidDebianMirrors> {
         match env::var_os(SETTING).filter(|setting| !setting.is_empty()) {
             Some(setting) => setting.to_string_lossy().parse(),
             None => Ok(Self::default()),
@@ -47,10 +47,10 @@ impl Mirrors {
     }
 }
 
-impl FromStr for Mirrors {
-    type Err = InvalidMirrors;
+impl FromStr for DebianMirrors {
+    type Err = InvalidDebianMirrors;
 
-    fn from_str(text: &str) -> Result<Self, InvalidMirrors> {
+    fn from_str(text: &str) -> Result<Self, InvalidDebianMirrors> {
         let parts: Vec<&str> = text.split(',').map(|url| url.trim_end_matches('/')).collect();
         let good = parts
             .iter()
@@ -61,7 +61,7 @@ impl FromStr for Mirrors {
                 main: main.into(),
                 security: security.into(),
             }))),
-            _ => Err(InvalidMirrors {
+            _ => Err(InvalidDebianMirrors {
                 text: text.to_owned(),
             }),
         }
@@ -125,7 +125,7 @@ impl Archives {
 
 #[cfg(test)]
 mod tests {
-    use super::{Archives, Mirrors};
+    use super::{Archives, DebianMirrors};
     use crate::provider::lock::Archive;
 
     fn archives(main: &str, security: &str) -> Archives {
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_mirror_can_be_set() {
-        let parse = |text: &str| text.parse::<Mirrors>().ok().and_then(|mirrors| mirrors.0);
+        let parse = |text: &str| text.parse::<DebianMirrors>().ok().and_then(|mirrors| mirrors.0);
         assert_eq!(
             parse("http://m/debian/"),
             Some(archives("http://m/debian", "http://m/debian-security"))
@@ -178,7 +178,7 @@ mod tests {
         for bad in ["", "m", "http://a,http://b,http://c", "http://a b", "http://a,"] {
             assert_eq!(parse(bad), None, "{bad}");
         }
-        let error = "m".parse::<Mirrors>().unwrap_err().to_string();
+        let error = "m".parse::<DebianMirrors>().unwrap_err().to_string();
         assert_eq!(
             error,
             "`PARBAKE_DEBIAN_MIRROR` is `m`, which is not a Debian mirror: set it to `URL` or `URL,SECURITY-URL`"

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 
 use parbake_machine::process::Cmd;
 
-pub use self::mirror::InvalidMirrors;
-pub(super) use self::mirror::Mirrors;
+pub(super) use self::mirror::DebianMirrors;
+pub use self::mirror::InvalidDebianMirrors;
 pub(super) use self::update::resolve;
 use super::OsTree;
 use super::cache::Locked;
@@ -28,7 +28,7 @@ pub(super) struct Debian<'a> {
     provider: &'a ProviderName,
     lock: &'a Lock,
     cache: &'a Locked,
-    mirrors: &'a Mirrors,
+    mirrors: &'a DebianMirrors,
 }
 
 /// A package that was fetched and verified.
@@ -42,7 +42,7 @@ impl<'a> Debian<'a> {
         provider: &'a ProviderName,
         lock: &'a Lock,
         cache: &'a Locked,
-        mirrors: &'a Mirrors,
+        mirrors: &'a DebianMirrors,
     ) -> Self {
         Self {
             provider,

@@ -43,7 +43,7 @@ pub(super) fn build(debian: &Debian<'_>) -> Result<OsTree, Error> {
     Ok(OsTree {
         key: key.to_string(),
         path: entry.path,
-        given: None,
+        custom: None,
     })
 }
 

@@ -7,7 +7,7 @@ use parbake_machine::process::Cmd;
 
 use super::super::error::Error;
 use super::apt::Apt;
-use super::mirror::Mirrors;
+use super::mirror::DebianMirrors;
 use crate::provider::lock::{Archive, Lock, Package, PackageSet};
 use crate::provider::{Provider, is_os};
 
@@ -24,7 +24,7 @@ pub(in crate::inputs) fn resolve(provider: &Provider) -> Result<Lock, Error> {
         what = format!("resolve the packages of {}", provider.name)
     )
     .entered();
-    let archives = Mirrors::from_environment()?.archives()?;
+    let archives = DebianMirrors::from_environment()?.archives()?;
     let root = tempfile::tempdir().map_err(failed("create a directory in", &std::env::temp_dir()))?;
     let architecture = Cmd::new("dpkg")
         .arg("--print-architecture")

@@ -17,7 +17,7 @@ use parbake_machine::files::failed;
 
 use super::cache::{KeyBuilder, Locked, sha256_of_file};
 use super::error::Error;
-use super::{Binary, ImageArchive, Source, given};
+use super::{Binary, ImageArchive, Source, overrides};
 use crate::provider::Provider;
 
 /// Changes whenever this file would keep something else.
@@ -172,7 +172,7 @@ impl Local {
         };
         let _step = tracing::info_span!("step", what = format!("check `{}`", path.display())).entered();
         let archive = Archive::examine(path, Some(&name))?;
-        given::packed(short_name.to_owned(), &archive, cache).map(Some)
+        overrides::packed(short_name.to_owned(), &archive, cache).map(Some)
     }
 }
 

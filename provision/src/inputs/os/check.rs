@@ -7,7 +7,7 @@ use parbake_artifact::rootfs::RootedDir;
 use parbake_machine::files::failed;
 
 use super::super::error::Error;
-use super::fit;
+use super::adapt;
 use crate::provider::{ContainerRuntime, Provider};
 
 /// Where commands are looked for by name.
@@ -94,7 +94,7 @@ const RELEASE: [&str; 2] = ["etc/os-release", "usr/lib/os-release"];
 
 /// Something that has to be in the tree: where it may be, from the root, and the Debian package that has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Need {
+pub(super) struct Requirement {
     paths: Vec<String>,
     /// The command's name, where it is looked for by name.
     command: Option<&'static str>,
@@ -104,7 +104,7 @@ pub(super) struct Need {
 /// An operating system that nodes cannot have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{os}` cannot be the OS of nodes: {}; {}", problems.join("; "), advice(packages))]
-pub struct Lacking {
+pub struct MissingFromOs {
     /// What was given.
     pub os: String,
     /// What is missing or wrong, each with where it was looked for.
@@ -121,7 +121,7 @@ fn advice(packages: &[&str]) -> String {
 }
 
 /// What nodes of `provider` need beside the binaries that they get from it.
-pub(super) fn needs(provider: &Provider) -> Vec<Need> {
+pub(super) fn needs(provider: &Provider) -> Vec<Requirement> {
     let os = &provider.recipe.os;
     let own = |name: &str| os.binaries.iter().any(|binary| binary == name);
     let runtime = provider.recipe.runtime;
@@ -135,19 +135,19 @@ pub(super) fn needs(provider: &Provider) -> Vec<Need> {
         .iter()
         .filter(|(name, package)| !own(name) && !of_another(package));
     let commands = commands.chain(more);
-    let commands = commands.map(|(name, package)| Need {
+    let commands = commands.map(|(name, package)| Requirement {
         paths: PATH.iter().map(|dir| format!("{dir}/{name}")).collect(),
         command: Some(name),
         package,
     });
     let dns = DNS.iter().filter(|_| provider.recipe.services.dns);
     let files = FILES.iter().filter(|(_, package)| !of_another(package));
-    let files = files.chain(dns).map(|(paths, package)| Need {
+    let files = files.chain(dns).map(|(paths, package)| Requirement {
         paths: paths.iter().map(|path| (*path).to_owned()).collect(),
         command: None,
         package,
     });
-    let release = Need {
+    let release = Requirement {
         paths: RELEASE.map(str::to_owned).into(),
         command: None,
         package: "base-files",
@@ -156,14 +156,14 @@ pub(super) fn needs(provider: &Provider) -> Vec<Need> {
 }
 
 /// A text that changes whenever something else is needed.
-pub(super) fn fingerprint(needs: &[Need]) -> String {
+pub(super) fn fingerprint(needs: &[Requirement]) -> String {
     needs.iter().map(|need| need.paths.join(":") + "\n").collect()
 }
 
 /// Checks the tree below `root`, which was made of `said`, and says all that is wrong.
-pub(super) fn check(root: &Path, needs: &[Need], architecture: &str, said: &str) -> Result<(), Error> {
+pub(super) fn check(root: &Path, needs: &[Requirement], architecture: &str, said: &str) -> Result<(), Error> {
     let inside = RootedDir::open(root).map_err(failed("open", root))?;
-    let mut lacking = Lacking {
+    let mut lacking = MissingFromOs {
         os: said.to_owned(),
         problems: Vec::new(),
         packages: Vec::new(),
@@ -185,7 +185,7 @@ pub(super) fn check(root: &Path, needs: &[Need], architecture: &str, said: &str)
         let problem = format!("{count} of its programs are not for {architecture}, for example `/{first}`");
         lacking.problems.push(problem);
     }
-    for dir in fit::PLAIN {
+    for dir in adapt::PLAIN {
         let plain = inside
             .is_plain(Path::new(dir))
             .map_err(failed("look into", root))?;
@@ -202,7 +202,7 @@ pub(super) fn check(root: &Path, needs: &[Need], architecture: &str, said: &str)
     }
 }
 
-impl Need {
+impl Requirement {
     fn missing(&self) -> String {
         match self.command {
             Some(name) => {
@@ -218,7 +218,7 @@ impl Need {
 }
 
 /// Where it is, and for which processor if it is a program (ELF specification, `e_machine`).
-fn look_for(inside: &RootedDir, need: &Need) -> std::io::Result<Option<(String, Option<u16>)>> {
+fn look_for(inside: &RootedDir, need: &Requirement) -> std::io::Result<Option<(String, Option<u16>)>> {
     for path in &need.paths {
         if let Some(file) = inside.file(Path::new(path))? {
             let mut head = Vec::new();
@@ -255,7 +255,7 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::path::Path;
 
-    use super::{Need, check, needs};
+    use super::{Requirement, check, needs};
     use crate::inputs::Error;
     use crate::provider::{ContainerRuntime, Provider};
 
@@ -273,7 +273,7 @@ mod tests {
     }
 
     /// A tree with everything that `needs` says, in the last of the places where each may be, and merged `/usr`.
-    fn system(needs: &[Need]) -> tempfile::TempDir {
+    fn system(needs: &[Requirement]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         for (link, to) in [("bin", "/usr/bin"), ("sbin", "usr/sbin"), ("lib", "usr/lib")] {
             fs::create_dir_all(root.path().join("usr").join(link)).unwrap();
@@ -373,7 +373,7 @@ mod tests {
     #[test]
     fn every_runtime_needs_its_own() {
         let mut provider = provider();
-        provider.choose_runtime(ContainerRuntime::CriO).unwrap();
+        provider.select_runtime(ContainerRuntime::CriO).unwrap();
         let needs = needs(&provider);
         let has = |package: &str| needs.iter().any(|need| need.package == package);
         assert!(has("conmon") && has("runc") && !has("containerd"));

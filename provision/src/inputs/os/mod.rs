@@ -2,8 +2,8 @@
 //! container image. It is checked for all that a node needs before anything else is made, and then fitted for a machine
 //! as Debian is.
 
+mod adapt;
 mod check;
-mod fit;
 mod release;
 
 use std::fs::{self, Permissions};
@@ -16,12 +16,12 @@ use parbake_artifact::registry;
 use parbake_artifact::rootfs::RootFs;
 use parbake_machine::files::failed;
 
-pub use self::check::Lacking;
+pub use self::check::MissingFromOs;
 pub use self::release::{OsName, os_name};
 use super::OsTree;
 use super::cache::{KeyBuilder, Locked};
 use super::error::Error;
-use super::{debian, given};
+use super::{debian, overrides};
 use crate::provider::Provider;
 
 /// Changes whenever this folder would make something else from the same tree.
@@ -31,7 +31,7 @@ const KIND: &str = "given-os";
 
 /// A node operating system that somebody gives by hand.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum GivenOs {
+pub enum CustomOs {
     /// A directory, a tar archive, or a container image in a file or directory.
     Path(PathBuf),
     /// A container image in a registry, by its digest.
@@ -45,14 +45,14 @@ pub struct InvalidOs(String);
 
 /// What is known of one that was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GivenTree {
+pub struct CustomOsInfo {
     /// The SHA-256 of what was given: 64 hexadecimal digits.
     pub digest: String,
     /// What it calls itself.
     pub name: OsName,
 }
 
-impl FromStr for GivenOs {
+impl FromStr for CustomOs {
     type Err = InvalidOs;
 
     fn from_str(text: &str) -> Result<Self, InvalidOs> {
@@ -60,7 +60,7 @@ impl FromStr for GivenOs {
     }
 }
 
-impl GivenOs {
+impl CustomOs {
     /// What `text` means where relative paths are below `dir`.
     pub(super) fn below(dir: &Path, text: &str) -> Result<Self, InvalidOs> {
         let path = dir.join(text);
@@ -83,27 +83,27 @@ impl GivenOs {
 }
 
 /// The one that was given, or that the provider names; nothing where it is Debian.
-pub(super) fn chosen(provider: &Provider, given: Option<&GivenOs>) -> Result<Option<GivenOs>, InvalidOs> {
+pub(super) fn chosen(provider: &Provider, given: Option<&CustomOs>) -> Result<Option<CustomOs>, InvalidOs> {
     match (given, &provider.recipe.os.root) {
         (Some(given), _) => Ok(Some(given.clone())),
-        (None, Some(root)) => GivenOs::below(&provider.dir, root).map(Some),
+        (None, Some(root)) => CustomOs::below(&provider.dir, root).map(Some),
         (None, None) => Ok(None),
     }
 }
 
 /// The tree of `os`, from the cache or unpacked into it, whole and with all that a node of `provider` needs.
 pub(super) fn tree(
-    os: &GivenOs,
+    os: &CustomOs,
     provider: &Provider,
     options: &registry::Options,
     architecture: &str,
     cache: &Locked,
 ) -> Result<OsTree, Error> {
     let (path, said) = match os {
-        GivenOs::Path(path) => (path.clone(), path.display().to_string()),
-        GivenOs::Registry(reference) => {
+        CustomOs::Path(path) => (path.clone(), path.display().to_string()),
+        CustomOs::Registry(reference) => {
             let said = reference.to_string();
-            match given::pulled(reference, options, architecture, cache)? {
+            match overrides::pulled(reference, options, architecture, cache)? {
                 Some(layout) => (layout, said),
                 None => return Ok(not_pulled(&said)),
             }
@@ -123,14 +123,14 @@ pub(super) fn tree(
     let entry = cache.entry(KIND, &key, "take the node OS", |root| {
         source.unpack(root)?;
         check::check(root, &needs, architecture, &said)?;
-        fit::fit(root)?;
+        adapt::adapt(root)?;
         debian::setup::apply(root)?;
         Ok(fs::set_permissions(root, Permissions::from_mode(0o755))
             .map_err(failed("set the mode of", root))?)
     })?;
     Ok(OsTree {
         key: key.to_string(),
-        given: Some(GivenTree {
+        custom: Some(CustomOsInfo {
             digest: source.digest().hex().to_owned(),
             name: os_name(&entry.path),
         }),
@@ -146,7 +146,7 @@ fn not_pulled(said: &str) -> OsTree {
     OsTree {
         key: key.to_string(),
         path: PathBuf::new(),
-        given: None,
+        custom: None,
     }
 }
 
@@ -154,7 +154,7 @@ fn not_pulled(said: &str) -> OsTree {
 mod tests {
     use std::path::Path;
 
-    use super::{GivenOs, chosen};
+    use super::{CustomOs, chosen};
     use crate::provider::Provider;
 
     #[test]
@@ -164,9 +164,9 @@ mod tests {
         assert_eq!(chosen(&provider, None), Ok(None));
         // Below the provider's folder.
         provider.recipe.os.root = Some("modules".to_owned());
-        let own = GivenOs::Path(provider.dir.join("modules"));
+        let own = CustomOs::Path(provider.dir.join("modules"));
         assert_eq!(chosen(&provider, None), Ok(Some(own)));
-        let given: GivenOs = "src".parse().unwrap();
+        let given: CustomOs = "src".parse().unwrap();
         assert_eq!(chosen(&provider, Some(&given)), Ok(Some(given.clone())));
         provider.recipe.os.root = Some("no/such/folder".to_owned());
         assert!(chosen(&provider, None).is_err());
@@ -174,10 +174,10 @@ mod tests {
 
     #[test]
     fn it_is_there_or_pinned() {
-        let parsed = |text: &str| text.parse::<GivenOs>().map_err(|error| error.to_string());
-        assert!(matches!(parsed("src"), Ok(GivenOs::Path(_))));
+        let parsed = |text: &str| text.parse::<CustomOs>().map_err(|error| error.to_string());
+        assert!(matches!(parsed("src"), Ok(CustomOs::Path(_))));
         let pinned = format!("example.org/os:1@sha256:{}", "a".repeat(64));
-        assert!(matches!(parsed(&pinned), Ok(GivenOs::Registry(_))));
+        assert!(matches!(parsed(&pinned), Ok(CustomOs::Registry(_))));
         for (text, said) in [
             ("example.org/os:1", "give it as `example.org/os:1@sha256:...`"),
             ("./no-such", "no file or directory `./no-such`"),
@@ -186,7 +186,7 @@ mod tests {
             let error = parsed(text).unwrap_err();
             assert!(error.contains(said), "{error}");
         }
-        let below = GivenOs::below(Path::new("src"), "inputs");
-        assert_eq!(below, Ok(GivenOs::Path("src/inputs".into())));
+        let below = CustomOs::below(Path::new("src"), "inputs");
+        assert_eq!(below, Ok(CustomOs::Path("src/inputs".into())));
     }
 }

@@ -20,7 +20,7 @@ impl CriO {
 fn chosen() -> (Provider, Lock) {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../providers/k8s-1.34");
     let mut provider = Provider::load(&dir).unwrap();
-    provider.choose_runtime(ContainerRuntime::CriO).unwrap();
+    provider.select_runtime(ContainerRuntime::CriO).unwrap();
     let lock = Lock::load(&provider).unwrap().chosen(&provider.recipe);
     (provider, lock)
 }

@@ -67,7 +67,7 @@ fn what_is_wrong_is_said() {
 fn a_lock_goes_out_of_date_with_the_provider_file() {
     let lock = Lock::parse(SAMPLE).unwrap();
     let mut recipe = recipe();
-    recipe.own_packages = vec!["containerd".into()];
+    recipe.default_packages = vec!["containerd".into()];
     recipe.images.clear();
     let difference = |lock: &Lock, recipe: &Recipe, addons: &[(&str, &str)]| {
         let addons = addons.iter().map(|(name, sha256)| {
@@ -89,7 +89,7 @@ fn a_lock_goes_out_of_date_with_the_provider_file() {
         difference(&lock, &recipe, &[("storage", "ab")]).unwrap(),
         "the add-on `storage` has changed"
     );
-    recipe.own_packages.push("socat".into());
+    recipe.default_packages.push("socat".into());
     let changed = difference(&lock, &recipe, &[]).unwrap();
     assert_eq!(changed, "the packages asked for in the set `os` have changed");
     recipe.os.suite = "trixie".into();

@@ -11,7 +11,7 @@ use crate::inputs::addon_images;
 use crate::inputs::cache::Cache;
 use crate::inputs::release::pin::first_digest;
 use crate::inputs::release::{Plan, kept, pin};
-use crate::inputs::update::{Part, Update};
+use crate::inputs::update::{LockPart, LockUpdate};
 use crate::provider::Provider;
 use crate::provider::lock::Lock;
 
@@ -143,7 +143,7 @@ fn published_images_of_addons_are_pinned_and_taken() {
     let (mirrors, options) = (place.mirrors(Some(&registry)), options());
     let pinned = |provider: &Provider, part, old: Option<&Lock>| {
         let mut lock = lock(provider);
-        let update = Update {
+        let update = LockUpdate {
             part,
             mirrors: &mirrors,
             registry: &options,
@@ -152,13 +152,13 @@ fn published_images_of_addons_are_pinned_and_taken() {
         addon_images::pin(provider, old, &mut lock, &update);
         lock
     };
-    let new = pinned(&provider, Part::Release, None);
+    let new = pinned(&provider, LockPart::Release, None);
     assert_eq!(new.addons["grafana"].images[reference], digest);
     // What is not there is not pinned, and is no reason to have nothing.
     assert!(new.addons["csi-nfs"].images.is_empty());
-    let kept = pinned(&provider, Part::Packages, Some(&new));
+    let kept = pinned(&provider, LockPart::Packages, Some(&new));
     assert_eq!(kept, new);
-    let none = pinned(&provider, Part::Packages, None);
+    let none = pinned(&provider, LockPart::Packages, None);
     assert!(none.addons["grafana"].images.is_empty());
 
     provider.choose("grafana").unwrap();

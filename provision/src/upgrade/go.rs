@@ -7,7 +7,7 @@ use parbake_machine::process::{self, Cmd};
 use semver::Version;
 use serde::Deserialize;
 
-use super::RenewError;
+use super::UpgradeError;
 
 /// The host's `go`, with the toolchain that a provider names.
 #[derive(Debug, Clone)]
@@ -132,12 +132,12 @@ impl Go {
     }
 
     /// The sources of a module, checked against the checksum database.
-    pub(super) fn download(&self, module: &str, version: &str) -> Result<Downloaded, RenewError> {
+    pub(super) fn download(&self, module: &str, version: &str) -> Result<Downloaded, UpgradeError> {
         let name = format!("{module}@{version}");
         let command = self
             .command(&["mod", "download", "-json", &name], false)
             .current_dir("/");
-        let output = command.run().map_err(|source| RenewError::Module {
+        let output = command.run().map_err(|source| UpgradeError::Module {
             module: module.to_owned(),
             version: version.to_owned(),
             source,

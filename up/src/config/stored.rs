@@ -5,8 +5,8 @@ use std::path::Path;
 use parbake_cluster::Description;
 use parbake_machine::files::replace;
 
-use super::wanted::Against;
-use super::{Config, ConfigError, Source, to_toml};
+use super::request::ValidationContext;
+use super::{Config, ConfigError, ConfigFile, to_toml};
 
 /// The name of the file.
 const FILE: &str = "cluster.toml";
@@ -32,7 +32,7 @@ pub(crate) fn store(dir: &Path, config: &Config) -> Result<(), ConfigError> {
 /// # Errors
 /// Somebody changed the file and all that is wrong with it now, or the host no longer has what it names.
 pub(crate) fn load(dir: &Path, cluster: &Description, first: bool) -> Result<Config, ConfigError> {
-    let against = Against {
+    let against = ValidationContext {
         baked: cluster,
         count: u16::try_from(cluster.nodes().len()).ok(),
         first,
@@ -44,7 +44,7 @@ pub(crate) fn load(dir: &Path, cluster: &Description, first: bool) -> Result<Con
 }
 
 /// The file of the cluster in `dir`; older clusters have none.
-pub(super) fn source(dir: &Path) -> Result<Option<Source>, ConfigError> {
+pub(super) fn source(dir: &Path) -> Result<Option<ConfigFile>, ConfigError> {
     let path = dir.join(FILE);
-    path.exists().then(|| Source::read(&path)).transpose()
+    path.exists().then(|| ConfigFile::read(&path)).transpose()
 }

@@ -43,7 +43,7 @@ pub enum Audit {
     /// None.
     Off,
     /// Who asked for what, and what came of it; not what the cluster itself does all the time.
-    Usual,
+    Default,
     /// What the policy in a file says.
     Policy(PathBuf),
 }
@@ -104,7 +104,7 @@ impl Serialize for Audit {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Off => to.serialize_bool(false),
-            Self::Usual => to.serialize_bool(true),
+            Self::Default => to.serialize_bool(true),
             Self::Policy(path) => path.serialize(to),
         }
     }
@@ -126,7 +126,7 @@ impl Visitor<'_> for Choice {
     }
 
     fn visit_bool<E: de::Error>(self, on: bool) -> Result<Audit, E> {
-        Ok(if on { Audit::Usual } else { Audit::Off })
+        Ok(if on { Audit::Default } else { Audit::Off })
     }
 
     fn visit_str<E: de::Error>(self, path: &str) -> Result<Audit, E> {
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn an_audit_is_on_or_off_or_as_a_file_says() {
         for (text, audit) in [
-            ("true", Audit::Usual),
+            ("true", Audit::Default),
             ("false", Audit::Off),
             ("\"audit.yaml\"", Audit::Policy("audit.yaml".into())),
         ] {

@@ -25,7 +25,7 @@ const EMPTY: [&str; 4] = ["dev", "run", "tmp", "var/tmp"];
 const THERE: [&str; 2] = ["proc", "sys"];
 
 /// Fits the tree below `root`, whose directories were checked.
-pub(super) fn fit(root: &Path) -> Result<(), Error> {
+pub(super) fn adapt(root: &Path) -> Result<(), Error> {
     for path in GONE.map(|path| root.join(path)) {
         remove(&path)?;
     }

@@ -1,7 +1,7 @@
 //! Providers made from others: a new folder, or the same one of a newer version.
 //!
 //! ```text
-//! providers/.renew-XXXX/            made aside; gone when it fails
+//! providers/.upgrade-XXXX/            made aside; gone when it fails
 //! |-- manifests -> ../../manifests  so that add-ons are found
 //! `-- providers/k8s-1.35/           a copy of what it is made from, then changed
 //!     |-- provider.toml             versions of Kubernetes, and of what its kubeadm asks for; comments stay
@@ -30,10 +30,10 @@ use semver::Version;
 use tempfile::TempDir;
 use walkdir::WalkDir;
 
-use crate::inputs::{Update, Updated, update_lock};
+use crate::inputs::{LockUpdate, UpdatedLock, update_lock};
 use crate::provider::{Addon, Provider, ProviderName};
 use constants::Constants;
-pub use error::RenewError;
+pub use error::UpgradeError;
 use go::Go;
 pub use newest::newest;
 
@@ -41,13 +41,13 @@ const RECIPE: &str = "provider.toml";
 
 /// A provider that was made or changed.
 #[derive(Debug)]
-pub struct Renewed {
+pub struct Upgraded {
     /// Its name.
     pub name: ProviderName,
     /// The version of Kubernetes before, and now.
     pub kubernetes: [KubernetesVersion; 2],
     /// What became of its lock.
-    pub lock: Updated,
+    pub lock: UpdatedLock,
 }
 
 /// Makes the provider `name` in the folder `providers` from another one of it, with the version `kubernetes` if one is
@@ -60,33 +60,33 @@ pub fn create(
     from: &Provider,
     providers: &Path,
     kubernetes: Option<&KubernetesVersion>,
-    update: &Update<'_>,
-) -> Result<Renewed, RenewError> {
+    update: &LockUpdate<'_>,
+) -> Result<Upgraded, UpgradeError> {
     let path = providers.join(name.as_str());
     if path.symlink_metadata().is_ok() {
-        return Err(RenewError::Exists(name.clone()));
+        return Err(UpgradeError::Exists(name.clone()));
     }
     let draft = NewArtifact::of(from, name, providers)?;
-    let renewed = draft.renew(from, kubernetes, update)?;
+    let upgraded = draft.upgrade(from, kubernetes, update)?;
     draft.rename(&path, RenameFlags::NOREPLACE)?;
-    Ok(renewed)
+    Ok(upgraded)
 }
 
 /// Makes `provider` one of the version `kubernetes`, in its place.
 ///
 /// # Errors
 /// A version cannot be had; the provider is as it was then.
-pub fn renew(
+pub fn upgrade(
     provider: &Provider,
     kubernetes: &KubernetesVersion,
-    update: &Update<'_>,
-) -> Result<Renewed, RenewError> {
+    update: &LockUpdate<'_>,
+) -> Result<Upgraded, UpgradeError> {
     let providers = provider.dir.parent().unwrap_or(Path::new("/"));
     let draft = NewArtifact::of(provider, &provider.name, providers)?;
-    let renewed = draft.renew(provider, Some(kubernetes), update)?;
+    let upgraded = draft.upgrade(provider, Some(kubernetes), update)?;
     // What was there before goes with the draft.
     draft.rename(&provider.dir, RenameFlags::EXCHANGE)?;
-    Ok(renewed)
+    Ok(upgraded)
 }
 
 /// A provider in the making.
@@ -97,10 +97,10 @@ struct NewArtifact {
 }
 
 impl NewArtifact {
-    fn of(from: &Provider, name: &ProviderName, providers: &Path) -> Result<Self, RenewError> {
+    fn of(from: &Provider, name: &ProviderName, providers: &Path) -> Result<Self, UpgradeError> {
         let providers = fs::canonicalize(providers).map_err(failed("find", providers))?;
         let temporary = tempfile::Builder::new()
-            .prefix(".renew-")
+            .prefix(".upgrade-")
             .tempdir_in(&providers)
             .map_err(failed("make a folder in", &providers))?;
         let (addons, link) = (Addon::folder(&providers), temporary.path().join("manifests"));
@@ -114,12 +114,12 @@ impl NewArtifact {
         })
     }
 
-    fn renew(
+    fn upgrade(
         &self,
         from: &Provider,
         kubernetes: Option<&KubernetesVersion>,
-        update: &Update<'_>,
-    ) -> Result<Renewed, RenewError> {
+        update: &LockUpdate<'_>,
+    ) -> Result<Upgraded, UpgradeError> {
         let old = &from.recipe.kubernetes;
         let new = kubernetes.unwrap_or(old);
         if new != old {
@@ -127,7 +127,7 @@ impl NewArtifact {
         }
         let provider = Provider::load(&self.dir)?;
         let lock = update_lock(&provider, update)?;
-        Ok(Renewed {
+        Ok(Upgraded {
             name: provider.name,
             kubernetes: [old.clone(), new.clone()],
             lock,
@@ -135,7 +135,7 @@ impl NewArtifact {
     }
 
     /// Writes the provider file and modules of the version `new`.
-    fn change(&self, from: &Provider, new: &KubernetesVersion) -> Result<(), RenewError> {
+    fn change(&self, from: &Provider, new: &KubernetesVersion) -> Result<(), UpgradeError> {
         let toolchain = from.recipe.modules.get(modules::KUBERNETES);
         let go = Go::new(&[]).of(toolchain.map(|modules| &modules.go));
         let constants = {
@@ -149,10 +149,10 @@ impl NewArtifact {
         fs::write(&path, text).map_err(failed("write", &path))?;
         // All that is wrong with it is said before anything is fetched.
         let changed = Provider::load(&self.dir)?;
-        modules::renew(&go, &self.dir, &from.recipe, &changed.recipe)
+        modules::upgrade(&go, &self.dir, &from.recipe, &changed.recipe)
     }
 
-    fn rename(&self, to: &Path, flags: RenameFlags) -> Result<(), RenewError> {
+    fn rename(&self, to: &Path, flags: RenameFlags) -> Result<(), UpgradeError> {
         let synced = fs::File::open(&self.dir).and_then(|dir| Ok(rustix::fs::syncfs(dir)?));
         synced.map_err(failed("flush to disk", &self.dir))?;
         let renamed = renameat_with(CWD, &self.dir, CWD, to, flags);
@@ -163,7 +163,7 @@ impl NewArtifact {
 }
 
 /// Copies the files of a provider.
-fn copy(from: &Path, to: &Path) -> Result<(), RenewError> {
+fn copy(from: &Path, to: &Path) -> Result<(), UpgradeError> {
     for entry in WalkDir::new(from) {
         let entry = entry.map_err(|error| failed("read", from)(io::Error::from(error)))?;
         let below = entry.path().strip_prefix(from).unwrap_or(entry.path());

@@ -24,7 +24,7 @@ const LAYOUT: &str = "layout";
 
 /// A container image that somebody gives by hand.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum GivenImage {
+pub enum ExtraImage {
     /// A file of images, or a directory with an OCI image layout.
     File {
         /// Where it is.
@@ -41,7 +41,7 @@ pub enum GivenImage {
 #[error("{0}")]
 pub struct InvalidImage(String);
 
-impl FromStr for GivenImage {
+impl FromStr for ExtraImage {
     type Err = InvalidImage;
 
     fn from_str(text: &str) -> Result<Self, InvalidImage> {
@@ -69,17 +69,17 @@ impl FromStr for GivenImage {
 
 /// The archives of `images`, by short names that are not in `taken`.
 pub(super) fn archives(
-    images: &[GivenImage],
+    images: &[ExtraImage],
     options: &registry::Options,
     architecture: &str,
     taken: impl Iterator<Item = String>,
     cache: &Locked,
 ) -> Result<Vec<ImageArchive>, Error> {
     let mut taken: BTreeSet<String> = taken.collect();
-    let mut archive = |image: &GivenImage| {
+    let mut archive = |image: &ExtraImage| {
         let archive = match image {
-            GivenImage::File { path, name } => examine(path, name.as_ref())?,
-            GivenImage::Registry(reference) => match pulled(reference, options, architecture, cache)? {
+            ExtraImage::File { path, name } => examine(path, name.as_ref())?,
+            ExtraImage::Registry(reference) => match pulled(reference, options, architecture, cache)? {
                 Some(layout) => Archive::examine(&layout, None)?,
                 None => return Ok(not_pulled(reference, &mut taken)),
             },
@@ -187,7 +187,7 @@ fn short_name(name: &str, taken: &mut BTreeSet<String>) -> String {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::{GivenImage, names, short_name};
+    use super::{ExtraImage, names, short_name};
 
     fn digest() -> String {
         format!("sha256:{}", "a".repeat(64))
@@ -195,17 +195,17 @@ mod tests {
 
     #[test]
     fn images_are_files_or_pinned() {
-        let parsed = |text: &str| text.parse::<GivenImage>().map_err(|error| error.to_string());
+        let parsed = |text: &str| text.parse::<ExtraImage>().map_err(|error| error.to_string());
         assert!(matches!(
             parsed("Cargo.toml"),
-            Ok(GivenImage::File { name: None, .. })
+            Ok(ExtraImage::File { name: None, .. })
         ));
         assert!(matches!(
             parsed("app:1=no/file"),
-            Ok(GivenImage::File { name: Some(_), .. })
+            Ok(ExtraImage::File { name: Some(_), .. })
         ));
         let pinned = format!("example.org/app:1@{}", digest());
-        assert!(matches!(parsed(&pinned), Ok(GivenImage::Registry(_))));
+        assert!(matches!(parsed(&pinned), Ok(ExtraImage::Registry(_))));
         for (text, said) in [
             ("example.org/app:1", "give it as `example.org/app:1@sha256:...`"),
             ("app:1", "`app:1` is no file, nor an image as"),

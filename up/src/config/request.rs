@@ -7,32 +7,32 @@ use parbake_cluster::diagnostics::Problems;
 use parbake_machine::host::NoSwap;
 
 use super::check::{Problem, affordable, alone, fits};
+use super::compat::swapping;
 use super::files::{absolute, mounts, workloads};
 use super::host::{Size, refused};
 use super::merge::merge;
 use super::read::Document;
-use super::suit::swapping;
 use super::{Config, ConfigError, VERSION, audit};
 
 /// A configuration file.
 #[derive(Debug)]
-pub struct Source {
+pub struct ConfigFile {
     path: PathBuf,
     text: String,
 }
 
 /// What a cluster is asked to be: the user's file, and flags, which win.
 #[derive(Debug, Default)]
-pub struct Wanted {
+pub struct ConfigRequest {
     /// The file, if there is one.
-    pub file: Option<Source>,
+    pub file: Option<ConfigFile>,
     /// The flags.
     pub flags: Config,
 }
 
 /// What a configuration is checked against.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Against<'a> {
+pub(super) struct ValidationContext<'a> {
     /// The cluster with all nodes that it could have.
     pub(super) baked: &'a Description,
     /// How many of them run whatever the configuration says.
@@ -41,7 +41,7 @@ pub(super) struct Against<'a> {
     pub(super) first: bool,
 }
 
-impl Source {
+impl ConfigFile {
     /// Reads a file.
     ///
     /// # Errors
@@ -63,7 +63,7 @@ impl Source {
 
     /// What it says, with absolute paths, if there is nothing wrong with it, by itself or with it and what it is
     /// `against`.
-    pub(super) fn config(&self, against: Option<Against<'_>>) -> Result<Config, ConfigError> {
+    pub(super) fn config(&self, against: Option<ValidationContext<'_>>) -> Result<Config, ConfigError> {
         let wrong = |problems: Problems| ConfigError::File {
             path: self.path.clone(),
             problems,
@@ -81,7 +81,7 @@ impl Source {
     }
 }
 
-impl Wanted {
+impl ConfigRequest {
     /// The first nodes of those that were baked; all of them where nothing is given.
     #[must_use]
     pub fn nodes(count: Option<usize>) -> Self {
@@ -110,13 +110,13 @@ impl Wanted {
     ///
     /// # Errors
     /// All that is wrong: with the file, each with its line, or else with what the flags and the file say together.
-    pub(crate) fn settle(&self, baked: &Description) -> Result<(Config, Description), ConfigError> {
+    pub(crate) fn resolve(&self, baked: &Description) -> Result<(Config, Description), ConfigError> {
         let count = self.flags.count;
         // Before a file is said not to fit: the flag wins.
         if let Some(count) = count {
             baked.sized(count.into())?;
         }
-        let config = self.merged(Some(Against {
+        let config = self.merged(Some(ValidationContext {
             baked,
             count,
             first: true,
@@ -128,7 +128,7 @@ impl Wanted {
         Ok((config, cluster))
     }
 
-    fn merged(&self, against: Option<Against<'_>>) -> Result<Config, ConfigError> {
+    fn merged(&self, against: Option<ValidationContext<'_>>) -> Result<Config, ConfigError> {
         let file = self.file.as_ref().map(|file| file.config(against));
         let config = merge(file.transpose()?.unwrap_or_default(), self.flags.clone());
         let mut problems = alone(&config);
@@ -144,7 +144,7 @@ impl Wanted {
 }
 
 /// What is wrong with a configuration for this cluster on this host.
-fn surroundings(config: &Config, against: Against<'_>) -> Result<Vec<Problem>, ConfigError> {
+fn surroundings(config: &Config, against: ValidationContext<'_>) -> Result<Vec<Problem>, ConfigError> {
     let mut problems = Vec::new();
     let count = against.count.or(config.count);
     let cluster = match count.map(|count| against.baked.sized(count.into())) {

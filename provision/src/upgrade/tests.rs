@@ -10,8 +10,8 @@ use parbake_artifact::registry::Options;
 use super::constants::Constants;
 use super::go::Go;
 use super::newest::newest_of;
-use super::{RenewError, component, create, modules, recipe};
-use crate::inputs::{Part, ReleaseMirrors, Update};
+use super::{UpgradeError, component, create, modules, recipe};
+use crate::inputs::{LockPart, LockUpdate, ReleaseMirrors};
 use crate::provider::{Provider, Recipe};
 use proxy::Proxy;
 
@@ -80,8 +80,8 @@ fn providers() -> (tempfile::TempDir, PathBuf) {
 fn what_fails_leaves_nothing() {
     let (dir, providers) = providers();
     let from = Provider::load(&providers.join("old")).unwrap();
-    let update = Update {
-        part: Part::Release,
+    let update = LockUpdate {
+        part: LockPart::Release,
         // Nobody is there.
         mirrors: &ReleaseMirrors {
             binaries: Some("http://127.0.0.1:1".parse().unwrap()),
@@ -91,8 +91,8 @@ fn what_fails_leaves_nothing() {
         cache: &dir.path().join("cache"),
     };
     let create = |name: &str| create(&name.parse().unwrap(), &from, &providers, None, &update);
-    assert!(matches!(create("old"), Err(RenewError::Exists(name)) if name.as_str() == "old"));
-    assert!(matches!(create("new"), Err(RenewError::Inputs(_))));
+    assert!(matches!(create("old"), Err(UpgradeError::Exists(name)) if name.as_str() == "old"));
+    assert!(matches!(create("new"), Err(UpgradeError::Inputs(_))));
     let left: Vec<_> = fs::read_dir(&providers)
         .unwrap()
         .flatten()
@@ -188,7 +188,7 @@ fn modules_are_those_of_the_newest_release() {
     );
     let etcd = "module parbake.example/etcd\n\ngo 1.21\n\nrequire go.etcd.io/etcd/server/v3 v3.6.5\n";
     write("etcd", etcd);
-    modules::renew(&go, dir.path(), &old, &new).unwrap();
+    modules::upgrade(&go, dir.path(), &old, &new).unwrap();
     let text = |name: &str, file: &str| fs::read_to_string(folder(name).join(file)).unwrap();
     let go_mod = text("kubernetes", "go.mod");
     for line in [
@@ -206,7 +206,7 @@ fn modules_are_those_of_the_newest_release() {
     assert!(text("etcd", "go.mod").contains("go.etcd.io/etcd/server/v3 v3.6.7"));
     // What cannot be had is said by its name.
     let gone = recipe_of("1.34.7", "3.6.7");
-    let error = modules::renew(&go, dir.path(), &new, &gone).unwrap_err();
+    let error = modules::upgrade(&go, dir.path(), &new, &gone).unwrap_err();
     let said = "could not get `k8s.io/kubernetes` v1.34.7";
     assert!(error.to_string().starts_with(said), "{error}");
 }

@@ -10,7 +10,7 @@ use super::ImageArchive;
 use super::buildinfo::{self, GoBuild};
 use super::cache::{Locked, sha256_of_file};
 use super::error::Error;
-use super::os::GivenTree;
+use super::os::CustomOsInfo;
 use super::pause;
 use super::release::{Download, ReleaseMirrors};
 use super::source::Source;
@@ -26,7 +26,7 @@ const MODULES: &str = "modules";
 
 /// What the inputs were made from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Bill {
+pub struct Materials {
     /// Which source the binaries came from, as `--source` names it: `release` or `modules`, or `directory` for what a
     /// developer built.
     pub source: String,
@@ -37,9 +37,9 @@ pub struct Bill {
     /// What was published and taken as it was, sorted.
     pub downloads: Vec<Download>,
     /// What a developer gave: names, and the SHA-256 of each: 64 hexadecimal digits.
-    pub given: BTreeMap<String, String>,
+    pub local_files: BTreeMap<String, String>,
     /// The node operating system, where it was given.
-    pub os: Option<GivenTree>,
+    pub os: Option<CustomOsInfo>,
     /// Debian's name of the architecture.
     pub architecture: String,
     /// The Debian release, by code name.
@@ -49,14 +49,14 @@ pub struct Bill {
     /// The Debian packages of each set: `os`, and `image/NAME` for an image with packages.
     pub packages: BTreeMap<String, Vec<Package>>,
     /// All that was built, by name.
-    pub binaries: BTreeMap<String, BilledBinary>,
+    pub binaries: BTreeMap<String, BinaryMaterial>,
     /// The images, by short name.
-    pub images: BTreeMap<String, BilledImage>,
+    pub images: BTreeMap<String, ImageMaterial>,
 }
 
 /// A binary that was built.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BilledBinary {
+pub struct BinaryMaterial {
     /// Its version.
     pub version: String,
     /// The SHA-256 of its bytes: 64 hexadecimal digits.
@@ -67,7 +67,7 @@ pub struct BilledBinary {
 
 /// A container image that was put together.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BilledImage {
+pub struct ImageMaterial {
     /// Its full name, for example `registry.k8s.io/kube-apiserver:v1.34.4`.
     pub reference: String,
     /// The names of its binaries; empty for one that was taken as it was.
@@ -75,7 +75,7 @@ pub struct BilledImage {
 }
 
 /// What a bill is made from.
-pub(super) struct Made<'a> {
+pub(super) struct Prepared<'a> {
     /// What was asked for.
     pub(super) source: &'a Source,
     pub(super) os: &'a OsTree,
@@ -96,7 +96,7 @@ pub(super) struct Made<'a> {
     pub(super) downloads: Vec<Download>,
 }
 
-impl Made<'_> {
+impl Prepared<'_> {
     /// Whether the image was taken as it is, instead of being put together.
     fn whole(&self, image: &ImageArchive) -> bool {
         let name = &image.short_name;
@@ -106,8 +106,8 @@ impl Made<'_> {
 }
 
 /// Writes the bill of what was made.
-pub(super) fn make(made: &Made<'_>, cache: &Locked) -> Result<Bill, Error> {
-    let Made {
+pub(super) fn collect(made: &Prepared<'_>, cache: &Locked) -> Result<Materials, Error> {
+    let Prepared {
         provider,
         lock,
         built,
@@ -132,7 +132,7 @@ pub(super) fn make(made: &Made<'_>, cache: &Locked) -> Result<Bill, Error> {
             None => components.get(name).map(ToString::to_string).unwrap_or_default(),
         };
         let sha256 = binary.sha256.clone();
-        (name.clone(), BilledBinary { version, sha256, go })
+        (name.clone(), BinaryMaterial { version, sha256, go })
     };
     let binaries = built.iter().map(binary).collect();
     let image = |archive: &ImageArchive| {
@@ -144,12 +144,12 @@ pub(super) fn make(made: &Made<'_>, cache: &Locked) -> Result<Bill, Error> {
         binaries.sort();
         binaries.dedup();
         let reference = archive.reference.clone();
-        (archive.short_name.clone(), BilledImage { reference, binaries })
+        (archive.short_name.clone(), ImageMaterial { reference, binaries })
     };
     let whole = made.images.iter().filter(|image| made.whole(image));
     let whole: BTreeSet<String> = whole.map(|image| format!("image/{}", image.short_name)).collect();
     let has_packages =
-        |set: &&String| !whole.contains(*set) && (made.os.given.is_none() || *set != debian::OS_SET);
+        |set: &&String| !whole.contains(*set) && (made.os.custom.is_none() || *set != debian::OS_SET);
     let sets = lock.sets.keys().filter(has_packages);
     let replaced = made.replaced.iter();
     let replaced = replaced.map(|(name, binary)| (name.clone(), binary.sha256.clone()));
@@ -171,7 +171,7 @@ pub(super) fn make(made: &Made<'_>, cache: &Locked) -> Result<Bill, Error> {
             made.mirrors.images.as_ref().map(ToString::to_string),
         ),
     ];
-    Ok(Bill {
+    Ok(Materials {
         source: match made.source {
             Source::Dir(_) => DIRECTORY.to_owned(),
             Source::Auto | Source::Release | Source::Modules => made.base.to_owned(),
@@ -182,8 +182,8 @@ pub(super) fn make(made: &Made<'_>, cache: &Locked) -> Result<Bill, Error> {
             .filter_map(|(name, mirror)| Some((name, mirror?)))
             .collect(),
         downloads: made.downloads.clone(),
-        given: replaced.map(Ok).chain(archives).collect::<Result<_, Error>>()?,
-        os: made.os.given.clone(),
+        local_files: replaced.map(Ok).chain(archives).collect::<Result<_, Error>>()?,
+        os: made.os.custom.clone(),
         architecture: lock.architecture.clone(),
         suite: lock.suite.clone(),
         files: files(provider, made.base == MODULES)?,

@@ -13,7 +13,7 @@ use parbake_cluster::KubernetesVersion;
 use parbake_machine::files::failed;
 use semver::Version;
 
-use super::RenewError;
+use super::UpgradeError;
 use super::go::{Go, GoMod, Module, Replace};
 use super::newest::version;
 use crate::provider::{Modules, Recipe};
@@ -30,7 +30,7 @@ pub(super) fn staging(kubernetes: &Version) -> String {
 }
 
 /// Writes `go.mod` and `go.sum` of all folders in `dir` whose versions differ between `old` and `new`.
-pub(super) fn renew(go: &Go, dir: &Path, old: &Recipe, new: &Recipe) -> Result<(), RenewError> {
+pub(super) fn upgrade(go: &Go, dir: &Path, old: &Recipe, new: &Recipe) -> Result<(), UpgradeError> {
     for (name, modules) in &new.modules {
         let versions = match name.as_str() {
             KUBERNETES => [&old.kubernetes, &new.kubernetes].map(KubernetesVersion::to_string),
@@ -51,7 +51,7 @@ pub(super) fn renew(go: &Go, dir: &Path, old: &Recipe, new: &Recipe) -> Result<(
             modules,
             go: &go.of(Some(&modules.go)),
         };
-        folder.renew(&versions[0], &versions[1], kubernetes.as_ref())?;
+        folder.upgrade(&versions[0], &versions[1], kubernetes.as_ref())?;
     }
     Ok(())
 }
@@ -64,12 +64,12 @@ struct Folder<'a> {
 }
 
 impl Folder<'_> {
-    fn renew(&self, old: &str, new: &str, kubernetes: Option<&Version>) -> Result<(), RenewError> {
+    fn upgrade(&self, old: &str, new: &str, kubernetes: Option<&Version>) -> Result<(), UpgradeError> {
         let own = self.go.read(&self.dir.join("go.mod"))?;
         let built = self.built(&own)?;
         let (mut before, mut after, mut first) = (Vec::new(), Vec::new(), None);
         for module in &built {
-            let download = |version: &str| -> Result<GoMod, RenewError> {
+            let download = |version: &str| -> Result<GoMod, UpgradeError> {
                 // What is published under another path has its versions there.
                 let replaced = own.replaces().iter().find(|replace| replace.old.path == *module);
                 let path = replaced.map_or(module, |replace| &replace.new.path);
@@ -106,7 +106,7 @@ impl Folder<'_> {
     }
 
     /// The modules that have the packages, by what is required.
-    fn built(&self, own: &GoMod) -> Result<Vec<String>, RenewError> {
+    fn built(&self, own: &GoMod) -> Result<Vec<String>, UpgradeError> {
         let mut built = Vec::new();
         for package in self.packages() {
             let has = |module: &&Module| {
@@ -119,7 +119,7 @@ impl Folder<'_> {
                 .iter()
                 .filter(has)
                 .max_by_key(|module| module.path.len());
-            let found = found.ok_or_else(|| RenewError::NoModule {
+            let found = found.ok_or_else(|| UpgradeError::NoModule {
                 folder: self.name.to_owned(),
                 package: package.clone(),
             })?;
@@ -135,7 +135,7 @@ impl Folder<'_> {
     }
 
     /// Has `go` look at everything that the packages need.
-    fn list(&self, readonly: bool) -> Result<(), RenewError> {
+    fn list(&self, readonly: bool) -> Result<(), UpgradeError> {
         let mut words = vec!["list", "-deps"];
         words.extend(self.modules.commands.values().map(String::as_str));
         if !self.modules.commands.is_empty() {
@@ -149,9 +149,9 @@ impl Folder<'_> {
         Ok(())
     }
 
-    fn run(&self, words: &[&str], readonly: bool) -> Result<(), RenewError> {
+    fn run(&self, words: &[&str], readonly: bool) -> Result<(), UpgradeError> {
         let ran = self.go.command(words, readonly).current_dir(self.dir).run();
-        ran.map(drop).map_err(|source| RenewError::Modules {
+        ran.map(drop).map_err(|source| UpgradeError::Modules {
             folder: self.name.to_owned(),
             source,
         })

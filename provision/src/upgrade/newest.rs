@@ -5,7 +5,7 @@ use semver::Version;
 
 use super::go::Go;
 use super::modules::{API, MODULE, staging};
-use super::{RenewError, modules};
+use super::{UpgradeError, modules};
 use crate::provider::Provider;
 
 /// How many numbers after the newest known one are tried: one may have been skipped.
@@ -16,7 +16,7 @@ const TRIED: u64 = 3;
 ///
 /// # Errors
 /// `go` cannot be asked.
-pub fn newest(provider: &Provider) -> Result<KubernetesVersion, RenewError> {
+pub fn newest(provider: &Provider) -> Result<KubernetesVersion, UpgradeError> {
     let _step = tracing::info_span!("step", what = "look for the newest patch release").entered();
     let toolchain = provider.recipe.modules.get(modules::KUBERNETES);
     let go = Go::new(&[]).of(toolchain.map(|modules| &modules.go));
@@ -24,7 +24,7 @@ pub fn newest(provider: &Provider) -> Result<KubernetesVersion, RenewError> {
 }
 
 /// The same of `kubernetes`.
-pub(super) fn newest_of(go: &Go, kubernetes: &KubernetesVersion) -> Result<KubernetesVersion, RenewError> {
+pub(super) fn newest_of(go: &Go, kubernetes: &KubernetesVersion) -> Result<KubernetesVersion, UpgradeError> {
     let listed = go
         .command(&["list", "-m", "-versions", MODULE], false)
         .current_dir("/")

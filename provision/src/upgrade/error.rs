@@ -9,7 +9,7 @@ use crate::provider::{self, ProviderName};
 
 /// A provider that could not be made or renewed.
 #[derive(Debug, thiserror::Error)]
-pub enum RenewError {
+pub enum UpgradeError {
     /// There is something of this name.
     #[error(
         "there is `{0}` among the providers already; choose another name, or `parbake provider update {0} --newest`"

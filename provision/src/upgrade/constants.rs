@@ -8,7 +8,7 @@ use semver::Version;
 
 use super::go::Go;
 use super::modules::MODULE;
-use super::{RenewError, component};
+use super::{UpgradeError, component};
 
 const FILE: &str = "cmd/kubeadm/app/constants/constants.go";
 
@@ -22,10 +22,10 @@ pub(super) struct Constants {
 
 impl Constants {
     /// Those of kubeadm `version`.
-    pub(super) fn of(go: &Go, version: &KubernetesVersion) -> Result<Self, RenewError> {
+    pub(super) fn of(go: &Go, version: &KubernetesVersion) -> Result<Self, UpgradeError> {
         let path = go.download(MODULE, &version.to_string())?.dir.join(FILE);
         let text = fs::read_to_string(&path).map_err(failed("read", &path))?;
-        Self::parse(&text).map_err(|what| RenewError::Constant {
+        Self::parse(&text).map_err(|what| UpgradeError::Constant {
             what,
             version: version.clone(),
         })
