@@ -77,7 +77,7 @@ fn control_plane(place: &Place) -> Result<Doomed, String> {
             "node `node01`: container `kube-apiserver` of pod `kube-system/kube-apiserver-node01` ended with exit \
              code 1",
             "\n    | Error: unknown flag: --no-such-flag\n",
-            "node `node01`: no container was made for `/etc/kubernetes/manifests/kube-scheduler.yaml`",
+            "node `node01`: no container was created for `/etc/kubernetes/manifests/kube-scheduler.yaml`",
             "Could not process manifest file",
             "\nnext: ",
         ],

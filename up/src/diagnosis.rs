@@ -1,8 +1,8 @@
-//! Why a cluster is not ready, in the words of its own components.
+//! Why a cluster is not ready, according to the logs of its own components.
 //!
-//! To be asked when the wait for readiness ended without it, and before everything is removed. By then the nodes may be
-//! in any state: every question has a time limit inside its node, and every node has one as a whole, so that a node that
-//! hangs costs seconds and the others still have their say.
+//! Collected when the wait for readiness timed out, before anything is removed. By then the nodes may be in any state, so
+//! every command has a time limit inside its node, and every node has one as a whole: a hanging node costs seconds and does
+//! not hide the findings of the others.
 
 mod containers;
 mod log_excerpt;
@@ -19,59 +19,59 @@ use parbake_cluster::{Description, machine_plan};
 use parbake_machine::dirs::Dirs;
 use parbake_machine::handle::Running;
 
-use node::Asked;
+use node::NodeProbe;
 
-/// How long all nodes together may take: they are asked side by side.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How many findings are shown; what failed first is what matters, and one node's are rarely more than two.
-const SHOWN: usize = 8;
+/// The time limit for all nodes, which are examined in parallel.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How many findings are shown. The first failures matter most, and a node rarely has more than two.
+const MAX_SHOWN: usize = 8;
 
-/// What the nodes of a cluster that did not become ready had to say.
+/// The problems found on the nodes of a cluster that did not become ready.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Diagnosis {
     findings: Vec<Finding>,
 }
 
-/// One thing that is wrong on a node.
+/// A problem on a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Finding {
     node: String,
-    /// What is wrong, in one line.
+    /// One line.
     problem: String,
-    /// The last lines that the culprit printed, if any.
-    words: Vec<String>,
+    /// The last relevant log lines of the failed component.
+    log: Vec<String>,
 }
 
 impl Diagnosis {
-    /// Asks the nodes of `cluster`, whose directory is `dir`. Never fails and takes a few seconds at most: what cannot be
-    /// asked is a finding, too.
+    /// Examines the nodes of `cluster`, whose directory is `dir`, for [`TIMEOUT`] at most. Never fails: a node that does not
+    /// answer is a finding.
     pub(crate) fn collect(running: &Running, cluster: &Description, dir: &Path) -> Self {
         let (sender, receiver) = mpsc::channel();
         let mut names = Vec::new();
         for node in cluster.nodes() {
             let console = Dirs(&machine_plan::machine_dir(dir, node)).console();
-            let asked = Asked::new(running, cluster.runtime(), node.name.as_str(), console);
+            let probe = NodeProbe::new(running, cluster.runtime(), node.name.as_str(), console);
             let (index, sender) = (names.len(), sender.clone());
             names.push(node.name.as_str());
-            // Not joined: a thread whose node hangs is given up, and its command ends when the node is removed.
-            thread::spawn(move || sender.send((index, asked.findings())));
+            // Not joined: the command of a hanging node ends when the node is removed.
+            thread::spawn(move || sender.send((index, probe.findings())));
         }
         drop(sender);
         let mut answers: Vec<Option<Vec<Finding>>> = vec![None; names.len()];
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while let Ok((index, findings)) =
             receiver.recv_timeout(deadline.saturating_duration_since(Instant::now()))
         {
             answers[index] = Some(findings);
         }
-        let silent = |name: &str| {
-            let problem = format!("gave no answer within {} s", PATIENCE.as_secs());
+        let no_answer = |name: &str| {
+            let problem = format!("no answer within {} s", TIMEOUT.as_secs());
             vec![Finding::new(name, problem, Vec::new())]
         };
         let findings = names
             .into_iter()
             .zip(answers)
-            .flat_map(|(name, answer)| answer.unwrap_or_else(|| silent(name)));
+            .flat_map(|(name, answer)| answer.unwrap_or_else(|| no_answer(name)));
         Self {
             findings: findings.collect(),
         }
@@ -79,49 +79,49 @@ impl Diagnosis {
 }
 
 impl Finding {
-    fn new(node: &str, problem: String, words: Vec<String>) -> Self {
+    fn new(node: &str, problem: String, log: Vec<String>) -> Self {
         Self {
             node: node.to_owned(),
             problem,
-            words,
+            log,
         }
     }
 }
 
-/// Lines to be put below what was waited for.
+/// Lines to append to the message of the timeout.
 impl fmt::Display for Diagnosis {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.findings.is_empty() {
             return out.write_str(
-                "\nno component has failed so far\nnext: allow more time with `--wait`, or give the host less else to do",
+                "\nno component has failed so far\nnext: allow more time with `--wait`, or reduce the load on the host",
             );
         }
         out.write_str("\nwhat failed:")?;
-        for finding in self.findings.iter().take(SHOWN) {
+        for finding in self.findings.iter().take(MAX_SHOWN) {
             write!(out, "\n  node `{}`: {}", finding.node, finding.problem)?;
-            for line in &finding.words {
+            for line in &finding.log {
                 write!(out, "\n    | {line}")?;
             }
         }
-        if let more @ 1.. = self.findings.len().saturating_sub(SHOWN) {
+        if let more @ 1.. = self.findings.len().saturating_sub(MAX_SHOWN) {
             write!(out, "\n  and {more} more")?;
         }
         out.write_str(
-            "\nnext: mend what failed, most likely in the artifact: provision or pull it again; \
-             where the host is only slow, allow more time with `--wait`",
+            "\nnext: the artifact is most likely broken: provision or pull it again; if the host is only slow, allow more \
+             time with `--wait`",
         )
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Diagnosis, Finding, SHOWN};
+    use super::{Diagnosis, Finding, MAX_SHOWN};
 
     #[test]
-    fn words_stand_below_whose_they_are() {
-        let finding = |node: &str, words: &[&str]| {
-            let words = words.iter().map(ToString::to_string).collect();
-            Finding::new(node, "its machine has ended".to_owned(), words)
+    fn log_lines_follow_their_finding() {
+        let finding = |node: &str, log: &[&str]| {
+            let log = log.iter().map(ToString::to_string).collect();
+            Finding::new(node, "its machine has ended".to_owned(), log)
         };
         let mut diagnosis = Diagnosis {
             findings: vec![finding("node01", &["one", "two"]), finding("node02", &[])],
@@ -129,18 +129,18 @@ mod tests {
         assert_eq!(
             diagnosis.to_string(),
             "\nwhat failed:\n  node `node01`: its machine has ended\n    | one\n    | two\n  node `node02`: its machine has \
-             ended\nnext: mend what failed, most likely in the artifact: provision or pull it again; where the host is \
-             only slow, allow more time with `--wait`"
+             ended\nnext: the artifact is most likely broken: provision or pull it again; if the host is only slow, allow \
+             more time with `--wait`"
         );
-        diagnosis.findings = vec![finding("node01", &[]); SHOWN + 2];
+        diagnosis.findings = vec![finding("node01", &[]); MAX_SHOWN + 2];
         assert!(diagnosis.to_string().contains("\n  and 2 more\nnext: "));
     }
 
     #[test]
-    fn that_nothing_failed_is_said_as_well() {
+    fn no_findings_suggest_a_slow_host() {
         assert_eq!(
             Diagnosis::default().to_string(),
-            "\nno component has failed so far\nnext: allow more time with `--wait`, or give the host less else to do"
+            "\nno component has failed so far\nnext: allow more time with `--wait`, or reduce the load on the host"
         );
     }
 }

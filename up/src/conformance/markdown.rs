@@ -1,4 +1,4 @@
-//! A report for people: Markdown with a table by part of Kubernetes, and what did not hold.
+//! A report as Markdown: a table by area of Kubernetes, and the failures.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -6,27 +6,26 @@ use std::time::Duration;
 
 use super::{Case, Outcome, Report};
 
-/// How many characters are kept of what a case said: some print all of a pod.
-const SAID: usize = 200;
+/// Longer messages are cut, in characters: some print a whole pod.
+const MAX_MESSAGE: usize = 200;
 
-/// What a run was made with.
 #[derive(Debug, Clone)]
 pub struct RunInfo {
     /// The cluster's version of Kubernetes.
     pub kubernetes: String,
-    /// How many nodes it has.
+    /// The number of nodes.
     pub nodes: usize,
-    /// How many processors the host gives.
+    /// The number of CPUs available on the host.
     pub processors: usize,
     /// How many cases ran at the same time.
     pub parallel: usize,
-    /// How long the whole run took.
+    /// The duration of the whole run.
     pub took: Duration,
 }
 
-/// The cases of one part.
+/// The cases of one area.
 #[derive(Default)]
-struct Part {
+struct Area {
     passed: usize,
     failed: usize,
     skipped: usize,
@@ -34,7 +33,7 @@ struct Part {
     slowest: u64,
 }
 
-impl Part {
+impl Area {
     fn count(&mut self, case: &Case) {
         match case.outcome {
             Outcome::Passed => self.passed += 1,
@@ -46,12 +45,11 @@ impl Part {
 }
 
 impl Report {
-    /// The report as a page in Markdown.
     #[must_use]
     pub fn markdown(&self, info: &RunInfo) -> String {
         let mut markdown = format!(
             "Kubernetes {}, {} nodes, {} processors, {} cases at a time: {} passed, {} failed, {} skipped, in {} s.\n\n\
-             | part of Kubernetes | cases | passed | failed | skipped | slowest, s |\n|---|---|---|---|---|---|\n",
+             | area of Kubernetes | cases | passed | failed | skipped | slowest, s |\n|---|---|---|---|---|---|\n",
             info.kubernetes,
             info.nodes,
             info.processors,
@@ -61,19 +59,19 @@ impl Report {
             self.count(Outcome::Skipped),
             info.took.as_secs(),
         );
-        let mut parts: BTreeMap<&str, Part> = BTreeMap::new();
+        let mut areas: BTreeMap<&str, Area> = BTreeMap::new();
         for case in &self.cases {
-            parts.entry(part(&case.name)).or_default().count(case);
+            areas.entry(area(&case.name)).or_default().count(case);
         }
-        for (name, part) in parts {
-            let (tenths, cases) = (part.slowest / 100, part.passed + part.failed + part.skipped);
+        for (name, area) in areas {
+            let (tenths, cases) = (area.slowest / 100, area.passed + area.failed + area.skipped);
             // Writing to a string cannot fail.
             let _ = writeln!(
                 markdown,
                 "| {name} | {cases} | {} | {} | {} | {}.{} |",
-                part.passed,
-                part.failed,
-                part.skipped,
+                area.passed,
+                area.failed,
+                area.skipped,
                 tenths / 10,
                 tenths % 10
             );
@@ -81,18 +79,18 @@ impl Report {
         for case in self.failed() {
             let message = case.message.as_deref().unwrap_or_default();
             let line = message.lines().next().unwrap_or_default();
-            let line: String = line.chars().take(SAID).collect();
+            let line: String = line.chars().take(MAX_MESSAGE).collect();
             let _ = write!(markdown, "\nFailed: `{}`: {line}\n", case.name);
         }
         markdown
     }
 }
 
-/// The part of Kubernetes that answers for a case: the first word of its name, in brackets.
-fn part(name: &str) -> &str {
+/// The area of Kubernetes that a case belongs to: the bracketed word at the start of its name.
+fn area(name: &str) -> &str {
     name.strip_prefix('[')
         .and_then(|rest| rest.split_once(']'))
-        .map_or("others", |(part, _)| part)
+        .map_or("others", |(area, _)| area)
 }
 
 #[cfg(test)]
@@ -102,7 +100,7 @@ mod tests {
     use super::{Case, Outcome, Report, RunInfo};
 
     #[test]
-    fn cases_are_counted_by_part_and_failures_named() {
+    fn cases_are_counted_by_area_and_failures_named() {
         let case = |name: &str, outcome, milliseconds, message: Option<&str>| Case {
             name: name.into(),
             outcome,
@@ -127,7 +125,7 @@ mod tests {
         assert_eq!(
             report.markdown(&info),
             "Kubernetes v1.34.4, 3 nodes, 2 processors, 4 cases at a time: 2 passed, 1 failed, 1 skipped, in 61 s.\n\n\
-             | part of Kubernetes | cases | passed | failed | skipped | slowest, s |\n|---|---|---|---|---|---|\n\
+             | area of Kubernetes | cases | passed | failed | skipped | slowest, s |\n|---|---|---|---|---|---|\n\
              | others | 1 | 1 | 0 | 0 | 0.0 |\n\
              | sig-a | 1 | 0 | 1 | 0 | 0.0 |\n\
              | sig-b | 2 | 1 | 0 | 1 | 1.5 |\n\

@@ -1,8 +1,8 @@
-//! Kubernetes' own conformance suite, run against a cluster that was baked with it.
+//! Runs the Kubernetes conformance suite against a cluster that was baked with it.
 //!
-//! The suite is a program with all of its cases (`e2e.test`) and a runner of programs of that kind (`ginkgo`), in the image
-//! `conformance` as the one that Kubernetes publishes has them (Kubernetes, `test/conformance/image`). They are run on the
-//! first control plane, straight from the layers of that image: the node has the cluster's own kubectl and a way to the API.
+//! The suite consists of the test program `e2e.test` and its runner `ginkgo`, in an image `conformance` that is laid out like
+//! the published one (Kubernetes, `test/conformance/image`). Both run on the first control plane, directly from the layers of
+//! that image: the node has the cluster's kubectl and can reach the API.
 
 mod markdown;
 mod report;
@@ -17,55 +17,47 @@ use crate::{Cluster, ClusterName};
 pub use markdown::RunInfo;
 pub use report::{Case, Outcome, Report};
 
-/// The cases that are quick and touch all parts of Kubernetes: the name of one a line, up to the suite's
-/// `[Conformance]`.
+/// Short cases from all areas of Kubernetes, one name per line, up to the suite's `[Conformance]`.
 const QUICK: &str = include_str!("quick.txt");
-/// Where the run leaves its report, on a file system that ends with the machine.
+/// The directory of the reports on the node, on a tmpfs.
 const REPORTS: &str = "/run/parbake-conformance";
-/// The administrator's way in on a control plane.
+/// The administrator's kubeconfig on a control plane.
 const KUBECONFIG: &str = "/etc/kubernetes/admin.conf";
-/// What the suite calls the cases that make a cluster conformant.
+/// The label of conformance cases.
 const LABEL: &str = "Conformance";
-/// Runs the suite; what it says goes where errors go, since the result is another one.
+/// Runs the suite. Its output goes to standard error, since standard output is for parbake's own result.
 const RUN: &str = r#"
 rm -rf "$REPORTS"
 mkdir -p "$REPORTS"
 exec "$@" >&2
 "#;
 
-/// Why the suite could not be run.
 #[derive(Debug, thiserror::Error)]
 pub enum ConformanceError {
-    /// The artifact has no suite.
     #[error(
-        "cluster `{0}` has no conformance suite: bake one with `parbake provision PROVIDER --addon conformance --tag \
-         TAG`, and start that"
+        "cluster `{0}` has no conformance suite; bake an artifact with it by `parbake provision PROVIDER --addon \
+         conformance --tag TAG` and start that"
     )]
     NoSuite(ClusterName),
-    /// No case is left.
-    #[error("no conformance case is left to run; `parbake conformance --list` lists all")]
+    #[error("no conformance case matches; `parbake conformance --list` lists all")]
     NoCase,
-    /// The run ended before it could report.
-    #[error("the conformance suite ended early ({0}); its output says why")]
+    #[error("the conformance suite exited without a report ({0}); see its output above")]
     Ended(ExitStatus),
-    /// The node cannot be entered.
     #[error(transparent)]
     Machines(#[from] handle::Error),
-    /// A command on the node failed.
     #[error(transparent)]
     Command(#[from] process::Error),
 }
 
-/// Which cases to run, and how.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Only cases whose name matches this regular expression (Go's package `regexp`).
+    /// Run only cases whose name matches this regular expression (Go's package `regexp`).
     pub focus: Option<String>,
-    /// No case whose name matches this one.
+    /// Skip cases whose name matches this regular expression.
     pub skip: Option<String>,
-    /// Only those of a fixed list that are quick.
+    /// Run only the cases of a fixed list of short ones.
     pub quick: bool,
-    /// How many at the same time.
+    /// How many cases run at the same time.
     pub parallel: usize,
 }
 
@@ -75,7 +67,7 @@ pub struct Suite<'a> {
     cluster: &'a Cluster,
     /// The node that it runs on.
     node: String,
-    /// Where its programs are on the node.
+    /// The directory of its programs on the node.
     dir: String,
 }
 
@@ -83,7 +75,7 @@ impl<'a> Suite<'a> {
     /// Finds the suite in `cluster`, called `name`.
     ///
     /// # Errors
-    /// [`ConformanceError::NoSuite`], or the node cannot be entered.
+    /// [`ConformanceError::NoSuite`], or a command on the node failed.
     pub fn find(cluster: &'a Cluster, name: &ClusterName) -> Result<Self, ConformanceError> {
         let node = cluster.record().cluster.nodes()[0].name.to_string();
         let line = format!("ls -d /{IMAGES_DIR}/conformance/*/usr/local/bin 2>/dev/null || true");
@@ -105,7 +97,7 @@ impl<'a> Suite<'a> {
     /// The names of all conformance cases of the suite's version, sorted.
     ///
     /// # Errors
-    /// The suite could not be asked.
+    /// The suite could not list them.
     pub fn cases(&self) -> Result<Vec<String>, ConformanceError> {
         let words = [
             format!("{}/e2e.test", self.dir),
@@ -115,10 +107,10 @@ impl<'a> Suite<'a> {
         Ok(listed.parse(report::names)?)
     }
 
-    /// Runs the cases that are wanted; what the suite says goes to standard error.
+    /// Runs the selected cases, with the suite's output on standard error.
     ///
     /// # Errors
-    /// The suite could not be run, ended before its end, or was left with no case. Cases that failed are in the report.
+    /// The suite could not be run, exited early, or no case matches. Failed cases are not an error; the report has them.
     pub fn run(&self, options: &Options) -> Result<Report, ConformanceError> {
         let words = arguments(&self.dir, options);
         let reports = format!("REPORTS={REPORTS}");
@@ -132,24 +124,23 @@ impl<'a> Suite<'a> {
         let read = self.cluster.running().command(&self.node, read)?.run();
         let report: Report = read
             .map_err(|_| ConformanceError::Ended(status))?
-            .parse(Report::read)?;
+            .parse(Report::parse)?;
         if report.cases.is_empty() {
             return Err(ConformanceError::NoCase);
         }
         Ok(report)
     }
 
-    /// The report of the last run in the form of JUnit, as the suite wrote it.
+    /// The JUnit report of the last run, as the suite wrote it.
     ///
     /// # Errors
-    /// There is none.
+    /// There is no report.
     pub fn junit(&self) -> Result<String, ConformanceError> {
         let read = ["cat".to_owned(), format!("{REPORTS}/junit.xml")];
         Ok(self.cluster.running().command(&self.node, read)?.run()?.stdout)
     }
 }
 
-/// The command that runs the suite.
 fn arguments(dir: &str, options: &Options) -> Vec<String> {
     let mut words = vec![
         format!("{dir}/ginkgo"),
@@ -162,7 +153,7 @@ fn arguments(dir: &str, options: &Options) -> Vec<String> {
         "--json-report=report.json".into(),
         "--junit-report=junit.xml".into(),
     ];
-    // Cases that match any of these are run.
+    // A case runs if it matches any `--focus`.
     words.extend(options.focus.iter().map(|focus| format!("--focus={focus}")));
     if options.quick {
         words.extend(quick().map(|name| format!("--focus={}", regex::escape(name))));
@@ -178,7 +169,6 @@ fn arguments(dir: &str, options: &Options) -> Vec<String> {
     words
 }
 
-/// The names of the quick cases.
 fn quick() -> impl Iterator<Item = &'static str> {
     QUICK.lines().filter(|line| !line.is_empty())
 }
@@ -190,7 +180,7 @@ mod tests {
     use super::{Options, arguments, quick};
 
     #[test]
-    fn quick_cases_are_many_and_no_expressions() {
+    fn quick_cases_are_unique_and_escaped() {
         let names: BTreeSet<_> = quick().collect();
         assert_eq!(names.len(), quick().count());
         assert!(names.len() >= 60, "{}", names.len());
@@ -210,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn the_program_comes_after_the_runners_options() {
+    fn test_program_follows_runner_options() {
         let words = arguments(
             "/d",
             &Options {

@@ -1,39 +1,34 @@
-//! What the suite's runner writes down (Ginkgo, package `types`, `Report`), and what is kept of it.
+//! Parses the runner's report (Ginkgo, package `types`, `Report`).
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What became of the cases that were run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// All cases that were run, in the order in which they were.
+    /// The cases that ran, in order.
     pub cases: Vec<Case>,
 }
 
-/// A case that was run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Case {
-    /// Its whole name.
+    /// The full name.
     pub name: String,
-    /// What became of it.
     pub outcome: Outcome,
-    /// How long it took, in milliseconds.
+    /// The duration.
     pub milliseconds: u64,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
 
-/// What became of a case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
-    /// It holds.
     Passed,
-    /// It does not hold, or was interrupted.
+    /// It failed, timed out or was interrupted.
     Failed,
-    /// It found that it cannot be run here.
+    /// It skipped itself because this cluster does not support it.
     Skipped,
 }
 
@@ -76,8 +71,8 @@ struct Failure {
 }
 
 impl Report {
-    /// Understands the runner's JSON.
-    pub(super) fn read(text: &str) -> Result<Self, String> {
+    /// Parses the runner's JSON.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         let suites: Vec<Suite> = serde_json::from_str(text).map_err(|error| error.to_string())?;
         let specs = suites
             .into_iter()
@@ -87,7 +82,7 @@ impl Report {
         })
     }
 
-    /// How many cases came to that.
+    /// The number of cases with that outcome.
     pub fn count(&self, outcome: Outcome) -> usize {
         self.cases.iter().filter(|case| case.outcome == outcome).count()
     }
@@ -99,11 +94,11 @@ impl Report {
 }
 
 impl Spec {
-    /// The case, if it is one that was run: most are not wanted.
+    /// The case, or `None` if it did not run.
     fn case(self) -> Option<Case> {
         let outcome = match self.state.as_str() {
             "passed" => Outcome::Passed,
-            // A case that the filters leave out was never tried.
+            // Excluded by the filters.
             "skipped" | "pending" if self.num_attempts == 0 || self.run_time == 0 => return None,
             "skipped" => Outcome::Skipped,
             _ => Outcome::Failed,
@@ -122,7 +117,7 @@ impl Spec {
     }
 }
 
-/// The names in the suite's list, sorted: YAML, where each case has a `codename`.
+/// Parses the suite's list of cases, YAML in which each has a `codename`. Returns the names, sorted.
 pub(super) fn names(text: &str) -> Result<Vec<String>, String> {
     #[derive(Deserialize)]
     struct Listed {
@@ -139,7 +134,7 @@ mod tests {
     use super::{Outcome, Report, names};
 
     #[test]
-    fn only_what_was_run_is_kept() {
+    fn report_has_only_cases_that_ran() {
         let text = r#"[{ "SuitePath": "/e2e", "SpecReports": [
             { "ContainerHierarchyTexts": null, "LeafNodeType": "SynchronizedBeforeSuite", "LeafNodeText": "",
               "State": "passed", "RunTime": 5, "NumAttempts": 1 },
@@ -152,7 +147,7 @@ mod tests {
             { "ContainerHierarchyTexts": ["[sig-b]"], "LeafNodeType": "It", "LeafNodeText": "slow",
               "State": "timedout", "RunTime": 2000000, "NumAttempts": 1, "Failure": { "Message": "too slow" } }
         ] }]"#;
-        let report = Report::read(text).unwrap();
+        let report = Report::parse(text).unwrap();
         let found: Vec<_> = report
             .cases
             .iter()
@@ -170,12 +165,12 @@ mod tests {
             report.failed().next().unwrap().message.as_deref(),
             Some("too slow")
         );
-        assert!(Report::read("[]").unwrap().cases.is_empty());
-        assert!(Report::read("").is_err());
+        assert!(Report::parse("[]").unwrap().cases.is_empty());
+        assert!(Report::parse("").is_err());
     }
 
     #[test]
-    fn the_list_is_read() {
+    fn case_names_are_parsed_and_sorted() {
         let text = "- testname: B\n  codename: '[sig-b] x [Conformance]'\n  description: d\n- codename: '[sig-a] y'\n";
         assert_eq!(names(text).unwrap(), ["[sig-a] y", "[sig-b] x [Conformance]"]);
     }

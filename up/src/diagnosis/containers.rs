@@ -1,10 +1,10 @@
-//! The node's containers: what its runtime remembers of them.
+//! Finds failed containers in the output of `crictl`.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-/// The answer of `crictl ps --all --output=json` (CRI: `ListContainersResponse`).
+/// The output of `crictl ps --all --output=json` (CRI: `ListContainersResponse`).
 #[derive(Debug, Deserialize)]
 struct List {
     #[serde(default)]
@@ -16,7 +16,7 @@ struct Listed {
     id: String,
     metadata: Metadata,
     state: String,
-    /// Nanoseconds since 1970, as text.
+    /// Nanoseconds since the Unix epoch, as text.
     #[serde(rename = "createdAt")]
     created: String,
     #[serde(default)]
@@ -25,12 +25,12 @@ struct Listed {
 
 #[derive(Debug, Deserialize)]
 struct Metadata {
-    /// How often the container was made before.
+    /// The number of earlier attempts.
     #[serde(default)]
     attempt: u32,
 }
 
-/// The answer of `crictl inspect --output=json` for one container (CRI: `ContainerStatusResponse`).
+/// The output of `crictl inspect --output=json` for one container (CRI: `ContainerStatusResponse`).
 #[derive(Debug, Deserialize)]
 struct Inspected {
     status: Status,
@@ -46,7 +46,7 @@ struct Status {
     message: String,
 }
 
-/// A container as a pod has it, whichever attempt it is.
+/// Identifies a container of a pod across its attempts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Name {
     pub(super) namespace: String,
@@ -54,13 +54,13 @@ pub(super) struct Name {
     pub(super) container: String,
 }
 
-/// A container that does not run, or had to be started again.
+/// A container that does not run, or was restarted.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Suspect {
     pub(super) name: Name,
-    /// The attempt that is looked at: the newest that has ended, or else the newest of all.
+    /// The attempt to inspect: the newest that has exited, otherwise the newest of all.
     pub(super) id: String,
-    /// The number of the newest attempt: they are counted from 0, in the bake already.
+    /// The number of the newest attempt, counted from 0 since the bake.
     attempt: u32,
     /// The state of the newest attempt.
     state: State,
@@ -85,13 +85,13 @@ impl State {
     }
 }
 
-/// All containers of a node, those of one name together, newest first.
+/// All containers of a node by name, the newest attempt first.
 #[derive(Debug)]
 pub(super) struct Containers(BTreeMap<Name, Vec<Listed>>);
 
 impl Containers {
-    /// Reads the answer of `crictl ps --all --output=json`.
-    pub(super) fn read(text: &str) -> Result<Self, serde_json::Error> {
+    /// Parses the output of `crictl ps --all --output=json`.
+    pub(super) fn parse(text: &str) -> Result<Self, serde_json::Error> {
         let list: List = serde_json::from_str(text)?;
         let mut all: BTreeMap<Name, Vec<Listed>> = BTreeMap::new();
         for listed in list.containers {
@@ -113,12 +113,11 @@ impl Containers {
         Ok(Self(all))
     }
 
-    /// Whether the pod has any container.
     pub(super) fn has_pod(&self, pod: &str) -> bool {
         self.0.keys().any(|name| name.pod == pod)
     }
 
-    /// Those that do not run, or had to be started again.
+    /// The containers that do not run, or were restarted.
     pub(super) fn suspects(&self) -> Vec<Suspect> {
         let suspect = |(name, attempts): (&Name, &Vec<Listed>)| {
             let newest = attempts.first()?;
@@ -126,7 +125,7 @@ impl Containers {
             let ended = attempts
                 .iter()
                 .find(|listed| State::of(&listed.state) == State::Exited);
-            // The number of its attempt alone says nothing: it goes on from that of the bake.
+            // The attempt number alone says nothing, since it includes those of the bake.
             (state != State::Running || ended.is_some()).then(|| Suspect {
                 name: name.clone(),
                 id: ended.unwrap_or(newest).id.clone(),
@@ -139,20 +138,19 @@ impl Containers {
 }
 
 impl Suspect {
-    /// What is wrong with it, by the answer of `crictl inspect --output=json`; nothing where it did what it was to do and
-    /// ended.
+    /// Describes the problem, given the output of `crictl inspect --output=json`. `None` if the container completed.
     pub(super) fn problem(&self, inspected: &str) -> Option<String> {
         let status = serde_json::from_str(inspected).map(|inspected: Inspected| inspected.status);
         let Ok(status) = status else {
-            return Some(self.text("ended, nobody knows how"));
+            return Some(self.text("ended in an unknown way"));
         };
         match (self.state, status.exit_code, self.attempt) {
             (State::Exited, 0, 0) => None,
-            (State::Created, ..) => Some(self.text("was made but not started")),
+            (State::Created, ..) => Some(self.text("was created but not started")),
             (State::Unknown, ..) => Some(self.text("is in an unknown state")),
             (State::Exited | State::Running, code, _) => {
                 let mut text = format!("ended with exit code {code}");
-                // Where it could not even be started, the runtime's message is all there is.
+                // If it could not be started, the runtime's message is the only hint.
                 for why in [&status.reason, &status.message] {
                     if !matches!(why.as_str(), "" | "Error" | "Completed") {
                         text += &format!(", {}", why.trim());
@@ -174,7 +172,7 @@ impl Suspect {
             text += &format!(", attempt {}", self.attempt);
         }
         if self.state == State::Running {
-            text += ", runs again";
+            text += ", running again";
         }
         text
     }
@@ -195,73 +193,73 @@ mod tests {
         })
     }
 
-    fn read(containers: &[Value]) -> Containers {
-        Containers::read(&json!({"containers": containers}).to_string()).unwrap()
+    fn parse(containers: &[Value]) -> Containers {
+        Containers::parse(&json!({"containers": containers}).to_string()).unwrap()
     }
 
-    /// What is said of a container with these attempts, newest first.
+    /// The problem of a container with these attempts, newest first.
     fn problem(attempts: &[(u32, &str)], inspected: &Value) -> Option<String> {
         let all: Vec<Value> = attempts
             .iter()
             .map(|(attempt, state)| container(&format!("id{attempt}"), "p", *attempt, state))
             .collect();
-        let suspects = read(&all).suspects();
+        let suspects = parse(&all).suspects();
         suspects.first()?.problem(&inspected.to_string())
     }
 
     #[test]
-    fn a_container_that_ended_as_it_should_is_no_problem() {
+    fn only_failed_containers_are_problems() {
         let status = |code: i32, reason: &str| json!({"status": {"exitCode": code, "reason": reason}});
         let (running, exited) = ("CONTAINER_RUNNING", "CONTAINER_EXITED");
         assert_eq!(problem(&[(0, running)], &status(0, "")), None);
         assert_eq!(problem(&[(7, running)], &status(0, "")), None);
         assert_eq!(problem(&[(0, exited)], &status(0, "Completed")), None);
-        let said = |attempts: &[(u32, &str)], status: Value| problem(attempts, &status).unwrap();
+        let message = |attempts: &[(u32, &str)], status: Value| problem(attempts, &status).unwrap();
         assert_eq!(
-            said(&[(0, exited)], status(1, "Error")),
+            message(&[(0, exited)], status(1, "Error")),
             "container `c` of pod `n/p` ended with exit code 1"
         );
         assert_eq!(
-            said(&[(3, exited), (2, exited)], status(137, "OOMKilled")),
+            message(&[(3, exited), (2, exited)], status(137, "OOMKilled")),
             "container `c` of pod `n/p` ended with exit code 137, OOMKilled, attempt 3"
         );
         assert_eq!(
-            said(&[(1, running), (0, exited)], status(0, "Completed")),
-            "container `c` of pod `n/p` ended with exit code 0, attempt 1, runs again"
+            message(&[(1, running), (0, exited)], status(0, "Completed")),
+            "container `c` of pod `n/p` ended with exit code 0, attempt 1, running again"
         );
         let start =
             json!({"status": {"exitCode": 128, "reason": "StartError", "message": "exec: no such file\n"}});
         assert_eq!(
-            said(&[(0, exited)], start),
+            message(&[(0, exited)], start),
             "container `c` of pod `n/p` ended with exit code 128, StartError, exec: no such file"
         );
         assert_eq!(
-            said(&[(0, "CONTAINER_CREATED")], status(0, "")),
-            "container `c` of pod `n/p` was made but not started"
+            message(&[(0, "CONTAINER_CREATED")], status(0, "")),
+            "container `c` of pod `n/p` was created but not started"
         );
         assert_eq!(
-            said(&[(0, exited)], json!("?")),
-            "container `c` of pod `n/p` ended, nobody knows how"
+            message(&[(0, exited)], json!("?")),
+            "container `c` of pod `n/p` ended in an unknown way"
         );
     }
 
     #[test]
-    fn the_newest_attempt_that_ended_is_looked_at() {
+    fn newest_exited_attempt_is_inspected() {
         let all = [
             container("old", "p", 0, "CONTAINER_EXITED"),
             container("new", "p", 2, "CONTAINER_RUNNING"),
             container("ended", "p", 1, "CONTAINER_EXITED"),
             container("well", "q", 0, "CONTAINER_RUNNING"),
         ];
-        let containers = read(&all);
+        let containers = parse(&all);
         let ids: Vec<String> = containers.suspects().into_iter().map(|one| one.id).collect();
         assert_eq!(ids, ["ended"]);
         assert!(containers.has_pod("q") && !containers.has_pod("r"));
     }
 
     #[test]
-    fn a_node_without_containers_has_no_suspects() {
-        assert!(Containers::read("{}").unwrap().suspects().is_empty());
-        assert!(Containers::read("timed out").is_err());
+    fn node_without_containers_has_no_suspects() {
+        assert!(Containers::parse("{}").unwrap().suspects().is_empty());
+        assert!(Containers::parse("timed out").is_err());
     }
 }

@@ -1,13 +1,13 @@
-//! The last words of a component: few lines out of many.
+//! Picks the relevant lines out of a component's log.
 
 /// How many lines are shown of one component.
-const LINES: usize = 5;
-/// How long a line may be, in characters.
-const LENGTH: usize = 300;
+const MAX_LINES: usize = 5;
+/// Longer lines are cut, in characters.
+const MAX_LENGTH: usize = 300;
 
-/// How lines begin in which a component says what is wrong: the usual ways of Go programs.
+/// Prefixes of plain error lines, as Go programs print them.
 const PLAIN: [&str; 5] = ["Error", "error:", "panic:", "fatal error:", "exec "];
-/// What lines of structured logs hold then: logfmt, as containerd writes it, and JSON, as etcd does.
+/// Marks of errors in structured logs: logfmt (containerd) and JSON (etcd).
 const STRUCTURED: [&str; 6] = [
     "level=error",
     "level=fatal",
@@ -17,36 +17,35 @@ const STRUCTURED: [&str; 6] = [
     "\"level\":\"panic\"",
 ];
 
-/// The last lines of `log` that speak of errors, or just the last ones where none does.
+/// The last error lines of `log`, or its last lines if none reports an error.
 ///
-/// A component that fails prints the reason, and then often much else: how it is used, a stack of each thread, or, as it
-/// is started again, how it starts.
-pub(super) fn last_words(log: &str) -> Vec<String> {
+/// A failing component often prints much after the reason: its usage, stack traces, or the messages of its next start.
+pub(super) fn error_lines(log: &str) -> Vec<String> {
     let lines = lines(log);
-    let telling: Vec<&String> = lines.iter().filter(|line| is_telling(line)).collect();
-    let chosen = if telling.is_empty() {
+    let errors: Vec<&String> = lines.iter().filter(|line| is_error(line)).collect();
+    let chosen = if errors.is_empty() {
         lines.iter().collect()
     } else {
-        telling
+        errors
     };
-    let mut words: Vec<String> = Vec::new();
+    let mut excerpt: Vec<String> = Vec::new();
     for line in chosen.into_iter().rev() {
-        let line = shown(line);
-        // A component that is started again and again says the same each time.
-        let news = |known: &String| without_time(known) != without_time(&line);
-        if words.iter().all(news) {
-            words.push(line);
+        let line = printable(line);
+        // A component in a restart loop repeats its messages.
+        let differs = |other: &String| without_time(other) != without_time(&line);
+        if excerpt.iter().all(differs) {
+            excerpt.push(line);
         }
-        if words.len() == LINES {
+        if excerpt.len() == MAX_LINES {
             break;
         }
     }
-    words.reverse();
-    words
+    excerpt.reverse();
+    excerpt
 }
 
-/// The lines of `log` that are not empty, each value of several lines joined to one: Kubernetes' components write it as
-/// `err=<`, the lines behind a tab each, and ` >`.
+/// The non-empty lines of `log`, with multi-line values joined: Kubernetes components write `err=<`, then each line
+/// after a tab, then ` >`.
 fn lines(log: &str) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for line in log.lines().map(str::trim_end).filter(|line| !line.is_empty()) {
@@ -64,19 +63,19 @@ fn lines(log: &str) -> Vec<String> {
     lines
 }
 
-/// The lines of `log` that hold `name`.
+/// The lines of `log` that contain `name`.
 pub(super) fn mentioning(log: &str, name: &str) -> String {
     let lines: Vec<&str> = log.lines().filter(|line| line.contains(name)).collect();
     lines.join("\n")
 }
 
-fn is_telling(line: &str) -> bool {
+fn is_error(line: &str) -> bool {
     is_klog_error(line)
         || PLAIN.iter().any(|start| line.starts_with(start))
         || STRUCTURED.iter().any(|part| line.contains(part))
 }
 
-/// Whether it is an error or worse in the format of Kubernetes' components: `E1121 09:02:40.844116 244 file.go:7] ...`.
+/// True for errors and fatal errors in klog's format: `E1121 09:02:40.844116 244 file.go:7] ...`.
 fn is_klog_error(line: &str) -> bool {
     let bytes = line.as_bytes();
     matches!(bytes.first(), Some(b'E' | b'F'))
@@ -85,7 +84,7 @@ fn is_klog_error(line: &str) -> bool {
             .is_some_and(|date| date.iter().all(u8::is_ascii_digit))
 }
 
-/// What follows the head of a line in Kubernetes' format, the whole line otherwise.
+/// The line without klog's header.
 fn without_time(line: &str) -> &str {
     if !is_klog_error(line) {
         return line;
@@ -93,18 +92,18 @@ fn without_time(line: &str) -> &str {
     line.split_once("] ").map_or(line, |(_, rest)| rest)
 }
 
-/// The line as it may go to a terminal: not too long, and without what terminals obey.
-fn shown(line: &str) -> String {
+/// The line cut to [`MAX_LENGTH`], without escape sequences and control characters.
+fn printable(line: &str) -> String {
     let mut rest = line.chars();
     let mut text = String::new();
     let mut length = 0;
     while let Some(c) = rest.next() {
-        // Colours and the like: an escape, a bracket, parameters, and one letter (ECMA-48, 5.4).
+        // A control sequence: escape, bracket, parameters and one letter (ECMA-48, 5.4).
         if c == '\u{1b}' {
             let _ = rest.find(|c| ('@'..='~').contains(c) && *c != '[');
             continue;
         }
-        if length == LENGTH {
+        if length == MAX_LENGTH {
             text.push_str(" ...");
             break;
         }
@@ -116,35 +115,35 @@ fn shown(line: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{LENGTH, last_words, mentioning};
+    use super::{MAX_LENGTH, error_lines, mentioning};
 
     #[test]
-    fn errors_are_chosen_among_other_lines() {
+    fn error_lines_are_preferred() {
         let log = "I1121 09:02:40.1 1 server.go:1] \"Starting\"\nE1121 09:02:40.2 1 run.go:72] \"command failed\" err=\"x\"\n\
                    Usage:\n  --a\n  --b\n  --c\n  --d\n  --e\n  --f\n";
         assert_eq!(
-            last_words(log),
+            error_lines(log),
             ["E1121 09:02:40.2 1 run.go:72] \"command failed\" err=\"x\""]
         );
         let etcd = "{\"level\":\"info\",\"msg\":\"a\"}\n{\"level\":\"fatal\",\"msg\":\"b\"}\n{\"level\":\"info\",\"msg\":\"c\"}";
-        assert_eq!(last_words(etcd), ["{\"level\":\"fatal\",\"msg\":\"b\"}"]);
+        assert_eq!(error_lines(etcd), ["{\"level\":\"fatal\",\"msg\":\"b\"}"]);
         assert_eq!(
-            last_words("panic: no\n\ngoroutine 1 [running]:\nmain.main()"),
+            error_lines("panic: no\n\ngoroutine 1 [running]:\nmain.main()"),
             ["panic: no"]
         );
     }
 
     #[test]
-    fn the_last_lines_are_taken_where_none_is_an_error() {
-        assert_eq!(last_words("a\nb\n\nc\nd\ne\nf\n"), ["b", "c", "d", "e", "f"]);
-        assert_eq!(last_words("\n \n"), [""; 0]);
+    fn last_lines_are_taken_without_errors() {
+        assert_eq!(error_lines("a\nb\n\nc\nd\ne\nf\n"), ["b", "c", "d", "e", "f"]);
+        assert_eq!(error_lines("\n \n"), [""; 0]);
     }
 
     #[test]
-    fn what_is_said_at_every_start_is_shown_once() {
+    fn repeated_errors_are_shown_once() {
         let log = "E1121 09:02:40.2 1 run.go:72] \"no\"\nE1121 09:02:41.2 8 run.go:72] \"no\"\nE1121 09:02:42.2 9 run.go:72] \"yes\"";
         assert_eq!(
-            last_words(log),
+            error_lines(log),
             [
                 "E1121 09:02:41.2 8 run.go:72] \"no\"",
                 "E1121 09:02:42.2 9 run.go:72] \"yes\""
@@ -153,24 +152,24 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_fit_for_a_terminal() {
-        assert_eq!(last_words("\u{1b}[0;1;31mred\u{1b}[0m"), ["red"]);
-        assert_eq!(last_words("a\u{1b}[2Jb\tc"), ["ab c"]);
-        let long = "x".repeat(LENGTH + 1);
-        assert_eq!(last_words(&long), [format!("{} ...", "x".repeat(LENGTH))]);
+    fn lines_are_cut_and_without_control_characters() {
+        assert_eq!(error_lines("\u{1b}[0;1;31mred\u{1b}[0m"), ["red"]);
+        assert_eq!(error_lines("a\u{1b}[2Jb\tc"), ["ab c"]);
+        let long = "x".repeat(MAX_LENGTH + 1);
+        assert_eq!(error_lines(&long), [format!("{} ...", "x".repeat(MAX_LENGTH))]);
     }
 
     #[test]
-    fn a_value_of_several_lines_is_one() {
+    fn multi_line_values_are_joined() {
         let log = "E1121 09:28:35.7 232 run.go:72] \"command failed\" err=<\n\tfailed to load\n\tno kind\n >\nI1121 x\n";
         assert_eq!(
-            last_words(log),
+            error_lines(log),
             ["E1121 09:28:35.7 232 run.go:72] \"command failed\" err=< failed to load no kind >"]
         );
     }
 
     #[test]
-    fn lines_are_found_by_a_name() {
+    fn lines_are_filtered_by_name() {
         assert_eq!(mentioning("a x\nb y\nc x\n", "x"), "a x\nc x");
     }
 }

@@ -1,25 +1,24 @@
-//! The node's own services: what its service manager says of them.
+//! Finds failed services in the output of `systemctl show`.
 
-/// The service without which a node is none, beside the runtime's, which it depends on.
 pub(super) const KUBELET: &str = "kubelet.service";
-/// What to ask `systemctl show` for.
+/// The properties to ask `systemctl show` for.
 pub(super) const PROPERTIES: &str = "--property=Id,ActiveState,SubState,Result,ExecMainStatus,NRestarts";
 
-/// A service that does not do what it should.
+/// A service that does not run, or was restarted.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Failed {
+pub(super) struct FailedUnit {
     pub(super) unit: String,
     pub(super) problem: String,
-    /// Whether it was not started at all, or not yet: something else takes its time.
-    pub(super) waits: bool,
+    /// It was not started yet: another job blocks it.
+    pub(super) is_waiting: bool,
 }
 
-/// Reads the answer of `systemctl show`: blocks of `NAME=VALUE` lines with an empty line between them.
-pub(super) fn failed(text: &str) -> Vec<Failed> {
-    text.split("\n\n").filter_map(judge).collect()
+/// Parses blocks of `NAME=VALUE` lines, separated by an empty line.
+pub(super) fn failed(text: &str) -> Vec<FailedUnit> {
+    text.split("\n\n").filter_map(failed_unit).collect()
 }
 
-fn judge(block: &str) -> Option<Failed> {
+fn failed_unit(block: &str) -> Option<FailedUnit> {
     let value = |name: &str| {
         let line = |line: &'_ str| line.strip_prefix(name)?.strip_prefix('=').map(str::to_owned);
         block.lines().find_map(line).unwrap_or_default()
@@ -40,10 +39,10 @@ fn judge(block: &str) -> Option<Failed> {
     if restarts > 0 {
         problem += &format!(", restarts: {restarts}");
     }
-    Some(Failed {
+    Some(FailedUnit {
         unit,
         problem,
-        waits: active == "inactive",
+        is_waiting: active == "inactive",
     })
 }
 
@@ -52,7 +51,7 @@ mod tests {
     use super::failed;
 
     #[test]
-    fn only_what_runs_as_it_was_started_is_well() {
+    fn inactive_and_restarted_units_have_failed() {
         let text = "Result=success\nNRestarts=0\nExecMainStatus=0\nId=containerd.service\nActiveState=active\n\
                     SubState=running\n\n\
                     Result=exit-code\nNRestarts=3\nExecMainStatus=1\nId=kubelet.service\nActiveState=activating\n\
@@ -60,8 +59,8 @@ mod tests {
                     Result=success\nNRestarts=1\nExecMainStatus=0\nId=a.service\nActiveState=active\nSubState=running\n\n\
                     Result=success\nNRestarts=0\nExecMainStatus=0\nId=b.service\nActiveState=inactive\nSubState=dead\n";
         let units = failed(text);
-        let waits: Vec<bool> = units.iter().map(|unit| unit.waits).collect();
-        assert_eq!(waits, [false, false, true]);
+        let waiting: Vec<bool> = units.iter().map(|unit| unit.is_waiting).collect();
+        assert_eq!(waiting, [false, false, true]);
         let problems: Vec<String> = units.into_iter().map(|failed| failed.problem).collect();
         assert_eq!(
             problems,

@@ -1,4 +1,4 @@
-//! Authorities, and the certificates that they sign.
+//! CAs, and the certificates that they sign.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -13,10 +13,10 @@ use time::OffsetDateTime;
 
 use super::IdentityError;
 
-/// How far back certificates begin, for nodes and users whose clocks are behind; kubeadm's value.
+/// How long before `now` certificates start, for clients whose clocks are behind; kubeadm's value.
 const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
 
-/// From when to when a certificate is valid.
+/// The validity period of a certificate.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Validity {
     from: OffsetDateTime,
@@ -24,7 +24,7 @@ pub(super) struct Validity {
 }
 
 impl Validity {
-    /// From a little before `now`, for `length` after it.
+    /// From [`CLOCK_SKEW`] before `now` until `length` after it.
     pub(super) fn new(now: Timestamp, length: Duration) -> Result<Self, IdentityError> {
         let error = || IdentityError::Time { now };
         let second = OffsetDateTime::from_unix_timestamp(now.as_second()).map_err(|_| error())?;
@@ -37,33 +37,29 @@ impl Validity {
     }
 }
 
-/// What a certificate proves to whom (RFC 5280, section 4.2.1.12).
+/// Extended key usage (RFC 5280, section 4.2.1.12).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Usage {
-    /// A client to a server.
     Client,
-    /// A server to its clients.
     Server,
-    /// Both: etcd's servers are each other's clients.
+    /// etcd's servers are each other's clients.
     Both,
 }
 
 /// A certificate to be signed.
 pub(super) struct Leaf<'a> {
-    /// The common name: the user's, for Kubernetes.
+    /// The common name; Kubernetes takes it as the user.
     pub(super) name: &'a str,
-    /// The organisation: the user's group, for Kubernetes.
+    /// The organisation; Kubernetes takes it as the user's group.
     pub(super) group: Option<&'a str>,
-    /// What it is for.
     pub(super) usage: Usage,
-    /// The DNS names and IP addresses that it is good for.
+    /// DNS names and IP addresses.
     pub(super) alt_names: Vec<String>,
-    /// When it is valid.
     pub(super) validity: Validity,
 }
 
 impl<'a> Leaf<'a> {
-    /// A certificate without a group and alternative names.
+    /// A certificate without group and alternative names.
     pub(super) fn new(name: &'a str, usage: Usage, validity: Validity) -> Self {
         Self {
             name,
@@ -87,11 +83,11 @@ impl fmt::Debug for Pair {
     }
 }
 
-/// A certificate authority: signs certificates, and has one that is signed by itself.
+/// A self-signed certificate authority.
 pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    /// A new authority of that common name.
+    /// Creates a CA with the common name `name`.
     pub(super) fn new(name: &str, validity: Validity) -> Result<Self, IdentityError> {
         let mut params = params(name, None, validity);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -103,7 +99,7 @@ impl Authority {
         })?))
     }
 
-    /// Makes a key and signs a certificate for it.
+    /// Creates a key and signs a certificate for it.
     pub(super) fn sign(&self, leaf: &Leaf<'_>) -> Result<Pair, IdentityError> {
         let mut params = params(leaf.name, leaf.group, leaf.validity);
         params.is_ca = IsCa::ExplicitNoCa;
@@ -135,12 +131,12 @@ impl Authority {
         })
     }
 
-    /// The authority's own certificate.
+    /// The CA's own certificate, as PEM.
     pub(super) fn certificate(&self) -> String {
         self.0.pem()
     }
 
-    /// The authority's own certificate and its key.
+    /// The CA's own certificate and key.
     pub(super) fn pair(&self) -> Pair {
         Pair {
             certificate: self.certificate(),
@@ -149,15 +145,15 @@ impl Authority {
     }
 }
 
-/// A new ECDSA P-256 key. `what_for` stands in the error.
-pub(super) fn new_key(what_for: &str) -> Result<KeyPair, IdentityError> {
+/// A new ECDSA P-256 key. The error names `subject`.
+pub(super) fn new_key(subject: &str) -> Result<KeyPair, IdentityError> {
     KeyPair::generate().map_err(|source| IdentityError::Certificate {
-        subject: what_for.to_owned(),
+        subject: subject.to_owned(),
         source,
     })
 }
 
-/// What all certificates have. The serial number is left out: it is then a hash of the key, as random as that.
+/// Parameters common to all certificates. Without a serial number, rcgen derives one from the key, which is as random.
 fn params(name: &str, group: Option<&str>, validity: Validity) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.not_before = validity.from;

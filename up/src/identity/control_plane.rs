@@ -1,4 +1,4 @@
-//! What only control planes have.
+//! The identity files of control plane nodes.
 
 use parbake_cluster::{Description, Node};
 use parbake_machine::plan::SeedFile;
@@ -11,25 +11,25 @@ use super::node::{api_url, pair_files, public, secret};
 
 const PKI: &str = "etc/kubernetes/pki";
 
-/// What the control planes of a cluster share.
+/// The identity that the control planes of a cluster share.
 pub(super) struct ControlPlane<'a> {
     pub(super) cluster: &'a Description,
     pub(super) validity: Validity,
     pub(super) extra_sans: &'a [String],
-    /// The group of administrators.
+    /// The administrators' group.
     pub(super) admins: &'a str,
     pub(super) ca: &'a Authority,
     pub(super) front_proxy_ca: Authority,
     pub(super) etcd_ca: Authority,
-    /// The key that signs tokens.
+    /// The key that signs service account tokens.
     pub(super) service_accounts: &'a KeyPair,
     pub(super) admin: &'a Pair,
-    /// Where the version has one.
+    /// `None` for versions before 1.29.
     pub(super) super_admin: Option<&'a Pair>,
 }
 
 impl ControlPlane<'_> {
-    /// The files of one control plane, beside what every node has.
+    /// The files of the control plane `node`, in addition to those of every node.
     pub(super) fn files(&self, node: &Node) -> Result<Vec<SeedFile>, IdentityError> {
         let mut files = self.pki(node)?;
         let ca = self.ca.certificate();
@@ -101,7 +101,7 @@ impl ControlPlane<'_> {
             .into_iter()
             .flat_map(|(name, pair)| pair_files(&format!("{PKI}/{name}"), pair))
             .collect();
-        // Its certificate is among the files that every node has.
+        // The certificate is among the files of every node.
         files.push(secret(&format!("{PKI}/ca.key"), ca.pair().key));
         files.push(secret(
             &format!("{PKI}/sa.key"),
@@ -114,8 +114,8 @@ impl ControlPlane<'_> {
         Ok(files)
     }
 
-    /// Good for all names that anyone reaches the API by: inside the cluster, on the node, and through a forwarded
-    /// port of the host.
+    /// The API server's certificate, for every name that clients use: inside the cluster, on the node, and through a
+    /// forwarded port of the host.
     fn api_server(&self, node: &Node) -> Leaf<'_> {
         let mut alt_names = vec![
             node.name.to_string(),

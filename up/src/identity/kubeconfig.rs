@@ -7,18 +7,17 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::certificate::Pair;
 
-/// Who reaches which cluster where. All of it is text that means nothing to YAML: URLs, PEM and names of users.
+/// A kubeconfig without credentials. No value needs escaping in YAML.
 pub(super) struct Kubeconfig<'a> {
     /// The URL of the API.
     pub(super) server: &'a str,
-    /// The authority's certificate, as PEM.
+    /// The CA's certificate, as PEM.
     pub(super) ca: &'a str,
-    /// The user's name.
     pub(super) user: &'a str,
 }
 
 impl Kubeconfig<'_> {
-    /// With the user's certificate and key inside.
+    /// Renders it with the user's certificate and key inline.
     pub(super) fn with_pair(&self, pair: &Pair) -> String {
         let [certificate, key] = [&pair.certificate, &pair.key].map(|pem| STANDARD.encode(pem));
         self.render(format_args!(
@@ -26,7 +25,7 @@ impl Kubeconfig<'_> {
         ))
     }
 
-    /// With the path of a file that holds both the user's certificate and the key.
+    /// Renders it with the path of a file that holds the user's certificate and key.
     pub(super) fn with_file(&self, path: &str) -> String {
         self.render(format_args!(
             "    client-certificate: {path}\n    client-key: {path}\n"
@@ -50,7 +49,7 @@ impl Kubeconfig<'_> {
     }
 }
 
-/// A kubeconfig of ours that leads to another URL.
+/// Replaces the server of a kubeconfig that parbake wrote.
 pub(crate) fn with_server(kubeconfig: &str, server: &str) -> String {
     let line = |line: &str| match line.split_once("server: ") {
         Some((indent, _)) if indent.trim().is_empty() => format!("{indent}server: \"{server}\"\n"),
@@ -64,7 +63,7 @@ mod tests {
     use super::{Kubeconfig, Pair, with_server};
 
     #[test]
-    fn only_the_server_changes() {
+    fn with_server_changes_only_the_server() {
         let pair = Pair {
             certificate: "server: x".to_owned(),
             key: "K".to_owned(),

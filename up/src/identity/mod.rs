@@ -1,29 +1,29 @@
-//! A new identity for every cluster: authorities, certificates, kubeconfigs, keys, machine ids.
+//! A new identity for every cluster: CAs, certificates, kubeconfigs, keys and machine ids.
 //!
-//! Nothing is read: all follows from the [`Description`], the time and chance. What is made is what `kubeadm init`
-//! and `kubeadm join` make (Kubernetes 1.34, `cmd/kubeadm/app/phases/certs/certlist.go` and
+//! Everything derives from the [`Description`], the time and random numbers; no file is read. The files are those of
+//! `kubeadm init` and `kubeadm join` (Kubernetes 1.34, `cmd/kubeadm/app/phases/certs/certlist.go` and
 //! `phases/kubeconfig/kubeconfig.go`), with ECDSA P-256 keys throughout:
 //!
 //! ```text
 //! etc/machine-id
 //! etc/kubernetes/
-//! ├── kubelet.conf                              points to kubelet-client-current.pem
-//! ├── admin.conf, super-admin.conf              control planes only, and all that follows
+//! ├── kubelet.conf                              refers to kubelet-client-current.pem
+//! ├── admin.conf, super-admin.conf              from here on, control planes only
 //! ├── controller-manager.conf, scheduler.conf
 //! └── pki/
-//!     ├── ca.crt                                workers too
+//!     ├── ca.crt                                every node
 //!     ├── ca.key
 //!     ├── apiserver.{crt,key}                   signed by ca
 //!     ├── apiserver-kubelet-client.{crt,key}    signed by ca
 //!     ├── front-proxy-ca.{crt,key}
 //!     ├── front-proxy-client.{crt,key}          signed by front-proxy-ca
 //!     ├── apiserver-etcd-client.{crt,key}       signed by etcd/ca
-//!     ├── sa.{key,pub}                          signs service accounts' tokens
+//!     ├── sa.{key,pub}                          signs service account tokens
 //!     └── etcd/{ca,server,peer,healthcheck-client}.{crt,key}
 //! var/lib/kubelet/pki/
-//! ├── kubelet.{crt,key}                         what the kubelet serves with
+//! ├── kubelet.{crt,key}                         serving certificate
 //! ├── kubelet-client-DATE.pem
-//! └── kubelet-client-current.pem                a link to it
+//! └── kubelet-client-current.pem                symbolic link to it
 //! ```
 
 mod certificate;
@@ -49,48 +49,38 @@ use kubeconfig::Kubeconfig;
 pub(crate) use kubeconfig::with_server;
 use token::ServiceAccounts;
 
-/// How long authorities live, as kubeadm's do: 10 years.
-const AUTHORITY_VALIDITY: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
-/// How long all other certificates live unless told otherwise, as kubeadm's do: 1 year.
+/// Validity of CA certificates: 10 years, as in kubeadm.
+const CA_VALIDITY: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+/// Default validity of all other certificates: 1 year, as in kubeadm.
 const VALIDITY: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// A part of an identity that could not be made.
 #[derive(Debug, Error)]
 pub enum IdentityError {
-    /// A name was asked for that no certificate can hold.
-    #[error("`{name}` is neither a DNS name nor an IP address that a certificate could be for")]
+    #[error("`{name}` is not a DNS name or IP address that a certificate can hold")]
     AltName {
-        /// The name.
         name: String,
-        /// Why not; absent for what looks like no name at all.
+        /// `None` if the name is malformed.
         #[source]
         source: Option<rcgen::Error>,
     },
-    /// A key or certificate could not be made.
-    #[error("could not make the certificate of `{subject}`")]
+    #[error("could not create the certificate of `{subject}`")]
     Certificate {
-        /// The certificate's common name.
+        /// The common name.
         subject: String,
-        /// Why not.
         #[source]
         source: rcgen::Error,
     },
-    /// The time lies outside what certificates can hold.
-    #[error("`{now}` is no time that a certificate could begin at; set the clock")]
-    Time {
-        /// The time.
-        now: Timestamp,
-    },
+    #[error("a certificate cannot start at `{now}`; set the clock")]
+    Time { now: Timestamp },
 }
 
-/// What is left to choose about an identity.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Further DNS names and IP addresses that the API's certificate is good for.
+    /// Further DNS names and IP addresses for the API server's certificate.
     pub extra_sans: Vec<String>,
-    /// The time of making. Everything is valid from a little earlier on.
+    /// The time of creation. Certificates are valid from 5 minutes before.
     pub now: Timestamp,
-    /// How long certificates live, except for the authorities', which live 10 years.
+    /// Validity of all certificates but the CAs'.
     pub validity: Duration,
 }
 
@@ -104,7 +94,7 @@ impl Default for Options {
     }
 }
 
-/// The identity of one cluster: every secret that makes it this cluster and no other.
+/// The identity of one cluster: all its secrets.
 pub struct Identity {
     id: Uuid,
     ca: String,
@@ -116,7 +106,7 @@ pub struct Identity {
     files: BTreeMap<NodeName, Vec<SeedFile>>,
 }
 
-/// Almost everything in it is secret.
+/// Leaves the secrets out.
 impl fmt::Debug for Identity {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Identity")
@@ -126,22 +116,22 @@ impl fmt::Debug for Identity {
 }
 
 impl Identity {
-    /// Makes an identity for `cluster`. No two are alike.
+    /// Creates a unique identity for `cluster`.
     ///
     /// # Errors
-    /// When an extra name or the time cannot stand in a certificate.
+    /// A certificate cannot hold an extra name or the time.
     pub fn new(cluster: &Description, options: &Options) -> Result<Self, IdentityError> {
-        let forever = Validity::new(options.now, AUTHORITY_VALIDITY)?;
+        let ca_validity = Validity::new(options.now, CA_VALIDITY)?;
         let validity = Validity::new(options.now, options.validity)?;
-        let ca = Authority::new("kubernetes", forever)?;
+        let ca = Authority::new("kubernetes", ca_validity)?;
         let administrator = |name: &str, group: &str| {
             ca.sign(&certificate::Leaf {
                 group: Some(group),
                 ..certificate::Leaf::new(name, Usage::Client, validity)
             })
         };
-        // The group of administrators whose rights can be taken away came with 1.29, and is bound to its role by
-        // kubeadm. Before, there was only the group that the API asks for no rights.
+        // Since 1.29 kubeadm binds the administrators' group to a role, so that their rights can be revoked. Before, the
+        // only group was the one that bypasses authorization.
         let dialect = cluster.kubernetes().dialect();
         let admins = if dialect.has_super_admin() {
             "kubeadm:cluster-admins"
@@ -156,8 +146,8 @@ impl Identity {
             validity,
             extra_sans: &options.extra_sans,
             admins,
-            front_proxy_ca: Authority::new("front-proxy-ca", forever)?,
-            etcd_ca: Authority::new("etcd-ca", forever)?,
+            front_proxy_ca: Authority::new("front-proxy-ca", ca_validity)?,
+            etcd_ca: Authority::new("etcd-ca", ca_validity)?,
             service_accounts: service_accounts.key(),
             admin: &admin,
             super_admin: dialect.has_super_admin().then_some(&super_admin),
@@ -184,17 +174,17 @@ impl Identity {
         })
     }
 
-    /// A random name for the cluster, unlike that of any other.
+    /// A random identifier of the cluster.
     pub fn id(&self) -> Uuid {
         self.id
     }
 
-    /// The certificate of the cluster's authority, as PEM.
+    /// The certificate of the cluster's CA, as PEM.
     pub fn ca_pem(&self) -> &str {
         &self.ca
     }
 
-    /// What the cluster's inhabitants must be told; `api_url` is [`Description::api_url`].
+    /// What must be published inside the cluster; `api_url` is [`Description::api_url`].
     pub fn authorities<'a>(&'a self, api_url: &'a str) -> Authorities<'a> {
         Authorities {
             cluster: &self.ca,
@@ -205,12 +195,12 @@ impl Identity {
         }
     }
 
-    /// The files that make `node` a member of this cluster; none for a node of another cluster.
+    /// The identity files of `node`; empty for a node of another cluster.
     pub fn files(&self, node: &Node) -> Vec<SeedFile> {
         self.files.get(&node.name).cloned().unwrap_or_default()
     }
 
-    /// A kubeconfig for users. `server` is the URL at which they reach the API.
+    /// The kubeconfig for users. `server` is the API's URL.
     pub fn admin_kubeconfig(&self, server: &str) -> String {
         Kubeconfig {
             server,
@@ -220,8 +210,8 @@ impl Identity {
         .with_pair(&self.admin)
     }
 
-    /// A kubeconfig for ourselves: the API does not look up this user's rights, so it works from the first moment and
-    /// whatever users do to theirs.
+    /// The kubeconfig for parbake itself. Its user bypasses authorization, so it works as soon as the API does, whatever
+    /// users change.
     pub fn super_admin_kubeconfig(&self, server: &str) -> String {
         Kubeconfig {
             server,

@@ -1,4 +1,4 @@
-//! What every node has, worker or not.
+//! The identity files of every node.
 
 use std::net::SocketAddr;
 
@@ -11,16 +11,15 @@ use super::IdentityError;
 use super::certificate::{Authority, Leaf, Pair, Usage, Validity};
 use super::kubeconfig::Kubeconfig;
 
-/// Only root may read it: a key, or what holds one.
+/// Mode of files that hold a key.
 const SECRET: u32 = 0o600;
-/// Anyone may read it.
 const PUBLIC: u32 = 0o644;
-/// Nobody writes to it, as `systemd-machine-id-setup` leaves it.
-const FIXED: u32 = 0o444;
+/// Mode of the machine id, as `systemd-machine-id-setup` sets it.
+const READ_ONLY: u32 = 0o444;
 
 const KUBELET_PKI: &str = "var/lib/kubelet/pki";
 
-/// The files of one node that make it a member of the cluster.
+/// The files that make `node` a member of the cluster.
 pub(super) fn files(
     ca: &Authority,
     cluster: &Description,
@@ -34,7 +33,7 @@ pub(super) fn files(
         ..Leaf::new(&user, usage, validity)
     };
     let client = ca.sign(&of_nodes(Usage::Client))?;
-    // The kubelet would sign this one by itself, and nobody could verify it.
+    // Left alone, the kubelet would sign this one itself, and clients could not verify it.
     let addresses = node.addresses().map(|address| address.to_string());
     let alt_names = std::iter::once(node.name.to_string()).chain(addresses).collect();
     let server = ca.sign(&Leaf {
@@ -51,8 +50,12 @@ pub(super) fn files(
     }
     .with_file(&format!("/{current}"));
     let mut files = vec![
-        // Version 4 of a UUID, as systemd makes its machine ids (machine-id(5)).
-        file("etc/machine-id", FIXED, format!("{}\n", Uuid::new_v4().simple())),
+        // A version 4 UUID, as systemd generates machine ids (machine-id(5)).
+        file(
+            "etc/machine-id",
+            READ_ONLY,
+            format!("{}\n", Uuid::new_v4().simple()),
+        ),
         file("etc/kubernetes/kubelet.conf", SECRET, kubeconfig),
         public("etc/kubernetes/pki/ca.crt", ca.certificate()),
         secret(
@@ -70,7 +73,7 @@ pub(super) fn files(
     Ok(files)
 }
 
-/// Where components on `node` reach the API: a control plane reaches its own.
+/// The API's URL for components on `node`. A control plane uses its own API server.
 pub(super) fn api_url(cluster: &Description, node: &Node) -> String {
     match node.role {
         Role::ControlPlane => {
@@ -89,12 +92,12 @@ pub(super) fn pair_files(stem: &str, pair: Pair) -> [SeedFile; 2] {
     ]
 }
 
-/// A file that anyone may read.
+/// A world-readable file.
 pub(super) fn public(path: &str, text: String) -> SeedFile {
     file(path, PUBLIC, text)
 }
 
-/// A file that only root may read.
+/// A file readable by root only.
 pub(super) fn secret(path: &str, text: String) -> SeedFile {
     file(path, SECRET, text)
 }

@@ -1,4 +1,4 @@
-//! Checks an identity with other implementations than the one that makes it.
+//! Checks identities with other implementations than the one that creates them.
 
 mod certificates;
 mod files;
@@ -70,7 +70,7 @@ fn options() -> Options {
     }
 }
 
-/// The regular files of a node: path to mode and text.
+/// The regular files of a node: mode and text by path.
 struct Files(BTreeMap<String, (u32, String)>);
 
 impl Files {
@@ -102,7 +102,7 @@ fn after(seconds: u64) -> UnixTime {
     ))
 }
 
-/// Whether `leaf` is signed by `ca` and good for that usage at that time.
+/// True if `ca` signed `leaf`, and `leaf` is valid for `usage` at `time`.
 fn verifies(leaf: &str, ca: &str, usage: KeyUsage, time: UnixTime) -> bool {
     let (leaf, ca) = (certificate(leaf), certificate(ca));
     let anchors = [anchor_from_trusted_cert(&ca).unwrap()];
@@ -111,7 +111,7 @@ fn verifies(leaf: &str, ca: &str, usage: KeyUsage, time: UnixTime) -> bool {
         .is_ok()
 }
 
-/// The subject, and the names and addresses it is good for.
+/// The subject and the alternative names.
 fn subject(pem: &str) -> (String, Vec<String>) {
     let der = certificate(pem);
     let (_, parsed) = X509Certificate::from_der(&der).unwrap();

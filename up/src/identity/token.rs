@@ -1,7 +1,8 @@
-//! Tokens of service accounts that are kept in secrets.
+//! Service account tokens that are kept in secrets.
 //!
-//! As the controller manager makes them (Kubernetes, `pkg/serviceaccount/legacy.go` and `jwt.go`): JSON Web Tokens (RFC 7519)
-//! in the compact form (RFC 7515, section 3.1) that never expire, and are good for as long as the secret holds them.
+//! They have the form that the controller manager gives them (Kubernetes, `pkg/serviceaccount/legacy.go` and `jwt.go`): JSON
+//! Web Tokens (RFC 7519) in compact serialization (RFC 7515, section 3.1). They do not expire, but are valid only while the
+//! secret holds them.
 
 use std::fmt;
 
@@ -14,7 +15,7 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-/// The key that signs service accounts' tokens.
+/// The key that signs service account tokens.
 pub(super) struct ServiceAccounts(KeyPair);
 
 impl fmt::Debug for ServiceAccounts {
@@ -24,12 +25,11 @@ impl fmt::Debug for ServiceAccounts {
 }
 
 impl ServiceAccounts {
-    /// With an ECDSA P-256 key.
+    /// `key` is an ECDSA P-256 key.
     pub(super) fn new(key: KeyPair) -> Self {
         Self(key)
     }
 
-    /// The key itself.
     pub(super) fn key(&self) -> &KeyPair {
         &self.0
     }
@@ -39,7 +39,7 @@ impl Signer for ServiceAccounts {
     fn token(&self, account: Account<'_>) -> Option<String> {
         let random = SystemRandom::new();
         let pkcs8 = self.0.serialize_der();
-        // ES256 (RFC 7518, section 3.4) has the two numbers side by side, other than a certificate's signature.
+        // ES256 (RFC 7518, section 3.4) concatenates the two integers, unlike the signature of a certificate.
         let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8, &random).ok()?;
         let id = URL_SAFE_NO_PAD.encode(Sha256::digest(self.0.subject_public_key_info()));
         let header = json!({ "alg": "ES256", "kid": id });
@@ -70,7 +70,7 @@ mod tests {
     use super::ServiceAccounts;
 
     #[test]
-    fn a_token_names_its_account_and_is_signed() {
+    fn token_names_its_account_and_is_signed() {
         let signer = ServiceAccounts::new(KeyPair::generate().unwrap());
         let account = Account {
             namespace: "kube-system",

@@ -1,5 +1,5 @@
-//! Where the time of a thaw went: what parbake did, what each node's units and containers did, and when the cluster
-//! passed which milestone, on one clock.
+//! The timeline of a thaw: spans of parbake, of every node's units and containers, and the cluster's milestones, on one
+//! clock.
 
 mod node;
 mod svg;
@@ -15,46 +15,38 @@ use serde::Serialize;
 
 use crate::Error;
 
-/// What took from when until when, counted from the start of the thaw.
+/// Times are seconds since the start of the thaw.
 #[derive(Debug, Clone, Serialize)]
 pub struct Timeline {
-    /// Spans by lane, in the order of their beginnings.
     pub lanes: Vec<Lane>,
-    /// When the cluster passed which milestone.
     pub milestones: Vec<MilestoneTime>,
 }
 
 /// Spans of one kind, such as the units of a node.
 #[derive(Debug, Clone, Serialize)]
 pub struct Lane {
-    /// Whose spans these are.
     pub name: String,
-    /// The spans, in the order of their beginnings.
+    /// Sorted by start.
     pub spans: Vec<TimelineSpan>,
 }
 
-/// A span of a timeline.
 #[derive(Debug, Clone, Serialize)]
 pub struct TimelineSpan {
-    /// What it was.
-    pub what: String,
-    /// When it began, in seconds.
+    #[serde(rename = "what")]
+    pub name: String,
     pub from: f64,
-    /// When it ended, in seconds.
     pub to: f64,
 }
 
-/// A milestone of a timeline.
 #[derive(Debug, Clone, Serialize)]
 pub struct MilestoneTime {
-    /// Its name.
-    pub what: String,
-    /// When it was passed, in seconds.
+    #[serde(rename = "what")]
+    pub name: String,
     pub after: f64,
 }
 
 impl Timeline {
-    /// Puts the timeline of a cluster that has just become ready together: asks its nodes.
+    /// Collects the timeline of a cluster that has just become ready from its nodes.
     ///
     /// # Errors
     /// A node did not answer.
@@ -82,8 +74,8 @@ impl Timeline {
                 started,
             ));
         }
-        let passed = |(what, after): (String, Duration)| MilestoneTime {
-            what,
+        let milestone = |(name, after): (String, Duration)| MilestoneTime {
+            name,
             after: after.as_secs_f64(),
         };
         let milestones = [
@@ -94,11 +86,11 @@ impl Timeline {
         ];
         Ok(Self {
             lanes,
-            milestones: milestones.into_iter().map(passed).collect(),
+            milestones: milestones.into_iter().map(milestone).collect(),
         })
     }
 
-    /// The timeline as a picture (Scalable Vector Graphics 1.1).
+    /// Draws the timeline (SVG 1.1).
     pub fn svg(&self) -> String {
         svg::svg(self)
     }
@@ -107,32 +99,32 @@ impl Timeline {
 impl Lane {
     fn new(name: &str, mut spans: Vec<Span>, started: MonotonicTime) -> Self {
         spans.sort_by_key(|span| span.from);
-        let after = |moment: MonotonicTime| moment.0.as_secs_f64() - started.0.as_secs_f64();
-        let stretch = |span: Span| TimelineSpan {
-            what: span.what,
-            from: after(span.from),
-            to: after(span.to),
+        let seconds = |time: MonotonicTime| time.0.as_secs_f64() - started.0.as_secs_f64();
+        let timeline_span = |span: Span| TimelineSpan {
+            name: span.what,
+            from: seconds(span.from),
+            to: seconds(span.to),
         };
         Self {
             name: name.to_owned(),
-            spans: spans.into_iter().map(stretch).collect(),
+            spans: spans.into_iter().map(timeline_span).collect(),
         }
     }
 }
 
-/// A line for each span, in seconds.
+/// One line per span.
 impl fmt::Display for Timeline {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "{:>8} {:>8}", "FROM", "TO")?;
         for lane in &self.lanes {
             writeln!(out, "{}", lane.name)?;
             for span in &lane.spans {
-                writeln!(out, "{:>8.3} {:>8.3}  {}", span.from, span.to, span.what)?;
+                writeln!(out, "{:>8.3} {:>8.3}  {}", span.from, span.to, span.name)?;
             }
         }
         writeln!(out, "milestones")?;
-        for passed in &self.milestones {
-            writeln!(out, "{:>8} {:>8.3}  {}", "", passed.after, passed.what)?;
+        for milestone in &self.milestones {
+            writeln!(out, "{:>8} {:>8.3}  {}", "", milestone.after, milestone.name)?;
         }
         Ok(())
     }

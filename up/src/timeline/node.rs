@@ -1,4 +1,4 @@
-//! What a node itself remembers of its start: its service manager of the units, its runtime of the containers.
+//! The spans of a node's start: units from its service manager, containers from its runtime.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use crate::Error;
 
-/// The units that were started since the boot, the longest of them only: most take less than a picture can show.
-const SHORTEST: Duration = Duration::from_millis(5);
+/// Shorter starts of units are left out: most are too short to be drawn.
+const MIN_SPAN: Duration = Duration::from_millis(5);
 
-/// When each service of the node began to start, and when it was active.
+/// For each service of the node, the time from the start of its activation until it was active.
 pub(super) fn units(running: &Running, node: &str) -> Result<Vec<Span>, Error> {
     let properties = "--property=Id,InactiveExitTimestampMonotonic,ActiveEnterTimestampMonotonic";
     let show = ["systemctl", "show", properties, "*.service"];
@@ -19,7 +19,7 @@ pub(super) fn units(running: &Running, node: &str) -> Result<Vec<Span>, Error> {
     Ok(read_units(&output.stdout))
 }
 
-/// Blocks of `NAME=VALUE` lines with an empty line between them; times are microseconds.
+/// Parses blocks of `NAME=VALUE` lines, separated by an empty line. Times are microseconds.
 fn read_units(text: &str) -> Vec<Span> {
     let unit = |block: &str| {
         let value = |name: &str| {
@@ -27,29 +27,29 @@ fn read_units(text: &str) -> Vec<Span> {
                 .lines()
                 .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
         };
-        let moment = |name: &str| -> Option<MonotonicTime> {
+        let time = |name: &str| -> Option<MonotonicTime> {
             let micros = value(name)?.parse().ok().filter(|micros| *micros > 0)?;
             Some(MonotonicTime(Duration::from_micros(micros)))
         };
         let span = Span {
             what: value("Id")?.trim_end_matches(".service").to_owned(),
-            from: moment("InactiveExitTimestampMonotonic")?,
-            to: moment("ActiveEnterTimestampMonotonic")?,
+            from: time("InactiveExitTimestampMonotonic")?,
+            to: time("ActiveEnterTimestampMonotonic")?,
         };
-        (span.to.0.saturating_sub(span.from.0) >= SHORTEST).then_some(span)
+        (span.to.0.saturating_sub(span.from.0) >= MIN_SPAN).then_some(span)
     };
     text.split("\n\n").filter_map(unit).collect()
 }
 
-/// For each container of the node the time from its pod's sandbox until it ran.
+/// For each container of the node, the time from the creation of its pod's sandbox until it ran.
 pub(super) fn containers(running: &Running, node: &str) -> Result<Vec<Span>, Error> {
-    let ask = |words: &[&str]| -> Result<Vec<Value>, Error> {
-        let words = [&["crictl", "--timeout=30s"], words].concat();
-        let output = running.command(node, words)?.run()?;
-        Ok(output.parse(read_json)?)
+    let crictl = |args: &[&str]| -> Result<Vec<Value>, Error> {
+        let command = [&["crictl", "--timeout=30s"], args].concat();
+        let output = running.command(node, command)?.run()?;
+        Ok(output.parse(parse_json)?)
     };
-    let pods = ask(&["pods", "--output=json"])?;
-    let list = ask(&["ps", "--all", "--output=json"])?;
+    let pods = crictl(&["pods", "--output=json"])?;
+    let list = crictl(&["ps", "--all", "--output=json"])?;
     let ids: Vec<String> = items(&list, "containers")
         .filter_map(|container| Some(container["id"].as_str()?.to_owned()))
         .collect();
@@ -57,11 +57,11 @@ pub(super) fn containers(running: &Running, node: &str) -> Result<Vec<Span>, Err
         return Ok(Vec::new());
     }
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-    let details = ask(&[&["inspect", "--output=json"], ids.as_slice()].concat())?;
-    let epoch = epoch();
+    let details = crictl(&[&["inspect", "--output=json"], ids.as_slice()].concat())?;
+    let boot = boot_time();
     let spans = details
         .iter()
-        .filter_map(|container| span(container, &pods, epoch));
+        .filter_map(|container| span(container, &pods, boot));
     Ok(spans.collect())
 }
 
@@ -72,27 +72,27 @@ fn items<'a>(documents: &'a [Value], list: &'a str) -> impl Iterator<Item = &'a 
         .flatten()
 }
 
-fn span(container: &Value, pods: &[Value], epoch: Duration) -> Option<Span> {
+fn span(container: &Value, pods: &[Value], boot: Duration) -> Option<Span> {
     let sandbox = container["info"]["sandboxID"].as_str()?;
     let pod = items(pods, "items").find(|pod| pod["id"] == sandbox)?;
     let created: u64 = pod["createdAt"].as_str()?.parse().ok()?;
     let started: jiff::Timestamp = container["status"]["startedAt"].as_str()?.parse().ok()?;
-    let moment = |since: Duration| MonotonicTime(since.saturating_sub(epoch));
+    let monotonic = |since_epoch: Duration| MonotonicTime(since_epoch.saturating_sub(boot));
     Some(Span {
         what: pod["metadata"]["name"].as_str()?.to_owned(),
-        from: moment(Duration::from_nanos(created)),
-        to: moment(Duration::from_nanos(started.as_nanosecond().try_into().ok()?)),
+        from: monotonic(Duration::from_nanos(created)),
+        to: monotonic(Duration::from_nanos(started.as_nanosecond().try_into().ok()?)),
     })
 }
 
-/// When the host booted, on the clock that tells the date.
-fn epoch() -> Duration {
+/// The host's boot time on the wall clock.
+fn boot_time() -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     now.saturating_sub(MonotonicTime::now().0)
 }
 
-/// JSON documents one after the other, or in an array: versions of the tool differ.
-fn read_json(text: &str) -> Result<Vec<Value>, serde_json::Error> {
+/// Parses concatenated JSON documents or arrays of them: versions of crictl differ.
+fn parse_json(text: &str) -> Result<Vec<Value>, serde_json::Error> {
     let documents = serde_json::Deserializer::from_str(text).into_iter::<Value>();
     let mut values = Vec::new();
     for document in documents {
@@ -110,10 +110,10 @@ mod tests {
 
     use serde_json::json;
 
-    use super::{read_json, read_units, span};
+    use super::{parse_json, read_units, span};
 
     #[test]
-    fn units_that_never_started_or_took_no_time_are_left_out() {
+    fn inactive_and_short_units_are_left_out() {
         let text = "Id=a.service\nInactiveExitTimestampMonotonic=1000000\nActiveEnterTimestampMonotonic=1250000\n\n\
                     Id=b.service\nInactiveExitTimestampMonotonic=0\nActiveEnterTimestampMonotonic=0\n\n\
                     Id=c.service\nInactiveExitTimestampMonotonic=7\nActiveEnterTimestampMonotonic=8\n";
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_lasts_from_its_sandbox_until_it_runs() {
+    fn container_span_starts_with_its_sandbox() {
         let pods = [json!({ "items": [
             { "id": "s", "metadata": { "name": "etcd-node01" }, "createdAt": "1000000000" },
         ] })];
@@ -138,9 +138,9 @@ mod tests {
     }
 
     #[test]
-    fn documents_come_in_arrays_or_rows() {
-        assert_eq!(read_json("{} {}").unwrap().len(), 2);
-        assert_eq!(read_json("[{}, {}, {}]").unwrap().len(), 3);
-        assert!(read_json("{").is_err());
+    fn json_arrays_and_concatenated_documents_are_parsed() {
+        assert_eq!(parse_json("{} {}").unwrap().len(), 2);
+        assert_eq!(parse_json("[{}, {}, {}]").unwrap().len(), 3);
+        assert!(parse_json("{").is_err());
     }
 }

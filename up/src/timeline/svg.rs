@@ -1,4 +1,4 @@
-//! A timeline as a picture: a row for each span, time from left to right, milestones as lines from top to bottom.
+//! A timeline as SVG: a row for each span, time from left to right, milestones as vertical lines.
 
 use svg::Document;
 use svg::node::element::{Group, Line, Rectangle, Style, Text, Title};
@@ -6,7 +6,7 @@ use svg::node::element::{Group, Line, Rectangle, Style, Text, Title};
 use super::{Timeline, TimelineSpan};
 
 const WIDTH: f64 = 1200.0;
-/// Where the names of the spans end.
+/// Width of the names of spans.
 const LEFT: f64 = 300.0;
 const RIGHT: f64 = 40.0;
 const TOP: f64 = 60.0;
@@ -15,11 +15,10 @@ const STYLE: &str = "text { font: 12px sans-serif; fill: #222 } .lane { font-wei
                      .span { fill: #4477aa } .grid { stroke: #ddd } \
                      .milestone { stroke: #cc3311; stroke-dasharray: 4 3 } .passed { fill: #cc3311 }";
 
-/// Draws `timeline`.
 pub(super) fn svg(timeline: &Timeline) -> String {
     let ends = timeline.lanes.iter().flat_map(|lane| &lane.spans);
     let ends = ends.map(|span| span.to);
-    let milestones = timeline.milestones.iter().map(|passed| passed.after);
+    let milestones = timeline.milestones.iter().map(|milestone| milestone.after);
     let seconds = ends.chain(milestones).fold(1.0, f64::max).ceil();
     let x = |after: f64| LEFT + after.max(0.0) / seconds * (WIDTH - LEFT - RIGHT);
     let rows: usize = timeline.lanes.iter().map(|lane| lane.spans.len() + 1).sum();
@@ -45,10 +44,10 @@ pub(super) fn svg(timeline: &Timeline) -> String {
             y += ROW;
         }
     }
-    for (index, passed) in timeline.milestones.iter().enumerate() {
-        let x = x(passed.after);
-        let label = format!("{} {:.2} s", passed.what, passed.after);
-        // Milestones are close together at times: their labels are not.
+    for (index, milestone) in timeline.milestones.iter().enumerate() {
+        let x = x(milestone.after);
+        let label = format!("{} {:.2} s", milestone.name, milestone.after);
+        // One row for each label, since milestones may be close together.
         let row = 12.0 + index as f64 * 13.0;
         svg = svg
             .add(vertical(x, row, bottom).set("class", "milestone"))
@@ -58,7 +57,7 @@ pub(super) fn svg(timeline: &Timeline) -> String {
 }
 
 fn bar(span: &TimelineSpan, from: f64, to: f64, y: f64) -> Group {
-    let title = format!("{}: {:.3} s to {:.3} s", span.what, span.from, span.to);
+    let title = format!("{}: {:.3} s to {:.3} s", span.name, span.from, span.to);
     let bar = Rectangle::new()
         .set("class", "span")
         .set("x", from)
@@ -67,7 +66,7 @@ fn bar(span: &TimelineSpan, from: f64, to: f64, y: f64) -> Group {
         .set("height", ROW - 6.0)
         .add(Title::new(title));
     Group::new()
-        .add(text(LEFT - 8.0, y + ROW * 0.75, "end", &span.what))
+        .add(text(LEFT - 8.0, y + ROW * 0.75, "end", &span.name))
         .add(bar)
 }
 
@@ -92,19 +91,19 @@ mod tests {
     use super::svg;
 
     #[test]
-    fn every_span_and_milestone_is_drawn_and_names_are_escaped() {
-        let stretch = |what: &str, from, to| TimelineSpan {
-            what: what.to_owned(),
+    fn spans_and_milestones_are_drawn_and_names_escaped() {
+        let span = |name: &str, from, to| TimelineSpan {
+            name: name.to_owned(),
             from,
             to,
         };
         let svg = svg(&Timeline {
             lanes: vec![Lane {
                 name: "parbake".to_owned(),
-                spans: vec![stretch("a < b", 0.0, 0.5), stretch("c", 0.5, 2.5)],
+                spans: vec![span("a < b", 0.0, 0.5), span("c", 0.5, 2.5)],
             }],
             milestones: vec![MilestoneTime {
-                what: "DNS answers".to_owned(),
+                name: "DNS answers".to_owned(),
                 after: 2.25,
             }],
         });

@@ -11,7 +11,7 @@ use super::{Files, after, certificate, dual, embedded, options, small, subject, 
 use crate::identity::{Identity, IdentityError, Options};
 
 #[test]
-fn servers_are_good_for_addresses_of_both_families() {
+fn dual_stack_server_certificates_hold_both_addresses() {
     let cluster = dual();
     let identity = Identity::new(&cluster, &options()).unwrap();
     let files = Files::of(&identity, &cluster.nodes()[0]);
@@ -25,7 +25,7 @@ fn servers_are_good_for_addresses_of_both_families() {
 }
 
 #[test]
-fn certificates_are_what_kubeadm_makes() {
+fn certificates_match_those_of_kubeadm() {
     let cluster = small();
     let identity = Identity::new(&cluster, &options()).unwrap();
     let files = Files::of(&identity, &cluster.nodes()[0]);
@@ -110,7 +110,7 @@ fn certificates_are_what_kubeadm_makes() {
 }
 
 #[test]
-fn the_api_certificate_is_good_for_its_names() {
+fn api_server_certificate_is_valid_for_its_names_only() {
     let cluster = small();
     let identity = Identity::new(&cluster, &options()).unwrap();
     let der = certificate(Files::of(&identity, &cluster.nodes()[0]).pki("apiserver.crt"));
@@ -127,7 +127,7 @@ fn the_api_certificate_is_good_for_its_names() {
 }
 
 #[test]
-fn validity_begins_in_the_past_and_ends_as_kubeadms() {
+fn validity_starts_in_the_past_and_ends_as_in_kubeadm() {
     let cluster = small();
     let identity = Identity::new(&cluster, &options()).unwrap();
     let files = Files::of(&identity, &cluster.nodes()[0]);
@@ -152,7 +152,7 @@ fn validity_begins_in_the_past_and_ends_as_kubeadms() {
 }
 
 #[test]
-fn every_key_fits_its_certificate() {
+fn every_key_matches_its_certificate() {
     let cluster = small();
     let identity = Identity::new(&cluster, &options()).unwrap();
     let mut pairs = 0;
@@ -160,7 +160,7 @@ fn every_key_fits_its_certificate() {
         let files = Files::of(&identity, node);
         for (path, (_, key)) in files.0.iter().filter(|(path, _)| path.ends_with(".key")) {
             if let Some((_, certificate)) = files.0.get(&path.replace(".key", ".crt")) {
-                assert_fits(key, certificate, path);
+                assert_matches(key, certificate, path);
                 pairs += 1;
             }
         }
@@ -169,20 +169,20 @@ fn every_key_fits_its_certificate() {
             .iter()
             .find(|(path, _)| path.contains("/kubelet-client-2026"))
             .unwrap();
-        assert_fits(both, both, "kubelet-client");
+        assert_matches(both, both, "kubelet-client");
     }
-    // Ten of a control plane's PKI, and what the kubelet of each node serves with.
+    // Ten in the control plane's PKI, and one serving certificate for each of two kubelets.
     assert_eq!(pairs, 10 + 2);
     for name in ["admin", "super-admin", "controller-manager", "scheduler"] {
         let files = Files::of(&identity, &cluster.nodes()[0]);
         let config = files.text(&format!("etc/kubernetes/{name}.conf"));
         let [key, certificate] =
             ["client-key-data", "client-certificate-data"].map(|field| embedded(config, field));
-        assert_fits(&key, &certificate, name);
+        assert_matches(&key, &certificate, name);
     }
 }
 
-fn assert_fits(key: &str, pem: &str, what: &str) {
+fn assert_matches(key: &str, pem: &str, what: &str) {
     let PrivateKeyDer::Pkcs8(key) = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap() else {
         panic!("{what}")
     };
@@ -201,7 +201,7 @@ fn assert_fits(key: &str, pem: &str, what: &str) {
 }
 
 #[test]
-fn service_accounts_have_a_key_of_their_own() {
+fn service_account_key_pair_matches() {
     let cluster = small();
     let identity = Identity::new(&cluster, &options()).unwrap();
     let files = Files::of(&identity, &cluster.nodes()[0]);
@@ -215,7 +215,7 @@ fn service_accounts_have_a_key_of_their_own() {
 }
 
 #[test]
-fn two_identities_trust_each_other_in_nothing() {
+fn two_identities_share_no_trust() {
     let cluster = small();
     let [one, other] = [0, 1].map(|_| Identity::new(&cluster, &options()).unwrap());
     assert_ne!(one.id(), other.id());
@@ -233,7 +233,7 @@ fn two_identities_trust_each_other_in_nothing() {
 }
 
 #[test]
-fn names_that_no_certificate_holds_are_refused() {
+fn invalid_alt_names_are_refused() {
     for name in ["", "a b", "é.test", "a\nb", "https://x"] {
         let options = Options {
             extra_sans: vec![name.to_owned()],

@@ -1,4 +1,4 @@
-//! What lies where, who may read it, and who it says one is.
+//! Paths, modes and users of the identity's files.
 
 use parbake_cluster::Role;
 use parbake_machine::plan::SeedContent;
@@ -8,7 +8,7 @@ use super::{Files, after, cluster, embedded, options, small, subject, verifies};
 use crate::identity::Identity;
 
 #[test]
-fn users_and_groups_are_kubeadms() {
+fn users_and_groups_match_those_of_kubeadm() {
     let cases = [
         (
             "v1.34.4",
@@ -47,7 +47,7 @@ fn users_and_groups_are_kubeadms() {
 }
 
 #[test]
-fn kubelets_reach_the_api_as_their_node() {
+fn kubelets_use_the_user_of_their_node() {
     let cluster = small();
     let identity = Identity::new(&cluster, &options()).unwrap();
     for node in cluster.nodes() {
@@ -95,7 +95,7 @@ fn kubelets_reach_the_api_as_their_node() {
 }
 
 #[test]
-fn only_root_reads_secrets_and_workers_have_no_others() {
+fn secrets_are_private_and_workers_have_only_their_own() {
     let cluster = small();
     let identity = Identity::new(&cluster, &options()).unwrap();
     for node in cluster.nodes() {
@@ -120,7 +120,7 @@ fn only_root_reads_secrets_and_workers_have_no_others() {
 }
 
 #[test]
-fn control_planes_share_authorities_and_nothing_else() {
+fn control_planes_share_only_ca_and_service_account_keys() {
     let cluster = cluster("v1.34.4", &[Role::ControlPlane, Role::ControlPlane]);
     let identity = Identity::new(&cluster, &options()).unwrap();
     let [one, other] = [0, 1].map(|index| Files::of(&identity, &cluster.nodes()[index]));
@@ -140,7 +140,7 @@ fn control_planes_share_authorities_and_nothing_else() {
 }
 
 #[test]
-fn machine_ids_are_32_digits_and_differ() {
+fn machine_ids_are_unique_and_have_32_digits() {
     let cluster = small();
     let identity = Identity::new(&cluster, &options()).unwrap();
     let ids: Vec<String> = cluster
@@ -159,7 +159,7 @@ fn machine_ids_are_32_digits_and_differ() {
 }
 
 #[test]
-fn secrets_are_not_shown() {
+fn debug_output_hides_secrets() {
     let identity = Identity::new(&small(), &options()).unwrap();
     let shown = format!("{identity:?}");
     assert_eq!(shown, format!("Identity {{ id: {:?}, .. }}", identity.id()));
