@@ -164,7 +164,10 @@ impl RunningNode<'_> {
             let logs = self.crictl(&["logs", "--tail", TAIL, &suspect.id]);
             // crictl keeps the container's standard output and error apart.
             let logs = logs.map(|output| output.stdout + &output.stderr);
-            Some(self.probe.finding(problem, error_lines(&logs.unwrap_or_default())))
+            Some(
+                self.probe
+                    .finding(problem, error_lines(&logs.unwrap_or_default())),
+            )
         };
         containers.suspects().iter().filter_map(finding).collect()
     }
@@ -186,7 +189,8 @@ impl RunningNode<'_> {
         let journal = self.journal(KUBELET);
         let finding = |pod: &str| {
             let problem = format!("no container was created for `{MANIFESTS}/{pod}.yaml`");
-            self.probe.finding(problem, error_lines(&mentioning(&journal, pod)))
+            self.probe
+                .finding(problem, error_lines(&mentioning(&journal, pod)))
         };
         missing.into_iter().map(finding).collect()
     }

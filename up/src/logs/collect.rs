@@ -1,17 +1,17 @@
-//! What is asked of nodes and of the API for an export.
+//! Collects an export's files from nodes and the API.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Component, Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
-use parbake_machine::process::Cmd;
+use parbake_machine::process::{self, Cmd};
 use tar::Archive;
 
 use super::redact::Redactor;
 
-/// A file of a node's directory, and the command on the node that prints it.
-pub(super) const OF_NODE: [(&str, &[&str]); 5] = [
+/// The files of a node's directory, and the commands on the node that print them.
+pub(super) const NODE_FILES: [(&str, &[&str]); 5] = [
     ("journal.log", &JOURNAL),
     (
         "kubelet.log",
@@ -36,17 +36,17 @@ pub(super) const OF_NODE: [(&str, &[&str]); 5] = [
         &["ps", "-e", "-o", "pid,ppid,state,etime,rss,comm"],
     ),
 ];
-/// The journal of a node; with `--unit=UNIT` behind it, that of a unit.
+/// Prints the journal of a node, or with `--unit=UNIT` that of a unit.
 pub(super) const JOURNAL: [&str; 4] = ["journalctl", "--boot", "--no-pager", "--output=short-iso-precise"];
-/// Sends the containers' logs; that one grows meanwhile (exit code 1) is no failure.
+/// Sends the containers' logs as a tar stream. Exit code 1 means that one grew meanwhile.
 pub(super) const CONTAINERS: &str =
     "cd /var/log/pods && { tar --create --file=- --warning=no-file-changed . || [ $? = 1 ]; }";
-/// The same of a control plane's audit log, where it has one.
+/// Sends a control plane's audit logs, if there are any.
 pub(super) const AUDIT: &str =
     "cd /var/log/kubernetes/audit 2>/dev/null || exec tar --create --file=- --files-from=/dev/null
 tar --create --file=- --warning=no-file-changed . || [ $? = 1 ]";
-/// A file of the directory `cluster`, and what kubectl is to get for it. No secrets, no configuration maps.
-pub(super) const OF_API: [(&str, &str); 5] = [
+/// The files of the directory `cluster`, and the resources that kubectl gets for them. No secrets and no config maps.
+pub(super) const API_FILES: [(&str, &str); 5] = [
     ("nodes.json", "nodes,leases"),
     ("pods.json", "pods"),
     ("events.json", "events"),
@@ -60,7 +60,7 @@ pub(super) const OF_API: [(&str, &str); 5] = [
     ),
 ];
 
-/// A directory of the export, and what came into it.
+/// A directory of the export. Everything written to it is redacted.
 #[derive(Debug)]
 pub(super) struct Folder<'a> {
     dir: PathBuf,
@@ -70,7 +70,7 @@ pub(super) struct Folder<'a> {
 }
 
 impl<'a> Folder<'a> {
-    pub(super) fn make(dir: PathBuf, redactor: &'a Redactor) -> io::Result<Self> {
+    pub(super) fn create(dir: PathBuf, redactor: &'a Redactor) -> io::Result<Self> {
         fs::create_dir_all(&dir)?;
         Ok(Self {
             dir,
@@ -80,7 +80,7 @@ impl<'a> Folder<'a> {
         })
     }
 
-    /// Writes the file `name` from `content`, without secrets.
+    /// Writes `content` to the file `name`.
     pub(super) fn add(&mut self, name: &Path, content: impl Read) -> io::Result<()> {
         let path = self.dir.join(name);
         if let Some(parent) = path.parent() {
@@ -93,15 +93,14 @@ impl<'a> Folder<'a> {
         Ok(())
     }
 
-    /// Writes the file `name` from what `command` prints; gives why that did not do.
-    pub(super) fn print(&mut self, name: &str, command: &Cmd) -> Option<String> {
-        let printed = command.drain(|output| self.add(Path::new(name), output));
-        printed.err().map(|error| described(&error))
+    /// Writes the output of `command` to the file `name`.
+    pub(super) fn add_output(&mut self, name: &str, command: &Cmd) -> Result<(), process::Error> {
+        command.drain(|output| self.add(Path::new(name), output))
     }
 
-    /// Writes what `command` sends as a tar stream below the directory `name`; gives why that did not do.
-    pub(super) fn unpack(&mut self, name: &str, command: &Cmd) -> Option<String> {
-        let unpacked = command.drain(|output| {
+    /// Unpacks the tar stream that `command` prints below the directory `name`.
+    pub(super) fn unpack(&mut self, name: &str, command: &Cmd) -> Result<(), process::Error> {
+        command.drain(|output| {
             let mut archive = Archive::new(output);
             for entry in archive.entries()? {
                 let entry = entry?;
@@ -113,19 +112,13 @@ impl<'a> Folder<'a> {
                     continue;
                 }
                 let path = Path::new(name).join(path);
-                // What the kubelet has put away.
+                // The kubelet compresses rotated logs.
                 match path.extension().is_some_and(|extension| extension == "gz") {
                     true => self.add(&path.with_extension(""), MultiGzDecoder::new(entry))?,
                     false => self.add(&path, entry)?,
                 }
             }
             io::copy(&mut archive.into_inner(), &mut io::sink()).map(drop)
-        });
-        unpacked.err().map(|error| described(&error))
+        })
     }
-}
-
-fn described(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -1,16 +1,17 @@
-//! All logs of a cluster in a directory or an archive, to be handed on.
+//! Exports all logs of a cluster to a directory or an archive.
 //!
 //! ```text
 //! EXPORT/
-//! |-- parbake/                  what parbake knows of the cluster: cluster.json, supervisor.json, supervisor.log
-//! |-- cluster/                  what the API says: nodes.json, pods.json, events.json, workloads.json, services.json
+//! |-- parbake/                  parbake's state: cluster.json, supervisor.json, supervisor.log
+//! |-- cluster/                  from the API: nodes.json, pods.json, events.json, workloads.json, services.json
 //! |-- node01/
-//! |   |-- journal.log           all of it, since the node booted; kubelet.log and the runtime's, as containerd.log: parts
-//! |   |-- console.log           what its init printed
+//! |   |-- journal.log           the whole journal since boot
+//! |   |-- kubelet.log           its part about the kubelet; likewise containerd.log for the runtime
+//! |   |-- console.log           the output of its init
 //! |   |-- containers.json, images.json, processes.txt
-//! |   |-- pods/                 as /var/log/pods: NAMESPACE_POD_UID/CONTAINER/N.log
-//! |   `-- audit/                of a control plane, where requests are written down: audit.log, and those before it
-//! `-- missing.json              what could not be had, and why
+//! |   |-- pods/                 as in /var/log/pods: NAMESPACE_POD_UID/CONTAINER/N.log
+//! |   `-- audit/                the audit logs of a control plane, if auditing is on
+//! `-- missing.json              files that could not be collected, and why
 //! ```
 
 use std::ffi::OsString;
@@ -24,40 +25,38 @@ use flate2::write::GzEncoder;
 use parbake_cluster::{Node, Role, machine_plan};
 use parbake_machine::dirs::Dirs;
 use parbake_machine::files::failed;
+use parbake_machine::process::Cmd;
 use serde::Serialize;
 use tar::{Builder, HeaderMode};
 
-use super::collect::{AUDIT, CONTAINERS, Folder, JOURNAL, OF_API, OF_NODE};
+use super::collect::{API_FILES, AUDIT, CONTAINERS, Folder, JOURNAL, NODE_FILES};
 use super::redact::Redactor;
 use crate::error::LogsError;
 use crate::{Cluster, Error};
 
-/// Parbake's own files of a cluster that say something and open nothing.
-const OWN: [&str; 3] = ["cluster.json", "supervisor.json", "supervisor.log"];
+/// The files of a cluster's state directory that are exported. None of them holds a secret.
+const STATE_FILES: [&str; 3] = ["cluster.json", "supervisor.json", "supervisor.log"];
 
-/// What was exported.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Exported {
     /// The directory or archive.
     pub path: PathBuf,
-    /// How many files are in it.
+    /// The number of files.
     pub files: u64,
-    /// Their bytes, before they are compressed.
+    /// Their size before compression.
     pub bytes: u64,
-    /// What could not be had.
     pub missing: Vec<Missing>,
 }
 
-/// Something that is not in an export.
+/// A file or directory that is absent from an export, or incomplete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Missing {
-    /// The file or directory in the export.
+    /// The path in the export.
     pub file: PathBuf,
-    /// Why it is not there, or not all of it.
     pub why: String,
 }
 
-/// What one thread came to.
+/// The result of one thread.
 #[derive(Debug, Default)]
 struct Part {
     files: u64,
@@ -66,11 +65,10 @@ struct Part {
 }
 
 /// Writes all logs of `cluster` to `path`: a directory, or an archive if it ends in `.tar`, `.tar.gz` or `.tgz`. Keys and
-/// tokens are blotted out. What a node does not give is listed, and no reason to give up. `state` is parbake's state
-/// directory.
+/// tokens are redacted. Files that cannot be collected are listed in the result. `state` is parbake's state directory.
 ///
 /// # Errors
-/// There is something at `path`, or it cannot be written; nothing is left then.
+/// `path` exists or cannot be written. Nothing is left behind.
 pub fn export(cluster: &Cluster, state: &Path, path: &Path) -> Result<Exported, Error> {
     if path.symlink_metadata().is_ok() {
         return Err(LogsError::Exists {
@@ -79,10 +77,10 @@ pub fn export(cluster: &Cluster, state: &Path, path: &Path) -> Result<Exported, 
         .into());
     }
     let _step = tracing::info_span!("step", what = format!("export logs to `{}`", path.display())).entered();
-    let stage = Stage::make(path)?;
-    let mut part = collect(cluster, state, &stage.0).map_err(failed("write", &stage.0))?;
+    let staging = StagingDir::create(path)?;
+    let mut part = collect(cluster, state, &staging.0).map_err(failed("write", &staging.0))?;
     part.missing.sort_by(|one, other| one.file.cmp(&other.file));
-    stage.publish(path)?;
+    staging.publish(path)?;
     Ok(Exported {
         path: path.to_owned(),
         files: part.files,
@@ -94,11 +92,11 @@ pub fn export(cluster: &Cluster, state: &Path, path: &Path) -> Result<Exported, 
 fn collect(cluster: &Cluster, state: &Path, dir: &Path) -> io::Result<Part> {
     let redactor = &Redactor::new();
     let parts = thread::scope(|scope| {
-        let own = scope.spawn(|| of_parbake(cluster, dir, redactor));
-        let api = scope.spawn(|| of_api(cluster, state, dir, redactor));
+        let parbake = scope.spawn(|| collect_state(cluster, dir, redactor));
+        let api = scope.spawn(|| collect_api(cluster, state, dir, redactor));
         let nodes = cluster.record().cluster.nodes().iter();
-        let nodes = nodes.map(|node| scope.spawn(move || of_node(cluster, node, dir, redactor)));
-        let threads: Vec<_> = nodes.chain([own, api]).collect();
+        let nodes = nodes.map(|node| scope.spawn(move || collect_node(cluster, node, dir, redactor)));
+        let threads: Vec<_> = nodes.chain([parbake, api]).collect();
         let joined = threads.into_iter().map(|thread| match thread.join() {
             Ok(part) => part,
             Err(panic) => std::panic::resume_unwind(panic),
@@ -112,7 +110,7 @@ fn collect(cluster: &Cluster, state: &Path, dir: &Path) -> io::Result<Part> {
         all.missing.extend(part.missing);
     }
     let text = serde_json::to_vec_pretty(&all.missing)?;
-    let mut folder = Folder::make(dir.to_owned(), redactor)?;
+    let mut folder = Folder::create(dir.to_owned(), redactor)?;
     folder.add(Path::new("missing.json"), text.as_slice())?;
     all.files += folder.files;
     all.bytes += folder.bytes;
@@ -120,87 +118,86 @@ fn collect(cluster: &Cluster, state: &Path, dir: &Path) -> io::Result<Part> {
 }
 
 impl Part {
-    fn lacks(&mut self, folder: &str, file: &str, why: Option<String>) {
-        let file = Path::new(folder).join(file);
-        self.missing.extend(why.map(|why| Missing { file, why }));
+    /// Records `file` as missing if `outcome` is an error.
+    fn check<E: std::error::Error>(&mut self, folder: &str, file: &str, outcome: Result<(), E>) {
+        if let Err(error) = outcome {
+            let causes = std::iter::successors(error.source(), |cause| cause.source());
+            let why = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+            let file = Path::new(folder).join(file);
+            self.missing.push(Missing { file, why });
+        }
     }
 
-    fn of(mut self, folder: &Folder<'_>) -> Self {
+    fn counted(mut self, folder: &Folder<'_>) -> Self {
         (self.files, self.bytes) = (folder.files, folder.bytes);
         self
     }
 }
 
-fn of_parbake(cluster: &Cluster, dir: &Path, redactor: &Redactor) -> io::Result<Part> {
+fn collect_state(cluster: &Cluster, dir: &Path, redactor: &Redactor) -> io::Result<Part> {
     let mut part = Part::default();
-    let mut folder = Folder::make(dir.join("parbake"), redactor)?;
-    for name in OWN {
+    let mut folder = Folder::create(dir.join("parbake"), redactor)?;
+    for name in STATE_FILES {
         let added = File::open(cluster.dir().join(name)).and_then(|file| folder.add(Path::new(name), file));
-        part.lacks("parbake", name, added.err().map(|error| error.to_string()));
+        part.check("parbake", name, added);
     }
-    Ok(part.of(&folder))
+    Ok(part.counted(&folder))
 }
 
-fn of_api(cluster: &Cluster, state: &Path, dir: &Path, redactor: &Redactor) -> io::Result<Part> {
+fn collect_api(cluster: &Cluster, state: &Path, dir: &Path, redactor: &Redactor) -> io::Result<Part> {
     let mut part = Part::default();
-    let mut folder = Folder::make(dir.join("cluster"), redactor)?;
-    for (name, kinds) in OF_API {
-        let words = [
+    let mut folder = Folder::create(dir.join("cluster"), redactor)?;
+    for (name, kinds) in API_FILES {
+        let args = [
             "get",
             kinds,
             "--all-namespaces",
             "--output=json",
             "--request-timeout=10s",
         ];
-        let why = match cluster.kubectl(state, &words.map(str::to_owned)) {
-            Ok(kubectl) => folder.print(name, &kubectl),
-            Err(error) => Some(error.to_string()),
-        };
-        part.lacks("cluster", name, why);
+        let kubectl = cluster.kubectl(state, &args.map(str::to_owned));
+        let added = kubectl.and_then(|kubectl| Ok(folder.add_output(name, &kubectl)?));
+        part.check("cluster", name, added);
     }
-    Ok(part.of(&folder))
+    Ok(part.counted(&folder))
 }
 
-fn of_node(cluster: &Cluster, node: &Node, dir: &Path, redactor: &Redactor) -> io::Result<Part> {
+fn collect_node(cluster: &Cluster, node: &Node, dir: &Path, redactor: &Redactor) -> io::Result<Part> {
     let mut part = Part::default();
     let name = node.name.as_str();
-    let mut folder = Folder::make(dir.join(name), redactor)?;
+    let mut folder = Folder::create(dir.join(name), redactor)?;
     let console = Dirs(&machine_plan::machine_dir(cluster.dir(), node)).console();
     let added = File::open(console).and_then(|file| folder.add(Path::new("console.log"), file));
-    part.lacks(name, "console.log", added.err().map(|error| error.to_string()));
+    part.check(name, "console.log", added);
+    let command = |words: &[&str]| -> Result<Cmd, Error> { Ok(cluster.running().command(name, words)?) };
     let runtime = cluster.record().cluster.runtime().answers();
-    let of_runtime = [&JOURNAL[..], runtime.journal].concat();
-    for (file, words) in OF_NODE.into_iter().chain([(runtime.log, of_runtime.as_slice())]) {
-        let why = match cluster.running().command(name, words) {
-            Ok(command) => folder.print(file, &command),
-            Err(error) => Some(error.to_string()),
-        };
-        part.lacks(name, file, why);
+    let runtime_journal = [&JOURNAL[..], runtime.journal].concat();
+    let runtime_log = (runtime.log, runtime_journal.as_slice());
+    for (file, words) in NODE_FILES.into_iter().chain([runtime_log]) {
+        let added = command(words).and_then(|command| Ok(folder.add_output(file, &command)?));
+        part.check(name, file, added);
     }
     let audit = Some(("audit", AUDIT)).filter(|_| node.role == Role::ControlPlane);
     for (dir, script) in [("pods", CONTAINERS)].into_iter().chain(audit) {
-        let why = match cluster.running().command(name, ["sh", "-euc", script]) {
-            Ok(command) => folder.unpack(dir, &command),
-            Err(error) => Some(error.to_string()),
-        };
-        part.lacks(name, dir, why);
+        let unpacked = command(&["sh", "-euc", script]).and_then(|command| Ok(folder.unpack(dir, &command)?));
+        part.check(name, dir, unpacked);
     }
-    Ok(part.of(&folder))
+    Ok(part.counted(&folder))
 }
 
-/// The directory in which an export grows, beside its place: of a fixed name, so that the next one removes what was left
-/// when this one is killed.
-struct Stage(PathBuf);
+/// The directory beside the destination in which an export is collected. Its name is fixed, so that the next export
+/// removes what a killed one left.
+struct StagingDir(PathBuf);
 
-impl Stage {
-    fn make(path: &Path) -> Result<Self, LogsError> {
+impl StagingDir {
+    fn create(path: &Path) -> Result<Self, LogsError> {
         let mut name = OsString::from(".");
         name.push(path.file_name().unwrap_or_default());
         name.push(".parbake-partial");
-        let stage = Self(path.with_file_name(name));
-        stage.clear();
-        fs::create_dir(&stage.0).map_err(failed("make", &stage.0))?;
-        Ok(stage)
+        let staging = Self(path.with_file_name(name));
+        staging.clear();
+        fs::create_dir(&staging.0).map_err(failed("create", &staging.0))?;
+        Ok(staging)
     }
 
     fn archive(&self) -> PathBuf {
@@ -212,7 +209,7 @@ impl Stage {
         let _ = fs::remove_file(self.archive());
     }
 
-    /// Moves it to its place, as what its name asks for.
+    /// Moves the directory to `path`, or packs it into the archive `path`.
     fn publish(&self, path: &Path) -> Result<(), LogsError> {
         let text = path.to_string_lossy();
         let failed = || failed("write", path);
@@ -244,7 +241,7 @@ fn pack<W: Write>(to: W, top: &str, dir: &Path) -> io::Result<W> {
     archive.into_inner()
 }
 
-impl Drop for Stage {
+impl Drop for StagingDir {
     fn drop(&mut self) {
         self.clear();
     }

@@ -1,7 +1,7 @@
-//! What a cluster's nodes and containers wrote down: shown as it is, or exported to be handed on.
+//! The logs of a cluster's nodes and containers: shown as they are, or exported for a bug report.
 //!
-//! [`export`] is for somebody else's eyes: of what it writes, everything that looks like a key or a token of the cluster
-//! is blotted out, and it asks for no object that is made to keep secrets.
+//! An [`export`] can be passed on: everything that looks like a key or a token is redacted, and objects that hold secrets are
+//! not collected.
 
 mod collect;
 mod export;

@@ -1,8 +1,8 @@
-//! Blotting out what opens a cluster, wherever it was logged: private keys and tokens.
+//! Redacts credentials in logs.
 //!
-//! Known are private keys as PEM (RFC 7468) and that in base64 once more, as kubeconfigs have it; signed JSON web tokens
-//! (RFC 7515, 7.1), as service accounts have; tokens that let a node join (Kubernetes documentation, 'Authenticating with
-//! Bootstrap Tokens'); and what follows `Bearer`, or a field that is named like a key or a token.
+//! Recognised are private keys as PEM (RFC 7468), also encoded in base64 as in kubeconfigs; signed JSON Web Tokens
+//! (RFC 7515, 7.1) as of service accounts; bootstrap tokens (Kubernetes documentation, 'Authenticating with Bootstrap
+//! Tokens'); and values after `Bearer` or in fields that are named like a key or a token.
 
 use std::borrow::Cow;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -11,20 +11,18 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use regex::bytes::{Captures, Regex};
 
-/// What stands in the place of a secret.
-const BLOT: &[u8] = b"[redacted]";
-/// A line is looked at in pieces of this size, in bytes: longer than any that a container runtime writes.
-const PIECE: u64 = 1 << 20;
-/// No private key has more lines: a stray beginning does not hide a whole log.
-const KEY_LINES: u32 = 100;
+const REDACTED: &[u8] = b"[redacted]";
+/// Longer lines are examined in chunks of this size, in bytes. Container runtimes write shorter ones.
+const MAX_LINE: u64 = 1 << 20;
+/// No private key has more lines. Limits what a stray header hides.
+const MAX_KEY_LINES: u32 = 100;
 
-/// Recognises secrets.
 #[derive(Debug)]
 pub(super) struct Redactor {
-    begins: Regex,
-    ends: Regex,
-    key: Regex,
-    encoded: Regex,
+    key_header: Regex,
+    key_footer: Regex,
+    one_line_key: Regex,
+    base64_pem: Regex,
     token: Regex,
     bootstrap: Regex,
     field: Regex,
@@ -35,13 +33,13 @@ impl Redactor {
         let regex =
             |pattern| Regex::new(pattern).expect("the pattern is a constant that every test compiles");
         Self {
-            begins: regex("-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----"),
-            ends: regex("-----END (?:[A-Z0-9]+ )*PRIVATE KEY-----"),
-            // In one line, with its ends of lines written out.
-            key: regex(
+            key_header: regex("-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----"),
+            key_footer: regex("-----END (?:[A-Z0-9]+ )*PRIVATE KEY-----"),
+            // With escaped line breaks.
+            one_line_key: regex(
                 "-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----.*?-----END (?:[A-Z0-9]+ )*PRIVATE KEY-----",
             ),
-            encoded: regex("LS0tLS1CRUdJTi[A-Za-z0-9+/]*={0,2}"),
+            base64_pem: regex("LS0tLS1CRUdJTi[A-Za-z0-9+/]*={0,2}"),
             token: regex(r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"),
             bootstrap: regex(r"(^|[^a-z0-9./-])[a-z0-9]{6}\.[a-z0-9]{16}($|[^a-z0-9.-])"),
             field: regex(
@@ -50,57 +48,57 @@ impl Redactor {
         }
     }
 
-    /// Copies text from `from` to `to` without its secrets; gives the number of bytes written.
+    /// Copies `from` to `to` without secrets. Returns the number of bytes written.
     ///
     /// # Errors
-    /// What reading and writing say.
+    /// Reading or writing failed.
     pub(super) fn copy(&self, from: impl Read, to: &mut dyn Write) -> io::Result<u64> {
         let mut from = BufReader::with_capacity(1 << 16, from);
-        let (mut line, mut written, mut in_key) = (Vec::new(), 0, 0_u32);
+        let (mut line, mut written, mut key_lines_left) = (Vec::new(), 0, 0_u32);
         loop {
             line.clear();
-            if (&mut from).take(PIECE).read_until(b'\n', &mut line)? == 0 {
+            if (&mut from).take(MAX_LINE).read_until(b'\n', &mut line)? == 0 {
                 return Ok(written);
             }
-            let clean = self.line(&line, &mut in_key);
+            let clean = self.line(&line, &mut key_lines_left);
             to.write_all(&clean)?;
             written += clean.len() as u64;
         }
     }
 
-    fn line<'a>(&self, line: &'a [u8], in_key: &mut u32) -> Cow<'a, [u8]> {
-        let line = self.text(line);
-        if *in_key > 0 {
-            let end = self.ends.find(&line).map(|end| end.end());
-            *in_key = if end.is_some() { 0 } else { *in_key - 1 };
+    /// The line without secrets. `key_lines_left` is positive inside of a multi-line key.
+    fn line<'a>(&self, line: &'a [u8], key_lines_left: &mut u32) -> Cow<'a, [u8]> {
+        let line = self.without_one_line_secrets(line);
+        if *key_lines_left > 0 {
+            let end = self.key_footer.find(&line).map(|end| end.end());
+            *key_lines_left = if end.is_some() { 0 } else { *key_lines_left - 1 };
             let rest = &line[end.unwrap_or(line.len())..];
             return match rest.is_empty() {
                 true => Cow::Borrowed(b""),
                 false => Cow::Owned(rest.to_owned()),
             };
         }
-        let Some(begin) = self.begins.find(&line) else {
+        let Some(header) = self.key_header.find(&line) else {
             return line;
         };
-        *in_key = KEY_LINES;
-        Cow::Owned([&line[..begin.start()], BLOT, b"\n"].concat())
+        *key_lines_left = MAX_KEY_LINES;
+        Cow::Owned([&line[..header.start()], REDACTED, b"\n"].concat())
     }
 
-    /// Without the secrets that are in one line as a whole.
-    fn text<'a>(&self, line: &'a [u8]) -> Cow<'a, [u8]> {
+    fn without_one_line_secrets<'a>(&self, line: &'a [u8]) -> Cow<'a, [u8]> {
         let mut line = Cow::Borrowed(line);
-        let blot = |_: &Captures<'_>| BLOT.to_vec();
-        let around = |found: &Captures<'_>| [&found[1], BLOT, &found[2]].concat();
-        let after = |found: &Captures<'_>| [&found[1], BLOT].concat();
-        let encoded = |found: &Captures<'_>| match holds_key(&found[0]) {
-            true => BLOT.to_vec(),
+        let all = |_: &Captures<'_>| REDACTED.to_vec();
+        let between_groups = |found: &Captures<'_>| [&found[1], REDACTED, &found[2]].concat();
+        let after_group = |found: &Captures<'_>| [&found[1], REDACTED].concat();
+        let keys_only = |found: &Captures<'_>| match holds_key(&found[0]) {
+            true => REDACTED.to_vec(),
             false => found[0].to_vec(),
         };
-        replace(&mut line, &self.key, blot);
-        replace(&mut line, &self.encoded, encoded);
-        replace(&mut line, &self.token, blot);
-        replace(&mut line, &self.bootstrap, around);
-        replace(&mut line, &self.field, after);
+        replace(&mut line, &self.one_line_key, all);
+        replace(&mut line, &self.base64_pem, keys_only);
+        replace(&mut line, &self.token, all);
+        replace(&mut line, &self.bootstrap, between_groups);
+        replace(&mut line, &self.field, after_group);
         line
     }
 }
@@ -111,11 +109,11 @@ fn replace(line: &mut Cow<'_, [u8]>, pattern: &Regex, with: impl Fn(&Captures<'_
     }
 }
 
-/// Certificates begin in the same way, and are for all to see; unless their keys follow.
+/// False for certificates, which start in the same way and are public, unless a key follows.
 fn holds_key(encoded: &[u8]) -> bool {
     let text = encoded.strip_suffix(b"=").unwrap_or(encoded);
     let text = text.strip_suffix(b"=").unwrap_or(text);
-    // What cannot be read is not to be shown.
+    // Redact whatever cannot be decoded.
     STANDARD_NO_PAD.decode(text).map_or(true, |text| {
         let text = String::from_utf8_lossy(&text).into_owned();
         !text.starts_with("-----BEGIN CERTIFICATE-----") || text.contains("PRIVATE KEY")
@@ -138,7 +136,7 @@ mod tests {
     const BODY: &str = "MHcCAQEEIDd1bW15IGtleSBvZiBhIHRlc3QgdGhhdCBvcGVucyBub3RoaW5nIGF0";
 
     #[test]
-    fn secrets_are_blotted_out() {
+    fn secrets_are_redacted() {
         let key = format!("-----BEGIN EC PRIVATE KEY-----\n{BODY}\nAAAA\n-----END EC PRIVATE KEY-----");
         let encoded = STANDARD.encode(&key);
         for (text, expected) in [
@@ -178,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_among_other_lines_is_blotted_out_too() {
+    fn key_with_log_prefixes_is_redacted() {
         let line = |text: &str| format!("2026-01-01T00:00:00Z stderr F {text}\n");
         let log: String = [
             "start",
@@ -197,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn all_else_stays() {
+    fn other_text_is_kept() {
         let certificate = STANDARD.encode("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n");
         for text in [
             "plain\r\nlines \u{1b}[1m\n\nwithout end".to_owned(),
@@ -208,7 +206,7 @@ mod tests {
         ] {
             assert_eq!(clean(&text), text);
         }
-        // A beginning without an end costs some lines only.
+        // A header without a footer hides 100 lines only.
         let log = format!("-----BEGIN PRIVATE KEY-----\n{}", "line\n".repeat(500));
         assert_eq!(clean(&log).matches("line").count(), 400);
     }

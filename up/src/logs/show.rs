@@ -1,4 +1,4 @@
-//! Logs as they are, line by line.
+//! Shows logs line by line.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -9,35 +9,34 @@ use parbake_machine::process::{self, Cmd};
 use crate::error::LogsError;
 use crate::{Cluster, Error};
 
-/// How many lines may wait to be taken.
-const QUEUE: usize = 1000;
-/// What is longer is passed on as several lines, in bytes.
-const LONGEST: u64 = 1 << 20;
+/// How many lines may be queued.
+const QUEUE_LENGTH: usize = 1000;
+/// Longer lines are split, in bytes.
+const MAX_LINE: u64 = 1 << 20;
 
-/// What is to be shown.
 #[derive(Debug, Clone, Default)]
 pub struct ShowOptions {
-    /// One node, or all of them.
+    /// Show one node only.
     pub node: Option<String>,
-    /// The containers' logs instead of the nodes' journals.
+    /// Show the containers' logs instead of the nodes' journals.
     pub containers: bool,
-    /// How many lines at most that are there already; of each container, where those are asked for.
+    /// Limit the existing lines to the last `lines` of each journal or container.
     pub lines: Option<usize>,
-    /// Whether to go on with what comes.
+    /// Wait for new lines.
     pub follow: bool,
 }
 
-/// What a thread has to say: a line, or how its node's command ended.
-enum Said {
+/// A message of a reader thread. The line has the index of its node.
+enum Message {
     Line(usize, Vec<u8>),
     Ended(Result<(), process::Error>),
 }
 
-/// Hands each line to `take`, with its node's name and with its end: node by node, or as they come if they are followed.
-/// Ends when all nodes' logs do, or when `take` fails.
+/// Passes each line, with its line break, and the name of its node to `take`: node by node, or as they come with `follow`.
+/// Returns when the logs of all nodes end or `take` fails.
 ///
 /// # Errors
-/// There is no such node, its logs cannot be read, or what `take` says.
+/// There is no such node, its logs cannot be read, or `take` failed.
 pub fn show(
     cluster: &Cluster,
     show: &ShowOptions,
@@ -51,40 +50,40 @@ pub fn show(
         .iter()
         .map(|node| Ok(cluster.running().command(node, words(show))?))
         .collect::<Result<Vec<Cmd>, Error>>()?;
-    // Those that are followed never end, so all of them run at once.
-    let together = if show.follow { commands.len() } else { 1 };
-    let mut numbered = commands.into_iter().enumerate().peekable();
-    while numbered.peek().is_some() {
-        let (sender, receiver) = sync_channel(QUEUE);
-        for (number, command) in numbered.by_ref().take(together) {
+    // Followed logs never end, so all of them are read at once.
+    let parallel = if show.follow { commands.len() } else { 1 };
+    let mut commands = commands.into_iter().enumerate().peekable();
+    while commands.peek().is_some() {
+        let (sender, receiver) = sync_channel(QUEUE_LENGTH);
+        for (index, command) in commands.by_ref().take(parallel) {
             let sender = sender.clone();
-            // Not joined when nobody listens any more: children end with their threads, and those with the process.
-            thread::spawn(move || read(number, &command, &sender));
+            // Not joined after an error: the command ends with its thread, and the thread with the process.
+            thread::spawn(move || read(index, &command, &sender));
         }
         drop(sender);
-        for said in receiver {
-            match said {
-                Said::Line(number, line) => take(&nodes[number], &line).map_err(LogsError::Output)?,
-                Said::Ended(ended) => ended?,
+        for message in receiver {
+            match message {
+                Message::Line(index, line) => take(&nodes[index], &line).map_err(LogsError::Output)?,
+                Message::Ended(outcome) => outcome?,
             }
         }
     }
     Ok(())
 }
 
-fn read(number: usize, command: &Cmd, sender: &SyncSender<Said>) {
-    let ended = command.drain(|output| {
+fn read(index: usize, command: &Cmd, sender: &SyncSender<Message>) {
+    let outcome = command.drain(|output| {
         let mut output = BufReader::new(output);
         loop {
             let mut line = Vec::new();
-            if (&mut output).take(LONGEST).read_until(b'\n', &mut line)? == 0 {
+            if (&mut output).take(MAX_LINE).read_until(b'\n', &mut line)? == 0 {
                 return Ok(());
             }
-            let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
-            sender.send(Said::Line(number, line)).map_err(gone)?;
+            let disconnected = |_| io::Error::from(io::ErrorKind::BrokenPipe);
+            sender.send(Message::Line(index, line)).map_err(disconnected)?;
         }
     });
-    let _ = sender.send(Said::Ended(ended));
+    let _ = sender.send(Message::Ended(outcome));
 }
 
 fn words(show: &ShowOptions) -> Vec<String> {
@@ -95,7 +94,7 @@ fn words(show: &ShowOptions) -> Vec<String> {
     };
     if show.containers {
         let follow = if show.follow { "--follow=name --retry " } else { "" };
-        // Without a container there is no file, and nothing to be shown.
+        // The pattern stays unexpanded if there is no container.
         let script = format!(
             "cd /var/log/containers && set -- *.log && {{ [ -e \"$1\" ] || exit 0; }} && exec tail {follow}--lines={lines} -- \"$@\""
         );
@@ -114,7 +113,7 @@ mod tests {
     use super::{ShowOptions, words};
 
     #[test]
-    fn what_is_asked_for_becomes_a_command() {
+    fn options_become_a_command() {
         let journal = "journalctl --boot --no-pager --output=short-iso --lines=";
         let containers = |tail: &str| {
             let before = "sh -euc cd /var/log/containers && set -- *.log && { [ -e \"$1\" ] || exit 0; } && exec tail ";
