@@ -108,6 +108,7 @@ fn lack(namespace: &str, image: &str) -> String {
 
 /// What is not there, or would be pulled at every start, is said before anything is booted.
 pub(crate) fn lacking(place: &Place) -> Outcome {
+    given(place)?;
     let before = place.run(&["--output", "json", "artifact", "list"])?;
     let manifest = place.dir().join("own/lacking.yaml");
     let text = [lack("a", "app:v1"), lack("b", "registry.k8s.io/pause:latest")].join("---\n");

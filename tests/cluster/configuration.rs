@@ -12,6 +12,8 @@ use std::time::Duration;
 use parbake_artifact::Digest;
 use serde_json::{Value, json};
 
+use crate::fixtures::{CONFIGURED, CONFIGURED_OPTIONS, CONFIGURED_RESTARTED};
+
 use parbake_test_support::place::{Outcome, PROVIDER, Place, check, eventually};
 
 const MANIFEST: &str = include_str!("configuration.yaml");
@@ -416,6 +418,7 @@ pub(crate) fn frozen(place: &Place) -> Outcome {
         format!("what etcd had in memory is not in the artifact: {data:?}")
     })?;
     on(place, &["down"])?;
+    place.removed(&[&CONFIGURED, &CONFIGURED_OPTIONS, &CONFIGURED_RESTARTED])?;
     place.run(&["artifact", "remove", "configured"])?;
     fs::remove_dir_all(work(place)).map_err(text)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::nodes;
+use crate::{fixtures, nodes};
 use parbake_test_support::events::told;
 use parbake_test_support::identity::{free_of, held_by};
 use parbake_test_support::isolation;
@@ -211,7 +211,8 @@ pub(crate) fn again(place: &Place) -> Outcome {
     nodes::answers(place, COPY, "node02", "deployment/app")?;
     let found = shell(place, COPY, "cat /srv/app/starts /srv/more; test ! -e /root/note")?;
     check(found == "start\nstart\nstart\nmore\n", || found.clone())?;
-    on(place, COPY, &["down"]).map(drop)
+    on(place, COPY, &["down"])?;
+    place.removed(&[&fixtures::COPY])
 }
 
 pub(crate) fn killed(place: &Place) -> Outcome {
@@ -237,6 +238,7 @@ pub(crate) fn killed(place: &Place) -> Outcome {
         place.run(&["artifact", "remove", tag])?;
     }
     on(place, LIVE, &["down"])?;
+    place.removed(&[&fixtures::COPY, &fixtures::FROZEN])?;
     let before = BEFORE.lock().map_err(|error| error.to_string())?.take();
     let before = before.ok_or("there is no listing from before")?;
     eventually("the host to be as before", Duration::from_secs(5), || {

@@ -11,6 +11,7 @@ use parbake_machine::handle::Running;
 use serde_json::Value;
 
 use crate::dashboard;
+use crate::fixtures::{LIFE, LIFE_NODE, LIFE_RESTARTED, LIFE_SWAPPED};
 use parbake_test_support::events::{milestones_were_told, told};
 use parbake_test_support::leftovers::Leftovers;
 use parbake_test_support::place::{Outcome, PROVIDER, Place, check, eventually};
@@ -165,6 +166,7 @@ pub(crate) fn created(place: &Place) -> Outcome {
 }
 
 pub(crate) fn started(place: &Place) -> Outcome {
+    *BEFORE.lock().map_err(|error| error.to_string())? = Some(Leftovers::list(place.dir())?);
     let config = place.dir().join("life.toml");
     fs::write(&config, "[arguments.kubelet]\nmax-pods = 90\n").map_err(|error| error.to_string())?;
     let create = ["create", PROVIDER, "--name", NAME, "--nodes", "1", "--config"];
@@ -260,7 +262,8 @@ pub(crate) fn paused(place: &Place) -> Outcome {
 
 pub(crate) fn stopped(place: &Place) -> Outcome {
     let least = count(place)?;
-    // From a pause: whoever stands still could not end in order.
+    let log = store_log(place)?;
+    // From a pause: a paused process could not shut down.
     on(place, &["pause"])?;
     let report = place.json(&["stop", "--name", NAME])?;
     check(report["stopped"] == true, || format!("{report}"))?;
@@ -279,11 +282,22 @@ pub(crate) fn stopped(place: &Place) -> Outcome {
     is_the_same(place)?;
     has_what_was_pushed(place)?;
     counts_from(place, least)?;
-    let kept = shell(
-        place,
-        &format!("cat /root/note; grep -c mine /etc/hosts; cat {STORE}/log"),
-    )?;
-    check(kept == "mine\n1\nstart\nend\nstart\n", || kept.clone())
+    let kept = shell(place, "cat /root/note; grep -c mine /etc/hosts")?;
+    check(kept == "mine\n1\n", || kept.clone())?;
+    store_log_grew(place, &log, "end\nstart\n")
+}
+
+/// The starts and ends that the store recorded.
+fn store_log(place: &Place) -> Result<String, String> {
+    shell(place, &format!("cat {STORE}/log"))
+}
+
+/// The store recorded exactly `more` since `before`.
+fn store_log_grew(place: &Place, before: &str, more: &str) -> Outcome {
+    let now = store_log(place)?;
+    check(now == format!("{before}{more}"), || {
+        format!("{before:?} became {now:?}")
+    })
 }
 
 /// Kills every process of the cluster at once, supervisor and sweeper first.
@@ -306,6 +320,7 @@ fn kill_all(place: &Place) -> Outcome {
 
 pub(crate) fn killed(place: &Place) -> Outcome {
     let least = count(place)?;
+    let log = store_log(place)?;
     kill_all(place)?;
     let found = state(place)?;
     check(["stopped", "broken"].contains(&found.as_str()), || found.clone())?;
@@ -314,8 +329,7 @@ pub(crate) fn killed(place: &Place) -> Outcome {
     is_the_same(place)?;
     has_what_was_pushed(place)?;
     counts_from(place, least)?;
-    let log = shell(place, &format!("cat {STORE}/log"))?;
-    check(log == "start\nend\nstart\nstart\n", || log.clone())
+    store_log_grew(place, &log, "start\n")
 }
 
 /// A stop that is killed leaves a cluster that runs, or one that comes to its end in order.
@@ -350,6 +364,7 @@ pub(crate) fn gone(place: &Place) -> Outcome {
     told(place, NAME, &["stopped", "starting", "ready"])?;
     on(place, &["pause"])?;
     on(place, &["down"])?;
+    place.removed(&[&LIFE, &LIFE_NODE, &LIFE_SWAPPED, &LIFE_RESTARTED])?;
     nothing(place)?;
     place.json(&["up", PROVIDER, "--nodes", "1", "--name", NAME])?;
     on(place, &["stop"])?;

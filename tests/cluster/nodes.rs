@@ -6,6 +6,8 @@ use std::time::Duration;
 use parbake_machine::handle::Running;
 use serde_json::json;
 
+use crate::fixtures::LIFE_NODE;
+
 use parbake_test_support::events;
 use parbake_test_support::place::{Outcome, Place, check, eventually};
 use parbake_test_support::workload::etcd_image;
@@ -202,6 +204,6 @@ pub(crate) fn removed(place: &Place) -> Outcome {
         place,
         NAME,
         &["kubectl", "delete", "deployment,service", "answer"],
-    )
-    .map(drop)
+    )?;
+    place.removed(&[&LIFE_NODE])
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::fixtures::{THREE_NODES, WEB};
 use parbake_test_support::access;
 use parbake_test_support::isolation;
 use parbake_test_support::leftovers::Leftovers;
@@ -129,6 +130,7 @@ fn api(place: &Place, name: &str) -> Result<String, String> {
 
 pub(crate) fn down(place: &Place) -> Outcome {
     place.run(&["down"])?;
+    place.removed(&[&WEB, &THREE_NODES])?;
     let before = BEFORE.lock().map_err(|error| error.to_string())?.take();
     let before = before.ok_or("there is no listing from before")?;
     Leftovers::list(place.dir())?.nothing_new_since(&before)

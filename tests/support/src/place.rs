@@ -1,5 +1,6 @@
-//! Where the tests work, and how they call parbake.
+//! The state directory that the tests share, the fixtures in it, and how tests call parbake.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -13,22 +14,43 @@ use serde_json::Value;
 
 use crate::tested;
 
-/// What a test comes to: an error is a text for people.
+/// The outcome of a test; the error describes the failure.
 pub type Outcome = Result<(), String>;
 
-/// A test, which works on a place that it shares with the others.
-pub type Test = fn(&Place) -> Outcome;
+/// A test or the making of a fixture.
+pub type Step = fn(&Place) -> Outcome;
 
-/// Runs the tests that the command line asks for, in their order and one at a time, and removes what they left.
+/// A test: its name, the fixtures it needs, and what it does with them.
+pub type Test = (&'static str, &'static [&'static Fixture], Step);
+
+/// An artifact or cluster that several tests use. It is made once, by the first test that needs it, so any test runs alone.
+pub struct Fixture {
+    /// A unique name.
+    pub name: &'static str,
+    /// The fixtures it is made from.
+    pub needs: &'static [&'static Fixture],
+    /// Makes it, and checks how that goes.
+    pub make: Step,
+}
+
+/// The body of a test that checks no more than that its fixtures can be made.
+pub fn fixtures_suffice(_: &Place) -> Outcome {
+    Ok(())
+}
+
+/// Runs the tests that the command line selects, in order and one at a time, and removes what they leave.
 ///
 /// `parbake` is the path of the binary under test.
-pub fn run(parbake: &'static str, tests: &[(&str, Test)]) -> ExitCode {
+pub fn run(parbake: &'static str, tests: &'static [Test]) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let place = Arc::new(Place::new(parbake));
-    let trials = tests.iter().map(|&(name, test)| {
+    let trials = tests.iter().map(|&(name, fixtures, test)| {
         let place = Arc::clone(&place);
-        Trial::test(name, move || test(&place).map_err(Into::into))
+        Trial::test(name, move || {
+            fixtures.iter().try_for_each(|fixture| place.ensure(fixture))?;
+            Ok(test(&place)?)
+        })
     });
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
     if !arguments.list {
@@ -44,8 +66,10 @@ pub const PROVIDER: &str = "k8s-1.34";
 pub struct Place {
     parbake: &'static str,
     dir: PathBuf,
-    /// What a test left to itself, for another one to wait for.
+    /// A process that one test starts and another waits for.
     pub beside: Mutex<Option<Child>>,
+    /// The fixtures that were made, or why they could not be made.
+    fixtures: Mutex<BTreeMap<&'static str, Outcome>>,
 }
 
 impl Place {
@@ -55,7 +79,33 @@ impl Place {
             parbake,
             dir: PathBuf::from(format!("/var/tmp/parbake-tests-{}", std::process::id())),
             beside: Mutex::new(None),
+            fixtures: Mutex::new(BTreeMap::new()),
         }
+    }
+
+    /// Makes `fixture` and what it needs, unless it was made before. A failure is remembered and returned again.
+    pub fn ensure(&self, fixture: &Fixture) -> Outcome {
+        let made = || self.fixtures.lock().map_err(|error| error.to_string());
+        if let Some(outcome) = made()?.get(fixture.name) {
+            return outcome.clone();
+        }
+        let outcome = fixture
+            .needs
+            .iter()
+            .try_for_each(|needed| self.ensure(needed))
+            .and_then(|()| (fixture.make)(self))
+            .map_err(|error| format!("fixture `{}`: {error}", fixture.name));
+        made()?.insert(fixture.name, outcome.clone());
+        outcome
+    }
+
+    /// Records that a test removed these fixtures; whoever needs them makes them again.
+    pub fn removed(&self, fixtures: &[&Fixture]) -> Outcome {
+        let mut made = self.fixtures.lock().map_err(|error| error.to_string())?;
+        for fixture in fixtures {
+            made.remove(fixture.name);
+        }
+        Ok(())
     }
 
     pub fn dir(&self) -> &Path {
