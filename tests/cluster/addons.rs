@@ -31,7 +31,7 @@ pub(crate) fn given(place: &Place) -> Result<Vec<String>, String> {
         .map_err(|error| error.to_string())?;
     // One program that needs no other file: the one that makes volumes.
     let helper = "var/lib/parbake/images/local-storage-helper";
-    let program = Variant::begin(place)?.file("image/local-storage-helper", helper)?;
+    let program = Variant::from_baked(place)?.file("image/local-storage-helper", helper)?;
     let found = tool(&["find", ".", "-path", "*/bin/busybox"], &program)?;
     let program = fs::read(program.join(found.trim())).map_err(|error| error.to_string())?;
     layout(&file, &program, &["/busybox", "sleep", "1000000"])?;

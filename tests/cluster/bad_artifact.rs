@@ -47,14 +47,14 @@ const CASES: [Case; 6] = [
 
 pub(crate) fn config(place: &Place) -> Outcome {
     let store = Layout::find(place);
-    for (change, said) in CASES {
+    for (change, message) in CASES {
         store.with_config(
             |config| {
                 let mut value: Value = serde_json::from_str(config).map_err(|error| error.to_string())?;
                 change(&mut value);
                 Ok(value.to_string())
             },
-            || refused(place, said),
+            || refused(place, message),
         )?;
     }
     // No JSON at all, though it has its digest; and bytes that do not have theirs.
@@ -64,17 +64,17 @@ pub(crate) fn config(place: &Place) -> Outcome {
     )?;
     let path = store.blob(&store.manifest()?["config"]["digest"]);
     let whole = fs::read(&path).map_err(|error| error.to_string())?;
-    let mut spoilt = whole.clone();
-    spoilt[whole.len() / 2] ^= 1;
-    write(&path, &spoilt)?;
+    let mut corrupt = whole.clone();
+    corrupt[whole.len() / 2] ^= 1;
+    write(&path, &corrupt)?;
     let outcome = refused(place, &["its config is missing or has other bytes", "provision"]);
     write(&path, &whole)?;
     outcome?;
     place.run(&["artifact", "verify", PROVIDER]).map(drop)
 }
 
-fn refused(place: &Place, said: &[&str]) -> Outcome {
-    place.refused(&["up", PROVIDER, "--nodes", "1"], said)?;
+fn refused(place: &Place, message: &[&str]) -> Outcome {
+    place.refused(&["up", PROVIDER, "--nodes", "1"], message)?;
     check(!place.dir().join("clusters/default").exists(), || {
         "a cluster was begun".to_owned()
     })

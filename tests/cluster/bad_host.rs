@@ -16,16 +16,16 @@ pub(crate) fn no_port(place: &Place) -> Outcome {
     "#;
     let before = Leftovers::list(place.dir())?;
     let output = on_a_host(place, script)?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    let errors = said.lines().filter(|line| line.starts_with("error: ")).count();
+    let message = String::from_utf8_lossy(&output.stderr);
+    let errors = message.lines().filter(|line| line.starts_with("error: ")).count();
     check(output.status.code() == Some(1) && errors == 1, || {
-        format!("{} and {errors} errors: {said}", output.status)
+        format!("{} and {errors} errors: {message}", output.status)
     })?;
     for part in [
         "could not listen on `127.0.0.1:0` of the host",
         "Address already in use",
     ] {
-        check(said.contains(part), || said.clone().into_owned())?;
+        check(message.contains(part), || message.clone().into_owned())?;
     }
     Leftovers::list(place.dir())?.nothing_new_since(&before)
 }

@@ -126,14 +126,14 @@ pub(crate) fn in_the_store(place: &Place) -> Outcome {
         .ok_or("no layer of node01")?;
     let path = blob(digest);
     let bytes = fs::read(&path).map_err(|error| error.to_string())?;
-    let mut spoilt = bytes.clone();
-    spoilt[bytes.len() / 2] ^= 1;
+    let mut corrupt = bytes.clone();
+    corrupt[bytes.len() / 2] ^= 1;
     let overwrite = |bytes: &[u8]| {
         fs::File::create(&path)
             .and_then(|mut file| file.write_all(bytes))
             .map_err(|error| error.to_string())
     };
-    overwrite(&spoilt)?;
+    overwrite(&corrupt)?;
     place.refused(&["artifact", "verify", PROVIDER], &["machine/node01"])?;
     let unpacked = store.join("unpacked").join(&digest["sha256:".len()..][..32]);
     fs::remove_dir_all(&unpacked).map_err(|error| error.to_string())?;

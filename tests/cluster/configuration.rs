@@ -188,13 +188,13 @@ fn as_configured(place: &Place) -> Outcome {
         format!("{status}")
     })?;
     eventually("the service", Duration::from_secs(15), || {
-        let mut said = String::new();
+        let mut message = String::new();
         let mut service = TcpStream::connect(&host).map_err(text)?;
         service
             .set_read_timeout(Some(Duration::from_secs(5)))
             .map_err(text)?;
-        service.read_to_string(&mut said).map_err(text)?;
-        check(said == "in\n", || said.clone())
+        service.read_to_string(&mut message).map_err(text)?;
+        check(message == "in\n", || message.clone())
     })
 }
 
@@ -236,11 +236,11 @@ pub(crate) fn limited(place: &Place) -> Outcome {
     )?;
     eventually("the eater to be killed", Duration::from_secs(40), || {
         let reason = "jsonpath={.status.containerStatuses[0].state.terminated.reason}";
-        let said = on(
+        let message = on(
             place,
             &["kubectl", "get", "pod", "-n", "demo", "eater", "-o", reason],
         )?;
-        check(said == "OOMKilled", || said.clone())
+        check(message == "OOMKilled", || message.clone())
     })?;
     let why = "jsonpath={.status.phase} {.status.conditions[?(@.type=='PodScheduled')].message}";
     let big = on(place, &["kubectl", "get", "pod", "-n", "demo", "big", "-o", why])?;
@@ -289,9 +289,9 @@ pub(crate) fn options(place: &Place) -> Outcome {
         .command(&[&["--name", NAME, "kubectl"], bad.as_slice()].concat())
         .output()
         .map_err(text)?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let refused = said.contains("violates PodSecurity \"restricted:latest\": privileged");
-    check(!output.status.success() && refused, || said.clone())?;
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    let refused = message.contains("violates PodSecurity \"restricted:latest\": privileged");
+    check(!output.status.success() && refused, || message.clone())?;
     // What was baked goes on as it was.
     let standard = "jsonpath={.metadata.labels.pod-security\\.kubernetes\\.io/enforce}";
     for (namespace, expected) in [
@@ -299,8 +299,8 @@ pub(crate) fn options(place: &Place) -> Outcome {
         ("default", ""),
         ("fresh", ""),
     ] {
-        let said = on(place, &["kubectl", "get", "namespace", namespace, "-o", standard])?;
-        check(said == expected, || format!("{namespace}: {said}"))?;
+        let message = on(place, &["kubectl", "get", "namespace", namespace, "-o", standard])?;
+        check(message == expected, || format!("{namespace}: {message}"))?;
     }
     let exported = work(place).join("logs");
     on(place, &["logs", "--export", &exported.display().to_string()])?;
@@ -319,8 +319,8 @@ pub(crate) fn options(place: &Place) -> Outcome {
 /// So is its data, and what is on the disk is older.
 fn etcd_is_in_memory(place: &Place) -> Outcome {
     let look = "findmnt --noheadings --output FSTYPE --mountpoint /var/lib/etcd";
-    let said = on(place, &["exec", "node01", "--", "sh", "-c", look])?;
-    check(said == "tmpfs\n", || said.clone())
+    let message = on(place, &["exec", "node01", "--", "sh", "-c", look])?;
+    check(message == "tmpfs\n", || message.clone())
 }
 
 /// Whether etcd's files on the disk of this host hold a text.
@@ -392,19 +392,19 @@ pub(crate) fn frozen(place: &Place) -> Outcome {
     grep.args(["-r", "-l", "-a", "-e", SECRET, "-e", "system-reserved"])
         .args(&own);
     let found = grep.output().map_err(text)?;
-    let said = String::from_utf8_lossy(&found.stdout).into_owned();
+    let message = String::from_utf8_lossy(&found.stdout).into_owned();
     check(found.status.code() == Some(1), || {
-        format!("{said}{}", String::from_utf8_lossy(&found.stderr))
+        format!("{message}{}", String::from_utf8_lossy(&found.stderr))
     })?;
     let logged = own.iter().find(|layer| layer.join("var/log/kubernetes").exists());
     check(logged.is_none(), || format!("{logged:?} holds an audit log"))?;
     // The search finds what is there.
-    let kept = Command::new("grep")
+    let found = Command::new("grep")
         .args(["-r", "-l", "max-pods=40"])
         .args(&own)
         .output()
         .map_err(text)?;
-    check(kept.status.success(), || {
+    check(found.status.success(), || {
         "the kubelet's arguments are not in the artifact".to_owned()
     })?;
     let data = own.iter().map(|layer| layer.join("var/lib/etcd/member/snap/db"));

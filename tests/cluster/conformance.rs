@@ -29,7 +29,7 @@ pub(crate) fn quick(place: &Place) -> Outcome {
     // Nothing is left to do, unless this test runs alone; or this says why it failed.
     other.run(place, &PROVISION)?;
     let refused =
-        |words: &[&str], said: &str| place.refused(&[&["--dir", &other.text], words].concat(), &[said]);
+        |words: &[&str], message: &str| place.refused(&[&["--dir", &other.text], words].concat(), &[message]);
     refused(
         &["conformance", "--name", NAME, "--quick"],
         "no cluster `conformance`",

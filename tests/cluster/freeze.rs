@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::{fixtures, nodes};
-use parbake_test_support::events::told;
-use parbake_test_support::identity::{free_of, held_by};
+use parbake_test_support::events::ends_with_events;
+use parbake_test_support::identity::{contains_no_secret, secrets_on};
 use parbake_test_support::isolation;
 use parbake_test_support::leftovers::Leftovers;
 use parbake_test_support::place::{Outcome, PROVIDER, Place, check, eventually, record_tested};
@@ -84,7 +84,7 @@ pub(crate) fn live(place: &Place) -> Outcome {
         cp /var/lib/kubelet/pki/kubelet.key /srv/x/key",
     )?;
     services::push(place, LIVE)?;
-    let (held, complete) = held_by(&isolation::running(place, LIVE)?);
+    let (held, complete) = secrets_on(&isolation::running(place, LIVE)?);
     check(complete && held.len() > 12, || {
         format!("only {} secrets were seen", held.len())
     })?;
@@ -92,7 +92,7 @@ pub(crate) fn live(place: &Place) -> Outcome {
 
     let before = container(place, LIVE)?;
     let report = place.json(&["freeze", TAG, "--name", LIVE])?;
-    told(place, LIVE, &["frozen"])?;
+    ends_with_events(place, LIVE, &["frozen"])?;
     check(
         report["paused_milliseconds"]
             .as_u64()
@@ -132,7 +132,7 @@ pub(crate) fn live(place: &Place) -> Outcome {
 
 pub(crate) fn at_rest(place: &Place) -> Outcome {
     let held = HELD.lock().map_err(|error| error.to_string())?.clone();
-    free_of(place, TAG, &held)?;
+    contains_no_secret(place, TAG, &held)?;
     place.run(&["artifact", "verify", TAG])?;
     let (frozen, baked) = (inspect(place, TAG)?, inspect(place, PROVIDER)?);
     check(frozen["secrets"] == 1 && baked["secrets"] == 0, || {
@@ -188,7 +188,7 @@ pub(crate) fn beside(place: &Place) -> Outcome {
         || root.clone(),
     )?;
     counts(place, COPY)?;
-    services::has_it(place, COPY)?;
+    services::is_pushed(place, COPY)?;
     isolation::refused(place, LIVE, COPY)?;
     isolation::refused(place, COPY, LIVE)
 }
@@ -197,7 +197,7 @@ pub(crate) fn again(place: &Place) -> Outcome {
     // What it came from needs no name any more.
     place.run(&["artifact", "remove", TAG])?;
     shell(place, COPY, "rm -r /root/note; echo more > /srv/more")?;
-    let (held, _) = held_by(&isolation::running(place, COPY)?);
+    let (held, _) = secrets_on(&isolation::running(place, COPY)?);
     let report = place.json(&["freeze", TAG, "--name", COPY, "--force"])?;
     check(
         report["own_size"].as_u64().is_some_and(|size| size < 1_000_000),
@@ -205,7 +205,7 @@ pub(crate) fn again(place: &Place) -> Outcome {
     )?;
     // The node that joined is frozen like the other.
     check(report["nodes"] == 2, || format!("{report}"))?;
-    free_of(place, TAG, &held)?;
+    contains_no_secret(place, TAG, &held)?;
     on(place, COPY, &["down"])?;
     place.json(&["up", TAG, "--name", COPY])?;
     nodes::answers(place, COPY, "node02", "deployment/app")?;

@@ -71,21 +71,21 @@ fn reaches(place: &Place) -> Outcome {
     check(status["internet"] == true, || format!("{status}"))?;
     // By its name, from a node and from a pod's network.
     for from in ["", "nsenter --net --target $(pgrep -o coredns) "] {
-        let said = on_node(&format!("{from}getent ahostsv4 {NAME} | head -n 1"))?;
-        check(said.starts_with("203.0.113.7 "), || format!("{from}{said}"))?;
+        let message = on_node(&format!("{from}getent ahostsv4 {NAME} | head -n 1"))?;
+        check(message.starts_with("203.0.113.7 "), || format!("{from}{message}"))?;
         let dial = format!("{from}bash -c 'exec 3<>/dev/tcp/{NAME}/8080 && head -c 5 <&3'");
-        let said = on_node(&dial)?;
-        check(said == "hello", || format!("{from}{said}"))?;
+        let message = on_node(&dial)?;
+        check(message == "hello", || format!("{from}{message}"))?;
     }
     // Names of its own stay its own, and the host's loopback is out of reach.
-    let said = on_node("getent ahostsv4 registry | head -n 1; getent ahostsv4 nowhere || true")?;
+    let message = on_node("getent ahostsv4 registry | head -n 1; getent ahostsv4 nowhere || true")?;
     check(
-        said.starts_with("10.89.0.11 ") && said.lines().count() == 1,
-        || said.clone(),
+        message.starts_with("10.89.0.11 ") && message.lines().count() == 1,
+        || message.clone(),
     )?;
     for last in [1, 2, 3] {
-        let said = on_node(&format!("dial 169.254.89.{last} 8081"))?;
-        check(said.starts_with("refused 1"), || format!("{last}: {said}"))?;
+        let message = on_node(&format!("dial 169.254.89.{last} 8081"))?;
+        check(message.starts_with("refused 1"), || format!("{last}: {message}"))?;
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::dashboard;
 use crate::fixtures::{LIFE, LIFE_NODE, LIFE_RESTARTED, LIFE_SWAPPED};
-use parbake_test_support::events::{milestones_were_told, told};
+use parbake_test_support::events::{ends_with_events, milestones_are_recorded};
 use parbake_test_support::leftovers::Leftovers;
 use parbake_test_support::place::{Outcome, PROVIDER, Place, check, eventually};
 use parbake_test_support::services;
@@ -106,7 +106,7 @@ fn is_the_same(place: &Place) -> Outcome {
 /// What was pushed is still in the cluster's registry, which is still at the same port.
 fn has_what_was_pushed(place: &Place) -> Outcome {
     let before = REGISTRY.lock().map_err(|error| error.to_string())?.clone();
-    let now = services::has_it(place, NAME)?;
+    let now = services::is_pushed(place, NAME)?;
     check(before.as_ref() == Some(&now), || {
         format!("{before:?} became {now}")
     })
@@ -154,8 +154,8 @@ pub(crate) fn created(place: &Place) -> Outcome {
     is(place, "created")?;
     only_files(place)?;
     for words in [vec!["create", PROVIDER], vec!["up", PROVIDER]] {
-        let said = ["there is a cluster `life` already", "parbake start"];
-        place.refused(&[words, vec!["--name", NAME]].concat(), &said)?;
+        let message = ["there is a cluster `life` already", "parbake start"];
+        place.refused(&[words, vec!["--name", NAME]].concat(), &message)?;
     }
     for words in [vec!["pause"], vec!["kubeconfig"], vec!["kubectl", "version"]] {
         let words = [&["--name", NAME], words.as_slice()].concat();
@@ -197,8 +197,8 @@ pub(crate) fn started(place: &Place) -> Outcome {
     *IDENTITIES.lock().map_err(|error| error.to_string())? = Some(identity(place)?);
     *REGISTRY.lock().map_err(|error| error.to_string())? = Some(services::push(place, NAME)?);
     // The first start was killed.
-    told(place, NAME, &["created", "starting", "starting", "ready"])?;
-    milestones_were_told(place, NAME)?;
+    ends_with_events(place, NAME, &["created", "starting", "starting", "ready"])?;
+    milestones_are_recorded(place, NAME)?;
     status(place)
 }
 
@@ -256,7 +256,7 @@ pub(crate) fn paused(place: &Place) -> Outcome {
     counts_from(place, count(place)?)?;
     let after = pods(place)?;
     check(before == after, || format!("{before} became {after}"))?;
-    told(place, NAME, &["paused", "unpaused"])?;
+    ends_with_events(place, NAME, &["paused", "unpaused"])?;
     is_the_same(place)
 }
 
@@ -278,12 +278,12 @@ pub(crate) fn stopped(place: &Place) -> Outcome {
         )?;
     }
     on(place, &["start"])?;
-    told(place, NAME, &["paused", "stopped", "starting", "ready"])?;
+    ends_with_events(place, NAME, &["paused", "stopped", "starting", "ready"])?;
     is_the_same(place)?;
     has_what_was_pushed(place)?;
     counts_from(place, least)?;
-    let kept = shell(place, "cat /root/note; grep -c mine /etc/hosts")?;
-    check(kept == "mine\n1\n", || kept.clone())?;
+    let found = shell(place, "cat /root/note; grep -c mine /etc/hosts")?;
+    check(found == "mine\n1\n", || found.clone())?;
     store_log_grew(place, &log, "end\nstart\n")
 }
 
@@ -340,16 +340,16 @@ pub(crate) fn killed_stop(place: &Place) -> Outcome {
     let random = now.map_err(|error| error.to_string())?.subsec_millis() % 600;
     let time = Duration::from_millis(50 + u64::from(random));
     place.kill_after(&["stop", "--name", NAME], time)?;
-    let told = |problem: String| format!("killed after {time:?}: {problem}");
-    let found = state(place).map_err(told)?;
+    let ends_with_events = |problem: String| format!("killed after {time:?}: {problem}");
+    let found = state(place).map_err(ends_with_events)?;
     check(
         ["running", "stopping", "stopped"].contains(&found.as_str()),
-        || told(found.clone()),
+        || ends_with_events(found.clone()),
     )?;
-    on(place, &["start"]).map_err(told)?;
-    is(place, "running").map_err(told)?;
-    is_the_same(place).map_err(told)?;
-    counts_from(place, least).map_err(told)
+    on(place, &["start"]).map_err(ends_with_events)?;
+    is(place, "running").map_err(ends_with_events)?;
+    is_the_same(place).map_err(ends_with_events)?;
+    counts_from(place, least).map_err(ends_with_events)
 }
 
 /// Leaves nothing, whether it is paused or was killed.
@@ -361,7 +361,7 @@ pub(crate) fn gone(place: &Place) -> Outcome {
     let ended = first.wait().map_err(|error| error.to_string())?;
     check(ended.success(), || format!("restart ended with {ended}"))?;
     is_the_same(place)?;
-    told(place, NAME, &["stopped", "starting", "ready"])?;
+    ends_with_events(place, NAME, &["stopped", "starting", "ready"])?;
     on(place, &["pause"])?;
     on(place, &["down"])?;
     place.removed(&[&LIFE, &LIFE_NODE, &LIFE_SWAPPED, &LIFE_RESTARTED])?;
@@ -371,7 +371,7 @@ pub(crate) fn gone(place: &Place) -> Outcome {
     moved(place)?;
     kill_all(place)?;
     on(place, &["down"])?;
-    told(
+    ends_with_events(
         place,
         NAME,
         &[

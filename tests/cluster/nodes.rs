@@ -96,8 +96,9 @@ pub(crate) fn no_token(place: &Place, cluster: &str) -> Outcome {
 }
 
 pub(crate) fn added(place: &Place) -> Outcome {
-    let refused =
-        |words: &[&str], said: &str| place.refused(&[&["--name", NAME, "node"], words].concat(), &[said]);
+    let refused = |words: &[&str], message: &str| {
+        place.refused(&[&["--name", NAME, "node"], words].concat(), &[message])
+    };
     refused(&["remove", "node01"], "node `node01` holds the control plane")?;
     refused(
         &["remove", "node09"],
@@ -108,14 +109,20 @@ pub(crate) fn added(place: &Place) -> Outcome {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let random = now.map_err(|error| error.to_string())?.subsec_millis() % 2000;
     let time = Duration::from_millis(100 + u64::from(random));
-    let told = |problem: String| format!("killed after {time:?}: {problem}");
+    let ends_with_events = |problem: String| format!("killed after {time:?}: {problem}");
     place
         .kill_after(&["node", "add", "--name", NAME], time)
-        .map_err(told)?;
-    let report = place.json(&["node", "add", "--name", NAME]).map_err(told)?;
-    check(report["nodes"] == json!([NODE]), || told(report.to_string()))?;
+        .map_err(ends_with_events)?;
+    let report = place
+        .json(&["node", "add", "--name", NAME])
+        .map_err(ends_with_events)?;
+    check(report["nodes"] == json!([NODE]), || {
+        ends_with_events(report.to_string())
+    })?;
     let found = machines(place, NAME)?;
-    check(found == ["node01", NODE], || told(format!("{found:?}")))?;
+    check(found == ["node01", NODE], || {
+        ends_with_events(format!("{found:?}"))
+    })?;
     no_token(place, NAME)?;
     let listed = place.json(&["node", "list", "--name", NAME])?;
     let node = &listed[1];
@@ -138,7 +145,7 @@ pub(crate) fn added(place: &Place) -> Outcome {
         let found = on(place, NAME, &["exec", from, "--", "sh", "-euc", &line])?;
         check(found == "1\n", || format!("{from} has {to} {found} times"))?;
     }
-    events::told(place, NAME, &["nodes-added"])?;
+    events::ends_with_events(place, NAME, &["nodes-added"])?;
     serves(place, NAME, NODE, "store-0")
 }
 
@@ -153,11 +160,11 @@ pub(crate) fn removed(place: &Place) -> Outcome {
         NAME,
         &["kubectl", "delete", "pod", "loose", "--grace-period=1"],
     )?;
-    let said = [
+    let message = [
         "waiting for the pods of node `node04` to leave",
         "disruption budget",
     ];
-    place.refused(&remove, &said)?;
+    place.refused(&remove, &message)?;
     let query = "jsonpath={.spec.unschedulable}";
     let closed = on(place, NAME, &["kubectl", "get", "node", NODE, "-o", query])?;
     check(closed.is_empty(), || "it takes no pods any more".to_owned())?;
@@ -167,7 +174,7 @@ pub(crate) fn removed(place: &Place) -> Outcome {
         &["kubectl", "delete", "poddisruptionbudget", "answer"],
     )?;
     place.run(&["node", "remove", NODE, "--name", NAME])?;
-    events::told(place, NAME, &["node-removed"])?;
+    events::ends_with_events(place, NAME, &["node-removed"])?;
 
     let nodes = on(place, NAME, &["kubectl", "get", "nodes", "-o", "name"])?;
     check(nodes == "node/node01\n", || nodes.clone())?;

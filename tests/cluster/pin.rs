@@ -24,13 +24,13 @@ pub(crate) fn project(place: &Place) -> Outcome {
     let project = place.dir().join("others/project-files");
     let below = project.join("src/deep");
     fs::create_dir_all(&below).map_err(|error| error.to_string())?;
-    let refused = |words: &[&str], said: &str| {
+    let refused = |words: &[&str], message: &str| {
         let output = parbake(place, &other, &below, words);
         output
             .err()
-            .filter(|error| error.contains(said))
+            .filter(|error| error.contains(message))
             .map(drop)
-            .ok_or_else(|| format!("{words:?} did not say `{said}`"))
+            .ok_or_else(|| format!("{words:?} did not say `{message}`"))
     };
     refused(&["up"], "parbake pin REFERENCE")?;
     refused(&["pin", "--update"], "parbake pin REFERENCE")?;
@@ -65,7 +65,7 @@ pub(crate) fn project(place: &Place) -> Outcome {
 
     // Another artifact is `latest` now; the pin does not move by itself.
     let next = registry.reference("pinned/k8s:v6");
-    Variant::of_another_time(place)?.try_as(place, "second", || {
+    Variant::with_other_creation_time(place)?.with_tag(place, "second", || {
         place
             .run(&["publish", "second", &next, "--latest", "--plain-http"])
             .map(drop)
@@ -95,10 +95,10 @@ pub(crate) fn project(place: &Place) -> Outcome {
     // What was made here is in no registry, as far as is known; what was pulled is.
     let made = place.command(&["pin", PROVIDER]).current_dir(&below).output();
     let made = made.map_err(|error| error.to_string())?;
-    let said = String::from_utf8_lossy(&made.stderr);
+    let message = String::from_utf8_lossy(&made.stderr);
     check(
-        made.status.code() == Some(1) && said.contains("was made here"),
-        || said.into_owned(),
+        made.status.code() == Some(1) && message.contains("was made here"),
+        || message.into_owned(),
     )?;
     check(read()? == text.replace(&first, &second), || {
         "the pin has changed".to_owned()

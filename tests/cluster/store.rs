@@ -31,25 +31,25 @@ pub(crate) fn damaged(place: &Place) -> Outcome {
     })?;
     let file = os_release(place)?;
     let before = fs::read(&file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let mut spoilt = before.clone();
-    spoilt[0] ^= 1;
-    fs::write(&file, &spoilt).map_err(|error| error.to_string())?;
-    let said = [
+    let mut corrupt = before.clone();
+    corrupt[0] ^= 1;
+    fs::write(&file, &corrupt).map_err(|error| error.to_string())?;
+    let message = [
         "unpacked layer `os`",
         "`usr/lib/os-release` has other bytes",
         "--repair",
     ];
-    place.refused(&["artifact", "verify", PROVIDER], &said)?;
+    place.refused(&["artifact", "verify", PROVIDER], &message)?;
     let unused = listed(place)?;
     place.run(&["up", PROVIDER, "--nodes", "1"])?;
     let in_use = place.refused(
         &["artifact", "verify", "--repair"],
         &["`usr/lib/os-release`", "`parbake down`"],
     );
-    let kept = pruned(place, &unused);
+    let found = pruned(place, &unused);
     place.run(&["down"])?;
     in_use?;
-    kept?;
+    found?;
     let would = place.json(&["artifact", "prune", "--keep", "0", "--dry-run"])?;
     check(
         would["removed"][0] == PROVIDER && would["freed_bytes"].as_u64() > Some(500_000_000),

@@ -142,7 +142,7 @@ pub(crate) fn parbake_signs(place: &Place) -> Outcome {
     let base = ["publish", PROVIDER, &reference, "--plain-http", "--sign"];
     let absent = place.dir().join("keys/absent");
     place.refused(&[&base[..], &[&cosigns]].concat(), &["COSIGN_PASSWORD"])?;
-    place.refused_by(
+    place.refused_with(
         &[&base[..], &[&cosigns]].concat(),
         &[("COSIGN_PASSWORD", Path::new("wrong"))],
         &["does not open the key"],
@@ -157,7 +157,7 @@ pub(crate) fn parbake_signs(place: &Place) -> Outcome {
 /// What cosign signs, parbake accepts; and each leaves the other's signatures alone.
 pub(crate) fn cosign_signs(place: &Place) -> Outcome {
     // An artifact of its own, for the signatures of the one that was baked are published with it.
-    Variant::small(place)?.try_as(place, "cosign", || {
+    Variant::small(place)?.with_tag(place, "cosign", || {
         let outcome = signed_by_cosign(place);
         place.run(&["artifact", "remove", "signed"])?;
         outcome
@@ -200,14 +200,14 @@ fn signed_by_cosign(place: &Place) -> Outcome {
     let payload = registry.blob(&text(&signatures["layers"][0]["digest"])?);
     let whole = fs::read_to_string(&payload).map_err(|error| error.to_string())?;
     write(&payload, whole.replace(&hex, &"0".repeat(64)).as_bytes())?;
-    let fresh = Other::new(place, "tampered")?;
-    let words = [&["--dir", &fresh.text], &pull[..]].concat();
+    let other = Other::new(place, "tampered")?;
+    let words = [&["--dir", &other.text], &pull[..]].concat();
     place.refused(&words, &["is not what it should be"])?;
-    check(fresh.json(place, &["artifact", "list"])? == json!([]), || {
+    check(other.json(place, &["artifact", "list"])? == json!([]), || {
         "it was pulled all the same".to_owned()
     })?;
     write(&payload, whole.as_bytes())?;
-    fresh.clear()
+    other.clear()
 }
 
 /// Where the policy asks for a signature, nothing without one is pulled or started.
@@ -219,7 +219,7 @@ pub(crate) fn policy(place: &Place) -> Outcome {
     let key = text_of(&keys.openssl)?;
     // Another artifact than the one that earlier tests signed; then that one, signed.
     let mut unsigned = Value::Null;
-    Variant::small(place)?.try_as(place, "unsigned", || {
+    Variant::small(place)?.with_tag(place, "unsigned", || {
         unsigned = place.json(&["publish", "unsigned", &plain, "--plain-http"])?;
         Ok(())
     })?;
@@ -233,21 +233,21 @@ pub(crate) fn policy(place: &Place) -> Outcome {
         &path,
         format!("refuse-unsigned = true\nkeys = [\"{public}\"]\n").as_bytes(),
     )?;
-    let refuses = |words: &[&str], said: &[&str]| {
-        place.refused(&[&["--dir", &other.text], words].concat(), said)?;
+    let refuses = |words: &[&str], message: &[&str]| {
+        place.refused(&[&["--dir", &other.text], words].concat(), message)?;
         check(!other.dir.join("clusters/default").exists(), || {
             "a cluster was begun".to_owned()
         })
     };
-    let said = [
+    let message = [
         "has no signature by a key that",
         "policy.toml",
         "it is unsigned",
         "--sign",
     ];
-    refuses(&["up", "plain", "--nodes", "1"], &said)?;
-    refuses(&["pull", &plain, "--plain-http"], &said)?;
-    refuses(&["up", &plain, "--plain-http", "--nodes", "1"], &said)?;
+    refuses(&["up", "plain", "--nodes", "1"], &message)?;
+    refuses(&["pull", &plain, "--plain-http"], &message)?;
+    refuses(&["up", &plain, "--plain-http", "--nodes", "1"], &message)?;
     // With the signature of another digest.
     let hex = |report: &Value| text(&report["digest"]).map(|digest| digest.replace("sha256:", ""));
     let tag = |repository: &str, hex: &str| format!("docker://{repository}:sha256-{hex}.sig");
@@ -267,7 +267,7 @@ pub(crate) fn policy(place: &Place) -> Outcome {
     check(listed.as_array().is_some_and(|listed| listed.len() == 1), || {
         format!("something was pulled: {listed}")
     })?;
-    for (text, said) in [
+    for (text, message) in [
         ("refuse-unsigned = maybe", "TOML parse error at line 1"),
         (
             "refuse-unsigned = true\nkeys = [\"absent.pub\"]",
@@ -276,8 +276,8 @@ pub(crate) fn policy(place: &Place) -> Outcome {
     ] {
         let good = fs::read(&path).map_err(|error| error.to_string())?;
         write(&path, text.as_bytes())?;
-        refuses(&["pull", &signed, "--plain-http"], &["policy.toml", said])?;
-        refuses(&["up", &signed, "--plain-http"], &["policy.toml", said])?;
+        refuses(&["pull", &signed, "--plain-http"], &["policy.toml", message])?;
+        refuses(&["up", &signed, "--plain-http"], &["policy.toml", message])?;
         write(&path, &good)?;
     }
 
@@ -371,8 +371,8 @@ fn refused(place: &Place, key: &Path, reference: &str) -> Outcome {
     check(!output.status.success(), || {
         format!("cosign accepts {reference} with {}", key.display())
     })?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    check(said.contains("signature"), || said.clone())
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    check(message.contains("signature"), || message.clone())
 }
 
 fn succeeded(what: &str, output: std::io::Result<Output>) -> Result<String, String> {

@@ -162,10 +162,10 @@ pub(crate) fn interrupted(place: &Place) -> Outcome {
         "no such process".to_owned()
     })?;
     let output = child.wait_with_output().map_err(|error| error.to_string())?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
     check(
-        output.status.code() == Some(1) && said.contains("error: interrupted"),
-        || said.clone(),
+        output.status.code() == Some(1) && message.contains("error: interrupted"),
+        || message.clone(),
     )?;
     Leftovers::list(place.dir())?.nothing_new_since(&before)
 }

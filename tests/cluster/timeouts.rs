@@ -24,7 +24,7 @@ struct Doomed {
     /// How many nodes are started.
     nodes: &'static str,
     /// What the error says.
-    said: &'static [&'static str],
+    message: &'static [&'static str],
 }
 
 /// Each of three clusters that cannot come up ends in time, with one error that says who is to blame, and leaves nothing.
@@ -51,7 +51,7 @@ pub(crate) fn time_outs(place: &Place) -> Outcome {
 
 /// A control plane that cannot start: one manifest has a flag that does not exist, another is no manifest at all.
 fn control_plane(place: &Place) -> Result<Doomed, String> {
-    let mut variant = Variant::begin(place)?;
+    let mut variant = Variant::from_baked(place)?;
     let manifest = "etc/kubernetes/manifests/kube-apiserver.yaml";
     let text = variant.read("machine/node01", manifest)?;
     let broken = text.replace(
@@ -69,7 +69,7 @@ fn control_plane(place: &Place) -> Result<Doomed, String> {
     Ok(Doomed {
         name: "broken",
         nodes: "1",
-        said: &[
+        message: &[
             "s waiting for the cluster to be ready; last seen:",
             "\n  API: ",
             "\n  DNS on node `node01`: ",
@@ -87,7 +87,7 @@ fn control_plane(place: &Place) -> Result<Doomed, String> {
 /// Two workers that never come, one without a kubelet and one without a machine: what the database says of them is from
 /// the bake, which seems to lie in the future.
 fn workers(place: &Place) -> Result<Doomed, String> {
-    let mut variant = Variant::begin(place)?;
+    let mut variant = Variant::from_baked(place)?;
     age(&mut variant, -SHIFT)?;
     variant.write(
         "machine/node02",
@@ -103,7 +103,7 @@ fn workers(place: &Place) -> Result<Doomed, String> {
     Ok(Doomed {
         name: "lonely",
         nodes: "3",
-        said: &[
+        message: &[
             "\n  node `node02`: lease not renewed since boot",
             "\n  node `node03`: lease not renewed since boot",
             "node `node02`: service `kubelet` is ",
@@ -117,7 +117,7 @@ fn workers(place: &Place) -> Result<Doomed, String> {
 
 /// A pod that ran when the cluster was frozen, as the database says, and crashes now.
 fn pod(place: &Place) -> Result<Doomed, String> {
-    let mut variant = Variant::begin(place)?;
+    let mut variant = Variant::from_baked(place)?;
     let other = variant.file("etcdctl", "usr/bin/etcdctl")?;
     variant.change("image/coredns", |tree| {
         let program = tree.join("var/lib/parbake/images/coredns/0/coredns");
@@ -130,7 +130,7 @@ fn pod(place: &Place) -> Result<Doomed, String> {
     Ok(Doomed {
         name: "crashing",
         nodes: "1",
-        said: &[
+        message: &[
             "\n  pod `kube-system/coredns-",
             "\n  DNS on node `node01`: ",
             "node `node01`: container `coredns` of pod `kube-system/coredns-",
@@ -146,10 +146,10 @@ const SHIFT: SignedDuration = SignedDuration::from_hours(2 * 365 * 24);
 /// A cluster of a bake two years ago, and one of a bake two years ahead of the host's clock: nothing in them expires.
 pub(crate) fn clock(place: &Place) -> Outcome {
     for (tag, shift) in [("old", SHIFT), ("future", -SHIFT)] {
-        let mut variant = Variant::begin(place)?;
+        let mut variant = Variant::from_baked(place)?;
         let baked = variant.draft.created;
         age(&mut variant, shift)?;
-        variant.try_as(place, tag, || {
+        variant.with_tag(place, tag, || {
             let before = Leftovers::list(place.dir())?;
             place.json(&["up", tag, "--nodes", "1", "--name", tag])?;
             let made = [
@@ -178,12 +178,12 @@ pub(crate) fn clock(place: &Place) -> Outcome {
 
 /// Starts it, which must fail in time with one error that holds all that it should say.
 fn fails(place: &Place, doomed: &Doomed) -> Outcome {
-    let Doomed { name, nodes, said } = doomed;
+    let Doomed { name, nodes, message } = doomed;
     let wait = format!("{}s", WAIT.as_secs());
     let started = Instant::now();
     place.refused(
         &["up", name, "--name", name, "--nodes", nodes, "--wait", &wait],
-        said,
+        message,
     )?;
     let took = started.elapsed();
     check(took < WAIT + AFTERWARDS, || format!("`{name}` took {took:?}"))

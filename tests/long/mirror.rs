@@ -101,8 +101,8 @@ pub(crate) fn run(command: &mut Command) -> Result<String, String> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{command:?} ended with {}:\n{said}", output.status))
+    let message = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{command:?} ended with {}:\n{message}", output.status))
 }
 
 fn text(error: io::Error) -> String {

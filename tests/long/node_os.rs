@@ -24,7 +24,7 @@ pub(crate) fn lacking(place: &Place) -> Outcome {
     for path in ["usr/bin/socat", "usr/sbin/conntrack", "usr/lib/cni/bridge"] {
         fs::remove_file(poor.join(path)).map_err(|error| format!("{path}: {error}"))?;
     }
-    let said = [
+    let message = [
         "cannot be the OS of nodes: `conntrack` is missing (looked for in",
         "`socat` is missing",
         "`/usr/lib/cni/bridge` is missing",
@@ -41,7 +41,7 @@ pub(crate) fn lacking(place: &Place) -> Outcome {
         "--os",
         &path,
     ];
-    place.refused(&words, &said)?;
+    place.refused(&words, &message)?;
     check(place.run(&["artifact", "inspect", "poor"]).is_err(), || {
         "there is an artifact of it".to_owned()
     })?;
@@ -104,8 +104,8 @@ fn works(place: &Place, os: &Path, tag: &str, whole: bool) -> Outcome {
 
 fn looked_at(place: &Place, name: &str, whole: bool) -> Outcome {
     let column = "jsonpath={.items[*].status.nodeInfo.osImage}";
-    let said = place.run(&["kubectl", "--name", name, "get", "nodes", "-o", column])?;
-    check(said == NAME, || format!("the node says it is `{said}`"))?;
+    let message = place.run(&["kubectl", "--name", name, "get", "nodes", "-o", column])?;
+    check(message == NAME, || format!("the node says it is `{message}`"))?;
     place.run(&["exec", "--name", name, "node01", "--", "cat", &format!("/{OWN}")])?;
     let deleted = format!("/{DELETED}");
     let there = place.run(&["exec", "--name", name, "node01", "--", "test", "-e", &deleted]);

@@ -166,8 +166,8 @@ impl Stack<'_> {
         let words = [&["--name", self.name], run, &socat].concat();
         // Rules of services come a moment after pods are ready.
         eventually(&target, Duration::from_secs(15), || {
-            let said = self.place.run(&words)?;
-            check(said.contains(expected), || format!("{words:?} said {said}"))
+            let message = self.place.run(&words)?;
+            check(message.contains(expected), || format!("{words:?} said {message}"))
         })
     }
 

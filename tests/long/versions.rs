@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use parbake_test_support::identity::{free_of, held_by};
+use parbake_test_support::identity::{contains_no_secret, secrets_on};
 use parbake_test_support::leftovers::Leftovers;
 use parbake_test_support::place::{Outcome, Place, check, eventually, record_tested};
 use parbake_test_support::{access, isolation, services, workload};
@@ -81,7 +81,7 @@ pub(crate) fn holds(place: &Place, baked: &Baked<'_>, more: fn(&Place) -> Outcom
 }
 
 fn lives(place: &Place, baked: &Baked<'_>) -> Outcome {
-    free_of(place, baked.tag, &BTreeSet::new())?;
+    contains_no_secret(place, baked.tag, &BTreeSet::new())?;
     let report = place.json(&["up", baked.tag])?;
     check(report["nodes"] == 3, || format!("{report}"))?;
     is_of_the_version(place, baked)?;
@@ -112,10 +112,10 @@ fn lives(place: &Place, baked: &Baked<'_>) -> Outcome {
         keeps(place, "second", "first second")?;
     }
 
-    let (held, complete) = held_by(&isolation::running(place, "default")?);
+    let (held, complete) = secrets_on(&isolation::running(place, "default")?);
     check(complete && held.len() > 12, || format!("{} secrets", held.len()))?;
     place.run(&["freeze", FROZEN])?;
-    free_of(place, FROZEN, &held)?;
+    contains_no_secret(place, FROZEN, &held)?;
     answers(place, "default")?;
     place.json(&["up", FROZEN, "--name", BESIDE])?;
     let beside = identity(place, BESIDE)?;
@@ -144,8 +144,8 @@ fn is_of_the_version(place: &Place, baked: &Baked<'_>) -> Outcome {
     let query = "jsonpath={range .items[*].status.nodeInfo}{.kubeletVersion} {.containerRuntimeVersion}{\"\\n\"}{end}";
     let nodes = place.run(&["kubectl", "get", "nodes", "-o", query])?;
     let runtime = shown["components"][baked.runtime].as_str().unwrap_or_default();
-    let begin = format!("{wanted} {}://", baked.runtime);
-    let is_right = |line: &str| line.starts_with(&begin) && line.contains(runtime);
+    let from_baked = format!("{wanted} {}://", baked.runtime);
+    let is_right = |line: &str| line.starts_with(&from_baked) && line.contains(runtime);
     check(nodes.lines().count() == 3 && nodes.lines().all(is_right), || {
         format!("{nodes}, not {wanted} on {runtime}")
     })
@@ -183,9 +183,9 @@ fn keeps(place: &Place, line: &str, lines: &str) -> Outcome {
     place.feed(&["kubectl", "apply", "-f", "-"], &manifest)?;
     let pod = format!("pod/volume-{line}");
     eventually("what is in the volume", Duration::from_secs(60), || {
-        let said = place.run(&["kubectl", "logs", &pod])?;
-        let said: Vec<&str> = said.split_whitespace().collect();
-        check(said.join(" ") == lines, || format!("{said:?}, not {lines}"))
+        let message = place.run(&["kubectl", "logs", &pod])?;
+        let message: Vec<&str> = message.split_whitespace().collect();
+        check(message.join(" ") == lines, || format!("{message:?}, not {lines}"))
     })
 }
 

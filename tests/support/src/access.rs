@@ -1,4 +1,4 @@
-//! Daily access to a running cluster.
+//! Everyday use of a running cluster: images, logs, files, kubeconfig, port forwarding.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,10 +15,10 @@ use crate::identity::PRINT;
 use crate::place::{Outcome, Place, check, eventually};
 use crate::secrets::{Kind, secrets};
 
-/// A program that needs no other file, and what it prints.
+/// A statically linked program, and what it prints.
 pub const PROGRAM: (&str, &str) = ("/usr/bin/etcdctl", "etcdctl version: ");
 
-/// Runs a tool of the host.
+/// Runs a program of the host in `dir` and returns its standard output.
 pub fn tool(words: &[&str], dir: &Path) -> Result<String, String> {
     let output = Command::new(words[0]).args(&words[1..]).current_dir(dir).output();
     let output = output.map_err(|error| format!("{words:?}: {error}"))?;
@@ -28,11 +28,11 @@ pub fn tool(words: &[&str], dir: &Path) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Images that no artifact has reach every node, in all forms that tools write, and pods run from them.
+/// Images from files in every common form reach all nodes, and pods run from them.
 pub fn images(place: &Place) -> Outcome {
     let work = tempfile::tempdir_in(place.dir()).map_err(|error| error.to_string())?;
     let work = work.path();
-    let digest = known_by(place, work, image_layout(place, work)?)?;
+    let digest = digest_in_runtime(place, work, image_layout(place, work)?)?;
     let layout = work.join("oci").display().to_string();
     let before = images_of(place, "node02")?;
     place.refused(
@@ -63,12 +63,12 @@ pub fn images(place: &Place) -> Outcome {
     tool(&["zstd", "-q", "o.tar"], work)?;
     let file = |name: &str| work.join(name).display().to_string();
     let whole = fs::read(work.join("o.tar")).map_err(|error| error.to_string())?;
-    for (name, content, said) in [
+    for (name, content, message) in [
         ("text", &b"no archive"[..], "is no image archive: "),
         ("cut.tar", &whole[..whole.len() / 2], "is damaged: "),
     ] {
         fs::write(work.join(name), content).map_err(|error| error.to_string())?;
-        place.refused(&["image", "load", &file(name)], &[said])?;
+        place.refused(&["image", "load", &file(name)], &[message])?;
     }
     check(images_of(place, "node02")? == before, || {
         "what is refused changed something".to_owned()
@@ -101,8 +101,8 @@ pub fn images(place: &Place) -> Outcome {
     for (number, (_, image)) in pods.iter().enumerate() {
         let pod = format!("tool-{number}");
         eventually(&format!("the pod of {image}"), Duration::from_secs(30), || {
-            let said = place.run(&["kubectl", "logs", &pod])?;
-            check(said.contains(PROGRAM.1), || said.clone())
+            let message = place.run(&["kubectl", "logs", &pod])?;
+            check(message.contains(PROGRAM.1), || message.clone())
         })?;
     }
     place
@@ -121,8 +121,8 @@ pub fn pod(number: usize, node: &str, image: &str) -> Value {
     })
 }
 
-/// The digest by which the runtime knows the image with the manifest `digest`: Docker keeps configurations alone.
-fn known_by(place: &Place, work: &Path, digest: String) -> Result<String, String> {
+/// The digest by which the runtime knows the image with the manifest `digest`. Docker only keeps config digests.
+fn digest_in_runtime(place: &Place, work: &Path, digest: String) -> Result<String, String> {
     let runtime = place.run(&["exec", "node01", "--", "crictl", "version"])?;
     if !runtime.contains("RuntimeName:  docker") {
         return Ok(digest);
@@ -141,7 +141,7 @@ fn images_of(place: &Place, node: &str) -> Result<String, String> {
     place.run(&["exec", node, "--", "sh", "-euc", list])
 }
 
-/// Writes the layout of an image of kubectl to `oci` below `work`; gives the digest of its manifest.
+/// Writes an image layout with kubectl to `oci` below `work` and returns the digest of its manifest.
 pub fn image_layout(place: &Place, work: &Path) -> Result<String, String> {
     let program = place
         .command(&["exec", "node01", "--", "cat", PROGRAM.0])
@@ -150,8 +150,8 @@ pub fn image_layout(place: &Place, work: &Path) -> Result<String, String> {
     layout(work, &program, &["/tool", "version"])
 }
 
-/// Writes the layout of an image with one program, that which `command` begins with, to `oci` below `work`; gives the
-/// digest of its manifest.
+/// Writes an image layout with one program, the first word of `command`, to `oci` below `work` and returns the digest of
+/// its manifest.
 pub fn layout(work: &Path, program: &[u8], command: &[&str]) -> Result<String, String> {
     let problem = |error: std::io::Error| error.to_string();
     fs::create_dir_all(work.join("root")).map_err(problem)?;
@@ -189,7 +189,7 @@ pub fn layout(work: &Path, program: &[u8], command: &[&str]) -> Result<String, S
     Ok(manifest["digest"].as_str().unwrap_or_default().to_owned())
 }
 
-/// Every secret of the cluster is written into its logs, and none leaves with an export.
+/// Secrets of the cluster that are written to its logs are redacted in an export.
 pub fn logs(place: &Place) -> Outcome {
     let work = tempfile::tempdir_in(place.dir()).map_err(|error| error.to_string())?;
     let work = work.path();
@@ -207,7 +207,7 @@ pub fn logs(place: &Place) -> Outcome {
     check(needles.len() > 40 && token.starts_with("eyJ"), || {
         format!("only {} secrets", needles.len())
     })?;
-    // So is the test: this is what is to be found nowhere.
+    // The export must contain none of these.
     let shown = place.run(&["logs", "node01"])?;
     check(needles.iter().any(|needle| shown.contains(needle)), || {
         "nothing was leaked".to_owned()
@@ -239,11 +239,11 @@ pub fn logs(place: &Place) -> Outcome {
                 .find(|secret| secret.kind != Kind::Bootstrap);
             check(odd.is_none(), || format!("`{}` holds {odd:?}", path.display()))?;
         }
-        let part = |name: &str, said: &str| {
+        let part = |name: &str, message: &str| {
             let found = all
                 .iter()
-                .any(|(path, text)| path.to_string_lossy().contains(name) && text.contains(said));
-            check(found, || format!("no `{said}` in a file like `{name}`"))
+                .any(|(path, text)| path.to_string_lossy().contains(name) && text.contains(message));
+            check(found, || format!("no `{message}` in a file like `{name}`"))
         };
         part("node02/journal.log", "[redacted]")?;
         part("pods/default_web-", "[redacted]")?;
@@ -256,7 +256,7 @@ pub fn logs(place: &Place) -> Outcome {
     followed(place)
 }
 
-/// What a node writes comes while it is followed, and nobody is left behind in the node.
+/// Lines written on a node arrive while its log is followed, and no process stays on the node afterwards.
 fn followed(place: &Place) -> Outcome {
     let mut child = place.spawn(&["logs", "--follow", "--lines", "1"])?;
     let output = child.stdout.take().ok_or("no output")?;
@@ -308,7 +308,7 @@ fn contents(dir: &Path) -> Result<Vec<(PathBuf, String)>, String> {
     Ok(all)
 }
 
-/// Trees go into a node and come back the same; no link in the node leads out of it; what is in the way stays.
+/// Trees are copied into a node and back unchanged, symlinks cannot escape the node, existing files are kept.
 pub fn files(place: &Place) -> Outcome {
     let problem = |error: std::io::Error| error.to_string();
     let work = tempfile::tempdir_in(place.dir()).map_err(problem)?;
@@ -330,7 +330,7 @@ pub fn files(place: &Place) -> Outcome {
     check(list("tree")? == list("back")?, || {
         "modes, owners or links differ".to_owned()
     })?;
-    for (words, said) in [
+    for (words, message) in [
         (
             ["cp", &here("tree"), "node02:/var/tmp"],
             "`/var/tmp/tree` is there already",
@@ -357,9 +357,9 @@ pub fn files(place: &Place) -> Outcome {
             "there is no node `node07`",
         ),
     ] {
-        place.refused(&words, &[said])?;
+        place.refused(&words, &[message])?;
     }
-    // A link of the node to a path that both have means the node's own.
+    // A symlink on the node is resolved on the node, not on the host.
     let outside = here("outside");
     let script = format!("mkdir -p {outside} && ln -s {outside} /var/tmp/out");
     place.run(&["exec", "node02", "--", "sh", "-euc", &script])?;
@@ -393,7 +393,7 @@ pub fn files(place: &Place) -> Outcome {
         .map(drop)
 }
 
-/// The cluster `name` comes into a user's kubeconfig beside what is there, and goes out again with `down`.
+/// The cluster `name` is merged into a user's kubeconfig and removed from it by `down`.
 pub fn kubeconfig(place: &Place, name: &str) -> Outcome {
     let problem = |error: std::io::Error| error.to_string();
     let work = tempfile::tempdir().map_err(problem)?;
@@ -429,7 +429,7 @@ pub fn kubeconfig(place: &Place, name: &str) -> Outcome {
     let before = view()?;
     let context = format!("parbake-{name}");
     for _ in 0..2 {
-        // As `$KUBECONFIG` has it the second time.
+        // The second time the path comes from `$KUBECONFIG`.
         let output = place
             .command(&["--output", "json", "kubeconfig", "--name", name, "--merge"])
             .env("KUBECONFIG", &path)
@@ -465,7 +465,7 @@ pub fn kubeconfig(place: &Place, name: &str) -> Outcome {
     })
 }
 
-/// A service answers on a port of the host as long as parbake runs, and not longer.
+/// A service is forwarded to a host port exactly as long as the command runs.
 pub fn services(place: &Place) -> Outcome {
     let listed = place.json(&["ports"])?;
     let web = listed
@@ -486,7 +486,7 @@ pub fn services(place: &Place) -> Outcome {
         .as_str()
         .unwrap_or_default()
         .to_owned();
-    // Both pods have their turn, that on another node than the connection comes from among them.
+    // Requests reach both pods, including the one on another node.
     let mut served = BTreeSet::new();
     let answered = eventually("answers of both pods", Duration::from_secs(10), || {
         served.insert(request(&host)?);

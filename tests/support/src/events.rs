@@ -1,9 +1,9 @@
-//! What parbake tells of clusters.
+//! Checks of the event log.
 
 use crate::place::{Outcome, Place, check};
 
-/// The last events of the cluster `name`, milestones left out.
-pub fn told(place: &Place, name: &str, last: &[&str]) -> Outcome {
+/// The last events of the cluster `name` are `last`, not counting milestones.
+pub fn ends_with_events(place: &Place, name: &str, last: &[&str]) -> Outcome {
     let events = place.json(&["events", "--name", name])?;
     let events = events.as_array().ok_or("events are no list")?;
     let words = events.iter().filter_map(|event| event["event"].as_str());
@@ -13,8 +13,8 @@ pub fn told(place: &Place, name: &str, last: &[&str]) -> Outcome {
     })
 }
 
-/// Each milestone of the last start of the cluster `name` was told once, and is no later than its end.
-pub fn milestones_were_told(place: &Place, name: &str) -> Outcome {
+/// Each milestone of the last start of the cluster `name` is recorded once and no later than the end of the start.
+pub fn milestones_are_recorded(place: &Place, name: &str) -> Outcome {
     let events = place.json(&["events", "--name", name])?;
     let events = events.as_array().ok_or("events are no list")?;
     let start = events.iter().rposition(|event| event["event"] == "starting");

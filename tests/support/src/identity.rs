@@ -1,4 +1,4 @@
-//! Nothing that opens a cluster is in its artifact.
+//! An artifact contains no credential of a cluster.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -15,31 +15,31 @@ use parbake_artifact::Store;
 use parbake_machine::handle::Running;
 
 use crate::place::{Outcome, PROVIDER, Place, check};
-use crate::secrets::{BEGINNINGS, Kind, Secret, secrets};
+use crate::secrets::{CANDIDATES, Kind, Secret, secrets};
 
-/// What the bake's own machines held while it was at work.
+/// Secrets seen on the machines while the artifact was baked.
 static BAKED: Mutex<BTreeSet<Secret>> = Mutex::new(BTreeSet::new());
 
-/// Prints every file of a node that may hold a secret. Tokens have no end of line of their own.
+/// Prints every file of a node that may contain a secret. Tokens do not end with a newline.
 pub const PRINT: &str = "for file in /etc/kubernetes/*.conf /etc/kubernetes/pki/*.key \
     /etc/kubernetes/pki/etcd/*.key /var/lib/kubelet/pki/* /var/lib/kubelet/pods/*/volumes/*/*/token /etc/parbake/*; \
     do cat $file 2>/dev/null && echo; done; true";
 
-/// etcd's data, in the layer of a control plane.
+/// etcd's data in the layer of a control plane.
 const DATABASE: &str = "var/lib/etcd/member/snap/db";
 
-/// Texts that only look like secrets.
+/// Texts that look like secrets but are documentation.
 const HARMLESS: [&str; 2] = [
     // The example in the help of `kubeadm token` and `kubeadm join`.
     "abcdef.1234567890abcdef",
-    // What `kubeadm config print init-defaults` has instead of one.
+    // The placeholder of `kubeadm config print init-defaults`.
     "abcdef.0123456789abcdef",
 ];
 
-/// How much of a file is looked at from where a secret may begin.
+/// How many bytes to read from where a secret may begin.
 const WINDOW: usize = 8192;
 
-/// Collects the secrets of the bake that `bake` is, while it runs.
+/// Runs `bake` and collects the secrets on its machines meanwhile.
 pub fn watched(place: &Place, bake: impl FnOnce() -> Outcome) -> Outcome {
     let over = AtomicBool::new(false);
     let machines = place.dir().join("bake").join(PROVIDER).join("cluster");
@@ -55,20 +55,20 @@ pub fn watched(place: &Place, bake: impl FnOnce() -> Outcome) -> Outcome {
     })
 }
 
-/// Collects what is there by now; says whether every machine has the token of a pod, which comes last.
+/// Collects the secrets on the machines; true if every machine already has a pod's token, which appears last.
 fn collect(machines: &Path) -> bool {
     let Ok(Some(running)) = Running::find(machines) else {
         return false;
     };
-    let (all, complete) = held_by(&running);
+    let (all, complete) = secrets_on(&running);
     if let Ok(mut baked) = BAKED.lock() {
         baked.extend(all);
     }
     complete
 }
 
-/// The secrets that are on the machines, and whether each has at least a token.
-pub fn held_by(running: &Running) -> (BTreeSet<Secret>, bool) {
+/// The secrets on the machines, and whether each machine has at least one token.
+pub fn secrets_on(running: &Running) -> (BTreeSet<Secret>, bool) {
     let mut all = BTreeSet::new();
     let mut complete = true;
     for name in running.machines().keys() {
@@ -81,11 +81,11 @@ pub fn held_by(running: &Running) -> (BTreeSet<Secret>, bool) {
     (all, complete)
 }
 
-/// No secret of any kind in any file of any layer, etcd's database and log included, and least of all the bake's own.
+/// No file of any layer contains a secret, including etcd's database and log, and none of the bake's own secrets.
 pub fn at_rest(place: &Place) -> Outcome {
     let baked = BAKED.lock().map_err(|error| error.to_string())?.clone();
     let of_kind = |kind| baked.iter().filter(|secret| secret.kind == kind).count();
-    // A control plane has 9 keys, each node two; every kubeconfig but the kubelets' has one as a field.
+    // A control plane has 9 keys, each node two; every kubeconfig except the kubelets' contains one.
     for (kind, least) in [
         (Kind::Key, 12),
         (Kind::Token, 3),
@@ -96,9 +96,9 @@ pub fn at_rest(place: &Place) -> Outcome {
             format!("only {} of {kind:?} were seen in the bake", of_kind(kind))
         })?;
     }
-    planted(&baked)?;
-    let layers = free_of(place, PROVIDER, &baked)?;
-    // Objects are stored under these keys, whatever is in them.
+    planted_secrets_are_found(&baked)?;
+    let layers = contains_no_secret(place, PROVIDER, &baked)?;
+    // Objects are stored under these keys.
     let stored = |kind: &str| {
         let found = grep(&["--fixed-strings"], &[&format!("/registry/{kind}/")], &layers)?;
         let mut paths = found.into_iter().map(|hit| hit.path);
@@ -112,13 +112,13 @@ pub fn at_rest(place: &Place) -> Outcome {
     })
 }
 
-/// None of `held` and nothing that looks like any other secret is in a layer of the artifact `tag`; gives the layers.
-pub fn free_of(place: &Place, tag: &str, held: &BTreeSet<Secret>) -> Result<Vec<PathBuf>, String> {
+/// No layer of the artifact `tag` contains any of `held` or anything that looks like a secret. Returns the layers.
+pub fn contains_no_secret(place: &Place, tag: &str, held: &BTreeSet<Secret>) -> Result<Vec<PathBuf>, String> {
     let layers = layers(place, tag)?;
     check(layers.iter().any(|layer| layer.join(DATABASE).is_file()), || {
         "no layer has a database".to_owned()
     })?;
-    check(beginnings(&layers)? > 50, || {
+    check(check_candidates(&layers)? > 50, || {
         "programs have many a marker, which were not found".to_owned()
     })?;
     let needles: BTreeSet<&str> = held.iter().flat_map(Secret::needles).collect();
@@ -133,8 +133,8 @@ pub fn free_of(place: &Place, tag: &str, held: &BTreeSet<Secret>) -> Result<Vec<
     Ok(layers)
 }
 
-/// Makes sure that a secret would be found: each of the bake's own, in a file among other bytes.
-fn planted(baked: &BTreeSet<Secret>) -> Outcome {
+/// Checks the check: each of the bake's secrets is found when planted in a file.
+fn planted_secrets_are_found(baked: &BTreeSet<Secret>) -> Outcome {
     for secret in baked {
         let dir = tempfile::tempdir().map_err(|error| error.to_string())?;
         let file = dir.path().join("file");
@@ -146,7 +146,9 @@ fn planted(baked: &BTreeSet<Secret>) -> Outcome {
         };
         fs::write(&file, format!("\0\u{1}before\n{line}\n\0after")).map_err(|error| error.to_string())?;
         let dirs = [dir.path().to_owned()];
-        check(beginnings(&dirs).is_err(), || format!("{kind:?} is not found"))?;
+        check(check_candidates(&dirs).is_err(), || {
+            format!("{kind:?} is not found")
+        })?;
         let hits = grep(&["--fixed-strings"], &secret.needles(), &dirs)?;
         check(!hits.is_empty(), || {
             format!("the bake's own {kind:?} is not found")
@@ -166,13 +168,13 @@ fn layers(place: &Place, tag: &str) -> Result<Vec<PathBuf>, String> {
         .map_err(|error| error.to_string())
 }
 
-/// Looks at each place where a secret may begin; says how many there are.
-fn beginnings(layers: &[PathBuf]) -> Result<usize, String> {
-    let hits = grep(&["--extended-regexp"], &[BEGINNINGS], layers)?;
+/// Reads every place where a secret may begin and fails if there is one. Returns the number of places.
+fn check_candidates(layers: &[PathBuf]) -> Result<usize, String> {
+    let hits = grep(&["--extended-regexp"], &[CANDIDATES], layers)?;
     for hit in &hits {
         let mut window = vec![0; WINDOW];
         let mut start = [0; 4];
-        // The line before belongs to it: some secrets are told by what stands in front.
+        // Read from a little earlier: some secrets are recognised by the text before them.
         let from = hit.offset.saturating_sub(64);
         let read = File::open(&hit.path).and_then(|file| {
             file.read_at(&mut start, 0)?;
@@ -180,7 +182,7 @@ fn beginnings(layers: &[PathBuf]) -> Result<usize, String> {
         });
         let read = read.map_err(|error| format!("{}: {error}", hit.path.display()))?;
         let found = secrets(&window[..read]);
-        // Programs hold strings with nothing between them, of which some look like it.
+        // Some strings in programs look like bootstrap tokens.
         let program = start == *b"\x7fELF";
         let real = found
             .iter()
@@ -193,14 +195,14 @@ fn beginnings(layers: &[PathBuf]) -> Result<usize, String> {
     Ok(hits.len())
 }
 
-/// A place in a file.
+/// A position in a file.
 #[derive(Debug)]
 struct Hit {
     path: PathBuf,
     offset: u64,
 }
 
-/// Where any of `patterns` is in the files below `dirs`.
+/// Finds `patterns` in the files below `dirs`.
 fn grep(options: &[&str], patterns: &[&str], dirs: &[PathBuf]) -> Result<Vec<Hit>, String> {
     let mut child = Command::new("grep")
         .args([
@@ -213,7 +215,7 @@ fn grep(options: &[&str], patterns: &[&str], dirs: &[PathBuf]) -> Result<Vec<Hit
         ])
         .args(options)
         .args(dirs)
-        // Bytes, not characters.
+        // Match bytes, not characters.
         .env("LC_ALL", "C")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -225,7 +227,7 @@ fn grep(options: &[&str], patterns: &[&str], dirs: &[PathBuf]) -> Result<Vec<Hit
             .map_err(|error| error.to_string())?;
     }
     let output = child.wait_with_output().map_err(|error| error.to_string())?;
-    // 1 is 'nothing found'.
+    // 1 means nothing was found.
     check(matches!(output.status.code(), Some(0 | 1)), || {
         format!("grep ended with {}", output.status)
     })?;

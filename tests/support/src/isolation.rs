@@ -1,4 +1,4 @@
-//! What opens one cluster opens no other of the same artifact.
+//! Credentials of one cluster are rejected by every other cluster of the same artifact.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,33 +13,33 @@ use crate::identity::PRINT;
 use crate::place::{Outcome, Place, check};
 use crate::secrets::{Kind, secrets};
 
-/// A certificate and its key, in files.
+/// A certificate and its key, as files.
 struct Pair {
     name: String,
     certificate: String,
     key: String,
 }
 
-/// A way into a cluster: what to ask for, and how.
-struct Door {
+/// An endpoint of a cluster that needs a credential.
+struct Endpoint {
     name: &'static str,
     url: &'static str,
     more: &'static [&'static str],
-    /// A credential that opens it.
+    /// A credential that it accepts.
     key: &'static str,
 }
 
-/// An account that may do everything.
+/// A service account with all permissions.
 const ACCOUNT: &str = "clusterrole-aggregation-controller";
 
-const DOORS: [Door; 4] = [
-    Door {
+const ENDPOINTS: [Endpoint; 4] = [
+    Endpoint {
         name: "API",
         url: "https://10.89.0.11:6443/api/v1/secrets",
         more: &[],
         key: "node01/etc/kubernetes/admin.conf",
     },
-    Door {
+    Endpoint {
         name: "API, in the name of another",
         url: "https://10.89.0.11:6443/api/v1/secrets",
         more: &[
@@ -50,13 +50,13 @@ const DOORS: [Door; 4] = [
         ],
         key: "node01/etc/kubernetes/pki/front-proxy-client.crt",
     },
-    Door {
+    Endpoint {
         name: "etcd",
         url: "https://127.0.0.1:2379/v3/maintenance/status",
         more: &["--data", "{}"],
         key: "node01/etc/kubernetes/pki/apiserver-etcd-client.crt",
     },
-    Door {
+    Endpoint {
         name: "kubelet",
         url: "https://10.89.0.11:10250/pods",
         more: &[],
@@ -64,53 +64,52 @@ const DOORS: [Door; 4] = [
     },
 ];
 
-/// Every certificate and token of the cluster `ours` is refused by the cluster `theirs`, at every door; its own are not.
+/// Every certificate and token of the cluster `ours` is rejected by every endpoint of the cluster `theirs`, which accepts its own.
 pub fn refused(place: &Place, ours: &str, theirs: &str) -> Outcome {
     let work = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let house = House::find(place, theirs)?;
+    let server = ControlPlane::find(place, theirs)?;
     let own = pairs(place, theirs, &work.path().join("theirs"))?;
-    for door in &DOORS {
-        let key = own.iter().find(|pair| pair.name == door.key);
-        let key = key.ok_or_else(|| format!("no {} of {theirs}", door.key))?;
-        let answer = house.knock(door, &key.words())?;
+    for endpoint in &ENDPOINTS {
+        let key = own.iter().find(|pair| pair.name == endpoint.key);
+        let key = key.ok_or_else(|| format!("no {} of {theirs}", endpoint.key))?;
+        let answer = server.request(endpoint, &key.words())?;
         check(answer == "200", || {
-            format!("{}: {} gave {answer}", door.name, key.name)
+            format!("{}: {} gave {answer}", endpoint.name, key.name)
         })?;
     }
-    let strange = pairs(place, ours, &work.path().join("ours"))?;
+    let foreign = pairs(place, ours, &work.path().join("ours"))?;
     // Clusters before 1.29 have no `super-admin.conf`.
-    check(strange.len() >= 15, || {
-        format!("only {} credentials were found", strange.len())
+    check(foreign.len() >= 15, || {
+        format!("only {} credentials were found", foreign.len())
     })?;
-    for (pair, door) in strange
+    for (pair, endpoint) in foreign
         .iter()
-        .flat_map(|pair| DOORS.iter().map(move |door| (pair, door)))
+        .flat_map(|pair| ENDPOINTS.iter().map(move |endpoint| (pair, endpoint)))
     {
-        let answer = house.knock(door, &pair.words())?;
-        // Who is told 'forbidden' was recognised, so that will not do.
+        let answer = server.request(endpoint, &pair.words())?;
+        // 'Forbidden' would mean that the credential was authenticated.
         check(matches!(answer.as_str(), "401" | "TLS"), || {
-            format!("{} of {ours} at {}: {answer}", pair.name, door.name)
+            format!("{} of {ours} at {}: {answer}", pair.name, endpoint.name)
         })?;
     }
-    tokens(place, ours, theirs, &house)
+    tokens(place, ours, theirs, &server)
 }
 
-/// A token of a service account that may do everything: one that is signed at that moment, or, where the account has one
-/// in a secret, that one.
-fn fresh(place: &Place, name: &str) -> Result<String, String> {
-    let kept = kept(place, name)?;
-    if kept.is_empty() {
+/// A token of an account with all permissions: a new one, or the one in the account's secret if there is one.
+fn new_token(place: &Place, name: &str) -> Result<String, String> {
+    let token_secret = token_secret(place, name)?;
+    if token_secret.is_empty() {
         return Ok(kubectl(place, name, &["create", "token", ACCOUNT])?
             .trim()
             .to_owned());
     }
-    let secret = ["get", "secret", &kept, "-o", "jsonpath={.data.token}"];
+    let secret = ["get", "secret", &token_secret, "-o", "jsonpath={.data.token}"];
     let token = STANDARD.decode(kubectl(place, name, &secret)?);
     String::from_utf8(token.map_err(|error| error.to_string())?).map_err(|error| error.to_string())
 }
 
-/// The secret with that account's token, in versions that keep it in one.
-fn kept(place: &Place, name: &str) -> Result<String, String> {
+/// The secret with the account's token, in versions that keep tokens in secrets; otherwise empty.
+fn token_secret(place: &Place, name: &str) -> Result<String, String> {
     let query = "jsonpath={.secrets[0].name}";
     kubectl(place, name, &["get", "serviceaccount", ACCOUNT, "-o", query])
 }
@@ -120,40 +119,40 @@ fn kubectl(place: &Place, name: &str, words: &[&str]) -> Result<String, String> 
     place.run(&[to.as_slice(), words].concat())
 }
 
-/// Service accounts' tokens: those that pods have, and one that the API has just signed. Both clusters have the same
-/// accounts, down to their ids, so that only the signature tells one cluster's from the other's.
-fn tokens(place: &Place, ours: &str, theirs: &str, house: &House) -> Outcome {
+/// Tokens of pods and a new token are rejected. Both clusters have the same accounts with the same UIDs, so only the
+/// signature tells them apart.
+fn tokens(place: &Place, ours: &str, theirs: &str, server: &ControlPlane) -> Outcome {
     let mut all = BTreeSet::new();
     for node in running(place, ours)?.machines().keys() {
         let printed = place.run(&["--name", ours, "exec", node, "--", "sh", "-c", PRINT])?;
         all.extend(secrets(printed.as_bytes()));
     }
     all.retain(|secret| secret.kind == Kind::Token);
-    // Where tokens are kept in secrets, all pods of a daemon set have the same one.
+    // Where tokens are kept in secrets, all pods of a daemon set share one.
     check(all.len() >= 2, || format!("only {} tokens were found", all.len()))?;
-    let fresh = |name: &str| fresh(place, name);
-    let strange: Vec<String> = all
+    let new_token = |name: &str| new_token(place, name);
+    let foreign: Vec<String> = all
         .into_iter()
         .map(|secret| secret.text)
-        .chain([fresh(ours)?])
+        .chain([new_token(ours)?])
         .collect();
-    let api = Door {
+    let api = Endpoint {
         url: "https://10.89.0.11:6443/api",
-        ..DOORS[0]
+        ..ENDPOINTS[0]
     };
     let header = |token: &str| ["--header".to_owned(), format!("Authorization: Bearer {token}")];
-    let (home, own) = (House::find(place, ours)?, fresh(theirs)?);
-    let answer = house.knock(&api, &header(&own))?;
+    let (home, own) = (ControlPlane::find(place, ours)?, new_token(theirs)?);
+    let answer = server.request(&api, &header(&own))?;
     check(answer == "200", || {
         format!("a token of {theirs} itself: {answer}")
     })?;
-    for token in &strange {
-        let answer = home.knock(&api, &header(token))?;
+    for token in &foreign {
+        let answer = home.request(&api, &header(token))?;
         check(answer == "200", || format!("a token of {ours} at home: {answer}"))?;
-        for door in [&api, &DOORS[3]] {
-            let answer = house.knock(door, &header(token))?;
+        for endpoint in [&api, &ENDPOINTS[3]] {
+            let answer = server.request(endpoint, &header(token))?;
             check(answer == "401", || {
-                format!("a token of {ours} at {}: {answer}", door.name)
+                format!("a token of {ours} at {}: {answer}", endpoint.name)
             })?;
         }
     }
@@ -169,7 +168,7 @@ fn tokens(place: &Place, ours: &str, theirs: &str, house: &House) -> Outcome {
         ])
     };
     check(key(ours)? != key(theirs)?, || "one key signs for both".to_owned())?;
-    if !kept(place, ours)?.is_empty() {
+    if !token_secret(place, ours)?.is_empty() {
         return publishes_no_keys(place, ours);
     }
     let keys = |name: &str| place.json(&["--name", name, "kubectl", "get", "--raw=/openid/v1/jwks"]);
@@ -200,27 +199,27 @@ impl Pair {
     }
 }
 
-/// The machines of a cluster.
+/// The machines of a running cluster.
 pub fn running(place: &Place, name: &str) -> Result<Running, String> {
     let dir = place.dir().join("clusters").join(name);
     let running = Running::find(&dir).map_err(|error| error.to_string())?;
     running.ok_or_else(|| format!("{name} does not run"))
 }
 
-/// The control plane of a cluster, where its doors are.
-struct House {
+/// The control plane of a cluster, where its endpoints are.
+struct ControlPlane {
     init: u32,
 }
 
-impl House {
+impl ControlPlane {
     fn find(place: &Place, name: &str) -> Result<Self, String> {
         let running = running(place, name)?;
         let init = running.machines().get("node01").ok_or("no node01")?;
         Ok(Self { init: init.pid })
     }
 
-    /// The status that is answered with; `TLS` where the connection was refused for its certificate.
-    fn knock(&self, door: &Door, words: &[impl AsRef<str>]) -> Result<String, String> {
+    /// The HTTP status of a request; `TLS` if the server rejected the certificate.
+    fn request(&self, endpoint: &Endpoint, words: &[impl AsRef<str>]) -> Result<String, String> {
         let output = Command::new("nsenter")
             .arg(format!("--target={}", self.init))
             .args([
@@ -233,25 +232,25 @@ impl House {
             ])
             .args(["--max-time", "10", "--output", "/dev/null"])
             .args(["--write-out", "%{http_code}"])
-            .args(door.more)
+            .args(endpoint.more)
             .args(words.iter().map(AsRef::as_ref))
-            .arg(door.url)
+            .arg(endpoint.url)
             .output()
             .map_err(|error| error.to_string())?;
-        let said = String::from_utf8_lossy(&output.stderr);
+        let message = String::from_utf8_lossy(&output.stderr);
         match (
             String::from_utf8_lossy(&output.stdout).as_ref(),
             output.status.code(),
         ) {
-            // What curl calls it when the other end hangs up: while greeting, or when the request is sent or answered.
+            // curl's exit codes for a connection that the server closed during the handshake or afterwards.
             ("000", Some(35 | 55 | 56)) => Ok("TLS".to_owned()),
-            ("000" | "", _) => Err(format!("{}: {said}", door.name)),
+            ("000" | "", _) => Err(format!("{}: {message}", endpoint.name)),
             (status, _) => Ok(status.to_owned()),
         }
     }
 }
 
-/// All certificates of a cluster that there is a key to, as `NODE/PATH`. Those of kubeconfigs go into files in `work`.
+/// All certificates of a cluster that have a key, as `NODE/PATH`. Those in kubeconfigs are written to `work`.
 fn pairs(place: &Place, name: &str, work: &Path) -> Result<Vec<Pair>, String> {
     let machines = place.dir().join("clusters").join(name).join("machines");
     let output = Command::new("find")
@@ -296,7 +295,7 @@ fn pairs(place: &Place, name: &str, work: &Path) -> Result<Vec<Pair>, String> {
     Ok(pairs)
 }
 
-/// Writes the certificate and the key that are in a kubeconfig to `file`; nothing where there is none.
+/// Writes the certificate and key in a kubeconfig to `file`; `None` if it has none.
 fn unpack(kubeconfig: &Path, file: &Path) -> Result<Option<PathBuf>, String> {
     let text = fs::read_to_string(kubeconfig).map_err(|error| error.to_string())?;
     let field = |name: &str| {

@@ -1,4 +1,4 @@
-//! State directories of their own, for what other machines would have.
+//! Further state directories, in place of other machines.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::place::{Outcome, Place, check};
 
-/// A state directory beside the one of all tests.
+/// A state directory below the one that all tests share.
 pub struct Other {
     pub dir: PathBuf,
     pub text: String,
@@ -33,7 +33,7 @@ impl Other {
         place.spawn(&[&["--dir", &self.text], words].concat())
     }
 
-    /// Starts a cluster by its reference, while nobody answers there.
+    /// Starts a cluster by its reference while the registry is down.
     pub fn starts(&self, place: &Place, reference: &str, digest: &Value) -> Outcome {
         let report = self.json(place, &["up", reference, "--nodes", "1"])?;
         check(report["digest"] == *digest && report["artifact"] == "k8s", || {
@@ -45,12 +45,12 @@ impl Other {
         check(record["artifact"] == *digest, || format!("{record}"))
     }
 
-    /// Bytes that came of blobs: in part, and of whole ones.
+    /// Bytes of blobs in the store: of incomplete ones, and of complete ones.
     pub fn arrived(&self) -> Result<(u64, u64), String> {
         let sum = |dir: &str, is_it: fn(&str) -> bool| {
             let entries = fs::read_dir(self.dir.join("store").join(dir));
-            let names = entries.into_iter().flatten().flatten();
-            names
+            let node_names = entries.into_iter().flatten().flatten();
+            node_names
                 .filter(|entry| entry.file_name().to_str().is_some_and(is_it))
                 .filter_map(|entry| Some(entry.metadata().ok()?.len()))
                 .sum::<u64>()
@@ -64,7 +64,7 @@ impl Other {
     }
 }
 
-/// Writes a file.
+/// Writes a file, with its path in the error.
 pub fn write(path: &Path, bytes: &[u8]) -> Outcome {
     fs::write(path, bytes).map_err(|error| format!("{}: {error}", path.display()))
 }

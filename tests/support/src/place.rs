@@ -62,7 +62,7 @@ pub fn run(parbake: &'static str, tests: &'static [Test]) -> ExitCode {
 /// The provider that is baked.
 pub const PROVIDER: &str = "k8s-1.34";
 
-/// A state directory of the tests' own.
+/// The state directory of this test run.
 pub struct Place {
     parbake: &'static str,
     dir: PathBuf,
@@ -73,7 +73,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Names the directory; an overlay's upper directory cannot be on another overlay, nor on every `/tmp`.
+    /// In `/var/tmp`, because `/tmp` may be on a file system that cannot hold an overlay's upper directory.
     pub fn new(parbake: &'static str) -> Self {
         Self {
             parbake,
@@ -112,7 +112,7 @@ impl Place {
         &self.dir
     }
 
-    /// parbake with `words`, on this place.
+    /// The command `parbake WORDS` on this state directory.
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(self.parbake);
         command
@@ -126,7 +126,7 @@ impl Place {
         command
     }
 
-    /// Runs parbake and gives its standard output.
+    /// Runs parbake and returns its standard output.
     pub fn run(&self, words: &[&str]) -> Result<String, String> {
         let output = self.command(words).output().map_err(|error| error.to_string())?;
         succeeded(words, &output)
@@ -137,7 +137,7 @@ impl Place {
         self.json_of(&[&["--output", "json"], words].concat())
     }
 
-    /// Runs parbake with `words` alone, which ask for JSON in a way of their own.
+    /// Runs parbake with `words`, which already ask for JSON.
     pub fn json_of(&self, words: &[&str]) -> Result<Value, String> {
         let text = self.run(words)?;
         serde_json::from_str(&text).map_err(|error| format!("{error} in {text}"))
@@ -159,13 +159,13 @@ impl Place {
         succeeded(words, &output)
     }
 
-    /// Runs parbake, which must fail with exit code 1 and exactly one `error:` that holds all of `said`.
-    pub fn refused(&self, words: &[&str], said: &[&str]) -> Outcome {
-        self.refused_by(words, &[], said)
+    /// Runs parbake, which must exit with 1 and print exactly one `error:` that contains all of `message`.
+    pub fn refused(&self, words: &[&str], message: &[&str]) -> Outcome {
+        self.refused_with(words, &[], message)
     }
 
-    /// The same, with paths in variables of its environment.
-    pub fn refused_by(&self, words: &[&str], paths: &[(&str, &Path)], said: &[&str]) -> Outcome {
+    /// Like [`Place::refused`], with paths in environment variables.
+    pub fn refused_with(&self, words: &[&str], paths: &[(&str, &Path)], message: &[&str]) -> Outcome {
         let mut command = self.command(words);
         command.envs(paths.iter().copied());
         let output = command.output().map_err(|error| error.to_string())?;
@@ -175,7 +175,7 @@ impl Place {
         })?;
         let errors = text.lines().filter(|line| line.starts_with("error: ")).count();
         check(errors == 1, || format!("{words:?} gave {errors} errors: {text}"))?;
-        for part in said {
+        for part in message {
             check(text.contains(part), || {
                 format!("{words:?}: `{part}` is not in: {text}")
             })?;
@@ -183,7 +183,7 @@ impl Place {
         Ok(())
     }
 
-    /// Starts parbake and kills it, and only it, after `time`.
+    /// Starts parbake and kills only that process after `time`.
     pub fn kill_after(&self, words: &[&str], time: Duration) -> Outcome {
         let mut child = self.spawn(words)?;
         thread::sleep(time);
@@ -197,14 +197,14 @@ impl Place {
         Ok(())
     }
 
-    /// Starts parbake with its output in a pipe.
+    /// Starts parbake with its standard output in a pipe.
     pub fn spawn(&self, words: &[&str]) -> Result<Child, String> {
         let mut command = self.command(words);
         command.stdout(Stdio::piped()).stderr(Stdio::null());
         command.spawn().map_err(|error| error.to_string())
     }
 
-    /// Removes what the tests left, clusters first.
+    /// Removes all clusters, then the directory.
     pub fn clear(&self) {
         if let Some(mut child) = self.beside.lock().ok().and_then(|mut beside| beside.take()) {
             let _ = child.wait();
@@ -244,8 +244,8 @@ fn succeeded(words: &[&str], output: &Output) -> Result<String, String> {
     ))
 }
 
-/// Notes that `what` works with the artifact `tag`, for the table in the README: by its provider, its source and how many
-/// nodes it has. Call it at a test's end. Nothing is written unless `PARBAKE_TESTED=write` is set.
+/// Records for `docs/tested.md` that `what` works with the artifact `tag`: by provider, source and number of nodes. Call it
+/// at the end of a test. Does nothing unless `PARBAKE_TESTED=write` is set.
 pub fn record_tested(place: &Place, tag: &str, what: &[&str]) -> Outcome {
     if std::env::var("PARBAKE_TESTED").as_deref() != Ok("write") {
         return Ok(());
@@ -268,12 +268,12 @@ pub fn record_tested(place: &Place, tag: &str, what: &[&str]) -> Outcome {
     fs::write(&file, all.text()?).map_err(|error| format!("`{}`: {error}", file.display()))
 }
 
-/// An error unless `condition` holds.
+/// Fails with `problem` unless `condition` holds.
 pub fn check(condition: bool, problem: impl FnOnce() -> String) -> Outcome {
     if condition { Ok(()) } else { Err(problem()) }
 }
 
-/// Waits until `look` sees what it wants.
+/// Repeats `look` until it succeeds.
 pub fn eventually(what: &str, limit: Duration, mut look: impl FnMut() -> Outcome) -> Outcome {
     let deadline = Instant::now() + limit;
     loop {

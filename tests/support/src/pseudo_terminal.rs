@@ -1,4 +1,4 @@
-//! A command in a pseudo-terminal of 80 by 24 characters, as a person would run it.
+//! A command in a pseudo-terminal of 80 by 24 characters.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -13,23 +13,23 @@ use nix::pty::{Winsize, openpty};
 use nix::sys::termios::{LocalFlags, tcgetattr};
 use vt100::Parser;
 
-/// The command, and our end of its terminal.
+/// A running command and our end of its terminal.
 pub struct PseudoTerminal {
     child: Child,
     keys: File,
-    /// The command's end, which is kept open: its settings are looked at after the command has ended.
+    /// The command's end, kept open to read its settings after the command has exited.
     other_end: OwnedFd,
     screen: Arc<Mutex<Screen>>,
 }
 
-/// What is on the screen, and how it came there.
+/// The content of the screen, and everything that was written to it.
 struct Screen {
     parser: Parser,
     written: Vec<u8>,
 }
 
 impl PseudoTerminal {
-    /// Starts the command, which has the terminal as its controlling one.
+    /// Starts the command with the terminal as its controlling terminal.
     pub fn start(command: &Command) -> Result<Self, String> {
         let size = Winsize {
             ws_row: 24,
@@ -38,7 +38,7 @@ impl PseudoTerminal {
             ws_ypixel: 0,
         };
         let ends = openpty(&size, None).map_err(|error| error.to_string())?;
-        // Unlike these, their copies stay with this process: our end in other hands would keep the terminal from its end.
+        // Close-on-exec copies: a copy of our end in another process would keep the terminal open.
         let copy = |end: &OwnedFd| end.try_clone().map_err(|error| error.to_string());
         let (master, slave) = (copy(&ends.master)?, copy(&ends.slave)?);
         drop(ends);
@@ -67,7 +67,7 @@ impl PseudoTerminal {
         }));
         let mut from = File::from(copy(&master)?);
         let to = Arc::clone(&screen);
-        // It ends with the terminal, which ends with the test.
+        // The thread ends with the terminal.
         thread::spawn(move || {
             let mut bytes = [0; 4096];
             while let Ok(length @ 1..) = from.read(&mut bytes) {
@@ -85,7 +85,7 @@ impl PseudoTerminal {
         })
     }
 
-    /// The command's process.
+    /// The process id of the command.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -95,17 +95,17 @@ impl PseudoTerminal {
         Ok(look(&screen))
     }
 
-    /// What is on the screen.
+    /// The text on the screen.
     pub fn shown(&self) -> Result<String, String> {
         self.look(|screen| screen.parser.screen().contents())
     }
 
-    /// All that was written to the terminal so far, with what steers it.
+    /// Everything written to the terminal so far, including escape sequences.
     pub fn written(&self) -> Result<String, String> {
         self.look(|screen| String::from_utf8_lossy(&screen.written).into_owned())
     }
 
-    /// Types.
+    /// Types keys.
     pub fn keys(&mut self, keys: &str) -> Result<(), String> {
         self.keys
             .write_all(keys.as_bytes())
@@ -124,7 +124,7 @@ impl PseudoTerminal {
         Ok(())
     }
 
-    /// Waits for the command's end.
+    /// Waits until the command exits.
     pub fn ended(&mut self, limit: Duration) -> Result<ExitStatus, String> {
         let deadline = Instant::now() + limit;
         loop {
@@ -139,11 +139,11 @@ impl PseudoTerminal {
         }
     }
 
-    /// Whether the terminal reads lines and echoes, as it did in the beginning, and shows what it showed then.
+    /// True if the terminal is in line mode with echo again and shows what it showed at the beginning.
     pub fn is_restored(&self) -> Result<bool, String> {
         let settings = tcgetattr(self.other_end.as_fd()).map_err(|error| error.to_string())?;
         let wanted = LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG;
-        // What is still in the terminal is read before long.
+        // The reader thread reads what is still in the terminal.
         thread::sleep(Duration::from_millis(200));
         let left = self.look(|screen| {
             let screen = screen.parser.screen();
@@ -154,7 +154,7 @@ impl PseudoTerminal {
 }
 
 impl Drop for PseudoTerminal {
-    /// A test that failed leaves nothing running.
+    /// Leaves nothing running after a failed test.
     fn drop(&mut self) {
         if let Ok(None) = self.child.try_wait() {
             let _ = self.child.kill();

@@ -1,4 +1,4 @@
-//! Artifacts in registries: distribution's own, as Debian packages it, on a port of its own.
+//! Artifacts in registries: Debian's package of distribution, on a free port.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -14,13 +14,13 @@ use crate::other_state_dir::{Other, write};
 use crate::place::{Outcome, PROVIDER, Place, check, eventually};
 use crate::variant::Variant;
 
-/// The user `me` with the password `secret`, as `htpasswd -B` writes it.
+/// The user `me` with the password `secret`, as written by `htpasswd -B`.
 const HTPASSWD: &str = "me:$2b$04$WRKxIqXD9jWbtq8IG5s/8ulV0jDzZwZJK5wApkyH26ZWdGcEjLFga\n";
 /// `me:secret` and `me:wrong` in base64.
 const GOOD: &str = "bWU6c2VjcmV0";
 const BAD: &str = "bWU6d3Jvbmc=";
 
-/// A registry that runs; all of them have the same storage, one after the other.
+/// A running registry. All registries of a test run use the same storage, one after another.
 pub struct Registry {
     child: Child,
     address: String,
@@ -69,15 +69,15 @@ impl Registry {
         Ok(registry)
     }
 
-    /// One that has the artifact as `clusters/k8s`, and what publishing it said.
+    /// A registry with the artifact as `clusters/k8s`, its reference, and the report of the publish.
     pub fn with_artifact(place: &Place) -> Result<(Self, String, Value), String> {
         Self::with(place, PROVIDER, "clusters/k8s")
     }
 
-    /// One that has a small artifact as `clusters/small`, and what publishing it said.
+    /// A registry with a small artifact as `clusters/small`, its reference, and the report of the publish.
     fn with_small(place: &Place) -> Result<(Self, String, Value), String> {
         let mut found = Err("it was not published".to_owned());
-        Variant::small(place)?.try_as(place, "small", || {
+        Variant::small(place)?.with_tag(place, "small", || {
             found = Self::with(place, "small", "clusters/small");
             Ok(())
         })?;
@@ -95,7 +95,7 @@ impl Registry {
         format!("{}/{repository}", self.address)
     }
 
-    /// The file that holds the blob.
+    /// The file that contains a blob.
     pub fn blob(&self, digest: &str) -> PathBuf {
         let hex = digest.trim_start_matches("sha256:");
         let blobs = self.storage.join("docker/registry/v2/blobs/sha256");
@@ -110,7 +110,7 @@ impl Drop for Registry {
     }
 }
 
-/// Publish, publish again, read with other tools, pull where nothing is, start without a registry.
+/// Publish twice, read with other tools, pull into an empty store, start without the registry.
 pub fn round_trip(place: &Place) -> Outcome {
     let (registry, reference, published) = Registry::with_artifact(place)?;
     let size = artifact(place)?["size_bytes"].as_u64().unwrap_or_default();
@@ -125,15 +125,16 @@ pub fn round_trip(place: &Place) -> Outcome {
     check(again["digest"] == artifact(place)?["digest"], || {
         format!("{again}")
     })?;
-    let told = place.json(&["events", "--all"])?;
-    let told = told.as_array().map(Vec::as_slice).unwrap_or_default();
-    check(told.iter().any(|event| event["event"] == "baked"), || {
-        format!("{told:?}")
-    })?;
-    let last = told.last().cloned().unwrap_or_default();
+    let ends_with_events = place.json(&["events", "--all"])?;
+    let ends_with_events = ends_with_events.as_array().map(Vec::as_slice).unwrap_or_default();
+    check(
+        ends_with_events.iter().any(|event| event["event"] == "baked"),
+        || format!("{ends_with_events:?}"),
+    )?;
+    let last = ends_with_events.last().cloned().unwrap_or_default();
     check(
         last["event"] == "published" && last["artifact"] == PROVIDER,
-        || format!("{told:?}"),
+        || format!("{ends_with_events:?}"),
     )?;
     let manifest = raw(&reference)?;
     check(
@@ -150,10 +151,10 @@ pub fn round_trip(place: &Place) -> Outcome {
             && pulled["skipped_bytes"] == 0,
         || format!("{pulled}"),
     )?;
-    let told = other.json(place, &["events", "--all"])?;
+    let ends_with_events = other.json(place, &["events", "--all"])?;
     check(
-        told[0]["event"] == "pulled" && told[0]["artifact"] == "k8s",
-        || format!("{told}"),
+        ends_with_events[0]["event"] == "pulled" && ends_with_events[0]["artifact"] == "k8s",
+        || format!("{ends_with_events}"),
     )?;
     other.run(place, &["artifact", "verify", "k8s"])?;
     let listed = other.json(place, &["artifact", "inspect", "k8s"])?;
@@ -167,7 +168,7 @@ pub fn round_trip(place: &Place) -> Outcome {
     other.clear()
 }
 
-/// A pull that is killed in the middle goes on where it was.
+/// A pull that is killed resumes.
 pub fn interrupted(place: &Place) -> Outcome {
     let (_registry, reference, published) = Registry::with_artifact(place)?;
     let other = Other::new(place, "interrupted")?;
@@ -191,7 +192,7 @@ pub fn interrupted(place: &Place) -> Outcome {
     let pulled = other.json(place, &["pull", &reference, "--plain-http"])?;
     let total = bytes(&published, "moved_bytes") + bytes(&published, "skipped_bytes");
     let (moved, skipped) = (bytes(&pulled, "moved_bytes"), bytes(&pulled, "skipped_bytes"));
-    // Documents about the artifact come first, and are not counted as parts of it.
+    // Documents about the artifact are transferred first and not counted as parts of it.
     check(
         (parts..=parts + whole).contains(&skipped) && moved + skipped == total,
         || format!("{parts} in parts and {whole} whole of {total} were there, but then: {pulled}"),
@@ -200,7 +201,7 @@ pub fn interrupted(place: &Place) -> Outcome {
     other.clear()
 }
 
-/// What other tools copied is the same artifact, and has nothing new for a store that has it.
+/// An artifact copied by other tools is identical, and adds nothing to a store that has it.
 pub fn copied(place: &Place) -> Outcome {
     let (registry, reference, published) = Registry::with_small(place)?;
     let copy = registry.reference("elsewhere/copied:v5");
@@ -225,7 +226,7 @@ pub fn copied(place: &Place) -> Outcome {
     other.clear()
 }
 
-/// Only who has the password may read and write, and who has not is told where it was looked for.
+/// Reading and writing need the password; without it, the error says where credentials were looked for.
 pub fn credentials(place: &Place) -> Outcome {
     let registry = Registry::start(place, Some(HTPASSWD))?;
     let reference = registry.reference("private/k8s");
@@ -239,11 +240,12 @@ pub fn credentials(place: &Place) -> Outcome {
     let absent = place.dir().join("registry/absent.json");
     let bad_text = bad.display().to_string();
     let absent_text = absent.display().to_string();
-    // Here, where all layers are: what is asked for is the manifest, and that is refused as well.
+    // All layers are in this store, so only the manifest is requested, and that is rejected too.
     let pull = ["pull", &reference, "--plain-http", "--tag", "private"];
     for words in [&publish[..], &pull[..]] {
-        let refused =
-            |file: &Path, said: &[&str]| place.refused_by(words, &[("REGISTRY_AUTH_FILE", file)], said);
+        let refused = |file: &Path, message: &[&str]| {
+            place.refused_with(words, &[("REGISTRY_AUTH_FILE", file)], message)
+        };
         refused(&bad, &["status 401", "the credential in", &bad_text, "was used"])?;
         refused(
             &absent,
@@ -262,9 +264,9 @@ pub fn credentials(place: &Place) -> Outcome {
     place.run(&["artifact", "remove", "private"]).map(drop)
 }
 
-/// Blobs that a registry spoilt are refused, and nothing of the artifact is to be seen; once they are whole again the
-/// pull goes on.
-pub fn spoilt(place: &Place) -> Outcome {
+/// A corrupt blob in the registry is rejected and nothing of the artifact becomes visible; once repaired, the pull
+/// resumes.
+pub fn corrupt(place: &Place) -> Outcome {
     let (registry, reference, published) = Registry::with_small(place)?;
     let other = Other::new(place, "spoilt")?;
     let digest = published["digest"].as_str().unwrap_or_default();
@@ -295,7 +297,7 @@ pub fn spoilt(place: &Place) -> Outcome {
     other.clear()
 }
 
-/// Nothing there, nobody there, or a name that is taken: one error each.
+/// A missing artifact, an unreachable registry and a tag in use are one error each.
 pub fn mistakes(place: &Place) -> Outcome {
     let (registry, reference, _) = Registry::with_artifact(place)?;
     let absent = registry.reference("clusters/absent");
@@ -307,9 +309,9 @@ pub fn mistakes(place: &Place) -> Outcome {
     let digest = format!("{reference}@sha256:{}", "0".repeat(64));
     place.refused(&["publish", PROVIDER, &digest], &["give a tag instead"])?;
     place.refused(&["pull", &digest, "--plain-http"], &["has nothing there"])?;
-    // Another artifact than the one that was baked here, under the same last part.
+    // A different artifact with the same last path component.
     let other = registry.reference(&format!("others/{PROVIDER}"));
-    Variant::of_another_time(place)?.try_as(place, "small", || {
+    Variant::with_other_creation_time(place)?.with_tag(place, "small", || {
         place.run(&["publish", "small", &other, "--plain-http"]).map(drop)
     })?;
     place.refused(
@@ -323,7 +325,7 @@ pub fn mistakes(place: &Place) -> Outcome {
     )
 }
 
-/// What is known of the artifact that was baked.
+/// The report of `artifact inspect` for the baked artifact.
 pub fn artifact(place: &Place) -> Result<Value, String> {
     place.json(&["artifact", "inspect", PROVIDER])
 }
@@ -332,7 +334,7 @@ fn bytes(report: &Value, what: &str) -> u64 {
     report[what].as_u64().unwrap_or_default()
 }
 
-/// A manifest as it is in a registry.
+/// A manifest as it is in the registry.
 pub fn raw(reference: &str) -> Result<Value, String> {
     let text = skopeo(&[
         "inspect",

@@ -1,4 +1,4 @@
-//! Recognising what opens a cluster: private keys and tokens, in whatever bytes.
+//! Recognises private keys and tokens in arbitrary bytes.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -7,22 +7,22 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use regex::bytes::Regex;
 
-/// Where a secret may begin, for `grep -E`: everything that [`secrets`] finds begins with one of these.
-pub const BEGINNINGS: &str = concat!(
+/// Where a secret may begin, for `grep -E`: every match of [`secrets`] begins with one of these.
+pub const CANDIDATES: &str = concat!(
     "-----BEGIN |LS0tLS1CRUdJTi|client-key-data|eyJ|token\"?: |",
     "(^|[^a-z0-9./-])[a-z0-9]{6}\\.[a-z0-9]{16}($|[^a-z0-9.-])"
 );
 
-/// What kind of secret it is.
+/// The kind of a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// A private key as PEM (RFC 7468), or that in base64 once more, as kubeconfigs have it.
+    /// A private key in PEM (RFC 7468), or base64 of it, as in kubeconfigs.
     Key,
-    /// A signed JSON web token (RFC 7515, 7.1): service accounts'.
+    /// A signed JSON web token (RFC 7515, section 7.1) of a service account.
     Token,
-    /// A token that lets a node join (Kubernetes documentation, 'Authenticating with Bootstrap Tokens').
+    /// A bootstrap token (Kubernetes documentation, 'Authenticating with Bootstrap Tokens').
     Bootstrap,
-    /// A field of a kubeconfig that holds either.
+    /// A kubeconfig field that contains a key or token.
     Field,
 }
 
@@ -33,18 +33,17 @@ pub struct Secret {
     pub text: String,
 }
 
-/// The marker alone does not make a key: programs that read keys hold it.
+/// The marker alone is not a key: programs that parse keys contain it.
 static KEY: LazyLock<Regex> = LazyLock::new(|| {
     regex(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----(?:\s|\\n)+([A-Za-z0-9+/=][A-Za-z0-9+/=\s]{15,})")
 });
 static ENCODED: LazyLock<Regex> = LazyLock::new(|| regex("LS0tLS1CRUdJTi[A-Za-z0-9+/]*={0,2}"));
 static TOKEN: LazyLock<Regex> =
     LazyLock::new(|| regex(r"(eyJ[A-Za-z0-9_-]{8,})\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"));
-/// Names of events are like it: `kube-scheduler-node01.18ea03bec458447a`. So are strings in programs that have
-/// nothing between them.
+/// Event names are similar: `kube-scheduler-node01.18ea03bec458447a`. So are adjacent strings in programs.
 static BOOTSTRAP: LazyLock<Regex> =
     LazyLock::new(|| regex(r"(?:^|[^a-z0-9./-])([a-z0-9]{6}\.[a-z0-9]{16})(?:$|[^a-z0-9.-])"));
-/// Programs that read kubeconfigs hold the names of their fields, but not as a line with a value.
+/// Programs that parse kubeconfigs contain the field names, but not as a line with a value.
 static FIELD: LazyLock<Regex> = LazyLock::new(|| {
     regex(
         r#"client-key-data"?: *"?([A-Za-z0-9+/=]{20,})|(?m:^[ -]*"?token"?: *"?([A-Za-z0-9._-]{16,})"?,?[ \r]*$)"#,
@@ -69,7 +68,7 @@ pub fn secrets(bytes: &[u8]) -> BTreeSet<Secret> {
     };
     keys(bytes);
     for encoded in ENCODED.find_iter(bytes) {
-        // What is cut off at the end of `bytes` still holds the first lines.
+        // A key that is cut off at the end of `bytes` still contains its first lines.
         let whole = encoded.as_bytes();
         let whole = whole.strip_suffix(b"=").unwrap_or(whole);
         let whole = whole.strip_suffix(b"=").unwrap_or(whole);
@@ -95,7 +94,7 @@ pub fn secrets(bytes: &[u8]) -> BTreeSet<Secret> {
 }
 
 impl Secret {
-    /// Texts of which each alone gives the secret away: the lines of a key's body, the second half of a bootstrap token.
+    /// Texts that each identify the secret: the lines of a key's body, the second half of a bootstrap token.
     pub fn needles(&self) -> Vec<&str> {
         match self.kind {
             Kind::Key => self

@@ -1,4 +1,4 @@
-//! What a cluster offers beside Kubernetes: names of nodes, and a registry.
+//! What a cluster offers beside Kubernetes: node DNS and a registry.
 
 use std::fs;
 use std::path::Path;
@@ -10,18 +10,18 @@ use serde_json::json;
 use crate::access::{PROGRAM, image_layout, pod, tool};
 use crate::place::{Outcome, Place, check, eventually};
 
-/// How long an answer may take that nobody outside is asked for.
+/// The longest time for an answer that needs no server outside the cluster.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
-/// Names of nodes are known on nodes and in pods, and what is not known is said to be so at once.
-pub fn names(place: &Place) -> Outcome {
+/// Node names resolve on nodes and in pods, and unknown names fail immediately.
+pub fn node_names(place: &Place) -> Outcome {
     let ask = |node: &str, name: &str| {
         let line = format!("getent ahostsv4 {name} | head -n 1 || true");
-        at_once(name, || place.run(&["exec", node, "--", "sh", "-c", &line]))
+        immediately(name, || place.run(&["exec", node, "--", "sh", "-c", &line]))
     };
     let server = place.run(&["exec", "node03", "--", "cat", "/etc/resolv.conf"])?;
     check(server == "nameserver 10.89.0.11\n", || server.clone())?;
-    // What every node knows without asking must not hide that the server does, too.
+    // Remove the entries of /etc/hosts, so that the server has to answer.
     let hosts = "cp /etc/hosts /run/hosts; echo 127.0.0.1 localhost > /etc/hosts";
     place.run(&["exec", "node02", "--", "sh", "-c", hosts])?;
     for (name, address) in [
@@ -36,7 +36,7 @@ pub fn names(place: &Place) -> Outcome {
         check(right, || format!("`{name}` is {found}"))?;
     }
     place.run(&["exec", "node02", "--", "cp", "/run/hosts", "/etc/hosts"])?;
-    // From a pod through the cluster's own DNS.
+    // From a pod, through the cluster's DNS.
     let in_pod = |line: &str| place.run(&["kubectl", "exec", "deployment/web", "--", "/bin/sh", "-c", line]);
     let found = in_pod("getent ahostsv4 registry; getent ahostsv4 node03")?;
     check(
@@ -44,13 +44,13 @@ pub fn names(place: &Place) -> Outcome {
         || found.clone(),
     )?;
     let nowhere = "nowhere.example.org";
-    let found = at_once(nowhere, || in_pod(&format!("getent ahostsv4 {nowhere} || true")))?;
+    let found = immediately(nowhere, || in_pod(&format!("getent ahostsv4 {nowhere} || true")))?;
     check(found.is_empty(), || found.clone())
 }
 
-/// The answer to a question, which must come at once. A busy host may be slow one time; a server that does not answer is waited
-/// for each time, for 5 s (resolv.conf(5)).
-fn at_once(what: &str, ask: impl Fn() -> Result<String, String>) -> Result<String, String> {
+/// The result of `ask`, which must come within [`AT_ONCE`] in one of five attempts: a busy host may be slow once, but an
+/// unreachable server takes 5 s each time (resolv.conf(5)).
+fn immediately(what: &str, ask: impl Fn() -> Result<String, String>) -> Result<String, String> {
     let mut fastest = Duration::MAX;
     for _ in 0..5 {
         let started = Instant::now();
@@ -63,7 +63,7 @@ fn at_once(what: &str, ask: impl Fn() -> Result<String, String>) -> Result<Strin
     Err(format!("`{what}` took {fastest:?}"))
 }
 
-/// The host's way to the registry of the cluster `name`.
+/// The host's address of the registry of the cluster `name`.
 fn registry(place: &Place, name: &str) -> Result<String, String> {
     let report = place.json(&["registry", "--name", name])?;
     let port = report["host"].as_str().unwrap_or_default();
@@ -77,7 +77,7 @@ fn registry(place: &Place, name: &str) -> Result<String, String> {
     Ok(port.to_owned())
 }
 
-/// An image that the host pushes runs as a pod on other nodes.
+/// An image pushed by the host runs as a pod on other nodes.
 pub fn images(place: &Place) -> Outcome {
     let work = tempfile::tempdir_in(place.dir()).map_err(|error| error.to_string())?;
     image_layout(place, work.path())?;
@@ -97,8 +97,8 @@ pub fn images(place: &Place) -> Outcome {
     for number in [7, 8] {
         let name = format!("tool-{number}");
         eventually(&name, Duration::from_secs(30), || {
-            let said = place.run(&["kubectl", "logs", &name])?;
-            check(said.contains(PROGRAM.1), || said.clone())
+            let message = place.run(&["kubectl", "logs", &name])?;
+            check(message.contains(PROGRAM.1), || message.clone())
         })?;
     }
     place
@@ -106,10 +106,10 @@ pub fn images(place: &Place) -> Outcome {
         .map(drop)
 }
 
-/// What is pushed: an artifact with one file.
+/// The content of the pushed artifact: one file.
 const FILE: &[u8] = b"what was pushed";
 
-/// Pushes something small to the registry of the cluster `name`; gives the registry's port.
+/// Pushes a small artifact to the registry of the cluster `name`. Returns the registry's host address.
 pub fn push(place: &Place, name: &str) -> Result<String, String> {
     let work = tempfile::tempdir_in(place.dir()).map_err(|error| error.to_string())?;
     let port = registry(place, name)?;
@@ -152,8 +152,8 @@ fn write_layout(layout: &Path) -> std::io::Result<()> {
     fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)
 }
 
-/// What [`push`] pushed is in the registry of the cluster `name`, byte by byte; gives the registry's port.
-pub fn has_it(place: &Place, name: &str) -> Result<String, String> {
+/// The artifact of [`push`] is in the registry of the cluster `name`. Returns the registry's host address.
+pub fn is_pushed(place: &Place, name: &str) -> Result<String, String> {
     let work = tempfile::tempdir_in(place.dir()).map_err(|error| error.to_string())?;
     let port = registry(place, name)?;
     let from = format!("docker://{port}/small:1");

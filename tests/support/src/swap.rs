@@ -1,4 +1,4 @@
-//! Programs of a running cluster that are replaced by others.
+//! Programs of a running cluster are replaced.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::events::told;
+use crate::events::ends_with_events;
 use crate::place::{Outcome, Place, check};
 use crate::variant::Variant;
 
-/// The version of what was baked, and one of the same length.
+/// The baked version, and another one of the same length.
 pub const BAKED: &str = "v1.34.4";
 pub const OTHER: &str = "v1.34.9";
-/// The cluster whose life is told in `life`, with one node that was baked and one that joined.
+/// The cluster of the module `life`, with one baked node and one that joined.
 const NAME: &str = "life";
 const NODE: &str = "node01";
 
-/// A copy of the file `path` in the layer `title` that calls itself of the other version.
+/// A copy of the file `path` in the layer `title` that reports the other version.
 pub fn changed(place: &Place, title: &str, path: &str) -> Result<PathBuf, String> {
     let mut bytes = fs::read(baked(place, title, path)?).map_err(|error| error.to_string())?;
     let found: Vec<usize> = memchr(&bytes, BAKED.as_bytes());
@@ -39,12 +39,12 @@ fn memchr(bytes: &[u8], text: &[u8]) -> Vec<usize> {
         .collect()
 }
 
-/// The file `path` in the layer `title`, as it was baked.
+/// The baked file `path` in the layer `title`.
 pub fn baked(place: &Place, title: &str, path: &str) -> Result<PathBuf, String> {
-    Variant::begin(place)?.file(title, path)
+    Variant::from_baked(place)?.file(title, path)
 }
 
-/// What the API says of a node's kubelet.
+/// The kubelet version of a node, as the API reports it.
 pub fn reported(place: &Place, cluster: &str, node: &str) -> Result<String, String> {
     let query = "jsonpath={.status.nodeInfo.kubeletVersion}";
     place.run(&["kubectl", "--name", cluster, "get", "node", node, "-o", query])
@@ -62,9 +62,9 @@ pub fn kubelet(place: &Place) -> Outcome {
         let all = [&["swap", "--name", NAME], words].concat();
         all.iter().map(|word| (*word).to_owned()).collect()
     };
-    let refused = |words: &[&str], said: &str| {
+    let refused = |words: &[&str], message: &str| {
         let words = swap(words);
-        place.refused(&words.iter().map(String::as_str).collect::<Vec<_>>(), &[said])
+        place.refused(&words.iter().map(String::as_str).collect::<Vec<_>>(), &[message])
     };
     let kubelet = given("kubelet", &file);
     refused(
@@ -78,7 +78,7 @@ pub fn kubelet(place: &Place) -> Outcome {
     )?;
     refused(&[&kubelet, "--node", "node09"], "there is no node `node09`")?;
     refused(&[&given("coredns", &file), "--node", NODE], "leave `--node` out")?;
-    // What is no kubelet does not know the question.
+    // A program that is not a kubelet does not report a version.
     let kubectl = baked(place, "kubectl", "usr/bin/kubectl")?;
     refused(&[&given("kubelet", &kubectl)], "does not run on `node01`")?;
     check(reported(place, NAME, NODE)? == BAKED, || {
@@ -91,7 +91,7 @@ pub fn kubelet(place: &Place) -> Outcome {
         one["version"] == OTHER && one["nodes"] == serde_json::json!([NODE]),
         || format!("{report}"),
     )?;
-    told(place, NAME, &["swapped"])?;
+    ends_with_events(place, NAME, &["swapped"])?;
     at_work(place)?;
     let again = place.json(&["swap", &kubelet, "--node", NODE, "--name", NAME])?;
     check(again["unchanged"] == serde_json::json!(["kubelet"]), || {
@@ -100,7 +100,7 @@ pub fn kubelet(place: &Place) -> Outcome {
     fs::remove_file(file).map_err(|error| error.to_string())
 }
 
-/// After a stop and a start, and a crash.
+/// The swapped kubelet is in use.
 pub fn at_work(place: &Place) -> Outcome {
     let found = reported(place, NAME, NODE)?;
     check(found == OTHER, || format!("the kubelet reports {found}"))?;
@@ -108,18 +108,18 @@ pub fn at_work(place: &Place) -> Outcome {
     check(status["swapped"][0]["program"] == "kubelet", || {
         format!("{status}")
     })?;
-    // The layers that all clusters share are as they were baked.
+    // The shared layers are unchanged.
     let bytes = fs::read(baked(place, "kubelet", "usr/bin/kubelet")?).map_err(|error| error.to_string())?;
     check(!memchr(&bytes, BAKED.as_bytes()).is_empty(), || {
         "a layer was changed".to_owned()
     })
 }
 
-/// What ends at once is put back, and what a swap that was killed has left, by the next one.
+/// A swap to a program that exits is rolled back, and the next swap cleans up after a killed one.
 pub fn failed(place: &Place) -> Outcome {
     let path = "var/lib/parbake/images/kube-proxy/0/usr/local/bin/kube-proxy";
     let proxy = given("kubelet", &baked(place, "image/kube-proxy", path)?);
-    // It knows `--version`, and none of a kubelet's other flags.
+    // kube-proxy accepts `--version`, but no other flag of a kubelet.
     let words = ["swap", &proxy, "--node", NODE, "--name", NAME];
     let killed = [words.as_slice(), &["--wait", "60s"]].concat();
     place.kill_after(&killed, Duration::from_secs(5))?;

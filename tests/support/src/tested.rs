@@ -1,4 +1,5 @@
-//! What was tested on real clusters: `docs/tested.toml`, which the tests write, and the table of it in `README.md`.
+//! The record of combinations that were tested on real clusters: `docs/tested.toml`, which tests write, and the table in
+//! `docs/tested.md`.
 //!
 //! ```text
 //! [[tested]]                  # sorted; one for each provider, source and number of nodes
@@ -12,12 +13,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-/// The file, below the repository's root.
+/// The file, relative to the repository's root.
 pub const FILE: &str = "docs/tested.toml";
-/// Its first lines.
-const HEAD: &str = "# What tests on real clusters passed: written by them where `PARBAKE_TESTED=write` is set, not by hand.\n\n";
+/// The first lines of the file.
+const HEAD: &str = "# What tests on real clusters passed. Written by the tests when `PARBAKE_TESTED=write` is set; do not edit.\n\n";
 
-/// A combination of inputs, of which something was tested.
+/// A combination of inputs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Baked {
     pub provider: String,
@@ -46,7 +47,7 @@ struct Row {
 }
 
 impl Tested {
-    /// Reads the text of the file.
+    /// Parses the file.
     pub fn parse(text: &str) -> Result<Self, String> {
         let document: Document = toml::from_str(text).map_err(|error| format!("`{FILE}`: {error}"))?;
         let mut tested = Self::default();
@@ -61,7 +62,7 @@ impl Tested {
         Ok(tested)
     }
 
-    /// Notes what was tested beside what is noted.
+    /// Adds what was tested of a combination.
     pub fn add(&mut self, baked: Baked, what: impl IntoIterator<Item = String>) {
         self.0.entry(baked).or_default().extend(what);
     }

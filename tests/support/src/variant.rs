@@ -1,4 +1,4 @@
-//! Artifacts that differ from the baked one in what a test wants, made as every artifact is: through the store.
+//! Modified copies of the baked artifact, made through the store like any artifact.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,17 +9,17 @@ use parbake_artifact::{Layer, NewArtifact, PackOptions, Store};
 
 use crate::place::{Outcome, PROVIDER, Place, check};
 
-/// A variant in the making.
+/// A modified artifact that is not stored yet.
 pub struct Variant {
     store: Store,
-    /// Where changed trees are put together.
+    /// The directory in which changed layers are assembled.
     work: PathBuf,
     pub draft: NewArtifact,
 }
 
 impl Variant {
-    /// Begins with the artifact as it was baked.
-    pub fn begin(place: &Place) -> Result<Self, String> {
+    /// Starts from the baked artifact.
+    pub fn from_baked(place: &Place) -> Result<Self, String> {
         let store = Store::open(&place.dir().join("store")).map_err(|error| error.to_string())?;
         let tag = PROVIDER.parse().map_err(|_| "no tag".to_owned())?;
         let artifact = store.get(&tag).map_err(|error| error.to_string())?;
@@ -38,16 +38,16 @@ impl Variant {
         })
     }
 
-    /// Another artifact with the same layers: baked at another time.
-    pub fn of_another_time(place: &Place) -> Result<Self, String> {
-        let mut variant = Self::begin(place)?;
+    /// The same layers with another creation time.
+    pub fn with_other_creation_time(place: &Place) -> Result<Self, String> {
+        let mut variant = Self::from_baked(place)?;
         variant.draft.created = Timestamp::UNIX_EPOCH;
         Ok(variant)
     }
 
-    /// Another artifact, of a tenth of the size, for what is never started: it has the control plane's own layer alone.
+    /// A tenth of the size, for tests that do not start it: only the control plane's own layer.
     pub fn small(place: &Place) -> Result<Self, String> {
-        let mut variant = Self::begin(place)?;
+        let mut variant = Self::from_baked(place)?;
         let own = variant.layer("machine/node01")?.clone();
         variant.draft.machines.truncate(1);
         for machine in &mut variant.draft.machines {
@@ -63,7 +63,7 @@ impl Variant {
         fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))
     }
 
-    /// The file `path` of the layer `title`, where the store has it.
+    /// The path in the store of the file `path` in the layer `title`.
     pub fn file(&self, title: &str, path: &str) -> Result<PathBuf, String> {
         let unpacked = self.store.unpacked(self.layer(title)?);
         Ok(unpacked.map_err(|error| error.to_string())?.join(path))
@@ -80,7 +80,7 @@ impl Variant {
         })
     }
 
-    /// Changes a copy of the layer `title`, which takes the place of the layer.
+    /// Applies `change` to a copy of the layer `title`, which replaces the layer.
     pub fn change(&mut self, title: &str, change: impl FnOnce(&Path) -> Outcome) -> Outcome {
         let old = self.layer(title)?.clone();
         let (from, tree) = (self.file(title, "")?, self.work.join("tree"));
@@ -128,7 +128,7 @@ impl Variant {
         }
     }
 
-    /// Puts it into the store as `tag`.
+    /// Stores it as `tag`.
     pub fn put(self, tag: &str) -> Outcome {
         let name = tag.parse().map_err(|_| format!("`{tag}` is no tag"))?;
         self.store
@@ -137,8 +137,8 @@ impl Variant {
             .map_err(|error| error.to_string())
     }
 
-    /// Calls the variant `tag`, runs `test`, and takes the name away again.
-    pub fn try_as(self, place: &Place, tag: &str, test: impl FnOnce() -> Outcome) -> Outcome {
+    /// Stores it as `tag`, runs `test`, and removes the tag.
+    pub fn with_tag(self, place: &Place, tag: &str, test: impl FnOnce() -> Outcome) -> Outcome {
         self.put(tag)?;
         let outcome = test();
         place.run(&["artifact", "remove", tag])?;

@@ -1,4 +1,4 @@
-//! What people do with a cluster: deploy, call by name, look inside.
+//! Deployments, services, exec, logs and port forwarding.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use crate::place::{Outcome, PROVIDER, Place, check, eventually, record_tested};
 
-/// A web server on each worker and a job on the control plane that calls it by name. No image but those of the
-/// control plane is in the cluster: the programs are the nodes' own.
+/// A web server on each worker and a job on the control plane that calls it by name. The only images in the cluster are
+/// those of the control plane, so the programs come from the nodes.
 const MANIFEST: &str = include_str!("workload.yaml");
 
-/// The name of etcd's image, which every cluster has and pods may run with programs of the nodes.
+/// The name of etcd's image, which every cluster has; pods can run it with programs of the nodes.
 pub fn etcd_image(place: &Place, cluster: &str) -> Result<String, String> {
     let image = "jsonpath={.spec.containers[0].image}";
     place.run(&[
@@ -69,7 +69,7 @@ pub fn access(place: &Place) -> Outcome {
 
 fn forwarded(forward: &mut std::process::Child) -> Outcome {
     let mut line = String::new();
-    // Held to the end: kubectl ends when nobody reads what it prints.
+    // Keep the pipe open: kubectl exits when nobody reads its output.
     let mut output = BufReader::new(forward.stdout.take().ok_or("no output of port-forward")?);
     output.read_line(&mut line).map_err(|error| error.to_string())?;
     let port = line
