@@ -1,4 +1,4 @@
-//! What users bake in: their own manifests and images.
+//! Manifests and images of users, baked into an artifact.
 
 use std::fs;
 use std::sync::Mutex;
@@ -12,13 +12,13 @@ use parbake_test_support::variant::Variant;
 const MANIFEST: &str = include_str!("addons.yaml");
 /// The image that comes from a file.
 const IMAGE: &str = "own.test/app:v1";
-/// The cluster.
+/// The name of the cluster.
 const NAME: &str = "own";
 
-/// The options that bake them in, since they were made.
+/// The options that bake them in, once they exist.
 static GIVEN: Mutex<Option<Vec<String>>> = Mutex::new(None);
 
-/// Makes an image in a file and one in a registry, and a manifest that needs both; gives the options that bake them in.
+/// Creates an image in a file, an image in a registry and a manifest that needs both. Returns the options that bake them in.
 pub(crate) fn given(place: &Place) -> Result<Vec<String>, String> {
     let mut given = GIVEN.lock().map_err(|error| error.to_string())?;
     if let Some(given) = given.as_ref() {
@@ -29,7 +29,7 @@ pub(crate) fn given(place: &Place) -> Result<Vec<String>, String> {
     fs::create_dir_all(&pulled)
         .and_then(|()| fs::create_dir_all(&file))
         .map_err(|error| error.to_string())?;
-    // One program that needs no other file: the one that makes volumes.
+    // A statically linked program: the one that creates volumes.
     let helper = "var/lib/parbake/images/local-storage-helper";
     let program = Variant::from_baked(place)?.file("image/local-storage-helper", helper)?;
     let found = tool(&["find", ".", "-path", "*/bin/busybox"], &program)?;
@@ -71,13 +71,13 @@ pub(crate) fn given(place: &Place) -> Result<Vec<String>, String> {
         "--plain-http",
     ];
     let options: Vec<String> = options.map(str::to_owned).into();
-    // While there is a registry: the next bakes find it in the cache.
+    // Fetch while the registry runs: later bakes find the image in the cache.
     pulled_once(place, &options, &registry)?;
     *given = Some(options.clone());
     Ok(options)
 }
 
-/// Fetches what is in the registry, and nothing else: a bake that cannot begin.
+/// Runs a bake that fetches the images and then fails.
 fn pulled_once(place: &Place, options: &[String], _registry: &Registry) -> Outcome {
     let manifest = place.dir().join("own/lacking.yaml");
     write(&manifest, lack("lacks", "app:v9").as_bytes())?;
@@ -106,7 +106,7 @@ fn lack(namespace: &str, image: &str) -> String {
     )
 }
 
-/// What is not there, or would be pulled at every start, is said before anything is booted.
+/// Images that are missing or would be pulled at every start are rejected before anything boots.
 pub(crate) fn lacking(place: &Place) -> Outcome {
     given(place)?;
     let before = place.run(&["--output", "json", "artifact", "list"])?;
@@ -135,11 +135,11 @@ pub(crate) fn lacking(place: &Place) -> Outcome {
     check(before == after, || "the store changed".to_owned())
 }
 
-/// The artifact that [`crate::bake::killed`] has made runs what was baked in.
+/// The artifact `one` runs what was baked in.
 pub(crate) fn runs(place: &Place) -> Outcome {
     let on = |words: &[&str]| place.run(&[&["--name", NAME], words].concat());
     place.json(&["up", "one", "--name", NAME])?;
-    // Ready is ready: nothing has to be waited for.
+    // `up` has waited, so nothing else has to.
     let query = "jsonpath={.items[*].spec.containers[*].image} {.items[*].status.phase}";
     let pods = on(&["kubectl", "get", "pods", "-n", "own", "-o", query])?;
     check(pods == format!("{IMAGE} Running"), || pods.clone())?;
@@ -154,7 +154,7 @@ pub(crate) fn runs(place: &Place) -> Outcome {
         "jsonpath={.size}",
     ])?;
     check(thing == "3", || thing.clone())?;
-    // By its digest the runtime knows it without a registry.
+    // The runtime knows the image by its digest, without a registry.
     let run = "kubectl --kubeconfig=/etc/kubernetes/admin.conf -n own get cronjob later \
         -o 'jsonpath={.spec.jobTemplate.spec.template.spec.containers[0].image}' | xargs crictl inspecti -q";
     on(&["exec", "node01", "--", "sh", "-euc", run])?;

@@ -1,11 +1,11 @@
-//! Makes an artifact as old as a test wants it: the host's clock cannot be changed for a test, nor a machine's, so what
-//! the bake wrote down is moved instead.
+//! Changes the age of an artifact. A test cannot change the clock of the host or of a machine, so it moves the recorded
+//! times instead.
 //!
-//! What carries a time: the artifact's config, the files of the machines' own layers, and every object in etcd's
-//! database, where Kubernetes keeps a time as a protobuf message (`k8s.io/apimachinery`, `meta/v1/generated.proto`,
-//! `Timestamp`): field 1 the seconds since 1970, field 2 the nanoseconds. A time of our days takes five bytes, and so it
-//! does a few years before and after; in what is kept as JSON, times have one length, too. A page of the database has no
-//! checksum. So times can be changed where they stand.
+//! Times are in the artifact's config, in the files of machine layers, and in every object in etcd's database, where Kubernetes
+//! stores a time as a protobuf message (`k8s.io/apimachinery`, `meta/v1/generated.proto`, `Timestamp`): field 1 is the
+//! seconds since 1970, field 2 the nanoseconds. Present-day seconds take five bytes, also some years earlier or later, and
+//! times in JSON have a fixed length. Database pages have no checksums. So times can be
+//! changed in place.
 
 use std::fs::{self, File, FileTimes};
 use std::path::Path;
@@ -18,19 +18,19 @@ use parbake_test_support::variant::Variant;
 
 /// etcd's database in the layer of the control plane.
 const DATABASE: &str = "var/lib/etcd/member/snap/db";
-/// What comes before and after the seconds of a time: field 1 and field 2, both numbers.
+/// The bytes before and after the seconds of a time: the tags of field 1 and field 2, both varints.
 const BEFORE: u8 = 0x08;
 const AFTER: u8 = 0x10;
-/// How many bytes the seconds take.
+/// The length of the seconds in bytes.
 const BYTES: usize = 5;
-/// How many bytes a written time takes, whole seconds of it.
+/// The length of a formatted time without fractions, in bytes.
 const TEXT: usize = 19;
-/// How long before the artifact was made the oldest time in it can be: longer than any bake takes.
+/// The oldest time in an artifact is at most this much older than the artifact: longer than any bake takes.
 const BAKE: SignedDuration = SignedDuration::from_hours(2);
-/// There are more objects in the database of every cluster, each with times of its own.
+/// Every cluster's database has more objects than this, each with its own times.
 const FEWEST: usize = 200;
 
-/// Makes the variant older by `by`, or newer where that is negative.
+/// Makes the variant older by `by`, or newer if it is negative.
 pub(crate) fn age(variant: &mut Variant, by: SignedDuration) -> Outcome {
     let baked = variant.draft.created;
     let titles: Vec<String> = variant
@@ -59,7 +59,7 @@ pub(crate) fn age(variant: &mut Variant, by: SignedDuration) -> Outcome {
     Ok(())
 }
 
-/// Moves the times between `from` and `to` in a database back by `by`; says how many there were.
+/// Moves the times between `from` and `to` in a database back by `by`. Returns their number.
 fn move_times(database: &mut [u8], from: Timestamp, to: Timestamp, by: SignedDuration) -> usize {
     let mut moved = 0;
     for at in 0..database.len().saturating_sub(BYTES + 1) {
@@ -76,7 +76,7 @@ fn move_times(database: &mut [u8], from: Timestamp, to: Timestamp, by: SignedDur
     moved
 }
 
-/// Moves the times that are written out, as `2026-01-31T12:00:00`, in UTC.
+/// Moves formatted times, such as `2026-01-31T12:00:00`, in UTC.
 fn move_texts(database: &mut [u8], from: Timestamp, to: Timestamp, by: SignedDuration) -> usize {
     let mut moved = 0;
     for at in 0..database.len().saturating_sub(TEXT) {
@@ -95,7 +95,7 @@ fn move_texts(database: &mut [u8], from: Timestamp, to: Timestamp, by: SignedDur
     moved
 }
 
-/// Reads a number of protobuf's that takes all of `bytes`: seven bits in each, lowest first, the highest bit set in all
+/// Reads a protobuf varint that takes all of `bytes`: seven bits in each, lowest first, the highest bit set in all
 /// but the last.
 fn read(bytes: &[u8]) -> Option<i64> {
     let (last, others) = bytes.split_last()?;
@@ -106,7 +106,7 @@ fn read(bytes: &[u8]) -> Option<i64> {
     })
 }
 
-/// The other way around. The number must not need more bytes.
+/// Writes a varint of exactly this length.
 fn write(number: i64, bytes: &mut [u8]) {
     let last = bytes.len() - 1;
     for (place, byte) in bytes.iter_mut().enumerate() {
@@ -115,7 +115,7 @@ fn write(number: i64, bytes: &mut [u8]) {
     }
 }
 
-/// Moves the time of every file and directory below `tree`.
+/// Moves the modification times of all files and directories below `tree`.
 fn move_files(tree: &Path, by: SignedDuration) -> Outcome {
     let failed = |error: std::io::Error| format!("{}: {error}", tree.display());
     for entry in fs::read_dir(tree).map_err(failed)? {

@@ -1,4 +1,4 @@
-//! An artifact that says what makes no sense: one clear error, and no cluster is begun.
+//! Artifacts with an invalid config are one clear error, and no cluster is created.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 
 use parbake_test_support::place::{Outcome, PROVIDER, Place, check};
 
-/// What is changed in an artifact's config, and what `up` must say of it.
+/// A change of the config, and what the error of `up` must contain.
 type Case = (fn(&mut Value), &'static [&'static str]);
 
 const CASES: [Case; 6] = [
-    // As a later parbake would have made it.
+    // As written by a later version.
     (
         |config| config["version"] = json!(2),
         &[
@@ -57,7 +57,7 @@ pub(crate) fn config(place: &Place) -> Outcome {
             || refused(place, message),
         )?;
     }
-    // No JSON at all, though it has its digest; and bytes that do not have theirs.
+    // A config that is not JSON but has the right digest, and one with the wrong digest.
     store.with_config(
         |config| Ok(config[..config.len() / 2].to_owned()),
         || refused(place, &["the artifact's config cannot be read"]),
@@ -80,7 +80,7 @@ fn refused(place: &Place, message: &[&str]) -> Outcome {
     })
 }
 
-/// The store, seen as the files that it is made of.
+/// The store as files.
 struct Layout(PathBuf);
 
 impl Layout {
@@ -109,7 +109,7 @@ impl Layout {
         read(&self.blob(&index["manifests"][0]["digest"]))
     }
 
-    /// Runs `test` while the artifact has a changed config, as if it had been made so.
+    /// Runs `test` while the artifact has a changed config with a matching digest.
     fn with_config(
         &self,
         change: impl FnOnce(&str) -> Result<String, String>,
@@ -128,7 +128,7 @@ impl Layout {
         outcome
     }
 
-    /// Writes a blob under its digest, as coreutils compute it; gives `descriptor` with that digest and its size.
+    /// Writes a blob under its digest, computed by coreutils. Returns `descriptor` with that digest and size.
     fn add(&self, descriptor: &Value, text: &str) -> Result<Value, String> {
         let file = self.0.join("tmp/changed");
         write(&file, text.as_bytes())?;

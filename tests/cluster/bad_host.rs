@@ -1,11 +1,11 @@
-//! Hosts that already have what a cluster wants for itself, as network namespaces of their own.
+//! Hosts that already use what a cluster needs, simulated in network namespaces.
 
 use std::process::{Command, Output};
 
 use parbake_test_support::leftovers::Leftovers;
 use parbake_test_support::place::{Outcome, Place, check};
 
-/// Not one port is left that the host could listen on for the cluster.
+/// No free port is left on the host.
 pub(crate) fn no_port(place: &Place) -> Outcome {
     let script = r#"
         set -eu
@@ -30,7 +30,7 @@ pub(crate) fn no_port(place: &Place) -> Outcome {
     Leftovers::list(place.dir())?.nothing_new_since(&before)
 }
 
-/// Runs a script in a network namespace of its own; `$0` is parbake.
+/// Runs a script in a new network namespace; `$0` is parbake.
 fn on_a_host(place: &Place, script: &str) -> Result<Output, String> {
     let parbake = place.command(&[]);
     let mut command = Command::new("unshare");

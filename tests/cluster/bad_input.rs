@@ -1,4 +1,4 @@
-//! One clear error each, and nothing changed.
+//! Bad input is one clear error and changes nothing.
 
 use std::fs;
 use std::io::Write;
@@ -17,7 +17,7 @@ pub(crate) fn before_a_bake(place: &Place) -> Outcome {
         &["provision", PROVIDER, "--nodes", "300"],
         &["10.89.0.0/24", "has no room for node `node245`"],
     )?;
-    // Without the tools of a bake, nothing is begun.
+    // A bake without its tools does not start.
     let mut command = place.command(&["provision", PROVIDER]);
     let output = command
         .env("PATH", "/nowhere")
@@ -40,7 +40,7 @@ pub(crate) fn before_a_bake(place: &Place) -> Outcome {
     check(left.is_empty(), || format!("{left:?} was left behind"))
 }
 
-/// A state directory on a file system of 64 MiB: too small is said before anything is done.
+/// A state directory on a file system of 64 MiB is rejected before anything is done.
 fn disk_full(place: &Place) -> Outcome {
     let script = "set -e; mkdir -p \"$PARBAKE_DIR.small\"; mount -t tmpfs -o size=64M tmpfs \"$PARBAKE_DIR.small\"; \
         exec \"$0\" --dir \"$PARBAKE_DIR.small\" provision k8s-1.34";
@@ -66,7 +66,7 @@ fn disk_full(place: &Place) -> Outcome {
     )
 }
 
-/// A disk that fills up in the middle of a bake: one error, and everything that was begun is gone.
+/// A disk that fills up during a bake: one error, and nothing is left.
 pub(crate) fn full_disk(place: &Place) -> Outcome {
     let dir = place.dir().join("full");
     let parbake = place.command(&[]);
@@ -105,7 +105,7 @@ pub(crate) fn taken_name(place: &Place) -> Outcome {
     )
 }
 
-/// A layer with other bytes.
+/// A layer with changed bytes.
 pub(crate) fn in_the_store(place: &Place) -> Outcome {
     let store = place.dir().join("store");
     let blob = |digest: &str| store.join("blobs").join(digest.replace(':', "/"));

@@ -1,4 +1,4 @@
-//! The bake and what comes of it.
+//! The bake and its artifact.
 
 use std::fs;
 use std::path::Path;
@@ -28,7 +28,7 @@ pub(crate) fn again(place: &Place) -> Outcome {
     explained(place)
 }
 
-/// What would be done is known, and nothing of it is done.
+/// `--explain` reports the steps and runs none.
 fn explained(place: &Place) -> Outcome {
     let same = place.json(&["provision", PROVIDER, "--explain"])?;
     let steps = |report: &Value| report["steps"].as_array().cloned().unwrap_or_default();
@@ -45,7 +45,7 @@ fn explained(place: &Place) -> Outcome {
         .filter(|step| step["verdict"] == "runs")
         .collect();
     let names: Vec<&str> = run.iter().filter_map(|step| step["step"].as_str()).collect();
-    // Another kubelet is no reason to import images anew.
+    // Images need not be imported again because of another kubelet.
     check(
         names == ["pack kubelet", "form the cluster and freeze it"],
         || other.to_string(),
@@ -58,8 +58,8 @@ fn explained(place: &Place) -> Outcome {
     check(again == same, || again.to_string())
 }
 
-/// A bake under another tag that is killed changes nothing, and the next one starts as if it had never been. Another one
-/// elsewhere, for [`alike`], goes on at the same time.
+/// A killed bake under another tag changes nothing, and the next one succeeds. Another bake, in another state directory and
+/// used by [`alike`], runs at the same time.
 pub(crate) fn killed(place: &Place) -> Outcome {
     let before = place.run(&["--output", "json", "artifact", "list"])?;
     let given = addons::given(place)?;
@@ -92,7 +92,7 @@ pub(crate) fn killed(place: &Place) -> Outcome {
     check(!left.contains(&"one".into()), || format!("{left:?}"))
 }
 
-/// What a bake from the same inputs writes another time: the databases of containerd and of etcd.
+/// Files that differ between bakes of the same inputs: the databases of containerd and etcd.
 const OWN: [(&str, &[&str]); 2] = [
     (
         "runtime",
@@ -104,7 +104,7 @@ const OWN: [(&str, &[&str]); 2] = [
     ("machine/node01", &["var/lib/etcd/member/"]),
 ];
 
-/// The bake elsewhere gave the artifact that [`killed`] left again, layer by layer, but for what is listed.
+/// Two bakes of the same inputs give the same layers, except for the files listed above.
 pub(crate) fn alike(place: &Place) -> Outcome {
     let other = Other::new(place, "alike")?;
     let layout = |dir: &Path, tag: &str| format!("oci:{}:{tag}", dir.join("store").display());
@@ -130,7 +130,7 @@ pub(crate) fn alike(place: &Place) -> Outcome {
             })?;
         }
     }
-    // So that the test sees something at all.
+    // Otherwise this test would compare nothing.
     check(!layers.is_empty(), || format!("no layer differs: {difference}"))?;
     place.run(&["artifact", "remove", "one", "again"])?;
     place.removed(&[&TWO_BAKES])?;

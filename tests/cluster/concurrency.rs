@@ -1,4 +1,4 @@
-//! Several clusters at once, started side by side.
+//! Several clusters at once.
 
 use std::thread;
 
@@ -7,11 +7,11 @@ use parbake_test_support::place::{Outcome, PROVIDER, Place, check};
 
 const NAMES: [&str; 4] = ["one", "two", "three", "four"];
 
-/// Four clusters of one node come up at the same time, each is its own, and all go at the same time.
+/// Four one-node clusters start in parallel, have separate identities, and are removed in parallel.
 pub(crate) fn four(place: &Place) -> Outcome {
     let before = Leftovers::list(place.dir())?;
     each(|name| {
-        // Four at once have half a processor each.
+        // Each has half a CPU.
         place.run(&["up", PROVIDER, "--nodes", "1", "--name", name, "--wait", "5m"])?;
         place.run(&["--name", name, "kubectl", "create", "configmap", name])
     })?;
@@ -26,7 +26,7 @@ pub(crate) fn four(place: &Place) -> Outcome {
     Leftovers::list(place.dir())?.nothing_new_since(&before)
 }
 
-/// Does the same with all clusters, side by side; the first problem if there is one.
+/// Does the same with all clusters in parallel. Returns the first failure.
 fn each<T: Send>(act: impl Fn(&'static str) -> Result<T, String> + Sync) -> Outcome {
     thread::scope(|scope| {
         let running = NAMES.map(|name| (name, scope.spawn(|| act(name))));

@@ -1,4 +1,4 @@
-//! A cluster that is more than what was baked: limits, marks, mounts, ports, images, manifests, arguments.
+//! A cluster with a configuration: limits, labels, mounts, ports, images, manifests, arguments.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,9 +17,9 @@ use crate::fixtures::{CONFIGURED, CONFIGURED_OPTIONS, CONFIGURED_RESTARTED};
 use parbake_test_support::place::{Outcome, PROVIDER, Place, check, eventually};
 
 const MANIFEST: &str = include_str!("configuration.yaml");
-/// The cluster.
+/// The name of the cluster.
 const NAME: &str = "configured";
-/// What names the host's directory, and is to be found nowhere in an artifact.
+/// Part of the paths of host directories; must not appear in an artifact.
 const SECRET: &str = "a-path-of-this-host";
 /// Prints what only a configured node has.
 const LOOK: &str = "cat /mnt/in/word /mnt/one; echo node > /mnt/out/made; \
@@ -30,7 +30,7 @@ const LOOK: &str = "cat /mnt/in/word /mnt/one; echo node > /mnt/out/made; \
 const SEEN: &str = "in\none\n1234\n--feature-gates=ContextualLogging=false\n--max-requests-inflight=123\n\
     --feature-gates=ContextualLogging=false\n--max-pods=40\n";
 
-/// The port of the host that leads to the service.
+/// The host port that leads to the service.
 static PORT: Mutex<u16> = Mutex::new(0);
 
 fn on(place: &Place, words: &[&str]) -> Result<String, String> {
@@ -49,7 +49,7 @@ fn port() -> Result<u16, String> {
     PORT.lock().map(|port| *port).map_err(text)
 }
 
-/// Writes an archive as `docker save` does, of an image with one empty file.
+/// Writes an image with one empty file as an archive in the format of `docker save`.
 fn image(work: &Path) -> Outcome {
     let run = |words: &[&str]| -> Outcome {
         let status = Command::new("tar")
@@ -78,8 +78,8 @@ fn image(work: &Path) -> Outcome {
     run(&["-cf", "image.tar", "manifest.json", "config.json", "layer.tar"])
 }
 
-/// A port that nobody uses, below those that the kernel gives to clients: while the cluster is stopped one of them might
-/// get it (ip(7), `ip_local_port_range`, from 32768 on).
+/// A free port below the ephemeral range, from which the kernel might otherwise give it to a client while the cluster is
+/// stopped (ip(7), `ip_local_port_range`, from 32768).
 fn free_port() -> Result<TcpListener, String> {
     let free = (20000..30000).find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
     free.ok_or_else(|| "there is no free port".to_owned())
@@ -128,7 +128,7 @@ max-pods = 40
     )
 }
 
-/// A file with mistakes changes nothing, one without makes a cluster that is as it says.
+/// A configuration with mistakes changes nothing; a valid one is applied.
 pub(crate) fn made(place: &Place) -> Outcome {
     let work = work(place);
     for dir in ["in", "out", "m"] {
@@ -147,7 +147,7 @@ pub(crate) fn made(place: &Place) -> Outcome {
     let flags = ["--config", &path, "--mount", &out, "--label", "tier=flag"];
     let up = [&["up", PROVIDER, "--name", NAME], flags.as_slice()].concat();
     fs::write(&config, file(port)).map_err(text)?;
-    // More processors than there are, and a port that is taken.
+    // More CPUs than the host has, and a port in use.
     place.refused(
         &up,
         &["cluster.toml` cannot be used: 1 problem:\n  5:8: the host has "],
@@ -198,7 +198,7 @@ fn as_configured(place: &Place) -> Outcome {
     })
 }
 
-/// What a node does not have is not given, and whoever takes it is killed alone.
+/// Pods cannot get more than the node has, and only the process that exceeds the memory limit is killed.
 pub(crate) fn limited(place: &Place) -> Outcome {
     let restarts = "jsonpath={range .items[*]}{.metadata.name} {.status.containerStatuses[*].restartCount}{\"\\n\"}{end}";
     let others = || {
@@ -224,7 +224,7 @@ pub(crate) fn limited(place: &Place) -> Outcome {
             },
         })
     };
-    // One that wants more than the node has, of which the host has plenty, and one that takes it without asking.
+    // One requests more than the node has, though less than the host has; the other exceeds its node's memory.
     let pods = [
         pod("big", &["/usr/bin/sleep", "infinity"], "3Gi"),
         pod("eater", &["/usr/bin/tail", "/dev/zero"], "1Mi"),
@@ -266,8 +266,8 @@ pub(crate) fn limited(place: &Place) -> Outcome {
     .map(drop)
 }
 
-/// etcd does not wait for the disk, pods are held to a standard, requests are written down, and the kubelet gives whole
-/// processors to containers.
+/// etcd does not sync to disk, pod security is enforced, the audit log is written, and the kubelet assigns whole CPUs to
+/// containers.
 pub(crate) fn options(place: &Place) -> Outcome {
     let etcd = "tr '\\0' '\\n' < /proc/$(pgrep -o -x etcd)/cmdline";
     let words = on(place, &["exec", "node01", "--", "sh", "-c", etcd])?;
@@ -292,7 +292,7 @@ pub(crate) fn options(place: &Place) -> Outcome {
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
     let refused = message.contains("violates PodSecurity \"restricted:latest\": privileged");
     check(!output.status.success() && refused, || message.clone())?;
-    // What was baked goes on as it was.
+    // Namespaces from the bake are not restricted.
     let standard = "jsonpath={.metadata.labels.pod-security\\.kubernetes\\.io/enforce}";
     for (namespace, expected) in [
         ("local-path-storage", "privileged"),
@@ -316,14 +316,14 @@ pub(crate) fn options(place: &Place) -> Outcome {
     check(log.lines().any(request), || format!("nothing of it is in: {log}"))
 }
 
-/// So is its data, and what is on the disk is older.
+/// etcd's data is in memory, and the copy on disk is older.
 fn etcd_is_in_memory(place: &Place) -> Outcome {
     let look = "findmnt --noheadings --output FSTYPE --mountpoint /var/lib/etcd";
     let message = on(place, &["exec", "node01", "--", "sh", "-c", look])?;
     check(message == "tmpfs\n", || message.clone())
 }
 
-/// Whether etcd's files on the disk of this host hold a text.
+/// True if etcd's files on the host's disk contain `text`.
 fn on_disk(place: &Place, text: &str) -> Result<bool, String> {
     let machine = place.dir().join("clusters").join(NAME).join("machines/node01");
     let found = Command::new("grep")
@@ -337,7 +337,7 @@ fn on_disk(place: &Place, text: &str) -> Result<bool, String> {
     }
 }
 
-/// The kubelet has such a policy for processors.
+/// The kubelet uses the CPU manager policy `name`.
 fn policy(place: &Place, name: &str) -> Outcome {
     let state = "/var/lib/kubelet/cpu_manager_state";
     let state = on(place, &["exec", "node01", "--", "cat", state])?;
@@ -346,9 +346,9 @@ fn policy(place: &Place, name: &str) -> Outcome {
     })
 }
 
-/// All is as before after a stop and a start, but for what was changed in between.
+/// After a stop and start everything is as before, except for what was changed in the stored file.
 pub(crate) fn again(place: &Place) -> Outcome {
-    // The namespace that was made since the first start.
+    // The namespace was created after the first start.
     check(!on_disk(place, "/registry/namespaces/fresh")?, || {
         "etcd writes to the disk".to_owned()
     })?;
@@ -382,7 +382,7 @@ fn layers(place: &Place) -> Result<BTreeSet<PathBuf>, String> {
     entries.map(|entry| Ok(entry.map_err(text)?.path())).collect()
 }
 
-/// What is frozen of it knows nothing of this host.
+/// The frozen artifact contains nothing of the host.
 pub(crate) fn frozen(place: &Place) -> Outcome {
     let before = layers(place)?;
     on(place, &["freeze", "configured"])?;
@@ -398,7 +398,7 @@ pub(crate) fn frozen(place: &Place) -> Outcome {
     })?;
     let logged = own.iter().find(|layer| layer.join("var/log/kubernetes").exists());
     check(logged.is_none(), || format!("{logged:?} holds an audit log"))?;
-    // The search finds what is there.
+    // Checks the check.
     let found = Command::new("grep")
         .args(["-r", "-l", "max-pods=40"])
         .args(&own)

@@ -1,32 +1,32 @@
-//! Kubernetes' own conformance suite on a thawed cluster of three nodes, of an artifact that has it.
+//! The Kubernetes conformance suite on a thawed cluster of three nodes.
 
 use serde_json::Value;
 
 use parbake_test_support::other_state_dir::Other;
 use parbake_test_support::place::{Outcome, PROVIDER, Place, check};
 
-/// What it is called: add-on, artifact, cluster, and the directory of its own.
+/// The name of the add-on, artifact, cluster and state directory.
 const NAME: &str = "conformance";
-/// How it is baked.
+/// The bake.
 const PROVISION: [&str; 6] = ["provision", PROVIDER, "--addon", NAME, "--tag", NAME];
-/// How many cases there are at least.
+/// The least number of cases.
 const FEWEST: u64 = 60;
 
-/// Begins the bake, in a directory of its own: the tests that come next leave a processor to it.
+/// Starts the bake in another state directory: the tests that follow leave one CPU idle.
 pub(crate) fn begins(place: &Place) -> Outcome {
     let child = Other::new(place, NAME)?.spawn(place, &PROVISION)?;
     *place.beside.lock().map_err(|error| error.to_string())? = Some(child);
     Ok(())
 }
 
-/// The quick cases all hold.
+/// All quick cases pass.
 pub(crate) fn quick(place: &Place) -> Outcome {
     let other = Other::new(place, NAME)?;
     let bake = place.beside.lock().map_err(|error| error.to_string())?.take();
     if let Some(mut bake) = bake {
         bake.wait().map_err(|error| error.to_string())?;
     }
-    // Nothing is left to do, unless this test runs alone; or this says why it failed.
+    // Does nothing if the bake succeeded; otherwise repeats it and reports the failure.
     other.run(place, &PROVISION)?;
     let refused =
         |words: &[&str], message: &str| place.refused(&[&["--dir", &other.text], words].concat(), &[message]);

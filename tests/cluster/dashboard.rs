@@ -1,22 +1,22 @@
-//! The status page on a real cluster.
+//! The dashboard on a real cluster.
 
 use std::time::Duration;
 
 use parbake_test_support::place::{Outcome, Place, check};
 use parbake_test_support::pseudo_terminal::PseudoTerminal;
 
-/// How long a start may take, and everything else.
+/// Time limits of a start and of everything else.
 const START: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_secs(15);
 
-/// Starts the cluster `name`, which does not run, by a key, looks on until it runs, and quits by another.
+/// Starts the stopped cluster `name` with a key, waits until it runs, and quits with another key.
 pub(crate) fn start(place: &Place, name: &str) -> Outcome {
     let command = place.command(&["dashboard", "--name", name]);
     let mut terminal = PseudoTerminal::start(&command)?;
     terminal.wait_for(&format!("nodes of {name}"), LOOK)?;
     terminal.keys("s")?;
     terminal.wait_for(" starting, ", LOOK)?;
-    // That it was ready once before may be on the page, too.
+    // An earlier `ready` may be on the page too.
     terminal.wait_for(&format!("`start` of `{name}` is done"), START)?;
     terminal.wait_for(" ready after ", LOOK)?;
     terminal.wait_for(&format!(" pods of {name}, "), LOOK)?;

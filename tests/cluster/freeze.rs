@@ -1,4 +1,4 @@
-//! Clusters with what users deployed: frozen while they go on, thawed beside themselves.
+//! Clusters with applications: frozen while they run, thawed beside the original.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,13 +21,13 @@ use parbake_test_support::workload::etcd_image;
 const MANIFEST: &str = include_str!("freeze.yaml");
 /// The artifact.
 const TAG: &str = "with-app";
-/// The cluster that is frozen, and the one that comes out of it.
+/// The frozen cluster and its copy.
 const LIVE: &str = "live";
 const COPY: &str = "copy";
 
-/// The host before the first cluster.
+/// What parbake had on the host before the first cluster.
 static BEFORE: Mutex<Option<Leftovers>> = Mutex::new(None);
-/// What the first cluster's machines held when it was frozen.
+/// Secrets on the first cluster's machines when it was frozen.
 static HELD: Mutex<BTreeSet<Secret>> = Mutex::new(BTreeSet::new());
 
 fn on(place: &Place, cluster: &str, words: &[&str]) -> Result<String, String> {
@@ -38,7 +38,7 @@ fn shell(place: &Place, cluster: &str, line: &str) -> Result<String, String> {
     on(place, cluster, &["exec", "node01", "--", "sh", "-euc", line])
 }
 
-/// The container of the workload, and how often it was restarted.
+/// The application's container and its restart count.
 fn container(place: &Place, cluster: &str) -> Result<String, String> {
     let status = ".items[0].status.containerStatuses[0]";
     let query = format!("jsonpath={{{status}.containerID}} {{{status}.restartCount}}");
@@ -49,14 +49,14 @@ fn container(place: &Place, cluster: &str) -> Result<String, String> {
     )
 }
 
-/// The number that the workload counts up.
+/// The number that the application counts up.
 fn count(place: &Place, cluster: &str) -> Result<u64, String> {
-    // It is empty for the moment in which it is written.
+    // The file is empty for a moment while it is written.
     let text = shell(place, cluster, "until grep . /srv/app/count; do :; done")?;
     text.trim().parse().map_err(|error| format!("{error} in {text}"))
 }
 
-/// The workload goes on.
+/// The application is running.
 fn counts(place: &Place, cluster: &str) -> Outcome {
     let before = count(place, cluster)?;
     eventually("the workload to go on", Duration::from_secs(10), || {
@@ -117,7 +117,7 @@ pub(crate) fn live(place: &Place) -> Outcome {
         "the pod was restarted".to_owned()
     })?;
     counts(place, LIVE)?;
-    // The copy was cleaned, not the cluster.
+    // The copy was cleaned, the cluster was not.
     shell(
         place,
         LIVE,
@@ -138,7 +138,7 @@ pub(crate) fn at_rest(place: &Place) -> Outcome {
     check(frozen["secrets"] == 1 && baked["secrets"] == 0, || {
         format!("{} and {}", frozen["secrets"], baked["secrets"])
     })?;
-    // All but one layer came with the cluster.
+    // All layers but one are those of the original artifact.
     let digests = |artifact: &Value| -> BTreeSet<String> {
         let layers = artifact["layers"].as_array().into_iter().flatten();
         layers.map(|layer| layer["digest"].to_string()).collect()
@@ -176,8 +176,8 @@ pub(crate) fn beside(place: &Place) -> Outcome {
     check(found == "hello", || found.clone())?;
     let found = query("secret/password", "{.data.text}")?;
     check(found == "YSB1c2VycyBvd24gc2VjcmV0", || found.clone())?;
-    // The first start and this one: the pod did not run in between.
-    // So it is in the volume that the default storage class has made.
+    // One start in the original and one here: the pod did not run in between. The volume of the default storage class has
+    // the same history.
     for dir in ["/srv/app", "/mnt/local-storage/pvc-*_default_volume"] {
         let starts = shell(place, COPY, &format!("cat {dir}/starts"))?;
         check(starts == "start\nstart\n", || format!("{dir}: {starts}"))?;
@@ -194,7 +194,7 @@ pub(crate) fn beside(place: &Place) -> Outcome {
 }
 
 pub(crate) fn again(place: &Place) -> Outcome {
-    // What it came from needs no name any more.
+    // The tag that the cluster came from may be removed.
     place.run(&["artifact", "remove", TAG])?;
     shell(place, COPY, "rm -r /root/note; echo more > /srv/more")?;
     let (held, _) = secrets_on(&isolation::running(place, COPY)?);
@@ -203,7 +203,7 @@ pub(crate) fn again(place: &Place) -> Outcome {
         report["own_size"].as_u64().is_some_and(|size| size < 1_000_000),
         || format!("{report}"),
     )?;
-    // The node that joined is frozen like the other.
+    // The joined node is frozen too.
     check(report["nodes"] == 2, || format!("{report}"))?;
     contains_no_secret(place, TAG, &held)?;
     on(place, COPY, &["down"])?;
@@ -220,14 +220,14 @@ pub(crate) fn killed(place: &Place) -> Outcome {
     for milliseconds in [100, 200, 300, 400, 600, 1000, 2500, 4500] {
         let mut child = place.spawn(&["freeze", "killed", "--name", LIVE, "--force"])?;
         thread::sleep(Duration::from_millis(milliseconds));
-        // A quick one may be done.
+        // A quick one may be finished.
         child
             .kill()
             .and_then(|()| child.wait())
             .map_err(|error| error.to_string())?;
         counts(place, LIVE).map_err(|error| format!("killed after {milliseconds} ms: {error}"))?;
     }
-    // Half an artifact cannot be verified; a whole one may have come out of the last.
+    // An incomplete artifact would not verify; a complete one may have been written by the last attempt.
     if inspect(place, "killed").is_ok() {
         place.run(&["artifact", "verify", "killed"])?;
         place.run(&["artifact", "remove", "killed"])?;

@@ -1,4 +1,4 @@
-//! A cluster with a way to the outside, on a host that has the very addresses of its nodes, pods and services.
+//! A cluster with internet access on a host whose addresses overlap with those of its nodes, pods and services.
 
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
@@ -10,10 +10,10 @@ use parbake_machine::netns::NetNs;
 use parbake_test_support::leftovers::Leftovers;
 use parbake_test_support::place::{Outcome, PROVIDER, Place, check};
 
-/// Who is outside (RFC 5737), and what it is called there.
+/// A server outside (RFC 5737) and its name.
 const SERVER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
 const NAME: &str = "www.example.org";
-/// The host's addresses: those of the cluster's gateway, first node, pods and services, and a resolver's.
+/// The host's addresses: those of the cluster's gateway, first node, pods and services, and of a resolver.
 const SET_UP: &str = r#"
     ip link set lo up
     ip link add taken type bridge
@@ -26,12 +26,12 @@ const SET_UP: &str = r#"
     case $resolver in 127.*) ;; *) ip address add "$resolver/32" dev lo ;; esac
     echo "$resolver"
 "#;
-/// Says what a server says, or that it was refused.
+/// Prints the server's greeting or `refused STATUS`.
 const DIAL: &str = r#"
     dial() { timeout 5 bash -c "exec 3<>/dev/tcp/$1/$2 && head -c 5 <&3" 2>/dev/null || echo "refused $?"; }
 "#;
 
-/// The cluster stands in a network namespace of the test's own, which is its host.
+/// The cluster's host is a network namespace of the test.
 pub(crate) fn internet(place: &Place) -> Outcome {
     let before = Leftovers::list(place.dir())?;
     let host = NetNs::create().map_err(|error| error.to_string())?;
@@ -69,7 +69,7 @@ fn reaches(place: &Place) -> Outcome {
     check(nodes == "node/node01\n", || nodes.clone())?;
     let status = place.json(&["status", "--name", "taken"])?;
     check(status["internet"] == true, || format!("{status}"))?;
-    // By its name, from a node and from a pod's network.
+    // By name, from a node and from a pod.
     for from in ["", "nsenter --net --target $(pgrep -o coredns) "] {
         let message = on_node(&format!("{from}getent ahostsv4 {NAME} | head -n 1"))?;
         check(message.starts_with("203.0.113.7 "), || format!("{from}{message}"))?;
@@ -77,7 +77,7 @@ fn reaches(place: &Place) -> Outcome {
         let message = on_node(&dial)?;
         check(message == "hello", || format!("{from}{message}"))?;
     }
-    // Names of its own stay its own, and the host's loopback is out of reach.
+    // The cluster's own names still resolve inside, and the host's loopback is not reachable.
     let message = on_node("getent ahostsv4 registry | head -n 1; getent ahostsv4 nowhere || true")?;
     check(
         message.starts_with("10.89.0.11 ") && message.lines().count() == 1,
@@ -90,7 +90,7 @@ fn reaches(place: &Place) -> Outcome {
     Ok(())
 }
 
-/// Runs a script in the network of the calling thread.
+/// Runs a script in the calling thread's network namespace.
 fn sh(script: &str) -> Result<String, String> {
     let output = Command::new("sh").args(["-euc", script]).output();
     let output = output.map_err(|error| error.to_string())?;
@@ -100,8 +100,8 @@ fn sh(script: &str) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// A server outside, one on the host's loopback that nobody may reach, and the host's resolver. They serve until the tests
-/// end.
+/// Starts a server outside, one on the host's loopback that must not be reachable, and the host's resolver. They run until
+/// the tests end.
 fn serve(resolver: &str) -> io::Result<()> {
     for address in [(SERVER, 8080), (Ipv4Addr::LOCALHOST, 8081)] {
         let server = TcpListener::bind(address)?;
@@ -122,14 +122,14 @@ fn serve(resolver: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Answers a question for [`NAME`]'s address; there is nothing else (RFC 1035, section 4.1).
+/// Answers questions for the address of [`NAME`]; no other name exists (RFC 1035, section 4.1).
 fn answer(query: &[u8]) -> Vec<u8> {
     let name: Vec<u8> = NAME
         .split('.')
         .flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat())
         .chain([0])
         .collect();
-    // Whether a question is one for an address, of the class of the internet.
+    // True for a question of type A and class IN.
     let end = 12 + name.len() + 4;
     let mine =
         query.len() >= end && query[12..end].eq_ignore_ascii_case(&[name.as_slice(), &[0, 1, 0, 1]].concat());
@@ -139,7 +139,7 @@ fn answer(query: &[u8]) -> Vec<u8> {
         .map(|at| 12 + at + 5);
     let question = question.filter(|end| *end <= query.len()).unwrap_or(12);
     let mut answer = query[..2].to_vec();
-    // An answer, with recursion; no such name unless it is ours, whatever kind is asked for.
+    // A recursive answer; NXDOMAIN unless it is our name, whatever the type.
     let known = query[12..question].to_ascii_lowercase().starts_with(&name);
     answer.extend([
         0x81,
@@ -155,7 +155,7 @@ fn answer(query: &[u8]) -> Vec<u8> {
     ]);
     answer.extend(&query[12..question]);
     if mine {
-        // The name of the question, an address, the internet, a second, 4 bytes.
+        // A pointer to the question's name, type A, class IN, TTL 1 s, 4 bytes.
         answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4]);
         answer.extend(SERVER.octets());
     }

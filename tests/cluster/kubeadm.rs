@@ -1,10 +1,10 @@
-//! kubeadm on a thawed cluster: parbake made its certificates, but who knows kubeadm goes on with it.
+//! kubeadm works on a thawed cluster, although parbake created its certificates.
 
 use std::time::Duration;
 
 use parbake_test_support::place::{Outcome, Place, check, eventually};
 
-/// What kubeadm says of the certificates, and of an upgrade, without a network.
+/// `certs check-expiration` and `upgrade plan` work without a network.
 pub(crate) fn looks(place: &Place) -> Outcome {
     let on = |words: &[&str]| place.run(&[&["ssh", "node01", "--"], words].concat());
     let certificates = on(&["kubeadm", "certs", "check-expiration"])?;
@@ -37,7 +37,7 @@ pub(crate) fn looks(place: &Place) -> Outcome {
     check(plan.contains(&version), || plan.clone())
 }
 
-/// A node that leaves and joins anew: bootstrap token, `cluster-info`, a certificate signed by the new authority.
+/// A node is reset and rejoins: bootstrap token, `cluster-info`, a certificate from the new CA.
 pub(crate) fn joins(place: &Place) -> Outcome {
     let on = |node: &str, line: &str| place.run(&["ssh", node, "--", "sh", "-euc", line]);
     let join = on("node01", "kubeadm token create --ttl 10m --print-join-command")?;

@@ -1,4 +1,4 @@
-//! A cluster's whole life: created, started, paused, stopped, killed, started again, gone.
+//! The life cycle of a cluster: create, start, pause, stop, kill, start again, remove.
 
 use std::fs;
 use std::net::TcpListener;
@@ -19,20 +19,20 @@ use parbake_test_support::services;
 use parbake_test_support::workload::etcd_image;
 
 const MANIFEST: &str = include_str!("life.yaml");
-/// The cluster.
+/// The name of the cluster.
 const NAME: &str = "life";
-/// The volume of the store, which the default storage class has made.
+/// The volume of the stateful set `store`, made by the default storage class.
 const STORE: &str = "/mnt/local-storage/pvc-*_default_data-store-0";
-/// Prints what tells a cluster from any other.
+/// Prints what distinguishes the cluster from any other.
 const IDENTITY: &str = "sha256sum /etc/machine-id /etc/kubernetes/pki/*.key /etc/kubernetes/pki/etcd/*.key \
     /etc/kubernetes/*.conf /var/lib/kubelet/pki/*; kubectl --kubeconfig /etc/kubernetes/admin.conf \
     get namespace kube-system default -o 'jsonpath={.items[*].metadata.uid}'";
 
-/// Where the host reached the cluster's registry first.
+/// The first host address of the cluster's registry.
 static REGISTRY: Mutex<Option<String>> = Mutex::new(None);
-/// The host before the cluster.
+/// What parbake had on the host before the cluster.
 static BEFORE: Mutex<Option<Leftovers>> = Mutex::new(None);
-/// What tells the cluster from others, since its first start.
+/// What distinguished the cluster after its first start.
 static IDENTITIES: Mutex<Option<(String, String)>> = Mutex::new(None);
 
 fn on(place: &Place, words: &[&str]) -> Result<String, String> {
@@ -62,19 +62,19 @@ fn is(place: &Place, wanted: &str) -> Outcome {
     check(status["state"] == wanted, || format!("{status}"))
 }
 
-/// The last number that the store has acknowledged.
+/// The last number that the store has written.
 fn count(place: &Place) -> Result<u64, String> {
     let text = shell(place, &format!("cat {STORE}/count"))?;
     text.trim().parse().map_err(|error| format!("{error} in {text}"))
 }
 
-/// The store goes on from where it was.
+/// The store continues from `least`.
 fn counts_from(place: &Place, least: u64) -> Outcome {
     eventually("the store to go on", Duration::from_secs(15), || {
         let now = count(place)?;
         check(now > least, || format!("it stands at {now}, and was at {least}"))
     })?;
-    // The same pod, with what it had in its volume.
+    // The same pod still has the file in its volume.
     let file = [
         "kubectl",
         "exec",
@@ -87,7 +87,7 @@ fn counts_from(place: &Place, least: u64) -> Outcome {
     check(mine == "here\n", || mine.clone())
 }
 
-/// What tells the cluster from others: its keys, ids and objects, and the way in from the host.
+/// What distinguishes the cluster from others: keys, ids, objects, and the kubeconfig.
 fn identity(place: &Place) -> Result<(String, String), String> {
     let path = on(place, &["kubeconfig", "--path"])?;
     let kubeconfig = fs::read_to_string(path.trim()).map_err(|error| error.to_string())?;
@@ -103,7 +103,7 @@ fn is_the_same(place: &Place) -> Outcome {
     check(before == now, || format!("{before:?} became {now:?}"))
 }
 
-/// What was pushed is still in the cluster's registry, which is still at the same port.
+/// The pushed artifact is still in the cluster's registry, which still has the same host port.
 fn has_what_was_pushed(place: &Place) -> Outcome {
     let before = REGISTRY.lock().map_err(|error| error.to_string())?.clone();
     let now = services::is_pushed(place, NAME)?;
@@ -112,14 +112,14 @@ fn has_what_was_pushed(place: &Place) -> Outcome {
     })
 }
 
-/// The store's pod and its container, and how often each container of the cluster was restarted.
+/// The store's pod and container, and the restart counts of all containers.
 fn pods(place: &Place) -> Result<String, String> {
     let status = "{.metadata.uid}{range .status.containerStatuses[*]} {.containerID} {.restartCount}{end}";
     let query = format!("jsonpath={{range .items[*]}}{status}{{\"\\n\"}}{{end}}");
     on(place, &["kubectl", "get", "pods", "-A", "-o", &query])
 }
 
-/// The host as it was before the cluster, but for its files.
+/// Nothing of the cluster is left except files.
 fn only_files(place: &Place) -> Outcome {
     let before = BEFORE.lock().map_err(|error| error.to_string())?;
     let before = before.as_ref().ok_or("there is no listing from before")?;
@@ -172,7 +172,7 @@ pub(crate) fn started(place: &Place) -> Outcome {
     let create = ["create", PROVIDER, "--name", NAME, "--nodes", "1", "--config"];
     place.json(&[create.as_slice(), &[&config.to_string_lossy()]].concat())?;
     fs::remove_file(&config).map_err(|error| error.to_string())?;
-    // One that is killed leaves a cluster that was never started.
+    // A killed start leaves a cluster that was never started.
     place.kill_after(&["start", "--name", NAME], Duration::from_millis(1500))?;
     let found = state(place)?;
     check(["created", "starting"].contains(&found.as_str()), || {
@@ -300,7 +300,7 @@ fn store_log_grew(place: &Place, before: &str, more: &str) -> Outcome {
     })
 }
 
-/// Kills every process of the cluster at once, supervisor and sweeper first.
+/// Kills all processes of the cluster at once, supervisor and sweeper first.
 fn kill_all(place: &Place) -> Outcome {
     let found = Running::find(&place.dir().join("clusters").join(NAME));
     let running = found.map_err(|error| error.to_string())?;
@@ -311,7 +311,7 @@ fn kill_all(place: &Place) -> Outcome {
     let mut pids = vec![supervisor.to_string()];
     pids.extend(children.split_whitespace().map(str::to_owned));
     while !pids.is_empty() {
-        // Some may have ended with others.
+        // Some may have exited with others.
         let _ = Command::new("kill").arg("-KILL").args(&pids).output();
         pids = state.cgroup.processes().iter().map(u32::to_string).collect();
     }
@@ -332,10 +332,10 @@ pub(crate) fn killed(place: &Place) -> Outcome {
     store_log_grew(place, &log, "start\n")
 }
 
-/// A stop that is killed leaves a cluster that runs, or one that comes to its end in order.
+/// A killed stop leaves a cluster that runs or that finishes its shutdown.
 pub(crate) fn killed_stop(place: &Place) -> Outcome {
     let least = count(place)?;
-    // Asked, and not done: some time after the first word and before the last.
+    // At a random time after the request and before the end.
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let random = now.map_err(|error| error.to_string())?.subsec_millis() % 600;
     let time = Duration::from_millis(50 + u64::from(random));
@@ -352,9 +352,9 @@ pub(crate) fn killed_stop(place: &Place) -> Outcome {
     counts_from(place, least).map_err(ends_with_events)
 }
 
-/// Leaves nothing, whether it is paused or was killed.
+/// Removes the cluster whether it is paused or was killed.
 pub(crate) fn gone(place: &Place) -> Outcome {
-    // Two at once: one of them waits for nothing and says so.
+    // Two commands at once: one of them fails immediately.
     let mut first = place.spawn(&["restart", "--name", NAME])?;
     thread::sleep(Duration::from_millis(200));
     place.refused(&["stop", "--name", NAME], &["another command is at work"])?;
@@ -381,7 +381,7 @@ pub(crate) fn gone(place: &Place) -> Outcome {
     nothing(place)
 }
 
-/// Starts the cluster, which was stopped, while its port is somebody else's.
+/// Starts the stopped cluster while its API port is in use.
 fn moved(place: &Place) -> Outcome {
     let path = on(place, &["kubeconfig", "--path"])?;
     let server = || {
@@ -401,7 +401,7 @@ fn moved(place: &Place) -> Outcome {
     check(report["api"] == server()? && server()? != last, || {
         format!("{last} became {}: {report}", server().unwrap_or_default())
     })?;
-    // So does the user's own.
+    // The merged kubeconfig of the user is updated too.
     let text = fs::read_to_string(&mine).map_err(|error| error.to_string())?;
     check(text.contains(&server()?) && !text.contains(&last), || {
         format!("{last} is still in {}", mine.display())

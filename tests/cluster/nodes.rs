@@ -1,4 +1,4 @@
-//! Nodes that were not baked: they come to a running cluster, are part of it, and leave it.
+//! Nodes join a running cluster and leave it.
 
 use std::fs;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use parbake_test_support::place::{Outcome, Place, check, eventually};
 use parbake_test_support::workload::etcd_image;
 
 const MANIFEST: &str = include_str!("nodes.yaml");
-/// A budget that lets nobody go, and a pod that nobody makes anew.
+/// A disruption budget that allows no eviction, and a pod without a controller.
 const HELD: &str = r#"
 {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "answer"},
  "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "answer"}}}}
@@ -21,7 +21,7 @@ const HELD: &str = r#"
 {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "loose"}, "spec": {"nodeName": "node04",
  "terminationGracePeriodSeconds": 0, "containers": [{"name": "c", "image": "none", "imagePullPolicy": "Never"}]}}
 "#;
-/// The cluster whose life is told in `life`: one node of an artifact with three.
+/// The cluster of the module `life`: one node of an artifact with three.
 const NAME: &str = "life";
 /// Its next node.
 const NODE: &str = "node04";
@@ -41,7 +41,7 @@ fn machines(place: &Place, cluster: &str) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-/// Deploys a service whose pod is on `node`, and calls it by name from `caller`, a pod with a shell on another node.
+/// Deploys a service with a pod on `node` and calls it by name from `caller`, a pod with a shell on another node.
 pub(crate) fn serves(place: &Place, cluster: &str, node: &str, caller: &str) -> Outcome {
     let image = etcd_image(place, cluster)?;
     let manifest = MANIFEST.replace("@IMAGE@", &image).replace("@NODE@", node);
@@ -57,7 +57,7 @@ pub(crate) fn serves(place: &Place, cluster: &str, node: &str, caller: &str) -> 
     answers(place, cluster, node, caller)
 }
 
-/// Calls the service, which is on `node`, from `caller`.
+/// Calls the service, whose pod is on `node`, from `caller`.
 pub(crate) fn answers(place: &Place, cluster: &str, node: &str, caller: &str) -> Outcome {
     let query = "jsonpath={.items[*].spec.nodeName}";
     let found = on(
@@ -77,7 +77,7 @@ pub(crate) fn answers(place: &Place, cluster: &str, node: &str, caller: &str) ->
     })
 }
 
-/// No token is left that would let others in.
+/// No bootstrap token is left.
 pub(crate) fn no_token(place: &Place, cluster: &str) -> Outcome {
     let tokens = on(
         place,
@@ -105,7 +105,7 @@ pub(crate) fn added(place: &Place) -> Outcome {
         "there is no node `node09`; the nodes are node01",
     )?;
     refused(&["add", "--count", "300"], "has no room for node `node245`")?;
-    // One that is killed leaves the cluster as it was; whatever it left goes with the next command.
+    // A killed `node add` leaves the cluster unchanged; the next command cleans up.
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let random = now.map_err(|error| error.to_string())?.subsec_millis() % 2000;
     let time = Duration::from_millis(100 + u64::from(random));
@@ -134,12 +134,12 @@ pub(crate) fn added(place: &Place) -> Outcome {
         sound && listed[0]["origin"] == "baked" && listed[2].is_null(),
         || format!("{listed}"),
     )?;
-    // The control plane knows its pods' addresses as the routes do, and its kubelet was told what the cluster's file says.
+    // The API knows the pod network that the routes lead to, and the kubelet has the cluster's configuration.
     let query = "jsonpath={.spec.podCIDR} {.status.allocatable.pods}";
     let pods = on(place, NAME, &["kubectl", "get", "node", NODE, "-o", query])?;
     let expected = format!("{} 90", node["pods"].as_str().unwrap_or_default());
     check(pods == expected, || format!("{node} has {pods}"))?;
-    // Each knows the other by name, once.
+    // Each node has the other's name, once.
     for (from, to) in [("node01", NODE), (NODE, "node01")] {
         let line = format!("grep -cw {to} /etc/hosts; bash -c '> /dev/tcp/{to}/10250'");
         let found = on(place, NAME, &["exec", from, "--", "sh", "-euc", &line])?;
@@ -149,7 +149,7 @@ pub(crate) fn added(place: &Place) -> Outcome {
     serves(place, NAME, NODE, "store-0")
 }
 
-/// The cluster was stopped, started and killed since, and the node with it.
+/// The cluster, with its added node, was stopped, started and killed before.
 pub(crate) fn removed(place: &Place) -> Outcome {
     answers(place, NAME, NODE, "store-0")?;
     place.feed(&["--name", NAME, "kubectl", "apply", "-f", "-"], HELD)?;
@@ -195,7 +195,7 @@ pub(crate) fn removed(place: &Place) -> Outcome {
     check(mounts.contains("node01") && !mounts.contains(NODE), || {
         mounts.clone()
     })?;
-    // Its pod is where it can be.
+    // Its pod has moved.
     on(
         place,
         NAME,

@@ -1,4 +1,4 @@
-//! A project's pin: written, used offline, renewed.
+//! A project's pin is written, used offline and updated.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use parbake_test_support::place::{Outcome, PROVIDER, Place, check};
 use parbake_test_support::registry::Registry;
 use parbake_test_support::variant::Variant;
 
-/// Pin what was published, start it elsewhere with and without the registry, publish another, renew the pin.
+/// Pins a published artifact, starts it with and without the registry, publishes another one, and updates the pin.
 pub(crate) fn project(place: &Place) -> Outcome {
     let registry = Registry::start(place, None)?;
     let tagged = registry.reference("pinned/k8s:v5");
@@ -48,7 +48,7 @@ pub(crate) fn project(place: &Place) -> Outcome {
     let text = format!("# our cluster\n{}# end\n", read()?);
     fs::write(&file, &text).map_err(|error| error.to_string())?;
 
-    // From below: pulled by its digest the first time.
+    // From a subdirectory: pulled by digest on first use.
     let up = json(place, &other, &below, &["up", "--nodes", "1"])?;
     other.run(place, &["down"])?;
     check(up["digest"] == first.as_str(), || format!("{up}"))?;
@@ -63,7 +63,7 @@ pub(crate) fn project(place: &Place) -> Outcome {
         format!("{same}")
     })?;
 
-    // Another artifact is `latest` now; the pin does not move by itself.
+    // `latest` refers to another artifact now; the pin does not move by itself.
     let next = registry.reference("pinned/k8s:v6");
     Variant::with_other_creation_time(place)?.with_tag(place, "second", || {
         place
@@ -84,7 +84,7 @@ pub(crate) fn project(place: &Place) -> Outcome {
         "more than the digest has changed".to_owned()
     })?;
 
-    // The store has it, under whatever name: nobody is asked.
+    // The store has it under another name, so the registry is not asked.
     drop(registry);
     let up = json(place, &other, &below, &["up", "--nodes", "1"])?;
     other.run(place, &["down"])?;
@@ -92,7 +92,7 @@ pub(crate) fn project(place: &Place) -> Outcome {
         format!("{up}")
     })?;
     refused(&["pin", "--update"], "cannot reach the registry")?;
-    // What was made here is in no registry, as far as is known; what was pulled is.
+    // An artifact that was baked here has no known registry; a pulled one has.
     let made = place.command(&["pin", PROVIDER]).current_dir(&below).output();
     let made = made.map_err(|error| error.to_string())?;
     let message = String::from_utf8_lossy(&made.stderr);
@@ -107,7 +107,7 @@ pub(crate) fn project(place: &Place) -> Outcome {
     other.clear()
 }
 
-/// Runs parbake in a directory; an error is what it said.
+/// Runs parbake in a directory. The error contains its standard error.
 fn parbake(place: &Place, other: &Other, dir: &Path, words: &[&str]) -> Result<String, String> {
     let mut command: Command = place.command(&[&["--dir", &other.text], words].concat());
     let output = command

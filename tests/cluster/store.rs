@@ -1,4 +1,4 @@
-//! The store under real clusters: damage is found and mended, and nothing is taken from under a cluster.
+//! The store with running clusters: damage is found and repaired, and layers in use stay.
 
 use std::fs;
 use std::path::PathBuf;
@@ -22,8 +22,8 @@ fn os_release(place: &Place) -> Result<PathBuf, String> {
     Ok(unpacked.join("usr/lib/os-release"))
 }
 
-/// Damage in an unpacked layer is found, not mended while a cluster uses it, and mended afterwards. The cluster's layers stay
-/// where they are meanwhile.
+/// A damaged unpacked layer is found, not repaired while a cluster uses it, and repaired afterwards. The layers stay in
+/// place meanwhile.
 pub(crate) fn damaged(place: &Place) -> Outcome {
     let sound = place.json(&["artifact", "verify"])?;
     check(sound["problems"] == Value::Array(Vec::new()), || {
@@ -69,7 +69,7 @@ fn listed(place: &Place) -> Result<Value, String> {
     Ok(place.json(&["artifact", "list"])?[0].clone())
 }
 
-/// What a cluster uses stays, pruned or removed; a start is a use, and is listed.
+/// What a cluster uses is neither pruned nor removed; a start counts as use and is listed.
 fn pruned(place: &Place, before: &Value) -> Outcome {
     let used = listed(place)?;
     check(

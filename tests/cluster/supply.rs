@@ -1,4 +1,4 @@
-//! Where an artifact comes from: its documents, and signatures that cosign itself makes and checks.
+//! Documents about an artifact, and signatures made and checked by cosign.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,12 +11,12 @@ use parbake_test_support::place::{Outcome, PROVIDER, Place, check};
 use parbake_test_support::registry::{Registry, artifact, raw, skopeo};
 use parbake_test_support::variant::Variant;
 
-/// The password of the keys that cosign makes.
+/// The password of keys that cosign creates.
 const PASSWORD: &str = "a good one";
 const SBOM: &str = "application/vnd.cyclonedx+json";
 const PROVENANCE: &str = "application/vnd.in-toto+json";
 
-/// Both documents are there after the bake, and on the machine that pulls; other tools find them by their subject.
+/// SBOM and provenance exist after the bake and after a pull; other tools find them by their subject.
 pub(crate) fn documents(place: &Place) -> Outcome {
     let sbom = place.run(&["artifact", "sbom", PROVIDER])?;
     let bom = parsed(&sbom)?;
@@ -68,7 +68,7 @@ pub(crate) fn documents(place: &Place) -> Outcome {
     check(types == [json!(SBOM), json!(PROVENANCE)], || format!("{listed}"))?;
     let manifest = raw(&format!("{reference}@{}", text(&entries[0]["digest"])?))?;
     check(manifest["subject"]["digest"] == digest, || format!("{manifest}"))?;
-    // cosign reads such lists, too.
+    // cosign reads the referrers too.
     let tree = cosign(place, &["tree", "--experimental-oci11", &reference])?;
     check(tree.contains("cyclonedx") && tree.contains("in-toto"), || {
         tree.clone()
@@ -87,7 +87,7 @@ pub(crate) fn documents(place: &Place) -> Outcome {
     other.clear()
 }
 
-/// What parbake signs, with keys of cosign and of openssl, cosign accepts.
+/// cosign accepts parbake's signatures with keys of cosign and of openssl.
 pub(crate) fn parbake_signs(place: &Place) -> Outcome {
     let keys = Keys::make(place)?;
     let registry = Registry::start(place, None)?;
@@ -115,7 +115,7 @@ pub(crate) fn parbake_signs(place: &Place) -> Outcome {
     check(publish(&cosigns)?["unchanged"] == true, || {
         "it was signed again".to_owned()
     })?;
-    // A second signature beside the first one.
+    // A second signature beside the first.
     publish(&openssls)?;
     verified(place, &keys.cosign, &reference)?;
     verified(place, &keys.openssl, &reference)?;
@@ -131,7 +131,7 @@ pub(crate) fn parbake_signs(place: &Place) -> Outcome {
             let public = text_of(&public(key))?;
             place.json(&["--dir", &dir, "artifact", "verify", tag, "--key", &public])
         };
-        // The first one's signature is there beside the second one's, on both machines.
+        // Both signatures are on both machines.
         let report = verify(key)?;
         check(
             report["signed"][0]["documents"] == json!(["sbom", "provenance"]),
@@ -154,9 +154,9 @@ pub(crate) fn parbake_signs(place: &Place) -> Outcome {
     other.clear()
 }
 
-/// What cosign signs, parbake accepts; and each leaves the other's signatures alone.
+/// parbake accepts cosign's signatures, and neither removes the other's.
 pub(crate) fn cosign_signs(place: &Place) -> Outcome {
-    // An artifact of its own, for the signatures of the one that was baked are published with it.
+    // A separate artifact, because signatures are published with the baked one.
     Variant::small(place)?.with_tag(place, "cosign", || {
         let outcome = signed_by_cosign(place);
         place.run(&["artifact", "remove", "signed"])?;
@@ -189,7 +189,7 @@ fn signed_by_cosign(place: &Place) -> Outcome {
         verified(place, key, &pinned)?;
         verify(key)?;
     }
-    // A mirror of it is signed as well.
+    // A copy in a mirror is signed too.
     let mirror = registry.reference("supply/mirror");
     place.run(&["publish", "signed", &mirror, "--plain-http"])?;
     verified(place, &keys.cosign, &mirror)?;
@@ -210,14 +210,14 @@ fn signed_by_cosign(place: &Place) -> Outcome {
     other.clear()
 }
 
-/// Where the policy asks for a signature, nothing without one is pulled or started.
+/// With a policy, unsigned artifacts are neither pulled nor started.
 pub(crate) fn policy(place: &Place) -> Outcome {
     let keys = Keys::make(place)?;
     let registry = Registry::start(place, None)?;
     let (plain, signed) = (registry.reference("supply/k8s"), registry.reference("signed/k8s"));
     let other = Other::new(place, "policy")?;
     let key = text_of(&keys.openssl)?;
-    // Another artifact than the one that earlier tests signed; then that one, signed.
+    // An artifact that earlier tests did not sign, then the signed one.
     let mut unsigned = Value::Null;
     Variant::small(place)?.with_tag(place, "unsigned", || {
         unsigned = place.json(&["publish", "unsigned", &plain, "--plain-http"])?;
@@ -225,7 +225,7 @@ pub(crate) fn policy(place: &Place) -> Outcome {
     })?;
     let report = place.json(&["publish", PROVIDER, &signed, "--plain-http", "--sign", &key])?;
 
-    // Pulled before there was a policy.
+    // Pulled before the policy existed.
     other.run(place, &["pull", &plain, "--plain-http", "--tag", "plain"])?;
     let path = other.dir.join("policy.toml");
     let public = text_of(&public(&keys.openssl))?;
@@ -289,13 +289,13 @@ pub(crate) fn policy(place: &Place) -> Outcome {
     other.clear()
 }
 
-/// Private keys; their public ones are beside them.
+/// Private keys; the public keys are beside them.
 struct Keys {
-    /// Encrypted, by cosign.
+    /// Created by cosign, encrypted.
     cosign: PathBuf,
-    /// Not encrypted, by openssl.
+    /// Created by openssl, not encrypted.
     openssl: PathBuf,
-    /// Another one of cosign.
+    /// Another key of cosign.
     other: PathBuf,
 }
 

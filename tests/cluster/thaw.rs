@@ -1,4 +1,4 @@
-//! Clusters that come and go.
+//! Clusters start and are removed.
 
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -12,10 +12,10 @@ use parbake_test_support::isolation;
 use parbake_test_support::leftovers::Leftovers;
 use parbake_test_support::place::{Outcome, PROVIDER, Place, check, eventually, record_tested};
 
-/// The host before the clusters that `down` must leave no trace of.
+/// What parbake had on the host before the clusters that `down` removes.
 static BEFORE: Mutex<Option<Leftovers>> = Mutex::new(None);
 
-/// What each further cluster may take on disk at its start, in KiB.
+/// The most that a further cluster may take on disk after its start, in KiB.
 const DISK: u64 = 200 * 1000 * 1000 / 1024;
 
 pub(crate) fn one_node(place: &Place) -> Outcome {
@@ -27,7 +27,7 @@ pub(crate) fn one_node(place: &Place) -> Outcome {
     let query = "jsonpath={range .items[*]}{.spec.nodeName}{\"\\n\"}{end}";
     let bound = place.run(&["kubectl", "get", "pods", "-A", "-o", query])?;
     check(bound.lines().all(|node| node == "node01"), || bound.clone())?;
-    // Users' pods may run on the only node there is.
+    // The control-plane taint is removed from the only node.
     let taints = place.run(&[
         "kubectl",
         "get",
@@ -73,7 +73,7 @@ pub(crate) fn three_nodes(place: &Place) -> Outcome {
     Ok(())
 }
 
-/// What the cluster owns on disk.
+/// The disk usage of the cluster's own files is limited.
 fn disk(place: &Place) -> Outcome {
     let dir = place.dir().join("clusters/default");
     let output = std::process::Command::new("du")
@@ -91,7 +91,7 @@ fn disk(place: &Place) -> Outcome {
     })
 }
 
-/// The same addresses, the same artifact, at the same time; and neither trusts the other.
+/// Two clusters of one artifact, with the same addresses, run at the same time and do not trust each other.
 pub(crate) fn second(place: &Place) -> Outcome {
     place.json(&["up", PROVIDER, "--nodes", "1", "--name", "second"])?;
     let listed = place.json(&["list"])?;
@@ -140,7 +140,7 @@ pub(crate) fn killed(place: &Place) -> Outcome {
     let before = Leftovers::list(place.dir())?;
     let words = ["up", PROVIDER, "--nodes", "1", "--name", "killed"];
     place.kill_after(&words, Duration::from_millis(1500))?;
-    // Nobody holds what was half-made; the next command of that name starts from nothing.
+    // The next command with that name cleans up.
     place.json(&words)?;
     place.run(&["down", "--name", "killed"])?;
     eventually("the host to be as before", Duration::from_secs(5), || {

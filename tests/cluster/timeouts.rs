@@ -1,4 +1,4 @@
-//! Readiness never believes what the frozen database says, and a time-out says who is to blame.
+//! Readiness ignores the frozen status, and a timeout names the cause.
 
 use std::fs;
 use std::thread;
@@ -12,23 +12,23 @@ use parbake_test_support::leftovers::Leftovers;
 use parbake_test_support::place::{Outcome, Place, check};
 use parbake_test_support::variant::Variant;
 
-/// How long each start may take, with two more beside it.
+/// The timeout of each start, with two more at the same time.
 const WAIT: Duration = Duration::from_secs(22);
-/// How much longer than `--wait` a start that fails may take: the diagnosis, and removing everything.
+/// How much longer than `--wait` a failing start may take: diagnosis and clean-up.
 const AFTERWARDS: Duration = Duration::from_secs(15);
 
-/// A cluster that cannot come up.
+/// A cluster that cannot start.
 struct Doomed {
-    /// Artifact and cluster.
+    /// The name of the artifact and of the cluster.
     name: &'static str,
     /// How many nodes are started.
     nodes: &'static str,
-    /// What the error says.
+    /// What the error contains.
     message: &'static [&'static str],
 }
 
-/// Each of three clusters that cannot come up ends in time, with one error that says who is to blame, and leaves nothing.
-/// Side by side, for they do little else than wait.
+/// Three clusters that cannot start each time out with one error that names the cause, and leave nothing. They run in
+/// parallel, since they mostly wait.
 pub(crate) fn time_outs(place: &Place) -> Outcome {
     let doomed = [control_plane(place)?, workers(place)?, pod(place)?];
     let before = Leftovers::list(place.dir())?;
@@ -49,7 +49,7 @@ pub(crate) fn time_outs(place: &Place) -> Outcome {
     Leftovers::list(place.dir())?.nothing_new_since(&before)
 }
 
-/// A control plane that cannot start: one manifest has a flag that does not exist, another is no manifest at all.
+/// A control plane that cannot start: one manifest has an unknown flag, another is not a manifest.
 fn control_plane(place: &Place) -> Result<Doomed, String> {
     let mut variant = Variant::from_baked(place)?;
     let manifest = "etc/kubernetes/manifests/kube-apiserver.yaml";
@@ -84,8 +84,8 @@ fn control_plane(place: &Place) -> Result<Doomed, String> {
     })
 }
 
-/// Two workers that never come, one without a kubelet and one without a machine: what the database says of them is from
-/// the bake, which seems to lie in the future.
+/// Two workers that never become ready, one without a kubelet and one without a machine. Their status in the database is from
+/// the bake, which seems to be in the future.
 fn workers(place: &Place) -> Result<Doomed, String> {
     let mut variant = Variant::from_baked(place)?;
     age(&mut variant, -SHIFT)?;
@@ -115,7 +115,7 @@ fn workers(place: &Place) -> Result<Doomed, String> {
     })
 }
 
-/// A pod that ran when the cluster was frozen, as the database says, and crashes now.
+/// A pod that ran when the cluster was frozen and crashes now.
 fn pod(place: &Place) -> Result<Doomed, String> {
     let mut variant = Variant::from_baked(place)?;
     let other = variant.file("etcdctl", "usr/bin/etcdctl")?;
@@ -140,10 +140,10 @@ fn pod(place: &Place) -> Result<Doomed, String> {
     })
 }
 
-/// Two years, give or take a leap day.
+/// Two years, ignoring leap days.
 const SHIFT: SignedDuration = SignedDuration::from_hours(2 * 365 * 24);
 
-/// A cluster of a bake two years ago, and one of a bake two years ahead of the host's clock: nothing in them expires.
+/// Artifacts baked two years ago and two years in the future start: nothing in them expires.
 pub(crate) fn clock(place: &Place) -> Outcome {
     for (tag, shift) in [("old", SHIFT), ("future", -SHIFT)] {
         let mut variant = Variant::from_baked(place)?;
@@ -161,7 +161,7 @@ pub(crate) fn clock(place: &Place) -> Outcome {
             let made = place.run(&[&["kubectl", "--name", tag], made.as_slice()].concat())?;
             let status = place.json(&["status", "--name", tag])?;
             place.run(&["down", "--name", tag])?;
-            // The cluster believes it, so the database is of another time indeed; and it is well all the same.
+            // The cluster's own timestamps confirm that the database was changed, and the cluster is healthy.
             let made: Timestamp = made.parse().map_err(|error| format!("{made}: {error}"))?;
             let shifted = baked.duration_since(made) - shift;
             check(shifted.abs() < SignedDuration::from_hours(24), || {
@@ -176,7 +176,7 @@ pub(crate) fn clock(place: &Place) -> Outcome {
     Ok(())
 }
 
-/// Starts it, which must fail in time with one error that holds all that it should say.
+/// The start fails in time, with one error that contains all expected texts.
 fn fails(place: &Place, doomed: &Doomed) -> Outcome {
     let Doomed { name, nodes, message } = doomed;
     let wait = format!("{}s", WAIT.as_secs());
