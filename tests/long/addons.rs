@@ -1,4 +1,4 @@
-//! The add-ons of `manifests/`, baked in and used.
+//! The add-ons of `manifests/` are baked in and work.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,17 +11,17 @@ use parbake_test_support::place::{Outcome, PROVIDER, Place, check, eventually, r
 
 /// The provider with the newest Kubernetes.
 const NEWEST: &str = "k8s-1.36";
-/// The tag, and the cluster.
+/// The tag and the cluster.
 const NAME: &str = "addons";
-/// What has fake pods in it, frozen and thawed again.
+/// The artifact of a cluster with simulated pods.
 const AGAIN: &str = "addons-again";
-/// The fake node of `manifests/kwok`.
+/// The simulated node of `manifests/kwok`.
 const FAKE: &str = "fake01";
-/// An authority of one's own, and a certificate of it.
+/// A private CA and a certificate from it.
 const CERTIFICATES: &str = include_str!("certificates.yaml");
-/// A web server of an image that the cluster has, and an ingress for it.
+/// A web server from an image that the cluster has, and an ingress for it.
 const INGRESS: &str = include_str!("ingress.yaml");
-/// Pods that only a fake node takes, of an image that is nowhere.
+/// Pods for simulated nodes only, with an image that does not exist.
 const PODS: &str = r#"apiVersion: apps/v1
 kind: Deployment
 metadata: { name: fakes }
@@ -44,7 +44,7 @@ pub(crate) fn baked(place: &Place) -> Outcome {
     bake(place, PROVIDER)
 }
 
-/// All of it once more.
+/// The same on the newest Kubernetes.
 pub(crate) fn newest(place: &Place) -> Outcome {
     bake(place, NEWEST)?;
     metrics_server(place)?;
@@ -54,7 +54,7 @@ pub(crate) fn newest(place: &Place) -> Outcome {
     kwok(place)
 }
 
-/// All together on one node, so that one bake serves.
+/// All add-ons in one bake, on one node.
 fn bake(place: &Place, provider: &str) -> Outcome {
     let words = [
         "provision",
@@ -72,7 +72,7 @@ fn bake(place: &Place, provider: &str) -> Outcome {
     place.run(&["up", NAME, "--name", NAME]).map(drop)
 }
 
-/// Ready is ready: the numbers are there at once.
+/// `up` has waited, so metrics are there.
 pub(crate) fn metrics_server(place: &Place) -> Outcome {
     let nodes = kubectl(place, NAME, &["top", "nodes", "--no-headers"])?;
     let node = nodes.lines().find(|line| line.starts_with("node01"));
@@ -80,7 +80,7 @@ pub(crate) fn metrics_server(place: &Place) -> Outcome {
     check(columns.len() == 5 && columns[1].ends_with('m'), || nodes.clone())?;
     let memory = columns[3].trim_end_matches("Mi").parse::<u64>();
     check(memory.is_ok_and(|memory| memory > 0), || nodes.clone())?;
-    // A pod's first numbers come with the second look at it.
+    // A pod's first metrics need two scrapes.
     eventually("numbers of pods", Duration::from_secs(30), || {
         let pods = kubectl(place, NAME, &["top", "pods", "-n", "kube-system", "--no-headers"])?;
         check(pods.contains("kube-apiserver-node01"), || pods.clone())
@@ -88,7 +88,7 @@ pub(crate) fn metrics_server(place: &Place) -> Outcome {
     record_tested(place, NAME, &["add-on metrics-server"])
 }
 
-/// An ingress answers at the port of the node, and another name does not.
+/// An ingress answers at the node's port, and another host name does not.
 pub(crate) fn traefik(place: &Place) -> Outcome {
     place.feed(&["kubectl", "--name", NAME, "apply", "-f", "-"], INGRESS)?;
     let rolled_out = ["rollout", "status", "deployment/answer", "--timeout=60s"];
@@ -110,7 +110,7 @@ pub(crate) fn traefik(place: &Place) -> Outcome {
     record_tested(place, NAME, &["add-on traefik"])
 }
 
-/// All that it watches is up, and it knows what containers use.
+/// All targets are up, and container metrics exist.
 pub(crate) fn prometheus(place: &Place) -> Outcome {
     let ask = |query: &str| {
         let service = "/api/v1/namespaces/monitoring/services/prometheus:9090/proxy";
@@ -138,7 +138,7 @@ pub(crate) fn prometheus(place: &Place) -> Outcome {
     record_tested(place, NAME, &["add-on prometheus"])
 }
 
-/// An authority's certificate and one that it signed come of their objects; no secret was in the artifact.
+/// A CA certificate and a certificate from it are issued; the artifact contained no secret.
 pub(crate) fn cert_manager(place: &Place) -> Outcome {
     let secrets = kubectl(
         place,
@@ -175,7 +175,7 @@ pub(crate) fn cert_manager(place: &Place) -> Outcome {
     record_tested(place, NAME, &["add-on cert-manager"])
 }
 
-/// The fake node is ready after a thaw, and after another of a cluster that has fake pods.
+/// The simulated node is ready after a thaw, and again after a freeze with simulated pods.
 pub(crate) fn kwok(place: &Place) -> Outcome {
     fake_node(place, NAME)?;
     place.feed(&["kubectl", "--name", NAME, "apply", "-f", "-"], PODS)?;
@@ -195,7 +195,7 @@ pub(crate) fn kwok(place: &Place) -> Outcome {
     place.run(&["artifact", "remove", NAME]).map(drop)
 }
 
-/// The lease says that somebody keeps the node alive now, whatever was frozen.
+/// The lease was renewed after the thaw.
 fn fake_node(place: &Place, cluster: &str) -> Outcome {
     let renewed = [
         "get",

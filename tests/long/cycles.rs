@@ -1,4 +1,4 @@
-//! Up and down, again and again.
+//! Repeated `up` and `down`.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -8,15 +8,15 @@ use parbake_test_support::leftovers::Leftovers;
 use parbake_test_support::place::{Outcome, PROVIDER, Place, check, eventually};
 
 const CYCLES: usize = 100;
-/// The first ones fill what the kernel and the page cache keep once and for all.
+/// The first cycles fill the kernel's caches and the page cache.
 const WARM_UP: usize = 5;
-/// How often a line is printed.
+/// Cycles between two printed lines.
 const PRINTED: usize = 10;
-/// What memory may be away in the end, in KiB: less than a cluster's processes have, and 2 MiB for each cycle.
+/// How much less memory may be available at the end, in KiB: less than the processes of a cluster need, and 2 MiB for each cycle.
 const MEMORY: u64 = 200 * 1024;
-/// What cgroups may be left in the end that the kernel has not forgotten yet: less than one for each cycle.
+/// How many removed cgroups the kernel may still keep at the end: less than one for each cycle.
 const CGROUPS: u64 = 50;
-/// How often caches are dropped in vain before nothing more is expected of it.
+/// How often caches are dropped without effect before the test stops trying.
 const PATIENCE: usize = 3;
 
 pub(crate) fn hundred(place: &Place) -> Outcome {
@@ -34,7 +34,7 @@ pub(crate) fn hundred(place: &Place) -> Outcome {
         if number % PRINTED == 0 {
             line(number, up, down, settled()?);
         }
-        // Processes that end on their own may need a moment.
+        // Processes that are exiting may need a moment.
         eventually("the host to be as before", Duration::from_secs(5), || {
             Leftovers::list(place.dir())?.nothing_new_since(&listed)
         })
@@ -62,9 +62,9 @@ fn cycle(place: &Place) -> Result<(Duration, Duration), String> {
     Ok((up, start.elapsed() - up))
 }
 
-/// The host without what the kernel keeps in the hope that somebody wants it again: files, and the cgroups of those who
-/// read them (Linux, admin-guide/cgroup-v1/memory, 'rmdir'). What is not yet on disk is not dropped, and a cgroup goes
-/// after those below it, so it takes several times.
+/// The host after its caches are dropped: the page cache, and removed cgroups that are kept because of it (Linux,
+/// admin-guide/cgroup-v1/memory, 'rmdir'). Dirty pages are not dropped, and a cgroup is only released after its
+/// children, so this takes several attempts.
 fn without_caches() -> Result<Resources, String> {
     let (mut last, mut same) = (Resources::look()?, 0);
     while same < PATIENCE {
@@ -77,7 +77,7 @@ fn without_caches() -> Result<Resources, String> {
     Ok(last)
 }
 
-/// The host after the kernel had time to clear up.
+/// The host after the kernel had time to clean up.
 fn settled() -> Result<Resources, String> {
     sleep(Duration::from_secs(2));
     Resources::look()

@@ -1,13 +1,13 @@
-//! Three control planes: one may die.
+//! Three control planes, of which one may fail.
 
 use std::time::Duration;
 
 use parbake_test_support::place::{Outcome, PROVIDER, Place, check, eventually, record_tested};
 
-/// What it is called, artifact and cluster.
+/// The name of the artifact and of the cluster.
 const NAME: &str = "ha";
 
-/// Bakes three control planes, thaws them, kills the first, works on, and starts all of them again.
+/// Bakes and thaws three control planes, kills the first, keeps working, and starts all of them again.
 pub(crate) fn one_of_three_dies(place: &Place) -> Outcome {
     place.run(&["provision", PROVIDER, "--control-planes", "3", "--tag", NAME])?;
     let report = place.json(&["up", NAME, "--name", NAME])?;
@@ -22,7 +22,7 @@ pub(crate) fn one_of_three_dies(place: &Place) -> Outcome {
 fn dies(place: &Place) -> Outcome {
     members(place)?;
     kill(place, "node01")?;
-    // The kubeconfig's way leads to the others. etcd may have lost its leader, which a request does not outlive.
+    // The kubeconfig's address leads to the others. etcd may have lost its leader, which makes a request fail.
     eventually("a write without the first node", Duration::from_secs(30), || {
         kubectl(place, &["create", "namespace", "after"]).map(|_| ())
     })?;
@@ -32,13 +32,13 @@ fn dies(place: &Place) -> Outcome {
         place,
         &["create", "deployment", "web", "--image", image, "--replicas", "2"],
     )?;
-    // The first node's kubelet no longer says that it is there, but nobody knows before its lease has ended.
+    // The first node's kubelet is gone, but that is unknown until its lease expires.
     kubectl(place, &["run", "pinned", "--image", image, "--overrides", pinned])?;
     kubectl(
         place,
         &["wait", "--for=condition=Ready", "pod/pinned", "--timeout=60s"],
     )?;
-    // Whoever was the leader, another one makes the pods.
+    // A new leader creates the pods.
     eventually("pods of the deployment", Duration::from_secs(60), || {
         let pods = kubectl(place, &["get", "pods", "-l", "app=web", "-o", "name"])?;
         check(pods.lines().count() == 2, || pods.clone())
@@ -56,7 +56,7 @@ fn kubectl(place: &Place, words: &[&str]) -> Result<String, String> {
     place.run(&[&["--name", NAME, "kubectl"], words].concat())
 }
 
-/// All three members of etcd are there and answer.
+/// All three etcd members are healthy.
 fn members(place: &Place) -> Outcome {
     let line = "etcdctl --cacert=/etc/kubernetes/pki/etcd/ca.crt --cert=/etc/kubernetes/pki/etcd/server.crt \
                 --key=/etc/kubernetes/pki/etcd/server.key --endpoints=https://127.0.0.1:2379 \
@@ -65,7 +65,7 @@ fn members(place: &Place) -> Outcome {
     check(healthy.matches("is healthy").count() == 3, || healthy.clone())
 }
 
-/// Kills the machine's first process, and the kernel all others.
+/// Kills the machine's init process, and with it all others.
 fn kill(place: &Place, node: &str) -> Outcome {
     let path = place.dir().join("clusters").join(NAME).join("supervisor.json");
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;

@@ -26,13 +26,13 @@ static ARTIFACT: Fixture = Fixture {
     needs: &[],
     make: provision,
 };
-/// An artifact with all tested add-ons, and what the tests of add-ons share.
+/// An artifact with all tested add-ons.
 static ADDONS: Fixture = Fixture {
     name: "add-ons",
     needs: &[],
     make: addons::baked,
 };
-/// An artifact with the network add-ons, and a cluster of it.
+/// An artifact with the network add-ons.
 static NETWORKS: Fixture = Fixture {
     name: "network add-ons",
     needs: &[],

@@ -1,5 +1,5 @@
-//! Mirrors of what is published for Kubernetes, laid out like the real ones: a web server and distribution's registry,
-//! filled with what source `modules` built.
+//! Mirrors of published Kubernetes files with the original layout: a web server and distribution's registry, filled with
+//! what source `modules` built.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,14 +16,14 @@ use serde_json::Value;
 use parbake_test_support::place::Place;
 use parbake_test_support::registry::{Registry, skopeo};
 
-/// What the provider names.
+/// The version in the provider.
 const KUBERNETES: &str = "1.34.4";
 const CRICTL: &str = "1.30.0";
 const REGISTRY: &str = "3.1.2";
-/// What a bake from mirrors may find in the cache: nothing of Kubernetes, only the operating system and add-ons.
+/// What a bake from mirrors may find in the cache: the node OS and add-ons, nothing of Kubernetes.
 const SHARED: [&str; 3] = ["modules", "os", "debs"];
 
-/// Both mirrors, and providers whose lock has their pins.
+/// Both mirrors, and providers whose lock pins their content.
 pub(crate) struct Mirror {
     dir: PathBuf,
     address: String,
@@ -31,7 +31,7 @@ pub(crate) struct Mirror {
 }
 
 impl Mirror {
-    /// Fills them.
+    /// Creates and fills the mirrors.
     pub(crate) fn start(place: &Place) -> Result<Self, String> {
         let dir = place.dir().join("mirror");
         let cache = own_cache(place);
@@ -62,7 +62,7 @@ impl Mirror {
         spawn(move || {
             for client in listener.incoming().flatten() {
                 let files = Arc::clone(&files);
-                // A client may hang up.
+                // A client may close the connection.
                 spawn(move || drop(serve(&files, &client)));
             }
         });
@@ -73,7 +73,7 @@ impl Mirror {
         })
     }
 
-    /// The options that name them.
+    /// The options that select the mirrors.
     pub(crate) fn options(&self) -> Vec<String> {
         let binaries = format!("http://{}/k8s", self.address);
         let images = self.registry.reference("");
@@ -87,7 +87,7 @@ impl Mirror {
         words.map(str::to_owned).to_vec()
     }
 
-    /// Runs parbake with these providers, and a cache of its own.
+    /// Runs parbake with these providers and an empty cache.
     pub(crate) fn run(&self, place: &Place, words: &[&str]) -> Result<String, String> {
         let mut command = place.command(words);
         command.env("PARBAKE_PROVIDERS", self.dir.join("providers"));
@@ -117,7 +117,7 @@ fn own_cache(place: &Place) -> PathBuf {
         .unwrap_or_default()
 }
 
-/// What the bake before put on nodes.
+/// The files that the previous bake put on nodes.
 fn binary(place: &Place, name: &str) -> Result<PathBuf, String> {
     let layers = fs::read_dir(place.dir().join("store/unpacked")).map_err(text)?;
     let mut files = layers
@@ -128,7 +128,7 @@ fn binary(place: &Place, name: &str) -> Result<PathBuf, String> {
         .ok_or_else(|| format!("no layer has `{name}`"))
 }
 
-/// All that the web server has, by path: files, and their digests beside them.
+/// The web server's content by path: files, and their digests.
 fn files(place: &Place, dir: &Path) -> Result<BTreeMap<String, PathBuf>, String> {
     let mut files = BTreeMap::new();
     for name in ["kubeadm", "kubectl", "kubelet"] {
@@ -168,7 +168,7 @@ fn files(place: &Place, dir: &Path) -> Result<BTreeMap<String, PathBuf>, String>
     Ok(files)
 }
 
-/// The images that kubeadm asks for, as the bake from modules imported them.
+/// The images that kubeadm expects, as imported by the bake from modules.
 fn images(place: &Place, cache: &Path) -> Result<BTreeMap<String, PathBuf>, String> {
     let mut kubeadm = Command::new(binary(place, "kubeadm")?);
     let listed = run(kubeadm.args([
@@ -187,7 +187,7 @@ fn images(place: &Place, cache: &Path) -> Result<BTreeMap<String, PathBuf>, Stri
         .find(|step| step["step"] == "import the images");
     let import = import.ok_or("the bake imported no images")?;
     let archive = |name: &str| {
-        // Its place among the images, and the beginning of its key.
+        // Its position among the images, and the beginning of its key.
         let key = import["inputs"][format!("image {name}")].as_str()?;
         let (_, key) = key.split_once(' ')?;
         let mut entries = fs::read_dir(cache.join("images")).ok()?.flatten();

@@ -1,4 +1,4 @@
-//! The add-ons that change the pod network: policies for it, and more networks beside it.
+//! The add-ons that extend the pod network: network policies and additional networks.
 
 use std::fs;
 use std::time::Duration;
@@ -8,19 +8,19 @@ use serde_json::{Value, json};
 use parbake_test_support::other_state_dir::write;
 use parbake_test_support::place::{Outcome, PROVIDER, Place, check, eventually, record_tested};
 
-/// The tag, and the cluster.
+/// The tag and the cluster.
 const NAME: &str = "networks";
-/// What was changed while it ran, frozen and thawed again.
+/// The artifact frozen after changes.
 const AGAIN: &str = "networks-again";
-/// Policies, and everything else but pods.
+/// Policies and all other objects except pods.
 const OBJECTS: &str = include_str!("networks.yaml");
-/// What serves a pod's name at both ports.
+/// Serves the pod's name on both ports.
 const SERVE: &str =
     "hostname > /www/page; busybox httpd -p 8080 -h /www; exec busybox httpd -f -p 9090 -h /www";
-/// The service `web`, by its name.
+/// Calls the service `web` by name.
 const SERVICE: &str = "web.shop.svc.cluster.local";
 
-/// Namespace, name, node, labels, further networks.
+/// Namespace, name, node, labels, additional networks.
 type Pod = (
     &'static str,
     &'static str,
@@ -53,9 +53,9 @@ const PODS: [Pod; 9] = [
     ),
 ];
 
-/// Who reaches whom at which port, with the policies that were baked.
+/// Which pod reaches which pod at which port with the baked policies.
 const BAKED: [(&str, &str, u16, bool); 12] = [
-    // On the same node, and from another.
+    // On the same node, and across nodes.
     ("shop/near", "shop/web", 8080, true),
     ("shop/near", "shop/web", 9090, false),
     ("shop/friend", "shop/web", 8080, true),
@@ -64,7 +64,7 @@ const BAKED: [(&str, &str, u16, bool); 12] = [
     ("shop/web", "shop/near", 8080, false),
     ("other/guest", "shop/web", 8080, false),
     ("other/guest", "shop/web", 9090, true),
-    // The way out of pods, and into pods that no policy is for.
+    // Egress, and ingress to pods without a policy.
     ("other/jailed", "other/guest", 8080, false),
     ("other/jailed", "shop/web", 9090, true),
     ("shop/stranger", "other/guest", 8080, true),
@@ -75,7 +75,7 @@ fn kubectl(place: &Place, cluster: &str, words: &[&str]) -> Result<String, Strin
     place.run(&[&["kubectl", "--name", cluster], words].concat())
 }
 
-/// Both add-ons on two nodes, and all that is in them: what is frozen has policies in force.
+/// Bakes both add-ons on two nodes with everything that uses them, so that frozen policies are in effect.
 pub(crate) fn baked(place: &Place) -> Outcome {
     fs::create_dir_all(place.dir()).map_err(|error| error.to_string())?;
     let manifest = place.dir().join("networks.yaml");
@@ -101,7 +101,7 @@ pub(crate) fn baked(place: &Place) -> Outcome {
     place.run(&["up", NAME, "--name", NAME]).map(drop)
 }
 
-/// A pod, which is YAML, too.
+/// A pod, as JSON, which is YAML.
 fn of((namespace, name, node, labels, networks): &Pod) -> Value {
     let labels: serde_json::Map<String, Value> = labels
         .iter()
@@ -133,16 +133,16 @@ fn of((namespace, name, node, labels, networks): &Pod) -> Value {
     })
 }
 
-/// Policies hold as soon as a start is over, and follow what is changed.
+/// Policies are in effect when a start is over, and follow changes.
 pub(crate) fn policies(place: &Place) -> Outcome {
-    // Rules of services were restored: those of policies, which would be refused, were not among them.
+    // Frozen rules of services were restored, frozen rules of policies were not.
     let state = ["systemctl", "is-active", "parbake-iptables.service"];
     for node in ["node01", "node02"] {
         place.run(&[&["exec", "--name", NAME, node, "--"], &state[..]].concat())?;
     }
     reached(place, NAME, &BAKED)?;
     by_name(place, NAME)?;
-    // One friend less, and one more.
+    // One label less, and one more.
     kubectl(place, NAME, &["label", "pod", "-n", "shop", "friend", "role-"])?;
     kubectl(
         place,
@@ -159,7 +159,7 @@ pub(crate) fn policies(place: &Place) -> Outcome {
             ],
         )
     })?;
-    // Without the one that lets something in, nobody gets in.
+    // Without the allowing policy, nothing gets in.
     kubectl(place, NAME, &["delete", "networkpolicy", "-n", "shop", "friends"])?;
     let nobody = ["shop/near", "shop/stranger", "other/guest"].map(|from| (from, "shop/web", 9090, false));
     eventually("nobody", Duration::from_secs(20), || {
@@ -168,13 +168,13 @@ pub(crate) fn policies(place: &Place) -> Outcome {
     record_tested(place, NAME, &["bake", "thaw", "network policies"])
 }
 
-/// Pods have their further networks as soon as a start is over.
+/// Pods have their additional networks when a start is over.
 pub(crate) fn multus(place: &Place) -> Outcome {
     further(place, NAME)?;
     record_tested(place, NAME, &["more networks for pods"])
 }
 
-/// The same after a stop, and of what a user froze, under a new identity; without policies all is open.
+/// After a stop and after a freeze with a new identity everything still holds; without policies all is open.
 pub(crate) fn again(place: &Place) -> Outcome {
     let nobody = ["shop/near", "shop/friend", "shop/stranger", "other/guest"];
     place.run(&["restart", "--name", NAME])?;
@@ -210,7 +210,7 @@ pub(crate) fn again(place: &Place) -> Outcome {
     place.run(&["artifact", "remove", NAME]).map(drop)
 }
 
-/// Checks each of `cases`: from a pod to a pod and a port, and whether that is reached.
+/// Checks each of `cases`: from a pod to a pod and a port, and whether it connects.
 fn reached(place: &Place, cluster: &str, cases: &[(&str, &str, u16, bool)]) -> Outcome {
     let query =
         "jsonpath={range .items[*]}{.metadata.namespace}/{.metadata.name} {.status.podIP}{\"\\n\"}{end}";
@@ -227,7 +227,7 @@ fn reached(place: &Place, cluster: &str, cases: &[(&str, &str, u16, bool)]) -> O
     Ok(())
 }
 
-/// Through the service, by its name: the policy is that for the pod behind it.
+/// Through the service, by name: the policy is that of its pod.
 fn by_name(place: &Place, cluster: &str) -> Outcome {
     for (from, port, wanted) in [
         ("shop/friend", 80, "web"),
@@ -240,13 +240,13 @@ fn by_name(place: &Place, cluster: &str) -> Outcome {
             format!("{from} asked {SERVICE} at {port} and got `{got}`")
         })?;
     }
-    // A name that is not found is not what a policy forbids.
+    // A name that does not resolve does not count as blocked.
     let (namespace, lookup) = ("other", ["busybox", "nslookup", SERVICE]);
     let words = [&["exec", "-n", namespace, "jailed", "--"], &lookup[..]].concat();
     kubectl(place, cluster, &words).map(drop)
 }
 
-/// What a pod gets from an address and port: nothing where it cannot connect.
+/// The output of a pod's connection to an address and port; empty if it could not connect.
 fn ask(place: &Place, cluster: &str, from: &str, to: &str) -> Result<String, String> {
     let (namespace, pod) = from.split_once('/').unwrap_or(("default", from));
     let script = format!("busybox timeout 3 busybox wget -q -O - http://{to}/page || echo none");
@@ -256,7 +256,7 @@ fn ask(place: &Place, cluster: &str, from: &str, to: &str) -> Result<String, Str
     Ok(if got == "none" { "" } else { got }.to_owned())
 }
 
-/// From node to node over the macvlan, and over the bridge of one node, with what a pod says that it has.
+/// Across nodes over the macvlan, and over the bridge on one node, to the addresses that a pod reports.
 fn further(place: &Place, cluster: &str) -> Outcome {
     let interfaces = |pod: &str| {
         let query = "go-template={{index .metadata.annotations \"k8s.v1.cni.cncf.io/network-status\"}}";
@@ -283,7 +283,7 @@ fn further(place: &Place, cluster: &str) -> Outcome {
             format!("{from} asked {to} ({address}) and got `{got}`")
         })?;
     }
-    // Nobody else is there: a pod without the network is not.
+    // A pod without the network does not reach it.
     let got = ask(place, cluster, "beside", "192.168.7.1:8080")?;
     check(got.is_empty(), || format!("beside got `{got}` from the macvlan"))
 }

@@ -1,7 +1,7 @@
-//! Nodes of an operating system that somebody brings.
+//! Nodes with an operating system from elsewhere.
 //!
-//! It is that of a bake, under another name and with a file of its own: as a directory, an archive, and an image in which an
-//! upper layer changes and deletes something.
+//! It is the one of a bake with another name and an extra file, as a directory, an archive, and an image whose upper layer
+//! changes and deletes files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,13 +10,13 @@ use std::process::Command;
 use crate::mirror::run;
 use parbake_test_support::place::{Outcome, PROVIDER, Place, check, record_tested};
 
-/// What the operating system calls itself.
+/// The name of the operating system.
 const NAME: &str = "Our Own Linux 7";
 /// A file that only it has, and one that the image's upper layer deletes.
 const OWN: &str = "etc/our-own";
 const DELETED: &str = "etc/to-be-deleted";
 
-/// All that is missing is said at once, and nothing is baked or kept.
+/// Everything that is missing is reported in one error, and nothing is baked or kept.
 pub(crate) fn lacking(place: &Place) -> Outcome {
     let dir = system(place)?;
     let poor = place.dir().join("poor");
@@ -83,7 +83,7 @@ pub(crate) fn image(place: &Place) -> Outcome {
     record_tested(place, "os-image", &["bake", "thaw", "own OS (image)"])
 }
 
-/// Bakes with the operating system, and looks at a node of it.
+/// Bakes with the operating system and checks a node.
 fn works(place: &Place, os: &Path, tag: &str, whole: bool) -> Outcome {
     let os = os.display().to_string();
     let bake = ["provision", PROVIDER, "--nodes", "1", "--tag", tag, "--os", &os];
@@ -114,7 +114,7 @@ fn looked_at(place: &Place, name: &str, whole: bool) -> Outcome {
     })
 }
 
-/// The operating system as a directory, made once.
+/// The operating system as a directory, created once.
 fn system(place: &Place) -> Result<PathBuf, String> {
     let dir = place.dir().join("own");
     if dir.exists() {
@@ -127,7 +127,7 @@ fn system(place: &Place) -> Result<PathBuf, String> {
     let making = place.dir().join("own.new");
     copy(&layer, &making)?;
     let release = "ID=own\nVERSION_ID=7\n".to_owned() + &format!("PRETTY_NAME=\"{NAME}\"\n");
-    // It is a link to the other place in Debian.
+    // On Debian this is a symlink to the other path.
     fs::write(making.join("usr/lib/os-release"), release).map_err(|error| error.to_string())?;
     for path in [OWN, DELETED] {
         fs::write(making.join(path), "").map_err(|error| error.to_string())?;

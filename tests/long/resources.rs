@@ -1,19 +1,19 @@
-//! What the kernel says that it has given away.
+//! Resources of the host, as the kernel reports them.
 
 use std::fs;
 
 /// Figures of the whole host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Resources {
-    /// `MemAvailable` of proc_meminfo(5): memory that could be had without swapping, in KiB.
+    /// `MemAvailable` of proc_meminfo(5): memory that is available without swapping, in KiB.
     pub(crate) available: u64,
-    /// `SUnreclaim` of proc_meminfo(5): what the kernel itself holds and cannot give back, in KiB.
+    /// `SUnreclaim` of proc_meminfo(5): kernel memory that cannot be reclaimed, in KiB.
     pub(crate) kernel: u64,
-    /// Cgroups with the memory controller, removed ones that still hold memory among them (/proc/cgroups).
+    /// Cgroups with the memory controller, including removed ones that still hold memory (/proc/cgroups).
     pub(crate) cgroups: u64,
-    /// Mounts of this mount namespace.
+    /// Mounts in this mount namespace.
     pub(crate) mounts: usize,
-    /// Network interfaces of this network namespace.
+    /// Network interfaces in this network namespace.
     pub(crate) interfaces: usize,
 }
 
@@ -36,7 +36,7 @@ fn read(path: &str) -> Result<String, String> {
     fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))
 }
 
-/// The word at `index` of the line whose first word is `name`, as a number.
+/// The word at `index` of the line that starts with `name`, as a number.
 fn field(text: &str, name: &str, index: usize) -> Result<u64, String> {
     let mut lines = text
         .lines()

@@ -1,4 +1,4 @@
-//! Other container runtimes than containerd: baked, and used like it.
+//! Container runtimes other than containerd.
 
 use serde_json::{Value, json};
 
@@ -6,14 +6,14 @@ use crate::versions::{Baked, holds};
 use parbake_test_support::place::{Outcome, PROVIDER, Place, check};
 use parbake_test_support::swap::{OTHER, changed, reported};
 
-/// A runtime that the first provider offers.
+/// A runtime that the default provider offers.
 struct Chosen {
     name: &'static str,
-    /// What the artifact is called.
+    /// The name of the artifact.
     tag: &'static str,
-    /// Its log in an export, and programs that wrote there.
+    /// Its log in an export, and programs that write to it.
     log: (&'static str, &'static [&'static str]),
-    /// What the bill of materials has because of it, and what it lacks.
+    /// What the SBOM contains because of it, and what it lacks.
     parts: &'static [&'static str],
     without: Option<&'static str>,
 }
@@ -39,17 +39,17 @@ const DOCKER: Chosen = Chosen {
     ],
     without: None,
 };
-/// What a swap replaces: a program of the nodes, one in the image of a static pod, and one in that of a daemon set.
+/// What the test swaps: a program of the nodes, one in a static pod's image, and one in a daemon set's image.
 const SCHEDULER: &str = "kube-scheduler";
 const PROXY: &str = "kube-proxy";
 
-/// CRI-O, on the nodes of the first provider.
+/// CRI-O with the default provider.
 pub(crate) fn cri_o(place: &Place) -> Outcome {
     refused(place)?;
     like_containerd(place, &CRI_O, |place| more(place, &CRI_O))
 }
 
-/// Docker, on the nodes of the first provider.
+/// Docker with the default provider.
 pub(crate) fn docker(place: &Place) -> Outcome {
     like_containerd(place, &DOCKER, |place| more(place, &DOCKER))
 }
@@ -60,7 +60,7 @@ fn like_containerd(place: &Place, chosen: &Chosen, more: fn(&Place) -> Outcome) 
         runtime: chosen.name,
         tag: chosen.tag,
     };
-    // The artifact with containerd is what it was before: nothing would be done.
+    // The artifact with containerd is unchanged: a bake of it would do nothing.
     let plain = ["provision", PROVIDER, "--source", "modules", "--explain"];
     let before = place.json(&plain)?;
     check(before["unchanged"] == true, || format!("{before}"))?;
@@ -69,7 +69,7 @@ fn like_containerd(place: &Place, chosen: &Chosen, more: fn(&Place) -> Outcome) 
     check(after["unchanged"] == true, || format!("{after}"))
 }
 
-/// What cannot be had is said at the start.
+/// Unsupported choices fail at the start.
 fn refused(place: &Place) -> Outcome {
     place.refused(
         &["provision", "k8s-1.17", "--runtime", "cri-o"],
@@ -89,7 +89,7 @@ fn more(place: &Place, chosen: &Chosen) -> Outcome {
     swaps(place)
 }
 
-/// The artifact and what is told of it say which runtime it has.
+/// The artifact and its documents name the runtime.
 fn says_so(place: &Place, chosen: &Chosen) -> Outcome {
     let Chosen { name, tag, .. } = chosen;
     let inspected = place.json(&["artifact", "inspect", tag])?;
@@ -123,7 +123,7 @@ fn logs(place: &Place, chosen: &Chosen) -> Outcome {
     check(programs.iter().all(wrote), || log.clone())
 }
 
-/// A container with all privileges starts, with those that the host has to give.
+/// A privileged container starts, with the capabilities that the host has.
 fn privileged(place: &Place) -> Outcome {
     let query = "jsonpath={.items[0].metadata.name}";
     let words = [
@@ -141,7 +141,7 @@ fn privileged(place: &Place) -> Outcome {
     check(rules.contains("KUBE-SERVICES"), || rules.clone())
 }
 
-/// Programs of nodes and of images are replaced, the latter without a packed layer to start from, and stay over a stop.
+/// Programs of nodes and images are replaced, the latter without a packed layer as a base, and stay after a stop.
 fn swaps(place: &Place) -> Outcome {
     let in_image = |name: &str| {
         let path = format!("var/lib/parbake/images/{name}/0/usr/local/bin/{name}");

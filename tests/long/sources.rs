@@ -1,4 +1,4 @@
-//! Bakes from what is published, and from what a developer built.
+//! Bakes from published files, and from a developer's build.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,12 +9,12 @@ use serde_json::Value;
 use crate::mirror::{Mirror, run};
 use parbake_test_support::place::{Outcome, PROVIDER, Place, check, record_tested};
 
-/// The version that the changed components say.
+/// The version that the changed components report.
 const CHANGED: &str = "v1.34.4-changed";
-/// Where `make` puts them.
+/// The output directory of `make`.
 const BUILT: &str = "_output/local/bin/linux/amd64";
 
-/// Without its pins nothing is baked; with them all comes from the mirrors, and the cluster works.
+/// Without pins nothing is baked; with pins everything comes from the mirrors, and the cluster works.
 pub(crate) fn released(place: &Place) -> Outcome {
     place.run(&[
         "provision",
@@ -72,7 +72,7 @@ pub(crate) fn released(place: &Place) -> Outcome {
     })?;
     versions(place, "released", "v1.34.4")?;
     record_tested(place, "released", &["bake", "thaw", "mirrors"])?;
-    // Nobody is asked for what the cache has.
+    // Cached files are not requested again.
     let again = parsed(&mirror.run(place, &bake)?)?;
     check(
         again["unchanged"] == true && again["digest"] == baked["digest"],
@@ -80,7 +80,7 @@ pub(crate) fn released(place: &Place) -> Outcome {
     )
 }
 
-/// What a developer changed is what runs, on the node and in an image.
+/// The developer's build runs, on the node and in an image.
 pub(crate) fn developed(place: &Place) -> Outcome {
     let checkout = place.dir().join("checkout");
     build(&checkout)?;
@@ -111,7 +111,7 @@ pub(crate) fn developed(place: &Place) -> Outcome {
     record_tested(place, "developed", &["bake", "thaw", "changed component"])
 }
 
-/// Builds a kubelet and an API server that say another version.
+/// Builds a kubelet and an API server that report another version.
 fn build(checkout: &Path) -> Outcome {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
@@ -152,7 +152,7 @@ fn definition(place: &Place, tag: &str) -> Result<Value, String> {
     Ok(statement["predicate"]["buildDefinition"].clone())
 }
 
-/// The cluster says `version` of its API server and its kubelet.
+/// The API server and the kubelet of the cluster report `version`.
 fn versions(place: &Place, tag: &str, version: &str) -> Outcome {
     place.run(&["up", tag, "--name", tag])?;
     let found = asked(place, tag);

@@ -1,4 +1,4 @@
-//! Clusters with IPv6: beside IPv4, and alone.
+//! Clusters with IPv6, dual-stack and IPv6-only.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -8,28 +8,28 @@ use serde_json::Value;
 use parbake_test_support::place::{Outcome, PROVIDER, Place, check, eventually, record_tested};
 
 const MANIFEST: &str = include_str!("stacks.yaml");
-/// The port that the service has on every node.
+/// The node port of the service.
 const NODE_PORT: u16 = 30080;
 
-/// Both families.
+/// Dual-stack.
 pub(crate) fn dual(place: &Place) -> Outcome {
     baked(place, "dual", &[false, true])
 }
 
-/// IPv6 and no IPv4.
+/// IPv6-only.
 pub(crate) fn ipv6(place: &Place) -> Outcome {
     baked(place, "ipv6", &[true])
 }
 
-/// A baked cluster of a stack, and what it must have: an address of each family, of IPv6 or not.
+/// A cluster of a stack: for each address family, whether it is IPv6.
 struct Stack<'a> {
     place: &'a Place,
-    /// Also the name of the artifact and of the cluster.
+    /// The name of the stack, artifact and cluster.
     name: &'static str,
     families: &'static [bool],
 }
 
-/// An address as socat writes that of a caller at a socket of both families.
+/// The caller's address as socat prints it on a dual-stack socket.
 fn in_full(address: IpAddr) -> String {
     let six = match address {
         IpAddr::V4(address) => address.to_ipv6_mapped(),
@@ -67,7 +67,7 @@ impl Stack<'_> {
     fn works(&self) -> Outcome {
         self.deploy()?;
         self.is_reached(&["node01", "node02"])?;
-        // Nothing of this was in the frozen rules, and what is there now is found again.
+        // Frozen rules did not contain these; the rules of this start are restored.
         self.place.run(&["restart", "--name", self.name])?;
         self.is_reached(&["node01"])?;
         self.place.run(&["node", "add", "--name", self.name])?;
@@ -101,7 +101,7 @@ impl Stack<'_> {
         Ok(())
     }
 
-    /// So many nodes have an address of each family, and pods of each.
+    /// This many nodes have an address of each family, and so have their pods.
     fn nodes(&self, count: usize) -> Outcome {
         let nodes = self.get(&["nodes"])?;
         let nodes = nodes["items"].as_array().ok_or("no list of nodes")?;
@@ -164,14 +164,14 @@ impl Stack<'_> {
         let target = format!("TCP:{target}");
         let socat = ["socat", "-T5", "-u", &target, "-"];
         let words = [&["--name", self.name], run, &socat].concat();
-        // Rules of services come a moment after pods are ready.
+        // Service rules follow shortly after pods are ready.
         eventually(&target, Duration::from_secs(15), || {
             let message = self.place.run(&words)?;
             check(message.contains(expected), || format!("{words:?} said {message}"))
         })
     }
 
-    /// The cluster's DNS knows the service, and nodes know each other, in each family.
+    /// Cluster DNS knows the service, and nodes resolve each other, in each family.
     fn is_named(&self) -> Outcome {
         let lookups: [&[&str]; 2] = [
             &[

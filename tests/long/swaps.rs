@@ -1,4 +1,4 @@
-//! Every kind of program swapped in a running cluster, which is then stopped, started, frozen and thawed.
+//! Every kind of program is swapped in a running cluster, which is then stopped, started, frozen and thawed.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use parbake_test_support::swap::{BAKED, OTHER, baked, changed, reported};
 
 const NAME: &str = "swapped";
 const COPY: &str = "swapped-copy";
-/// What is in images of its own.
+/// Programs with images of their own.
 const IN_IMAGES: [&str; 4] = [
     "kube-apiserver",
     "kube-controller-manager",
@@ -53,7 +53,7 @@ pub(crate) fn all(place: &Place) -> Outcome {
     place.run(&["artifact", "remove", NAME]).map(drop)
 }
 
-/// A scheduler is no API server.
+/// A scheduler is not accepted as an API server.
 fn broken_api_server(place: &Place) -> Outcome {
     let (title, path) = in_image("kube-scheduler");
     let file = given("kube-apiserver", &baked(place, &title, &path)?);
@@ -61,7 +61,7 @@ fn broken_api_server(place: &Place) -> Outcome {
     place.refused(&words, &["gave up after", "what was there before is put back"])
 }
 
-/// All of it says the other version, and the cluster is of use.
+/// All programs report the other version, and the cluster works.
 fn at_work(place: &Place, cluster: &str) -> Outcome {
     let kubectl = |words: &[&str]| place.run(&[&["kubectl", "--name", cluster], words].concat());
     let server: Value =

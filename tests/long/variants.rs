@@ -1,4 +1,4 @@
-//! Variants of a provider: other add-ons over the same layers, which the store keeps once.
+//! Variants of a provider: different add-ons on shared layers, stored once.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use parbake_test_support::place::{Outcome, PROVIDER, Place, check};
 
-/// What variants bake anew: the runtime's databases, which list the images, and the machine.
+/// What each variant bakes itself: the runtime's databases, which list the images, and the machine.
 const OWN: [&str; 2] = ["runtime", "machine/node01"];
 
-/// Bakes both on one node; what both are made of has the same digests, and is on disk once.
+/// Bakes two variants on one node; shared layers have the same digests and are stored once.
 pub(crate) fn share(place: &Place) -> Outcome {
     let [slim, full] = [bake(place, "slim")?, bake(place, "full")?];
     for (title, digest) in &slim {
@@ -38,7 +38,7 @@ fn tag(variant: &str) -> String {
     format!("{PROVIDER}-{variant}")
 }
 
-/// The digests of the layers, by title.
+/// The digests of the layers by title.
 fn bake(place: &Place, variant: &str) -> Result<BTreeMap<String, String>, String> {
     let words = ["provision", PROVIDER, "--source", "modules", "--nodes", "1"];
     let words = [&words[..], &["--variant", variant]].concat();
@@ -57,7 +57,7 @@ fn bake(place: &Place, variant: &str) -> Result<BTreeMap<String, String>, String
         .collect())
 }
 
-/// Of what the slim one takes, nearly all is the full one's, too.
+/// Nearly everything of the slim variant is shared with the full one.
 fn kept_once(place: &Place) -> Outcome {
     let list = place.json(&["artifact", "list"])?;
     let mut lines = list.as_array().into_iter().flatten();
@@ -76,7 +76,7 @@ fn kept_once(place: &Place) -> Outcome {
     )
 }
 
-/// The slim one has neither add-ons nor services.
+/// The slim variant has neither add-ons nor services.
 fn without(place: &Place) -> Outcome {
     place.run(&["up", &tag("slim"), "--name", "slim"])?;
     let words = ["kubectl", "--name", "slim", "get"];

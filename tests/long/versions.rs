@@ -1,4 +1,4 @@
-//! Every provider is baked, thawed and used like the first one, which all other tests are about.
+//! Every provider is baked, thawed and used.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,35 +10,35 @@ use parbake_test_support::leftovers::Leftovers;
 use parbake_test_support::place::{Outcome, Place, check, eventually, record_tested};
 use parbake_test_support::{access, isolation, services, workload};
 
-/// The cluster that is thawed beside the first, which is called `default`, and the artifact that the first becomes.
+/// The second cluster beside `default`, and the artifact that `default` becomes.
 const BESIDE: &str = "beside";
 const FROZEN: &str = "frozen-version";
-/// A pod that writes into a volume of the default storage class, and says what is in it.
+/// A pod that writes to a volume of the default storage class and prints its content.
 const VOLUME: &str = include_str!("versions.yaml");
-/// Prints what tells a cluster from any other.
+/// Prints what distinguishes the cluster from any other.
 const IDENTITY: &str = "sha256sum /etc/machine-id /etc/kubernetes/pki/*.key /etc/kubernetes/*.conf";
 
-/// What is baked.
+/// A baked provider.
 pub(crate) struct Baked<'a> {
     pub(crate) provider: &'a str,
-    /// What runs containers, as the API calls it.
+    /// The container runtime as the API reports it.
     pub(crate) runtime: &'a str,
-    /// What the artifact is called.
+    /// The name of the artifact.
     pub(crate) tag: &'a str,
 }
 
-/// Kubernetes 1.17, whose pods mount tokens that are kept in secrets.
+/// Kubernetes 1.17, whose pods mount tokens from secrets.
 pub(crate) fn k8s_1_17(place: &Place) -> Outcome {
     holds(place, &Baked::plain("k8s-1.17"), |_| Ok(()))
 }
 
-/// Kubernetes 1.36, with containerd 2.
+/// Kubernetes 1.36 with containerd 2.
 pub(crate) fn k8s_1_36(place: &Place) -> Outcome {
     holds(place, &Baked::plain("k8s-1.36"), |_| Ok(()))
 }
 
 impl<'a> Baked<'a> {
-    /// A provider as it is.
+    /// A provider without changes.
     fn plain(provider: &'a str) -> Self {
         Self {
             provider,
@@ -48,15 +48,15 @@ impl<'a> Baked<'a> {
     }
 }
 
-/// Bakes three nodes, thaws them, works on them, thaws them again beside, stops, starts and freezes them; does `more` in the
-/// end with the cluster `default`.
+/// Bakes three nodes, thaws and uses them, thaws them a second time, stops, starts and freezes them; then runs `more` with
+/// the cluster `default`.
 pub(crate) fn holds(place: &Place, baked: &Baked<'_>, more: fn(&Place) -> Outcome) -> Outcome {
     let words = ["provision", baked.provider, "--source", "modules"];
     let choice = ["--runtime", baked.runtime, "--tag", baked.tag];
     place.run(&[&words[..], &choice].concat())?;
     let before = Leftovers::list(place.dir())?;
     let outcome = lives(place, baked).and_then(|()| more(place));
-    // What failed says why; whether there is such a cluster comes second.
+    // The first failure matters; the cluster may not exist.
     let _ = place.run(&["down", "--name", BESIDE]);
     let ended = place.run(&["down"]);
     outcome?;
@@ -71,7 +71,7 @@ pub(crate) fn holds(place: &Place, baked: &Baked<'_>, more: fn(&Place) -> Outcom
             baked.tag,
             &["bake", "thaw", "workload", "second identity", "freeze"],
         )?,
-        // All of that, but not with what the provider has by itself.
+        // All of these, except the provider itself.
         false => record_tested(place, baked.tag, &[&runtime])?,
     }
     for tag in [baked.tag, FROZEN] {
@@ -124,7 +124,7 @@ fn lives(place: &Place, baked: &Baked<'_>) -> Outcome {
     place.run(&["down", "--name", BESIDE]).map(drop)
 }
 
-/// Whether the provider's clusters have a default storage class.
+/// True if clusters of the provider have a default storage class.
 fn stores(place: &Place, provider: &str) -> Result<bool, String> {
     let shown = place.json(&["provider", "show", provider])?;
     let addons = shown["addons"].as_array();
@@ -132,7 +132,7 @@ fn stores(place: &Place, provider: &str) -> Result<bool, String> {
     Ok(addons.iter().any(|addon| addon == "local-storage"))
 }
 
-/// The cluster, each kubelet and the runtime are of the versions that the provider names.
+/// The API server, kubelets and runtime have the versions that the provider names.
 fn is_of_the_version(place: &Place, baked: &Baked<'_>) -> Outcome {
     let shown = place.json(&["provider", "show", baked.provider])?;
     let wanted = shown["cluster"]["kubernetes"].as_str().unwrap_or_default();
@@ -151,7 +151,7 @@ fn is_of_the_version(place: &Place, baked: &Baked<'_>) -> Outcome {
     })
 }
 
-/// No container of the thawed cluster had to be started a second time.
+/// No container of the thawed cluster was restarted.
 fn started_once(place: &Place) -> Outcome {
     let pods = place.run(&["kubectl", "get", "pods", "-A", "--no-headers"])?;
     check(pods.lines().count() > 6, || pods.clone())?;
@@ -175,7 +175,7 @@ fn answers(place: &Place, name: &str) -> Outcome {
     })
 }
 
-/// A volume of the default storage class takes `line`, and has all `lines` then.
+/// A volume of the default storage class gets `line` and then contains all `lines`.
 fn keeps(place: &Place, line: &str, lines: &str) -> Outcome {
     let manifest = VOLUME
         .replace("@IMAGE@", &workload::etcd_image(place, "default")?)
@@ -189,12 +189,12 @@ fn keeps(place: &Place, line: &str, lines: &str) -> Outcome {
     })
 }
 
-/// A line for each file that tells the cluster `name` from others.
+/// One line for each file that distinguishes the cluster `name` from others.
 fn identity(place: &Place, name: &str) -> Result<String, String> {
     place.run(&["--name", name, "exec", "node01", "--", "sh", "-c", IDENTITY])
 }
 
-/// How many lines two identities have in common.
+/// The number of lines that two identities share.
 fn alike(one: &str, other: &str) -> usize {
     one.lines()
         .filter(|line| other.lines().any(|theirs| theirs == *line))
