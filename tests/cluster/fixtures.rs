@@ -4,7 +4,7 @@ use parbake_test_support::identity;
 use parbake_test_support::place::{Fixture, Outcome, PROVIDER, Place, check};
 use parbake_test_support::{swap, workload};
 
-use crate::{bake, configuration, freeze, life, nodes, thaw};
+use crate::{bake, configuration, environment, freeze, life, nodes, thaw};
 
 /// The largest size that an artifact with 3 nodes may have, in bytes, compressed.
 const SIZE: u64 = 350_000_000;
@@ -86,6 +86,13 @@ pub(crate) static CONFIGURED_RESTARTED: Fixture = Fixture {
     name: "configured restarted",
     needs: &[&CONFIGURED_OPTIONS],
     make: configuration::again,
+};
+
+/// The cluster `hostile` with one node.
+pub(crate) static HOSTILE: Fixture = Fixture {
+    name: "hostile",
+    needs: &[&ARTIFACT],
+    make: environment::up,
 };
 
 fn provision(place: &Place) -> Outcome {

@@ -14,6 +14,7 @@ mod concurrency;
 mod configuration;
 mod conformance;
 mod dashboard;
+mod environment;
 mod fixtures;
 mod freeze;
 mod internet;
@@ -29,7 +30,7 @@ mod timeouts;
 use std::process::ExitCode;
 
 use fixtures::{
-    ARTIFACT, CONFIGURED, CONFIGURED_OPTIONS, CONFIGURED_RESTARTED, COPY, FROZEN, LIFE, LIFE_NODE,
+    ARTIFACT, CONFIGURED, CONFIGURED_OPTIONS, CONFIGURED_RESTARTED, COPY, FROZEN, HOSTILE, LIFE, LIFE_NODE,
     LIFE_RESTARTED, LIFE_SWAPPED, THREE_NODES, TWO_BAKES, WEB,
 };
 use parbake_test_support::place::{Test, fixtures_suffice, run};
@@ -105,6 +106,12 @@ const TESTS: &[Test] = &[
     ("configured_cluster_restarts_unchanged", &[&CONFIGURED_RESTARTED], fixtures_suffice),
     ("freeze_leaves_out_host_configuration", &[&CONFIGURED_RESTARTED], configuration::frozen),
     ("internet_access_works_with_overlapping_host_addresses", &[&ARTIFACT], internet::internet),
+    ("up_works_in_a_hostile_environment", &[&HOSTILE], fixtures_suffice),
+    ("commands_work_behind_unreachable_proxies", &[&HOSTILE], environment::proxies),
+    ("kubeconfig_replaces_only_regular_files", &[&HOSTILE], environment::special_files),
+    ("closed_output_does_not_stop_up", &[&ARTIFACT], environment::closed_output),
+    ("relative_state_directories_are_separate", &[&ARTIFACT], environment::relative_state_directories),
+    ("rejecting_webhook_and_full_quota_do_not_block", &[&HOSTILE], environment::admission),
     ("no_free_port_is_one_error", &[&ARTIFACT], bad_host::no_port),
     ("bad_input_in_the_store_is_one_error", &[&ARTIFACT], bad_input::in_the_store),
     ("damaged_artifact_is_one_error", &[&ARTIFACT], bad_artifact::config),
