@@ -58,7 +58,7 @@ fn broken_api_server(place: &Place) -> Outcome {
     let (title, path) = in_image("kube-scheduler");
     let file = given("kube-apiserver", &baked(place, &title, &path)?);
     let words = ["swap", &file, "--name", NAME, "--wait", "40s"];
-    place.refused(&words, &["gave up after", "what was there before is put back"])
+    place.refused(&words, &["gave up after", "the former programs are restored"])
 }
 
 /// All programs report the other version, and the cluster works.

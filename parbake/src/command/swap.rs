@@ -73,7 +73,7 @@ impl Args {
 fn text(report: &Report) -> String {
     let mut text = String::new();
     for name in &report.unchanged {
-        text.push_str(&format!("{name} is this one already\n"));
+        text.push_str(&format!("{name} is up to date\n"));
     }
     if report.swapped.is_empty() {
         return text;

@@ -221,7 +221,7 @@ pub fn logs(place: &Place) -> Outcome {
             report["missing"] == json!([]) && report["files"].as_u64() > Some(30),
             || format!("{report}"),
         )?;
-        place.refused(&["logs", "--export", &path], &["is there already"])?;
+        place.refused(&["logs", "--export", &path], &["already exists"])?;
     }
     tool(
         &["tar", "-xf", "logs.tar.gz", "--transform=s/^logs/packed/"],
@@ -333,11 +333,11 @@ pub fn files(place: &Place) -> Outcome {
     for (words, message) in [
         (
             ["cp", &here("tree"), "node02:/var/tmp"],
-            "`/var/tmp/tree` is there already",
+            "`/var/tmp/tree` already exists",
         ),
         (
             ["cp", "node02:/var/tmp/tree", &here("back/..")],
-            "tree` is there already",
+            "tree` already exists",
         ),
         (
             ["cp", &here("tree/file"), "node02:/none/file"],

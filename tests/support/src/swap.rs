@@ -124,7 +124,7 @@ pub fn failed(place: &Place) -> Outcome {
     let killed = [words.as_slice(), &["--wait", "60s"]].concat();
     place.kill_after(&killed, Duration::from_secs(5))?;
     let words = [words.as_slice(), &["--wait", "5s"]].concat();
-    place.refused(&words, &["gave up after", "what was there before is put back"])?;
+    place.refused(&words, &["gave up after", "the former programs are restored"])?;
     at_work(place)?;
     let left = place.run(&["exec", NODE, "--name", NAME, "--", "ls", "/var/lib/parbake"])?;
     check(!left.contains("swap"), || left.clone())

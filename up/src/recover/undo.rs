@@ -1,68 +1,33 @@
-//! What a swap has replaced, and how it comes back.
+//! Rolls back the replacements of a swap.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use parbake_cluster::rollout::{Workload, wait_until_rolled_out};
 use parbake_cluster::swap::{set_image, wait_until_static_pod};
-use parbake_cluster::wait::TimedOut;
-use parbake_cluster::{ApiError, Client, NodeName};
+use parbake_cluster::{Client, NodeName};
 use parbake_machine::handle::Running;
 
-use super::node_files as node;
+use super::node_files;
 use crate::error::Error;
 use crate::state::{FollowUp, Undo};
 
-/// How long what is put back may take until it is at work.
-const PATIENCE: Duration = Duration::from_secs(90);
+/// The time limit until a restored program runs.
+const TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Why something is not at work.
-#[derive(Debug)]
-pub(crate) enum Unready {
-    TimedOut(TimedOut),
-    Other(Box<Error>),
-}
-
-impl Unready {
-    pub(crate) fn other(error: Error) -> Self {
-        Self::Other(Box::new(error))
-    }
-}
-
-impl From<TimedOut> for Unready {
-    fn from(timed_out: TimedOut) -> Self {
-        Self::TimedOut(timed_out)
-    }
-}
-
-impl From<parbake_machine::handle::Error> for Unready {
-    fn from(error: parbake_machine::handle::Error) -> Self {
-        Self::other(error.into())
-    }
-}
-
-impl From<Unready> for Error {
-    fn from(unready: Unready) -> Self {
-        match unready {
-            Unready::TimedOut(timed_out) => timed_out.into(),
-            Unready::Other(error) => *error,
-        }
-    }
-}
-
-/// Puts all of it back, the last first, and waits until it is at work.
+/// Reverts `undo`, the last entry first, and waits until the restored programs run.
 ///
 /// # Errors
-/// The first that could not be put back. What comes before it is as the swap left it.
+/// The first entry that could not be reverted. Those before it are unchanged.
 pub(crate) async fn rollback(undo: &[Undo], running: &Running, client: &Client) -> Result<(), Error> {
     for one in undo.iter().rev() {
         match one {
             Undo::File { node, path, after } => {
-                // Nodes may have gone since.
+                // The node may have been removed since.
                 if running.machines().contains_key(node.as_str()) {
                     let since = Timestamp::now();
-                    node::restore(running, node, path)?;
-                    follow(running, client, node, after, since).await?;
+                    node_files::restore(running, node, path)?;
+                    follow_up(running, client, node, after, since).await?;
                 }
             }
             Undo::Image {
@@ -73,25 +38,16 @@ pub(crate) async fn rollback(undo: &[Undo], running: &Running, client: &Client) 
                 let Ok(workload) = workload.parse::<Workload>() else {
                     continue;
                 };
-                put_image_back(client, &workload, container, image).await?;
-                rolled_out(client, &workload, PATIENCE).await?;
+                set_image(client, &workload, container, image).await?;
+                wait_until_rolled_out(client, &[workload], TIMEOUT).await?;
             }
-            Undo::Loaded { image } => node::forget_image(running, image),
+            Undo::Loaded { image } => node_files::remove_image(running, image),
         }
     }
     Ok(())
 }
 
-async fn put_image_back(
-    client: &Client,
-    workload: &Workload,
-    container: &str,
-    image: &str,
-) -> Result<(), ApiError> {
-    set_image(client, workload, container, image).await
-}
-
-async fn follow(
+async fn follow_up(
     running: &Running,
     client: &Client,
     node: &NodeName,
@@ -101,18 +57,12 @@ async fn follow(
     match after {
         FollowUp::Nothing => Ok(()),
         FollowUp::Unit(unit) => {
-            let restarted = node::restart(running, client, node, Some(unit), since, None, PATIENCE);
-            Ok(restarted.await?)
+            node_files::restart(running, client, node, Some(unit), since, None, TIMEOUT).await
         }
         FollowUp::Pod { name, image } => {
-            // It may never have been touched.
-            let any = Timestamp::UNIX_EPOCH;
-            Ok(wait_until_static_pod(client, node, name, image, any, PATIENCE).await?)
+            // The pod may never have been restarted, so any start time will do.
+            let since = Timestamp::UNIX_EPOCH;
+            Ok(wait_until_static_pod(client, node, name, image, since, TIMEOUT).await?)
         }
     }
-}
-
-/// Waits until a workload's pods are those of its template.
-pub(crate) async fn rolled_out(client: &Client, workload: &Workload, limit: Duration) -> Result<(), Unready> {
-    Ok(wait_until_rolled_out(client, std::slice::from_ref(workload), limit).await?)
 }

@@ -18,7 +18,7 @@ use tar::{Archive, Builder, EntryType};
 
 use super::{Program, SwapError};
 use crate::Error;
-use crate::recover::node_files as node;
+use crate::recover::node_files;
 
 /// Where images have their programs.
 const DIRS: [&str; 7] = [
@@ -83,7 +83,7 @@ pub(super) fn make(
         image: old.to_owned(),
         why,
     };
-    super::remove(to)?;
+    crate::state::remove_dir(to)?;
     let blobs = to.join("blobs/sha256");
     fs::create_dir_all(&blobs).map_err(failed("make", &blobs))?;
     let inspect = ["crictl", "--timeout=10s", "inspecti", "--output=json", old];
@@ -97,7 +97,7 @@ pub(super) fn make(
     let process = told.pointer("/info/imageSpec/config");
     let process = process.ok_or_else(|| bad("the runtime does not say how it runs".to_owned()))?;
     let path = blobs.join("layer");
-    let words = ["sh", "-euc", runtime.answers().tree, "sh", node::DIR, old];
+    let words = ["sh", "-euc", runtime.answers().tree, "sh", node_files::DIR, old];
     let tree = running.command(node.as_str(), words)?;
     let mut problem = None;
     let packed = tree.drain(|from| {

@@ -1,4 +1,4 @@
-//! What programs say of their version, which is also whether they run at all.
+//! Asks programs for their version, which also checks that they run.
 
 use std::sync::LazyLock;
 
@@ -10,8 +10,8 @@ use super::{Program, SwapError};
 use crate::Error;
 use crate::recover::node_files::DIR;
 
-/// What asks a program; others are not asked, since nobody knows what they would do.
-const QUESTIONS: [(&str, &[&str]); 16] = [
+/// The arguments with which known programs print their version. Other programs are not run.
+const VERSION_ARGS: [(&str, &[&str]); 16] = [
     ("containerd", &["--version"]),
     ("coredns", &["-version"]),
     ("cri-dockerd", &["--version"]),
@@ -34,37 +34,36 @@ static VERSION: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"\bv?[0-9]+\.[0-9]+[^\s,]*").expect("the pattern is a constant that a test compiles")
 });
 
-/// The version of the program that was staged on `node`; nothing where it is not known how to ask.
+/// The version of the program that is staged on `node`; `None` for unknown programs.
 ///
 /// # Errors
-/// It does not run there.
+/// The program does not run there.
 pub(super) fn ask(running: &Running, node: &NodeName, program: &Program) -> Result<Option<String>, Error> {
-    let question = QUESTIONS.iter().find(|(name, _)| *name == program.name);
-    let Some((_, words)) = question else {
+    let Some((_, args)) = VERSION_ARGS.iter().find(|(name, _)| *name == program.name) else {
         return Ok(None);
     };
     let path = format!("{DIR}/{}.new", program.name);
-    let words = [&["timeout", "30s", path.as_str()], *words].concat();
-    let answer = running.command(node.as_str(), words)?.run();
-    let answer = answer.map_err(|source| SwapError::Tried {
+    let command = [&["timeout", "30s", path.as_str()], *args].concat();
+    let output = running.command(node.as_str(), command)?.run();
+    let output = output.map_err(|source| SwapError::DoesNotRun {
         path: program.path.clone(),
         node: node.clone(),
         source,
     })?;
-    Ok(version(&answer.stdout))
+    Ok(parse_version(&output.stdout))
 }
 
-fn version(answer: &str) -> Option<String> {
-    VERSION.find(answer).map(|found| found.as_str().to_owned())
+fn parse_version(output: &str) -> Option<String> {
+    VERSION.find(output).map(|found| found.as_str().to_owned())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::version;
+    use super::parse_version;
 
     #[test]
-    fn a_version_is_the_first_thing_that_looks_like_one() {
-        for (answer, expected) in [
+    fn version_is_the_first_match_in_the_output() {
+        for (output, expected) in [
             ("Kubernetes v1.34.4\n", "v1.34.4"),
             (
                 "Kubernetes v1.34.4-3+0123456789abcd-dirty\n",
@@ -83,8 +82,8 @@ mod tests {
             ("crictl version v1.30.0\n", "v1.30.0"),
             ("runc version 1.1.5+ds1\n", "1.1.5+ds1"),
         ] {
-            assert_eq!(version(answer).as_deref(), Some(expected), "{answer}");
+            assert_eq!(parse_version(output).as_deref(), Some(expected), "{output}");
         }
-        assert_eq!(version("no number\n"), None);
+        assert_eq!(parse_version("no number\n"), None);
     }
 }

@@ -34,49 +34,49 @@ const ENABLED: [&str; 7] = [
 const FILES: [(&str, &str); 11] = [
     (
         "etc/containerd/certs.d/registry:5000/hosts.toml",
-        include_str!("files/registry-hosts.toml"),
+        include_str!("node/files/registry-hosts.toml"),
     ),
-    ("etc/crictl.yaml", include_str!("files/crictl.yaml")),
+    ("etc/crictl.yaml", include_str!("node/files/crictl.yaml")),
     (
         "etc/systemd/system/containerd.service.d/parbake.conf",
-        include_str!("files/containerd.conf"),
+        include_str!("node/files/containerd.conf"),
     ),
     (
         "etc/systemd/system/kubelet.service",
-        include_str!("files/kubelet.service"),
+        include_str!("node/files/kubelet.service"),
     ),
     (
         "etc/systemd/system/parbake-node.service",
-        include_str!("files/parbake-node.service"),
+        include_str!("node/files/parbake-node.service"),
     ),
     (
         "etc/systemd/system/parbake-iptables.service",
-        include_str!("files/parbake-iptables.service"),
+        include_str!("node/files/parbake-iptables.service"),
     ),
     (
         "etc/systemd/system/parbake-ip6tables.service",
-        include_str!("files/parbake-ip6tables.service"),
+        include_str!("node/files/parbake-ip6tables.service"),
     ),
     (
         "etc/systemd/system/parbake-head-start.service",
-        include_str!("files/parbake-head-start.service"),
+        include_str!("node/files/parbake-head-start.service"),
     ),
     (
         "etc/systemd/system/parbake-dns.service",
-        include_str!("files/parbake-dns.service"),
+        include_str!("node/files/parbake-dns.service"),
     ),
     (
         "etc/systemd/system/parbake-registry.service",
-        include_str!("files/parbake-registry.service"),
+        include_str!("node/files/parbake-registry.service"),
     ),
     (
         "usr/lib/parbake/head-start",
-        include_str!("files/parbake-head-start.sh"),
+        include_str!("node/files/parbake-head-start.sh"),
     ),
 ];
 
 /// What other runtimes than containerd take for runc, and the only one of all these files that is a program.
-const RUNC: (&str, &str) = ("usr/lib/parbake/runc", include_str!("files/runc.sh"));
+const RUNC: (&str, &str) = ("usr/lib/parbake/runc", include_str!("node/files/runc.sh"));
 /// What the paths of containerd's own files have in them.
 const CONTAINERDS: &str = "/containerd";
 

@@ -18,7 +18,7 @@ pub use markdown::RunInfo;
 pub use report::{Case, Outcome, Report};
 
 /// Short cases from all areas of Kubernetes, one name per line, up to the suite's `[Conformance]`.
-const QUICK: &str = include_str!("quick.txt");
+const QUICK: &str = include_str!("conformance/quick.txt");
 /// The directory of the reports on the node, on a tmpfs.
 const REPORTS: &str = "/run/parbake-conformance";
 /// The administrator's kubeconfig on a control plane.

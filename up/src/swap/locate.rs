@@ -1,4 +1,4 @@
-//! Where a cluster has a program.
+//! Finds where a cluster runs a program from.
 
 use parbake_cluster::swap::{Runs, containers, short_name};
 use parbake_cluster::{Client, Description, NodeName, Role};
@@ -7,36 +7,36 @@ use serde_json::Value;
 
 use super::{Program, SwapError, image};
 use crate::Error;
-use crate::recover::node_files as node;
+use crate::recover::node_files;
 
-/// Where kubelets find their static pods.
+/// The directory of static pod manifests.
 const MANIFESTS: &str = "/etc/kubernetes/manifests";
-/// Units that run a program, beside the runtime's.
+/// Units by program, in addition to the runtime's.
 const UNITS: [(&str, &str); 3] = [
     ("dnsmasq", "parbake-dns.service"),
     ("kubelet", "kubelet.service"),
     ("registry", "parbake-registry.service"),
 ];
 
-/// Where a program belongs.
-pub(super) enum Place {
-    /// A file of the nodes themselves.
-    Node {
+/// Where a program runs from.
+pub(super) enum Location {
+    /// Installed on the nodes.
+    Installed {
         nodes: Vec<NodeName>,
-        /// The same on each.
+        /// The same path on each node.
         path: String,
         unit: Option<String>,
     },
-    /// The image of a static pod; a manifest for each node.
-    Pods {
+    /// The image of a static pod, with one manifest per node.
+    StaticPods {
         nodes: Vec<NodeName>,
         manifests: Vec<Manifest>,
     },
-    /// The image of what the API runs.
+    /// The image of a workload's containers.
     Workloads { runs: Vec<Runs> },
 }
 
-/// A static pod's manifest.
+/// The manifest of a static pod.
 pub(super) struct Manifest {
     program: String,
     node: NodeName,
@@ -45,43 +45,44 @@ pub(super) struct Manifest {
     pub(super) image: String,
 }
 
-/// The nodes that are meant; the cluster's first one comes first.
-pub(super) fn chosen(cluster: &Description, named: &[NodeName]) -> Result<Vec<NodeName>, Error> {
+/// The nodes in `named`, or all if there are none, in the order of the cluster.
+pub(super) fn select_nodes(cluster: &Description, named: &[NodeName]) -> Result<Vec<NodeName>, Error> {
     let all: Vec<NodeName> = cluster.nodes().iter().map(|node| node.name.clone()).collect();
     if let Some(unknown) = named.iter().find(|name| !all.contains(name)) {
         return Err(Error::node_not_found(unknown, &all));
     }
-    let meant = |name: &NodeName| named.is_empty() || named.contains(name);
-    Ok(all.into_iter().filter(meant).collect())
+    let selected = |name: &NodeName| named.is_empty() || named.contains(name);
+    Ok(all.into_iter().filter(selected).collect())
 }
 
-/// Where the cluster has `program`, on those of `nodes` that have another; nothing where all have this one.
-pub(super) async fn place(
+/// Where `program` runs from, on those of `nodes` that have another file. `None` if all have this one. `is_subset` says
+/// that the user named the nodes.
+pub(super) async fn locate(
     running: &Running,
     client: &Client,
     cluster: &Description,
     program: &Program,
     nodes: &[NodeName],
-    narrowed: bool,
-) -> Result<Option<Place>, Error> {
+    is_subset: bool,
+) -> Result<Option<Location>, Error> {
     let name = program.name.as_str();
-    let planes = cluster
+    let control_planes = cluster
         .nodes()
         .iter()
         .filter(|node| node.role == Role::ControlPlane);
     let mut pods = Vec::new();
-    let mut elsewhere = false;
-    for plane in planes {
-        if let Some(manifest) = Manifest::read(running, &plane.name, name)? {
-            if nodes.contains(&plane.name) {
+    let mut on_other_nodes = false;
+    for node in control_planes {
+        if let Some(manifest) = Manifest::read(running, &node.name, name)? {
+            if nodes.contains(&node.name) {
                 pods.push(manifest);
             } else {
-                elsewhere = true;
+                on_other_nodes = true;
             }
         }
     }
     if !pods.is_empty() {
-        return Ok(of_pods(pods, program));
+        return Ok(in_static_pods(pods, program));
     }
     let all = containers(client).await?;
     let runs: Vec<Runs> = all
@@ -90,13 +91,15 @@ pub(super) async fn place(
         .cloned()
         .collect();
     if !runs.is_empty() {
-        return of_workloads(runs, program, narrowed);
+        return in_workloads(runs, program, is_subset);
     }
-    if !elsewhere && let Some(place) = of_nodes(running, cluster, program, nodes)? {
-        return Ok(place);
+    if !on_other_nodes && let Some(location) = installed(running, cluster, program, nodes)? {
+        return Ok(location);
     }
-    if elsewhere || (narrowed && of_nodes(running, cluster, program, &chosen(cluster, &[])?)?.is_some()) {
-        return Err(SwapError::Elsewhere {
+    if on_other_nodes
+        || (is_subset && installed(running, cluster, program, &select_nodes(cluster, &[])?)?.is_some())
+    {
+        return Err(SwapError::OtherNodes {
             name: name.to_owned(),
             nodes: nodes.iter().map(NodeName::to_string).collect(),
         }
@@ -113,80 +116,84 @@ pub(super) async fn place(
     .into())
 }
 
-fn of_pods(mut pods: Vec<Manifest>, program: &Program) -> Option<Place> {
+fn in_static_pods(mut pods: Vec<Manifest>, program: &Program) -> Option<Location> {
     pods.retain(|manifest| !image::is_with(&manifest.image, &program.digest));
     let nodes: Vec<NodeName> = pods.iter().map(|manifest| manifest.node.clone()).collect();
-    (!pods.is_empty()).then_some(Place::Pods {
+    (!pods.is_empty()).then_some(Location::StaticPods {
         nodes,
         manifests: pods,
     })
 }
 
-fn of_workloads(mut runs: Vec<Runs>, program: &Program, narrowed: bool) -> Result<Option<Place>, Error> {
-    if narrowed {
-        return Err(SwapError::Everywhere(program.name.clone()).into());
+fn in_workloads(
+    mut runs: Vec<Runs>,
+    program: &Program,
+    is_subset: bool,
+) -> Result<Option<Location>, Error> {
+    if is_subset {
+        return Err(SwapError::RunsOnAllNodes(program.name.clone()).into());
     }
     runs.retain(|run| !image::is_with(&run.image, &program.digest));
-    Ok((!runs.is_empty()).then_some(Place::Workloads { runs }))
+    Ok((!runs.is_empty()).then_some(Location::Workloads { runs }))
 }
 
-/// Nothing where no node has it; nothing inside where all have this one.
-fn of_nodes(
+/// `None` if no node has the program installed, `Some(None)` if all that do have this file.
+fn installed(
     running: &Running,
     cluster: &Description,
     program: &Program,
     nodes: &[NodeName],
-) -> Result<Option<Option<Place>>, Error> {
+) -> Result<Option<Option<Location>>, Error> {
     let mut path = None;
-    let mut with_another = Vec::new();
-    for name in nodes {
-        let Some((found, digest)) = node::look(running, name, &program.name)? else {
+    let mut outdated = Vec::new();
+    for node in nodes {
+        let Some((found, digest)) = node_files::find_program(running, node, &program.name)? else {
             continue;
         };
         if let Some(loader) = &program.loader
-            && !node::has(running, name, loader)?
+            && !node_files::exists(running, node, loader)?
         {
             return Err(SwapError::NotRunnable {
                 path: program.path.clone(),
                 why: format!(
-                    "it needs the loader `{}`, which `{name}` has not; build it with `CGO_ENABLED=0`",
+                    "it needs the dynamic loader `{}`, which `{node}` does not have; build it with `CGO_ENABLED=0`",
                     loader.display()
                 ),
             }
             .into());
         }
         if digest != program.digest.hex() {
-            with_another.push(name.clone());
+            outdated.push(node.clone());
         }
         path = Some(found);
     }
     let Some(path) = path else { return Ok(None) };
-    let own = cluster.runtime().answers();
-    let mut units = UNITS.into_iter().chain([(own.program, own.unit)]);
+    let runtime = cluster.runtime().answers();
+    let mut units = UNITS.into_iter().chain([(runtime.program, runtime.unit)]);
     let unit = units.find(|(name, _)| *name == program.name);
-    Ok(Some((!with_another.is_empty()).then_some(Place::Node {
-        nodes: with_another,
+    Ok(Some((!outdated.is_empty()).then_some(Location::Installed {
+        nodes: outdated,
         path,
         unit: unit.map(|(_, unit)| unit.to_owned()),
     })))
 }
 
 impl Manifest {
-    /// The manifest of `program` on `node`, if there is one.
+    /// Reads the manifest of `program` on `node`, if there is one.
     fn read(running: &Running, node: &NodeName, program: &str) -> Result<Option<Self>, Error> {
         let path = path(program);
-        let Some(text) = node::text(running, node, &path)? else {
+        let Some(text) = node_files::read(running, node, &path)? else {
             return Ok(None);
         };
-        let damaged = |source| SwapError::Manifest {
+        let invalid = |source| SwapError::Manifest {
             path: path.clone(),
             node: node.clone(),
             source,
         };
-        let pod: Value = serde_saphyr::from_str(&text).map_err(|error| damaged(error.into()))?;
-        let image = container(&pod, program).and_then(|at| pod.pointer(&format!("{at}/image"))?.as_str());
+        let pod: Value = serde_saphyr::from_str(&text).map_err(|error| invalid(error.into()))?;
+        let image = container_pointer(&pod, program).and_then(|at| pod.pointer(&format!("{at}/image"))?.as_str());
         let image = image
-            .ok_or_else(|| damaged("it names no image".into()))?
+            .ok_or_else(|| invalid("it has no image".into()))?
             .to_owned();
         Ok(Some(Self {
             program: program.to_owned(),
@@ -196,9 +203,9 @@ impl Manifest {
         }))
     }
 
-    /// The names of all that `node` has.
+    /// The names of all static pods of `node`.
     fn names(running: &Running, node: &NodeName) -> Result<Vec<String>, Error> {
-        let names = node::list(running, node, MANIFESTS)?;
+        let names = node_files::list(running, node, MANIFESTS)?;
         Ok(names
             .iter()
             .filter_map(|name| name.strip_suffix(".yaml"))
@@ -210,17 +217,17 @@ impl Manifest {
         path(&self.program)
     }
 
-    /// The manifest with another image, as JSON, which is YAML too.
-    pub(super) fn with(&self, image: &str) -> Result<String, SwapError> {
-        let damaged = |source| SwapError::Manifest {
+    /// The manifest with another image, as JSON, which is valid YAML.
+    pub(super) fn with_image(&self, image: &str) -> Result<String, SwapError> {
+        let invalid = |source| SwapError::Manifest {
             path: self.path(),
             node: self.node.clone(),
             source,
         };
         let mut pod = self.pod.clone();
-        let at = container(&pod, &self.program).and_then(|at| pod.pointer_mut(&format!("{at}/image")));
-        *at.ok_or_else(|| damaged("it names no image".into()))? = image.into();
-        let text = serde_json::to_string_pretty(&pod).map_err(|error| damaged(error.into()))?;
+        let at = container_pointer(&pod, &self.program).and_then(|at| pod.pointer_mut(&format!("{at}/image")));
+        *at.ok_or_else(|| invalid("it has no image".into()))? = image.into();
+        let text = serde_json::to_string_pretty(&pod).map_err(|error| invalid(error.into()))?;
         Ok(text + "\n")
     }
 }
@@ -229,8 +236,8 @@ fn path(program: &str) -> String {
     format!("{MANIFESTS}/{program}.yaml")
 }
 
-/// Where a pod has the container that is called like the program, or else its first one.
-fn container(pod: &Value, program: &str) -> Option<String> {
+/// JSON pointer to the container with the program's name, otherwise to the first one.
+fn container_pointer(pod: &Value, program: &str) -> Option<String> {
     let containers = pod.pointer("/spec/containers")?.as_array()?;
     let named = containers
         .iter()
@@ -246,7 +253,7 @@ mod tests {
     use super::Manifest;
 
     #[test]
-    fn a_manifest_differs_in_its_image_alone() {
+    fn with_image_changes_only_the_image() {
         let pod = json!({"spec": {"containers": [
             {"name": "helper", "image": "a:1"},
             {"name": "etcd", "image": "b:1", "env": [{"name": "GOGC", "value": "400"}]},
@@ -257,7 +264,7 @@ mod tests {
             pod: pod.clone(),
             image: "b:1".to_owned(),
         };
-        let changed: Value = serde_json::from_str(&manifest.with("b:2").unwrap()).unwrap();
+        let changed: Value = serde_json::from_str(&manifest.with_image("b:2").unwrap()).unwrap();
         let mut expected = pod;
         expected["spec"]["containers"][1]["image"] = json!("b:2");
         assert_eq!(changed, expected);
@@ -267,7 +274,7 @@ mod tests {
             ..manifest
         };
         assert_eq!(
-            empty.with("b:2").unwrap_err().to_string(),
+            empty.with_image("b:2").unwrap_err().to_string(),
             "could not read the manifest `/etc/kubernetes/manifests/etcd.yaml` of `node01`"
         );
     }
