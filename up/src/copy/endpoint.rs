@@ -1,4 +1,4 @@
-//! One end of a copy, as it is written on a command line.
+//! The source or destination of a copy, as given on a command line.
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -9,16 +9,15 @@ use parbake_cluster::NodeName;
 /// A path on the host, or `NODE:PATH`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
-    /// On the host.
     Host(PathBuf),
-    /// On a node; below `/root` unless it begins with a slash.
+    /// A relative path is below `/root`.
     Node(NodeName, String),
 }
 
 impl FromStr for Endpoint {
     type Err = Infallible;
 
-    /// What has a node's name before its first colon is on that node; `./a:b` is not.
+    /// Text with a valid node name before the first colon is a path on that node. `./a:b` is not.
     fn from_str(text: &str) -> Result<Self, Infallible> {
         let node = text
             .split_once(':')
@@ -37,10 +36,10 @@ mod tests {
     use super::Endpoint;
 
     #[test]
-    fn a_node_stands_before_a_colon() {
+    fn node_name_before_the_first_colon_selects_a_node() {
         let host = |path: &str| Endpoint::Host(PathBuf::from(path));
         let node = |path: &str| Endpoint::Node("node01".parse().unwrap(), path.to_owned());
-        for (text, end) in [
+        for (text, endpoint) in [
             ("file", host("file")),
             ("./node01:file", host("./node01:file")),
             ("/a:b", host("/a:b")),
@@ -48,7 +47,7 @@ mod tests {
             ("node01:", node("")),
             ("node01:/etc/a:b", node("/etc/a:b")),
         ] {
-            assert_eq!(text.parse::<Endpoint>().unwrap(), end, "{text}");
+            assert_eq!(text.parse::<Endpoint>().unwrap(), endpoint, "{text}");
         }
     }
 }

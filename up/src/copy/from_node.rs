@@ -1,4 +1,4 @@
-//! From a node to the host.
+//! Copies from a node to the host.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,13 +11,14 @@ use tar::{Archive, EntryType};
 use super::{Copied, CopyError};
 use crate::{Cluster, Error};
 
-/// Sends a file or directory. That a file changes meanwhile (exit code 1) is what logs do.
+/// Sends a file or directory. Exit code 1 means that a file changed meanwhile, as logs do. Only GNU's format has sparse
+/// entries that the `tar` crate unpacks.
 const SEND: &str = r#"
 fail() { echo "$1" >&2; exit 64; }
 path=$(realpath --canonicalize-existing -- "$1" 2>/dev/null) || fail "there is no file or directory \`$1\`"
 [ "$path" != / ] || fail "name a file or directory below \`/\`"
 cd -- "$(dirname -- "$path")"
-tar --create --file=- --warning=no-file-changed -- "./$(basename -- "$path")" || [ $? = 1 ]
+tar --create --file=- --format=gnu --sparse --warning=no-file-changed -- "./$(basename -- "$path")" || [ $? = 1 ]
 "#;
 
 pub(super) fn copy(cluster: &Cluster, node: &NodeName, from: &str, to: &Path) -> Result<Copied, Error> {
@@ -27,37 +28,39 @@ pub(super) fn copy(cluster: &Cluster, node: &NodeName, from: &str, to: &Path) ->
         node: node.to_string(),
         why,
     };
-    let place = place(to, name.as_deref()).map_err(refused)?;
-    let parent = match place.parent() {
+    let destination = destination(to, name.as_deref()).map_err(refused)?;
+    let parent = match destination.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let stage = tempfile::Builder::new().prefix(".parbake-cp.").tempdir_in(parent);
-    let stage = stage.map_err(CopyError::write(parent))?;
+    let staging = tempfile::Builder::new()
+        .prefix(".parbake-cp.")
+        .tempdir_in(parent);
+    let staging = staging.map_err(CopyError::write(parent))?;
     let send = cluster
         .running()
         .command(node.as_str(), ["sh", "-euc", SEND, "sh", from])?;
-    let copied = send.drain(|stream| receive(stream, stage.path()));
-    let mut copied = copied.map_err(CopyError::of_node("from", node.as_str()))?;
-    let only = fs::read_dir(stage.path()).and_then(|mut entries| entries.next().transpose());
-    let Some(only) = only.map_err(CopyError::read(stage.path()))? else {
-        return Err(refused(format!("`{from}` is no file or directory that could be copied")).into());
+    let copied = send.drain(|stream| receive(stream, staging.path()));
+    let mut copied = copied.map_err(CopyError::on_node("from", node.as_str()))?;
+    let entry = fs::read_dir(staging.path()).and_then(|mut entries| entries.next().transpose());
+    let Some(entry) = entry.map_err(CopyError::read(staging.path()))? else {
+        return Err(refused(format!("`{from}` is not a file or directory")).into());
     };
-    let is_dir = only.file_type().is_ok_and(|kind| kind.is_dir());
-    if is_dir && place.symlink_metadata().is_ok() || place.is_dir() {
-        let place = place.display();
+    let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+    if is_dir && destination.symlink_metadata().is_ok() || destination.is_dir() {
+        let destination = destination.display();
         return Err(refused(format!(
-            "`{place}` is there already; remove it, or name another place"
+            "`{destination}` already exists; remove it, or choose another path"
         ))
         .into());
     }
-    fs::rename(only.path(), &place).map_err(CopyError::write(&place))?;
-    copied.to = place;
+    fs::rename(entry.path(), &destination).map_err(CopyError::write(&destination))?;
+    copied.to = destination;
     Ok(copied)
 }
 
-/// Where what is called `name` goes, by the path that was given.
-fn place(to: &Path, name: Option<&OsStr>) -> Result<PathBuf, String> {
+/// The path of the copy of `name`: in the directory `to`, or `to` itself.
+fn destination(to: &Path, name: Option<&OsStr>) -> Result<PathBuf, String> {
     if to.is_dir() {
         let name = name.ok_or("name a file or directory of the node")?;
         return Ok(to.join(name));
@@ -70,16 +73,16 @@ fn place(to: &Path, name: Option<&OsStr>) -> Result<PathBuf, String> {
         parent.filter(|parent| !parent.is_dir())
     };
     match missing {
-        Some(missing) => Err(format!("there is no directory `{}` here", missing.display())),
+        Some(missing) => Err(format!("there is no directory `{}` on this host", missing.display())),
         None => Ok(to.to_owned()),
     }
 }
 
-/// Unpacks what the node sends below `stage`: files, directories and links only, and none through a link that leads out.
-fn receive(stream: &mut dyn Read, stage: &Path) -> io::Result<Copied> {
+/// Unpacks the files, directories and links of `stream` below `staging`, and fails for a path that leads out of it.
+pub(super) fn receive(stream: &mut dyn Read, staging: &Path) -> io::Result<Copied> {
     let mut copied = Copied::default();
     let mut archive = Archive::new(stream);
-    // No set-user-ID programs of the node's root on the host.
+    // Drops set-user-ID bits, which would apply to the host's root.
     archive.set_preserve_permissions(false);
     for entry in archive.entries()? {
         let mut entry = entry?;
@@ -92,16 +95,16 @@ fn receive(stream: &mut dyn Read, stage: &Path) -> io::Result<Copied> {
                 continue;
             }
         }
-        if !entry.unpack_in(stage)? {
+        if !entry.unpack_in(staging)? {
             let text = format!(
-                "the node sent the path `{}`, which leads elsewhere",
+                "the node sent the path `{}`, which is outside of the copied tree",
                 path.display()
             );
             return Err(io::Error::other(text));
         }
         copied.entries += 1;
     }
-    // Blocks of zeros may follow the end, and whoever writes them must not be cut off.
+    // Read the padding after the end as well, so that the sender does not get SIGPIPE.
     io::copy(&mut archive.into_inner(), &mut io::sink())?;
     Ok(copied)
 }
@@ -115,14 +118,14 @@ mod tests {
 
     use tar::{EntryType, Header};
 
-    use super::{place, receive};
+    use super::{destination, receive};
 
     fn entry(kind: EntryType, path: &str, link: &str, text: &str) -> Vec<u8> {
         let mut header = Header::new_gnu();
         header.set_entry_type(kind);
         header.set_mode(0o6755);
         header.set_size(text.len() as u64);
-        // As a liar writes it: the library's own setters refuse such paths.
+        // Written directly, since the library's setters refuse malicious paths.
         header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
         header.as_old_mut().linkname[..link.len()].copy_from_slice(link.as_bytes());
         header.set_cksum();
@@ -133,9 +136,9 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_unpacked_elsewhere() {
+    fn paths_out_of_the_staging_directory_are_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let (stage, outside) = (dir.path().join("stage"), dir.path().join("outside"));
+        let (staging, outside) = (dir.path().join("staging"), dir.path().join("outside"));
         fs::create_dir(&outside).unwrap();
         let file = |path: &str| entry(EntryType::Regular, path, "", "text");
         let link = |path: &str, to: &str| entry(EntryType::Symlink, path, to, "");
@@ -148,15 +151,15 @@ mod tests {
             entry(EntryType::Link, "a", "../outside/secret", ""),
         ] {
             fs::write(outside.join("secret"), "secret").unwrap();
-            fs::create_dir_all(&stage).unwrap();
-            assert!(receive(&mut stream.as_slice(), &stage).is_err());
+            fs::create_dir_all(&staging).unwrap();
+            assert!(receive(&mut stream.as_slice(), &staging).is_err());
             assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
-            fs::remove_dir_all(&stage).unwrap();
+            fs::remove_dir_all(&staging).unwrap();
         }
     }
 
     #[test]
-    fn devices_stay_behind_and_programs_are_no_masters() {
+    fn devices_are_skipped_and_set_user_id_bits_dropped() {
         let dir = tempfile::tempdir().unwrap();
         let stream = [
             entry(EntryType::Directory, "./a", "", ""),
@@ -168,30 +171,23 @@ mod tests {
         assert_eq!(copied.skipped, [Path::new("./a/null")]);
         let found = fs::metadata(dir.path().join("a/program")).unwrap();
         assert_eq!(found.permissions().mode() & 0o7777, 0o755);
-        assert_eq!(found.uid(), own_uid());
+        assert_eq!(found.uid(), rustix::process::geteuid().as_raw());
         assert!(!dir.path().join("a/null").exists());
     }
 
-    fn own_uid() -> u32 {
-        rustix::process::geteuid().as_raw()
-    }
-
     #[test]
-    fn places_are_in_directories_that_exist() {
+    fn destination_needs_an_existing_directory() {
         let dir = tempfile::tempdir().unwrap();
         let name = Some(OsStr::new("hosts"));
-        assert_eq!(place(dir.path(), name).unwrap(), dir.path().join("hosts"));
+        assert_eq!(destination(dir.path(), name).unwrap(), dir.path().join("hosts"));
         assert_eq!(
-            place(&dir.path().join("new"), name).unwrap(),
+            destination(&dir.path().join("new"), name).unwrap(),
             dir.path().join("new")
         );
-        assert_eq!(place(Path::new("new"), name).unwrap(), Path::new("new"));
-        for wrong in [dir.path().join("new/"), dir.path().join("none/new")] {
-            assert!(
-                place(&wrong, name)
-                    .unwrap_err()
-                    .starts_with("there is no directory `")
-            );
+        assert_eq!(destination(Path::new("new"), name).unwrap(), Path::new("new"));
+        for missing in [dir.path().join("new/"), dir.path().join("none/new")] {
+            let message = destination(&missing, name).unwrap_err();
+            assert!(message.starts_with("there is no directory `"), "{message}");
         }
     }
 }

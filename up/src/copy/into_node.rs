@@ -1,7 +1,8 @@
-//! From the host into a node.
+//! Copies from the host into a node.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use parbake_cluster::NodeName;
@@ -11,11 +12,11 @@ use walkdir::WalkDir;
 use super::{Copied, CopyError};
 use crate::{Cluster, Error};
 
-/// What is copied is called so on its way.
+/// The name of the copied file or directory in the stream.
 const CONTENT: &str = "content";
-/// Comes last, so that a stream that is cut off is not taken for all.
+/// The last entry, by which the receiver recognises a complete stream.
 const COMPLETE: &str = "complete";
-/// Takes the stream: where to, what it is called if that is a directory, and what it is.
+/// Receives the stream. Arguments: the destination, the name in it if that is a directory, and `file` or `directory`.
 const RECEIVE: &str = r#"
 fail() { echo "$1" >&2; exit 64; }
 path=$1 name=$2 kind=$3
@@ -27,21 +28,21 @@ else
 fi
 parent=$(dirname -- "$target")
 [ -d "$parent" ] || fail "there is no directory \`$parent\`"
-[ ! -d "$target" ] || fail "\`$target\` is there already; remove it, or name another place"
+[ ! -d "$target" ] || fail "\`$target\` already exists; remove it, or choose another path"
 if [ $kind = directory ] && { [ -e "$target" ] || [ -L "$target" ]; }; then
-    fail "\`$target\` is there already, and is no directory"
+    fail "\`$target\` already exists, and is not a directory"
 fi
-stage=$(mktemp -d -- "$parent/.parbake-cp.XXXXXX") || fail "nothing can be written to \`$parent\`"
-trap 'rm -rf -- "$stage"' EXIT
+staging=$(mktemp -d -- "$parent/.parbake-cp.XXXXXX") || fail "\`$parent\` is not writable"
+trap 'rm -rf -- "$staging"' EXIT
 trap 'exit 65' HUP INT PIPE TERM
-tar --extract --preserve-permissions --no-same-owner --directory="$stage" --file=-
-[ -e "$stage/complete" ] || fail "the data was cut off"
-mv --no-target-directory -- "$stage/content" "$target"
+tar --extract --preserve-permissions --no-same-owner --directory="$staging" --file=-
+[ -e "$staging/complete" ] || fail "the data is incomplete"
+mv --no-target-directory -- "$staging/content" "$target"
 printf '%s' "$target"
 "#;
 
 pub(super) fn copy(cluster: &Cluster, from: &Path, node: &NodeName, to: &str) -> Result<Copied, Error> {
-    // A link that is named means what it leads to.
+    // A symbolic link on the command line is followed.
     let real = from.canonicalize().map_err(CopyError::read(from))?;
     let kind = real.metadata().map_err(CopyError::read(from))?;
     let name = from.file_name().or(real.file_name()).unwrap_or_default();
@@ -49,44 +50,41 @@ pub(super) fn copy(cluster: &Cluster, from: &Path, node: &NodeName, to: &str) ->
         return Err(CopyError::Refused {
             direction: "to",
             node: node.to_string(),
-            why: format!(
-                "`{}` is no file or directory that could be copied",
-                from.display()
-            ),
+            why: format!("`{}` is not a file or directory", from.display()),
         }
         .into());
     }
-    // Relative paths are root's, as for every command on a node; an empty one is root's home itself.
+    // Commands on a node run in root's home.
     let to = if to.is_empty() { "." } else { to };
     let kind = if kind.is_dir() { "directory" } else { "file" };
     let receive = cluster
         .running()
         .command(node.as_str(), ["sh", "-euc", RECEIVE, "sh", to])?;
     let mut copied = Copied::default();
-    let mut failed = None;
+    let mut unreadable = None;
     let received = receive.arg(name).arg(kind).feed(|stream| {
         let sent = send(&real, stream, &mut copied);
-        // The stream's own errors are the node's matter.
+        // If the stream broke, the node's error says more.
         sent.map_err(|(path, error)| match path {
             Some(path) => {
                 let text = error.to_string();
-                failed = Some(CopyError::read(&path)(error));
+                unreadable = Some(CopyError::read(&path)(error));
                 io::Error::other(text)
             }
             None => error,
         })
     });
-    if let Some(failed) = failed {
-        return Err(failed.into());
+    if let Some(error) = unreadable {
+        return Err(error.into());
     }
-    copied.to = PathBuf::from(received.map_err(CopyError::of_node("to", node.as_str()))?.stdout);
+    copied.to = PathBuf::from(received.map_err(CopyError::on_node("to", node.as_str()))?.stdout);
     Ok(copied)
 }
 
-/// Why something was not sent: the path that could not be read, or nothing where the stream is to blame.
-type Unsent = (Option<PathBuf>, io::Error);
+/// An error, with the path that could not be read, or `None` if the stream broke.
+type SendError = (Option<PathBuf>, io::Error);
 
-fn send(root: &Path, stream: &mut dyn Write, copied: &mut Copied) -> Result<(), Unsent> {
+fn send(root: &Path, stream: &mut dyn Write, copied: &mut Copied) -> Result<(), SendError> {
     let mut archive = Builder::new(stream);
     for entry in WalkDir::new(root).sort_by_file_name() {
         let entry = entry.map_err(|error| (error.path().map(Path::to_owned), error.into()))?;
@@ -109,27 +107,36 @@ fn append(
     path: &Path,
     name: &Path,
     copied: &mut Copied,
-) -> Result<(), Unsent> {
-    let unread = |error| (Some(path.to_owned()), error);
-    let metadata = fs::symlink_metadata(path).map_err(unread)?;
+) -> Result<(), SendError> {
+    let unreadable = |error| (Some(path.to_owned()), error);
+    let metadata = fs::symlink_metadata(path).map_err(unreadable)?;
     let mut header = header(&metadata);
     let appended = if metadata.is_file() {
-        let file = File::open(path).map_err(unread)?;
-        let mut content = Exactly {
-            left: metadata.len(),
-            file,
-            failed: false,
-        };
-        let appended = archive.append_data(&mut header, name, &mut content);
-        if content.failed {
-            return appended.map_err(unread);
-        }
+        let mut file = File::open(path).map_err(unreadable)?;
         copied.bytes += metadata.len();
-        appended
+        if is_sparse(&metadata) {
+            let appended = archive.append_file(name, &mut file);
+            let now = file.metadata().map_err(unreadable)?;
+            if now.len() != metadata.len() {
+                return Err(unreadable(io::Error::other("it changed while it was read")));
+            }
+            appended
+        } else {
+            let mut content = ExactReader {
+                left: metadata.len(),
+                file,
+                failed: false,
+            };
+            let appended = archive.append_data(&mut header, name, &mut content);
+            if content.failed {
+                return appended.map_err(unreadable);
+            }
+            appended
+        }
     } else if metadata.is_dir() {
         archive.append_data(&mut header, name, io::empty())
     } else if metadata.is_symlink() {
-        let to = fs::read_link(path).map_err(unread)?;
+        let to = fs::read_link(path).map_err(unreadable)?;
         archive.append_link(&mut header, name, to)
     } else {
         copied.skipped.push(path.to_owned());
@@ -153,20 +160,25 @@ fn header(metadata: &Metadata) -> Header {
     header
 }
 
-/// A file of which exactly as much is read as its header promises: it may grow or shrink meanwhile.
-struct Exactly {
+/// True if the file has holes. Blocks are of 512 bytes (stat(2)).
+fn is_sparse(metadata: &Metadata) -> bool {
+    metadata.blocks() < metadata.len() / 512
+}
+
+/// Reads as many bytes as the entry's header announces: the file may grow or shrink meanwhile.
+struct ExactReader {
     file: File,
     left: u64,
     failed: bool,
 }
 
-impl Read for Exactly {
+impl Read for ExactReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = (&mut self.file).take(self.left).read(buffer);
         let read = match read {
             Ok(0) if self.left > 0 && !buffer.is_empty() => Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
-                "it became shorter while it was read",
+                "it was truncated while it was read",
             )),
             read => read,
         };
@@ -175,5 +187,36 @@ impl Read for Exactly {
             Err(_) => self.failed = true,
         }
         read
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::os::unix::fs::{FileExt, MetadataExt};
+
+    use super::super::from_node::receive;
+    use super::{CONTENT, send};
+    use crate::copy::Copied;
+
+    #[test]
+    fn sparse_files_stay_sparse_on_the_way_and_at_the_destination() {
+        const SIZE: u64 = 64 << 20;
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("disk.img"), dir.path().join("to"));
+        let file = File::create(&from).unwrap();
+        file.set_len(SIZE).unwrap();
+        file.write_all_at(b"boot", 4096).unwrap();
+        file.write_all_at(b"data", SIZE / 2).unwrap();
+        let (mut stream, mut copied) = (Vec::new(), Copied::default());
+        send(&from, &mut stream, &mut copied).unwrap();
+        assert_eq!((copied.entries, copied.bytes), (1, SIZE));
+        assert!(stream.len() < 1 << 20, "{} bytes", stream.len());
+        fs::create_dir(&to).unwrap();
+        let received = receive(&mut stream.as_slice(), &to).unwrap();
+        assert_eq!(received.bytes, SIZE);
+        let metadata = fs::metadata(to.join(CONTENT)).unwrap();
+        assert!(metadata.len() == SIZE && metadata.blocks() < 2048, "{metadata:?}");
+        assert!(fs::read(to.join(CONTENT)).unwrap() == fs::read(&from).unwrap());
     }
 }
