@@ -99,11 +99,11 @@ impl<'a> Suite<'a> {
     /// # Errors
     /// The suite could not list them.
     pub fn cases(&self) -> Result<Vec<String>, ConformanceError> {
-        let words = [
+        let command_line = [
             format!("{}/e2e.test", self.dir),
             "--list-conformance-tests".into(),
         ];
-        let listed = self.cluster.running().command(&self.node, words)?.run()?;
+        let listed = self.cluster.running().command(&self.node, command_line)?.run()?;
         Ok(listed.parse(report::names)?)
     }
 
@@ -112,13 +112,13 @@ impl<'a> Suite<'a> {
     /// # Errors
     /// The suite could not be run, exited early, or no case matches. Failed cases are not an error; the report has them.
     pub fn run(&self, options: &Options) -> Result<Report, ConformanceError> {
-        let words = arguments(&self.dir, options);
+        let command_line = arguments(&self.dir, options);
         let reports = format!("REPORTS={REPORTS}");
         let shell = ["env", &reports, "sh", "-euc", RUN, "sh"].map(str::to_owned);
         let status = self
             .cluster
             .running()
-            .command(&self.node, shell.into_iter().chain(words))?
+            .command(&self.node, shell.into_iter().chain(command_line))?
             .run_attached()?;
         let read = ["cat".to_owned(), format!("{REPORTS}/report.json")];
         let read = self.cluster.running().command(&self.node, read)?.run();
@@ -142,7 +142,7 @@ impl<'a> Suite<'a> {
 }
 
 fn arguments(dir: &str, options: &Options) -> Vec<String> {
-    let mut words = vec![
+    let mut command_line = vec![
         format!("{dir}/ginkgo"),
         format!("--procs={}", options.parallel.max(1)),
         "--no-color".into(),
@@ -154,19 +154,19 @@ fn arguments(dir: &str, options: &Options) -> Vec<String> {
         "--junit-report=junit.xml".into(),
     ];
     // A case runs if it matches any `--focus`.
-    words.extend(options.focus.iter().map(|focus| format!("--focus={focus}")));
+    command_line.extend(options.focus.iter().map(|focus| format!("--focus={focus}")));
     if options.quick {
-        words.extend(quick().map(|name| format!("--focus={}", regex::escape(name))));
+        command_line.extend(quick().map(|name| format!("--focus={}", regex::escape(name))));
     }
-    words.extend(options.skip.iter().map(|skip| format!("--skip={skip}")));
-    words.extend([
+    command_line.extend(options.skip.iter().map(|skip| format!("--skip={skip}")));
+    command_line.extend([
         format!("{dir}/e2e.test"),
         "--".into(),
         format!("--kubeconfig={KUBECONFIG}"),
         "--provider=skeleton".into(),
         "--disable-log-dump".into(),
     ]);
-    words
+    command_line
 }
 
 fn quick() -> impl Iterator<Item = &'static str> {
@@ -184,24 +184,24 @@ mod tests {
         let names: BTreeSet<_> = quick().collect();
         assert_eq!(names.len(), quick().count());
         assert!(names.len() >= 60, "{}", names.len());
-        let words = arguments(
+        let command_line = arguments(
             "/d",
             &Options {
                 quick: true,
                 ..Options::default()
             },
         );
-        let focused = words.iter().filter(|word| word.starts_with("--focus="));
+        let focused = command_line.iter().filter(|word| word.starts_with("--focus="));
         assert_eq!(focused.count(), names.len());
         assert!(
-            !words.iter().any(|word| word.contains("--focus=[sig")),
-            "{words:?}"
+            !command_line.iter().any(|word| word.contains("--focus=[sig")),
+            "{command_line:?}"
         );
     }
 
     #[test]
     fn test_program_follows_runner_options() {
-        let words = arguments(
+        let command_line = arguments(
             "/d",
             &Options {
                 focus: Some("Pods".into()),
@@ -210,10 +210,10 @@ mod tests {
                 parallel: 2,
             },
         );
-        let place = |word: &str| words.iter().position(|found| found == word).unwrap();
+        let place = |word: &str| command_line.iter().position(|found| found == word).unwrap();
         assert!(place("--focus=Pods") < place("/d/e2e.test"));
         assert!(place("--skip=Serial") < place("/d/e2e.test"));
         assert!(place("/d/e2e.test") < place("--kubeconfig=/etc/kubernetes/admin.conf"));
-        assert!(words.contains(&"--procs=2".to_owned()));
+        assert!(command_line.contains(&"--procs=2".to_owned()));
     }
 }

@@ -1,8 +1,7 @@
-//! Images from files into the runtimes of a running cluster's nodes, without a registry.
+//! Loads images from files into the container runtimes of a running cluster's nodes, without a registry.
 //!
-//! A file is read twice: once to find out what it is and that nothing of it is missing or spoilt, before anything is
-//! changed, and once for each node, side by side, into the import of the runtime inside the machine. What names the images goes
-//! last, so that a stream that is cut off imports nothing.
+//! A file is first read to detect its format and verify that it is complete and intact. Then it is streamed to the
+//! runtimes of all nodes in parallel. The image names are sent last, so that a truncated stream imports nothing.
 
 use std::path::Path;
 use std::thread;
@@ -15,47 +14,43 @@ use serde::Serialize;
 
 use crate::{Cluster, Error};
 
-/// Waits until the runtime offers each image to kubelets.
-const OFFERED: &str = r#"
+/// Waits until the runtime lists each image.
+const WAIT_UNTIL_LISTED: &str = r#"
 for name; do
     tries=0
     until crictl --timeout=10s inspecti --quiet "$name" >/dev/null 2>&1; do
         tries=$((tries + 1))
-        if [ $tries -gt 100 ]; then echo "the runtime does not show the image $name" >&2; exit 1; fi
+        if [ $tries -gt 100 ]; then echo "the runtime does not list the image $name" >&2; exit 1; fi
         sleep 0.1
     done
 done
 "#;
 
-/// What was loaded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Loaded {
-    /// The images, as the file has them in order.
+    /// The images, in the order of the file.
     pub images: Vec<LoadedImage>,
-    /// The nodes that have them now.
     pub nodes: Vec<String>,
 }
 
-/// An image that pods can use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LoadedImage {
-    /// Its full name, as `docker.io/library/app:v1`.
+    /// The full name, such as `docker.io/library/app:v1`.
     pub name: String,
-    /// Digest of its manifest, or of its configuration where the runtime keeps no manifests.
+    /// Digest of the manifest, or of the image's configuration if the runtime keeps no manifests.
     pub digest: String,
 }
 
-/// Loads all images of `path` into all nodes of `cluster`: an OCI image layout as a directory or an archive, or what
-/// `docker save` writes, as it is or compressed with gzip, xz or zstd. `name` is for a single image, in the place of the name
-/// it has.
+/// Loads all images of `path` into all nodes of `cluster`. `path` is an OCI image layout (directory or archive) or the output
+/// of `docker save`; archives may be compressed with gzip, xz or zstd. `name` overrides the name of a single image.
 ///
 /// # Errors
-/// `path` holds no images, or damaged ones, or images without names: nothing is changed then. Or a node refuses them.
+/// `path` has no images, or they are damaged or have no names: nothing is changed then. Or a node failed to import them.
 pub fn load(cluster: &Cluster, path: &Path, name: Option<&ImageName>) -> Result<Loaded, Error> {
     load_into_machines(cluster.running(), cluster.record().cluster.runtime(), path, name)
 }
 
-/// The same for machines that are not a cluster's yet.
+/// Loads images into all of the machines. See [`load`].
 pub(crate) fn load_into_machines(
     running: &Running,
     runtime: ContainerRuntime,
@@ -66,7 +61,7 @@ pub(crate) fn load_into_machines(
     load_into_nodes(running, runtime, &nodes, path, name)
 }
 
-/// The same for some of the machines.
+/// Loads images into the machines `nodes`. See [`load`].
 pub(crate) fn load_into_nodes(
     running: &Running,
     runtime: ContainerRuntime,
@@ -122,7 +117,7 @@ fn load_into(
     archive: &Archive,
 ) -> Result<String, Error> {
     let command = |words: &[&str]| -> Result<Cmd, Error> { Ok(running.command(node, words)?) };
-    let refused = |source| Error::LoadImages {
+    let failed = |source| Error::LoadImages {
         node: node.to_owned(),
         source,
     };
@@ -130,12 +125,12 @@ fn load_into(
     command(&["sh", "-euc", answers.import, "sh"])?
         .args(archive.names())
         .feed(|to| archive.write_to(to))
-        .map_err(refused)?;
-    let list = format!("{OFFERED}{}", answers.list);
+        .map_err(failed)?;
+    let list = format!("{WAIT_UNTIL_LISTED}{}", answers.list);
     let listing = command(&["sh", "-euc", &list, "sh"])?
         .args(archive.names())
         .run()
-        .map_err(refused)?;
+        .map_err(failed)?;
     Ok(listing.stdout)
 }
 
@@ -151,7 +146,7 @@ mod tests {
     use super::digest_of;
 
     #[test]
-    fn a_digest_is_in_the_third_column() {
+    fn digest_is_in_the_third_column() {
         let listing = "REF TYPE DIGEST SIZE PLATFORMS LABELS\n\
                        docker.io/library/app:v10 application/x sha256:10 2.0 MiB linux/amd64 -\n\
                        docker.io/library/app:v1  application/x sha256:1  2.0 MiB linux/amd64 -\n";

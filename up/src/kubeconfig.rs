@@ -1,7 +1,7 @@
-//! A cluster in a user's own kubeconfig: put in beside what is there, and taken out again when the cluster goes.
+//! Merges a cluster into a user's kubeconfig, and removes it when the cluster is removed.
 //!
 //! ```text
-//! DIR/clusters/NAME/merged.json    into which files the cluster was put; written before they are
+//! DIR/clusters/NAME/merged.json    the kubeconfigs that the cluster was merged into, recorded before they are changed
 //! ```
 
 mod document;
@@ -12,15 +12,14 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use parbake_machine::files::{failed, replace};
 use serde::{Deserialize, Serialize};
 
 pub use crate::error::KubeconfigError;
-
-use parbake_machine::files::{failed, replace};
-
-use crate::state::{ClusterLock, cluster_dir, kubeconfig, read};
+use crate::state::{ClusterLock, kubeconfig};
 use crate::{ClusterName, Error};
 use document::{Document, Entry};
+pub use file::SudoUser;
 
 /// Version of `merged.json`.
 const VERSION: u32 = 1;
@@ -29,33 +28,31 @@ const FILE: &str = "merged.json";
 /// `merged.json`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Record {
+struct MergeRecord {
     version: u32,
     /// Absolute paths.
     files: Vec<PathBuf>,
 }
 
-/// A cluster that is in a user's kubeconfig.
+/// The result of [`merge`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Merged {
-    /// The file.
     pub file: PathBuf,
-    /// What clients call the cluster there.
     pub context: String,
-    /// Whether clients use it when nothing is said.
+    /// True if the context is the current one.
     pub current: bool,
 }
 
-/// What the cluster `name` is called in a user's kubeconfig: its context, its cluster and its user.
+/// The name of the cluster, user and context of `name` in a user's kubeconfig.
 pub fn context(name: &ClusterName) -> String {
     format!("parbake-{name}")
 }
 
-/// The file that clients of the user's use (Kubernetes documentation, 'Organizing Cluster Access Using kubeconfig Files'):
-/// of those in `$KUBECONFIG` the first that exists, or else the last; or `~/.kube/config`.
+/// The file that kubectl would change (Kubernetes documentation, 'Organizing Cluster Access Using kubeconfig Files'): the
+/// first existing file in `$KUBECONFIG`, otherwise its last one; without `$KUBECONFIG`, `~/.kube/config`.
 ///
 /// # Errors
-/// There is neither a `$KUBECONFIG` nor a home.
+/// Neither variable is set.
 pub fn default_path(variable: Option<OsString>, home: Option<OsString>) -> Result<PathBuf, KubeconfigError> {
     let listed: Vec<PathBuf> = variable.iter().flat_map(std::env::split_paths).collect();
     let mut named = listed.iter().filter(|path| !path.as_os_str().is_empty());
@@ -68,33 +65,32 @@ pub fn default_path(variable: Option<OsString>, home: Option<OsString>) -> Resul
         .ok_or(KubeconfigError::NoHome)
 }
 
-/// Puts the cluster `name` into the kubeconfig `file`, which is made where it is missing, in the place of what has its
-/// names there. All else stays, though not its comments. [`crate::down`] takes it out again.
+/// Merges the cluster `name` into the kubeconfig `file`, which is created if missing. Entries with the cluster's names are
+/// replaced; all others are kept, but no comments. [`crate::down`] removes the entries again.
 ///
 /// # Errors
-/// There is no such cluster, another command works on it, or `file` is no kubeconfig, is locked, or cannot be written.
-/// The file is as it was then.
+/// There is no such cluster, another command works on it, or `file` is not a kubeconfig, is locked, or cannot be written.
+/// The file is unchanged then.
 pub fn merge(state: &Path, name: &ClusterName, file: &Path) -> Result<Merged, Error> {
-    let claim = claim(state, name)?;
-    let own =
-        fs::read_to_string(kubeconfig(claim.dir())).map_err(failed("read", &kubeconfig(claim.dir())))?;
-    let entry = Entry::of(&own).map_err(KubeconfigError::of(&kubeconfig(claim.dir())))?;
-    let file = file::real(file)?;
-    let mut record = load(claim.dir())?;
+    let (lock, _) = ClusterLock::existing(state, name)?;
+    let entry = cluster_entry(lock.dir())?;
+    let sudo = SudoUser::from_env();
+    let file = file::resolve(file, sudo)?;
+    let mut record = load(lock.dir())?;
     let known = record.files.contains(&file);
     if !known {
-        // Whoever is killed in between leaves a note of what is not there, which does no harm.
+        // Recorded first: if this command is killed, `down` finds nothing to remove, which does no harm.
         record.files.push(file.clone());
-        save(claim.dir(), &record)?;
+        save(lock.dir(), &record)?;
     }
     let context = context(name);
-    let edited = file::edit(&file, |document| {
+    let edited = file::edit(&file, sudo, |document| {
         document.put(&context, &entry)?;
         Ok(document.is_current(&context))
     });
     if edited.is_err() && !known {
         record.files.retain(|other| *other != file);
-        save(claim.dir(), &record)?;
+        save(lock.dir(), &record)?;
     }
     let current = edited?;
     Ok(Merged {
@@ -104,19 +100,40 @@ pub fn merge(state: &Path, name: &ClusterName, file: &Path) -> Result<Merged, Er
     })
 }
 
-/// Takes the cluster in `dir` out of the files that it was put into. What cannot be done is warned of: the cluster goes
-/// all the same.
+/// Writes a kubeconfig to the file `path`, readable by its owner only.
+///
+/// # Errors
+/// The file could not be written.
+pub fn write(path: &Path, content: &[u8]) -> Result<(), Error> {
+    Ok(file::write_new(path, content, SudoUser::from_env()).map_err(failed("write", path))?)
+}
+
+/// Removes the cluster in `dir` from the kubeconfigs that it was merged into. Failures are warnings that name the file and
+/// what remains in it.
 pub(crate) fn remove_context(dir: &Path, name: &ClusterName) {
-    // Another cluster of this name may have taken its place.
-    change_all(dir, name, |document, context, entry| {
-        document.take(context, entry)
+    let remains = |context: &str, file: &Path| {
+        let file = file.display();
+        format!(
+            "the context `{context}` remains in `{file}`; remove it with `kubectl config --kubeconfig {file} \
+             delete-context {context}`, likewise `delete-cluster` and `delete-user`"
+        )
+    };
+    // The entries may belong to another cluster by now, which `remove` checks.
+    edit_merged(dir, name, remains, |document, context, entry| {
+        document.remove(context, entry)
     });
 }
 
-/// Writes the cluster in `dir` anew into the files that it was put into: after a stop it may have another port. What
-/// cannot be done is warned of.
+/// Updates the cluster in `dir` in the kubeconfigs that it was merged into, for instance after its port changed. Failures
+/// are warnings.
 pub(crate) fn update_contexts(dir: &Path, name: &ClusterName) {
-    change_all(dir, name, |document, context, entry| {
+    let outdated = |context: &str, file: &Path| {
+        let file = file.display();
+        format!(
+            "the context `{context}` in `{file}` is outdated; update it with `parbake --name {name} kubeconfig --merge {file}`"
+        )
+    };
+    edit_merged(dir, name, outdated, |document, context, entry| {
         match document.has(context, entry) {
             true => document.put(context, entry),
             false => Ok(()),
@@ -124,73 +141,67 @@ pub(crate) fn update_contexts(dir: &Path, name: &ClusterName) {
     });
 }
 
-fn change_all(
+/// Applies `edit` to all kubeconfigs that the cluster in `dir` was merged into. `consequence` describes a failure.
+fn edit_merged(
     dir: &Path,
     name: &ClusterName,
-    change: impl Fn(&mut Document, &str, &Entry) -> Result<(), String>,
+    consequence: impl Fn(&str, &Path) -> String,
+    edit: impl Fn(&mut Document, &str, &Entry) -> Result<(), String>,
 ) {
     let context = context(name);
-    let outcome = load(dir).and_then(|record| {
-        if record.files.is_empty() {
-            return Ok(());
-        }
-        let path = kubeconfig(dir);
-        let own = fs::read_to_string(&path).map_err(failed("read", &path))?;
-        let entry = Entry::of(&own).map_err(KubeconfigError::of(&path))?;
-        for file in record.files.iter().filter(|file| file.exists()) {
-            if let Err(error) = file::edit(file, |document| change(document, &context, &entry)) {
-                warn(&context, &error);
-            }
-        }
-        Ok(())
+    let record = load(dir).unwrap_or_else(|error| {
+        tracing::warn!(
+            "could not update the kubeconfigs of cluster `{name}`: {}",
+            with_causes(&error)
+        );
+        MergeRecord::default()
     });
-    if let Err(error) = outcome {
-        warn(&context, &error);
-    }
-}
-
-fn warn(context: &str, error: &dyn std::error::Error) {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let text = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
-    tracing::warn!("the context `{context}` in a kubeconfig stays as it is: {text}");
-}
-
-fn claim(state: &Path, name: &ClusterName) -> Result<ClusterLock, Error> {
-    let missing = || Error::NotFound { name: name.clone() };
-    let dir = cluster_dir(state, name);
-    if !dir.exists() {
-        return Err(missing());
-    }
-    let claim = ClusterLock::acquire(state, name)?;
-    match read(&dir)? {
-        Some(_) => Ok(claim),
-        None => {
-            // It went while we came.
-            claim.remove()?;
-            Err(missing())
+    for file in record.files.iter().filter(|file| file.exists()) {
+        let edited = cluster_entry(dir).and_then(|entry| {
+            let edit = |document: &mut Document| edit(document, &context, &entry);
+            Ok(file::edit(file, SudoUser::from_env(), edit)?)
+        });
+        if let Err(error) = edited {
+            tracing::warn!("{}: {}", consequence(&context, file), with_causes(&error));
         }
     }
 }
 
-fn load(dir: &Path) -> Result<Record, Error> {
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// The entry of the cluster in `dir`, from parbake's own copy of its kubeconfig.
+fn cluster_entry(dir: &Path) -> Result<Entry, Error> {
+    let path = kubeconfig(dir);
+    let text = fs::read_to_string(&path).map_err(failed("read", &path))?;
+    Ok(Entry::parse(&text).map_err(KubeconfigError::invalid(&path))?)
+}
+
+impl Default for MergeRecord {
+    fn default() -> Self {
+        Self {
+            version: VERSION,
+            files: Vec::new(),
+        }
+    }
+}
+
+fn load(dir: &Path) -> Result<MergeRecord, Error> {
     let path = dir.join(FILE);
     let text = match fs::read_to_string(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Record {
-                version: VERSION,
-                files: Vec::new(),
-            });
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(MergeRecord::default()),
         text => text.map_err(failed("read", &path))?,
     };
-    match serde_json::from_str::<Record>(&text) {
+    match serde_json::from_str::<MergeRecord>(&text) {
         Ok(record) if record.version == VERSION => Ok(record),
-        Ok(Record { version: found, .. }) => Err(Error::Version { path, found }),
+        Ok(MergeRecord { version: found, .. }) => Err(Error::Version { path, found }),
         Err(source) => Err(Error::Record { path, source }),
     }
 }
 
-fn save(dir: &Path, record: &Record) -> Result<(), Error> {
+fn save(dir: &Path, record: &MergeRecord) -> Result<(), Error> {
     let path = dir.join(FILE);
     let text = serde_json::to_string_pretty(record).unwrap_or_default();
     Ok(replace(&path, text.as_bytes(), 0o600).map_err(failed("write", &path))?)
@@ -205,7 +216,7 @@ mod tests {
     use super::default_path;
 
     #[test]
-    fn the_users_file_is_the_one_that_clients_use() {
+    fn default_path_is_the_file_that_kubectl_would_change() {
         let dir = tempfile::tempdir().unwrap();
         let (one, two) = (dir.path().join("one"), dir.path().join("two"));
         let both = std::env::join_paths([PathBuf::new(), one.clone(), two.clone()]).unwrap();

@@ -1,8 +1,7 @@
-//! Services of a cluster on ports of this host, as long as somebody holds them.
+//! Forwards ports of this host to services of a cluster.
 //!
-//! The connection is made on one of the cluster's nodes, where the address of a service means what it means in the
-//! cluster: nothing is changed there, on the host there is no rule and no interface, and what is held ends with its
-//! process.
+//! Connections are made from one of the cluster's nodes, where service addresses are routed. Nothing is changed in the cluster
+//! or on the host, and the forward ends with the process.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,49 +12,49 @@ use parbake_cluster::services::ServicePort;
 use crate::signals::interrupted;
 use crate::{Cluster, ClusterName, Error};
 
-/// How often it is looked whether the cluster still runs.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often to check that the cluster still runs.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A port of the host that leads to a service, served by this process.
+/// A port of the host that this process forwards to a service.
 #[derive(Debug)]
 pub struct PortForward<'a> {
     cluster: &'a Cluster,
     address: SocketAddr,
 }
 
-/// Opens `listen` on the host, where port 0 is any free one, and connects whoever comes there with `service`.
+/// Forwards `listen` to `service`. Port 0 picks a free port.
 ///
 /// # Errors
-/// The port is taken, or the node is gone.
+/// The port is in use, or the node has ended.
 pub fn open<'a>(
     cluster: &'a Cluster,
     service: &ServicePort,
     listen: SocketAddr,
 ) -> Result<PortForward<'a>, Error> {
     let nodes = cluster.record().cluster.nodes();
-    let plane = nodes
+    let node = nodes
         .iter()
         .find(|node| node.role == Role::ControlPlane)
         .unwrap_or(&nodes[0]);
     let running = cluster.running();
-    let address = running.forward(plane.name.as_str(), listen, service.address)?;
+    let address = running.forward(node.name.as_str(), listen, service.address)?;
     Ok(PortForward { cluster, address })
 }
 
 impl PortForward<'_> {
-    /// Where the host reaches the service.
+    /// The address on the host.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Holds the port until this process is asked to end (SIGINT, SIGTERM).
+    /// Forwards until this process receives SIGINT or SIGTERM.
     ///
     /// # Errors
-    /// The cluster, called `name`, has ended meanwhile.
+    /// The cluster `name` has ended.
     pub async fn until_interrupted(self, name: &ClusterName) -> Result<(), Error> {
         let ended = async {
             while self.cluster.running().state().supervisor.is_alive() {
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
         };
         tokio::select! {

@@ -4,9 +4,8 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use parbake_machine::files::replace;
 use parbake_up::Cluster;
-use parbake_up::kubeconfig::{Merged, default_path, merge};
+use parbake_up::kubeconfig::{Merged, default_path, merge, write};
 
 use crate::cli::Global;
 use crate::output;
@@ -50,14 +49,10 @@ impl Args {
         let read = std::fs::read(&path);
         let content = read.with_context(|| format!("could not read `{}`", path.display()))?;
         match self.write {
-            Some(file) => write(&file, &content),
-            None => output::raw(&content),
+            Some(file) if file != Path::new("-") => Ok(write(&file, &content)?),
+            _ => output::raw(&content),
         }
     }
-}
-
-fn write(file: &Path, content: &[u8]) -> anyhow::Result<()> {
-    replace(file, content, 0o600).with_context(|| format!("could not write `{}`", file.display()))
 }
 
 fn text(merged: &Merged) -> String {

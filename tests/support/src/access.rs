@@ -418,7 +418,7 @@ pub fn kubeconfig(place: &Place, name: &str) -> Outcome {
     fs::write(&path, "clusters: [\n").map_err(problem)?;
     place.refused(
         &["kubeconfig", "--name", name, "--merge", &file],
-        &["is left as it is", "line 1"],
+        &["not a valid kubeconfig", "line 1"],
     )?;
     check(
         fs::read_to_string(&path).map_err(problem)? == "clusters: [\n",

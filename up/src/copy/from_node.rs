@@ -33,9 +33,7 @@ pub(super) fn copy(cluster: &Cluster, node: &NodeName, from: &str, to: &Path) ->
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let staging = tempfile::Builder::new()
-        .prefix(".parbake-cp.")
-        .tempdir_in(parent);
+    let staging = tempfile::Builder::new().prefix(".parbake-cp.").tempdir_in(parent);
     let staging = staging.map_err(CopyError::write(parent))?;
     let send = cluster
         .running()
@@ -73,7 +71,10 @@ fn destination(to: &Path, name: Option<&OsStr>) -> Result<PathBuf, String> {
         parent.filter(|parent| !parent.is_dir())
     };
     match missing {
-        Some(missing) => Err(format!("there is no directory `{}` on this host", missing.display())),
+        Some(missing) => Err(format!(
+            "there is no directory `{}` on this host",
+            missing.display()
+        )),
         None => Ok(to.to_owned()),
     }
 }

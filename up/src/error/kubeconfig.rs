@@ -1,39 +1,26 @@
-//! What can go wrong with a user's kubeconfig.
+//! Errors of [`crate::kubeconfig`].
 
 use std::path::{Path, PathBuf};
 
 use parbake_machine::files;
 
-/// A kubeconfig that cannot be changed.
 #[derive(Debug, thiserror::Error)]
 pub enum KubeconfigError {
-    /// Nobody knows where the user's file is.
-    #[error("neither `KUBECONFIG` nor `HOME` says where your kubeconfig is; name the file")]
+    #[error("could not find your kubeconfig, since neither `KUBECONFIG` nor `HOME` is set; name the file")]
     NoHome,
-    /// The file is something else, or damaged.
-    #[error("`{}` is left as it is, since it is no kubeconfig that could be changed: {problem}", path.display())]
-    Content {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
-    /// Another program is changing the file.
-    #[error("`{}` is locked by `{}`; if no other program is at work on it, remove that", path.display(), lock.display())]
-    Locked {
-        /// The file.
-        path: PathBuf,
-        /// The lock.
-        lock: PathBuf,
-    },
-    /// The file cannot be read, locked or written.
+    #[error("`{}` is not a regular file; name another kubeconfig, or unset `KUBECONFIG`", path.display())]
+    NotRegular { path: PathBuf },
+    #[error("could not change `{}`, since it is not a valid kubeconfig: {problem}", path.display())]
+    Invalid { path: PathBuf, problem: String },
+    #[error("`{}` is locked; if no other program is using it, remove `{}` and try again", path.display(), lock.display())]
+    Locked { path: PathBuf, lock: PathBuf },
     #[error(transparent)]
     File(#[from] files::Error),
 }
 
 impl KubeconfigError {
-    pub(crate) fn of(path: &Path) -> impl FnOnce(String) -> Self {
+    pub(crate) fn invalid(path: &Path) -> impl FnOnce(String) -> Self {
         let path = path.to_owned();
-        move |problem| Self::Content { path, problem }
+        move |problem| Self::Invalid { path, problem }
     }
 }

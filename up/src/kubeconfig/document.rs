@@ -1,23 +1,22 @@
-//! A kubeconfig as a value, of which only what concerns one cluster is touched.
+//! A kubeconfig, in which the entries of one cluster can be edited.
 
 use serde_json::{Map, Value, json};
 use serde_saphyr::{ser_options, to_string_with_options};
 
-/// The lists of a kubeconfig, and what an item holds beside its name.
+/// The lists of a kubeconfig, and the field of their items beside the name.
 const LISTS: [(&str, &str); 3] = [
     ("clusters", "cluster"),
     ("users", "user"),
     ("contexts", "context"),
 ];
 const CURRENT: &str = "current-context";
-/// What tells one cluster from another: its authority.
+/// The field that identifies a cluster.
 const AUTHORITY: &str = "certificate-authority-data";
 
-/// A kubeconfig.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Document(Map<String, Value>);
 
-/// What is to be known of a cluster and its administrator.
+/// A cluster and its administrator.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Entry {
     cluster: Value,
@@ -25,26 +24,26 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// That of the only cluster in the kubeconfig `text`.
-    pub(super) fn of(text: &str) -> Result<Self, String> {
+    /// The first cluster and user of the kubeconfig `text`.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         let Document(fields) = Document::parse(text)?;
-        let only = |list: &str, field: &str| {
+        let first = |list: &str, field: &str| {
             let found = fields.get(list).and_then(|items| items.get(0)?.get(field));
             found.cloned().ok_or_else(|| format!("it has no `{field}`"))
         };
         Ok(Self {
-            cluster: only("clusters", "cluster")?,
-            user: only("users", "user")?,
+            cluster: first("clusters", "cluster")?,
+            user: first("users", "user")?,
         })
     }
 }
 
 impl Document {
-    /// Reads a kubeconfig; an empty text is one without anything in it.
+    /// Parses a kubeconfig, which may be empty.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let value: Value = match text.trim().is_empty() {
             true => Value::Null,
-            // The first line says what and where; the others would show what may be a key.
+            // Only the first line: the others quote the file, which may show a key.
             false => serde_saphyr::from_str(text).map_err(|error| first_line(&error.to_string()))?,
         };
         let fields = match value {
@@ -56,32 +55,32 @@ impl Document {
             return Err(format!("its `kind` is {kind}"));
         }
         let lists = LISTS.map(|(list, _)| (list, fields.get(list)));
-        let odd = lists
+        let not_a_list = lists
             .into_iter()
             .find(|(_, items)| !matches!(items, None | Some(Value::Null | Value::Array(_))));
-        match odd {
-            Some((list, _)) => Err(format!("its `{list}` is no list")),
+        match not_a_list {
+            Some((list, _)) => Err(format!("its `{list}` is not a list")),
             None => Ok(Self(fields)),
         }
     }
 
-    /// The text, which reads back as the same.
+    /// Renders the kubeconfig, and checks that it parses to the same value.
     pub(super) fn text(&self) -> Result<String, String> {
-        // Certificates and keys each in its line, as kubectl writes them.
+        // Certificates and keys on one line each, as kubectl writes them.
         let options = ser_options! { prefer_block_scalars: false };
         let text = to_string_with_options(&self.0, options).map_err(|error| error.to_string())?;
         match Self::parse(&text) {
-            Ok(again) if again == *self => Ok(text),
-            _ => Err("something in it cannot be written as it was read".to_owned()),
+            Ok(parsed) if parsed == *self => Ok(text),
+            _ => Err("a value in it cannot be written back unchanged".to_owned()),
         }
     }
 
-    /// Whether clients use the context `name` when nothing is said.
+    /// True if `name` is the current context.
     pub(super) fn is_current(&self, name: &str) -> bool {
         self.0.get(CURRENT).is_some_and(|current| current == name)
     }
 
-    /// Puts a cluster in, in the place of what has the name. It becomes the current one where there is none.
+    /// Sets the cluster, user and context `name`. It becomes the current context if there is none.
     pub(super) fn put(&mut self, name: &str, entry: &Entry) -> Result<(), String> {
         for (field, value) in [("apiVersion", "v1"), ("kind", "Config")] {
             self.0.entry(field).or_insert_with(|| value.into());
@@ -105,15 +104,15 @@ impl Document {
         Ok(())
     }
 
-    /// Whether what is called `name` is this very cluster, wherever it was reached.
+    /// True if the cluster `name` is the one of `entry`, by its CA; the server may differ.
     pub(super) fn has(&self, name: &str, entry: &Entry) -> bool {
         let clusters = self.0.get("clusters").and_then(Value::as_array);
         let named = clusters.and_then(|items| items.iter().find(|item| item["name"] == name));
         named.is_some_and(|named| named["cluster"][AUTHORITY] == entry.cluster[AUTHORITY])
     }
 
-    /// Takes a cluster out, unless what has its name is another one.
-    pub(super) fn take(&mut self, name: &str, entry: &Entry) -> Result<(), String> {
+    /// Removes the cluster, user and context `name`, unless they belong to another cluster.
+    pub(super) fn remove(&mut self, name: &str, entry: &Entry) -> Result<(), String> {
         if !self.has(name, entry) {
             return Ok(());
         }
@@ -138,22 +137,22 @@ fn first_line(text: &str) -> String {
 mod tests {
     use super::{Document, Entry};
 
-    const OWN: &str = "apiVersion: v1\nclusters:\n- cluster:\n    certificate-authority-data: QQ==\n    server: \"https://127.0.0.1:1\"\n  \
+    const PARBAKES: &str = "apiVersion: v1\nclusters:\n- cluster:\n    certificate-authority-data: QQ==\n    server: \"https://127.0.0.1:1\"\n  \
                        name: kubernetes\nusers:\n- name: admin\n  user:\n    client-key-data: S0VZ\n";
-    /// With what is easily lost: unknown fields, texts that look like something else, long lines.
-    const THEIRS: &str = "# mine\napiVersion: v1\nkind: Config\npreferences: {}\nx-more: [1, 2.5, null, true]\n\
+    /// A user's kubeconfig with details that are easily lost: unknown fields, ambiguous scalars, long lines.
+    const USERS: &str = "# mine\napiVersion: v1\nkind: Config\npreferences: {}\nx-more: [1, 2.5, null, true]\n\
         clusters:\n- name: work\n  cluster: {server: 'https://work', insecure-skip-tls-verify: true, extensions: [{name: e, extension: {a: 'yes'}}]}\n\
         contexts:\n- {name: work, context: {cluster: work, user: me, namespace: 'on'}}\ncurrent-context: work\n\
         users:\n- name: me\n  user:\n    exec: {command: get-token, args: ['y', 'no', '012', '1e3', '1_000', '~', '2001-01-01', 'a: b', ' #x', \"two\\nlines\\n\", '']}\n";
 
     fn entry() -> Entry {
-        Entry::of(OWN).unwrap()
+        Entry::parse(PARBAKES).unwrap()
     }
 
     #[test]
-    fn what_was_there_stays_and_comes_back() {
+    fn other_entries_survive_put_and_remove() {
         let long = format!(
-            "{THEIRS}- name: long\n  user: {{token: {}}}\n",
+            "{USERS}- name: long\n  user: {{token: {}}}\n",
             "aB3/".repeat(3000)
         );
         let before = Document::parse(&long).unwrap();
@@ -166,7 +165,7 @@ mod tests {
             document.is_current("work") && text.matches("name: parbake-ci").count() == 3,
             "{text}"
         );
-        // What YAML 1.1 reads as truth or number is a text in every reader.
+        // Strings that YAML 1.1 takes for booleans or numbers must be quoted.
         for quoted in [
             "\"y\"",
             "\"no\"",
@@ -182,12 +181,12 @@ mod tests {
                 "{quoted} in {text}"
             );
         }
-        document.take("parbake-ci", &entry()).unwrap();
+        document.remove("parbake-ci", &entry()).unwrap();
         assert_eq!(document, before);
     }
 
     #[test]
-    fn nothing_becomes_a_kubeconfig() {
+    fn empty_file_becomes_a_kubeconfig() {
         for empty in ["", "\n", "# nothing\n", "clusters: null\nusers: []\n"] {
             let mut document = Document::parse(empty).unwrap();
             document.put("parbake-ci", &entry()).unwrap();
@@ -197,35 +196,35 @@ mod tests {
                 text.contains("kind: Config") && text.contains("client-key-data: S0VZ"),
                 "{text}"
             );
-            document.take("parbake-ci", &entry()).unwrap();
+            document.remove("parbake-ci", &entry()).unwrap();
             assert!(!document.is_current("parbake-ci") && !document.text().unwrap().contains("parbake"));
         }
     }
 
     #[test]
-    fn another_cluster_of_the_same_name_is_left_alone() {
+    fn another_cluster_of_the_same_name_is_kept() {
         let mut document = Document::parse("").unwrap();
         document.put("parbake-ci", &entry()).unwrap();
         let before = document.clone();
-        let moved = Entry::of(&OWN.replace("127.0.0.1:1", "127.0.0.1:2")).unwrap();
+        let moved = Entry::parse(&PARBAKES.replace("127.0.0.1:1", "127.0.0.1:2")).unwrap();
         assert!(document.has("parbake-ci", &moved) && !document.has("parbake-xy", &moved));
-        let other = Entry::of(&OWN.replace("QQ==", "Qg==")).unwrap();
-        document.take("parbake-ci", &other).unwrap();
+        let other = Entry::parse(&PARBAKES.replace("QQ==", "Qg==")).unwrap();
+        document.remove("parbake-ci", &other).unwrap();
         assert_eq!(document, before);
     }
 
     #[test]
-    fn what_is_no_kubeconfig_is_refused() {
-        for (text, said) in [
+    fn invalid_kubeconfigs_are_refused() {
+        for (text, expected) in [
             ("a: [", ""),
             ("a: 1\na: 2\n", ""),
             ("- a\n", "it is not a mapping"),
             ("kind: Pod\n", "its `kind` is \"Pod\""),
-            ("clusters: {}\n", "its `clusters` is no list"),
+            ("clusters: {}\n", "its `clusters` is not a list"),
             ("a: 1\n---\nb: 2\n", ""),
         ] {
             let problem = Document::parse(text).unwrap_err();
-            assert!(problem.contains(said) && !problem.contains('\n'), "{problem}");
+            assert!(problem.contains(expected) && !problem.contains('\n'), "{problem}");
             assert!(!problem.starts_with("error: "), "{problem}");
         }
     }

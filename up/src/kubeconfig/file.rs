@@ -1,121 +1,185 @@
-//! A file of the user's, changed as kubectl would change it.
+//! Edits a user's kubeconfig in the way kubectl does.
 
 use std::ffi::OsString;
-use std::fs::{self, File, Metadata, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parbake_machine::files::failed;
+use parbake_machine::files::{failed, replace};
+use rustix::fs::{XattrFlags, getxattr, setxattr};
+use rustix::io::Errno;
 
 use super::document::Document;
 use crate::error::KubeconfigError;
 
-/// How long another program may hold the lock: they change a file in milliseconds.
-const PATIENCE: Duration = Duration::from_secs(2);
-const PAUSE: Duration = Duration::from_millis(50);
-/// Mode of a new kubeconfig: there are keys in it.
-const MODE: u32 = 0o600;
+/// How long another program may hold the lock. An edit takes milliseconds.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// The mode of a new kubeconfig, which holds a key.
+const PRIVATE: u32 = 0o600;
+/// The permissions that an existing kubeconfig may keep: none for others.
+const OWNER_AND_GROUP: u32 = 0o660;
+/// The extended attribute with a file's access control list (acl(5)).
+const ACL: &str = "system.posix_acl_access";
+/// `ACL_OTHER`: the tag of the entry for others (linux/posix_acl.h).
+const ACL_OTHER: u16 = 0x20;
 
-/// The absolute path of the file itself, where `path` is or leads through a symbolic link. It need not exist.
+/// The user and group that called sudo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SudoUser {
+    pub uid: u32,
+    pub gid: u32,
+}
+
+impl SudoUser {
+    /// Reads `SUDO_UID` and `SUDO_GID`; `None` without sudo.
+    pub fn from_env() -> Option<Self> {
+        let number = |name: &str| std::env::var(name).ok()?.parse().ok();
+        Some(Self {
+            uid: number("SUDO_UID")?,
+            gid: number("SUDO_GID")?,
+        })
+    }
+}
+
+/// The absolute path of `path`, with symbolic links resolved. The file need not exist; a missing directory is created.
 ///
 /// # Errors
-/// Its directory cannot be made.
-pub(super) fn real(path: &Path) -> Result<PathBuf, KubeconfigError> {
-    let not_found = |error| KubeconfigError::from(failed("find", path)(error));
+/// The path cannot be resolved or the directory not be created.
+pub(super) fn resolve(path: &Path, sudo: Option<SudoUser>) -> Result<PathBuf, KubeconfigError> {
+    let unresolved = |error| KubeconfigError::from(failed("resolve", path)(error));
     match path.canonicalize() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        found => return found.map_err(not_found),
+        found => return found.map_err(unresolved),
     }
     let name = path
         .file_name()
-        .ok_or_else(|| not_found(io::ErrorKind::InvalidInput.into()))?;
+        .ok_or_else(|| unresolved(io::ErrorKind::InvalidInput.into()))?;
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     if !parent.exists() {
-        make_dir(parent).map_err(failed("make", parent))?;
+        create_dir(parent, sudo).map_err(failed("create", parent))?;
     }
-    Ok(parent.canonicalize().map_err(not_found)?.join(name))
+    Ok(parent.canonicalize().map_err(unresolved)?.join(name))
 }
 
-/// A directory of the one above it: of the user whose home it is, also under sudo.
-fn make_dir(dir: &Path) -> io::Result<()> {
+fn create_dir(dir: &Path, sudo: Option<SudoUser>) -> io::Result<()> {
     fs::create_dir(dir)?;
-    let above = dir.canonicalize()?;
-    let above = above.parent().unwrap_or(Path::new("/")).metadata()?;
-    chown(dir, Some(above.uid()), Some(above.gid()))
+    own_like_parent(&dir.canonicalize()?, sudo)
 }
 
-/// Changes the file at `path`, whole or not at all; it is not written if `change` changes nothing. Owner and mode stay.
+/// Gives a new file or directory to the owner of its directory, so that a user's home stays the user's under sudo. In a
+/// directory that anyone may write to, such as `/tmp`, it belongs to the user that called sudo.
+fn own_like_parent(path: &Path, sudo: Option<SudoUser>) -> io::Result<()> {
+    let parent = path.parent().unwrap_or(Path::new("/")).metadata()?;
+    let (uid, gid) = match sudo {
+        Some(SudoUser { uid, gid }) if parent.mode() & 0o002 != 0 => (uid, gid),
+        _ => (parent.uid(), parent.gid()),
+    };
+    let metadata = path.metadata()?;
+    if (metadata.uid(), metadata.gid()) == (uid, gid) {
+        return Ok(());
+    }
+    chown(path, Some(uid), Some(gid))
+}
+
+/// Writes a kubeconfig of its own to `path`, readable by its owner only. A pipe or device is written to.
+pub(super) fn write_new(path: &Path, content: &[u8], sudo: Option<SudoUser>) -> io::Result<()> {
+    let is_new = !path.exists();
+    replace(path, content, PRIVATE)?;
+    if is_new {
+        own_like_parent(&path.canonicalize()?, sudo)?;
+    }
+    Ok(())
+}
+
+/// Applies `edit` to the kubeconfig at `path`, atomically and under kubectl's lock. Owner, mode and access control list are
+/// preserved, but others lose access. The file is not written if nothing changes.
 ///
 /// # Errors
-/// What is wrong with the content, or with the file. It is as it was then.
+/// The file is not a regular file or not a kubeconfig, or it is locked or cannot be written. It is unchanged then.
 pub(super) fn edit<T>(
     path: &Path,
-    change: impl FnOnce(&mut Document) -> Result<T, String>,
+    sudo: Option<SudoUser>,
+    edit: impl FnOnce(&mut Document) -> Result<T, String>,
 ) -> Result<T, KubeconfigError> {
-    let _lock = Lock::take(path)?;
-    let text = match fs::read_to_string(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            return Err(KubeconfigError::of(path)("it is no text".to_owned()));
+    let old = match path.metadata() {
+        Ok(metadata) if !metadata.is_file() => {
+            return Err(KubeconfigError::NotRegular {
+                path: path.to_owned(),
+            });
         }
-        text => Some(text.map_err(failed("read", path))?),
+        Ok(metadata) => Some(metadata),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(failed("read", path)(error).into()),
     };
-    let of_content = |problem| KubeconfigError::of(path)(problem);
-    let before = Document::parse(text.as_deref().unwrap_or_default()).map_err(of_content)?;
+    let _lock = Lock::acquire(path)?;
+    let text = match fs::read_to_string(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            return Err(KubeconfigError::invalid(path)("it is not UTF-8".to_owned()));
+        }
+        text => text.map_err(failed("read", path))?,
+    };
+    let before = Document::parse(&text).map_err(KubeconfigError::invalid(path))?;
     let mut document = before.clone();
-    let outcome = change(&mut document).map_err(of_content)?;
+    let outcome = edit(&mut document).map_err(KubeconfigError::invalid(path))?;
     if document != before {
-        let text = document.text().map_err(of_content)?;
-        write(path, &text).map_err(failed("write", path))?;
+        let text = document.text().map_err(KubeconfigError::invalid(path))?;
+        write(path, &text, old.as_ref(), sudo).map_err(failed("write", path))?;
     }
     Ok(outcome)
 }
 
-fn write(path: &Path, text: &str) -> io::Result<()> {
-    let parent = path.parent().unwrap_or(Path::new("/"));
-    let mut file = tempfile::Builder::new()
-        .prefix(".parbake-kubeconfig.")
-        .tempfile_in(parent)?;
-    file.write_all(text.as_bytes())?;
-    // A new file belongs to whom its directory does.
-    let (like, mode) = match path.metadata() {
-        Ok(old) => (old.clone(), old.mode() & 0o7777),
-        Err(_) => (parent.metadata()?, MODE),
-    };
-    give(file.as_file(), file.path(), &like, mode)?;
-    file.persist(path)?;
+fn write(path: &Path, text: &str, old: Option<&Metadata>, sudo: Option<SudoUser>) -> io::Result<()> {
+    let acl = old.map(|_| read_acl(path)).transpose()?.flatten();
+    let mode = if old.is_some() { OWNER_AND_GROUP } else { PRIVATE };
+    replace(path, text.as_bytes(), mode)?;
+    if old.is_none() {
+        own_like_parent(path, sudo)?;
+    }
+    if let Some(acl) = acl {
+        setxattr(path, ACL, &acl, XattrFlags::empty())?;
+    }
     Ok(())
 }
 
-fn give(file: &File, path: &Path, like: &Metadata, mode: u32) -> io::Result<()> {
-    let own = file.metadata()?;
-    if (own.uid(), own.gid()) != (like.uid(), like.gid()) {
-        chown(path, Some(like.uid()), Some(like.gid()))?;
+/// The access control list of the file at `path`, without access for others.
+fn read_acl(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let mut acl = vec![0; 1 << 16];
+    match getxattr(path, ACL, acl.as_mut_slice()) {
+        Ok(length) => acl.truncate(length),
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => return Ok(None),
+        Err(error) => return Err(error.into()),
     }
-    file.set_permissions(Permissions::from_mode(mode))?;
-    file.sync_all()
+    // A version of four bytes, then entries of tag, permissions and id.
+    for entry in acl.get_mut(4..).unwrap_or_default().chunks_exact_mut(8) {
+        if u16::from_le_bytes([entry[0], entry[1]]) == ACL_OTHER {
+            entry[2..4].fill(0);
+        }
+    }
+    Ok(Some(acl))
 }
 
-/// What keeps kubectl and other clients from changing the file meanwhile: a file beside it (`clientcmd.ModifyConfig`).
+/// The lock file beside a kubeconfig that kubectl and other clients honour (`clientcmd.ModifyConfig`).
 struct Lock(PathBuf);
 
 impl Lock {
-    fn take(path: &Path) -> Result<Self, KubeconfigError> {
+    fn acquire(path: &Path) -> Result<Self, KubeconfigError> {
         let mut name = OsString::from(path);
         name.push(".lock");
         let lock = PathBuf::from(name);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + LOCK_TIMEOUT;
         loop {
             match File::create_new(&lock) {
                 Ok(_) => return Ok(Self(lock)),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && Instant::now() < deadline => {
-                    thread::sleep(PAUSE);
+                    thread::sleep(LOCK_POLL_INTERVAL);
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     let path = path.to_owned();
@@ -139,63 +203,145 @@ impl Drop for Lock {
 mod tests {
     use std::fs;
     use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+    use std::path::Path;
+
+    use rustix::fs::{CWD, FileType, Mode, XattrFlags, getxattr, mknodat, setxattr};
+    use rustix::io::Errno;
 
     use super::super::document::Entry;
-    use super::{edit, real};
+    use super::{ACL, SudoUser, edit, resolve, write_new};
     use crate::error::KubeconfigError;
 
     const OWN: &str = "clusters: [{cluster: {server: x}}]\nusers: [{user: {}}]\n";
+    const SUDO: Option<SudoUser> = Some(SudoUser { uid: 1000, gid: 1001 });
 
-    fn put(path: &std::path::Path) -> Result<(), KubeconfigError> {
-        edit(path, |document| {
-            document.put("parbake-ci", &Entry::of(OWN).unwrap())
+    fn put(path: &Path) -> Result<(), KubeconfigError> {
+        edit(path, SUDO, |document| {
+            document.put("parbake-ci", &Entry::parse(OWN).unwrap())
         })
     }
 
+    fn owner_and_mode(path: &Path) -> (u32, u32, u32) {
+        let found = fs::symlink_metadata(path).unwrap();
+        (found.uid(), found.gid(), found.mode() & 0o7777)
+    }
+
     #[test]
-    fn owner_mode_and_link_stay() {
+    fn owner_mode_and_link_are_preserved() {
         let dir = tempfile::tempdir().unwrap();
         let (file, link) = (dir.path().join("real"), dir.path().join("link"));
-        fs::write(&file, "kind: Config\n").unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
-        chown(&file, Some(1234), Some(4321)).unwrap();
-        symlink("real", &link).unwrap();
-        put(&real(&link).unwrap()).unwrap();
-        let found = fs::symlink_metadata(&file).unwrap();
-        assert_eq!(
-            (found.uid(), found.gid(), found.mode() & 0o7777),
-            (1234, 4321, 0o640)
-        );
-        assert!(link.is_symlink() && fs::read_to_string(&link).unwrap().contains("parbake-ci"));
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        for (mode, expected) in [(0o640, 0o640), (0o600, 0o600), (0o644, 0o640)] {
+            fs::write(&file, "kind: Config\n").unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            chown(&file, Some(1234), Some(4321)).unwrap();
+            let _ = fs::remove_file(&link);
+            symlink("real", &link).unwrap();
+            put(&resolve(&link, SUDO).unwrap()).unwrap();
+            assert_eq!(owner_and_mode(&file), (1234, 4321, expected));
+            assert!(link.is_symlink() && fs::read_to_string(&link).unwrap().contains("parbake-ci"));
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        }
     }
 
     #[test]
-    fn a_new_file_is_its_directorys_owners_alone() {
+    fn access_control_list_is_preserved_without_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config");
+        fs::write(&file, "kind: Config\n").unwrap();
+        // u::rw-, u:1234:r--, g::---, mask::r--, o::r--
+        let acl = |other: u16| {
+            let entries: [(u16, u16, u32); 5] = [
+                (1, 6, !0),
+                (2, 4, 1234),
+                (4, 0, !0),
+                (0x10, 4, !0),
+                (0x20, other, !0),
+            ];
+            let entries = entries.iter().flat_map(|(tag, perm, id)| {
+                [tag.to_le_bytes(), perm.to_le_bytes()]
+                    .concat()
+                    .into_iter()
+                    .chain(id.to_le_bytes())
+            });
+            2u32.to_le_bytes().into_iter().chain(entries).collect::<Vec<u8>>()
+        };
+        match setxattr(&file, ACL, &acl(4), XattrFlags::empty()) {
+            Err(Errno::OPNOTSUPP) => {
+                return eprintln!("skipped: the file system has no access control lists");
+            }
+            set => set.unwrap(),
+        }
+        put(&file).unwrap();
+        let mut found = [0; 64];
+        let length = getxattr(&file, ACL, found.as_mut_slice()).unwrap();
+        assert_eq!(found[..length], acl(0));
+        assert_eq!(owner_and_mode(&file).2, 0o640);
+    }
+
+    #[test]
+    fn new_file_is_private_and_owned_like_its_directory() {
         let dir = tempfile::tempdir().unwrap();
         chown(dir.path(), Some(1234), Some(4321)).unwrap();
-        let file = real(&dir.path().join(".kube/config")).unwrap();
+        let file = resolve(&dir.path().join(".kube/config"), SUDO).unwrap();
         put(&file).unwrap();
-        let found = fs::metadata(&file).unwrap();
-        assert_eq!(
-            (found.uid(), found.gid(), found.mode() & 0o7777),
-            (1234, 4321, 0o600)
-        );
+        assert_eq!(owner_and_mode(&file), (1234, 4321, 0o600));
+        assert_eq!(owner_and_mode(&dir.path().join(".kube")).0, 1234);
     }
 
     #[test]
-    fn what_is_locked_or_broken_stays() {
+    fn new_file_in_a_shared_directory_belongs_to_the_sudo_user() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+        let file = resolve(&dir.path().join("config"), SUDO).unwrap();
+        put(&file).unwrap();
+        assert_eq!(owner_and_mode(&file), (1000, 1001, 0o600));
+    }
+
+    #[test]
+    fn written_kubeconfig_is_private_even_where_a_file_was_not() {
+        let dir = tempfile::tempdir().unwrap();
+        chown(dir.path(), Some(1234), Some(4321)).unwrap();
+        let (new, old) = (dir.path().join("new"), dir.path().join("old"));
+        write_new(&new, b"key", SUDO).unwrap();
+        assert_eq!(owner_and_mode(&new), (1234, 4321, 0o600));
+        fs::write(&old, "").unwrap();
+        fs::set_permissions(&old, fs::Permissions::from_mode(0o644)).unwrap();
+        write_new(&old, b"key", SUDO).unwrap();
+        assert_eq!(owner_and_mode(&old).2, 0o600);
+        write_new(Path::new("/dev/null"), b"key", SUDO).unwrap();
+        assert!(!fs::metadata("/dev/null").unwrap().is_file());
+    }
+
+    #[test]
+    fn only_regular_files_are_edited() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        for path in [Path::new("/dev/null"), dir.path(), &pipe] {
+            let path = resolve(path, SUDO).unwrap();
+            assert!(
+                matches!(put(&path), Err(KubeconfigError::NotRegular { .. })),
+                "{}",
+                path.display()
+            );
+        }
+        assert!(!Path::new("/dev/null.lock").exists());
+    }
+
+    #[test]
+    fn locked_or_invalid_file_is_unchanged() {
         let dir = tempfile::tempdir().unwrap();
         let (file, lock) = (dir.path().join("config"), dir.path().join("config.lock"));
         for content in [&b"a: [\n"[..], b"\xff\xfe"] {
             fs::write(&file, content).unwrap();
-            assert!(matches!(put(&file), Err(KubeconfigError::Content { .. })));
+            assert!(matches!(put(&file), Err(KubeconfigError::Invalid { .. })));
             assert_eq!(fs::read(&file).unwrap(), content);
             assert!(!lock.exists());
         }
         fs::write(&file, "").unwrap();
         fs::write(&lock, "").unwrap();
-        assert!(matches!(put(&file), Err(KubeconfigError::Locked { .. })));
+        let error = put(&file).unwrap_err().to_string();
+        assert!(error.contains("config.lock`"), "{error}");
         assert!(fs::read(&file).unwrap().is_empty() && lock.exists());
     }
 }

@@ -169,12 +169,13 @@ fn collect_node(cluster: &Cluster, node: &Node, dir: &Path, redactor: &Redactor)
     let console = Dirs(&machine_plan::machine_dir(cluster.dir(), node)).console();
     let added = File::open(console).and_then(|file| folder.add(Path::new("console.log"), file));
     part.check(name, "console.log", added);
-    let command = |words: &[&str]| -> Result<Cmd, Error> { Ok(cluster.running().command(name, words)?) };
+    let command =
+        |command_line: &[&str]| -> Result<Cmd, Error> { Ok(cluster.running().command(name, command_line)?) };
     let runtime = cluster.record().cluster.runtime().answers();
     let runtime_journal = [&JOURNAL[..], runtime.journal].concat();
     let runtime_log = (runtime.log, runtime_journal.as_slice());
-    for (file, words) in NODE_FILES.into_iter().chain([runtime_log]) {
-        let added = command(words).and_then(|command| Ok(folder.add_output(file, &command)?));
+    for (file, command_line) in NODE_FILES.into_iter().chain([runtime_log]) {
+        let added = command(command_line).and_then(|command| Ok(folder.add_output(file, &command)?));
         part.check(name, file, added);
     }
     let audit = Some(("audit", AUDIT)).filter(|_| node.role == Role::ControlPlane);

@@ -48,7 +48,7 @@ pub fn show(
     };
     let commands = nodes
         .iter()
-        .map(|node| Ok(cluster.running().command(node, words(show))?))
+        .map(|node| Ok(cluster.running().command(node, command_line(show))?))
         .collect::<Result<Vec<Cmd>, Error>>()?;
     // Followed logs never end, so all of them are read at once.
     let parallel = if show.follow { commands.len() } else { 1 };
@@ -86,7 +86,7 @@ fn read(index: usize, command: &Cmd, sender: &SyncSender<Message>) {
     let _ = sender.send(Message::Ended(outcome));
 }
 
-fn words(show: &ShowOptions) -> Vec<String> {
+fn command_line(show: &ShowOptions) -> Vec<String> {
     let lines = match (show.lines, show.containers) {
         (Some(lines), _) => lines.to_string(),
         (None, true) => "+1".to_owned(),
@@ -100,17 +100,17 @@ fn words(show: &ShowOptions) -> Vec<String> {
         );
         return ["sh", "-euc", &script].map(str::to_owned).to_vec();
     }
-    let mut words = ["journalctl", "--boot", "--no-pager", "--output=short-iso"]
+    let mut command_line = ["journalctl", "--boot", "--no-pager", "--output=short-iso"]
         .map(str::to_owned)
         .to_vec();
-    words.push(format!("--lines={lines}"));
-    words.extend(show.follow.then(|| "--follow".to_owned()));
-    words
+    command_line.push(format!("--lines={lines}"));
+    command_line.extend(show.follow.then(|| "--follow".to_owned()));
+    command_line
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{ShowOptions, words};
+    use super::{ShowOptions, command_line};
 
     #[test]
     fn options_become_a_command() {
@@ -134,7 +134,7 @@ mod tests {
                 containers("--follow=name --retry --lines=5"),
             ),
         ] {
-            assert_eq!(words(&show).join(" "), expected);
+            assert_eq!(command_line(&show).join(" "), expected);
         }
     }
 }

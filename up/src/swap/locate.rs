@@ -125,11 +125,7 @@ fn in_static_pods(mut pods: Vec<Manifest>, program: &Program) -> Option<Location
     })
 }
 
-fn in_workloads(
-    mut runs: Vec<Runs>,
-    program: &Program,
-    is_subset: bool,
-) -> Result<Option<Location>, Error> {
+fn in_workloads(mut runs: Vec<Runs>, program: &Program, is_subset: bool) -> Result<Option<Location>, Error> {
     if is_subset {
         return Err(SwapError::RunsOnAllNodes(program.name.clone()).into());
     }
@@ -191,10 +187,9 @@ impl Manifest {
             source,
         };
         let pod: Value = serde_saphyr::from_str(&text).map_err(|error| invalid(error.into()))?;
-        let image = container_pointer(&pod, program).and_then(|at| pod.pointer(&format!("{at}/image"))?.as_str());
-        let image = image
-            .ok_or_else(|| invalid("it has no image".into()))?
-            .to_owned();
+        let image =
+            container_pointer(&pod, program).and_then(|at| pod.pointer(&format!("{at}/image"))?.as_str());
+        let image = image.ok_or_else(|| invalid("it has no image".into()))?.to_owned();
         Ok(Some(Self {
             program: program.to_owned(),
             node: node.clone(),
@@ -225,7 +220,8 @@ impl Manifest {
             source,
         };
         let mut pod = self.pod.clone();
-        let at = container_pointer(&pod, &self.program).and_then(|at| pod.pointer_mut(&format!("{at}/image")));
+        let at =
+            container_pointer(&pod, &self.program).and_then(|at| pod.pointer_mut(&format!("{at}/image")));
         *at.ok_or_else(|| invalid("it has no image".into()))? = image.into();
         let text = serde_json::to_string_pretty(&pod).map_err(|error| invalid(error.into()))?;
         Ok(text + "\n")

@@ -143,8 +143,10 @@ impl Swap<'_> {
             }
             Location::StaticPods { nodes, manifests } => {
                 for (node, manifest) in nodes.iter().zip(manifests) {
-                    swapped.image =
-                        Some(self.replace_in_static_pod(record, program, node, &manifest).await?);
+                    swapped.image = Some(
+                        self.replace_in_static_pod(record, program, node, &manifest)
+                            .await?,
+                    );
                 }
                 swapped.nodes = nodes;
             }
@@ -174,8 +176,7 @@ impl Swap<'_> {
         let since = Timestamp::now();
         node_files::replace(self.running, node, &program.name, path)?;
         let timeout = self.time_left();
-        let restarted =
-            node_files::restart(self.running, self.client, node, unit, since, version, timeout);
+        let restarted = node_files::restart(self.running, self.client, node, unit, since, version, timeout);
         self.diagnose(record, restarted.await)
     }
 
