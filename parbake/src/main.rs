@@ -1,28 +1,28 @@
-//! The `parbake` command line: parse, log, call, report.
-// Comments on arguments are their help, where brackets are no links.
+//! The `parbake` command line: parse, log, run, report.
+// Doc comments on arguments are help texts, in which brackets are not links.
 #![allow(rustdoc::broken_intra_doc_links)]
+// All output goes through `output`, which survives closed and full streams.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod args;
 mod cli;
 mod command;
 mod dashboard;
+mod error_report;
 mod output;
-mod report;
-mod terminal;
+mod progress;
+mod reference;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use cli::Cli;
-
 fn main() -> ExitCode {
     parbake_machine::malloc::give_large_blocks_back();
-    let cli = match Cli::try_parse() {
+    let cli = match cli::parse() {
         Ok(cli) => cli,
-        Err(error) => return report::usage(&error),
+        Err(error) => return error_report::usage(&error),
     };
-    let progress = terminal::start(cli.global.verbose);
-    let outcome = cli.run();
-    progress.finish(outcome.is_ok());
-    outcome.unwrap_or_else(|error| report::failure(&error))
+    let progress = progress::start(cli.global.verbose);
+    let result = cli.run();
+    progress.finish(result.is_ok());
+    result.unwrap_or_else(|error| error_report::failure(&error))
 }

@@ -1,4 +1,7 @@
-//! Results on standard output: as text for people, as JSON for programs.
+//! Everything that is printed: results to standard output, messages to standard error.
+//!
+//! Neither stream may end a command halfway: a result is printed after the work is done, a pipe that was closed by its
+//! reader is not an error, and messages that cannot be written are dropped.
 
 use std::io::{self, IsTerminal, Write};
 use std::thread;
@@ -10,96 +13,91 @@ use comfy_table::{Table, TableStyle};
 use jiff::Timestamp;
 use serde::Serialize;
 
-/// The time between two looks.
-const PAUSE: Duration = Duration::from_secs(1);
+/// How often `--watch` looks for changes.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Moves the cursor to the upper left and erases the screen (ECMA-48 8.3.21 CUP, 8.3.39 ED).
+const CLEAR_SCREEN: &str = "\x1b[H\x1b[2J";
 
-/// How results are printed.
+/// The form of results.
+// The variants have no doc comments: clap would print them in every help text.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    // Not documentation, since that would make every command's help three times as long.
-    // For people.
     #[default]
     Text,
-    // For programs: one JSON value.
     Json,
 }
 
-/// Prints `value` as JSON, or what `text` makes of it.
+/// Prints `value` as JSON, or as the text that `text` returns.
 pub(crate) fn print<T: Serialize>(
     format: Format,
     value: &T,
     text: impl FnOnce(&T) -> String,
 ) -> anyhow::Result<()> {
-    let printed = match format {
+    let output = match format {
         Format::Text => text(value),
-        Format::Json => {
-            serde_json::to_string_pretty(value).context("could not turn the result into JSON")? + "\n"
-        }
+        Format::Json => serde_json::to_string_pretty(value).context(NOT_SERIALIZABLE)? + "\n",
     };
-    raw(printed.as_bytes())
+    write(output.as_bytes()).map(drop)
 }
 
-/// How often something is looked at.
-#[derive(Debug, Clone, Copy, clap::Args)]
-pub(crate) struct Watch {
-    /// Print it anew when it has changed, until interrupted; as JSON in one line
-    #[arg(long)]
-    watch: bool,
+const NOT_SERIALIZABLE: &str = "could not serialize the result";
+
+/// Prints `value` as one line of JSON, or as the text that `text` returns; returns false if nobody reads any more.
+pub(crate) fn print_line<T: Serialize>(
+    format: Format,
+    value: &T,
+    text: impl FnOnce(&T) -> String,
+) -> anyhow::Result<bool> {
+    write(line(format, value, text)?.as_bytes())
 }
 
-impl Watch {
-    /// Prints what `look` sees, once or for ever.
-    pub(crate) fn print<T: Serialize>(
-        self,
-        format: Format,
-        look: impl Fn() -> anyhow::Result<T>,
-        text: impl Fn(&T) -> String,
-    ) -> anyhow::Result<()> {
-        if !self.watch {
-            return print(format, &look()?, text);
-        }
-        let mut last = String::new();
-        loop {
-            let seen = look()?;
-            let now = match format {
-                Format::Text => text(&seen),
-                Format::Json => {
-                    serde_json::to_string(&seen).context("could not turn the result into JSON")? + "\n"
-                }
+fn line<T: Serialize>(format: Format, value: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<String> {
+    Ok(match format {
+        Format::Text => text(value),
+        Format::Json => serde_json::to_string(value).context(NOT_SERIALIZABLE)? + "\n",
+    })
+}
+
+/// Prints what `read` returns, and again whenever it has changed, until the reader or the user ends it.
+pub(crate) fn watch<T: Serialize>(
+    format: Format,
+    read: impl Fn() -> anyhow::Result<T>,
+    text: impl Fn(&T) -> String,
+) -> anyhow::Result<()> {
+    let mut last = String::new();
+    loop {
+        let now = line(format, &read()?, &text)?;
+        if now != last {
+            let separator = match format {
+                Format::Text if io::stdout().is_terminal() => CLEAR_SCREEN,
+                Format::Text if !last.is_empty() => "\n",
+                _ => "",
             };
-            if now != last {
-                // On a terminal in place of what was there (ECMA-48: CUP, ED).
-                let first = format == Format::Json || last.is_empty();
-                let between = match (io::stdout().is_terminal() && format == Format::Text, first) {
-                    (true, _) => "\x1b[H\x1b[2J",
-                    (false, true) => "",
-                    (false, false) => "\n",
-                };
-                if !written(format!("{between}{now}").as_bytes())? {
-                    return Ok(());
-                }
-                last = now;
+            if !write(format!("{separator}{now}").as_bytes())? {
+                return Ok(());
             }
-            thread::sleep(PAUSE);
+            last = now;
         }
+        thread::sleep(POLL_INTERVAL);
     }
 }
 
-/// Writes bytes to standard output.
-pub(crate) fn raw(bytes: &[u8]) -> anyhow::Result<()> {
-    written(bytes).map(drop)
-}
-
-/// Writes bytes to standard output; says whether anybody reads on.
-pub(crate) fn written(bytes: &[u8]) -> anyhow::Result<bool> {
+/// Writes bytes to standard output; returns false if the reader closed the pipe, as `head` does.
+///
+/// # Errors
+/// Everything else that can go wrong, such as a full disk.
+pub(crate) fn write(bytes: &[u8]) -> anyhow::Result<bool> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-        // The reader has seen enough, as in `parbake list | head -1`.
+        Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        outcome => outcome
-            .map(|()| true)
-            .context("could not write to standard output"),
+        Err(error) => Err(error).context("could not write to standard output"),
     }
+}
+
+/// Writes a message to standard error, which may be closed or full: the work continues.
+pub(crate) fn message(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// A table of left-aligned columns without lines.
@@ -118,18 +116,21 @@ pub(crate) fn table<const COLUMNS: usize>(
     table.trim_fmt() + "\n"
 }
 
-/// A number of things for people, such as `1 node` or `3 nodes`.
-pub(crate) fn count(number: usize, thing: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {thing}{plural}")
+/// A number with its noun, such as `1 node` or `3 nodes`.
+pub(crate) fn count(number: usize, noun: &str) -> String {
+    match (number, noun.strip_suffix('y')) {
+        (1, _) => format!("1 {noun}"),
+        (_, Some(stem)) => format!("{number} {stem}ies"),
+        _ => format!("{number} {noun}s"),
+    }
 }
 
-/// A size for people, such as `305.2 MB`; in powers of ten as registries and disks have it.
+/// A size in powers of ten, such as `305.20 MB`.
 pub(crate) fn size(bytes: u64) -> String {
     indicatif::DecimalBytes(bytes).to_string()
 }
 
-/// How long ago something was, in its largest unit, such as `3 days ago`.
+/// The time since `time` in its largest unit, such as `3 days ago`.
 pub(crate) fn ago(time: Timestamp, now: Timestamp) -> String {
     let seconds = now.duration_since(time).as_secs();
     let units = [(86_400, "day"), (3_600, "hour"), (60, "minute")];
@@ -149,7 +150,7 @@ mod tests {
     use super::{ago, count, size, table};
 
     #[test]
-    fn columns_are_as_wide_as_they_must_be() {
+    fn columns_fit_their_widest_cell() {
         let rows = [
             ["a".to_owned(), "long one".to_owned()],
             ["wide".to_owned(), String::new()],
@@ -159,13 +160,15 @@ mod tests {
     }
 
     #[test]
-    fn one_thing_is_not_many() {
-        let texts = [0, 1, 3].map(|number| count(number, "node"));
-        assert_eq!(texts, ["0 nodes", "1 node", "3 nodes"]);
+    fn nouns_agree_with_their_number() {
+        let nodes = [0, 1, 3].map(|number| count(number, "node"));
+        assert_eq!(nodes, ["0 nodes", "1 node", "3 nodes"]);
+        let entries = [1, 2].map(|number| count(number, "entry"));
+        assert_eq!(entries, ["1 entry", "2 entries"]);
     }
 
     #[test]
-    fn times_are_as_coarse_as_they_may_be() {
+    fn times_are_rounded_down_to_their_largest_unit() {
         let now = Timestamp::UNIX_EPOCH;
         let cases = [
             (-5, "just now"),

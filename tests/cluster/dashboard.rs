@@ -21,7 +21,7 @@ pub(crate) fn start(place: &Place, name: &str) -> Outcome {
     terminal.wait_for(" ready after ", LOOK)?;
     terminal.wait_for(&format!(" pods of {name}, "), LOOK)?;
     let shown = terminal.shown()?;
-    for part in ["API answers", "everything", "node01", "Ready", "API :", "running"] {
+    for part in ["API answers", "all ready", "node01", "Ready", "API :", "running"] {
         check(shown.contains(part), || format!("`{part}` is not in:\n{shown}"))?;
     }
     terminal.keys("q")?;

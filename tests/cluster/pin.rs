@@ -97,7 +97,7 @@ pub(crate) fn project(place: &Place) -> Outcome {
     let made = made.map_err(|error| error.to_string())?;
     let message = String::from_utf8_lossy(&made.stderr);
     check(
-        made.status.code() == Some(1) && message.contains("was made here"),
+        made.status.code() == Some(1) && message.contains("was made on this host"),
         || message.into_owned(),
     )?;
     check(read()? == text.replace(&first, &second), || {

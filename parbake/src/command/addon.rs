@@ -1,11 +1,12 @@
 //! `parbake addon`
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use parbake_provision::provider::{Addon, Status};
 use serde::Serialize;
 
-use crate::cli::Global;
+use crate::args::{GlobalArgs, ProvidersArgs};
 use crate::output::{self, table};
 
 const EXAMPLES: &str = "\
@@ -14,69 +15,80 @@ Examples:
   parbake addon show local-storage
   parbake provision k8s-1.34 --manifest manifests/NAME --tag with-NAME    bake it in
 
-Add-ons are folders in `manifests/` beside the folder of providers. A provider names those that it has in
-`addons`, and pins them in its lock.";
+Add-ons are directories in `manifests/` next to the directory of providers. A provider lists its
+add-ons in `addons`, and pins them in its lock file.";
 
-/// Look at the add-ons: what can be in a cluster beside Kubernetes
+/// List and show add-ons, which clusters can have besides Kubernetes
 #[derive(Debug, clap::Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(crate) enum Command {
     /// List all add-ons
-    List,
-    /// Show what an add-on applies, and what it needs
-    Show(Args),
+    List(ListArgs),
+    /// Show the objects, images and options of an add-on
+    Show(ShowArgs),
 }
 
-/// The add-on that is meant.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    providers: ProvidersArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ShowArgs {
     /// The add-on, such as local-storage
     addon: String,
+    #[command(flatten)]
+    providers: ProvidersArgs,
 }
 
-/// What is printed of an add-on.
 #[derive(Debug, Serialize)]
-struct Shown {
+struct AddonInfo {
     name: String,
     version: Option<String>,
     description: String,
-    /// Whether a test runs it.
+    /// True if an end-to-end test covers it.
     tested: bool,
-    /// Its options and their defaults.
+    /// Options and their defaults.
     options: BTreeMap<String, String>,
-    /// The container images that it brings.
     images: Vec<String>,
-    /// Kinds and names of what it applies, in order.
+    /// Kinds and names, in the order in which they are applied.
     objects: Vec<String>,
 }
 
 impl Command {
-    pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
-        let folder = Addon::folder(&global.providers);
-        let find = |name: &str| Addon::find(name, &folder, &BTreeMap::new());
+    pub(crate) fn run(self, global: &GlobalArgs) -> anyhow::Result<()> {
         match self {
-            Self::List => {
-                let names = Addon::list(&folder)?.into_iter();
-                let addons = names.map(|name| Ok(shown(find(&name)?)));
+            Self::List(args) => {
+                let dir = Addon::folder(args.providers.dir());
+                let names = Addon::list(&dir)?.into_iter();
+                let addons = names.map(|name| find(&name, &dir));
                 let addons = addons.collect::<anyhow::Result<Vec<_>>>()?;
                 output::print(global.output, &addons, |addons| {
                     let rows = addons.iter().map(|addon| {
                         [
                             addon.name.clone(),
                             addon.version.clone().unwrap_or_default(),
-                            tested(addon).to_owned(),
+                            status(addon).to_owned(),
                             addon.description.clone(),
                         ]
                     });
                     table(["ADD-ON", "VERSION", "STATUS", "DESCRIPTION"], rows)
                 })
             }
-            Self::Show(args) => output::print(global.output, &shown(find(&args.addon)?), text),
+            Self::Show(args) => {
+                let dir = Addon::folder(args.providers.dir());
+                output::print(global.output, &find(&args.addon, &dir)?, text)
+            }
         }
     }
 }
 
-fn shown(addon: Addon) -> Shown {
+fn find(name: &str, dir: &Path) -> anyhow::Result<AddonInfo> {
+    Ok(info(Addon::find(name, dir, &BTreeMap::new())?))
+}
+
+fn info(addon: Addon) -> AddonInfo {
     let objects = addon.objects.iter().map(|object| {
         let text = |path: &str| object.pointer(path).and_then(|value| value.as_str());
         let name = text("/metadata/name").unwrap_or_default();
@@ -87,7 +99,7 @@ fn shown(addon: Addon) -> Shown {
             namespace.unwrap_or_default()
         )
     });
-    Shown {
+    AddonInfo {
         version: addon.recipe.version.as_ref().map(ToString::to_string),
         tested: addon.recipe.status == Status::Tested,
         images: addon
@@ -103,20 +115,20 @@ fn shown(addon: Addon) -> Shown {
     }
 }
 
-fn tested(addon: &Shown) -> &'static str {
+fn status(addon: &AddonInfo) -> &'static str {
     if addon.tested { "tested" } else { "untested" }
 }
 
-fn text(addon: &Shown) -> String {
+fn text(addon: &AddonInfo) -> String {
     let options = addon
         .options
         .iter()
         .map(|(name, value)| format!("{name} = {value}"));
     format!(
-        "add-on   {} {}, {}\nis       {}\noptions  {}\nimages   {}\n\n{}\n",
+        "add-on       {} {}, {}\ndescription  {}\noptions      {}\nimages       {}\n\n{}\n",
         addon.name,
         addon.version.as_deref().unwrap_or_default(),
-        tested(addon),
+        status(addon),
         addon.description,
         options.collect::<Vec<_>>().join(", "),
         addon.images.join(", "),

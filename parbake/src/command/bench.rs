@@ -3,15 +3,14 @@
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use parbake_artifact::{Policy, Reference, Tag};
+use parbake_artifact::{Reference, Tag};
 use parbake_bench::{Context, Report, Rival, provision, pull, up};
 use parbake_provision::inputs::Source;
 use parbake_provision::provider::Provider;
 
 use super::provision::source;
-use super::registry::RegistryArgs;
-use super::{node_count, supervise};
-use crate::cli::Global;
+use super::supervise;
+use crate::args::{CacheArgs, GlobalArgs, ProvidersArgs, RegistryArgs, node_count, path};
 use crate::output;
 
 const UP_EXAMPLES: &str = "\
@@ -65,7 +64,7 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = runs())]
     runs: u16,
     /// Write report.md, report.json and plot.svg to a directory
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = path())]
     report: Option<PathBuf>,
 }
 
@@ -85,8 +84,12 @@ pub(crate) struct ProvisionArgs {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = runs())]
     runs: u16,
     /// Write provision.md and provision.json to a directory
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = path())]
     report: Option<PathBuf>,
+    #[command(flatten)]
+    providers: ProvidersArgs,
+    #[command(flatten)]
+    cache: CacheArgs,
 }
 
 /// Pull into an empty store and start the cluster, compared with the lower bound of a pull
@@ -102,7 +105,7 @@ pub(crate) struct PullArgs {
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = runs())]
     runs: u16,
     /// Write pull.md and pull.json to a directory
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = path())]
     report: Option<PathBuf>,
     #[command(flatten)]
     registry: RegistryArgs,
@@ -117,7 +120,7 @@ fn rival() -> impl TypedValueParser<Value = Rival> {
 }
 
 impl Command {
-    pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
+    pub(crate) fn run(self, global: &GlobalArgs) -> anyhow::Result<()> {
         let context = Context {
             dir: global.dir.clone(),
             supervise: supervise::command()?,
@@ -135,21 +138,18 @@ impl Command {
             }
             Self::Provision(args) => {
                 let options = provision::Options {
-                    provider: Provider::find(&args.provider, &global.providers)?,
+                    provider: Provider::find(&args.provider, args.providers.dir())?,
                     source: args.source,
                     nodes: args.nodes,
                     runs: args.runs,
-                    cache: global.cache(),
+                    cache: args.cache.dir(global),
                 };
                 finish(global, args.report, &provision::run(&context, &options)?)
             }
             Self::Pull(args) => {
                 let options = pull::Options {
                     reference: args.reference,
-                    registry: parbake_artifact::registry::Options {
-                        policy: Policy::load(&global.dir)?,
-                        ..args.registry.into()
-                    },
+                    registry: args.registry.pull(global, true)?,
                     nodes: args.nodes,
                     runs: args.runs,
                 };
@@ -159,7 +159,7 @@ impl Command {
     }
 }
 
-fn finish(global: &Global, dir: Option<PathBuf>, report: &impl Report) -> anyhow::Result<()> {
+fn finish(global: &GlobalArgs, dir: Option<PathBuf>, report: &impl Report) -> anyhow::Result<()> {
     if let Some(dir) = dir {
         parbake_bench::write(&dir, report)?;
     }

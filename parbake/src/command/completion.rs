@@ -1,12 +1,11 @@
 //! `parbake completion`
 
-use clap::CommandFactory;
 use clap_complete::Shell;
 
-use crate::cli::Cli;
+use crate::cli;
 use crate::output;
 
-/// Print the completion script of a shell
+/// Print a shell's completion script
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  parbake completion bash > /etc/bash_completion.d/parbake")]
 pub(crate) struct Args {
@@ -17,7 +16,7 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "parbake", &mut script);
-        output::raw(&script)
+        clap_complete::generate(self.shell, &mut cli::command(), "parbake", &mut script);
+        output::write(&script).map(drop)
     }
 }

@@ -5,66 +5,68 @@ use std::path::PathBuf;
 use parbake_up::Cluster;
 use parbake_up::config::{ConfigFile, schema, to_toml};
 
-use super::configuration::ConfigArgs;
-use crate::cli::Global;
+use crate::args::{ClusterArgs, ClusterConfigArgs, GlobalArgs, path};
 use crate::output;
 
 const EXAMPLES: &str = "\
 Examples:
-  parbake config show --name ci                     what the cluster `ci` was made with
-  parbake config show cluster.toml --memory 4GiB    what this file and this flag come to
+  parbake config show --name ci                     the configuration of cluster `ci`
+  parbake config show cluster.toml --memory 4GiB    a file with a flag applied
 
-A file is checked as far as that can be done without a cluster. docs/configuration.md explains it.";
+A file is validated as far as possible without a cluster. See docs/configuration.md.";
 
-const SCHEMA: &str = "\
+const SCHEMA_EXAMPLES: &str = "\
 Examples:
   parbake config schema > cluster.schema.json
   sed -i '1i #:schema ./cluster.schema.json' cluster.toml";
 
-/// Look at what clusters are configured to be
+/// Show the configuration of a cluster, and its schema
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     Show(Box<ShowArgs>),
     Schema(SchemaArgs),
 }
 
-/// Print the effective configuration of a cluster, or of a file and flags
+/// Print the configuration of a cluster, or of a file and flags
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ShowArgs {
-    /// A cluster.toml [default: that of the cluster]
-    #[arg(conflicts_with = "config")]
+    /// A configuration file [default: that of the cluster]
+    #[arg(conflicts_with = "config", value_parser = path())]
     file: Option<PathBuf>,
     #[command(flatten)]
-    flags: ConfigArgs,
+    cluster: ClusterArgs,
+    #[command(flatten)]
+    flags: ClusterConfigArgs,
 }
 
-/// Print the JSON schema of cluster.toml
+/// Print the JSON schema of configuration files
 #[derive(Debug, clap::Args)]
-#[command(after_help = SCHEMA)]
+#[command(after_help = SCHEMA_EXAMPLES)]
 pub(crate) struct SchemaArgs {}
 
 impl Command {
-    pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
+    pub(crate) fn run(self, global: &GlobalArgs) -> anyhow::Result<()> {
         match self {
             Self::Show(args) => args.run(global),
             Self::Schema(SchemaArgs {}) => {
-                output::raw((serde_json::to_string_pretty(&schema())? + "\n").as_bytes())
+                let schema = serde_json::to_string_pretty(&schema())? + "\n";
+                output::write(schema.as_bytes()).map(drop)
             }
         }
     }
 }
 
 impl ShowArgs {
-    fn run(self, global: &Global) -> anyhow::Result<()> {
-        let mut wanted = self.flags.wanted()?;
+    fn run(self, global: &GlobalArgs) -> anyhow::Result<()> {
+        let mut request = self.flags.request()?;
         if let Some(file) = self.file {
-            wanted.file = Some(ConfigFile::read(&file)?);
+            request.file = Some(ConfigFile::read(&file)?);
         }
-        let config = if wanted.is_empty() {
-            Cluster::find_config(&global.dir, &global.name)?
+        let config = if request.is_empty() {
+            Cluster::find_config(&global.dir, &self.cluster.name)?
         } else {
-            wanted.preview()?
+            request.preview()?
         };
         let text = to_toml(&config)?;
         output::print(global.output, &config, |_| text)

@@ -12,65 +12,66 @@ use parbake_up::Cluster;
 use parbake_up::conformance::{Case, Options, Outcome, Report, RunInfo, Suite};
 use serde::Serialize;
 
-use crate::cli::Global;
+use crate::args::{ClusterArgs, GlobalArgs, path};
 use crate::output::{self, count};
 
 const EXAMPLES: &str = "\
 Examples:
   parbake provision k8s-1.34 --addon conformance --tag conformance
-  parbake up conformance                           a cluster that was baked with the suite
-  parbake conformance --quick                      some of its cases, in minutes
+  parbake up conformance                              a cluster that was baked with the suite
+  parbake conformance --quick                         a few quick cases, in minutes
   parbake conformance --focus 'sig-apps.*Deployment'
-  parbake conformance --parallel 4 --page report.md   all of them, in an hour or two
+  parbake conformance --parallel 4 --page report.md   all cases, in an hour or two
 
-What the suite itself says goes to standard error.
-Exit codes: 0 all cases hold, 1 some do not, or the suite could not be run.";
+The output of the suite goes to standard error.
+Exit codes: 0 all cases passed, 1 a case failed, or the suite could not run.";
 
-/// Run Kubernetes' own conformance suite against a cluster that was baked with it
+/// Run the Kubernetes conformance suite on a cluster that was baked with it
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Only cases whose name matches this regular expression
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Run only cases whose names match this regular expression
     #[arg(long, value_name = "REGEX", conflicts_with = "quick")]
     focus: Option<String>,
-    /// No case whose name matches this one
+    /// Skip cases whose names match this regular expression
     #[arg(long, value_name = "REGEX")]
     skip: Option<String>,
-    /// Only some that are quick, from a fixed list
+    /// Run a fixed list of quick cases
     #[arg(long)]
     quick: bool,
-    /// How many cases to run at the same time
+    /// How many cases to run in parallel
     #[arg(long, value_name = "N", default_value_t = 1)]
     parallel: u16,
-    /// Write a report in the form of JUnit, too
-    #[arg(long, value_name = "FILE")]
+    /// Also write a JUnit report
+    #[arg(long, value_name = "FILE", value_parser = path())]
     junit: Option<PathBuf>,
-    /// Write a page in Markdown, too: how many cases of each part of Kubernetes hold, and what failed
-    #[arg(long, value_name = "FILE")]
+    /// Also write a Markdown page with the results by SIG, and the failures
+    #[arg(long, value_name = "FILE", value_parser = path())]
     markdown: Option<PathBuf>,
-    /// List all cases and run none
+    /// List all cases instead of running them
     #[arg(long, conflicts_with_all = ["focus", "skip", "quick", "junit", "page"])]
     list: bool,
 }
 
-/// What is printed.
 #[derive(Debug, Serialize)]
-struct Printed {
+struct Summary {
     kubernetes: String,
     nodes: usize,
     passed: usize,
     failed: usize,
-    /// They found that they cannot be run here.
+    /// Cases that do not apply to this cluster.
     skipped: usize,
-    /// How long the whole run took.
     seconds: u64,
     cases: Vec<Case>,
 }
 
 impl Args {
-    pub(crate) fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
-        let cluster = Cluster::find(&global.dir, &global.name)?;
-        let suite = Suite::find(&cluster, &global.name)?;
+    pub(crate) fn run(self, global: &GlobalArgs) -> anyhow::Result<ExitCode> {
+        let name = &self.cluster.name;
+        let cluster = Cluster::find(&global.dir, name)?;
+        let suite = Suite::find(&cluster, name)?;
         if self.list {
             output::print(global.output, &suite.cases()?, |cases| cases.join("\n") + "\n")?;
             return Ok(ExitCode::SUCCESS);
@@ -88,10 +89,10 @@ impl Args {
         }
         let took = started.elapsed();
         if let Some(path) = &self.markdown {
-            let described = &cluster.record().cluster;
+            let description = &cluster.record().cluster;
             let info = RunInfo {
-                kubernetes: described.kubernetes().to_string(),
-                nodes: described.nodes().len(),
+                kubernetes: description.kubernetes().to_string(),
+                nodes: description.nodes().len(),
                 processors: thread::available_parallelism().map_or(1, NonZero::get),
                 parallel: self.parallel.into(),
                 took,
@@ -100,8 +101,7 @@ impl Args {
                 .with_context(|| format!("could not write `{}`", path.display()))?;
         }
         let failed = report.count(Outcome::Failed);
-        let printed = printed(&cluster, report, took);
-        output::print(global.output, &printed, text)?;
+        output::print(global.output, &summarize(&cluster, report, took), text)?;
         Ok(if failed == 0 {
             ExitCode::SUCCESS
         } else {
@@ -110,11 +110,11 @@ impl Args {
     }
 }
 
-fn printed(cluster: &Cluster, report: Report, took: Duration) -> Printed {
-    let described = &cluster.record().cluster;
-    Printed {
-        kubernetes: described.kubernetes().to_string(),
-        nodes: described.nodes().len(),
+fn summarize(cluster: &Cluster, report: Report, took: Duration) -> Summary {
+    let description = &cluster.record().cluster;
+    Summary {
+        kubernetes: description.kubernetes().to_string(),
+        nodes: description.nodes().len(),
         passed: report.count(Outcome::Passed),
         failed: report.count(Outcome::Failed),
         skipped: report.count(Outcome::Skipped),
@@ -123,8 +123,8 @@ fn printed(cluster: &Cluster, report: Report, took: Duration) -> Printed {
     }
 }
 
-fn text(printed: &Printed) -> String {
-    let failed = printed
+fn text(summary: &Summary) -> String {
+    let failed = summary
         .cases
         .iter()
         .filter(|case| case.outcome == Outcome::Failed);
@@ -139,12 +139,12 @@ fn text(printed: &Printed) -> String {
     format!(
         "{}{} on Kubernetes {} with {}: {} passed, {} failed, {} skipped, in {} s\n",
         failed.collect::<String>(),
-        count(printed.cases.len(), "conformance case"),
-        printed.kubernetes,
-        count(printed.nodes, "node"),
-        printed.passed,
-        printed.failed,
-        printed.skipped,
-        printed.seconds
+        count(summary.cases.len(), "conformance case"),
+        summary.kubernetes,
+        count(summary.nodes, "node"),
+        summary.passed,
+        summary.failed,
+        summary.skipped,
+        summary.seconds
     )
 }

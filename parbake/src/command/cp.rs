@@ -6,40 +6,47 @@ use clap::error::ErrorKind;
 use parbake_up::Cluster;
 use parbake_up::copy::{Copied, Endpoint, copy};
 
-use crate::cli::Global;
-use crate::output::{self, size};
-use crate::report;
+use crate::args::{ClusterArgs, GlobalArgs};
+use crate::error_report;
+use crate::output::{self, count, size};
 
 const EXAMPLES: &str = "\
 Examples:
-  parbake cp app.conf node02:/etc/app/       into a directory that is there
+  parbake cp app.conf node02:/etc/app/       into an existing directory
   parbake cp node01:/var/log/pods ./pods     a directory, under another name
-  parbake cp ./a:b node01:/tmp/a             a file of this host with a colon in its name
+  parbake cp ./a:b node01:/tmp/a             a local file with a colon in its name
 
-Modes and links stay; all belongs to root in the node, and to you here. A file replaces a file;
-a directory replaces nothing. Paths of a node are below /root unless they begin with a slash.";
+Modes and links are kept. Copies belong to root on the node, and to you on this host. A file replaces
+an existing file; a directory never replaces anything. Relative paths on a node are below /root.";
 
-/// Copy files and directories into a node or out of it
+/// Copy files and directories to or from a node
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// What to copy: a path here, or NODE:PATH
+    /// The source: a local path, or NODE:PATH
     from: Endpoint,
-    /// Where to: the other of both
+    /// The destination: NODE:PATH, or a local path
     to: Endpoint,
+    #[command(flatten)]
+    cluster: ClusterArgs,
 }
 
 impl Args {
-    pub(crate) fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
+    pub(crate) fn run(self, global: &GlobalArgs) -> anyhow::Result<ExitCode> {
         if matches!(self.from, Endpoint::Node(..)) == matches!(self.to, Endpoint::Node(..)) {
-            let text =
-                "one of both must be on a node, as in `node01:/etc/hosts`, and the other on this host\n";
-            return Ok(report::usage(&clap::Error::raw(ErrorKind::ValueValidation, text)));
+            let text = "exactly one side must be `NODE:PATH`, such as `node01:/etc/hosts`\n";
+            return Ok(error_report::usage(&clap::Error::raw(
+                ErrorKind::ValueValidation,
+                text,
+            )));
         }
-        let cluster = Cluster::find(&global.dir, &global.name)?;
+        let cluster = Cluster::find(&global.dir, &self.cluster.name)?;
         let copied = copy(&cluster, &self.from, &self.to)?;
         for path in &copied.skipped {
-            tracing::warn!("left out `{}`: it is no file, directory or link", path.display());
+            tracing::warn!(
+                "skipped `{}`: it is not a file, directory or link",
+                path.display()
+            );
         }
         output::print(global.output, &copied, text)?;
         Ok(ExitCode::SUCCESS)
@@ -48,9 +55,6 @@ impl Args {
 
 fn text(copied: &Copied) -> String {
     let entries = usize::try_from(copied.entries).unwrap_or(usize::MAX);
-    let entries = match entries {
-        1 => "1 entry".to_owned(),
-        more => format!("{more} entries"),
-    };
-    format!("`{}`: {entries}, {}\n", copied.to.display(), size(copied.bytes))
+    let (to, entries) = (copied.to.display(), count(entries, "entry"));
+    format!("copied to `{to}`: {entries}, {}\n", size(copied.bytes))
 }

@@ -6,18 +6,18 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use parbake_machine::host::{Check, Host, HostSettings, Purpose, Status, checks};
 use serde::Serialize;
 
-use crate::cli::Global;
-use crate::output;
+use crate::args::GlobalArgs;
+use crate::output::{self, count};
 
-const MORE: &str = "\
-Every trial runs in namespaces of its own and leaves nothing behind.
-Ends with exit code 1 when a check failed.";
+const DETAILS: &str = "\
+Checks run in their own namespaces and leave nothing behind.
+The exit code is 1 if a check failed.";
 
-/// Say whether this host will do, and what to do if not
+/// Check whether this host is supported, and how to fix it if not
 #[derive(Debug, clap::Args)]
-#[command(after_help = MORE)]
+#[command(after_help = DETAILS)]
 pub(crate) struct Args {
-    /// What the host is to do
+    /// Check only what this command needs
     #[arg(long = "for", value_name = "PURPOSE", default_value = "all", value_parser = purposes())]
     purpose: Purpose,
 }
@@ -26,22 +26,20 @@ fn purposes() -> impl TypedValueParser<Value = Purpose> {
     PossibleValuesParser::new(["up", "provision", "all"]).try_map(|text| text.parse())
 }
 
-/// What `--output json` prints.
 #[derive(Debug, Serialize)]
 struct Report {
-    /// What the host was checked for.
     purpose: Purpose,
-    /// No check failed.
+    /// True if no check failed.
     ready: bool,
     checks: Vec<Check>,
-    /// The facts behind the checks.
+    /// The facts that the checks are based on.
     host: Host,
-    /// What parbake does because of them.
+    /// What parbake does on this host because of these facts.
     decisions: HostSettings,
 }
 
 impl Args {
-    pub(crate) fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
+    pub(crate) fn run(self, global: &GlobalArgs) -> anyhow::Result<ExitCode> {
         let host = Host::probe(&global.dir);
         let checks = checks(&host, self.purpose);
         let ready = checks.iter().all(|check| check.status != Status::Failed);
@@ -75,7 +73,7 @@ fn text(report: &Report) -> String {
             text.push_str(&format!("{:<26}-> {remedy}\n", ""));
         }
     }
-    let count = |status| {
+    let number = |status| {
         report
             .checks
             .iter()
@@ -87,9 +85,7 @@ fn text(report: &Report) -> String {
     } else {
         "this host is not ready"
     };
-    let (failed, warnings) = (count(Status::Failed), count(Status::Warning));
-    text.push_str(&format!(
-        "\n{verdict}: {failed} failed, {warnings} with a warning\n"
-    ));
+    let (failed, warnings) = (number(Status::Failed), count(number(Status::Warning), "warning"));
+    text.push_str(&format!("\n{verdict}: {failed} failed, {warnings}\n"));
     text
 }

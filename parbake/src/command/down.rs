@@ -3,27 +3,27 @@
 use parbake_up::{ClusterName, down};
 use serde::Serialize;
 
-use crate::cli::Global;
+use crate::args::{ClusterArgs, GlobalArgs};
 use crate::output;
 
-/// Remove a cluster without a trace, whether it runs or not
+/// Remove a cluster and everything that belongs to it, running or not
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
 
-/// What is printed.
 #[derive(Debug, Serialize)]
 struct Report {
     removed: ClusterName,
 }
 
 impl Args {
-    pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
-        down(&global.dir, &global.name)?;
-        let report = Report {
-            removed: global.name.clone(),
-        };
-        output::print(global.output, &report, |report| {
-            format!("cluster `{}` is gone\n", report.removed)
+    pub(crate) fn run(self, global: &GlobalArgs) -> anyhow::Result<()> {
+        let removed = self.cluster.name;
+        down(&global.dir, &removed)?;
+        output::print(global.output, &Report { removed }, |report| {
+            format!("removed cluster `{}`\n", report.removed)
         })
     }
 }

@@ -9,81 +9,78 @@ use jiff::{SignedDuration, Timestamp};
 use parbake_up::ClusterName;
 use parbake_up::events::{Event, Tail};
 
-use super::artifact::prune::age;
-use crate::cli::Global;
+use crate::args::{ClusterArgs, GlobalArgs, age};
 use crate::output::{self, Format, table};
 
-/// The time between two looks with `--follow`.
-const PAUSE: Duration = Duration::from_millis(200);
+/// How often `--follow` looks for new events.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 const EXAMPLES: &str = "\
 Examples:
-  parbake events                        of the cluster `default`, those before its `down` too
-  parbake events --all --since 2h       of all clusters and artifacts
-  parbake events --follow --output json as they happen, an object in each line
+  parbake events                        cluster `default`, including former clusters of this name
+  parbake events --all --since 2h       all clusters and artifacts
+  parbake events --follow --output json as they happen, one JSON object per line
 
-They are kept in DIR/events.jsonl and, once that has grown to 1 MiB, in DIR/events.old.jsonl. What
-happens in Kubernetes is told by `parbake kubectl get events`.";
+Events are kept in DIR/events.jsonl and DIR/events.old.jsonl, of up to 1 MiB each. For events in
+Kubernetes, see `parbake kubectl get events`.";
 
-/// Show what parbake did: clusters that started, stopped or failed, nodes that came and went
+/// Show the event log: clusters that started, stopped or failed, nodes that joined or left
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Go on with what comes; as JSON with an object in each line
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Keep printing new events; JSON as one object per line
     #[arg(short, long)]
     follow: bool,
-    /// Those of all clusters, and of artifacts
+    /// Show the events of all clusters and artifacts
     #[arg(long)]
     all: bool,
-    /// Only what is not older, such as 10m, 2h or 7d
+    /// Only events newer than this, such as 10m, 2h or 7d
     #[arg(long, value_name = "AGE", value_parser = age)]
     since: Option<SignedDuration>,
 }
 
-/// Which events are meant.
-struct Wanted<'a> {
+/// Selects events.
+struct Filter<'a> {
     cluster: Option<&'a ClusterName>,
     since: Option<Timestamp>,
 }
 
-impl Wanted<'_> {
-    fn has(&self, event: &Event) -> bool {
-        let own = self
+impl Filter<'_> {
+    fn matches(&self, event: &Event) -> bool {
+        let cluster_matches = self
             .cluster
             .is_none_or(|name| event.cluster.as_ref() == Some(name));
-        own && self.since.is_none_or(|since| event.time >= since)
+        cluster_matches && self.since.is_none_or(|since| event.time >= since)
     }
 }
 
 impl Args {
-    pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
+    pub(crate) fn run(self, global: &GlobalArgs) -> anyhow::Result<()> {
         let since = self.since.map(|age| Timestamp::now().checked_sub(age));
-        let wanted = Wanted {
-            cluster: (!self.all).then_some(&global.name),
-            since: since.transpose().context("could not count back so far")?,
+        let filter = Filter {
+            cluster: (!self.all).then_some(&self.cluster.name),
+            since: since.transpose().context("`--since` is out of range")?,
         };
         if self.follow {
-            return follow(&global.dir, &wanted, global.output);
+            return follow(&global.dir, &filter, global.output);
         }
         let mut events = Tail::from_the_beginning(&global.dir).more();
-        events.retain(|event| wanted.has(event));
+        events.retain(|event| filter.matches(event));
         output::print(global.output, &events, |events| text(events, self.all))
     }
 }
 
-fn follow(dir: &Path, wanted: &Wanted<'_>, format: Format) -> anyhow::Result<()> {
+fn follow(dir: &Path, filter: &Filter<'_>, format: Format) -> anyhow::Result<()> {
     let mut tail = Tail::from_the_beginning(dir);
     loop {
-        for event in tail.more().iter().filter(|event| wanted.has(event)) {
-            let line = match format {
-                Format::Text => line(event),
-                Format::Json => serde_json::to_string(event).context("could not turn an event into JSON")?,
-            };
-            if !output::written(format!("{line}\n").as_bytes())? {
+        for event in tail.more().iter().filter(|event| filter.matches(event)) {
+            if !output::print_line(format, event, |event| line(event) + "\n")? {
                 return Ok(());
             }
         }
-        thread::sleep(PAUSE);
+        thread::sleep(POLL_INTERVAL);
     }
 }
 
@@ -95,7 +92,7 @@ fn line(event: &Event) -> String {
 fn text(events: &[Event], all: bool) -> String {
     match events {
         [] if all => "no events\n".to_owned(),
-        [] => "no events of this cluster; `--all` shows those of all\n".to_owned(),
+        [] => "no events of this cluster; `--all` shows those of all clusters\n".to_owned(),
         events => table(["TIME", "CLUSTER", "EVENT"], events.iter().map(row)),
     }
 }
@@ -110,7 +107,7 @@ fn row(event: &Event) -> [String; 3] {
 mod tests {
     use parbake_up::events::Event;
 
-    use super::{Wanted, line, text};
+    use super::{Filter, line, text};
 
     fn events() -> Vec<Event> {
         let lines = [
@@ -122,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_a_row() {
+    fn every_event_is_a_row() {
         let events = events();
         assert_eq!(
             text(&events[..2], true),
@@ -136,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn events_are_picked_by_cluster_and_time() {
+    fn events_are_filtered_by_cluster_and_time() {
         let ci = "ci".parse().unwrap();
         let cases = [
             (None, None, [true, true, true]),
@@ -146,9 +143,9 @@ mod tests {
         ];
         for (cluster, since, expected) in cases {
             let since = since.map(|time| time.parse().unwrap());
-            let wanted = Wanted { cluster, since };
-            let picked: Vec<bool> = events().iter().map(|event| wanted.has(event)).collect();
-            assert_eq!(picked, expected, "{cluster:?} {since:?}");
+            let filter = Filter { cluster, since };
+            let matching: Vec<bool> = events().iter().map(|event| filter.matches(event)).collect();
+            assert_eq!(matching, expected, "{cluster:?} {since:?}");
         }
     }
 }

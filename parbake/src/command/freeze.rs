@@ -6,80 +6,82 @@ use parbake_up::{ClusterName, ExcludedFile, FreezeOptions, FreezeReport, freeze}
 use serde::Serialize;
 
 use super::supervise;
-use crate::cli::Global;
+use crate::args::{ClusterArgs, GlobalArgs};
 use crate::output::{self, count, size};
 
 const EXAMPLES: &str = "\
 Examples:
-  parbake freeze with-my-app                 the cluster `default` with all that was deployed
-  parbake freeze with-my-app --name ci       another one
-  parbake freeze with-my-app --force         anew, in the place of the former artifact
-  parbake up with-my-app --name copy         start it beside the first, here
-  parbake publish with-my-app REF            ... or have it started elsewhere
+  parbake freeze with-my-app                 cluster `default` with everything deployed in it
+  parbake freeze with-my-app --name ci       another cluster
+  parbake freeze with-my-app --force         replace an existing artifact
+  parbake up with-my-app --name copy         start a copy next to the original
+  parbake publish with-my-app REFERENCE      publish it for other hosts
 
-The cluster goes on: it stands still only while its files are copied, well under a second unless
-there are many. What was in flight stays as it was, and is listed.
-In the artifact are all objects of the API, secrets too, images that were loaded or pushed to the
-cluster's registry, and the nodes' files, hostPath and local volumes among them. Not in it are credentials of the cluster, events,
-logs, what is in /tmp, and what containers wrote for themselves or into emptyDir volumes: pods
-start anew, as after a restart of their node. Files are as a power cut would leave them.";
+The cluster keeps running. It is paused only while its files are copied, usually for well under a
+second. Changes in progress, such as rollouts, are frozen as they are, and listed.
 
-/// Freeze a running cluster with all in it into an artifact; it goes on
+The artifact contains all API objects, including secrets, images that were loaded or pushed to the
+cluster's registry, and the nodes' files, including hostPath and local volumes. It does not contain
+credentials of the cluster, events, logs, /tmp, and the writable layers and emptyDir volumes of
+containers: pods restart as after a reboot of their node. Files are as a power failure would leave
+them.";
+
+/// Freeze a running cluster into an artifact; the cluster keeps running
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// What the artifact is called in the store
+    /// The artifact's name in the store
     tag: Tag,
-    /// Take the name from an artifact that has it
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Replace an artifact with this name
     #[arg(long)]
     force: bool,
 }
 
-/// What is printed.
 #[derive(Debug, Serialize)]
 struct Report {
     tag: Tag,
     digest: String,
-    /// The cluster that was frozen.
     name: ClusterName,
     nodes: usize,
     /// Bytes of all layers, compressed.
     size: u64,
-    /// Bytes of the layers that the artifact that the cluster came from does not have.
+    /// Bytes of the layers that the cluster's own artifact does not have.
     own_size: u64,
-    /// For how long the cluster stood still.
     paused_milliseconds: u64,
-    /// Secrets that stay, credentials of the cluster not among them.
+    /// Users' secrets in the artifact.
     secrets: u64,
     in_flight: Vec<InFlight>,
-    /// Files that held a credential of the cluster.
+    /// Files that contained a credential of the cluster.
     left_out: Vec<ExcludedFile>,
 }
 
 impl Args {
-    pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
+    pub(crate) fn run(self, global: &GlobalArgs) -> anyhow::Result<()> {
+        let name = self.cluster.name;
         let frozen = super::block_on(freeze(&FreezeOptions {
             tag: self.tag,
-            name: global.name.clone(),
+            name: name.clone(),
             force: self.force,
             dir: global.dir.clone(),
             supervise: supervise::command()?,
         }))??;
         for InFlight { kind, name, state } in &frozen.in_flight {
-            tracing::warn!("in flight: {kind} `{name}`: {state}");
+            tracing::warn!("in progress: {kind} `{name}`: {state}");
         }
         for ExcludedFile { node, path } in &frozen.left_out {
             let path = path.display();
-            tracing::warn!("left out `{path}` of {node}: it holds a credential of the cluster");
+            tracing::warn!("excluded `{path}` on {node}: it contains a credential of the cluster");
         }
-        output::print(global.output, &report(global, frozen), text)
+        output::print(global.output, &report(name, frozen), text)
     }
 }
 
-fn report(global: &Global, frozen: FreezeReport) -> Report {
+fn report(name: ClusterName, frozen: FreezeReport) -> Report {
     Report {
         digest: frozen.artifact.digest.to_string(),
-        name: global.name.clone(),
+        name,
         nodes: frozen.artifact.config.machines.len(),
         size: frozen.artifact.size(),
         own_size: frozen.own_bytes,
@@ -94,15 +96,15 @@ fn report(global: &Global, frozen: FreezeReport) -> Report {
 fn text(report: &Report) -> String {
     let Report { name, tag, .. } = report;
     format!(
-        "cluster `{name}` is frozen as `{tag}`: {}, {} of which {} are new, {}\n\
-         it stood still for {} ms, with {} in flight; {} in the artifact\n\
+        "froze cluster `{name}` as `{tag}`: {}, {} of which {} are new, {}\n\
+         paused for {} ms, with {} in progress; {} in the artifact\n\
          start it with `parbake up {tag}`\n",
         count(report.nodes, "node"),
         size(report.size),
         size(report.own_size),
         report.digest,
         report.paused_milliseconds,
-        count(report.in_flight.len(), "thing"),
+        count(report.in_flight.len(), "change"),
         count(usize::try_from(report.secrets).unwrap_or(usize::MAX), "secret"),
     )
 }

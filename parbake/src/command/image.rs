@@ -6,7 +6,7 @@ use parbake_artifact::images::ImageName;
 use parbake_up::Cluster;
 use parbake_up::images::{self, Loaded};
 
-use crate::cli::Global;
+use crate::args::{ClusterArgs, GlobalArgs, path};
 use crate::output::{self, count, table};
 
 const EXAMPLES: &str = "\
@@ -15,39 +15,43 @@ Examples:
   skopeo copy docker://example.org/app:v1 oci-archive:app.tar:example.org/app:v1
   parbake image load build/ --as app:v1      a directory with an OCI image layout
 
-Archives may be compressed with gzip, xz or zstd. Everything is checked before anything is changed.
-Pods that use the image need `imagePullPolicy: Never` or `IfNotPresent`; the latter is what they
-have unless the tag is `latest`.";
+Archives may be compressed with gzip, xz or zstd. Everything is checked before anything changes.
+Pods need `imagePullPolicy: Never` or `IfNotPresent`, which is the default unless the tag is `latest`.";
 
-/// Bring container images into a running cluster
+/// Load container images into a running cluster
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     Load(LoadArgs),
 }
 
-/// Load images from a file into all nodes of a running cluster, without a registry
+/// Load images from a file into all nodes, without a registry
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct LoadArgs {
     /// An image archive, or a directory with an OCI image layout
+    #[arg(value_parser = path())]
     path: PathBuf,
-    /// What the image is called, if it has no name or should have another
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Name of the image, if it has none or should have another
     #[arg(long = "as", value_name = "IMAGE")]
     image: Option<ImageName>,
 }
 
 impl Command {
-    pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
+    pub(crate) fn run(self, global: &GlobalArgs) -> anyhow::Result<()> {
         let Self::Load(args) = self;
-        let cluster = Cluster::find(&global.dir, &global.name)?;
+        let cluster = Cluster::find(&global.dir, &args.cluster.name)?;
         let loaded = images::load(&cluster, &args.path, args.image.as_ref())?;
         output::print(global.output, &loaded, text)
     }
 }
 
 fn text(loaded: &Loaded) -> String {
-    let rows = loaded.images.iter();
-    let rows = rows.map(|image| [image.name.clone(), image.digest.clone()]);
+    let rows = loaded
+        .images
+        .iter()
+        .map(|image| [image.name.clone(), image.digest.clone()]);
     format!(
         "{}\nloaded into {}: {}\n",
         table(["IMAGE", "DIGEST"], rows),

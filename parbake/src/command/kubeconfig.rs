@@ -1,58 +1,65 @@
 //! `parbake kubeconfig`
 
 use std::env;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use parbake_up::Cluster;
 use parbake_up::kubeconfig::{Merged, default_path, merge, write};
 
-use crate::cli::Global;
+use crate::args::{ClusterArgs, GlobalArgs, path};
 use crate::output;
 
-const EXAMPLE: &str = "\
+const EXAMPLES: &str = "\
 Examples:
   export KUBECONFIG=$(parbake kubeconfig --path)
   parbake kubeconfig --merge && kubectl --context parbake-default get nodes
 
-It is the administrator's, and good until `parbake down`, which takes out again what `--merge` put
-into a file. All else in that file stays, except for comments; what is its current context remains
-so. Under sudo the file is root's, unless another is named.";
+The kubeconfig is the cluster administrator's, and valid until `parbake down`, which also removes the
+context that `--merge` added. `--merge` keeps everything else in the file, except for comments, and its
+current context. Under sudo the default file is root's.";
 
-/// Print a cluster's kubeconfig, for any client on this host, or put it into a file
+/// Print a cluster's kubeconfig, or write it to a file
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLE)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Print the name of the file instead of its content
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Print the path of the file instead of its content
     #[arg(long)]
     path: bool,
-    /// Put the cluster into your own kubeconfig [default: $KUBECONFIG or ~/.kube/config]
-    #[arg(long, value_name = "FILE", conflicts_with = "path")]
+    /// Add the cluster to your kubeconfig [default: $KUBECONFIG or ~/.kube/config]
+    #[arg(long, value_name = "FILE", conflicts_with = "path", value_parser = path())]
     merge: Option<Option<PathBuf>>,
-    /// Write it to a file of its own, which only you can read
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["path", "merge"])]
+    /// Write it to a file with mode 0600; `-` is standard output
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["path", "merge"], value_parser = path())]
     write: Option<PathBuf>,
 }
 
 impl Args {
-    pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
-        let path = Cluster::find_kubeconfig(&global.dir, &global.name)?;
+    pub(crate) fn run(self, global: &GlobalArgs) -> anyhow::Result<()> {
+        let name = &self.cluster.name;
+        let path = Cluster::find_kubeconfig(&global.dir, name)?;
         if let Some(file) = self.merge {
-            let own = || default_path(env::var_os("KUBECONFIG"), env::var_os("HOME"));
-            let file = file.map_or_else(own, Ok)?;
-            let merged = merge(&global.dir, &global.name, &file)?;
+            let file = file.map_or_else(|| default_path(variable("KUBECONFIG"), variable("HOME")), Ok)?;
+            let merged = merge(&global.dir, name, &file)?;
             return output::print(global.output, &merged, text);
         }
         if self.path {
-            return output::raw(format!("{}\n", path.display()).as_bytes());
+            return output::write(format!("{}\n", path.display()).as_bytes()).map(drop);
         }
-        let read = std::fs::read(&path);
-        let content = read.with_context(|| format!("could not read `{}`", path.display()))?;
+        let content = std::fs::read(&path).with_context(|| format!("could not read `{}`", path.display()))?;
         match self.write {
             Some(file) if file != Path::new("-") => Ok(write(&file, &content)?),
-            _ => output::raw(&content),
+            _ => output::write(&content).map(drop),
         }
     }
+}
+
+/// An environment variable; empty counts as unset.
+fn variable(name: &str) -> Option<OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
 }
 
 fn text(merged: &Merged) -> String {
@@ -61,12 +68,12 @@ fn text(merged: &Merged) -> String {
         context,
         current,
     } = merged;
-    let use_it = match current {
+    let command = match current {
         true => "kubectl get nodes".to_owned(),
         false => format!("kubectl --context {context} get nodes"),
     };
     format!(
-        "context `{context}` is in `{}`; next: `{use_it}`\n",
+        "added context `{context}` to `{}`; next: `{command}`\n",
         file.display()
     )
 }

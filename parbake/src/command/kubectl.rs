@@ -4,29 +4,30 @@ use std::process::ExitCode;
 
 use parbake_up::Cluster;
 
-use crate::cli::Global;
+use crate::args::{ClusterArgs, GlobalArgs};
 
-const MORE: &str = "\
+const EXAMPLES: &str = "\
 Examples:
   parbake kubectl get pods -A
   parbake kubectl --name ci apply -f app.yaml
 
-parbake's own options come before kubectl's first word: all that follows is kubectl's.
-Ends with kubectl's own exit code.";
+parbake's options come before the first argument of kubectl. The exit code is that of kubectl.";
 
-/// Run the cluster's own kubectl, as its administrator
+/// Run the cluster's kubectl as cluster administrator
 #[derive(Debug, clap::Args)]
-#[command(after_help = MORE)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
+    #[command(flatten)]
+    cluster: ClusterArgs,
     /// kubectl's arguments
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
-    words: Vec<String>,
+    arguments: Vec<String>,
 }
 
 impl Args {
-    pub(crate) fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
-        let cluster = Cluster::find(&global.dir, &global.name)?;
-        let kubectl = cluster.kubectl(&global.dir, &self.words)?;
+    pub(crate) fn run(self, global: &GlobalArgs) -> anyhow::Result<ExitCode> {
+        let cluster = Cluster::find(&global.dir, &self.cluster.name)?;
+        let kubectl = cluster.kubectl(&global.dir, &self.arguments)?;
         Ok(super::exit_code(kubectl.run_attached()?))
     }
 }
@@ -41,21 +42,19 @@ mod tests {
     struct Line {
         #[command(flatten)]
         args: Args,
-        #[arg(long)]
-        name: Option<String>,
         #[arg(short, long)]
         verbose: bool,
     }
 
     #[test]
-    fn everything_from_the_first_word_on_is_for_kubectl() {
+    fn arguments_from_the_first_word_on_belong_to_kubectl() {
         let words = ["exec", "-v", "pod/x", "--name", "y", "--", "cat", "--help"];
         let line = Line::try_parse_from(["kubectl", "--name", "ci"].iter().chain(&words)).unwrap();
         assert_eq!(
-            (line.args.words, line.name.as_deref(), line.verbose),
-            (words.map(str::to_owned).to_vec(), Some("ci"), false)
+            (line.args.arguments, line.args.cluster.name.as_str(), line.verbose),
+            (words.map(str::to_owned).to_vec(), "ci", false)
         );
         let line = Line::try_parse_from(["kubectl", "--server=x", "get"]).unwrap();
-        assert_eq!(line.args.words, ["--server=x", "get"]);
+        assert_eq!(line.args.arguments, ["--server=x", "get"]);
     }
 }

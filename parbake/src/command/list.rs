@@ -2,20 +2,20 @@
 
 use parbake_up::{ClusterListing, list};
 
-use crate::cli::Global;
-use crate::output::{Watch, table};
+use crate::args::{GlobalArgs, WatchArgs};
+use crate::output::table;
 
-/// List all clusters and what they are doing
+/// List all clusters and their states
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    watch: Watch,
+    watch: WatchArgs,
 }
 
 impl Args {
-    pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
-        let look = || Ok(list(&global.dir)?);
-        self.watch.print(global.output, look, |clusters| text(clusters))
+    pub(crate) fn run(self, global: &GlobalArgs) -> anyhow::Result<()> {
+        self.watch
+            .print(global, || Ok(list(&global.dir)?), |clusters| text(clusters))
     }
 }
 

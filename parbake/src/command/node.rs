@@ -1,4 +1,4 @@
-//! `parbake node`: nodes that come to a running cluster, or leave it.
+//! `parbake node`
 
 use std::time::Duration;
 
@@ -8,67 +8,72 @@ use parbake_up::ClusterName;
 use parbake_up::nodes::{self, AddOptions, NodeListing, RemoveOptions};
 use serde::Serialize;
 
-use crate::cli::Global;
-use crate::output::{self, Watch, table};
+use crate::args::{ClusterArgs, GlobalArgs, WatchArgs, node_count, timeout};
+use crate::output::{self, table};
 
-/// Add nodes to a running cluster, remove or list them
+/// Add, remove and list the nodes of a running cluster
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List a cluster's nodes, and where they come from
+    /// List a cluster's nodes and their origin
     List(ListArgs),
-    /// Add workers to a running cluster, offline; they are ready when the command ends
+    /// Add workers to a running cluster, offline, and wait until they are ready
     Add(AddArgs),
-    /// Remove a worker from a running cluster, after its pods have left
+    /// Drain a worker and remove it from a running cluster
     Remove(RemoveArgs),
 }
 
-const ADDED: &str = "\
+const ADD_EXAMPLES: &str = "\
 Examples:
   parbake node add
   parbake node add --count 2 --name ci
 
-The nodes join with kubeadm, from the artifact's layers: nothing is pulled. They have the images
-that were baked; those that were loaded since are to be loaded anew. When one fails, none is added.";
+The nodes join with kubeadm, from the artifact's layers: nothing is pulled. They have the baked
+images; load others again with `parbake image load`. If one node fails, none is added.";
 
-const REMOVED: &str = "\
+const REMOVE_EXAMPLES: &str = "\
 Examples:
   parbake node remove node04
   parbake node remove node04 --force
 
-Its pods are evicted, so disruption budgets are kept; those that belong to the node go with it, and
-what is in emptyDir volumes goes with its pod. When they do not leave in time, the node stays.";
+Pods are evicted, which respects disruption budgets; mirror pods, DaemonSet pods and emptyDir volumes
+are deleted. If pods are left when the time is over, the node stays.";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ListArgs {
     #[command(flatten)]
-    watch: Watch,
+    cluster: ClusterArgs,
+    #[command(flatten)]
+    watch: WatchArgs,
 }
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = ADDED)]
+#[command(after_help = ADD_EXAMPLES)]
 pub(crate) struct AddArgs {
-    /// How many nodes
-    #[arg(long, value_name = "N", default_value = "1", value_parser = super::node_count())]
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// How many nodes to add
+    #[arg(long, value_name = "N", default_value = "1", value_parser = node_count())]
     count: usize,
-    /// How long it may take until they are ready, such as 90s or 2m
-    #[arg(long, value_name = "TIME", default_value = "120s", value_parser = super::up::duration)]
+    /// Give up after this time, such as 90s or 2m
+    #[arg(long, value_name = "TIME", default_value = "120s", value_parser = timeout)]
     wait: Duration,
 }
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = REMOVED)]
+#[command(after_help = REMOVE_EXAMPLES)]
 pub(crate) struct RemoveArgs {
     /// The node, such as node04
     node: NodeName,
-    /// Remove pods that nobody makes anew too, and what has not left in time
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Also delete pods without a controller, and pods that are left when the time is over
     #[arg(long)]
     force: bool,
-    /// How long its pods may take to leave, such as 90s or 2m
-    #[arg(long, value_name = "TIME", default_value = "120s", value_parser = super::up::duration)]
+    /// Wait this long for pods to leave, such as 90s or 2m
+    #[arg(long, value_name = "TIME", default_value = "120s", value_parser = timeout)]
     wait: Duration,
 }
 
-/// What is printed of an addition.
 #[derive(Debug, Serialize)]
 struct Added {
     name: ClusterName,
@@ -76,7 +81,6 @@ struct Added {
     seconds: f64,
 }
 
-/// What is printed of a removal.
 #[derive(Debug, Serialize)]
 struct Removed {
     name: ClusterName,
@@ -84,7 +88,7 @@ struct Removed {
 }
 
 impl Command {
-    pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
+    pub(crate) fn run(self, global: &GlobalArgs) -> anyhow::Result<()> {
         match self {
             Self::List(args) => args.run(global),
             Self::Add(args) => args.run(global),
@@ -94,22 +98,22 @@ impl Command {
 }
 
 impl ListArgs {
-    fn run(self, global: &Global) -> anyhow::Result<()> {
-        let look = || Ok(super::block_on(nodes::list(&global.dir, &global.name))??);
-        self.watch.print(global.output, look, |nodes| text(nodes))
+    fn run(self, global: &GlobalArgs) -> anyhow::Result<()> {
+        let read = || Ok(super::block_on(nodes::list(&global.dir, &self.cluster.name))??);
+        self.watch.print(global, read, |nodes| text(nodes))
     }
 }
 
 impl AddArgs {
-    fn run(self, global: &Global) -> anyhow::Result<()> {
+    fn run(self, global: &GlobalArgs) -> anyhow::Result<()> {
         let added = super::block_on(nodes::add(&AddOptions {
-            name: global.name.clone(),
+            name: self.cluster.name.clone(),
             count: self.count,
             wait: self.wait,
             dir: global.dir.clone(),
         }))??;
         let report = Added {
-            name: global.name.clone(),
+            name: self.cluster.name,
             nodes: added.nodes.into_iter().map(|node| node.name).collect(),
             seconds: added.after.as_secs_f64(),
         };
@@ -117,26 +121,26 @@ impl AddArgs {
             let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
             let verb = if names.len() == 1 { "has" } else { "have" };
             let names = names.join(", ");
-            format!("{names} {verb} joined the cluster `{name}`, ready after {seconds:.1} s\n")
+            format!("{names} {verb} joined cluster `{name}`, ready after {seconds:.1} s\n")
         })
     }
 }
 
 impl RemoveArgs {
-    fn run(self, global: &Global) -> anyhow::Result<()> {
+    fn run(self, global: &GlobalArgs) -> anyhow::Result<()> {
         let report = Removed {
-            name: global.name.clone(),
+            name: self.cluster.name.clone(),
             node: self.node.clone(),
         };
         super::block_on(nodes::remove(&RemoveOptions {
-            name: global.name.clone(),
+            name: self.cluster.name,
             node: self.node,
             force: self.force,
             wait: self.wait,
             dir: global.dir.clone(),
         }))??;
         output::print(global.output, &report, |Removed { name, node }| {
-            format!("{node} is removed from the cluster `{name}`\n")
+            format!("removed {node} from cluster `{name}`\n")
         })
     }
 }

@@ -3,46 +3,57 @@
 use parbake_up::{ClusterName, pause, unpause};
 use serde::Serialize;
 
-use crate::cli::Global;
+use crate::args::{ClusterArgs, GlobalArgs};
 use crate::output;
 
-/// Make a running cluster stand still: it keeps its memory and uses no processor
+/// Pause a cluster: it keeps its memory and uses no CPU
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
 
-/// Let a paused cluster go on
+/// Resume a paused cluster
 #[derive(Debug, clap::Args)]
-pub(crate) struct UnpauseArgs {}
+pub(crate) struct UnpauseArgs {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
 
-/// What is printed.
 #[derive(Debug, Serialize)]
 struct Report {
     name: ClusterName,
-    /// Whether it was not like that before.
+    /// False if the cluster was in this state already.
     changed: bool,
 }
 
 impl Args {
-    pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
-        let changed = pause(&global.dir, &global.name)?;
-        print(global, changed, ["is paused", "was paused already"])
+    pub(crate) fn run(self, global: &GlobalArgs) -> anyhow::Result<()> {
+        let name = self.cluster.name;
+        let changed = pause(&global.dir, &name)?;
+        print(
+            global,
+            Report { name, changed },
+            ["is paused", "was already paused"],
+        )
     }
 }
 
 impl UnpauseArgs {
-    pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
-        let changed = super::block_on(unpause(&global.dir, &global.name))??;
-        print(global, changed, ["goes on", "was not paused"])
+    pub(crate) fn run(self, global: &GlobalArgs) -> anyhow::Result<()> {
+        let name = self.cluster.name;
+        let changed = super::block_on(unpause(&global.dir, &name))??;
+        print(
+            global,
+            Report { name, changed },
+            ["is running again", "was not paused"],
+        )
     }
 }
 
-fn print(global: &Global, changed: bool, [now, before]: [&str; 2]) -> anyhow::Result<()> {
-    let report = Report {
-        name: global.name.clone(),
-        changed,
-    };
+fn print(global: &GlobalArgs, report: Report, [changed, unchanged]: [&str; 2]) -> anyhow::Result<()> {
     output::print(global.output, &report, |report| {
-        let state = if report.changed { now } else { before };
+        let state = if report.changed { changed } else { unchanged };
         format!("cluster `{}` {state}\n", report.name)
     })
 }

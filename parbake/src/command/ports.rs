@@ -6,41 +6,43 @@ use parbake_cluster::services::{self, ServicePort, Wanted};
 use parbake_up::{Cluster, port_forward};
 use serde::Serialize;
 
-use crate::cli::Global;
+use crate::args::{ClusterArgs, GlobalArgs};
 use crate::output::{self, table};
 
 const EXAMPLES: &str = "\
 Examples:
-  parbake ports                                  what there is
-  parbake ports web                              the service `web` of the namespace `default`
-  parbake ports shop/web:http --listen 8080      a port of it by name, at 127.0.0.1:8080
-  parbake ports 30080                            by the port that it has on every node
+  parbake ports                                  list services
+  parbake ports web                              service `web` in namespace `default`
+  parbake ports shop/web:http --listen 8080      a port by name, on 127.0.0.1:8080
+  parbake ports 30080                            a node port
 
-The address answers until the command is interrupted. TCP only.";
+The command forwards TCP until it is interrupted.";
 
-/// List services, or reach one from this host as long as the command runs
+/// List services, or forward a local port to one
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The service as [NAMESPACE/]SERVICE[:PORT], or a node port [default: list all]
     service: Option<Wanted>,
-    /// The port of 127.0.0.1 to listen on, or an address with a port [default: any free port]
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Listen on this port of 127.0.0.1, or on ADDRESS:PORT [default: any free port]
     #[arg(long, value_name = "PORT", value_parser = listen_address, requires = "service")]
     listen: Option<SocketAddr>,
 }
 
-/// What is printed of a service that is reached.
 #[derive(Debug, Serialize)]
 struct Report<'a> {
     #[serde(flatten)]
     service: &'a ServicePort,
-    /// Where this host reaches it.
+    /// The local address.
     host: SocketAddr,
 }
 
 impl Args {
-    pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
-        let cluster = Cluster::find(&global.dir, &global.name)?;
+    pub(crate) fn run(self, global: &GlobalArgs) -> anyhow::Result<()> {
+        let name = &self.cluster.name;
+        let cluster = Cluster::find(&global.dir, name)?;
         super::block_on(async {
             let all = services::fetch(&cluster.client().await?).await?;
             let Some(wanted) = self.service else {
@@ -54,7 +56,7 @@ impl Args {
                 host: forward.address(),
             };
             output::print(global.output, &report, |report| format!("{}\n", report.host))?;
-            Ok(forward.until_interrupted(&global.name).await?)
+            Ok(forward.until_interrupted(name).await?)
         })?
     }
 }

@@ -8,197 +8,207 @@ use parbake_provision::provider::{ContainerRuntime, Provider, ProviderName, Stat
 use parbake_provision::upgrade::{self, Upgraded};
 use serde::Serialize;
 
-use super::registry::{MirrorArgs, RegistryArgs};
-use crate::cli::Global;
+use crate::args::{CacheArgs, GlobalArgs, MirrorArgs, ProvidersArgs, RegistryArgs};
 use crate::output::{self, table};
 
-/// Look at the providers: recipes of clusters that can be baked
+/// List, check, update and create providers, the recipes of clusters
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// List all providers
-    List,
-    /// Show what a provider's cluster consists of
+    List(ListArgs),
+    /// Show the cluster that a provider describes
     Show(Args),
-    /// Say whether a provider's files are sound, or all that is wrong with them
+    /// Validate a provider's files and report all problems
     Check(Args),
-    LockUpdate(UpdateArgs),
+    Update(UpdateArgs),
     New(NewArgs),
 }
 
-/// The provider that is meant.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    providers: ProvidersArgs,
+}
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The provider, such as k8s-1.34
     provider: String,
+    #[command(flatten)]
+    providers: ProvidersArgs,
 }
 
-const EXAMPLES: &str = "\
+const UPDATE_EXAMPLES: &str = "\
 Examples:
-  parbake provider update k8s-1.34                     all of it
-  parbake provider update k8s-1.34 --newest            for the newest patch release of 1.34
-  parbake provider update k8s-1.34 --only release      what is published, and no packages
+  parbake provider update k8s-1.34                     everything
+  parbake provider update k8s-1.34 --newest            upgrade to the newest patch release
+  parbake provider update k8s-1.34 --only release      published binaries and images only
   parbake provider update k8s-1.34 --only release --binary-mirror URL --image-mirror REGISTRY
-                                                       the same, as mirrors have it
+                                                       the same, from mirrors
 
-Without a mirror, what is published is pinned where dl.k8s.io can be reached; elsewhere the lock
-keeps what it has. With `--newest` or `--kubernetes` the versions in the provider file and the Go
-modules change too, or nothing does. The digests of binaries are those in the files `.sha256` beside them.";
+Without a mirror, published files are pinned if dl.k8s.io can be reached; otherwise their pins are
+kept. `--newest` and `--kubernetes` also change the versions in the provider file and the Go
+modules, or nothing at all. The digests of binaries come from the `.sha256` files next to them.";
 
-/// Pin the newest packages that the Debian mirror has, the add-ons, and what is published for source `release`, in the
-/// provider's lock file
+/// Update the lock file: Debian packages, add-ons, published binaries and images
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = UPDATE_EXAMPLES)]
 pub(crate) struct UpdateArgs {
     /// The provider, such as k8s-1.34
     provider: String,
-    /// Only this part of the lock: Debian packages and add-ons, or what is published
+    /// Update only Debian packages and add-ons, or only published binaries and images
     #[arg(long, value_name = "PART")]
     only: Option<Only>,
-    /// First go to the newest patch release of its minor version that is to be had
+    /// First upgrade to the newest patch release of the minor version
     #[arg(long, conflicts_with_all = ["only", "kubernetes"])]
     newest: bool,
-    /// First go to this version of Kubernetes
+    /// First change to this Kubernetes version
     #[arg(long, value_name = "VERSION", conflicts_with = "only")]
     kubernetes: Option<KubernetesVersion>,
+    #[command(flatten)]
+    providers: ProvidersArgs,
+    #[command(flatten)]
+    cache: CacheArgs,
     #[command(flatten)]
     mirrors: MirrorArgs,
     #[command(flatten)]
     registry: RegistryArgs,
 }
 
-const CREATED: &str = "\
+const NEW_EXAMPLES: &str = "\
 Examples:
   parbake provider new k8s-1.34-mine --from k8s-1.34
   parbake provider new k8s-1.35 --from k8s-1.34 --kubernetes 1.35.0
 
-Versions of etcd, CoreDNS and pause are those that kubeadm of that version asks for; go.mod and
-go.sum are worked out by `go`, and the lock as `parbake provider update` makes it. What cannot be
-had is one error, and there is no new provider then. Comments in the provider file stay.";
+The versions of etcd, CoreDNS and pause are those that kubeadm of the new version requires. `go`
+resolves go.mod and go.sum, and the lock file is updated as by `parbake provider update`. If any
+version is unavailable, no provider is created. Comments in the provider file are kept.";
 
-/// Make a provider from another one, of the same version of Kubernetes or of another
+/// Create a provider from another one, for the same or another Kubernetes version
 #[derive(Debug, clap::Args)]
-#[command(after_help = CREATED)]
+#[command(after_help = NEW_EXAMPLES)]
 pub(crate) struct NewArgs {
-    /// What it is called, such as k8s-1.35
+    /// The new provider's name, such as k8s-1.35
     #[arg(value_name = "NAME")]
     provider: ProviderName,
-    /// The provider that it is made from
+    /// The provider to copy
     #[arg(long, value_name = "PROVIDER")]
     from: String,
-    /// Its version of Kubernetes [default: that of the other]
+    /// Its Kubernetes version [default: that of the copied provider]
     #[arg(long, value_name = "VERSION")]
     kubernetes: Option<KubernetesVersion>,
+    #[command(flatten)]
+    providers: ProvidersArgs,
+    #[command(flatten)]
+    cache: CacheArgs,
     #[command(flatten)]
     mirrors: MirrorArgs,
     #[command(flatten)]
     registry: RegistryArgs,
 }
 
-/// A part of a lock.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Only {
     Packages,
     Release,
 }
 
-/// What is printed of a provider.
 #[derive(Debug, Serialize)]
-struct Shown {
+struct ProviderInfo {
     name: ProviderName,
     cluster: Description,
     /// The Debian release of the nodes.
     os: String,
-    /// What runs containers on them.
     runtime: ContainerRuntime,
-    /// What `provision --runtime` takes: that one first.
+    /// What `provision --runtime` accepts, the default first.
     runtimes: Vec<ContainerRuntime>,
-    /// Versions by name of component.
+    /// Versions by name.
     components: BTreeMap<String, String>,
-    /// The container images that kubeadm asks for.
+    /// The images that kubeadm requires.
     images: Vec<String>,
-    /// The add-ons, in the order in which they are applied.
+    /// In the order in which they are applied.
     addons: Vec<String>,
-    /// What `provision --variant` takes, and what each has other than the provider.
+    /// What `provision --variant` accepts, and how each variant differs.
     variants: BTreeMap<VariantName, Variant>,
 }
 
-/// What is printed of a provider in a list.
 #[derive(Debug, Serialize)]
 struct Listed {
     name: ProviderName,
-    /// Its variants; nothing where its files are not sound, of which `parbake provider check` says more.
+    /// `None` if its files are invalid; see `parbake provider check`.
     variants: Option<Vec<VariantName>>,
 }
 
-/// What is printed of a provider without problems.
 #[derive(Debug, Serialize)]
 struct Checked {
     provider: ProviderName,
     sound: bool,
     variants: Vec<VariantName>,
-    /// Those of its add-ons that no test runs, with those that it offers.
+    /// Its add-ons, including optional ones, that no end-to-end test covers.
     untested: Vec<String>,
 }
 
-/// What is printed of a provider whose packages were looked up.
 #[derive(Debug, Serialize)]
 struct Updated {
     provider: ProviderName,
     changed: bool,
-    /// The version of Kubernetes now.
     kubernetes: String,
-    /// The one before, where it was another.
+    /// The previous version, if it changed.
     before: Option<String>,
-    /// Whether source `release` has all that it needs.
+    /// True if everything for source `release` is pinned.
     release: bool,
 }
 
 impl Command {
-    pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
+    pub(crate) fn run(self, global: &GlobalArgs) -> anyhow::Result<()> {
         match self {
-            Self::List => {
-                let names = Provider::list(&global.providers)?;
+            Self::List(args) => {
+                let dir = args.providers.dir();
+                let names = Provider::list(dir)?;
                 let listed = |name: ProviderName| Listed {
-                    variants: Provider::find(name.as_str(), &global.providers)
+                    variants: Provider::find(name.as_str(), dir)
                         .ok()
                         .map(|provider| provider.recipe.variants.into_keys().collect()),
                     name,
                 };
-                let all: Vec<Listed> = names.into_iter().map(listed).collect();
-                output::print(global.output, &all, |all| {
-                    all.iter().map(|one| format!("{}\n", one.name)).collect()
+                let providers: Vec<Listed> = names.into_iter().map(listed).collect();
+                output::print(global.output, &providers, |providers| {
+                    providers
+                        .iter()
+                        .map(|provider| format!("{}\n", provider.name))
+                        .collect()
                 })
             }
-            Self::Show(args) => output::print(global.output, &args.shown(global)?, text),
-            Self::LockUpdate(args) => output::print(global.output, &args.update(global)?, |updated| {
+            Self::Show(args) => output::print(global.output, &args.info()?, text),
+            Self::Update(args) => output::print(global.output, &args.update(global)?, |updated| {
                 let version = updated.before.iter().map(|before| {
                     format!(
-                        "`{}` has Kubernetes {} instead of {before}\n",
+                        "`{}`: Kubernetes {before} -> {}\n",
                         updated.provider, updated.kubernetes
                     )
                 });
                 let version = version.collect::<String>();
                 let verb = if updated.changed {
-                    "is pinned anew"
+                    "updated the lock of"
                 } else {
-                    "is pinned as it was"
+                    "nothing changed in the lock of"
                 };
                 let release = if updated.release {
                     ""
                 } else {
                     "; nothing is pinned for source `release`"
                 };
-                format!("{version}`{}` {verb}{release}\n", updated.provider)
+                format!("{version}{verb} `{}`{release}\n", updated.provider)
             }),
             Self::New(args) => output::print(global.output, &args.create(global)?, |made| {
                 format!(
-                    "`{name}` has Kubernetes {}; bake it with `parbake provision {name}`\n",
+                    "created `{name}` with Kubernetes {}; bake it with `parbake provision {name}`\n",
                     made.kubernetes,
                     name = made.provider
                 )
             }),
             Self::Check(args) => {
-                let provider = Provider::find(&args.provider, &global.providers)?;
+                let provider = Provider::find(&args.provider, args.providers.dir())?;
                 check(&provider)?;
                 let untested = provider.pinned_addons();
                 let untested = untested.filter(|addon| addon.recipe.status == Status::Untested);
@@ -209,17 +219,17 @@ impl Command {
                     sound: true,
                 };
                 output::print(global.output, &checked, |checked| {
-                    let listed = |what: &str, names: Vec<&str>| match names.as_slice() {
+                    let list = |title: &str, names: Vec<&str>| match names.as_slice() {
                         [] => String::new(),
-                        names => format!("; {what}: {}", names.join(", ")),
+                        names => format!("; {title}: {}", names.join(", ")),
                     };
                     let variants = checked.variants.iter().map(VariantName::as_str);
                     let untested = checked.untested.iter().map(String::as_str);
                     format!(
-                        "`{}` is sound{}{}\n",
+                        "`{}` is valid{}{}\n",
                         checked.provider,
-                        listed("variants", variants.collect()),
-                        listed("untested add-ons", untested.collect())
+                        list("variants", variants.collect()),
+                        list("untested add-ons", untested.collect())
                     )
                 })
             }
@@ -228,8 +238,8 @@ impl Command {
 }
 
 impl UpdateArgs {
-    fn update(self, global: &Global) -> anyhow::Result<Updated> {
-        let provider = Provider::find(&self.provider, &global.providers)?;
+    fn update(self, global: &GlobalArgs) -> anyhow::Result<Updated> {
+        let provider = Provider::find(&self.provider, self.providers.dir())?;
         let update = LockUpdate {
             part: match self.only {
                 None => LockPart::All,
@@ -238,15 +248,15 @@ impl UpdateArgs {
             },
             mirrors: &self.mirrors.into(),
             registry: &self.registry.into(),
-            cache: &global.cache(),
+            cache: &self.cache.dir(global),
         };
-        let wanted = match self.newest {
+        let version = match self.newest {
             true => Some(upgrade::newest(&provider)?),
             false => self.kubernetes,
         };
-        match wanted {
-            Some(wanted) if wanted != provider.recipe.kubernetes => {
-                Ok(upgraded(upgrade::upgrade(&provider, &wanted, &update)?))
+        match version {
+            Some(version) if version != provider.recipe.kubernetes => {
+                Ok(upgraded(upgrade::upgrade(&provider, &version, &update)?))
             }
             _ => {
                 let updated = update_lock(&provider, &update)?;
@@ -263,16 +273,17 @@ impl UpdateArgs {
 }
 
 impl NewArgs {
-    fn create(self, global: &Global) -> anyhow::Result<Updated> {
-        let from = Provider::find(&self.from, &global.providers)?;
+    fn create(self, global: &GlobalArgs) -> anyhow::Result<Updated> {
+        let dir = self.providers.dir();
+        let from = Provider::find(&self.from, dir)?;
         let update = LockUpdate {
             part: LockPart::All,
             mirrors: &self.mirrors.into(),
             registry: &self.registry.into(),
-            cache: &global.cache(),
+            cache: &self.cache.dir(global),
         };
         let kubernetes = self.kubernetes.as_ref();
-        let made = upgrade::create(&self.provider, &from, &global.providers, kubernetes, &update)?;
+        let made = upgrade::create(&self.provider, &from, dir, kubernetes, &update)?;
         Ok(upgraded(made))
     }
 }
@@ -289,8 +300,8 @@ fn upgraded(upgraded: Upgraded) -> Updated {
 }
 
 impl Args {
-    fn shown(&self, global: &Global) -> anyhow::Result<Shown> {
-        let provider = Provider::find(&self.provider, &global.providers)?;
+    fn info(&self) -> anyhow::Result<ProviderInfo> {
+        let provider = Provider::find(&self.provider, self.providers.dir())?;
         let cluster = provider.describe()?;
         let Provider {
             name, recipe, addons, ..
@@ -299,7 +310,7 @@ impl Args {
             .components
             .iter()
             .map(|(name, version)| (name.clone(), version.to_string()));
-        Ok(Shown {
+        Ok(ProviderInfo {
             name,
             cluster,
             runtimes: recipe.available_runtimes(),
@@ -313,17 +324,17 @@ impl Args {
     }
 }
 
-/// A variant in a line.
-fn in_words((name, variant): (&VariantName, &Variant)) -> String {
+/// A variant in one line.
+fn variant_line((name, variant): (&VariantName, &Variant)) -> String {
     let addons = match variant.addons.as_slice() {
         [] => "no add-ons".to_owned(),
         addons => addons.join(", "),
     };
     let services = variant.services.map(|Offered { dns, registry }| {
-        let running = [(dns, "DNS"), (registry, "registry")];
-        let names: Vec<&str> = running
+        let services = [(dns, "DNS"), (registry, "registry")];
+        let names: Vec<&str> = services
             .iter()
-            .filter(|(on, _)| *on)
+            .filter(|(enabled, _)| *enabled)
             .map(|(_, name)| *name)
             .collect();
         match names.as_slice() {
@@ -334,46 +345,45 @@ fn in_words((name, variant): (&VariantName, &Variant)) -> String {
     format!("{name}: {addons}{}", services.unwrap_or_default())
 }
 
-fn text(shown: &Shown) -> String {
-    let networks = shown.cluster.networks();
-    let components = shown
+fn text(info: &ProviderInfo) -> String {
+    let networks = info.cluster.networks();
+    let components = info
         .components
         .iter()
         .map(|(name, version)| format!("{name} {version}"));
-    let variants = shown.variants.iter().map(in_words);
-    // Under each other.
+    let variants = info.variants.iter().map(variant_line);
     let variants = variants.collect::<Vec<_>>().join("\n            ");
-    let variants = match shown.variants.is_empty() {
+    let variants = match info.variants.is_empty() {
         true => String::new(),
         false => format!("variants    {variants}\n"),
     };
-    let others: Vec<&str> = shown
+    let others: Vec<&str> = info
         .runtimes
         .iter()
         .skip(1)
         .map(|runtime| runtime.as_str())
         .collect();
     let runtime = match others.as_slice() {
-        [] => shown.runtime.to_string(),
-        others => format!("{} (or {})", shown.runtime, others.join(", ")),
+        [] => info.runtime.to_string(),
+        others => format!("{} (or {})", info.runtime, others.join(", ")),
     };
     let mut text = format!(
         "provider    {}\nkubernetes  {}\nnode OS     Debian {}\nruntime     {}\ncomponents  {}\nimages      {}\n\
          add-ons     {}\n{variants}nodes       {}, gateway {}\npods        {}\nservices    {}, DNS {}\n\n",
-        shown.name,
-        shown.cluster.kubernetes(),
-        shown.os,
+        info.name,
+        info.cluster.kubernetes(),
+        info.os,
         runtime,
         components.collect::<Vec<_>>().join(", "),
-        shown.images.join(", "),
-        shown.addons.join(", "),
+        info.images.join(", "),
+        info.addons.join(", "),
         networks.list(|family| family.nodes),
         networks.list(|family| family.gateway),
         networks.list(|family| family.pods),
         networks.list(|family| family.services),
         networks.dns,
     );
-    let rows = shown.cluster.nodes().iter().map(|node| {
+    let rows = info.cluster.nodes().iter().map(|node| {
         let role = match node.role {
             Role::ControlPlane => "control-plane",
             Role::Worker => "worker",

@@ -11,102 +11,126 @@ use parbake_provision::provider::{Addon, ClusterSize, ContainerRuntime, IpStack,
 use parbake_up::events::{EventKind, Log};
 use serde::Serialize;
 
-use super::registry::{MirrorArgs, RegistryArgs};
 use super::supervise;
-use crate::cli::Global;
+use crate::args::{CacheArgs, GlobalArgs, MirrorArgs, ProvidersArgs, RegistryArgs, node_count, path};
 use crate::output::{self, count, size, table};
 
 const EXAMPLES: &str = "\
 Examples:
-  parbake provision k8s-1.34                           bake, or say that nothing changed
-  parbake provision k8s-1.34 --nodes 1 --tag small     a smaller one beside it
+  parbake provision k8s-1.34                           bake, unless nothing changed
+  parbake provision k8s-1.34 --nodes 1 --tag small     a single node
+  parbake provision k8s-1.34 --nodes 8 --tag large     more workers than the provider lists
   parbake provision k8s-1.34 --variant slim            without add-ons, as `k8s-1.34-slim`
-  parbake provision k8s-1.34 --nodes 8 --tag large     a larger one, with more workers than it lists
-  parbake provision k8s-1.34 --manifest app/ --image app.tar --tag with-app    with an application
+  parbake provision k8s-1.34 --manifest app/ --image app.tar --tag with-app
+                                                       with an application
   parbake provision k8s-1.34 --control-planes 3 --tag k8s-1.34-ha
-                                                       one of three control planes may die
-  parbake provision k8s-1.34 --stack dual --tag dual   with IPv4 and IPv6
+                                                       high availability
+  parbake provision k8s-1.34 --stack dual --tag dual   IPv4 and IPv6
   parbake provision k8s-1.34 --source release --binary-mirror URL --image-mirror REGISTRY
                                                        published binaries and images, from mirrors
-  parbake provision k8s-1.34 --source ~/kubernetes --tag dev    what `make` built there
-  parbake provision k8s-1.34 --kubelet FILE --tag dev  another kubelet, the rest as it was
-  parbake provision k8s-1.34 --os rootfs.tar --tag own  nodes of your own operating system
-  parbake provision k8s-1.34 --kubelet FILE --explain  what that would do, and why
-  parbake provision k8s-1.34 --keep                    leave what a failed bake made, for a look
+  parbake provision k8s-1.34 --source ~/kubernetes --tag dev
+                                                       your own build of Kubernetes
+  parbake provision k8s-1.34 --kubelet FILE --tag dev  your own kubelet only
+  parbake provision k8s-1.34 --kubelet FILE --explain  show what that would do, and why
+  parbake provision k8s-1.34 --os rootfs.tar --tag own your own node OS
+  parbake provision k8s-1.34 --keep                    keep the machines of a failed bake
 
-Manifests are applied in the order of the files' names, and waited for. Every image that a pod or a
-template names must be in the artifact.
-What did not change since the last bake is reused; a bake that fails changes no artifact.
-Source `release` takes published binaries and images by the digests in the provider's lock, where
-`parbake provider update` pins them; `modules` builds from Go modules; `auto` takes `release` where
-it is pinned and can be reached, otherwise `modules`, and says which and why. A folder is a build
-output of Kubernetes: a checkout, its `_output`, or a folder with binaries; what it lacks is as with
-`auto`. Add-ons are built from Go modules in any case.
-A node OS of your own has systemd, dbus, containerd, runc, CNI plugins, iptables and what else
-Kubernetes calls; what it lacks is said at once, before anything is made.";
+Sources: `release` downloads published binaries and images by the digests that `parbake provider
+update` pinned. `modules` builds from Go modules. `auto` uses `release` where everything is pinned
+and reachable, otherwise `modules`, and says which and why. A directory is a build output of
+Kubernetes (a checkout, its `_output`, or a directory with binaries); what it lacks is taken as with
+`auto`. Add-ons are always built from Go modules.
 
-/// Bake a provider: form its cluster with kubeadm, and freeze it into an artifact
+Manifests are applied in the order of their file names, and waited for. The artifact must contain
+every image that a pod or a template names. Unchanged steps are reused from the last bake. A failed
+bake changes no artifact. A node OS needs systemd, dbus, containerd, runc, CNI plugins, iptables and
+the other programs that Kubernetes calls; missing ones are reported before anything is built.";
+
+/// Bake a provider: create its cluster with kubeadm, and freeze it into an artifact
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The provider, such as k8s-1.34
     provider: String,
-    /// Bake this variant of it: the same with other add-ons and services
-    #[arg(long, value_name = "NAME")]
-    variant: Option<String>,
-    /// Where binaries and images come from: auto, release, modules or a folder
-    #[arg(long, default_value = "auto", value_parser = source)]
-    source: Source,
-    /// Take this kubelet
-    #[arg(long, value_name = "FILE")]
-    kubelet: Option<PathBuf>,
-    /// Take this binary instead of the source's: on nodes, or in the image that has it; once for each
-    #[arg(long = "binary", value_name = "NAME=FILE")]
-    binaries: Vec<GivenBinary>,
-    /// Take this for the nodes' operating system instead of Debian's packages: a directory, a tar archive (as it is, gzip, xz,
-    /// zstd), a container image as `parbake image load` takes, or one in a registry as REF@DIGEST
-    #[arg(long, value_name = "OS")]
-    os: Option<CustomOs>,
-    /// How many nodes to bake; more than the provider lists are further workers [default: all it lists]
-    #[arg(long, value_name = "N", value_parser = super::node_count())]
-    nodes: Option<usize>,
-    /// Bake one of the add-ons that the provider offers, too; once for each
-    #[arg(long = "addon", value_name = "NAME")]
-    addons: Vec<String>,
-    /// Apply what is in a manifest, a folder of manifests or an add-on, too; once for each
-    #[arg(long = "manifest", value_name = "PATH")]
-    manifests: Vec<PathBuf>,
-    /// Put an image into the artifact: a file as `parbake image load` takes, `NAME=FILE` where it has no name, or an
-    /// image in a registry as REF@DIGEST; once for each
-    #[arg(long = "image", value_name = "IMAGE")]
-    images: Vec<ExtraImage>,
-    /// How many of the nodes, the first ones, hold the control plane, with etcd on each of them: 1, 3, 5, ... [default:
-    /// as the provider lists them]
-    #[arg(long, value_name = "N", value_parser = odd)]
-    control_planes: Option<usize>,
-    /// Which addresses nodes, pods and services have: ipv4, ipv6 or dual, which is both [default: as the provider has them]
-    #[arg(long, value_name = "STACK")]
-    stack: Option<IpStack>,
-    /// What runs containers on the nodes: containerd, cri-o or docker, as far as the provider offers it [default: as the provider
-    /// has it]
-    #[arg(long, value_name = "RUNTIME")]
-    runtime: Option<ContainerRuntime>,
-    /// Say which steps would run, and why, and do none of them
-    #[arg(long)]
-    explain: bool,
-    /// Leave the machines' directories of a failed bake
-    #[arg(long)]
-    keep: bool,
-    /// What the artifact is called in the store [default: the provider's name, with that of the variant]
+    /// The artifact's name in the store [default: that of the provider, with that of the variant]
     #[arg(long)]
     tag: Option<Tag>,
+    /// Show which steps would run, and why, without running them
+    #[arg(long)]
+    explain: bool,
+    /// Keep the machines' directories of a failed bake
+    #[arg(long)]
+    keep: bool,
+    #[command(flatten)]
+    cluster: BakedClusterArgs,
+    #[command(flatten)]
+    content: ContentArgs,
+    #[command(flatten)]
+    inputs: InputArgs,
     #[command(flatten)]
     mirrors: MirrorArgs,
     #[command(flatten)]
     registry: RegistryArgs,
 }
 
-/// What is printed.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Cluster")]
+struct BakedClusterArgs {
+    /// Bake this variant of the provider, with other add-ons and services
+    #[arg(long, value_name = "NAME")]
+    variant: Option<String>,
+    /// How many nodes to bake; more than the provider lists are workers [default: all it lists]
+    #[arg(long, value_name = "N", value_parser = node_count())]
+    nodes: Option<usize>,
+    /// How many nodes are control planes with etcd, an odd number [default: as the provider lists]
+    #[arg(long, value_name = "N", value_parser = odd)]
+    control_planes: Option<usize>,
+    /// IP families of nodes, pods and services: ipv4, ipv6 or dual [default: that of the provider]
+    #[arg(long, value_name = "STACK")]
+    stack: Option<IpStack>,
+    /// Container runtime: containerd, cri-o or docker, if the provider offers it [default: that of
+    /// the provider]
+    #[arg(long, value_name = "RUNTIME")]
+    runtime: Option<ContainerRuntime>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Content")]
+struct ContentArgs {
+    /// Also bake an optional add-on of the provider; repeatable
+    #[arg(long = "addon", value_name = "NAME")]
+    addons: Vec<String>,
+    /// Also apply a manifest, a directory of manifests or an add-on; repeatable
+    #[arg(long = "manifest", value_name = "PATH", value_parser = path())]
+    manifests: Vec<PathBuf>,
+    /// Also add an image: an archive as for `parbake image load`, `NAME=FILE` to name it, or
+    /// REFERENCE@DIGEST in a registry; repeatable
+    #[arg(long = "image", value_name = "IMAGE")]
+    images: Vec<ExtraImage>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Inputs")]
+struct InputArgs {
+    /// Where binaries and images come from: auto, release, modules or a directory
+    #[arg(long, default_value = "auto", value_parser = source)]
+    source: Source,
+    /// Use this kubelet
+    #[arg(long, value_name = "FILE", value_parser = path())]
+    kubelet: Option<PathBuf>,
+    /// Use this binary, on nodes or in the image that contains it; repeatable
+    #[arg(long = "binary", value_name = "NAME=FILE")]
+    binaries: Vec<GivenBinary>,
+    /// Use this node OS instead of Debian packages: a directory, a tar archive (plain, gzip, xz, zstd),
+    /// an image as for `parbake image load`, or REFERENCE@DIGEST in a registry
+    #[arg(long, value_name = "OS")]
+    os: Option<CustomOs>,
+    #[command(flatten)]
+    providers: ProvidersArgs,
+    #[command(flatten)]
+    cache: CacheArgs,
+}
+
 #[derive(Debug, Serialize)]
 struct Report {
     tag: Tag,
@@ -114,16 +138,16 @@ struct Report {
     /// Bytes of all layers, compressed.
     size: u64,
     nodes: usize,
-    /// Whether the store had it from the same inputs.
+    /// True if the store already had the artifact from the same inputs.
     unchanged: bool,
 }
 
-/// Of an even number no more may fail than of one less.
+/// An even number of etcd members tolerates no more failures than one member less.
 fn odd(text: &str) -> Result<usize, String> {
     let number: Option<usize> = text.parse().ok();
     number
         .filter(|number| !number.is_multiple_of(2))
-        .ok_or_else(|| format!("`{text}` is no odd number"))
+        .ok_or_else(|| format!("`{text}` is not an odd number"))
 }
 
 pub(super) fn source(text: &str) -> Result<Source, Infallible> {
@@ -131,57 +155,13 @@ pub(super) fn source(text: &str) -> Result<Source, Infallible> {
 }
 
 impl Args {
-    pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
-        let mut provider = Provider::find(&self.provider, &global.providers)?;
-        if let Some(variant) = &self.variant {
-            provider.select_variant(variant)?;
+    pub(crate) fn run(self, global: &GlobalArgs) -> anyhow::Result<()> {
+        let explain = self.explain;
+        let options = self.options(global)?;
+        if explain {
+            return output::print(global.output, &bake::explain(&options)?, explanation_text);
         }
-        if let Some(runtime) = self.runtime {
-            provider.select_runtime(runtime)?;
-        }
-        if let Some(stack) = self.stack {
-            provider.select_ip_stack(stack);
-        }
-        for addon in &self.addons {
-            provider.choose(addon)?;
-        }
-        for path in &self.manifests {
-            provider.add(Addon::load(path, &BTreeMap::new())?)?;
-        }
-        let tag = match self.tag {
-            Some(tag) => tag,
-            None => provider.tag().parse()?,
-        };
-        let kubelet = self.kubelet.map(|path| GivenBinary {
-            name: "kubelet".to_owned(),
-            path,
-        });
-        let binaries = self.binaries.into_iter().chain(kubelet).collect();
-        let options = Options {
-            provider,
-            source: self.source,
-            overrides: Overrides {
-                images: self.images,
-                os: self.os,
-                binaries,
-                mirrors: self.mirrors.into(),
-                registry: self.registry.into(),
-            },
-            size: ClusterSize {
-                nodes: self.nodes,
-                control_planes: self.control_planes,
-            },
-            keep: self.keep,
-            tag,
-            dir: global.dir.clone(),
-            cache: global.cache(),
-            supervise: supervise::command()?,
-        };
-        if self.explain {
-            return output::print(global.output, &bake::explain(&options)?, explained);
-        }
-        let outcome = bake::provision(&options)?;
-        let report = match &outcome {
+        let report = match &bake::provision(&options)? {
             Outcome::Baked(artifact) => {
                 let tag = artifact.tag.clone();
                 Log::new(&global.dir).record(EventKind::Baked { artifact: tag });
@@ -190,6 +170,59 @@ impl Args {
             Outcome::Unchanged(artifact) => report(artifact, true),
         };
         output::print(global.output, &report, text)
+    }
+
+    fn options(self, global: &GlobalArgs) -> anyhow::Result<Options> {
+        let Self {
+            cluster,
+            content,
+            inputs,
+            ..
+        } = self;
+        let mut provider = Provider::find(&self.provider, inputs.providers.dir())?;
+        if let Some(variant) = &cluster.variant {
+            provider.select_variant(variant)?;
+        }
+        if let Some(runtime) = cluster.runtime {
+            provider.select_runtime(runtime)?;
+        }
+        if let Some(stack) = cluster.stack {
+            provider.select_ip_stack(stack);
+        }
+        for addon in &content.addons {
+            provider.choose(addon)?;
+        }
+        for path in &content.manifests {
+            provider.add(Addon::load(path, &BTreeMap::new())?)?;
+        }
+        let tag = match self.tag {
+            Some(tag) => tag,
+            None => provider.tag().parse()?,
+        };
+        let kubelet = inputs.kubelet.map(|path| GivenBinary {
+            name: "kubelet".to_owned(),
+            path,
+        });
+        Ok(Options {
+            provider,
+            source: inputs.source,
+            overrides: Overrides {
+                images: content.images,
+                os: inputs.os,
+                binaries: inputs.binaries.into_iter().chain(kubelet).collect(),
+                mirrors: self.mirrors.into(),
+                registry: self.registry.into(),
+            },
+            size: ClusterSize {
+                nodes: cluster.nodes,
+                control_planes: cluster.control_planes,
+            },
+            keep: self.keep,
+            tag,
+            dir: global.dir.clone(),
+            cache: inputs.cache.dir(global),
+            supervise: supervise::command()?,
+        })
     }
 }
 
@@ -203,30 +236,29 @@ fn report(artifact: &Artifact, unchanged: bool) -> Report {
     }
 }
 
-fn explained(explanation: &Explanation) -> String {
+fn explanation_text(explanation: &Explanation) -> String {
     let rows = explanation.steps.iter().map(|step| {
         let verdict = match step.verdict {
             Verdict::Runs => "runs",
-            Verdict::Reused => "is reused",
+            Verdict::Reused => "reused",
             Verdict::Unknown => "may run",
         };
         [step.step.clone(), verdict.to_owned(), step.why.clone()]
     });
     let end = match explanation.unchanged {
-        true => "nothing would be done: the artifact is of these inputs\n",
+        true => "nothing to do: the artifact was baked from these inputs\n",
         false => "",
     };
-    format!("{}{end}", table(["STEP", "", "WHY"], rows))
+    format!("{}{end}", table(["STEP", "", "REASON"], rows))
 }
 
 fn text(report: &Report) -> String {
-    let verb = if report.unchanged {
-        "is up to date"
-    } else {
-        "is baked"
+    let verb = match report.unchanged {
+        true => "up to date",
+        false => "baked",
     };
     format!(
-        "`{tag}` {verb}: {nodes}, {size}, {digest}\nstart it with `parbake up {tag}`\n",
+        "{verb}: `{tag}`, {nodes}, {size}, {digest}\nstart it with `parbake up {tag}`\n",
         tag = report.tag,
         nodes = count(report.nodes, "node"),
         size = size(report.size),

@@ -10,33 +10,32 @@ use parbake_artifact::{PrivateKey, Reference, Store, Tag};
 use parbake_up::events::{EventKind, Log};
 use serde::Serialize;
 
-use super::registry::RegistryArgs;
-use crate::cli::Global;
+use crate::args::{GlobalArgs, RegistryArgs, path};
 use crate::output::{self, count, size};
 
-/// The variable that cosign takes a key's password from.
+/// The variable with a key's password, as for cosign. It may be empty: cosign encrypts with an empty password.
 const PASSWORD: &str = "COSIGN_PASSWORD";
 const EXAMPLES: &str = "\
 Examples:
   parbake publish k8s-1.34 registry.example.org/clusters/k8s-1.34        as its tag `latest`
   parbake publish k8s-1.34 registry.example.org/clusters/k8s-1.34:v5     as another tag
-  parbake publish k8s-1.34 registry.example.org/clusters/k8s-1.34:v5 --latest     as `latest` too
+  parbake publish k8s-1.34 registry.example.org/clusters/k8s-1.34:v5 --latest     as both
   parbake publish k8s-1.34 127.0.0.1:5000/k8s-1.34 --plain-http          to a registry without TLS
-  parbake publish k8s-1.34 registry.example.org/k8s-1.34 --sign k8s.key  signed as cosign signs
+  parbake publish k8s-1.34 registry.example.org/k8s-1.34 --sign k8s.key  sign like cosign
   parbake publish k8s-1.34 registry.example.org/k8s-1.34 --delta-from k8s-1.34.3
-                                            with what makes it out of the release before
+                                            add deltas from the previous release
 
-What the repository has is not sent again, nor what the artifact was pulled with from another
-repository of the same registry. The tag changes at the very end. With `--delta-from` whoever has
-that artifact, or layers of it, moves only what changed within each layer.
-Credentials come from where Docker and Podman keep them: $REGISTRY_AUTH_FILE,
-$XDG_RUNTIME_DIR/containers/auth.json, ~/.config/containers/auth.json or ~/.docker/config.json,
-and the helpers that these name. `skopeo login` and `docker login` write them.
+Blobs that the registry already has are not uploaded again. The tag is moved last. With
+`--delta-from`, clients that have the older artifact download only what changed within each layer.
 
-Keys are those of `cosign generate-key-pair`, whose password is taken from $COSIGN_PASSWORD, or of
+Credentials are read from where Docker and Podman keep them: $REGISTRY_AUTH_FILE,
+$XDG_RUNTIME_DIR/containers/auth.json, ~/.config/containers/auth.json or ~/.docker/config.json, and
+the credential helpers named there. `skopeo login` and `docker login` write them.
+
+Keys are made with `cosign generate-key-pair` (password in $COSIGN_PASSWORD), or with
   openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out k8s.key
   openssl pkey -in k8s.key -pubout -out k8s.pub
-`cosign verify --key k8s.pub --insecure-ignore-tlog` checks them too.";
+`cosign verify --key k8s.pub --insecure-ignore-tlog` verifies the signatures.";
 
 /// Publish an artifact to a registry
 #[derive(Debug, clap::Args)]
@@ -44,39 +43,36 @@ Keys are those of `cosign generate-key-pair`, whose password is taken from $COSI
 pub(crate) struct Args {
     /// The artifact's name in the store, such as k8s-1.34
     artifact: Tag,
-    /// Where to: REGISTRY/REPOSITORY[:TAG]
+    /// The destination: REGISTRY/REPOSITORY[:TAG]
     reference: Reference,
-    /// Sign it with the private key in this PEM file
-    #[arg(long, value_name = "KEY")]
+    /// Sign with the private key in this PEM file
+    #[arg(long, value_name = "KEY", value_parser = path())]
     sign: Option<PathBuf>,
-    /// Make deltas from this artifact in the store, too, for those who have it; may be given more than
-    /// once
+    /// Add deltas from this older artifact in the store; repeatable
     #[arg(long, value_name = "ARTIFACT")]
     delta_from: Vec<Tag>,
-    /// Move the tag `latest` of the repository there too, last of all
+    /// Also move the tag `latest` of the repository, last
     #[arg(long)]
     latest: bool,
     #[command(flatten)]
     registry: RegistryArgs,
 }
 
-/// What is printed.
 #[derive(Debug, Serialize)]
 struct Report {
     tag: Tag,
     reference: Reference,
-    /// The other tag that was moved, if it was asked for.
+    /// With `--latest`.
     latest: Option<Reference>,
     digest: String,
-    /// The reference that will always mean this artifact.
+    /// The reference with the digest, which never changes its meaning.
     pinned: Reference,
     moved_bytes: u64,
     skipped_bytes: u64,
-    /// What was made with `--delta-from`, or was there already.
     deltas: Vec<Deltas>,
-    /// The private key that signed it.
+    /// The private key.
     signed_with: Option<PathBuf>,
-    /// Whether the registry had all of it, under the same tag.
+    /// True if the registry already had all of it under this tag.
     unchanged: bool,
 }
 
@@ -86,7 +82,7 @@ struct Deltas {
     from: Tag,
     layers: usize,
     bytes: u64,
-    /// The layers in full; `null` when the deltas were there before.
+    /// Size of the full layers; `null` if the registry already had the deltas.
     layer_bytes: Option<u64>,
 }
 
@@ -108,12 +104,12 @@ impl From<PublishedDeltas> for Deltas {
 }
 
 impl Args {
-    pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
+    pub(crate) fn run(self, global: &GlobalArgs) -> anyhow::Result<()> {
         let store = Arc::new(Store::open(&global.store())?);
         if let Some(secrets @ 1..) = store.get(&self.artifact)?.secrets {
             let number = count(usize::try_from(secrets).unwrap_or(usize::MAX), "secret");
             tracing::warn!(
-                "`{}` holds {number} of its users, which everybody who pulls it can read",
+                "`{}` contains {number} of its users; everyone who can pull it can read them",
                 self.artifact
             );
         }
@@ -136,7 +132,7 @@ impl Args {
         }
         let latest = self.latest.then(|| self.reference.latest());
         if let Some(latest) = &latest {
-            // All of it is there by now.
+            // The blobs and deltas are uploaded by now.
             let extras = PublishOptions {
                 delta_from: &[],
                 ..extras
@@ -149,13 +145,12 @@ impl Args {
     }
 }
 
-/// What opens an encrypted key, from where cosign has it.
 fn password() -> anyhow::Result<Option<String>> {
     match env::var(PASSWORD) {
         Err(env::VarError::NotPresent) => Ok(None),
         password => password
             .map(Some)
-            .with_context(|| format!("cannot use the password in {PASSWORD}")),
+            .with_context(|| format!("could not use the password in {PASSWORD}")),
     }
 }
 
@@ -176,7 +171,7 @@ fn report(tag: Tag, reference: Reference, published: Published, signed_with: Opt
 
 fn text(report: &Report) -> String {
     let verb = if report.unchanged {
-        "was published before"
+        "was already published"
     } else {
         "is published"
     };
@@ -187,7 +182,7 @@ fn text(report: &Report) -> String {
         .unwrap_or_default();
     let deltas: String = report.deltas.iter().map(delta_text).collect();
     format!(
-        "`{}` {verb} as {}{}: {} moved, {} were there\n{deltas}{signed}pin it as {}\n",
+        "`{}` {verb} as {}{}: {} uploaded, {} already there\n{deltas}{signed}pin it as {}\n",
         report.tag,
         report.reference,
         latest.unwrap_or_default(),
@@ -200,7 +195,7 @@ fn text(report: &Report) -> String {
 fn delta_text(deltas: &Deltas) -> String {
     let (from, layers, bytes) = (&deltas.from, count(deltas.layers, "layer"), size(deltas.bytes));
     match deltas.layer_bytes {
-        Some(0) => format!("no layer has a delta from `{from}` that would spare anything\n"),
+        Some(0) => format!("no delta from `{from}` is smaller than its layer\n"),
         Some(full) => format!(
             "{layers} with deltas from `{from}`: {bytes} instead of {}\n",
             size(full)

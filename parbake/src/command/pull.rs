@@ -2,35 +2,33 @@
 
 use std::sync::Arc;
 
-use parbake_artifact::registry::{Options, Pulled, pull};
-use parbake_artifact::{Policy, Reference, Store, Tag};
+use parbake_artifact::registry::{Pulled, pull};
+use parbake_artifact::{Reference, Store, Tag};
 use serde::Serialize;
 
-use super::registry::{DeltaArgs, RegistryArgs};
-use crate::cli::Global;
+use crate::args::{DeltaArgs, GlobalArgs, RegistryArgs};
 use crate::output::{self, count, size};
 
 const EXAMPLES: &str = "\
 Examples:
-  parbake pull registry.example.org/clusters/k8s-1.34               called k8s-1.34 here
-  parbake pull registry.example.org/clusters/k8s-1.34:v5            called k8s-1.34-v5 here
-  parbake pull registry.example.org/clusters/k8s-1.34 --tag k8s     called k8s here
+  parbake pull registry.example.org/clusters/k8s-1.34               as `k8s-1.34`
+  parbake pull registry.example.org/clusters/k8s-1.34:v5            as `k8s-1.34-v5`
+  parbake pull registry.example.org/clusters/k8s-1.34 --tag k8s     as `k8s`
   parbake pull 127.0.0.1:5000/k8s-1.34 --plain-http                 from a registry without TLS
 
-Only what is missing is fetched, and all of it is checked. Where the registry has deltas from layers
-that are here (`parbake publish --delta-from`), layers are made out of those. Call it again after it
-was interrupted: it goes on where it was. See `parbake publish --help` for credentials. Mirrors are
-tried first, as /etc/containers/registries.conf (or $CONTAINERS_REGISTRIES_CONF) has them for Podman
-and Skopeo.";
+Only missing layers are downloaded, as deltas where the registry has them (`parbake publish
+--delta-from`), and everything is verified. Interrupted downloads resume. See `parbake publish
+--help` for credentials. Mirrors in /etc/containers/registries.conf (or
+$CONTAINERS_REGISTRIES_CONF) are tried first, as Podman and Skopeo do.";
 
-/// Pull an artifact from a registry into the store; clusters start from there, offline
+/// Pull an artifact from a registry into the store
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Where from: REGISTRY/REPOSITORY[:TAG][@DIGEST]
+    /// REGISTRY/REPOSITORY[:TAG][@DIGEST]
     reference: Reference,
-    /// What the artifact is called in the store, whatever had the name [default: the last part of
-    /// the repository, and `-TAG` unless that is latest]
+    /// Name in the store, which is taken from another artifact if necessary [default: the last part
+    /// of the repository, with `-TAG` unless the tag is latest]
     #[arg(long)]
     tag: Option<Tag>,
     #[command(flatten)]
@@ -39,7 +37,6 @@ pub(crate) struct Args {
     registry: RegistryArgs,
 }
 
-/// What is printed.
 #[derive(Debug, Serialize)]
 struct Report {
     tag: Tag,
@@ -48,22 +45,18 @@ struct Report {
     nodes: usize,
     moved_bytes: u64,
     skipped_bytes: u64,
-    /// Of what was moved: deltas that layers were made of.
+    /// The part of `moved_bytes` that were deltas.
     delta_bytes: u64,
-    /// What these layers would have moved.
+    /// Size of the layers that were made from deltas.
     made_bytes: u64,
 }
 
 impl Args {
-    pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
+    pub(crate) fn run(self, global: &GlobalArgs) -> anyhow::Result<()> {
         let store = Arc::new(Store::open(&global.store())?);
-        let options = Options {
-            policy: Policy::load(&global.dir)?,
-            deltas: self.deltas.wanted(),
-            ..self.registry.into()
-        };
+        let options = self.registry.pull(global, self.deltas.enabled())?;
         let pulled = super::block_on(pull(&store, &self.reference, self.tag.as_ref(), &options))??;
-        super::named::told(global, &pulled, &self.reference);
+        super::resolve_artifact::record(global, &pulled, &self.reference);
         output::print(global.output, &report(self.reference, pulled), text)
     }
 }
@@ -91,7 +84,7 @@ fn text(report: &Report) -> String {
         ),
     };
     format!(
-        "`{tag}` is here: {nodes}, {digest}, {moved} moved{deltas}, {skipped} were there\nstart it with `parbake up {tag}`\n",
+        "pulled `{tag}`: {nodes}, {digest}, {moved} downloaded{deltas}, {skipped} already there\nstart it with `parbake up {tag}`\n",
         tag = report.tag,
         nodes = count(report.nodes, "node"),
         digest = report.digest,

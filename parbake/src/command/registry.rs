@@ -1,61 +1,46 @@
-//! What all commands that speak to a registry have in common.
+//! `parbake registry`
 
-use std::path::PathBuf;
+use std::net::SocketAddr;
 
-use parbake_artifact::registry::Options;
-use parbake_provision::inputs::{BinaryMirror, ImageMirror, ReleaseMirrors};
+use parbake_up::Cluster;
+use serde::Serialize;
 
-/// How to speak to the registry.
+use crate::args::{ClusterArgs, GlobalArgs};
+use crate::output;
+
+const EXAMPLES: &str = "\
+Examples:
+  parbake registry                                    prints, for example, 127.0.0.1:41753
+  docker tag app 127.0.0.1:41753/app:1 && docker push 127.0.0.1:41753/app:1
+  skopeo copy --dest-tls-verify=false docker-archive:app.tar docker://$(parbake registry)/app:1
+  parbake kubectl run app --image registry:5000/app:1
+
+Pushed images are kept until `parbake down`, and are part of what `parbake freeze` makes.";
+
+/// Print the address of the cluster's registry on this host; in the cluster it is `registry:5000`
 #[derive(Debug, clap::Args)]
-pub(crate) struct RegistryArgs {
-    /// Speak HTTP without TLS to the registry
-    #[arg(long)]
-    plain_http: bool,
-    /// Trust the certificate authorities in this PEM file too
-    #[arg(long, value_name = "FILE")]
-    ca_file: Option<PathBuf>,
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    cluster: ClusterArgs,
 }
 
-/// Where to fetch what is published for Kubernetes.
-#[derive(Debug, clap::Args)]
-pub(crate) struct MirrorArgs {
-    /// Fetch published binaries from this web server, which has them under the same paths as dl.k8s.io and others
-    #[arg(long, value_name = "URL")]
-    binary_mirror: Option<BinaryMirror>,
-    /// Fetch published images from this registry, HOST[:PORT][/PATH], instead of registry.k8s.io
-    #[arg(long, value_name = "PREFIX")]
-    image_mirror: Option<ImageMirror>,
+#[derive(Debug, Serialize)]
+struct Report {
+    /// Its address on this host.
+    host: SocketAddr,
+    /// Its name in the cluster.
+    cluster: Option<String>,
 }
 
-impl From<MirrorArgs> for ReleaseMirrors {
-    fn from(args: MirrorArgs) -> Self {
-        Self {
-            binaries: args.binary_mirror,
-            images: args.image_mirror,
-        }
-    }
-}
-
-/// How layers may come.
-#[derive(Debug, clap::Args)]
-pub(crate) struct DeltaArgs {
-    /// Fetch every layer that is missing in full, even if the registry has a delta from one that is here
-    #[arg(long)]
-    no_deltas: bool,
-}
-
-impl DeltaArgs {
-    pub(crate) fn wanted(&self) -> bool {
-        !self.no_deltas
-    }
-}
-
-impl From<RegistryArgs> for Options {
-    fn from(args: RegistryArgs) -> Self {
-        Self {
-            plain_http: args.plain_http,
-            ca_file: args.ca_file,
-            ..Self::default()
-        }
+impl Args {
+    pub(crate) fn run(self, global: &GlobalArgs) -> anyhow::Result<()> {
+        let name = &self.cluster.name;
+        let cluster = Cluster::find(&global.dir, name)?;
+        let report = Report {
+            host: cluster.registry(name)?,
+            cluster: cluster.record().cluster.registry_name(),
+        };
+        output::print(global.output, &report, |report| format!("{}\n", report.host))
     }
 }

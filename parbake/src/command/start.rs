@@ -8,7 +8,7 @@ use parbake_up::{ClusterName, StartOptions, StartReport, restart, start};
 use serde::Serialize;
 
 use super::supervise;
-use crate::cli::Global;
+use crate::args::{ClusterArgs, GlobalArgs, timeout};
 use crate::output;
 
 const EXAMPLES: &str = "\
@@ -16,60 +16,63 @@ Examples:
   parbake start                 the cluster `default`, which was stopped or created
   parbake start --name ci
 
-It has the identity and the data that it had when it was stopped or its host went down: kubeconfigs
-stay good. One that runs already is left alone. When it is not ready in time it runs all the same.";
+The cluster keeps its identity and its data, so kubeconfigs stay valid. A running cluster is left
+alone. A cluster that is not ready in time keeps running.";
 
-/// Start a cluster that was created or stopped; it is ready when the command ends
+/// Start a cluster that was created or stopped, and wait until it is ready
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(flatten)]
-    how: How,
+    start: StartArgs,
 }
 
 /// Stop a cluster and start it again
 #[derive(Debug, clap::Args)]
 pub(crate) struct RestartArgs {
     #[command(flatten)]
-    how: How,
+    start: StartArgs,
 }
 
 #[derive(Debug, clap::Args)]
-struct How {
-    /// How long a start may take, such as 90s or 2m
-    #[arg(long, value_name = "TIME", default_value = "120s", value_parser = super::up::duration)]
+struct StartArgs {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Give up after this time, such as 90s or 2m
+    #[arg(long, value_name = "TIME", default_value = "120s", value_parser = timeout)]
     wait: Duration,
 }
 
-/// What is printed.
 #[derive(Debug, Serialize)]
 struct Report {
     name: ClusterName,
     api: Option<SocketAddr>,
-    /// Whether it did not run before.
+    /// False if the cluster ran already.
     started: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     milestones: Option<Milestones>,
 }
 
 impl Args {
-    pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
-        let options = self.how.options(global)?;
-        print(global, super::block_on(start(&options))??)
+    pub(crate) fn run(self, global: &GlobalArgs) -> anyhow::Result<()> {
+        let options = self.start.options(global)?;
+        let started = super::block_on(start(&options))??;
+        print(global, options.name, started)
     }
 }
 
 impl RestartArgs {
-    pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
-        let options = self.how.options(global)?;
-        print(global, super::block_on(restart(&options))??)
+    pub(crate) fn run(self, global: &GlobalArgs) -> anyhow::Result<()> {
+        let options = self.start.options(global)?;
+        let started = super::block_on(restart(&options))??;
+        print(global, options.name, started)
     }
 }
 
-impl How {
-    fn options(self, global: &Global) -> anyhow::Result<StartOptions> {
+impl StartArgs {
+    fn options(self, global: &GlobalArgs) -> anyhow::Result<StartOptions> {
         Ok(StartOptions {
-            name: global.name.clone(),
+            name: self.cluster.name,
             wait: self.wait,
             dir: global.dir.clone(),
             supervise: supervise::command()?,
@@ -77,9 +80,9 @@ impl How {
     }
 }
 
-fn print(global: &Global, started: StartReport) -> anyhow::Result<()> {
+fn print(global: &GlobalArgs, name: ClusterName, started: StartReport) -> anyhow::Result<()> {
     let report = Report {
-        name: global.name.clone(),
+        name,
         api: started.record.api,
         started: started.milestones.is_some(),
         milestones: started.milestones,
@@ -96,6 +99,6 @@ fn text(report: &Report) -> String {
             "cluster `{name}` is ready after {:.1} s{api}\n",
             times.ready.as_secs_f64()
         ),
-        None => format!("cluster `{name}` runs already{api}\n"),
+        None => format!("cluster `{name}` is already running{api}\n"),
     }
 }

@@ -2,20 +2,22 @@
 
 use parbake_up::{ClusterState, NodeStatus, Port, Status, status};
 
-use crate::cli::Global;
-use crate::output::{Watch, size, table};
+use crate::args::{ClusterArgs, GlobalArgs, WatchArgs};
+use crate::output::{size, table};
 
-/// Show how a cluster is: its state, what it takes, its nodes and pods
+/// Show a cluster's state, resource usage, nodes and pods
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    watch: Watch,
+    cluster: ClusterArgs,
+    #[command(flatten)]
+    watch: WatchArgs,
 }
 
 impl Args {
-    pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
-        let look = || Ok(super::block_on(status(&global.dir, &global.name))??);
-        self.watch.print(global.output, look, text)
+    pub(crate) fn run(self, global: &GlobalArgs) -> anyhow::Result<()> {
+        let read = || Ok(super::block_on(status(&global.dir, &self.cluster.name))??);
+        self.watch.print(global, read, text)
     }
 }
 
@@ -24,39 +26,36 @@ fn text(status: &Status) -> String {
         "cluster `{}` is {}: {}, Kubernetes {}\n",
         status.name, status.state, status.artifact, status.kubernetes
     );
-    if let Some(taken) = status.usage {
-        let memory = size(taken.memory_bytes);
-        text.push_str(&format!(
-            "memory {memory}, processor time {:.1} s, ",
-            taken.cpu_seconds
-        ));
+    if let Some(usage) = status.usage {
+        let memory = size(usage.memory_bytes);
+        text.push_str(&format!("memory {memory}, CPU time {:.1} s, ", usage.cpu_seconds));
     }
     text.push_str(&format!("disk {}\n", size(status.disk_bytes)));
     for Port { host, cluster } in &status.ports {
-        text.push_str(&format!("port {host} of the host leads to {cluster}\n"));
+        text.push_str(&format!("port {host} of the host forwards to {cluster}\n"));
     }
     if status.internet {
-        text.push_str("it has a way to the outside\n");
+        text.push_str("internet access: yes\n");
     }
-    for one in &status.swapped {
-        let version = one.version.iter().map(|version| format!(" {version}"));
-        let nodes: Vec<&str> = one.nodes.iter().map(|node| node.as_str()).collect();
+    for swapped in &status.swapped {
+        let version = swapped.version.iter().map(|version| format!(" {version}"));
+        let nodes: Vec<&str> = swapped.nodes.iter().map(|node| node.as_str()).collect();
         let version = version.collect::<String>();
         text.push_str(&format!(
-            "{}{version} was swapped in on {}\n",
-            one.program,
+            "{}{version} was swapped on {}\n",
+            swapped.program,
             nodes.join(", ")
         ));
     }
     if let Some(problem) = &status.problem {
-        text.push_str(&format!("the API has no answer: {problem}\n"));
+        text.push_str(&format!("the API does not answer: {problem}\n"));
     }
-    let asked = status.problem.is_none()
+    let api_is_expected = status.problem.is_none()
         && matches!(
             status.state,
             ClusterState::Starting | ClusterState::Running | ClusterState::Broken
         );
-    let nodes = status.nodes.iter().map(|node| row(node, asked));
+    let nodes = status.nodes.iter().map(|node| row(node, api_is_expected));
     let header = ["NODE", "STATUS", "ROLES", "VERSION", "MEMORY", "CPU"];
     text.push_str(&format!("\n{}", table(header, nodes)));
     if !status.pods.is_empty() {
@@ -65,8 +64,8 @@ fn text(status: &Status) -> String {
     text
 }
 
-fn row(NodeStatus { node, usage }: &NodeStatus, asked: bool) -> [String; 6] {
-    let ready = match (asked, node.ready) {
+fn row(NodeStatus { node, usage }: &NodeStatus, api_is_expected: bool) -> [String; 6] {
+    let ready = match (api_is_expected, node.ready) {
         (false, _) => "",
         (true, true) => "Ready",
         (true, false) => "NotReady",
@@ -76,9 +75,9 @@ fn row(NodeStatus { node, usage }: &NodeStatus, asked: bool) -> [String; 6] {
         ready.to_owned(),
         node.roles.join(","),
         node.version.clone(),
-        usage.map(|taken| size(taken.memory_bytes)).unwrap_or_default(),
+        usage.map(|usage| size(usage.memory_bytes)).unwrap_or_default(),
         usage
-            .map(|taken| format!("{:.1} s", taken.cpu_seconds))
+            .map(|usage| format!("{:.1} s", usage.cpu_seconds))
             .unwrap_or_default(),
     ]
 }

@@ -1,15 +1,14 @@
-//! `parbake supervise`, which `up` and `provision` call: not for people.
+//! `parbake supervise`, which parbake itself starts.
 
 use parbake_machine::process::Cmd;
 use parbake_machine::supervisor;
 
-/// Hold a cluster's machines: reads a plan from standard input
+const NAME: &str = "supervise";
+
+/// Run a cluster's machines: reads a plan from standard input
 #[derive(Debug, clap::Args)]
 #[command(hide = true)]
 pub(crate) struct Args {}
-
-/// The name of the command.
-const NAME: &str = "supervise";
 
 impl Args {
     pub(crate) fn run(self) -> anyhow::Result<()> {
@@ -17,7 +16,7 @@ impl Args {
     }
 }
 
-/// How to start this command.
+/// The command line that runs this command.
 pub(crate) fn command() -> anyhow::Result<Cmd> {
     Ok(Cmd::new(std::env::current_exe()?).arg(NAME))
 }

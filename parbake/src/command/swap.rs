@@ -8,7 +8,7 @@ use parbake_up::ClusterName;
 use parbake_up::swap::{Outcome, SwapOptions, Swapped, swap};
 use serde::Serialize;
 
-use crate::cli::Global;
+use crate::args::{ClusterArgs, GlobalArgs, timeout};
 use crate::output::{self, table};
 
 const EXAMPLES: &str = "\
@@ -17,28 +17,29 @@ Examples:
   parbake swap kubelet=_output/bin/kubelet --node node02
   parbake swap kube-apiserver=_output/bin/kube-apiserver coredns=coredns/coredns --name ci
 
-A node's own programs (kubelet, containerd, crictl, ...) are replaced on each node, and restarted.
-Programs in images (kube-apiserver, etcd, kube-proxy, coredns, ...) get a new image, made from the
-one that is there, and their pods run it. Files are checked before anything is changed; what does
-not work in time is put back. `stop` and `start` keep what was swapped, `freeze` freezes it, and
-nodes that join later have what was baked.";
+Programs on nodes (kubelet, containerd, crictl, ...) are replaced and restarted. For programs in
+images (kube-apiserver, etcd, kube-proxy, coredns, ...) a new image is built from the existing one,
+and their pods use it. Files are checked before anything changes, and a swap that is not ready in
+time is rolled back. Swapped programs are kept by `stop`, `start` and `freeze`; nodes that join
+later have the baked programs.";
 
-/// Replace programs of a running cluster by what you have built
+/// Replace programs of a running cluster with your own builds
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// A program and the file that takes its place, such as kubelet=build/kubelet
+    /// A program and its replacement, such as kubelet=build/kubelet
     #[arg(required = true, value_name = "NAME=FILE")]
     programs: Vec<GivenBinary>,
-    /// On this node alone; may be given more than once
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    /// Swap only on this node; repeatable
     #[arg(long = "node", value_name = "NODE")]
     nodes: Vec<NodeName>,
-    /// How long it may take until all of it is at work, such as 90s or 2m
-    #[arg(long, value_name = "TIME", default_value = "120s", value_parser = super::up::duration)]
+    /// Roll back after this time, such as 90s or 2m
+    #[arg(long, value_name = "TIME", default_value = "120s", value_parser = timeout)]
     wait: Duration,
 }
 
-/// What is printed of a swap.
 #[derive(Debug, Serialize)]
 struct Report {
     name: ClusterName,
@@ -48,20 +49,21 @@ struct Report {
 }
 
 impl Args {
-    pub(crate) fn run(self, global: &Global) -> anyhow::Result<()> {
+    pub(crate) fn run(self, global: &GlobalArgs) -> anyhow::Result<()> {
+        let name = self.cluster.name;
         let Outcome {
             swapped,
             unchanged,
             after,
         } = super::block_on(swap(&SwapOptions {
-            name: global.name.clone(),
+            name: name.clone(),
             programs: self.programs,
             nodes: self.nodes,
             wait: self.wait,
             dir: global.dir.clone(),
         }))??;
         let report = Report {
-            name: global.name.clone(),
+            name,
             swapped,
             unchanged,
             seconds: after.as_secs_f64(),
@@ -78,16 +80,16 @@ fn text(report: &Report) -> String {
     if report.swapped.is_empty() {
         return text;
     }
-    let rows = report.swapped.iter().map(|one| {
-        let nodes: Vec<&str> = one.nodes.iter().map(NodeName::as_str).collect();
+    let rows = report.swapped.iter().map(|swapped| {
+        let nodes: Vec<&str> = swapped.nodes.iter().map(NodeName::as_str).collect();
         [
-            one.program.clone(),
-            one.version.clone().unwrap_or_default(),
+            swapped.program.clone(),
+            swapped.version.clone().unwrap_or_default(),
             nodes.join(","),
-            one.image.clone().unwrap_or_default(),
+            swapped.image.clone().unwrap_or_default(),
         ]
     });
     text.push_str(&table(["PROGRAM", "VERSION", "NODES", "IMAGE"], rows));
-    text.push_str(&format!("at work after {:.1} s\n", report.seconds));
+    text.push_str(&format!("ready after {:.1} s\n", report.seconds));
     text
 }

@@ -1,4 +1,4 @@
-//! What the status page shows.
+//! The state of the dashboard.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -6,101 +6,94 @@ use jiff::Timestamp;
 use parbake_up::events::{Event, EventKind, Start, StartState};
 use parbake_up::{ClusterListing, ClusterName, ClusterState, ResourceUsage, Status};
 
-/// How many looks a history remembers.
-pub(super) const MEMORY: usize = 32;
-/// How many events are kept at hand.
-pub(super) const EVENTS: usize = 1000;
-/// For how many seconds a start may be under way before the host has anything to show of it.
-const EARLY: i64 = 5;
+/// How many values a history keeps.
+pub(super) const HISTORY_LENGTH: usize = 32;
+/// How many events are kept.
+pub(super) const MAX_EVENTS: usize = 1000;
+/// Seconds after which a start must be visible as a state of its cluster.
+const START_GRACE: i64 = 5;
 
-/// All that is shown.
 #[derive(Debug)]
 pub(super) struct Model {
-    /// The time.
     pub(super) now: Timestamp,
-    /// Whether there are colours.
     pub(super) colour: bool,
-    /// The clusters by name; nothing before the first look.
-    pub(super) clusters: Option<Vec<Seen>>,
-    /// The cluster that is looked at closely.
-    pub(super) chosen: Option<ClusterName>,
-    /// How the chosen cluster is; nothing before the first look.
+    /// By name; `None` before the first poll.
+    pub(super) clusters: Option<Vec<ClusterRow>>,
+    pub(super) selected: Option<ClusterName>,
+    /// The last status of a selected cluster.
     pub(super) status: Option<Status>,
-    /// What clusters took, and their nodes: `ci`, `ci/node01`.
+    /// Resource usage of clusters and nodes: `ci`, `ci/node01`.
     pub(super) histories: BTreeMap<String, History>,
-    /// The last events, oldest first.
+    /// Oldest first.
     pub(super) events: VecDeque<Event>,
-    /// Where the arrow keys go.
+    /// The pane with the focus.
     pub(super) pane: Pane,
-    /// How many pods and events are above the first one that is shown.
     pub(super) scroll: Scroll,
-    /// Whether the chosen cluster has the whole screen.
+    /// True if the selected cluster fills the screen.
     pub(super) details: bool,
-    /// What stands in front of everything.
     pub(super) dialog: Option<Dialog>,
-    /// Commands that were asked for here and go on.
+    /// Commands that the user started, and that still run.
     pub(super) jobs: Vec<Job>,
-    /// What there is to say in the last line.
+    /// A message in the last line.
     pub(super) note: Option<Note>,
-    /// Why the clusters cannot be seen.
-    pub(super) trouble: Option<String>,
-    /// Why it is over.
+    /// Why the clusters cannot be listed.
+    pub(super) list_error: Option<String>,
+    /// Set when the dashboard is to end.
     pub(super) ended: Option<Ended>,
 }
 
 /// A cluster in the list.
 #[derive(Debug, Clone)]
-pub(super) struct Seen {
+pub(super) struct ClusterRow {
     pub(super) listed: ClusterListing,
-    pub(super) taken: Option<ResourceUsage>,
+    pub(super) usage: Option<ResourceUsage>,
 }
 
-/// What something took, look after look.
+/// Resource usage over time.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct History {
     last: Option<(Timestamp, f64)>,
     /// Bytes.
     pub(super) memory: VecDeque<f64>,
-    /// Processors, such as 1.5.
+    /// CPUs, such as 1.5.
     pub(super) cpu: VecDeque<f64>,
 }
 
 impl History {
-    /// Adds a look. The processors in use follow from two of them.
-    pub(super) fn add(&mut self, at: Timestamp, taken: ResourceUsage) {
+    /// Adds a value. CPUs in use are computed from two values.
+    pub(super) fn add(&mut self, at: Timestamp, usage: ResourceUsage) {
         if let Some((before, seconds)) = self.last {
-            let passed = at.duration_since(before).as_secs_f64();
-            let used = taken.cpu_seconds - seconds;
+            let elapsed = at.duration_since(before).as_secs_f64();
+            let used = usage.cpu_seconds - seconds;
             if used < 0.0 {
-                // It was started anew.
+                // The cluster was restarted.
                 *self = Self::default();
-            } else if passed > 0.0 {
-                push(&mut self.cpu, used / passed);
+            } else if elapsed > 0.0 {
+                push(&mut self.cpu, used / elapsed);
             }
         }
-        push(&mut self.memory, precise(taken.memory_bytes));
-        self.last = Some((at, taken.cpu_seconds));
+        push(&mut self.memory, to_f64(usage.memory_bytes));
+        self.last = Some((at, usage.cpu_seconds));
     }
 
-    /// What it takes now: bytes and processors.
-    pub(super) fn now(&self) -> (Option<f64>, Option<f64>) {
+    /// The last values: bytes and CPUs.
+    pub(super) fn last(&self) -> (Option<f64>, Option<f64>) {
         (self.memory.back().copied(), self.cpu.back().copied())
     }
 }
 
 fn push(values: &mut VecDeque<f64>, value: f64) {
-    if values.len() == MEMORY {
+    if values.len() == HISTORY_LENGTH {
         values.pop_front();
     }
     values.push_back(value);
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a picture needs no single bytes")]
-fn precise(bytes: u64) -> f64 {
+#[expect(clippy::cast_precision_loss, reason = "a chart does not need single bytes")]
+fn to_f64(bytes: u64) -> f64 {
     bytes as f64
 }
 
-/// Where the arrow keys go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pane {
     Clusters,
@@ -109,7 +102,7 @@ pub(super) enum Pane {
 }
 
 impl Pane {
-    /// The next one, or the one before.
+    /// The next pane, or the previous one.
     pub(super) fn next(self, back: bool) -> Self {
         match (self, back) {
             (Self::Clusters, false) | (Self::Events, true) => Self::Pods,
@@ -119,7 +112,7 @@ impl Pane {
     }
 }
 
-/// How many lines are above what is shown.
+/// How many lines are scrolled away at the top.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Scroll {
     pub(super) pods: usize,
@@ -127,24 +120,23 @@ pub(super) struct Scroll {
     pub(super) events: usize,
 }
 
-/// What stands in front of everything and takes the next key.
+/// A dialog in front of everything, which takes the next key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Dialog {
     Help,
-    /// Remove this cluster?
+    /// Asks whether to remove this cluster.
     Down(ClusterName),
-    /// Quit though commands go on?
+    /// Asks whether to quit while commands run.
     Quit,
 }
 
-/// A command that works on a cluster.
+/// A command on a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Job {
     pub(super) verb: Verb,
     pub(super) name: ClusterName,
 }
 
-/// What can be done with a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verb {
     Start,
@@ -155,8 +147,8 @@ pub(super) enum Verb {
 }
 
 impl Verb {
-    /// The name of the command.
-    pub(super) fn word(self) -> &'static str {
+    /// The name of the parbake command.
+    pub(super) fn command(self) -> &'static str {
         match self {
             Self::Start => "start",
             Self::Stop => "stop",
@@ -167,33 +159,31 @@ impl Verb {
     }
 }
 
-/// A line for the user.
+/// A message for the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Note {
     pub(super) text: String,
-    /// Whether something went wrong.
-    pub(super) bad: bool,
+    pub(super) is_error: bool,
 }
 
-/// Why it is over.
+/// Why the dashboard ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// The user is done.
-    Asked,
-    /// A signal came.
+    /// The user quit.
+    Quit,
     Signal(u8),
-    /// It cannot go on.
+    /// The terminal or a thread failed.
     Broken(String),
 }
 
 impl Model {
-    /// Before anything was looked at.
+    /// The model before the first poll.
     pub(super) fn new(now: Timestamp, colour: bool) -> Self {
         Self {
             now,
             colour,
             clusters: None,
-            chosen: None,
+            selected: None,
             status: None,
             histories: BTreeMap::new(),
             events: VecDeque::new(),
@@ -203,53 +193,53 @@ impl Model {
             dialog: None,
             jobs: Vec::new(),
             note: None,
-            trouble: None,
+            list_error: None,
             ended: None,
         }
     }
 
-    /// The clusters that were seen.
-    pub(super) fn seen(&self) -> &[Seen] {
+    /// The clusters of the last poll.
+    pub(super) fn rows(&self) -> &[ClusterRow] {
         self.clusters.as_deref().unwrap_or_default()
     }
 
-    /// The place of the chosen cluster among them.
+    /// The index of the selected cluster in the list.
     pub(super) fn index(&self) -> Option<usize> {
-        let chosen = self.chosen.as_ref()?;
-        self.seen().iter().position(|seen| seen.listed.name == *chosen)
+        let selected = self.selected.as_ref()?;
+        self.rows().iter().position(|row| row.listed.name == *selected)
     }
 
-    /// The chosen cluster.
-    pub(super) fn current(&self) -> Option<&Seen> {
-        self.seen().get(self.index()?)
+    /// The selected cluster.
+    pub(super) fn current(&self) -> Option<&ClusterRow> {
+        self.rows().get(self.index()?)
     }
 
-    /// How the chosen cluster is, if that was seen since it was chosen.
+    /// The status of the selected cluster, if it is known.
     pub(super) fn current_status(&self) -> Option<&Status> {
         let status = self.status.as_ref()?;
-        (Some(&status.name) == self.chosen.as_ref()).then_some(status)
+        (Some(&status.name) == self.selected.as_ref()).then_some(status)
     }
 
-    /// The events that are listed: milestones have a picture of their own.
-    pub(super) fn told(&self) -> impl DoubleEndedIterator<Item = &Event> {
+    /// The events in the list. Milestones are shown as bars instead.
+    pub(super) fn listed_events(&self) -> impl DoubleEndedIterator<Item = &Event> {
         let events = self.events.iter();
         events.filter(|event| !matches!(event.what, EventKind::Passed { .. }))
     }
 
-    /// The last start of the chosen cluster.
+    /// The last start of the selected cluster.
     pub(super) fn start(&self) -> Option<Start> {
-        Start::last(&self.events, self.chosen.as_ref()?)
+        Start::last(&self.events, self.selected.as_ref()?)
     }
 
-    /// For how many seconds a start has been going on, if it does: one that was killed has no end in the log.
+    /// Seconds since `start` began, if it still runs. The log has no end of a start that was killed.
     pub(super) fn elapsed(&self, start: &Start) -> Option<f64> {
-        let passed = self.now.duration_since(start.began);
-        let state = self.current().map(|seen| seen.listed.state);
-        let alive = state == Some(ClusterState::Starting) || passed.as_secs() < EARLY;
-        (start.state == StartState::Open && alive).then_some(passed.as_secs_f64().max(0.0))
+        let elapsed = self.now.duration_since(start.began);
+        let state = self.current().map(|row| row.listed.state);
+        let alive = state == Some(ClusterState::Starting) || elapsed.as_secs() < START_GRACE;
+        (start.state == StartState::Open && alive).then_some(elapsed.as_secs_f64().max(0.0))
     }
 
-    /// Whether there is something that changes all the time.
+    /// True while a start or a command runs.
     pub(super) fn is_busy(&self) -> bool {
         let open = self.start().is_some_and(|start| self.elapsed(&start).is_some());
         open || !self.jobs.is_empty()
@@ -261,12 +251,12 @@ mod tests {
     use jiff::{SignedDuration, Timestamp};
     use parbake_up::ResourceUsage;
 
-    use super::{History, MEMORY, Pane};
+    use super::{HISTORY_LENGTH, History, Pane};
 
     #[test]
-    fn processors_follow_from_two_looks() {
+    fn cpus_are_computed_from_two_values() {
         let mut history = History::default();
-        let looks = [
+        let values = [
             (0, 10.0),
             (1000, 10.5),
             (3000, 13.5),
@@ -275,7 +265,7 @@ mod tests {
             (5000, 0.75),
         ];
         let expected = [None, Some(0.5), Some(1.5), Some(1.5), None, Some(0.25)];
-        for ((at, cpu_seconds), expected) in looks.into_iter().zip(expected) {
+        for ((at, cpu_seconds), expected) in values.into_iter().zip(expected) {
             let at = Timestamp::UNIX_EPOCH + SignedDuration::from_millis(at);
             history.add(
                 at,
@@ -284,27 +274,30 @@ mod tests {
                     cpu_seconds,
                 },
             );
-            assert_eq!(history.now(), (Some(7.0), expected), "{at}");
+            assert_eq!(history.last(), (Some(7.0), expected), "{at}");
         }
     }
 
     #[test]
-    fn a_history_forgets() {
+    fn history_keeps_the_last_values() {
         let mut history = History::default();
         for number in 0..100_u32 {
             let at = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(number.into());
-            let taken = ResourceUsage {
+            let usage = ResourceUsage {
                 memory_bytes: number.into(),
                 cpu_seconds: number.into(),
             };
-            history.add(at, taken);
+            history.add(at, usage);
         }
-        assert_eq!((history.memory.len(), history.cpu.len()), (MEMORY, MEMORY));
-        assert_eq!(history.now(), (Some(99.0), Some(1.0)));
+        assert_eq!(
+            (history.memory.len(), history.cpu.len()),
+            (HISTORY_LENGTH, HISTORY_LENGTH)
+        );
+        assert_eq!(history.last(), (Some(99.0), Some(1.0)));
     }
 
     #[test]
-    fn panes_go_round_both_ways() {
+    fn panes_cycle_in_both_directions() {
         for pane in [Pane::Clusters, Pane::Pods, Pane::Events] {
             assert_eq!(pane.next(false).next(true), pane);
             assert_eq!(pane.next(false).next(false).next(false), pane);

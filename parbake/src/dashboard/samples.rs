@@ -1,14 +1,13 @@
-//! Models for tests: clusters at a fixed time.
+//! Models for tests, at a fixed time.
 
 use jiff::{SignedDuration, Timestamp};
 use parbake_cluster::summary::{NodeSummary, PodSummary};
 use parbake_up::events::Event;
 use parbake_up::{ClusterListing, ClusterState, NodeStatus, Port, ResourceUsage, Status};
 
-use super::model::{Model, Seen};
+use super::model::{ClusterRow, Model};
 use super::update::{Message, update};
 
-/// The time of all models.
 pub(super) fn now() -> Timestamp {
     "2026-03-01T10:00:00Z".parse().unwrap()
 }
@@ -17,12 +16,12 @@ fn before(seconds: i64) -> Timestamp {
     now() - SignedDuration::from_secs(seconds)
 }
 
-pub(super) fn seen(name: &str, state: ClusterState, taken: Option<ResourceUsage>) -> Seen {
-    let runs = matches!(
+pub(super) fn cluster(name: &str, state: ClusterState, usage: Option<ResourceUsage>) -> ClusterRow {
+    let has_api = matches!(
         state,
         ClusterState::Running | ClusterState::Starting | ClusterState::Paused
     );
-    Seen {
+    ClusterRow {
         listed: ClusterListing {
             name: name.parse().unwrap(),
             state,
@@ -30,10 +29,10 @@ pub(super) fn seen(name: &str, state: ClusterState, taken: Option<ResourceUsage>
             digest: digest(),
             kubernetes: "v1.34.4".to_owned(),
             nodes: 3,
-            api: runs.then(|| "127.0.0.1:40001".parse().unwrap()),
+            api: has_api.then(|| "127.0.0.1:40001".parse().unwrap()),
             created: before(7_300),
         },
-        taken,
+        usage,
     }
 }
 
@@ -41,7 +40,7 @@ fn digest() -> parbake_artifact::Digest {
     parbake_artifact::Digest::of(b"artifact")
 }
 
-fn taken(memory_bytes: u64, cpu_seconds: f64) -> ResourceUsage {
+fn usage(memory_bytes: u64, cpu_seconds: f64) -> ResourceUsage {
     ResourceUsage {
         memory_bytes,
         cpu_seconds,
@@ -61,7 +60,7 @@ fn node(number: u64, after: f64) -> NodeStatus {
             version: "v1.34.4".to_owned(),
             address: format!("10.89.0.1{number}"),
         },
-        usage: Some(taken(1_250_000_000 / number, 20.0 + after * 0.3)),
+        usage: Some(usage(1_250_000_000 / number, 20.0 + after * 0.3)),
     }
 }
 
@@ -78,7 +77,7 @@ fn pod(namespace: &str, name: &str, ready: usize, state: &str) -> PodSummary {
     }
 }
 
-/// How the cluster `ci` is, so many seconds after the first look.
+/// The status of cluster `ci`, `after` seconds after the first poll.
 pub(super) fn status(state: ClusterState, after: f64) -> Status {
     let pods = [
         pod("kube-system", "coredns-66bc5c9577-abcde", 1, "Running"),
@@ -99,7 +98,7 @@ pub(super) fn status(state: ClusterState, after: f64) -> Status {
         digest: digest(),
         kubernetes: "v1.34.4".to_owned(),
         created: before(7_300),
-        usage: Some(taken(2_410_000_000, 60.0 + after)),
+        usage: Some(usage(2_410_000_000, 60.0 + after)),
         disk_bytes: 345_000_000,
         ports: vec![
             port("127.0.0.1:40001", "10.89.0.11:6443"),
@@ -113,12 +112,12 @@ pub(super) fn status(state: ClusterState, after: f64) -> Status {
     }
 }
 
-/// An event so many seconds ago.
+/// An event `seconds` ago.
 pub(super) fn event(seconds: i64, rest: &str) -> Event {
     serde_json::from_str(&format!(r#"{{"time":"{}",{rest}}}"#, before(seconds))).unwrap()
 }
 
-/// The events of a start that began so many seconds ago and passed so many milestones, and is done if it passed five.
+/// The events of a start that began `ago` seconds ago and passed that many milestones; with five it is ready.
 pub(super) fn start(ago: i64, passed: usize) -> Vec<Event> {
     let milestones = [("api", 1.9), ("nodes", 3.1), ("dns", 2.8), ("pods", 3.9)].into_iter();
     let milestones = milestones.map(|(name, seconds)| {
@@ -133,24 +132,24 @@ pub(super) fn start(ago: i64, passed: usize) -> Vec<Event> {
     lines.map(|line| event(ago, &line)).collect()
 }
 
-/// A model that has not seen anything.
+/// A model before the first poll.
 pub(super) fn fresh() -> Model {
     let mut model = Model::new(now(), true);
-    model.chosen = Some("ci".parse().unwrap());
+    model.selected = Some("ci".parse().unwrap());
     model
 }
 
-/// A model after some looks at a cluster `ci` in a given state and at others beside it.
+/// A model after several polls of cluster `ci` in a given state, and of others.
 pub(super) fn model(state: ClusterState) -> Model {
     let mut model = fresh();
-    for look in 0..10_u32 {
-        let at = before(10 - i64::from(look));
-        let step = f64::from(look);
-        let memory = 1_500_000_000 + 100_000_000 * u64::from(look);
+    for poll in 0..10_u32 {
+        let at = before(10 - i64::from(poll));
+        let step = f64::from(poll);
+        let memory = 1_500_000_000 + 100_000_000 * u64::from(poll);
         let clusters = vec![
-            seen("ci", state, Some(taken(memory, step * 0.2 * step))),
-            seen("default", ClusterState::Stopped, None),
-            seen("big-one", ClusterState::Paused, Some(taken(3_000_000_000, 100.0))),
+            cluster("ci", state, Some(usage(memory, step * 0.2 * step))),
+            cluster("default", ClusterState::Stopped, None),
+            cluster("big-one", ClusterState::Paused, Some(usage(3_000_000_000, 100.0))),
         ];
         update(&mut model, Message::Clusters(at, Ok(clusters)));
         update(&mut model, Message::Status(at, Box::new(status(state, step))));

@@ -1,9 +1,10 @@
-//! The terminal while the status page has it, keys and signals.
+//! The terminal, keys and signals of the dashboard.
 //!
-//! The terminal is given back as it was when the page ends in order, by an error, by a panic of any thread (a hook that
-//! ratatui sets) or by SIGINT, SIGTERM and SIGHUP, which end the loop.
+//! The terminal is restored when the dashboard ends normally, by an error, by a panic of any thread (ratatui sets a hook), or
+//! by SIGINT, SIGTERM or SIGHUP, which end the main loop.
 
 use std::io;
+use std::mem;
 use std::sync::mpsc::Sender;
 use std::thread;
 
@@ -13,35 +14,41 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::update::Message;
 
-/// The terminal, which is given back in the end.
-pub(super) struct Screen(DefaultTerminal);
+/// The terminal, which is restored on drop.
+pub(super) struct Screen(Option<DefaultTerminal>);
 
 impl Screen {
-    /// Takes the terminal, and has keys and signals sent as messages.
+    /// Takes over the terminal, and sends keys and signals as messages.
     pub(super) fn open(sender: &Sender<Message>) -> io::Result<Self> {
-        // First: what comes while the terminal is being taken counts too.
+        // First, so that signals during the setup are not lost.
         watch_signals(sender.clone())?;
         let terminal = try_init().inspect_err(|_| {
-            // Half of it may have been done.
+            // The setup may have failed halfway.
             let _ = try_restore();
         })?;
-        let screen = Self(terminal);
+        let screen = Self(Some(terminal));
         let keys = sender.clone();
         thread::spawn(move || watch_keys(&keys));
         Ok(screen)
     }
 
-    /// Draws one picture.
-    pub(super) fn draw(&mut self, picture: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
-        self.0.draw(picture).map(drop)
+    pub(super) fn draw(&mut self, view: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
+        match &mut self.0 {
+            Some(terminal) => terminal.draw(view).map(drop),
+            None => Ok(()),
+        }
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // There is nowhere to say so: the terminal is what failed.
-        let _ = self.0.show_cursor();
         let _ = try_restore();
+        // If the terminal is gone, ratatui's own drop would print an error to it, and panic.
+        if let Some(mut terminal) = self.0.take()
+            && terminal.show_cursor().is_err()
+        {
+            mem::forget(terminal);
+        }
     }
 }
 
@@ -53,8 +60,8 @@ fn watch_keys(sender: &Sender<Message>) {
             Ok(_) => continue,
             Err(error) => Message::Broken(format!("could not read from the terminal: {error}")),
         };
-        let over = matches!(message, Message::Broken(_));
-        if sender.send(message).is_err() || over {
+        let broken = matches!(message, Message::Broken(_));
+        if sender.send(message).is_err() || broken {
             return;
         }
     }
@@ -74,13 +81,13 @@ fn watch_signals(sender: Sender<Message>) -> io::Result<()> {
     };
     thread::spawn(move || {
         let number = runtime.block_on(first(signals));
-        // Nobody may want to know any more.
+        // The dashboard may have ended.
         let _ = sender.send(Message::Signal(number));
     });
     Ok(())
 }
 
-/// The number of the signal that comes first (signal(7)).
+/// Returns the number of the first signal (signal(7)).
 async fn first([mut interrupt, mut terminate, mut hangup]: [Signal; 3]) -> u8 {
     tokio::select! {
         _ = interrupt.recv() => 2,

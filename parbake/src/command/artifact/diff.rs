@@ -5,33 +5,32 @@ use std::process::ExitCode;
 use parbake_artifact::diff::{Attribute, Change, FileChange, LayerChange, MachineChange};
 use parbake_artifact::{Difference, Layer, Store, Tag};
 
-use crate::cli::Global;
+use crate::args::GlobalArgs;
 use crate::output::{self, count, size};
 
 const EXAMPLES: &str = "\
 Examples:
   parbake artifact diff k8s-1.34 mine
   parbake artifact diff before after --output json | jq -r '.layers[].files[].path'
-  parbake artifact diff a b --exit-code >/dev/null || echo not the same
+  parbake artifact diff a b --exit-code >/dev/null || echo different
 
-Layers that are the same are counted, and so are files of which only the mtime differs, which JSON lists.
-Ends with 0 whether they differ or not, unless --exit-code is given.";
+Equal layers are counted. Files that differ only in their mtime are counted, too, and listed in JSON.";
 
-/// Show what differs between two artifacts, file by file
+/// Compare two artifacts, file by file
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// The one to compare with
+    /// The first artifact
     a: Tag,
-    /// The other one
+    /// The second artifact
     b: Tag,
-    /// End with 1 if they differ
+    /// Exit with 1 if they differ
     #[arg(long)]
     exit_code: bool,
 }
 
 impl Args {
-    pub(crate) fn run(self, global: &Global, store: &Store) -> anyhow::Result<ExitCode> {
+    pub(crate) fn run(self, global: &GlobalArgs, store: &Store) -> anyhow::Result<ExitCode> {
         let difference = store.diff(&store.get(&self.a)?, &store.get(&self.b)?)?;
         output::print(global.output, &difference, text)?;
         Ok(if self.exit_code && !difference.is_empty() {
@@ -53,7 +52,7 @@ fn text(difference: &Difference) -> String {
         let value = |value: &Option<serde_json::Value>| {
             value
                 .as_ref()
-                .map_or_else(|| "nothing".to_owned(), ToString::to_string)
+                .map_or_else(|| "none".to_owned(), ToString::to_string)
         };
         lines.push(format!(
             "config {}: {} -> {}",
@@ -64,17 +63,18 @@ fn text(difference: &Difference) -> String {
     }
     for layer in &difference.layers {
         lines.push(layer_text(layer));
-        let (newer, others): (Vec<_>, Vec<_>) = layer.files.iter().partition(|file| only_newer(file));
+        let (touched, others): (Vec<_>, Vec<_>) =
+            layer.files.iter().partition(|file| differs_in_mtime_only(file));
         lines.extend(others.into_iter().map(file_text));
-        if !newer.is_empty() {
-            lines.push(format!("  ~ {} by mtime alone", count(newer.len(), "file")));
+        if !touched.is_empty() {
+            lines.push(format!("  ~ {} with another mtime", count(touched.len(), "file")));
         }
     }
     lines.join("\n") + "\n"
 }
 
 fn same_layers(difference: &Difference) -> String {
-    format!("{} the same", count(difference.same_layers, "layer"))
+    format!("{} equal", count(difference.same_layers, "layer"))
 }
 
 fn other_layers(difference: &Difference) -> String {
@@ -99,7 +99,7 @@ fn layer_text(layer: &LayerChange) -> String {
     match (&layer.a, &layer.b) {
         (Some(a), Some(b)) => {
             let files = match layer.files.len() {
-                0 => "the same files, packed in another way".to_owned(),
+                0 => "equal files, packed differently".to_owned(),
                 1 => "1 file differs".to_owned(),
                 number => format!("{number} files differ"),
             };
@@ -111,8 +111,8 @@ fn layer_text(layer: &LayerChange) -> String {
     }
 }
 
-/// Whether nothing but the time of its last change is another one: most files of two bakes, and nobody wants to read them.
-fn only_newer(file: &FileChange) -> bool {
+/// True for most files of two bakes.
+fn differs_in_mtime_only(file: &FileChange) -> bool {
     match &file.change {
         Change::Differs { attributes } => attributes.iter().all(|attribute| attribute.name == "mtime"),
         Change::OnlyA | Change::OnlyB => false,
@@ -131,7 +131,7 @@ fn file_text(file: &FileChange) -> String {
     }
 }
 
-/// Digests say nothing to people but that they differ.
+/// Digests are left out: they only say that the content differs.
 fn attribute_text(attribute: &Attribute) -> String {
     let Attribute { name, a, b } = attribute;
     match (a, b) {
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_the_same_is_counted_and_the_rest_is_listed() {
+    fn equal_layers_are_counted_and_differences_are_listed() {
         let layer = |title: &str, content: &str| parbake_artifact::Layer {
             title: title.to_owned(),
             digest: digest(content),
@@ -215,10 +215,10 @@ mod tests {
         assert_eq!(
             text(&difference),
             format!(
-                "a: {}\nb: {}\n17 layers the same, 1 differs\nmachine node02: only in b\n\
-                 config /cluster/pods: 3 -> nothing\n\
+                "a: {}\nb: {}\n17 layers equal, 1 differs\nmachine node02: only in b\n\
+                 config /cluster/pods: 3 -> none\n\
                  layer own: {} 1.00 kB -> {} 1.00 kB: 4 files differ\n  - etc/gone\n  + etc/new\n  \
-                 ~ etc/other: content, size 1 -> 2, new opaque\n  ~ 1 file by mtime alone\n",
+                 ~ etc/other: content, size 1 -> 2, new opaque\n  ~ 1 file with another mtime\n",
                 digest("a"),
                 digest("b"),
                 digest("1"),

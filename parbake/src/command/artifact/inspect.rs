@@ -5,50 +5,49 @@ use parbake_cluster::{ContainerRuntime, Description};
 use parbake_provision::inputs::os_name;
 use serde::Serialize;
 
-use super::super::attached;
-use crate::cli::Global;
+use super::super::attachments;
+use crate::args::GlobalArgs;
 use crate::output::{self, size, table};
 
-/// The layer that has the nodes' operating system.
+/// The layer with the nodes' operating system.
 const OS_LAYER: &str = "os";
 
-/// Show what an artifact consists of
+/// Show the machines, layers and documents of an artifact
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The artifact's name in the store, such as k8s-1.34
     tag: Tag,
 }
 
-/// One artifact in full.
 #[derive(Debug, Serialize)]
 struct Inspected {
     tag: Tag,
     digest: String,
-    /// From where it was pulled, if it was.
+    /// Where it was pulled from.
     origin: Option<Reference>,
     provider: String,
     created: String,
     architecture: String,
-    /// What the nodes' operating system calls itself; empty where it does not say, or is not there yet.
+    /// The name of the nodes' operating system; empty if unknown.
     os: String,
-    /// What runs containers on the nodes; nothing where this parbake does not understand what the cluster is.
+    /// `None` if a newer parbake wrote the description of the cluster.
     runtime: Option<ContainerRuntime>,
     /// The version of parbake that froze it.
     parbake: String,
     size_bytes: u64,
-    /// Secrets of its users that it holds, where they were counted.
+    /// Users' secrets in it; `None` if they were not counted.
     secrets: Option<u64>,
     machines: Vec<InspectedMachine>,
     layers: Vec<InspectedLayer>,
-    /// Documents about it, and its signatures.
-    attached: Vec<attached::Listed>,
+    /// Documents and signatures.
+    attached: Vec<attachments::Attachment>,
     cluster: serde_json::Value,
 }
 
 #[derive(Debug, Serialize)]
 struct InspectedMachine {
     name: String,
-    /// Titles, bottom first.
+    /// Titles, lowest first.
     layers: Vec<String>,
 }
 
@@ -61,9 +60,9 @@ struct InspectedLayer {
 }
 
 impl Args {
-    pub(crate) fn run(self, global: &Global, store: &Store) -> anyhow::Result<()> {
+    pub(crate) fn run(self, global: &GlobalArgs, store: &Store) -> anyhow::Result<()> {
         let artifact = store.get(&self.tag)?;
-        let attached = attached::list(store, &artifact)?;
+        let attached = attachments::list(store, &artifact)?;
         let os = artifact.layers.iter().find(|layer| layer.title == OS_LAYER);
         let os = os.map(|layer| os_name(&store.unpacked_path(&layer.digest)).pretty);
         let os = os.unwrap_or_default();
@@ -71,7 +70,7 @@ impl Args {
     }
 }
 
-fn inspected(artifact: Artifact, attached: Vec<attached::Listed>, os: String) -> Inspected {
+fn inspected(artifact: Artifact, attached: Vec<attachments::Attachment>, os: String) -> Inspected {
     let title = |digest| artifact.layer(digest).map(|layer| layer.title.clone());
     let machines = artifact.config.machines.iter().map(|machine| InspectedMachine {
         name: machine.name.clone(),
@@ -127,7 +126,7 @@ fn inspected_text(artifact: &Inspected) -> String {
     if let Some(origin) = &artifact.origin {
         text.insert_str(text.len() - 1, &format!("pulled from {origin}\n"));
     }
-    text.push_str(&table(["MACHINE", "LAYERS, BOTTOM FIRST"], rows));
+    text.push_str(&table(["MACHINE", "LAYERS, LOWEST FIRST"], rows));
     text.push('\n');
     let rows = artifact.layers.iter().map(|layer| {
         [
@@ -138,6 +137,6 @@ fn inspected_text(artifact: &Inspected) -> String {
         ]
     });
     text.push_str(&table(["LAYER", "COMPRESSED", "UNPACKED", "DIGEST"], rows));
-    text.push_str(&attached::table_of(&artifact.attached));
+    text.push_str(&attachments::table_of(&artifact.attached));
     text
 }

@@ -6,38 +6,37 @@ use parbake_up::{ClusterName, list};
 use serde::Serialize;
 
 use super::names;
-use crate::cli::Global;
+use crate::args::GlobalArgs;
 use crate::output::{self, ago, size, table};
 
-/// List all artifacts: what they take on disk, what of it is shared, when they were last used
+/// List all artifacts with their disk usage and when they were last used
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 
-/// A line of the list.
 #[derive(Debug, Serialize)]
 struct Listed {
     tag: Tag,
-    /// What is wrong with it, if it cannot be used; little else is known then.
+    /// Why it cannot be used; little else is known then.
     problem: Option<String>,
     provider: Option<String>,
     machines: Option<usize>,
     created: Option<String>,
-    /// What it takes in a registry.
+    /// Size in a registry.
     size_bytes: Option<u64>,
-    /// What it takes here: blobs, and what is unpacked of them.
+    /// Disk usage: blobs and unpacked layers.
     disk_bytes: u64,
-    /// What of that no other artifact needs.
+    /// The part that no other artifact needs.
     own_bytes: u64,
     shared_with: Vec<Tag>,
-    /// When it was last made, pulled or started.
+    /// When it was last baked, pulled or started.
     last_used: Option<Timestamp>,
-    /// The clusters that were started from it and are still there.
+    /// Existing clusters that were started from it.
     clusters: Vec<ClusterName>,
     digest: Option<String>,
 }
 
 impl Args {
-    pub(crate) fn run(self, global: &Global, store: &Store) -> anyhow::Result<()> {
+    pub(crate) fn run(self, global: &GlobalArgs, store: &Store) -> anyhow::Result<()> {
         let inventory = store.inventory()?;
         let clusters = list(&global.dir)?;
         let mut lines = Vec::new();
@@ -109,7 +108,7 @@ fn text(list: &[Listed], now: Timestamp) -> String {
         "MACHINES",
         "SIZE",
         "ON DISK",
-        "ITS OWN",
+        "NOT SHARED",
         "SHARED WITH",
         "LAST USED",
         "CLUSTERS",
@@ -118,7 +117,7 @@ fn text(list: &[Listed], now: Timestamp) -> String {
     table(header, rows)
 }
 
-/// Enough of the digest to tell artifacts apart; `inspect` has all of it.
+/// The beginning of the digest; `inspect` shows all of it.
 fn short(line: &Listed) -> Option<String> {
     let digest = line.digest.as_deref()?;
     Some(digest.chars().take("sha256:".len() + 12).collect())

@@ -3,47 +3,46 @@
 use std::collections::BTreeSet;
 
 use anyhow::bail;
-use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
+use jiff::{SignedDuration, Timestamp};
 use parbake_artifact::{Digest, Removed, Retention, Store, Tag};
 use parbake_up::{ClusterListing, layers_in_use, list};
 use serde::Serialize;
 
 use super::names;
-use crate::cli::Global;
+use crate::args::{GlobalArgs, age};
 use crate::output::{self, size};
 
 const EXAMPLES: &str = "\
 Examples:
-  parbake artifact prune                             what nothing needs, and killed commands left
-  parbake artifact prune --older-than 30d            artifacts too that were not used for 30 days
-  parbake artifact prune --keep 3                    all artifacts but the 3 that were used last
-  parbake artifact prune --keep 3 --older-than 30d   of these only what was not used for 30 days
-  parbake artifact prune --keep 0 --dry-run          say what would go
+  parbake artifact prune                             unneeded layers and leftovers only
+  parbake artifact prune --older-than 30d            also artifacts not used for 30 days
+  parbake artifact prune --keep 3                    also all but the 3 used last
+  parbake artifact prune --keep 3 --older-than 30d   all but the 3 used last, if not used for 30 days
+  parbake artifact prune --keep 0 --dry-run          show what would be removed
 
-To make, to pull and to start an artifact is to use it. What a cluster uses is never removed.";
+An artifact is used when it is baked, pulled or started. What a cluster uses is never removed.";
 
-/// All that no cluster uses.
+/// Selects everything that no cluster uses.
 pub(super) const IDLE: Retention = Retention {
     keep: Some(0),
     older_than: None,
 };
 
-/// Remove artifacts that were not used for long, and what nothing needs
+/// Remove artifacts that were not used for long, and unneeded data
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Keep so many artifacts, those that were used last
+    /// Keep the N artifacts that were used last
     #[arg(long, value_name = "N")]
     keep: Option<usize>,
-    /// Keep what was used since so long ago, such as 12h or 30d
+    /// Remove only what was not used for this time, such as 12h or 30d
     #[arg(long, value_name = "AGE", value_parser = age)]
     older_than: Option<SignedDuration>,
-    /// Remove nothing, and say what would be removed
+    /// Show what would be removed
     #[arg(long)]
     dry_run: bool,
 }
 
-/// What is printed.
 #[derive(Debug, Serialize)]
 struct Report {
     removed: Vec<Tag>,
@@ -51,7 +50,7 @@ struct Report {
     dry_run: bool,
 }
 
-/// The artifacts that go by `retention`.
+/// The artifacts that `retention` removes.
 pub(super) fn pick(
     store: &Store,
     clusters: &[ClusterListing],
@@ -62,7 +61,7 @@ pub(super) fn pick(
 }
 
 impl Args {
-    pub(crate) fn run(self, global: &Global, mut store: Store) -> anyhow::Result<()> {
+    pub(crate) fn run(self, global: &GlobalArgs, mut store: Store) -> anyhow::Result<()> {
         let retention = Retention {
             keep: self.keep,
             older_than: self.older_than,
@@ -74,7 +73,7 @@ impl Args {
             let freed = store.inventory()?.freed_by(&removed, &in_use()?);
             (removed, freed.bytes)
         } else {
-            // No cluster is started from now on, so that what is known of them stays true.
+            // No cluster can start while the store is locked, so the list stays valid.
             let alone = store.exclusive()?;
             let removed = pick(&alone, &list(&global.dir)?, &retention)?;
             match alone.remove(&removed, &in_use()?)? {
@@ -91,15 +90,6 @@ impl Args {
     }
 }
 
-/// Reads hours, days and the like.
-pub(in crate::command) fn age(text: &str) -> Result<SignedDuration, String> {
-    let wrong = || format!("`{text}` is no age such as 12h or 30d");
-    let span: Span = text.parse().map_err(|_| wrong())?;
-    // Months and years are of any length.
-    let age = span.to_duration(SpanRelativeTo::days_are_24_hours());
-    age.ok().filter(|age| !age.is_negative()).ok_or_else(wrong)
-}
-
 fn text(report: &Report) -> String {
     let (removed, freed) = (names(&report.removed), size(report.freed_bytes));
     match (report.dry_run, report.removed.is_empty()) {
@@ -107,24 +97,5 @@ fn text(report: &Report) -> String {
         (true, false) => format!("would remove {removed}, and free {freed}\n"),
         (false, true) => format!("removed no artifact, {freed} freed\n"),
         (false, false) => format!("removed {removed}, {freed} freed\n"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use jiff::SignedDuration;
-
-    use super::age;
-
-    #[test]
-    fn ages_are_of_a_known_length() {
-        let cases = [("12h", 12), ("30d", 720), ("2w", 336), ("1d12h", 36), ("0h", 0)];
-        for (text, hours) in cases {
-            assert_eq!(age(text), Ok(SignedDuration::from_hours(hours)), "{text}");
-        }
-        assert_eq!(age("90m"), Ok(SignedDuration::from_mins(90)));
-        for text in ["", "12", "-1h", "1h ago", "1mo", "1y", "soon", "999999999999999d"] {
-            assert!(age(text).is_err(), "{text}");
-        }
     }
 }

@@ -7,10 +7,10 @@ use parbake_up::layers_in_use;
 use serde::Serialize;
 
 use super::names;
-use crate::cli::Global;
+use crate::args::GlobalArgs;
 use crate::output::{self, size};
 
-/// Remove artifacts, and what no other one and no cluster needs of them
+/// Remove artifacts, and the layers that nothing else needs
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The artifacts' names in the store, such as k8s-1.34
@@ -18,17 +18,16 @@ pub(crate) struct Args {
     tags: Vec<Tag>,
 }
 
-/// What is printed.
 #[derive(Debug, Serialize)]
 struct Report {
     removed: Vec<Tag>,
     freed_bytes: u64,
-    /// Why nothing was freed yet.
+    /// Why no space was freed yet.
     later: Option<String>,
 }
 
 impl Args {
-    pub(crate) fn run(self, global: &Global, mut store: Store) -> anyhow::Result<()> {
+    pub(crate) fn run(self, global: &GlobalArgs, mut store: Store) -> anyhow::Result<()> {
         let in_use =
             || -> anyhow::Result<BTreeSet<_>> { Ok(layers_in_use(&global.dir)?.into_iter().collect()) };
         let (freed_bytes, later) = match store.remove(&self.tags, in_use)? {
@@ -49,7 +48,9 @@ fn text(report: &Report) -> String {
     match &report.later {
         None => format!("removed {removed}, {} freed\n", size(report.freed_bytes)),
         Some(why) => {
-            format!("removed {removed}, nothing freed yet: {why}\nlater `parbake artifact prune` frees it\n")
+            format!(
+                "removed {removed}, no space freed yet: {why}\nfree it later with `parbake artifact prune`\n"
+            )
         }
     }
 }

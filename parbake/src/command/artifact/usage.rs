@@ -7,26 +7,26 @@ use parbake_up::{layers_in_use, list};
 use serde::Serialize;
 
 use super::prune::{self, IDLE};
-use crate::cli::Global;
+use crate::args::GlobalArgs;
 use crate::output::{self, count, size, table};
 
-/// Show what the store takes on disk, and what of it could be freed
+/// Show the disk usage of the store, and how much can be freed
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 
-/// What is printed; bytes on disk.
+/// Bytes on disk.
 #[derive(Debug, Serialize)]
 struct Report {
     total_bytes: u64,
     blobs: Amount,
     unpacked: Amount,
-    /// What is being written, or was when a process was killed.
+    /// Files being written, or left by a killed process.
     leftovers: Amount,
-    /// What more than one artifact needs, counted once.
+    /// Needed by more than one artifact, counted once.
     shared: Amount,
-    /// What `artifact prune` frees: what no artifact and no cluster needs, and left-overs.
+    /// Freed by `artifact prune`: unneeded by artifacts and clusters, and leftovers.
     prunable: Amount,
-    /// What `artifact prune --keep 0` frees: all but what clusters use.
+    /// Freed by `artifact prune --keep 0`: everything that no cluster uses.
     idle: Amount,
 }
 
@@ -46,7 +46,7 @@ impl From<Usage> for Amount {
 }
 
 impl Args {
-    pub(crate) fn run(self, global: &Global, store: &Store) -> anyhow::Result<()> {
+    pub(crate) fn run(self, global: &GlobalArgs, store: &Store) -> anyhow::Result<()> {
         let in_use: BTreeSet<_> = layers_in_use(&global.dir)?.into_iter().collect();
         let inventory = store.inventory()?;
         let idle = prune::pick(store, &list(&global.dir)?, &IDLE)?;
@@ -75,19 +75,16 @@ fn text(report: &Report) -> String {
     let rows = [
         row("blobs", &report.blobs, "file"),
         row("unpacked layers", &report.unpacked, "layer"),
-        row("being written, or left over", &report.leftovers, "thing"),
+        row("temporary", &report.leftovers, "file"),
         [
             "total".to_owned(),
             size(report.total_bytes),
-            format!(
-                "{} of it needed by more than one artifact",
-                size(report.shared.bytes)
-            ),
+            format!("{} shared between artifacts", size(report.shared.bytes)),
         ],
     ];
     format!(
-        "{}\n`parbake artifact prune` frees {}, with `--keep 0` {}\n",
-        table(["WHAT", "ON DISK", ""], rows),
+        "{}\n`parbake artifact prune` frees {}, with `--keep 0` it frees {}\n",
+        table(["DATA", "ON DISK", ""], rows),
         size(report.prunable.bytes),
         size(report.idle.bytes),
     )

@@ -8,91 +8,88 @@ use parbake_artifact::{Examination, ProblemKind, Store, Tag};
 use parbake_up::layers_in_use;
 use serde::Serialize;
 
-use super::super::attached;
+use super::super::attachments;
 use super::names;
-use crate::cli::Global;
+use crate::args::{GlobalArgs, path};
 use crate::output::{self, Format, count, size};
 
 const EXAMPLES: &str = "\
 Examples:
   parbake artifact verify                       all artifacts
-  parbake artifact verify k8s-1.34              one
-  parbake artifact verify k8s-1.34 --repair     mend it, as far as that is possible here
+  parbake artifact verify k8s-1.34              one artifact
+  parbake artifact verify k8s-1.34 --repair     repair it as far as possible on this host
 
-Blobs are checked against their digests, and every file that was unpacked against its layer: its
-bytes, mode, owner, modification time and extended attributes. Nothing may be there too much.";
+Blobs are compared with their digests, and unpacked files with their layer: content, mode, owner,
+modification time and extended attributes. Missing and additional files are reported.";
 
-/// Read every byte of artifacts, and compare it with what was frozen
+/// Verify every byte of artifacts in the store
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The artifacts' names in the store, such as k8s-1.34 [default: all]
     #[arg(value_name = "TAG")]
     tags: Vec<Tag>,
-    /// Unpack anew what differs from its layer, unless a cluster uses it, and make layers anew from
-    /// what they were unpacked to
+    /// Unpack damaged layers again unless a cluster uses them, and rebuild damaged blobs from
+    /// unpacked layers
     #[arg(long)]
     repair: bool,
-    /// The public key in this PEM file must have a good signature of each
-    #[arg(long, value_name = "FILE")]
+    /// Also require a valid signature by the public key in this PEM file
+    #[arg(long, value_name = "FILE", value_parser = path())]
     key: Option<PathBuf>,
 }
 
-/// What is printed.
 #[derive(Debug, Serialize)]
 struct Report {
     tags: Vec<Tag>,
-    /// What is sound.
+    /// Blobs without problems.
     blobs: usize,
     bytes: u64,
     unpacked_layers: usize,
     objects: usize,
-    /// What was mended.
+    /// Problems that were repaired.
     repaired: Vec<String>,
-    /// Who signed each, where a key was given.
-    signed: Vec<attached::Signed>,
-    /// What is wrong.
-    problems: Vec<Wrong>,
+    /// With `--key`.
+    signed: Vec<attachments::Signed>,
+    problems: Vec<ProblemReport>,
 }
 
-/// Something that is wrong.
 #[derive(Debug, Serialize)]
-struct Wrong {
+struct ProblemReport {
     tags: Vec<Tag>,
     layer: Option<String>,
     problem: String,
-    /// Everything that differs in an unpacked layer.
-    differences: Vec<Different>,
+    /// The differences in an unpacked layer.
+    differences: Vec<FileDifference>,
 }
 
 #[derive(Debug, Serialize)]
-struct Different {
+struct FileDifference {
     path: String,
     problem: String,
 }
 
 impl Args {
-    pub(crate) fn run(self, global: &Global, mut store: Store) -> anyhow::Result<()> {
+    pub(crate) fn run(self, global: &GlobalArgs, mut store: Store) -> anyhow::Result<()> {
         let tags = if self.tags.is_empty() {
             store.tags()?
         } else {
             self.tags
         };
-        let key = self.key.map(attached::Key::load).transpose()?;
+        let key = self.key.map(attachments::Key::load).transpose()?;
         let signed = |store: &Store| -> anyhow::Result<Vec<_>> {
             let checks = key
                 .iter()
                 .flat_map(|key| tags.iter().map(|tag| key.check(store, tag)));
             checks.collect()
         };
-        // What nobody signed need not be read; but a signature may be what is to be mended.
+        // Without a signature, nothing needs to be read; but `--repair` may repair signatures.
         let early = (!self.repair).then(|| signed(&store)).transpose()?;
         let mut examined = store.examine(&tags)?;
         let mut repaired = Vec::new();
         if self.repair && !examined.problems.is_empty() {
             let before: Vec<_> = examined.problems.iter().map(ToString::to_string).collect();
             store.repair(examined.problems, || in_use(global))?;
-            // What is said to be mended was looked at again.
+            // Report as repaired only what a second examination finds in order.
             examined = store.examine(&tags)?;
             let left: Vec<_> = examined.problems.iter().map(ToString::to_string).collect();
             repaired = before;
@@ -115,14 +112,14 @@ impl Args {
     }
 }
 
-fn in_use(global: &Global) -> anyhow::Result<BTreeSet<parbake_artifact::Digest>> {
+fn in_use(global: &GlobalArgs) -> anyhow::Result<BTreeSet<parbake_artifact::Digest>> {
     Ok(layers_in_use(&global.dir)?.into_iter().collect())
 }
 
 fn report(
     tags: Vec<Tag>,
     repaired: Vec<String>,
-    signed: Vec<attached::Signed>,
+    signed: Vec<attachments::Signed>,
     examined: &Examination,
 ) -> Report {
     let problems = examined.problems.iter().map(|problem| {
@@ -131,13 +128,13 @@ fn report(
             ProblemKind::Blob(layer, _) => (Some(layer), &[][..]),
             ProblemKind::Unpacked(layer, differences) => (Some(layer), &differences[..]),
         };
-        Wrong {
+        ProblemReport {
             tags: problem.tags.clone(),
             layer: layer.map(|layer| layer.title.clone()),
             problem: problem.to_string(),
             differences: differences
                 .iter()
-                .map(|difference| Different {
+                .map(|difference| FileDifference {
                     path: difference.path.to_string_lossy().into_owned(),
                     problem: difference.kind.to_string(),
                 })
@@ -167,7 +164,7 @@ fn text(report: &Report) -> String {
         .collect();
     let signed: String = report.signed.iter().map(ToString::to_string).collect();
     format!(
-        "{repaired}{tags} {verb} sound: {blobs}, {bytes}; {layers} with {files}\n{signed}",
+        "{repaired}{tags} {verb} intact: {blobs}, {bytes}; {layers} with {files}\n{signed}",
         tags = names(&report.tags),
         verb = if report.tags.len() == 1 { "is" } else { "are" },
         blobs = count(report.blobs, "blob"),
@@ -177,34 +174,37 @@ fn text(report: &Report) -> String {
     )
 }
 
-/// All that is wrong, and what to do about it.
+/// All problems, and what to do about them.
 fn problems(examined: &Examination, in_use: &BTreeSet<parbake_artifact::Digest>, repaired: bool) -> String {
     let number = count(examined.problems.len(), "problem");
     let mut text = format!("artifacts are damaged, {number}:");
-    let mut advice = BTreeSet::new();
+    let mut remedies = BTreeSet::new();
     for problem in &examined.problems {
-        text.push_str(&format!("\n  {problem}"));
+        text.push_str(&format!("\n{problem}"));
         match &problem.kind {
-            // It says so itself.
+            // The message names the remedy.
             ProblemKind::Artifact(_) => {}
             ProblemKind::Unpacked(layer, _) if in_use.contains(&layer.digest) => {
-                advice.insert(
-                    "clusters use what differs: `parbake down` them, then `parbake artifact verify --repair`"
+                remedies.insert(
+                    "clusters use damaged layers: remove them with `parbake down`, then run `parbake artifact verify --repair`"
                         .to_owned(),
                 );
             }
             _ if !repaired => {
-                advice.insert("`parbake artifact verify --repair` mends what can be mended here".to_owned());
+                remedies.insert(
+                    "run `parbake artifact verify --repair` to repair what can be repaired on this host"
+                        .to_owned(),
+                );
             }
             _ => {
                 let tags = problem.tags.iter().map(Tag::as_str).collect::<Vec<_>>().join(" ");
-                advice.insert(format!(
-                    "`parbake artifact remove {tags}`, then provision or pull again"
+                remedies.insert(format!(
+                    "run `parbake artifact remove {tags}`, then provision or pull again"
                 ));
             }
         }
     }
-    for line in advice {
+    for line in remedies {
         text.push_str(&format!("\n{line}"));
     }
     text

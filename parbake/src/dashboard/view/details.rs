@@ -1,4 +1,4 @@
-//! All about the chosen cluster, on the whole screen.
+//! The details of the selected cluster, on the whole screen.
 
 use std::net::SocketAddr;
 
@@ -10,17 +10,17 @@ use ratatui::widgets::{Cell, Paragraph, Row, Table, Wrap};
 
 use super::style::Palette;
 use super::{draw, nodes, pods};
-use crate::dashboard::model::{Model, Seen};
+use crate::dashboard::model::{ClusterRow, Model};
 use crate::output::size;
 
-pub(super) fn draw(model: &Model, seen: &Seen, palette: Palette, frame: &mut Frame<'_>, area: Rect) {
-    let listed = &seen.listed;
+pub(super) fn draw(model: &Model, row: &ClusterRow, palette: Palette, frame: &mut Frame<'_>, area: Rect) {
+    let listed = &row.listed;
     let block = palette.block(format!(" {} ", listed.name), false);
     let Some(status) = model.current_status() else {
-        frame.render_widget(Paragraph::new("looking").block(block), area);
+        frame.render_widget(Paragraph::new("loading").block(block), area);
         return;
     };
-    let about = about(model, seen, status, palette);
+    let about = about(model, row, status, palette);
     let lines = u16::try_from(about.len()).unwrap_or(u16::MAX);
     let rows = u16::try_from(status.nodes.len()).unwrap_or(u16::MAX);
     let [top, middle, low] = Layout::vertical([
@@ -34,14 +34,14 @@ pub(super) fn draw(model: &Model, seen: &Seen, palette: Palette, frame: &mut Fra
     draw_pods(model, status, palette, frame, low);
 }
 
-fn about<'a>(model: &Model, seen: &Seen, status: &Status, palette: Palette) -> Vec<Line<'a>> {
-    let listed = &seen.listed;
+fn about<'a>(model: &Model, row: &ClusterRow, status: &Status, palette: Palette) -> Vec<Line<'a>> {
+    let listed = &row.listed;
     let age = model.now.duration_since(status.created).as_secs();
     let mut lines = vec![
         Line::from(vec![
             Span::styled(listed.state.to_string(), palette.state(listed.state)),
             Span::raw(format!(
-                ", {}, Kubernetes {}, made {} ago",
+                ", {}, Kubernetes {}, created {} ago",
                 status.artifact,
                 status.kubernetes,
                 draw::age(age)
@@ -49,22 +49,18 @@ fn about<'a>(model: &Model, seen: &Seen, status: &Status, palette: Palette) -> V
         ]),
         Line::raw(format!("artifact {:.19}…", status.digest.to_string())),
     ];
-    let taken = status.usage.map(|taken| {
+    let usage = status.usage.map(|usage| {
         format!(
-            "memory {}, processor time {:.1} s, ",
-            size(taken.memory_bytes),
-            taken.cpu_seconds
+            "memory {}, CPU time {:.1} s, ",
+            size(usage.memory_bytes),
+            usage.cpu_seconds
         )
     });
-    let outside = if status.internet {
-        ", has a way to the outside"
-    } else {
-        ""
-    };
+    let internet = if status.internet { ", internet access" } else { "" };
     let disk = size(status.disk_bytes);
     lines.push(Line::raw(format!(
-        "{}disk {disk}{outside}",
-        taken.unwrap_or_default()
+        "{}disk {disk}{internet}",
+        usage.unwrap_or_default()
     )));
     let address = |port: (SocketAddr, SocketAddr)| format!("{} → {}", port.0, port.1);
     let ports: Vec<String> = status
@@ -77,7 +73,7 @@ fn about<'a>(model: &Model, seen: &Seen, status: &Status, palette: Palette) -> V
     }
     if let Some(problem) = &status.problem {
         lines.push(Line::styled(
-            format!("the API has no answer: {problem}"),
+            format!("the API does not answer: {problem}"),
             palette.bad(),
         ));
     }
@@ -86,7 +82,7 @@ fn about<'a>(model: &Model, seen: &Seen, status: &Status, palette: Palette) -> V
 
 fn draw_nodes(model: &Model, status: &Status, palette: Palette, frame: &mut Frame<'_>, area: Rect) {
     let rows = status.nodes.iter().map(|node| {
-        let [bytes, processors] = nodes::taken(model, status, node);
+        let [bytes, cpus] = nodes::usage(model, status, node);
         let style = if node.node.ready {
             palette.good()
         } else {
@@ -94,12 +90,12 @@ fn draw_nodes(model: &Model, status: &Status, palette: Palette, frame: &mut Fram
         };
         Row::new([
             Cell::new(node.node.name.as_str()),
-            Cell::new(nodes::word(status, node)).style(style),
+            Cell::new(nodes::readiness(status, node)).style(style),
             Cell::new(node.node.roles.join(",")),
             Cell::new(node.node.version.as_str()),
             Cell::new(node.node.address.as_str()),
             Cell::new(format!("{bytes:>6}")),
-            Cell::new(format!("{processors:>4}")),
+            Cell::new(format!("{cpus:>4}")),
         ])
     });
     let widths = [
@@ -133,7 +129,7 @@ fn draw_pods(model: &Model, status: &Status, palette: Palette, frame: &mut Frame
         Constraint::Fill(2),
         Constraint::Fill(4),
         Constraint::Length(5),
-        Constraint::Length(pods::widest(status)),
+        Constraint::Length(pods::state_width(status)),
         Constraint::Length(8),
         Constraint::Length(7),
         Constraint::Length(4),

@@ -1,4 +1,4 @@
-//! What stands in front of everything.
+//! Dialogs in front of everything.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Rect};
@@ -8,24 +8,24 @@ use super::style::Palette;
 use crate::dashboard::model::{Dialog, Model};
 
 const HELP: &str = "\
-\x20↑ ↓ j k    choose a cluster, or scroll
- tab        to the pods, the events and back
- enter      all about the cluster, and back
- s          start the cluster, or stop it
- p          pause it, or let it go on
- d          remove it; asks first
+\x20↑ ↓ j k    select a cluster, or scroll
+ tab        switch between clusters, pods, events
+ enter      details of the cluster, and back
+ s          start or stop the cluster
+ p          pause or resume it
+ d          remove it, after confirmation
  q          quit
- ?          this
+ ?          this help
 
- Bars at the lower right grow while a start goes
- on, also one that another command makes.";
+ The bars at the lower right show the last start,
+ also of another command.";
 
 pub(super) fn draw(model: &Model, dialog: &Dialog, palette: Palette, frame: &mut Frame<'_>, area: Rect) {
     let (title, text) = match dialog {
         Dialog::Help => (" help ".to_owned(), HELP.to_owned()),
         Dialog::Down(name) => (
             format!(" remove {name}? "),
-            format!(" `{name}` goes with all its data.\n\n y  remove it      any other key  keep it"),
+            format!(" `{name}` and all its data are removed.\n\n y  remove it      any other key  keep it"),
         ),
         Dialog::Quit => (" quit? ".to_owned(), quit(model)),
     };
@@ -44,8 +44,8 @@ fn quit(model: &Model) -> String {
     let jobs: Vec<String> = jobs
         .map(|job| {
             format!(
-                " `{}` of `{}` goes on, and would be cut off.",
-                job.verb.word(),
+                " `{}` of `{}` is running, and would be killed.",
+                job.verb.command(),
                 job.name
             )
         })

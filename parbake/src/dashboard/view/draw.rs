@@ -1,43 +1,43 @@
-//! Bars, curves and amounts, as text.
+//! Bars, curves and quantities as text.
 
 use std::collections::VecDeque;
 
-/// Curves are made of these, lowest first.
-const STEPS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-/// The ends of bars: eighths of a character.
+/// The heights of a curve, lowest first.
+const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+/// The ends of bars, in eighths of a character.
 const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
 
-/// The last `width` values as a curve between 0 and the highest of all, or `top` if that is higher.
+/// The last `width` values as a curve from 0 to the maximum, or to `top` if that is higher.
 pub(super) fn curve(values: &VecDeque<f64>, width: usize, top: f64) -> String {
     let top = values.iter().copied().fold(top, f64::max).max(f64::MIN_POSITIVE);
     let shown = values.iter().skip(values.len().saturating_sub(width));
-    let points = shown.map(|value| STEPS[whole(value / top * 8.0).saturating_sub(1).min(7)]);
+    let points = shown.map(|value| HEIGHTS[round(value / top * 8.0).saturating_sub(1).min(7)]);
     format!("{:>width$}", points.collect::<String>())
 }
 
-/// A bar that is as long as `part` of `width` characters.
+/// A bar of `part` of `width` characters.
 pub(super) fn bar(part: f64, width: usize) -> String {
-    let eighths = whole(part.clamp(0.0, 1.0) * precise(width) * 8.0);
+    let eighths = round(part.clamp(0.0, 1.0) * to_f64(width) * 8.0);
     format!("{}{}", "█".repeat(eighths / 8), EIGHTHS[eighths % 8])
 }
 
-/// The same of something that goes on.
+/// A bar of something that has not ended.
 pub(super) fn open_bar(part: f64, width: usize) -> String {
-    "░".repeat(whole(part.clamp(0.0, 1.0) * precise(width)))
+    "░".repeat(round(part.clamp(0.0, 1.0) * to_f64(width)))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "screens are not that wide")]
-fn precise(width: usize) -> f64 {
+fn to_f64(width: usize) -> f64 {
     width as f64
 }
 
-/// Rounded; nothing below zero, which `as` makes of what is no number, too.
+/// Rounds; 0 for negative values and NaN, as `as` does.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "`as` saturates"
 )]
-fn whole(value: f64) -> usize {
+fn round(value: f64) -> usize {
     value.round() as usize
 }
 
@@ -57,7 +57,7 @@ pub(super) fn memory(bytes: f64) -> String {
     format!("{number:.digits$}{letter}")
 }
 
-/// A time in its largest unit, such as `3m`.
+/// A duration in its largest unit, such as `3m`.
 pub(super) fn age(seconds: i64) -> String {
     match seconds.max(0) {
         seconds @ ..60 => format!("{seconds}s"),
@@ -72,7 +72,7 @@ mod tests {
     use super::{age, bar, curve, memory, open_bar};
 
     #[test]
-    fn curves_show_the_last_values() {
+    fn curve_shows_the_last_values() {
         let cases = [
             (vec![], 4, 0.0, "    "),
             (vec![0.0, 4.0, 8.0], 3, 0.0, "▁▄█"),
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn bars_have_eighths() {
+    fn bars_are_drawn_in_eighths() {
         let cases = [
             (0.0, ""),
             (1.0, "████"),
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn amounts_are_short() {
+    fn quantities_are_short() {
         let cases = [
             (0.0, "0B"),
             (999.0, "999B"),

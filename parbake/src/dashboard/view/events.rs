@@ -1,4 +1,4 @@
-//! What happened, newest first.
+//! The event log, newest first.
 
 use parbake_up::ClusterName;
 use parbake_up::events::{Event, EventKind};
@@ -13,14 +13,14 @@ use crate::dashboard::model::{Model, Pane};
 
 pub(super) fn draw(model: &Model, palette: Palette, frame: &mut Frame<'_>, area: Rect) {
     let block = palette.block(" events ".to_owned(), model.pane == Pane::Events);
-    if model.told().next().is_none() {
-        let text = Paragraph::new("nothing has happened yet").style(palette.faint());
+    if model.listed_events().next().is_none() {
+        let text = Paragraph::new("no events").style(palette.faint());
         frame.render_widget(text.block(block), area);
         return;
     }
-    let newest = model.told().rev().skip(model.scroll.events);
+    let newest = model.listed_events().rev().skip(model.scroll.events);
     let rows = newest.map(|event| row(model, event, palette));
-    let longest = model.seen().iter().map(|seen| seen.listed.name.as_str().len());
+    let longest = model.rows().iter().map(|row| row.listed.name.as_str().len());
     let name = u16::try_from(longest.max().unwrap_or(0).clamp(4, 8)).unwrap_or(8);
     let widths = [
         Constraint::Length(3),
@@ -31,10 +31,10 @@ pub(super) fn draw(model: &Model, palette: Palette, frame: &mut Frame<'_>, area:
 }
 
 fn row<'a>(model: &Model, event: &'a Event, palette: Palette) -> Row<'a> {
-    let passed = model.now.duration_since(event.time).as_secs();
+    let elapsed = model.now.duration_since(event.time).as_secs();
     let cluster = event.cluster.as_ref().map_or("", ClusterName::as_str);
     Row::new([
-        Cell::new(format!("{:>3}", age(passed))).style(palette.faint()),
+        Cell::new(format!("{:>3}", age(elapsed))).style(palette.faint()),
         Cell::new(cluster),
         Cell::new(event.what.to_string()).style(style(&event.what, palette)),
     ])

@@ -1,4 +1,4 @@
-//! The chosen cluster's nodes, and its ports.
+//! The selected cluster's nodes and ports.
 
 use parbake_up::{NodeStatus, Status};
 use ratatui::Frame;
@@ -7,17 +7,17 @@ use ratatui::widgets::{Cell, Paragraph, Row, Table};
 
 use super::draw::memory;
 use super::style::Palette;
-use crate::dashboard::model::{Model, Seen};
+use crate::dashboard::model::{ClusterRow, Model};
 
 pub(super) fn draw(model: &Model, palette: Palette, frame: &mut Frame<'_>, area: Rect) {
-    let Some(seen) = model.current() else {
+    let Some(cluster) = model.current() else {
         frame.render_widget(palette.block(" nodes ".to_owned(), false), area);
         return;
     };
-    let name = &seen.listed.name;
+    let name = &cluster.listed.name;
     let block = palette.block(format!(" nodes of {name} "), false);
     let Some(status) = model.current_status() else {
-        frame.render_widget(Paragraph::new("looking").block(block), area);
+        frame.render_widget(Paragraph::new("loading").block(block), area);
         return;
     };
     let nodes = status.nodes.iter().map(|node| row(model, status, node, palette));
@@ -31,15 +31,15 @@ pub(super) fn draw(model: &Model, palette: Palette, frame: &mut Frame<'_>, area:
     frame.render_widget(block, area);
     let header = Row::new(["NODE", "STATUS", "MEMORY", "CPU"]).style(palette.faint());
     frame.render_widget(Table::new(nodes, widths).header(header), inner);
-    draw_ports(status, seen, palette, frame, inner);
+    draw_ports(status, cluster, palette, frame, inner);
 }
 
-/// Below the nodes, as far as there is room.
-fn draw_ports(status: &Status, seen: &Seen, palette: Palette, frame: &mut Frame<'_>, area: Rect) {
+/// Draws the ports below the nodes, as far as there is room.
+fn draw_ports(status: &Status, cluster: &ClusterRow, palette: Palette, frame: &mut Frame<'_>, area: Rect) {
     let above = u16::try_from(status.nodes.len() + 1).unwrap_or(u16::MAX);
     let room = area.height.saturating_sub(above);
     let lines = status.ports.iter().map(|port| {
-        let what = if Some(port.host) == seen.listed.api {
+        let kind = if Some(port.host) == cluster.listed.api {
             "API"
         } else {
             "port"
@@ -48,7 +48,7 @@ fn draw_ports(status: &Status, seen: &Seen, palette: Palette, frame: &mut Frame<
             true => format!(":{}", port.host.port()),
             false => port.host.to_string(),
         };
-        format!("{what} {host} → {}", port.cluster)
+        format!("{kind} {host} → {}", port.cluster)
     });
     let problem = status.problem.iter().map(|problem| format!("no API: {problem}"));
     let text = problem.chain(lines).collect::<Vec<_>>().join("\n");
@@ -65,18 +65,18 @@ fn draw_ports(status: &Status, seen: &Seen, palette: Palette, frame: &mut Frame<
     frame.render_widget(Paragraph::new(text).style(style), below);
 }
 
-/// How a node is, in a word; nothing where the API is not asked.
-pub(super) fn word(status: &Status, node: &NodeStatus) -> &'static str {
+/// Whether a node is ready; empty if the API did not answer.
+pub(super) fn readiness(status: &Status, node: &NodeStatus) -> &'static str {
     match node.node.ready {
         true => "Ready",
-        // Pods are there wherever the API has answered.
+        // Every API that answers has pods.
         false if status.pods.is_empty() => "",
         false => "NotReady",
     }
 }
 
 fn row<'a>(model: &Model, status: &Status, node: &'a NodeStatus, palette: Palette) -> Row<'a> {
-    let [bytes, processors] = taken(model, status, node);
+    let [bytes, cpus] = usage(model, status, node);
     let style = if node.node.ready {
         palette.good()
     } else {
@@ -84,21 +84,18 @@ fn row<'a>(model: &Model, status: &Status, node: &'a NodeStatus, palette: Palett
     };
     Row::new([
         Cell::new(node.node.name.as_str()),
-        Cell::new(word(status, node)).style(style),
+        Cell::new(readiness(status, node)).style(style),
         Cell::new(format!("{bytes:>6}")),
-        Cell::new(format!("{processors:>4}")),
+        Cell::new(format!("{cpus:>4}")),
     ])
 }
 
-/// A node's memory and processors.
-pub(super) fn taken(model: &Model, status: &Status, node: &NodeStatus) -> [String; 2] {
+/// A node's memory and CPUs.
+pub(super) fn usage(model: &Model, status: &Status, node: &NodeStatus) -> [String; 2] {
     let history = model
         .histories
         .get(&format!("{}/{}", status.name, node.node.name));
-    let (bytes, processors) = history.map(|history| history.now()).unwrap_or_default();
-    let processors = processors.map(|number| format!("{number:.2}"));
-    [
-        bytes.map(memory).unwrap_or_default(),
-        processors.unwrap_or_default(),
-    ]
+    let (bytes, cpus) = history.map(|history| history.last()).unwrap_or_default();
+    let cpus = cpus.map(|number| format!("{number:.2}"));
+    [bytes.map(memory).unwrap_or_default(), cpus.unwrap_or_default()]
 }

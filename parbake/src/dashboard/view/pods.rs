@@ -1,4 +1,4 @@
-//! The chosen cluster's pods.
+//! The selected cluster's pods.
 
 use std::cmp::Reverse;
 
@@ -17,11 +17,7 @@ pub(super) fn draw(model: &Model, palette: Palette, frame: &mut Frame<'_>, area:
     let status = model.current_status().filter(|status| !status.pods.is_empty());
     let Some(status) = status else {
         let block = palette.block(" pods ".to_owned(), focused);
-        let text = if model.current().is_some() {
-            "none to be seen"
-        } else {
-            ""
-        };
+        let text = if model.current().is_some() { "no pods" } else { "" };
         frame.render_widget(Paragraph::new(text).style(palette.faint()).block(block), area);
         return;
     };
@@ -36,15 +32,15 @@ pub(super) fn draw(model: &Model, palette: Palette, frame: &mut Frame<'_>, area:
     let widths = [
         Constraint::Fill(1),
         Constraint::Length(5),
-        Constraint::Length(widest(status).min(12)),
+        Constraint::Length(state_width(status).min(12)),
     ];
     let header = Row::new(["POD", "READY", "STATUS"]).style(palette.faint());
     frame.render_widget(Table::new(rows, widths).header(header).block(block), area);
 }
 
-/// How many there are.
+/// The title, with the number of pods.
 pub(super) fn heading(status: &Status) -> String {
-    let ready = status.pods.iter().filter(|pod| is_well(pod)).count();
+    let ready = status.pods.iter().filter(|pod| is_healthy(pod)).count();
     format!(
         " pods of {}, {ready} of {} ready ",
         status.name,
@@ -52,20 +48,20 @@ pub(super) fn heading(status: &Status) -> String {
     )
 }
 
-/// How wide the column of their states is to be.
-pub(super) fn widest(status: &Status) -> u16 {
+/// The width of the column with states.
+pub(super) fn state_width(status: &Status) -> u16 {
     let longest = status.pods.iter().map(|pod| pod.state.len()).max();
     u16::try_from(longest.unwrap_or(0).clamp(7, 17)).unwrap_or(17)
 }
 
-/// Those that somebody may want to look at come first.
+/// Pods with problems first, then those of users.
 pub(super) fn sorted(status: &Status) -> Vec<&PodSummary> {
     let mut pods: Vec<&PodSummary> = status.pods.iter().collect();
-    pods.sort_by_key(|pod| (is_well(pod), Reverse(pod.namespace != "kube-system")));
+    pods.sort_by_key(|pod| (is_healthy(pod), Reverse(pod.namespace != "kube-system")));
     pods
 }
 
-fn is_well(pod: &PodSummary) -> bool {
+fn is_healthy(pod: &PodSummary) -> bool {
     (pod.ready == pod.containers && pod.state == "Running") || is_done(pod)
 }
 
@@ -73,11 +69,11 @@ fn is_done(pod: &PodSummary) -> bool {
     ["Succeeded", "Completed"].contains(&pod.state.as_str())
 }
 
-/// How a pod's state looks.
+/// The style of a pod's state.
 pub(super) fn style(pod: &PodSummary, palette: Palette) -> Style {
     match pod.state.as_str() {
         _ if is_done(pod) => palette.faint(),
-        _ if is_well(pod) => palette.good(),
+        _ if is_healthy(pod) => palette.good(),
         "Running" | "Pending" | "ContainerCreating" | "PodInitializing" | "Terminating" => palette.busy(),
         _ => palette.bad(),
     }

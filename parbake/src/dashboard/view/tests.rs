@@ -1,5 +1,4 @@
-//! Tests of the picture: whole screens in `screens/`; `SNAPSHOTS=overwrite cargo test -p parbake dashboard` writes them
-//! anew.
+//! Whole screens are in `screens/`; `SNAPSHOTS=overwrite cargo test -p parbake dashboard` updates them.
 
 use std::path::Path;
 
@@ -16,7 +15,7 @@ use crate::dashboard::model::{Model, Note};
 use crate::dashboard::samples::{event, fresh, model, now, start};
 use crate::dashboard::update::{Message, update};
 
-fn picture(model: &Model, width: u16, height: u16) -> Buffer {
+fn draw(model: &Model, width: u16, height: u16) -> Buffer {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     terminal.draw(|frame| view(model, frame)).unwrap();
     terminal.backend().buffer().clone()
@@ -43,7 +42,7 @@ fn press(model: &mut Model, keys: &str) {
     }
 }
 
-/// A model whose cluster is in `state` after the start that these events tell.
+/// A model with a cluster in `state` and these events.
 fn with(state: ClusterState, events: Vec<parbake_up::events::Event>) -> Model {
     let mut model = model(state);
     update(&mut model, Message::Events(events));
@@ -59,12 +58,12 @@ fn screens() -> Vec<(&'static str, Model)> {
     let mut details = running();
     press(&mut details, "\n");
     let mut failed = with(ClusterState::Broken, start(60, 2));
-    let reason = "gave up on the cluster to be ready after 120 s";
+    let reason = "the cluster was not ready after 120 s";
     let line = format!(r#""cluster":"ci","event":"failed","reason":"{reason}""#);
     update(&mut failed, Message::Events(vec![event(3, &line)]));
     failed.note = Some(Note {
-        text: format!("`start` of `ci`: {reason}"),
-        bad: true,
+        text: format!("`start` of `ci` failed: {reason}"),
+        is_error: true,
     });
     let mut stopped = running();
     press(&mut stopped, "j");
@@ -79,16 +78,16 @@ fn screens() -> Vec<(&'static str, Model)> {
         ("help", help),
         ("down", down),
         ("empty", empty),
-        ("looking", fresh()),
+        ("loading", fresh()),
     ]
 }
 
 #[test]
-fn screens_are_as_they_were() {
+fn screens_match_their_snapshots() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/dashboard/view/screens");
     for (name, model) in screens() {
         let expected = Data::read_from(&dir.join(format!("{name}.txt")), None);
-        let drawn = text(&picture(&model, 80, 24));
+        let drawn = text(&draw(&model, 80, 24));
         Assert::new()
             .action_env(snapbox::assert::DEFAULT_ACTION_ENV)
             .eq(drawn, expected.raw());
@@ -96,25 +95,25 @@ fn screens_are_as_they_were() {
 }
 
 #[test]
-fn without_colours_there_are_none() {
+fn colours_can_be_disabled() {
     for (name, mut model) in screens() {
         let colours = |model: &Model| {
-            let drawn = picture(model, 80, 24);
+            let drawn = draw(model, 80, 24);
             let cells = drawn.content.iter();
             cells
                 .filter(|cell| cell.fg != Color::Reset || cell.bg != Color::Reset)
                 .count()
         };
         assert!(colours(&model) > 0, "{name}");
-        let before = text(&picture(&model, 80, 24));
+        let before = text(&draw(&model, 80, 24));
         model.colour = false;
         assert_eq!(colours(&model), 0, "{name}");
-        assert_eq!(text(&picture(&model, 80, 24)), before, "{name}");
+        assert_eq!(text(&draw(&model, 80, 24)), before, "{name}");
     }
 }
 
 #[test]
-fn every_size_can_be_drawn() {
+fn every_size_is_drawn_without_panic() {
     for (name, model) in screens() {
         for (width, height) in [
             (1, 1),
@@ -126,18 +125,18 @@ fn every_size_can_be_drawn() {
             (80, 500),
             (500, 12),
         ] {
-            let drawn = text(&picture(&model, width, height));
+            let drawn = text(&draw(&model, width, height));
             let small = width < 40 || height < 12;
-            let is_whole = !drawn.contains("small") && drawn.trim() != "1";
-            assert_eq!(is_whole, !small, "{name} {width}x{height}: {drawn}");
+            let is_complete = !drawn.contains("small") && drawn.trim() != "1";
+            assert_eq!(is_complete, !small, "{name} {width}x{height}: {drawn}");
         }
     }
 }
 
 #[test]
-fn bars_grow_until_their_milestone_is_passed() {
+fn bars_grow_until_their_milestone_is_reached() {
     let length = |model: &Model, label: &str, block: char| {
-        let drawn = text(&picture(model, 80, 24));
+        let drawn = text(&draw(model, 80, 24));
         let line = drawn
             .lines()
             .find(|line| line.contains(label))
@@ -151,8 +150,8 @@ fn bars_grow_until_their_milestone_is_passed() {
     assert!(first > 0 && second > first, "{first}, {second}");
     let [first, second] = [&early, &late].map(|model| length(model, "API answers", '█'));
     assert!(first > 0 && second == first, "{first}, {second}");
-    // One that was killed does not grow for ever.
-    let cut_off = with(ClusterState::Stopped, start(60, 1));
-    assert_eq!(length(&cut_off, "pods ready", '░'), 0);
-    assert!(text(&picture(&cut_off, 80, 24)).contains("the last start was cut off"));
+    // A start that was killed does not grow.
+    let interrupted = with(ClusterState::Stopped, start(60, 1));
+    assert_eq!(length(&interrupted, "pods ready", '░'), 0);
+    assert!(text(&draw(&interrupted, 80, 24)).contains("last start interrupted"));
 }

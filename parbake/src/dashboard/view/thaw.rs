@@ -1,4 +1,4 @@
-//! The last start of the chosen cluster: a bar for each milestone, which grows until it is passed.
+//! The last start of the selected cluster: a bar for each milestone, which grows until it is reached.
 
 use parbake_cluster::readiness::Milestone;
 use parbake_up::events::{Start, StartState};
@@ -12,36 +12,36 @@ use super::draw::{bar, open_bar};
 use super::style::Palette;
 use crate::dashboard::model::Model;
 
-/// In the order in which they use to be passed.
+/// In their usual order.
 const MILESTONES: [Milestone; 4] = [Milestone::Api, Milestone::Nodes, Milestone::Dns, Milestone::Pods];
-/// Columns of what stands before and behind a bar.
+/// Columns before and after a bar.
 const LABEL: usize = 13;
 const SECONDS: usize = 8;
-/// The shortest time that fills a bar, in seconds.
-const SHORTEST: f64 = 5.0;
+/// The shortest time that fills the width, in seconds.
+const MINIMUM_SCALE: f64 = 5.0;
 
 pub(super) fn draw(model: &Model, palette: Palette, frame: &mut Frame<'_>, area: Rect) {
     let Some(start) = model.start() else {
         let block = palette.block(" last start ".to_owned(), false);
-        let text = Paragraph::new("none is known").style(palette.faint());
+        let text = Paragraph::new("unknown").style(palette.faint());
         frame.render_widget(text.block(block), area);
         return;
     };
     let elapsed = model.elapsed(&start);
     let block = palette.block(heading(&start, elapsed), false);
     let width = usize::from(block.inner(area).width).saturating_sub(LABEL + SECONDS);
-    let picture = Paragraph::new(lines(&start, elapsed, width, palette));
-    let picture = picture.wrap(Wrap { trim: false });
-    frame.render_widget(picture.block(block), area);
+    let text = Paragraph::new(lines(&start, elapsed, width, palette));
+    let text = text.wrap(Wrap { trim: false });
+    frame.render_widget(text.block(block), area);
 }
 
 fn heading(start: &Start, elapsed: Option<f64>) -> String {
     match (&start.state, elapsed) {
         (StartState::Open, Some(seconds)) => format!(" starting, {seconds:.1} s "),
-        (StartState::Open, None) => " the last start was cut off ".to_owned(),
+        (StartState::Open, None) => " last start interrupted ".to_owned(),
         (StartState::Ready(seconds), _) => format!(" ready after {seconds:.1} s "),
-        (StartState::Failed(_), _) => " the last start failed ".to_owned(),
-        (StartState::Ended, _) => " the last start was ended ".to_owned(),
+        (StartState::Failed(_), _) => " last start failed ".to_owned(),
+        (StartState::Ended, _) => " last start cancelled ".to_owned(),
     }
 }
 
@@ -51,7 +51,7 @@ fn lines<'a>(start: &Start, elapsed: Option<f64>, width: usize, palette: Palette
         StartState::Ready(seconds) => Some(seconds),
         _ => None,
     };
-    let scale = longest.chain(elapsed).chain(ready).fold(SHORTEST, f64::max);
+    let scale = longest.chain(elapsed).chain(ready).fold(MINIMUM_SCALE, f64::max);
     let line = |label: String, passed: Option<f64>| {
         let (bar, seconds, style) = match (passed, elapsed) {
             (Some(seconds), _) => (
@@ -78,7 +78,7 @@ fn lines<'a>(start: &Start, elapsed: Option<f64>, width: usize, palette: Palette
         .collect();
     match &start.state {
         StartState::Failed(reason) => lines.push(Line::styled(reason.clone(), palette.bad())),
-        _ => lines.push(line("everything".to_owned(), ready)),
+        _ => lines.push(line("all ready".to_owned(), ready)),
     }
     lines
 }

@@ -1,18 +1,16 @@
-//! One command, one file: its arguments, and the library calls that they become.
+//! The commands, one file each: arguments, and the library calls that they become.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
 
 use anyhow::Context;
-use clap::builder::TypedValueParser;
 
 pub(crate) mod addon;
 pub(crate) mod artifact;
-pub(crate) mod attached;
+mod attachments;
 pub(crate) mod bench;
 pub(crate) mod completion;
 pub(crate) mod config;
-mod configuration;
 pub(crate) mod conformance;
 pub(crate) mod cp;
 pub(crate) mod create;
@@ -23,13 +21,11 @@ pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod freeze;
 pub(crate) mod image;
-pub(crate) mod inner_registry;
 pub(crate) mod kubeconfig;
 pub(crate) mod kubectl;
 pub(crate) mod list;
 pub(crate) mod logs;
 pub(crate) mod man;
-mod named;
 pub(crate) mod node;
 pub(crate) mod pause;
 pub(crate) mod pin;
@@ -38,7 +34,9 @@ pub(crate) mod provider;
 pub(crate) mod provision;
 pub(crate) mod publish;
 pub(crate) mod pull;
+pub(crate) mod reference;
 pub(crate) mod registry;
+pub(crate) mod resolve_artifact;
 pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod stop;
@@ -46,7 +44,7 @@ pub(crate) mod supervise;
 pub(crate) mod swap;
 pub(crate) mod up;
 
-/// Runs what is asynchronous in a command.
+/// Runs a future to its end.
 fn block_on<T>(future: impl Future<Output = T>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -55,12 +53,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> anyhow::Result<T> {
     Ok(runtime.context("could not start threads")?.block_on(future))
 }
 
-/// Reads a number of nodes, which is at least one.
-fn node_count() -> impl TypedValueParser<Value = usize> {
-    clap::value_parser!(u16).range(1..).map(usize::from)
-}
-
-/// A child's own exit code; as shells have it, 128 and the signal's number where it was killed.
+/// The exit code of a child process; 128 plus the signal's number if it was killed, as in shells.
 fn exit_code(status: ExitStatus) -> ExitCode {
     let code = status
         .code()

@@ -1,33 +1,32 @@
-//! What is attached to an artifact: how `parbake artifact` shows documents and signatures.
+//! Documents and signatures of an artifact, as `parbake artifact` shows them.
 
 use std::fmt;
-use std::io::{Write, stdout};
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use parbake_artifact::{Artifact, DocumentKind, PublicKey, Referrer, Store, Tag};
 use serde::Serialize;
 
-use crate::output::table;
+use crate::output::{self, table};
 
-/// A document, or all signatures.
+/// A document, or the signatures.
 #[derive(Debug, Serialize)]
-pub(crate) struct Listed {
+pub(crate) struct Attachment {
     kind: &'static str,
     media_type: String,
-    /// Of its manifest.
+    /// The digest of the manifest.
     digest: String,
 }
 
-/// Who signed an artifact.
+/// A verified signature of an artifact.
 #[derive(Debug, Serialize)]
 pub(crate) struct Signed {
     tag: Tag,
-    /// The file with the public key.
+    /// The file of the public key.
     key: PathBuf,
-    /// Documents that were signed with it.
+    /// Attached documents that this key signed.
     documents: Vec<&'static str>,
-    /// Documents that are attached, but were not signed with it.
+    /// Attached documents that it did not sign.
     unsigned_documents: Vec<&'static str>,
 }
 
@@ -45,10 +44,9 @@ fn kind(attached: &Referrer) -> &'static str {
     }
 }
 
-/// Lists what is attached to an artifact.
-pub(crate) fn list(store: &Store, artifact: &Artifact) -> anyhow::Result<Vec<Listed>> {
+pub(crate) fn list(store: &Store, artifact: &Artifact) -> anyhow::Result<Vec<Attachment>> {
     let attached = store.referrers(&artifact.digest)?;
-    let listed = attached.into_iter().map(|attached| Listed {
+    let listed = attached.into_iter().map(|attached| Attachment {
         kind: kind(&attached),
         digest: attached.digest.to_string(),
         media_type: attached.media_type,
@@ -56,8 +54,8 @@ pub(crate) fn list(store: &Store, artifact: &Artifact) -> anyhow::Result<Vec<Lis
     Ok(listed.collect())
 }
 
-/// The same as a table, with an empty line above; nothing where there is nothing.
-pub(crate) fn table_of(attached: &[Listed]) -> String {
+/// A table with an empty line above it; empty if there is nothing to list.
+pub(crate) fn table_of(attached: &[Attachment]) -> String {
     if attached.is_empty() {
         return String::new();
     }
@@ -71,16 +69,17 @@ pub(crate) fn table_of(attached: &[Listed]) -> String {
     format!("\n{}", table(["ATTACHED", "TYPE", "DIGEST"], rows))
 }
 
-/// Prints a document as it is, whatever `--output` says: it is JSON.
+/// Prints a document unchanged: it is JSON whatever `--output` is.
 pub(crate) fn print(store: &Store, tag: &Tag, kind: DocumentKind) -> anyhow::Result<()> {
     let artifact = store.get(tag)?;
     let Some(text) = store.documents(&artifact.digest, kind)?.into_iter().next() else {
         bail!(
-            "`{tag}` came without `{}`; it was made by an older parbake or another tool: `parbake provision` makes one",
+            "`{tag}` has no `{}`: an older parbake or another tool made it\n\
+             `parbake provision` makes an artifact that has one",
             kind.media_type()
         );
     };
-    stdout().write_all(&text).context("cannot write the document")
+    output::write(&text).map(drop)
 }
 
 impl Key {
@@ -89,12 +88,13 @@ impl Key {
         Ok(Self { path, key })
     }
 
-    /// Looks for a good signature by this key.
+    /// Finds a valid signature by this key.
     pub(crate) fn check(&self, store: &Store, tag: &Tag) -> anyhow::Result<Signed> {
         let digest = store.get(tag)?.digest;
         let Some(found) = store.find_signature(&digest, std::slice::from_ref(&self.key))? else {
             bail!(
-                "`{tag}` has no signature by the key `{}`; pull it again after it was signed with `parbake publish --sign` or `cosign sign`",
+                "`{tag}` has no signature by the key `{}`\n\
+                 sign it with `parbake publish --sign` or `cosign sign`, then pull it again",
                 self.path.display()
             );
         };
@@ -116,7 +116,7 @@ impl fmt::Display for Signed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}` is signed by `{}`", self.tag, self.key.display())?;
         for document in &self.documents {
-            write!(f, ", its {document} too")?;
+            write!(f, ", with its {document}")?;
         }
         for document in &self.unsigned_documents {
             write!(f, ", but not its {document}")?;

@@ -1,14 +1,14 @@
-//! The picture of a model.
+//! Draws a model.
 //!
 //! ```text
-//! parbake   2 clusters, 1 running                    <- what there is in all
+//! parbake   2 clusters, 1 running                    <- totals
 //! ┏ clusters ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━┓
 //! ┗━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━┛
 //! ╭ nodes of ci ───────╮╭ pods of ci ──────────────╮
 //! ╰────────────────────╯╰──────────────────────────╯
 //! ╭ events ────────────╮╭ last start of ci ────────╮
 //! ╰────────────────────╯╰──────────────────────────╯
-//! keys, or what there is to say
+//! keys, or a message
 //! ```
 
 mod clusters;
@@ -31,14 +31,13 @@ use ratatui::widgets::Paragraph;
 use super::model::Model;
 use style::Palette;
 
-/// The smallest screen that has room for anything.
-const SMALLEST: (u16, u16) = (40, 12);
+/// The minimum width and height.
+const MINIMUM: (u16, u16) = (40, 12);
 
-/// Draws the model.
 pub(super) fn view(model: &Model, frame: &mut Frame<'_>) {
     let area = frame.area();
     let palette = Palette { colour: model.colour };
-    if area.width < SMALLEST.0 || area.height < SMALLEST.1 {
+    if area.width < MINIMUM.0 || area.height < MINIMUM.1 {
         let text = format!("{}x{} is too small", area.width, area.height);
         frame.render_widget(Paragraph::new(text), area);
         return;
@@ -47,7 +46,7 @@ pub(super) fn view(model: &Model, frame: &mut Frame<'_>) {
         Layout::vertical([Constraint::Length(1), Constraint::Fill(1), Constraint::Length(1)]).areas(area);
     title(model, palette, frame, top);
     match model.current() {
-        Some(seen) if model.details => details::draw(model, seen, palette, frame, middle),
+        Some(row) if model.details => details::draw(model, row, palette, frame, middle),
         _ => overview(model, palette, frame, middle),
     }
     last_line(model, palette, frame, bottom);
@@ -57,9 +56,9 @@ pub(super) fn view(model: &Model, frame: &mut Frame<'_>) {
 }
 
 fn overview(model: &Model, palette: Palette, frame: &mut Frame<'_>, area: Rect) {
-    let most = (area.height / 4).max(4);
-    let rows = u16::try_from(model.seen().len()).unwrap_or(u16::MAX);
-    let list = rows.saturating_add(3).clamp(4, most.max(6));
+    let limit = (area.height / 4).max(4);
+    let rows = u16::try_from(model.rows().len()).unwrap_or(u16::MAX);
+    let list = rows.saturating_add(3).clamp(4, limit.max(6));
     let [list, middle, low] = Layout::vertical([
         Constraint::Length(list),
         Constraint::Fill(1),
@@ -80,41 +79,45 @@ fn columns(area: Rect) -> [Rect; 2] {
 }
 
 fn title(model: &Model, palette: Palette, frame: &mut Frame<'_>, area: Rect) {
-    let seen = model.seen();
-    let running = seen
+    let rows = model.rows();
+    let running = rows
         .iter()
-        .filter(|seen| seen.listed.state == ClusterState::Running)
+        .filter(|row| row.listed.state == ClusterState::Running)
         .count();
-    let number = match (&model.clusters, seen.len()) {
-        (None, _) => "looking".to_owned(),
+    let number = match (&model.clusters, rows.len()) {
+        (None, _) => "loading".to_owned(),
         (Some(_), number) => format!("{}, {running} running", crate::output::count(number, "cluster")),
     };
-    let now = seen
+    let last = rows
         .iter()
-        .filter_map(|seen| model.histories.get(seen.listed.name.as_str()));
-    let now: Vec<_> = now.map(|history| history.now()).collect();
-    let bytes: f64 = now.iter().filter_map(|(bytes, _)| *bytes).sum();
-    let processors: f64 = now.iter().filter_map(|(_, processors)| *processors).sum();
+        .filter_map(|row| model.histories.get(row.listed.name.as_str()));
+    let last: Vec<_> = last.map(|history| history.last()).collect();
+    let bytes: f64 = last.iter().filter_map(|(bytes, _)| *bytes).sum();
+    let cpus: f64 = last.iter().filter_map(|(_, cpus)| *cpus).sum();
     let left = Line::from(vec![
-        Span::styled(" parbake ", palette.chosen().add_modifier(Modifier::BOLD)),
+        Span::styled(" parbake ", palette.selected().add_modifier(Modifier::BOLD)),
         Span::raw(format!("  {number}")),
     ]);
     frame.render_widget(left, area);
-    if !now.is_empty() {
-        let right = format!("memory {}  processors {processors:.1} ", draw::memory(bytes));
+    if !last.is_empty() {
+        let right = format!("memory {}  CPUs {cpus:.1} ", draw::memory(bytes));
         frame.render_widget(Line::raw(right).right_aligned(), area);
     }
 }
 
 fn last_line(model: &Model, palette: Palette, frame: &mut Frame<'_>, area: Rect) {
-    let line = if let Some(problem) = &model.trouble {
+    let line = if let Some(problem) = &model.list_error {
         Line::styled(format!(" {problem}"), palette.bad())
     } else if let Some(note) = &model.note {
-        let style = if note.bad { palette.bad() } else { Style::new() };
+        let style = if note.is_error {
+            palette.bad()
+        } else {
+            Style::new()
+        };
         Line::styled(format!(" {}", note.text), style)
     } else if let Some(job) = model.jobs.first() {
         Line::styled(
-            format!(" `{}` of `{}` is at work", job.verb.word(), job.name),
+            format!(" `{}` of `{}` is running", job.verb.command(), job.name),
             palette.busy(),
         )
     } else {
@@ -123,7 +126,7 @@ fn last_line(model: &Model, palette: Palette, frame: &mut Frame<'_>, area: Rect)
         } else {
             "tab  enter details"
         };
-        let keys = format!(" ↑↓ choose  {more}  s start/stop  p pause  d down  ? help  q quit");
+        let keys = format!(" ↑↓ select  {more}  s start/stop  p pause  d down  ? help  q quit");
         Line::styled(keys, palette.faint())
     };
     frame.render_widget(line, area);

@@ -1,17 +1,15 @@
-//! Tests of what messages do.
-
 use parbake_up::ClusterState;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::{Message, update};
 use crate::dashboard::model::{Dialog, Ended, Job, Model, Pane, Verb};
-use crate::dashboard::samples::{event, model, now, seen, status};
+use crate::dashboard::samples::{cluster, event, model, now, status};
 
 fn press(model: &mut Model, code: KeyCode) -> Option<Job> {
     update(model, Message::Key(KeyEvent::new(code, KeyModifiers::NONE)))
 }
 
-/// Presses keys; letters are themselves, `\n` is enter, `\t` tab, `<` escape.
+/// Presses keys: `\n` is enter, `\t` tab, `<` escape.
 fn type_in(model: &mut Model, keys: &str) -> Vec<Job> {
     let code = |key| match key {
         '\n' => KeyCode::Enter,
@@ -22,12 +20,12 @@ fn type_in(model: &mut Model, keys: &str) -> Vec<Job> {
     keys.chars().filter_map(|key| press(model, code(key))).collect()
 }
 
-fn chosen(model: &Model) -> &str {
-    model.chosen.as_ref().map_or("", |name| name.as_str())
+fn selected(model: &Model) -> &str {
+    model.selected.as_ref().map_or("", |name| name.as_str())
 }
 
 #[test]
-fn keys_choose_a_cluster_and_stay_in_the_list() {
+fn arrow_keys_select_a_cluster_within_the_list() {
     let cases = [
         ("", "ci"),
         ("j", "default"),
@@ -39,12 +37,12 @@ fn keys_choose_a_cluster_and_stay_in_the_list() {
     for (keys, expected) in cases {
         let mut model = model(ClusterState::Running);
         type_in(&mut model, keys);
-        assert_eq!(chosen(&model), expected, "{keys}");
+        assert_eq!(selected(&model), expected, "{keys}");
     }
 }
 
 #[test]
-fn keys_ask_for_what_the_state_allows() {
+fn keys_start_only_commands_that_the_state_allows() {
     use ClusterState::{Broken, Created, Paused, Running, Starting, Stopped, Stopping};
     let cases = [
         (Created, Some(Verb::Start), None),
@@ -67,7 +65,7 @@ fn keys_ask_for_what_the_state_allows() {
 }
 
 #[test]
-fn a_cluster_is_removed_only_after_a_yes() {
+fn cluster_is_removed_only_after_confirmation() {
     for (keys, removed) in [
         ("dy", true),
         ("dY", true),
@@ -91,26 +89,26 @@ fn a_cluster_is_removed_only_after_a_yes() {
 }
 
 #[test]
-fn one_command_at_a_time_works_on_a_cluster() {
+fn cluster_has_one_command_at_a_time() {
     let mut model = model(ClusterState::Running);
     let [job] = <[Job; 1]>::try_from(type_in(&mut model, "ss")).unwrap();
     assert_eq!(
         model.note.as_ref().unwrap().text,
-        "`stop` of `ci` goes on; wait for it"
+        "`stop` of `ci` is still running; wait for it"
     );
-    // Another cluster's may go on beside it.
+    // Another cluster may have one at the same time.
     assert_eq!(type_in(&mut model, "js").len(), 1);
     update(&mut model, Message::Done(job, Err("it is busy".to_owned())));
     let note = model.note.as_ref().unwrap();
     assert_eq!(
-        (note.text.as_str(), note.bad),
-        ("`stop` of `ci`: it is busy", true)
+        (note.text.as_str(), note.is_error),
+        ("`stop` of `ci` failed: it is busy", true)
     );
     assert_eq!(type_in(&mut model, "ks").len(), 1);
 }
 
 #[test]
-fn quitting_asks_only_while_a_command_goes_on() {
+fn quitting_asks_only_while_a_command_runs() {
     let ctrl_c = || Message::Key(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL));
     for (keys, ended) in [
         ("q", true),
@@ -122,18 +120,18 @@ fn quitting_asks_only_while_a_command_goes_on() {
     ] {
         let mut model = model(ClusterState::Running);
         type_in(&mut model, keys);
-        assert_eq!(model.ended == Some(Ended::Asked), ended, "{keys}");
+        assert_eq!(model.ended == Some(Ended::Quit), ended, "{keys}");
     }
     let mut model = model(ClusterState::Running);
     type_in(&mut model, "s");
     update(&mut model, ctrl_c());
     assert_eq!((&model.dialog, &model.ended), (&Some(Dialog::Quit), &None));
     update(&mut model, ctrl_c());
-    assert_eq!(model.ended, Some(Ended::Asked));
+    assert_eq!(model.ended, Some(Ended::Quit));
 }
 
 #[test]
-fn the_question_goes_with_its_reason() {
+fn quit_dialog_closes_when_the_last_command_ends() {
     let mut model = model(ClusterState::Running);
     let [job] = <[Job; 1]>::try_from(type_in(&mut model, "sq")).unwrap();
     update(&mut model, Message::Done(job, Ok(())));
@@ -141,7 +139,7 @@ fn the_question_goes_with_its_reason() {
 }
 
 #[test]
-fn arrows_scroll_where_the_focus_is() {
+fn arrow_keys_scroll_the_focused_pane() {
     let cases = [
         ("\tjj", Pane::Pods, (2, 0)),
         ("\tjjjjjjjjjjjjj", Pane::Pods, (5, 0)),
@@ -166,7 +164,7 @@ fn arrows_scroll_where_the_focus_is() {
 }
 
 #[test]
-fn details_come_and_go() {
+fn details_open_and_close() {
     for (keys, details) in [
         ("\n", true),
         ("\n\n", false),
@@ -181,31 +179,36 @@ fn details_come_and_go() {
 }
 
 #[test]
-fn another_cluster_is_chosen_when_the_chosen_one_goes() {
+fn another_cluster_is_selected_when_the_selected_one_is_removed() {
     let mut model = model(ClusterState::Running);
     type_in(&mut model, "j\n");
-    let left = |names: &[&str]| {
-        let seen = names.iter().map(|name| seen(name, ClusterState::Running, None));
-        Message::Clusters(now(), Ok(seen.collect()))
+    let remaining = |names: &[&str]| {
+        let rows = names
+            .iter()
+            .map(|name| cluster(name, ClusterState::Running, None));
+        Message::Clusters(now(), Ok(rows.collect()))
     };
-    update(&mut model, left(&["ci", "big-one"]));
-    assert_eq!((chosen(&model), model.details), ("big-one", true));
-    assert!(model.current_status().is_none(), "what was seen is another's");
-    update(&mut model, left(&["ci"]));
-    assert_eq!(chosen(&model), "ci");
-    update(&mut model, left(&[]));
-    assert_eq!((chosen(&model), model.details), ("", false));
+    update(&mut model, remaining(&["ci", "big-one"]));
+    assert_eq!((selected(&model), model.details), ("big-one", true));
+    assert!(
+        model.current_status().is_none(),
+        "the status is that of another cluster"
+    );
+    update(&mut model, remaining(&["ci"]));
+    assert_eq!(selected(&model), "ci");
+    update(&mut model, remaining(&[]));
+    assert_eq!((selected(&model), model.details), ("", false));
     assert!(model.histories.is_empty());
     for key in "jksdp\n".chars() {
         assert!(type_in(&mut model, &key.to_string()).is_empty());
     }
     assert!(!model.details);
-    update(&mut model, left(&["ci"]));
-    assert_eq!(chosen(&model), "ci");
+    update(&mut model, remaining(&["ci"]));
+    assert_eq!(selected(&model), "ci");
 }
 
 #[test]
-fn signals_and_a_lost_terminal_end_it() {
+fn signals_and_a_broken_terminal_end_the_dashboard() {
     let mut model = model(ClusterState::Running);
     update(&mut model, Message::Signal(15));
     assert_eq!(model.ended, Some(Ended::Signal(15)));
@@ -214,19 +217,19 @@ fn signals_and_a_lost_terminal_end_it() {
 }
 
 #[test]
-fn trouble_goes_when_clusters_are_seen_again() {
+fn list_error_disappears_after_a_successful_poll() {
     let mut model = model(ClusterState::Running);
     update(&mut model, Message::Clusters(now(), Err("damaged".to_owned())));
     assert_eq!(
-        (model.trouble.as_deref(), model.seen().len()),
+        (model.list_error.as_deref(), model.rows().len()),
         (Some("damaged"), 3)
     );
     update(&mut model, Message::Clusters(now(), Ok(Vec::new())));
-    assert_eq!(model.trouble, None);
+    assert_eq!(model.list_error, None);
 }
 
 #[test]
-fn old_events_are_forgotten() {
+fn only_the_last_events_are_kept() {
     let mut model = model(ClusterState::Running);
     for ago in (0..1500).rev() {
         update(
@@ -238,6 +241,6 @@ fn old_events_are_forgotten() {
         &mut model,
         Message::Status(now(), Box::new(status(ClusterState::Running, 11.0))),
     );
-    assert_eq!(model.events.len(), super::EVENTS);
+    assert_eq!(model.events.len(), super::MAX_EVENTS);
     assert_eq!(model.events.back().unwrap().time, now());
 }

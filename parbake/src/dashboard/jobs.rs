@@ -1,4 +1,4 @@
-//! Commands that the user asks for: parbake itself, as a child, since it takes a while and tells its progress.
+//! Runs the commands that the user starts, each in a child process.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -12,53 +12,52 @@ use tracing::subscriber::{NoSubscriber, with_default};
 use super::model::Job;
 use super::update::Message;
 
-/// What runs commands.
-pub(super) struct Actor {
+pub(super) struct JobRunner {
     program: PathBuf,
     dir: PathBuf,
     sender: Sender<Message>,
 }
 
-impl Actor {
-    /// Prepares commands on what is below the state directory `dir`.
+impl JobRunner {
+    /// `dir` is the state directory.
     pub(super) fn new(dir: &Path, sender: Sender<Message>) -> anyhow::Result<Self> {
         Ok(Self {
-            program: env::current_exe().context("could not find parbake itself")?,
+            program: env::current_exe().context("could not find the program of this process")?,
             dir: dir.to_owned(),
             sender,
         })
     }
 
-    /// Starts a command; its end becomes a message. It is cut off when the dashboard ends before it does.
+    /// Starts a command, and sends a message when it ends. The command is killed if the dashboard ends first.
     pub(super) fn run(&self, job: Job) {
         let command = self.command(&job);
         let sender = self.sender.clone();
         thread::spawn(move || {
-            let outcome = with_default(NoSubscriber::new(), || command.run());
-            // Nobody may want to know any more.
+            let result = with_default(NoSubscriber::new(), || command.run());
+            // The dashboard may have ended.
             let _ = sender.send(Message::Done(
                 job,
-                outcome.map(drop).map_err(|error| reason(&error)),
+                result.map(drop).map_err(|error| reason(&error)),
             ));
         });
     }
 
     fn command(&self, job: &Job) -> Cmd {
         Cmd::new(&self.program)
-            .arg(job.verb.word())
+            .arg(job.verb.command())
             .args(["--name", job.name.as_str(), "--dir"])
             .arg(&self.dir)
     }
 }
 
-/// What the command itself gave as its reason.
+/// The first line of the error that the command printed.
 fn reason(error: &Error) -> String {
     let text = match error {
         Error::Failed { tail, .. } => tail.as_str(),
         _ => "",
     };
-    let said = text.lines().find_map(|line| line.strip_prefix("error: "));
-    said.map_or_else(|| error.to_string(), str::to_owned)
+    let message = text.lines().find_map(|line| line.strip_prefix("error: "));
+    message.map_or_else(|| error.to_string(), str::to_owned)
 }
 
 #[cfg(test)]
@@ -68,17 +67,17 @@ mod tests {
 
     use parbake_machine::process::Cmd;
 
-    use super::{Actor, reason};
+    use super::{JobRunner, reason};
     use crate::dashboard::model::{Job, Verb};
 
     #[test]
-    fn a_command_is_about_the_cluster_and_its_place() {
-        let actor = Actor {
+    fn command_names_the_cluster_and_the_state_directory() {
+        let jobs = JobRunner {
             program: "parbake".into(),
-            ..Actor::new(Path::new("/state"), mpsc::channel().0).unwrap()
+            ..JobRunner::new(Path::new("/state"), mpsc::channel().0).unwrap()
         };
         let name = "ci".parse().unwrap();
-        let command = actor.command(&Job {
+        let command = jobs.command(&Job {
             verb: Verb::Start,
             name,
         });
@@ -86,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reason_is_what_the_command_said() {
+    fn reason_is_the_error_of_the_command() {
         let cases = [
             (
                 "echo '==> boot'; echo 'error: it is busy' >&2; exit 1",
@@ -94,11 +93,11 @@ mod tests {
             ),
             ("echo odd >&2; exit 3", "failed (exit status: 3)"),
         ];
-        for (script, said) in cases {
+        for (script, expected) in cases {
             let error = Cmd::new("sh").args(["-c", script]).run().unwrap_err();
             let reason = reason(&error);
             assert!(
-                reason.contains(said) && reason.starts_with(&said[..2]) == said.starts_with("it"),
+                reason.contains(expected) && reason.starts_with(&expected[..2]) == expected.starts_with("it"),
                 "{reason}"
             );
         }

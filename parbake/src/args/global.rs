@@ -1,0 +1,87 @@
+//! The state directory, the output format, and the options that select a cluster, a cache or the providers.
+
+use std::path::{Path, PathBuf};
+
+use clap::builder::{PathBufValueParser, TypedValueParser};
+use parbake_up::{ClusterName, resolve_state_dir};
+
+use super::path::{absolute_path, path};
+use crate::output::Format;
+
+/// Options that every command takes, before or after its name.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct GlobalArgs {
+    /// Directory of all state
+    #[arg(
+        long,
+        global = true,
+        env = "PARBAKE_DIR",
+        hide_env_values = true,
+        default_value = "/var/lib/parbake",
+        value_parser = PathBufValueParser::new().try_map(|dir| resolve_state_dir(&dir))
+    )]
+    pub(crate) dir: PathBuf,
+    /// Format of results
+    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t)]
+    pub(crate) output: Format,
+    /// Show details: each step's parts, and every program that is run
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+}
+
+impl GlobalArgs {
+    /// The directory of the artifact store.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.dir.join("store")
+    }
+}
+
+/// Selects a cluster.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ClusterArgs {
+    /// The cluster's name
+    #[arg(long, default_value_t)]
+    pub(crate) name: ClusterName,
+}
+
+/// Selects the directory of downloads and builds.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CacheArgs {
+    /// Directory of downloads and builds [default: DIR/cache]
+    #[arg(
+        long,
+        env = "PARBAKE_CACHE",
+        hide_env_values = true,
+        value_name = "DIR",
+        value_parser = absolute_path()
+    )]
+    cache: Option<PathBuf>,
+}
+
+impl CacheArgs {
+    pub(crate) fn dir(&self, global: &GlobalArgs) -> PathBuf {
+        self.cache.clone().unwrap_or_else(|| global.dir.join("cache"))
+    }
+}
+
+/// Selects the directory of providers.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ProvidersArgs {
+    /// Directory of providers
+    #[arg(
+        long,
+        env = "PARBAKE_PROVIDERS",
+        hide_env_values = true,
+        value_name = "DIR",
+        default_value = "providers",
+        value_parser = path()
+    )]
+    providers: PathBuf,
+}
+
+impl ProvidersArgs {
+    pub(crate) fn dir(&self) -> &Path {
+        &self.providers
+    }
+}

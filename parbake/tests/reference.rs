@@ -1,0 +1,34 @@
+//! The pages in `docs/reference` match the help of the command line.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// Reads all files of a directory.
+fn files(dir: &Path) -> BTreeMap<String, String> {
+    let entries = fs::read_dir(dir).unwrap_or_else(|error| panic!("`{}`: {error}", dir.display()));
+    entries
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            (name, fs::read_to_string(entry.path()).unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn reference_is_up_to_date() {
+    let dir = tempfile::tempdir().unwrap();
+    let status = Command::new(env!("CARGO_BIN_EXE_parbake"))
+        .arg("reference")
+        .arg(dir.path())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference");
+    assert!(
+        files(&committed) == files(dir.path()),
+        "docs/reference does not match the help of the command line; run `cargo run -p parbake -- reference docs/reference`"
+    );
+}
