@@ -207,7 +207,7 @@ fn every_visible_command_has_a_manual_page() {
 
 /// Runs a script with the binary as `$0` and `$1`, the state directory.
 fn script(script: &str) -> Output {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().expect("a temporary directory");
     let state = dir.path().join("state");
     run(Command::new("bash")
         .args(["-c", script, PARBAKE])

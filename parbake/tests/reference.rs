@@ -1,20 +1,20 @@
 //! The pages in `docs/reference` match the help of the command line.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, DirEntry};
+use std::io;
 use std::path::Path;
 use std::process::Command;
 
-/// Reads all files of a directory.
+/// Reads all files of a directory, by name.
 fn files(dir: &Path) -> BTreeMap<String, String> {
-    let entries = fs::read_dir(dir).unwrap_or_else(|error| panic!("`{}`: {error}", dir.display()));
-    entries
-        .map(|entry| {
-            let entry = entry.unwrap();
-            let name = entry.file_name().into_string().unwrap();
-            (name, fs::read_to_string(entry.path()).unwrap())
-        })
-        .collect()
+    let read = |entry: io::Result<DirEntry>| {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        Ok((name, fs::read_to_string(entry.path())?))
+    };
+    let files: io::Result<_> = fs::read_dir(dir).and_then(|entries| entries.map(read).collect());
+    files.unwrap_or_else(|error| panic!("`{}`: {error}", dir.display()))
 }
 
 #[test]
