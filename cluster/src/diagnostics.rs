@@ -1,16 +1,15 @@
-//! What is wrong with a file that somebody wrote, all of it at once.
+//! Problems found in a text file, all reported at once with line and column.
 
 use std::fmt;
 use std::ops::Range;
 
-/// One problem and where it is.
+/// One problem and its position.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
-    /// The line, from 1.
+    /// From 1.
     pub line: usize,
-    /// The column in characters, from 1.
+    /// In characters, from 1.
     pub column: usize,
-    /// What is wrong.
     pub message: String,
 }
 
@@ -20,7 +19,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong with one file, in the order of the file.
+/// All problems of one file, in the order of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problems(Vec<Problem>);
 
@@ -43,7 +42,7 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// Gathers problems while a text is read.
+/// Collects problems while a text is read.
 #[derive(Debug)]
 pub struct Collector<'t> {
     text: &'t str,
@@ -51,7 +50,6 @@ pub struct Collector<'t> {
 }
 
 impl<'t> Collector<'t> {
-    /// Begins with no problem in `text`.
     pub fn new(text: &'t str) -> Self {
         Self {
             text,
@@ -59,18 +57,12 @@ impl<'t> Collector<'t> {
         }
     }
 
-    /// Notes a problem with what is at `span` (bytes) of the text.
+    /// Adds a problem with what is at `span`, in bytes.
     pub fn add(&mut self, span: &Range<usize>, message: impl Into<String>) {
         self.found.push((span.start, message.into()));
     }
 
-    /// Whether there is no problem yet.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.found.is_empty()
-    }
-
-    /// `value`, unless there was a problem.
+    /// Returns `value` unless there was a problem.
     ///
     /// # Errors
     /// All problems, in the order of the text.

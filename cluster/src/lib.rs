@@ -37,6 +37,7 @@ mod shutdown;
 pub mod summary;
 pub mod swap;
 pub mod tokens;
+pub mod toml_document;
 mod version;
 pub mod version_compat;
 pub mod wait;

@@ -150,7 +150,7 @@ pub(crate) fn made(place: &Place) -> Outcome {
     // More CPUs than the host has, and a port in use.
     place.refused(
         &up,
-        &["cluster.toml` cannot be used: 1 problem:\n  5:8: the host has "],
+        &["cluster.toml` is not a valid configuration: 1 problem:\n  5:8: the host has "],
     )?;
     fs::write(&config, file(port).replace("cpus = 1000\n", "")).map_err(text)?;
     place.refused(&up, &[&format!("could not listen on `127.0.0.1:{port}`")])?;
@@ -363,7 +363,7 @@ pub(crate) fn again(place: &Place) -> Outcome {
     fs::rename(work(place).join("one"), &moved).map_err(text)?;
     place.refused(
         &["start", "--name", NAME],
-        &["cluster.toml` cannot be used", "there is no such file"],
+        &["cluster.toml` is not a valid configuration", "no such file"],
     )?;
     fs::rename(&moved, work(place).join("one")).map_err(text)?;
     let stored = place.dir().join("clusters").join(NAME).join("cluster.toml");

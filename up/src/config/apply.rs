@@ -1,4 +1,4 @@
-//! What a configuration changes of the plan of a cluster's machines, and of its nodes in the API.
+//! Applies a configuration to the plan of a cluster's machines and to its nodes in the API.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,18 +13,18 @@ use parbake_machine::dirs::Dirs;
 use parbake_machine::host::HostSettings;
 use parbake_machine::plan::{Bind, Forward, MachinePlan, Plan};
 
-use super::host::Size;
+use super::host::HostSize;
 use super::{Config, ConfigError, component, control_plane, kubelet};
 
-/// The plan with all that `config` says of machines and ports. `again` says that the machines have run before.
+/// The plan with `config` applied to its machines and ports. `restart` says that the machines have run before.
 ///
 /// # Errors
-/// A manifest in a node's layers that cannot be changed, or the host's size cannot be read.
+/// A static pod manifest in a node's layers cannot be changed, or the size of the host cannot be read.
 pub(crate) fn configure(
     mut plan: Plan,
     config: &Config,
     cluster: &Description,
-    again: bool,
+    restart: bool,
 ) -> Result<Plan, ConfigError> {
     for node in cluster.nodes() {
         let name = node.name.as_str();
@@ -33,24 +33,24 @@ pub(crate) fn configure(
             .iter_mut()
             .find(|machine| machine.endpoint.name == name)
         {
-            configure_machine(machine, config, cluster, node, &plan.host, again)?;
+            configure_machine(machine, config, cluster, node, &plan.host, restart)?;
         }
     }
     plan.forwards.extend(forwards(config, cluster));
     Ok(plan)
 }
 
-/// One machine with what `config` says of it; see [`configure`].
+/// Applies `config` to one machine, see [`configure`].
 ///
 /// # Errors
-/// As there.
+/// Those of [`configure`].
 pub(crate) fn configure_machine(
     machine: &mut MachinePlan,
     config: &Config,
     cluster: &Description,
     node: &Node,
     host: &HostSettings,
-    again: bool,
+    restart: bool,
 ) -> Result<(), ConfigError> {
     let own = config.node(&node.name);
     machine.limits = Limits {
@@ -64,8 +64,8 @@ pub(crate) fn configure_machine(
         .map(|(name, value)| (name.to_string(), value.as_str().to_owned()))
         .collect();
     machine.binds.extend(binds(config, &node.name));
-    // Somebody may have changed files since.
-    let upper = again.then(|| Dirs(&machine.dir).upper());
+    // Files of a machine that has run may have been changed.
+    let upper = restart.then(|| Dirs(&machine.dir).upper());
     let stack: Vec<PathBuf> = machine.layers.iter().cloned().chain(upper).collect();
     if node.role == Role::ControlPlane {
         for (program, change) in control_plane::changes(config) {
@@ -79,20 +79,20 @@ pub(crate) fn configure_machine(
     }
     machine.files.extend(kubelet::swap(&own, &stack)?);
     machine.files.extend(kubelet::flags(config, &stack)?);
-    // A first start writes that file in any case.
-    let stack = if again { stack.as_slice() } else { &[] };
-    let size = || Size::of(Path::new("/"));
+    // The first start writes this file anyway.
+    let stack = if restart { stack.as_slice() } else { &[] };
+    let size = || HostSize::of(Path::new("/"));
     machine
         .files
         .extend(kubelet::reservation(&own, size, stack, host)?);
     Ok(())
 }
 
-/// Those that hold others first.
+/// The mounts of a node, outer ones before those inside of them.
 fn binds(config: &Config, node: &NodeName) -> Vec<Bind> {
-    let seen = config.mounts.iter();
-    let seen = seen.filter(|mount| mount.node.as_ref().is_none_or(|only| only == node));
-    let mut binds: Vec<Bind> = seen
+    let mounts = config.mounts.iter();
+    let mounts = mounts.filter(|mount| mount.node.as_ref().is_none_or(|only| only == node));
+    let mut binds: Vec<Bind> = mounts
         .map(|mount| Bind {
             from: mount.host.clone(),
             to: mount.path.relative().to_owned(),
@@ -119,15 +119,15 @@ fn forwards(config: &Config, cluster: &Description) -> Vec<Forward> {
     ports.filter_map(forward).collect()
 }
 
-/// Whether programs of the control plane are told something else than at the bake.
+/// True if the configuration changes arguments of the control plane's components.
 pub(crate) fn changes_control_plane(config: &Config) -> bool {
     !control_plane::changes(config).is_empty()
 }
 
-/// Has the namespaces that are older than `before`, or all there are, go on as they were where pods are checked.
+/// Exempts namespaces that are older than `before`, or all of them, from the pod security standard.
 ///
 /// # Errors
-/// When it is not done within `limit`.
+/// It takes longer than `limit`, or the API rejects it.
 pub(crate) async fn exempt_namespaces(
     config: &Config,
     client: &Client,

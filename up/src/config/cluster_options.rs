@@ -1,4 +1,4 @@
-//! Options of a control plane's programs that take more than an argument.
+//! Options of etcd and the API server that take more than an argument.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,43 +8,44 @@ use schemars::JsonSchema;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-/// How etcd keeps the cluster's data.
+use super::error::InvalidValue;
+
+/// How etcd stores the cluster's data.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Etcd {
-    /// Whether etcd waits until what it writes is on the disk. Without it no slow disk slows a cluster down, which is
-    /// lost when the host loses its power while it runs; whatever else ends it does it no harm. The flag `--no-fsync`.
+    /// Makes etcd wait until its writes are on disk (the default). Without it, a slow disk does not slow the cluster
+    /// down, but the cluster may be lost if the host loses power while it runs. The flag `--no-fsync`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fsync: Option<bool>,
-    /// Whether the data is in memory while the cluster runs, 4 GiB at most, and on the disk again when it has ended. What
-    /// was written is lost when the cluster's supervisor is killed or the host loses its power: then the data is as it was
-    /// at the start. The flag `--etcd-in-memory`.
+    /// Keeps the data in memory while the cluster runs, at most 4 GiB, and writes it to disk when the cluster stops. If the
+    /// cluster's supervisor is killed or the host loses power, the data is as it was at the last start. The flag
+    /// `--etcd-in-memory`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_memory: Option<bool>,
 }
 
-/// What the API server checks and writes down.
+/// Audit log and pod security of the API server.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ApiServer {
-    /// Whether requests are written down in an audit log on each control plane; or a file with the policy that says which
-    /// (audit.k8s.io/v1), relative to the configuration's directory. It must exist at every start. The flag `--audit`.
+    /// Writes requests to an audit log on each control plane: `true`, or a file with an audit policy (audit.k8s.io/v1),
+    /// relative to the configuration's directory. The file must exist at every start. The flag `--audit`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<Audit>,
-    /// The pod security standard of namespaces that say nothing of it. The flag `--pod-security`.
+    /// The pod security standard of namespaces that do not set one. The flag `--pod-security`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_security: Option<PodSecurity>,
 }
 
-/// Which requests are written down.
+/// Which requests are logged.
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
 #[schemars(with = "String", inline, extend("type" = ["boolean", "string"]))]
 pub enum Audit {
-    /// None.
     Off,
-    /// Who asked for what, and what came of it; not what the cluster itself does all the time.
+    /// Metadata of requests and responses, without the routine requests of the cluster itself.
     Default,
-    /// What the policy in a file says.
+    /// According to the policy in a file.
     Policy(PathBuf),
 }
 
@@ -53,18 +54,10 @@ pub enum Audit {
 #[serde(rename_all = "kebab-case")]
 #[schemars(inline)]
 pub enum PodSecurity {
-    /// Everything is allowed.
     Privileged,
-    /// What is known to give pods more rights is refused.
     Baseline,
-    /// Pods must give up what they do not need.
     Restricted,
 }
-
-/// A text that is no pod security standard.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no pod security standard; take `privileged`, `baseline` or `restricted`")]
-pub struct InvalidPodSecurity(String);
 
 impl Etcd {
     pub(super) fn is_empty(&self) -> bool {
@@ -79,7 +72,6 @@ impl ApiServer {
 }
 
 impl PodSecurity {
-    /// Its name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -91,12 +83,16 @@ impl PodSecurity {
 }
 
 impl FromStr for PodSecurity {
-    type Err = InvalidPodSecurity;
+    type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let all = [Self::Privileged, Self::Baseline, Self::Restricted];
         let known = all.into_iter().find(|standard| standard.as_str() == text);
-        known.ok_or_else(|| InvalidPodSecurity(text.to_owned()))
+        known.ok_or_else(|| {
+            InvalidValue(format!(
+                "`{text}` is not a pod security standard; use `privileged`, `baseline` or `restricted`"
+            ))
+        })
     }
 }
 
@@ -112,13 +108,13 @@ impl Serialize for Audit {
 
 impl<'de> Deserialize<'de> for Audit {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(Choice)
+        from.deserialize_any(AuditVisitor)
     }
 }
 
-struct Choice;
+struct AuditVisitor;
 
-impl Visitor<'_> for Choice {
+impl Visitor<'_> for AuditVisitor {
     type Value = Audit;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -143,7 +139,7 @@ mod tests {
     use super::{Audit, PodSecurity};
 
     #[test]
-    fn an_audit_is_on_or_off_or_as_a_file_says() {
+    fn audit_is_a_boolean_or_a_policy_file() {
         for (text, audit) in [
             ("true", Audit::Default),
             ("false", Audit::Off),
@@ -162,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn standards_are_those_of_kubernetes() {
+    fn pod_security_standards_are_parsed_by_name() {
         for name in ["privileged", "baseline", "restricted"] {
             assert_eq!(name.parse::<PodSecurity>().unwrap().as_str(), name);
             let config = Config::parse(&format!("[api-server]\npod-security = '{name}'\n")).unwrap();

@@ -1,5 +1,6 @@
-//! Arguments of the programs that a kubelet runs from manifests in a directory (static pods): the API server and its
-//! like. The manifest of the node's topmost layer that has one is read, and written anew as JSON, which is YAML too.
+//! Arguments of a control plane's static pods.
+//!
+//! The manifest is read from the topmost layer of the node that has it, changed, and written as JSON, which is valid YAML.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,46 +12,43 @@ use serde_json::{Value, json};
 
 use super::{Component, Config, ConfigError};
 
-type Broken = Box<dyn std::error::Error + Send + Sync>;
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What is to be changed of a static pod.
+/// Changes to a static pod.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Change {
-    /// Arguments of its program, without the two dashes.
+    /// Arguments to set, without the leading `--`.
     pub(super) arguments: BTreeMap<String, String>,
-    /// Arguments that it is not to have.
-    pub(super) without: Vec<&'static str>,
-    /// Directories of the node that it is to see beside its own.
+    /// Arguments to remove.
+    pub(super) removed: Vec<&'static str>,
+    /// Directories of the node to mount.
     pub(super) mounts: Vec<HostDir>,
 }
 
-/// A directory of a node that a pod sees at the same path.
+/// A directory of a node that is mounted in a pod at the same path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct HostDir {
-    /// What its volume is called.
+    /// The name of the volume.
     pub(super) name: &'static str,
-    /// The directory, which is made where it is missing.
+    /// The kubelet creates it if it is missing.
     pub(super) path: &'static str,
-    /// Whether the pod can only read it.
     pub(super) read_only: bool,
 }
 
 impl HostDir {
-    /// The path of a file in it.
     pub(super) fn file(&self, name: &str) -> String {
         format!("{}/{name}", self.path)
     }
 }
 
 impl Change {
-    /// Gives one more argument.
     pub(super) fn set(&mut self, name: &str, value: impl Into<String>) {
         self.arguments.insert(name.to_owned(), value.into());
     }
 }
 
-/// The changed manifest of the program `name` for a node whose files are in `stack`, bottom first; nothing where it is as
-/// it is to be.
+/// The changed manifest of the component `name` for a node whose layers are `stack`, bottom first; `None` if nothing
+/// changes.
 pub(super) fn manifest(
     name: &'static str,
     change: &Change,
@@ -63,7 +61,7 @@ pub(super) fn manifest(
         source,
     };
     let text = topmost(stack, &path).map_err(|error| failed(error.into()))?;
-    let text = text.ok_or_else(|| failed("no layer of the node has it".into()))?;
+    let text = text.ok_or_else(|| failed("no layer of the node contains it".into()))?;
     let changed = changed(&text, change).map_err(failed)?;
     Ok(changed.map(|text| SeedFile {
         path,
@@ -71,7 +69,7 @@ pub(super) fn manifest(
     }))
 }
 
-/// What a component is to be told, feature gates included.
+/// The configured arguments of a component, including feature gates.
 pub(super) fn arguments(config: &Config, component: Component) -> BTreeMap<String, String> {
     let own = config.arguments.get(&component);
     let mut arguments: BTreeMap<String, String> = own
@@ -91,7 +89,8 @@ pub(super) fn arguments(config: &Config, component: Component) -> BTreeMap<Strin
 
 const GATES: &str = "feature-gates";
 
-/// The text of the topmost of the layers' files at `path`; nothing where it is not there or was removed above.
+/// The text of the file at `path` in the topmost layer that has it; `None` if there is no such file or a layer above
+/// removed it.
 pub(super) fn topmost(stack: &[PathBuf], path: &Path) -> io::Result<Option<String>> {
     for layer in stack.iter().rev() {
         match fs::symlink_metadata(layer.join(path)) {
@@ -106,8 +105,8 @@ pub(super) fn topmost(stack: &[PathBuf], path: &Path) -> io::Result<Option<Strin
     Ok(None)
 }
 
-/// The manifest with a change, where that makes another of it.
-fn changed(manifest: &str, change: &Change) -> Result<Option<String>, Broken> {
+/// The changed manifest; `None` if it stays the same.
+fn changed(manifest: &str, change: &Change) -> Result<Option<String>, BoxError> {
     let before: Value = serde_saphyr::from_str(manifest)?;
     let mut pod = before.clone();
     let command = pod
@@ -118,8 +117,8 @@ fn changed(manifest: &str, change: &Change) -> Result<Option<String>, Broken> {
         .iter()
         .map(|word| Some(word.as_str()?.to_owned()))
         .collect();
-    let mut words = words.ok_or("its command is not made of texts")?;
-    words.retain(|word| !change.without.contains(&name_of(word)));
+    let mut words = words.ok_or("its command does not consist of strings")?;
+    words.retain(|word| !change.removed.contains(&name_of(word)));
     let words = set(words, &change.arguments);
     *command = words.into_iter().map(Value::String).collect();
     for dir in &change.mounts {
@@ -131,14 +130,14 @@ fn changed(manifest: &str, change: &Change) -> Result<Option<String>, Broken> {
     Ok(Some(serde_json::to_string_pretty(&pod)? + "\n"))
 }
 
-/// The name of an argument, or nothing.
+/// The name of an argument; empty for other words.
 fn name_of(word: &str) -> &str {
     let word = word.strip_prefix("--").unwrap_or_default();
     word.split_once('=').map_or(word, |(name, _)| name)
 }
 
-/// Shows a directory of the node to the pod's first container, unless it does already.
-fn mount(pod: &mut Value, dir: &HostDir) -> Result<(), Broken> {
+/// Mounts a directory of the node in the pod's first container, or replaces the existing mount of that name.
+fn mount(pod: &mut Value, dir: &HostDir) -> Result<(), BoxError> {
     let volume = json!({
         "name": dir.name, "hostPath": { "path": dir.path, "type": "DirectoryOrCreate" },
     });
@@ -150,40 +149,36 @@ fn mount(pod: &mut Value, dir: &HostDir) -> Result<(), Broken> {
         let all = pod.pointer_mut(list).and_then(Value::as_array_mut);
         let all = all.ok_or_else(|| format!("it has no list `{list}`"))?;
         match all.iter_mut().find(|other| other["name"] == dir.name) {
-            Some(there) => *there = one,
+            Some(existing) => *existing = one,
             None => all.push(one),
         }
     }
     Ok(())
 }
 
-/// A program's words with the `wanted` arguments, in the place of those with the same name; gates are added to gates.
-pub(super) fn set(words: Vec<String>, wanted: &BTreeMap<String, String>) -> Vec<String> {
-    let mut wanted = wanted.clone();
+/// A command line with the arguments `new`, which replace those of the same name; feature gates are merged.
+pub(super) fn set(words: Vec<String>, new: &BTreeMap<String, String>) -> Vec<String> {
+    let mut new = new.clone();
     let mut kept = Vec::new();
     for word in words {
         let argument = word
             .strip_prefix("--")
             .map(|word| word.split_once('=').unwrap_or((word, "")));
         match argument {
-            Some((GATES, before)) if wanted.contains_key(GATES) => {
-                let now = wanted.get(GATES).map(|now| gates(before, now));
-                wanted.extend(now.map(|now| (GATES.to_owned(), now)));
+            Some((GATES, before)) if new.contains_key(GATES) => {
+                let gates = new.get(GATES).map(|gates| merge_gates(before, gates));
+                new.extend(gates.map(|gates| (GATES.to_owned(), gates)));
             }
-            Some((name, _)) if wanted.contains_key(name) => {}
+            Some((name, _)) if new.contains_key(name) => {}
             _ => kept.push(word),
         }
     }
-    kept.extend(
-        wanted
-            .into_iter()
-            .map(|(name, value)| format!("--{name}={value}")),
-    );
+    kept.extend(new.into_iter().map(|(name, value)| format!("--{name}={value}")));
     kept
 }
 
-fn gates(before: &str, now: &str) -> String {
-    let all = before.split(',').chain(now.split(','));
+fn merge_gates(before: &str, new: &str) -> String {
+    let all = before.split(',').chain(new.split(','));
     let all: BTreeMap<&str, &str> = all.filter_map(|gate| gate.split_once('=')).collect();
     let all: Vec<String> = all.into_iter().map(|(gate, on)| format!("{gate}={on}")).collect();
     all.join(",")
@@ -222,7 +217,7 @@ status: {}
 ";
 
     #[test]
-    fn an_argument_takes_the_place_of_its_like() {
+    fn arguments_replace_those_of_the_same_name() {
         let root = tempfile::tempdir().unwrap();
         let layers = ["bottom", "top"].map(|name| root.path().join(name));
         let dir = layers[0].join("etc/kubernetes/manifests");
@@ -249,11 +244,11 @@ status: {}
             "--v=4",
         ]);
         assert_eq!(container["command"], expected);
-        // Texts stay texts, numbers numbers.
+        // Strings stay strings, numbers stay numbers.
         assert_eq!(container["env"][0]["value"], "400");
         assert_eq!(container["livenessProbe"]["periodSeconds"], 10);
         assert_eq!(pod["spec"]["hostNetwork"], true);
-        // One that is as it is to be is left alone.
+        // A manifest that needs no change is not written.
         for (change, text) in [(Change::default(), MANIFEST), (change, &text)] {
             fs::write(dir.join("kube-scheduler.yaml"), text).unwrap();
             assert_eq!(manifest("kube-scheduler", &change, &layers).unwrap(), None);
@@ -266,7 +261,7 @@ status: {}
     }
 
     #[test]
-    fn gates_are_added_and_nothing_is_set_twice() {
+    fn feature_gates_are_merged_and_setting_twice_changes_nothing() {
         let words = ["x", "--feature-gates=A=true,B=true", "--v", "file"].map(str::to_owned);
         let wanted = [("feature-gates", "B=false,C=true"), ("v", "2")];
         let wanted: BTreeMap<String, String> = wanted.map(|(name, value)| (name.into(), value.into())).into();
@@ -279,7 +274,7 @@ status: {}
     }
 
     #[test]
-    fn what_was_removed_is_not_there() {
+    fn a_removed_file_is_not_found() {
         let root = tempfile::tempdir().unwrap();
         let layers = ["bottom", "top"].map(|name| root.path().join(name));
         for layer in &layers {
@@ -290,7 +285,7 @@ status: {}
             topmost(&layers, "etc/a".as_ref()).unwrap().as_deref(),
             Some("text")
         );
-        // As far as this is asked, what is no file is a whiteout.
+        // Anything but a regular file counts as a whiteout.
         fs::create_dir(layers[1].join("etc/a")).unwrap();
         assert_eq!(topmost(&layers, "etc/a".as_ref()).unwrap(), None);
         assert_eq!(topmost(&layers, "etc/b".as_ref()).unwrap(), None);

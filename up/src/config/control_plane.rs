@@ -1,11 +1,11 @@
-//! What a configuration changes of a control plane: arguments of its programs, and files that the API server reads.
+//! Applies a configuration to a control plane: arguments of its components, and files that the API server reads.
 //!
-//! The files are in a directory of their own, which is the same in the API server's pod:
+//! The files have the same paths on the node and in the API server's pod:
 //!
 //! ```text
-//! /etc/kubernetes/parbake/admission.json        which pods are admitted, where `pod-security` is set
-//! /etc/kubernetes/parbake/audit-policy.yaml     which requests are written down, where `audit` is
-//! /var/log/kubernetes/audit/audit.log           and where: this one, and those that were full
+//! /etc/kubernetes/parbake/admission.json        admission of pods, if `pod-security` is set
+//! /etc/kubernetes/parbake/audit-policy.yaml     the audit policy, if `audit` is set
+//! /var/log/kubernetes/audit/audit.log           the audit log and its rotated files
 //! ```
 
 use parbake_cluster::machine_plan::public_file;
@@ -17,18 +17,18 @@ use serde_json::json;
 use super::component::{Change, HostDir, arguments};
 use super::{Audit, Component, Config, ConfigError, PodSecurity, audit};
 
-/// What runs on control planes alone and is told what users say.
+/// The components of a control plane with configurable arguments.
 const COMPONENTS: [Component; 3] = [
     Component::KubeApiserver,
     Component::KubeControllerManager,
     Component::KubeScheduler,
 ];
-/// Bytes: twice what etcd lets its database grow to (etcd documentation, 'Storage size limit'), for its log.
+/// In bytes: twice etcd's default quota for its database (etcd documentation, 'Storage size limit'), to leave room for the
+/// log.
 const ETCD_MEMORY: u64 = 4 << 30;
 const NO_FSYNC: &str = "unsafe-no-fsync";
 pub(super) const ADMISSION: &str = "admission-control-config-file";
-/// What an audit is made of: its policy, its log, how many megabytes of that one file may hold, and how many full ones
-/// stay beside it.
+/// The arguments of the audit log: policy, path, maximum size of a file in megabytes, and number of rotated files.
 pub(super) const AUDIT: [&str; 4] = [
     "audit-policy-file",
     "audit-log-path",
@@ -51,7 +51,7 @@ const ADMISSION_FILE: &str = "admission.json";
 const POLICY_FILE: &str = "audit-policy.yaml";
 const LOG_FILE: &str = "audit.log";
 
-/// What is to be changed of each of a control plane's programs.
+/// The changes to each component of a control plane.
 pub(super) fn changes(config: &Config) -> Vec<(&'static str, Change)> {
     let mut changes = vec![("etcd", etcd(config))];
     changes.extend(COMPONENTS.map(|component| {
@@ -59,7 +59,7 @@ pub(super) fn changes(config: &Config) -> Vec<(&'static str, Change)> {
             Component::KubeApiserver => api_server(config),
             _ => Change::default(),
         };
-        // What users say of an argument comes last.
+        // Explicit arguments take precedence over options.
         change.arguments.extend(arguments(config, component));
         (component.as_str(), change)
     }));
@@ -70,7 +70,7 @@ pub(super) fn changes(config: &Config) -> Vec<(&'static str, Change)> {
 fn etcd(config: &Config) -> Change {
     let mut change = Change::default();
     match config.etcd.fsync {
-        Some(true) => change.without.push(NO_FSYNC),
+        Some(true) => change.removed.push(NO_FSYNC),
         Some(false) => change.set(NO_FSYNC, "true"),
         None => {}
     }
@@ -80,7 +80,7 @@ fn etcd(config: &Config) -> Change {
 fn api_server(config: &Config) -> Change {
     let mut change = Change::default();
     match &config.api_server.audit {
-        Some(Audit::Off) => change.without.extend(AUDIT),
+        Some(Audit::Off) => change.removed.extend(AUDIT),
         Some(Audit::Default | Audit::Policy(_)) => {
             let paths = [FILES.file(POLICY_FILE), LOG.file(LOG_FILE)];
             let sizes = AUDIT_SIZES.map(str::to_owned);
@@ -100,7 +100,7 @@ fn api_server(config: &Config) -> Change {
     change
 }
 
-/// The directories that are in memory while it runs.
+/// The directories that are kept in memory while the cluster runs.
 pub(super) fn in_memory(config: &Config) -> Vec<InMemory> {
     let data = (config.etcd.in_memory == Some(true)).then(|| InMemory {
         path: ETCD.into(),
@@ -109,7 +109,7 @@ pub(super) fn in_memory(config: &Config) -> Vec<InMemory> {
     data.into_iter().collect()
 }
 
-/// The files that the API server of a cluster that speaks `dialect` reads.
+/// The files that the API server reads.
 pub(super) fn files(config: &Config, dialect: Dialect<'_>) -> Result<Vec<SeedFile>, ConfigError> {
     let file = |name: &str, text: String| public_file(FILES.file(name).trim_start_matches('/'), text);
     let policy = audit::policy(config)?.map(|text| file(POLICY_FILE, text));
@@ -118,8 +118,8 @@ pub(super) fn files(config: &Config, dialect: Dialect<'_>) -> Result<Vec<SeedFil
     Ok(policy.into_iter().chain(admission).collect())
 }
 
-/// The API server's `AdmissionConfiguration` (`apiserver.config.k8s.io/v1`). The control plane's own pods are exempt; what
-/// else was baked is by labels of its namespaces, see [`parbake_cluster::pod_security`].
+/// The API server's `AdmissionConfiguration` (`apiserver.config.k8s.io/v1`). It exempts the control plane's own pods; other
+/// baked pods are exempted by labels of their namespaces, see [`parbake_cluster::pod_security`].
 fn admission(standard: PodSecurity, api: &str) -> String {
     let standard = standard.as_str();
     let configuration = json!({
@@ -173,7 +173,7 @@ spec:
     name: k8s-certs
 ";
 
-    /// The manifests that a node has after a start with each of the configurations, one after the other.
+    /// The manifests of a node after one start with each of the configurations.
     fn after(configs: &[&str]) -> Vec<(&'static str, Value)> {
         let layer = tempfile::tempdir().unwrap();
         let stack = [layer.path().to_owned()];
@@ -218,7 +218,7 @@ spec:
     const ALL: &str = "[etcd]\nfsync = false\n[api-server]\naudit = true\npod-security = 'restricted'\n";
 
     #[test]
-    fn options_are_arguments_files_and_mounts() {
+    fn options_become_arguments_files_and_mounts() {
         let pods = after(&[ALL]);
         assert_eq!(words(&pods, "etcd"), ["--unsafe-no-fsync=true"]);
         assert!(words(&pods, "kube-scheduler").is_empty());
@@ -253,23 +253,23 @@ spec:
             assert_eq!(volume["hostPath"]["type"], "DirectoryOrCreate");
         }
         assert_eq!(volumes.len(), 3);
-        // The next start finds it so.
+        // Another start changes nothing.
         assert_eq!(after(&[ALL, ALL]), pods);
     }
 
     #[test]
-    fn what_is_turned_off_is_gone() {
+    fn options_that_are_turned_off_are_removed() {
         let off = "[etcd]\nfsync = true\n[api-server]\naudit = false\n";
         let pods = after(&[ALL, off]);
         assert!(words(&pods, "etcd").is_empty());
         let left = ["--admission-control-config-file=/etc/kubernetes/parbake/admission.json"];
         assert_eq!(words(&pods, "kube-apiserver"), left);
-        // A manifest that is right is left as it is: the head start fits it.
+        // Unchanged manifests are not written, so that the static pod prestart still applies.
         assert_eq!(after(&[off]), after(&[]));
     }
 
     #[test]
-    fn etcd_is_in_memory_where_it_is_asked_for() {
+    fn etcd_data_is_in_memory_only_on_request() {
         for (text, paths) in [
             ("", &[][..]),
             ("[etcd]\nin-memory = false\n", &[]),
@@ -282,14 +282,14 @@ spec:
     }
 
     #[test]
-    fn users_say_how_large_a_log_may_be() {
+    fn explicit_arguments_override_audit_sizes() {
         let own = "[arguments.kube-apiserver]\naudit-log-maxsize = 1\n";
         let words = words(&after(&[&format!("{ALL}{own}")]), "kube-apiserver");
         assert!(words.contains(&"--audit-log-maxsize=1".to_owned()), "{words:?}");
     }
 
     #[test]
-    fn the_files_are_in_the_words_of_the_version() {
+    fn files_use_the_api_version_of_the_kubernetes_version() {
         let config = Config::parse(ALL).unwrap();
         for (version, api) in [("v1.24.0", "v1beta1"), ("v1.34.4", "v1")] {
             let version: KubernetesVersion = version.parse().unwrap();

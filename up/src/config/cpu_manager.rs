@@ -1,37 +1,41 @@
-//! Processors that containers have for themselves: what a kubelet's `static` policy needs beside it (Kubernetes
-//! documentation, 'Control CPU Management Policies on the Node').
+//! Requirements of the kubelet's `static` CPU manager policy (Kubernetes documentation, 'Control CPU Management Policies on
+//! the Node').
 
-use super::check::{Problem, at};
+use parbake_cluster::toml_document::{Finding, ValuePath};
+
 use super::{ArgumentValue, Component, Config};
 
 const POLICY: &str = "cpu-manager-policy";
 const RESERVED: &str = "reserved-cpus";
 
-/// What kubelets would not start with, or would not do.
-pub(super) fn problems(config: &Config) -> Vec<Problem> {
+/// Combinations of arguments with which kubelets do not start or do not apply `cpus`.
+pub(super) fn validate(config: &Config) -> Vec<Finding> {
     let argument = |name: &str| {
         let own = config.arguments.get(&Component::Kubelet)?;
         let (_, value) = own.iter().find(|(argument, _)| argument.as_str() == name)?;
         Some(ArgumentValue::as_str(value))
     };
-    let mut problems = Vec::new();
-    let mut problem = |name: &str, message: &str| {
-        problems.push((at(["arguments", "kubelet", name]), message.to_owned()));
+    let mut findings = Vec::new();
+    let mut report = |name: &str, message: &str| {
+        findings.push(Finding::new(
+            ValuePath::of(["arguments", "kubelet", name]),
+            message,
+        ));
     };
-    let kept = argument("kube-reserved").is_some_and(|kept| kept.contains("cpu="));
-    // What follows from `cpus` will do for this host, but is not frozen with the policy.
-    if argument(POLICY) == Some("static") && argument(RESERVED).is_none() && !kept {
-        let message = "the policy `static` needs processors that are for the node itself: set `reserved-cpus`, or \
-                       `kube-reserved` such as \"cpu=100m\", too";
-        problem(POLICY, message);
+    let reserves_cpu = argument("kube-reserved").is_some_and(|reserved| reserved.contains("cpu="));
+    // A reservation that follows from `cpus` is not enough: it is not frozen together with the policy.
+    if argument(POLICY) == Some("static") && argument(RESERVED).is_none() && !reserves_cpu {
+        let message = "the policy `static` needs CPUs that are reserved for the node: also set `reserved-cpus`, or \
+                       `kube-reserved`, such as \"cpu=100m\"";
+        report(POLICY, message);
     }
     let mut nodes = config.nodes.values().chain([&config.all_nodes]);
     if argument(RESERVED).is_some() && nodes.any(|node| node.cpus.is_some()) {
-        let message = "`reserved-cpus` takes the place of what kubelets reserve because of `cpus`: set only one of them, \
-                       or `kube-reserved` beside `cpus`";
-        problem(RESERVED, message);
+        let message = "`reserved-cpus` overrides what kubelets reserve because of `cpus`: set only one of them, or \
+                       `kube-reserved` in addition to `cpus`";
+        report(RESERVED, message);
     }
-    problems
+    findings
 }
 
 #[cfg(test)]
@@ -39,10 +43,10 @@ mod tests {
     use super::super::Config;
 
     #[test]
-    fn a_static_policy_has_processors_to_spare() {
+    fn static_policy_needs_reserved_cpus() {
         let kubelet = |text: &str| format!("[arguments.kubelet]\n{text}\n");
         let limited = |text: &str| format!("[nodes.node01]\ncpus = 1\n{}", kubelet(text));
-        let (needs, one) = (Some("needs processors"), Some("set only one of them"));
+        let (needs, one) = (Some("needs CPUs"), Some("set only one of them"));
         for (text, problem) in [
             (kubelet("cpu-manager-policy = 'static'"), needs),
             (limited("cpu-manager-policy = 'static'"), needs),

@@ -1,4 +1,4 @@
-//! A configuration as flags have it.
+//! The configuration that flags express.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,40 +9,32 @@ use super::{
     PublishFlag,
 };
 
-/// What can be said by flags. Relative paths are so to the current directory.
+/// The values of configuration flags. Paths are relative to the current directory.
 #[derive(Debug, Clone, Default)]
 pub struct Flags {
-    /// How many nodes run.
     pub nodes: Option<usize>,
-    /// Directories and files that nodes see.
     pub mounts: Vec<MountFlag>,
-    /// Ports that lead into the cluster.
     pub ports: Vec<PublishFlag>,
-    /// Processor time of every node.
+    /// CPU limit of every node.
     pub cpus: Option<Cpus>,
-    /// Memory of every node.
+    /// Memory limit of every node.
     pub memory: Option<Memory>,
     /// Labels of every node.
     pub labels: Vec<Label>,
-    /// Files with images.
     pub images: Vec<PathBuf>,
-    /// Manifests.
     pub manifests: Vec<PathBuf>,
-    /// Which requests are written down: the file with the policy, or nothing for the usual one.
+    /// Turns the audit log on, with the policy in a file or the default one.
     pub audit: Option<Option<PathBuf>>,
-    /// The pod security standard.
     pub pod_security: Option<PodSecurity>,
-    /// Whether etcd need not wait for the disk.
     pub no_fsync: bool,
-    /// Whether etcd's data is in memory while the cluster runs.
     pub etcd_in_memory: bool,
 }
 
 impl Flags {
-    /// The configuration that holds what they say, with absolute paths.
+    /// The configuration with these values and absolute paths.
     ///
     /// # Errors
-    /// The current directory is not known.
+    /// The current directory cannot be determined.
     pub fn config(self) -> Result<Config, ConfigError> {
         let here = std::env::current_dir().map_err(|source: io::Error| ConfigError::Read {
             path: ".".into(),

@@ -1,46 +1,46 @@
-//! What the host has, as a kubelet on it finds out: what a node may not take of it is reserved.
+//! The size of the host as a kubelet on it sees it, and the kernel parameters that it accepts.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
+use parbake_cluster::toml_document::Finding;
 use parbake_machine::sysctl;
 
-use super::check::{Problem, sysctls};
+use super::validate::sysctls;
 use super::{Config, ConfigError};
 
-/// The processors that run, such as `0-3,6` (Linux, admin-guide/cputopology).
-const PROCESSORS: &str = "sys/devices/system/cpu/online";
+/// The CPUs that are online, such as `0-3,6` (Linux, admin-guide/cputopology).
+const CPUS: &str = "sys/devices/system/cpu/online";
 const MEMORY: &str = "proc/meminfo";
 
-/// The size of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Size {
-    /// Thousandths of a processor.
+pub(super) struct HostSize {
+    /// Thousandths of a CPU.
     pub(super) millicpus: u32,
     /// Bytes.
     pub(super) memory: u64,
 }
 
-impl Size {
-    /// Looks below `root`.
+impl HostSize {
+    /// The size according to the files below `root`.
     ///
     /// # Errors
-    /// The file that cannot be read or understood.
+    /// A file cannot be read or parsed.
     pub(super) fn of(root: &Path) -> Result<Self, ConfigError> {
         let read = |file: &str| {
             let path = root.join(file);
             let text = fs::read_to_string(&path);
             text.map_err(|source| ConfigError::Read { path, source })
         };
-        let unclear = |file: &str| ConfigError::Read {
+        let invalid = |file: &str| ConfigError::Read {
             path: root.join(file),
             source: io::ErrorKind::InvalidData.into(),
         };
-        let processors = count(read(PROCESSORS)?.trim()).ok_or_else(|| unclear(PROCESSORS))?;
-        let memory = total(&read(MEMORY)?).ok_or_else(|| unclear(MEMORY))?;
+        let cpus = count(read(CPUS)?.trim()).ok_or_else(|| invalid(CPUS))?;
+        let memory = total(&read(MEMORY)?).ok_or_else(|| invalid(MEMORY))?;
         Ok(Self {
-            millicpus: processors * 1000,
+            millicpus: cpus * 1000,
             memory,
         })
     }
@@ -63,33 +63,29 @@ fn total(meminfo: &str) -> Option<u64> {
     Some(kibibytes << 10)
 }
 
-/// Kernel parameters that this host lets no machine have.
+/// Kernel parameters that this host does not accept for a machine.
 ///
 /// # Errors
-/// They could not be tried.
-pub(super) fn refused(config: &Config) -> Result<Vec<Problem>, ConfigError> {
-    let wanted = sysctls(config);
-    let mut problems = Vec::new();
-    for (place, name, value) in wanted {
+/// They could not be tested.
+pub(super) fn rejected_sysctls(config: &Config) -> Result<Vec<Finding>, ConfigError> {
+    let mut findings = Vec::new();
+    for (path, name, value) in sysctls(config) {
         let one = [(name, value)].into();
-        let refused = sysctl::rehearse(&one).map_err(ConfigError::Rehearse)?;
-        problems.extend(
-            refused
-                .into_iter()
-                .map(|error| (place.clone(), error.to_string())),
-        );
+        let rejected = sysctl::rehearse(&one).map_err(ConfigError::TestSysctls)?;
+        let rejected = rejected.into_iter();
+        findings.extend(rejected.map(|error| Finding::new(path.clone(), error.to_string())));
     }
-    Ok(problems)
+    Ok(findings)
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
 
-    use super::{Size, count};
+    use super::{HostSize, count};
 
     #[test]
-    fn processors_are_counted() {
+    fn cpu_lists_are_counted() {
         for (list, number) in [
             ("0", Some(1)),
             ("0-3", Some(4)),
@@ -102,19 +98,19 @@ mod tests {
     }
 
     #[test]
-    fn a_host_has_what_its_kernel_says() {
+    fn size_is_read_from_sysfs_and_procfs() {
         let root = tempfile::tempdir().unwrap();
         for (file, text) in [
-            (super::PROCESSORS, "0-1\n"),
+            (super::CPUS, "0-1\n"),
             (super::MEMORY, "MemTotal:       24678900 kB\nMemFree: 1 kB\n"),
         ] {
             fs::create_dir_all(root.path().join(file).parent().unwrap()).unwrap();
             fs::write(root.path().join(file), text).unwrap();
         }
-        let size = Size::of(root.path()).unwrap();
+        let size = HostSize::of(root.path()).unwrap();
         assert_eq!((size.millicpus, size.memory), (2000, 24_678_900 << 10));
         fs::write(root.path().join(super::MEMORY), "none\n").unwrap();
-        let error = Size::of(root.path()).unwrap_err().to_string();
+        let error = HostSize::of(root.path()).unwrap_err().to_string();
         assert!(error.starts_with("could not read `/"), "{error}");
     }
 }

@@ -1,10 +1,12 @@
-//! A kubelet's flags, in the two files that its unit reads: what its user wants of it goes where kubeadm keeps what it
-//! wants, and stays with the node; what follows from the size of the host goes where every thaw writes anew.
+//! Flags of kubelets, in the two files that the unit reads.
 //!
-//! A kubelet believes that its node is as large as the host. What the node may not take is reserved for the system
-//! (`--system-reserved`): allocatable, and the limit of all pods together, are what is left. That is Kubernetes' own way
-//! to keep a part of a machine from pods; a file mounted over `/proc/meminfo` would lie to all programs of the node, and
-//! there is no such file for processors.
+//! Configured arguments go to kubeadm's file and stay with the node. Flags that depend on the size of the host go to a file
+//! that is rewritten at every thaw.
+//!
+//! A kubelet assumes that its node is as large as the host. What exceeds the node's limits is reserved for the system
+//! (`--system-reserved`), which lowers the node's allocatable resources and the limit of all its pods. This is Kubernetes'
+//! own mechanism; a file mounted over `/proc/meminfo` would affect all programs of the node, and there is no equivalent
+//! for CPUs.
 
 use std::path::{Path, PathBuf};
 
@@ -16,43 +18,42 @@ use parbake_machine::plan::SeedFile;
 use serde_json::{Map, Value, json};
 
 use super::component::{arguments, set, topmost};
-use super::host::Size;
+use super::host::HostSize;
 use super::{Component, Config, ConfigError, NodeConfig};
 
-/// Where kubeadm keeps a kubelet's flags.
+/// kubeadm's file with flags of the kubelet.
 const FLAGS: &str = "var/lib/kubelet/kubeadm-flags.env";
-/// Its configuration (`kubelet.config.k8s.io/v1beta1`).
+/// The kubelet's configuration (`kubelet.config.k8s.io/v1beta1`).
 const CONFIGURATION: &str = "var/lib/kubelet/config.yaml";
-/// What that says where pods may swap.
-const SWAP: &str = "LimitedSwap";
+const SWAP_BEHAVIOR: &str = "LimitedSwap";
 const VARIABLE: &str = "KUBELET_KUBEADM_ARGS";
 const RESERVED: &str = "--system-reserved=";
 
-/// What the kubelet of a node that joins is told: it has none of the files below yet that kubeadm writes.
+/// Settings for kubeadm, for a node that joins: it does not have the files below yet.
 pub(crate) fn join_settings(config: &Config, node: &NodeName) -> KubeletSettings {
     KubeletSettings {
         arguments: arguments(config, Component::Kubelet),
-        configuration: (config.node(node).swap == Some(true)).then(|| swapping().into()),
+        configuration: (config.node(node).swap == Some(true)).then(|| swap_settings().into()),
     }
 }
 
-/// The file with the arguments that the configuration sets, if it sets any.
+/// kubeadm's file with the configured arguments; `None` if there are none.
 pub(super) fn flags(config: &Config, stack: &[PathBuf]) -> Result<Option<SeedFile>, ConfigError> {
-    let wanted = arguments(config, Component::Kubelet);
-    if wanted.is_empty() {
+    let arguments = arguments(config, Component::Kubelet);
+    if arguments.is_empty() {
         return Ok(None);
     }
     let Some(before) = read(stack, FLAGS)? else {
         return Ok(None);
     };
-    let words = set(words(&before), &wanted).join(" ");
+    let words = set(words(&before), &arguments).join(" ");
     Ok(Some(public_file(FLAGS, format!("{VARIABLE}=\"{words}\"\n"))))
 }
 
-/// The file with what follows from the host, if a node's limits have a say in it, or had when it was written.
+/// The file with flags for this host, if the node has limits, or had limits when the file was written.
 pub(super) fn reservation(
     node: &NodeConfig,
-    size: impl FnOnce() -> Result<Size, ConfigError>,
+    size: impl FnOnce() -> Result<HostSize, ConfigError>,
     stack: &[PathBuf],
     host: &HostSettings,
 ) -> Result<Option<SeedFile>, ConfigError> {
@@ -66,8 +67,8 @@ pub(super) fn reservation(
     Ok(stale.then(|| runtime_config::kubelet_flags(host, &[])))
 }
 
-/// What a host of that size has and the node may not take.
-fn reserved(node: &NodeConfig, size: &Size) -> Option<String> {
+/// The flag that reserves what a host of that size has beyond the node's limits.
+fn reserved(node: &NodeConfig, size: &HostSize) -> Option<String> {
     let cpu = node.cpus.map(|cpus| size.millicpus.saturating_sub(cpus.millis()));
     let memory = node
         .memory
@@ -80,11 +81,11 @@ fn reserved(node: &NodeConfig, size: &Size) -> Option<String> {
     (!parts.is_empty()).then(|| format!("{RESERVED}{}", parts.join(",")))
 }
 
-/// The kubelet's configuration with or without swap space, if that is something new. It is the host's: an artifact of a
-/// cluster that had some starts without.
+/// The kubelet's configuration with swap on or off; `None` if it stays the same. Swap depends on the host, so it is turned
+/// off again when an artifact of a cluster with swap starts without it.
 pub(super) fn swap(node: &NodeConfig, stack: &[PathBuf]) -> Result<Option<SeedFile>, ConfigError> {
     let swap = node.swap == Some(true);
-    let Some(before) = read(stack, CONFIGURATION)?.filter(|text| swap || text.contains(SWAP)) else {
+    let Some(before) = read(stack, CONFIGURATION)?.filter(|text| swap || text.contains(SWAP_BEHAVIOR)) else {
         return Ok(None);
     };
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| ConfigError::Component {
@@ -96,20 +97,20 @@ pub(super) fn swap(node: &NodeConfig, stack: &[PathBuf]) -> Result<Option<SeedFi
     let mut after = before.clone();
     let fields = after
         .as_object_mut()
-        .ok_or_else(|| failed("it is no object".into()))?;
+        .ok_or_else(|| failed("it is not an object".into()))?;
     if swap {
-        fields.extend(swapping());
+        fields.extend(swap_settings());
     } else {
         fields.remove("memorySwap");
     }
     Ok((after != before).then(|| public_file(CONFIGURATION, format!("{after:#}\n"))))
 }
 
-/// What is in the configuration where pods may swap.
-fn swapping() -> Map<String, Value> {
+/// The fields of the kubelet's configuration that let pods use swap.
+fn swap_settings() -> Map<String, Value> {
     let fields = [
         ("failSwapOn", Value::Bool(false)),
-        ("memorySwap", json!({ "swapBehavior": SWAP })),
+        ("memorySwap", json!({ "swapBehavior": SWAP_BEHAVIOR })),
     ];
     fields
         .map(|(name, value)| (name.to_owned(), value))
@@ -141,7 +142,7 @@ mod tests {
     use serde_json::Value;
 
     use super::super::Config;
-    use super::{CONFIGURATION, FLAGS, Size, flags, join_settings, reservation, reserved, swap};
+    use super::{CONFIGURATION, FLAGS, HostSize, flags, join_settings, reservation, reserved, swap};
 
     fn text(seed: SeedFile) -> String {
         match seed.content {
@@ -151,8 +152,8 @@ mod tests {
     }
 
     #[test]
-    fn what_a_node_may_not_take_is_reserved() {
-        let size = Size {
+    fn resources_beyond_the_limits_are_reserved() {
+        let size = HostSize {
             millicpus: 4000,
             memory: 8 << 30,
         };
@@ -171,11 +172,11 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_that_is_gone_is_no_longer_reserved() {
+    fn reservation_is_removed_with_the_limit() {
         let layer = tempfile::tempdir().unwrap();
         let stack = [layer.path().to_owned()];
         let host = parbake_machine::host::Host::probe("/".as_ref()).decide();
-        let size = Size {
+        let size = HostSize {
             millicpus: 2000,
             memory: 1 << 40,
         };
@@ -188,7 +189,7 @@ mod tests {
         assert!(written.contains("--system-reserved=memory="), "{written}");
         let unlimited = |stack: &[_]| {
             let none = Config::default().all_nodes;
-            reservation(&none, || panic!("nobody asks"), stack, &host).unwrap()
+            reservation(&none, || panic!("size was read"), stack, &host).unwrap()
         };
         assert_eq!(unlimited(&stack), None);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -198,11 +199,11 @@ mod tests {
     }
 
     #[test]
-    fn swap_is_in_the_configuration_and_goes_again() {
+    fn swap_is_turned_on_and_off() {
         let layer = tempfile::tempdir().unwrap();
         let stack = [layer.path().to_owned()];
         let node = |text: &str| Config::parse(&format!("[all-nodes]\n{text}")).unwrap().all_nodes;
-        // A node that is to join has none yet.
+        // A node that has not joined has no configuration yet.
         assert_eq!(swap(&node("swap = true"), &stack).unwrap(), None);
         let path = layer.path().join(CONFIGURATION);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -232,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_stand_beside_kubeadms_own() {
+    fn arguments_are_merged_with_those_of_kubeadm() {
         let layer = tempfile::tempdir().unwrap();
         let stack = [layer.path().to_owned()];
         fs::create_dir_all(layer.path().join("var/lib/kubelet")).unwrap();
@@ -252,15 +253,15 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_joins_is_told_the_same() {
+    fn joining_nodes_get_the_same_settings() {
         let empty = tempfile::tempdir().unwrap();
         let text = "[arguments.kubelet]\nmax-pods = 20\n[nodes.node04]\nswap = true\n";
         let config = Config::parse(text).unwrap();
         assert_eq!(flags(&config, &[empty.path().to_owned()]).unwrap(), None);
-        let told = join_settings(&config, &"node04".parse().unwrap());
-        assert_eq!(told.arguments["max-pods"], "20");
-        assert_eq!(told.configuration.unwrap()["failSwapOn"], false);
-        let told = join_settings(&config, &"node05".parse().unwrap());
-        assert_eq!(told.configuration, None);
+        let settings = join_settings(&config, &"node04".parse().unwrap());
+        assert_eq!(settings.arguments["max-pods"], "20");
+        assert_eq!(settings.configuration.unwrap()["failSwapOn"], false);
+        let settings = join_settings(&config, &"node05".parse().unwrap());
+        assert_eq!(settings.configuration, None);
     }
 }

@@ -23,7 +23,7 @@ pub struct LabelValue(String);
 text_newtype!(LabelKey, InvalidMark, check_key);
 text_newtype!(LabelValue, InvalidMark, check_value);
 
-/// A label as a flag has it: `KEY=VALUE`.
+/// The value of `--label`: `KEY=VALUE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label(pub LabelKey, pub LabelValue);
 

@@ -1,14 +1,13 @@
-//! Two configurations made one, where the second wins.
+//! Merging two configurations; the second one takes precedence.
 
 use super::{ApiServer, Config, Etcd, NodeConfig};
 
-/// What holds of a file and of flags: of what can be given once, the flag; of what can be given often, both, but for
-/// what stands in a flag's place.
+/// Merges a file and flags. A flag overrides a single value; lists are joined, without the items that a flag overrides.
 pub(super) fn merge(file: Config, flags: Config) -> Config {
     let mut nodes = file.nodes;
-    // A flag for all nodes wins over what a file says of one.
+    // A flag for all nodes overrides what the file sets for one.
     for own in nodes.values_mut() {
-        *own = node(own.clone(), only_given(&flags.all_nodes, own));
+        *own = node(own.clone(), restricted(&flags.all_nodes, own));
     }
     for (name, given) in flags.nodes {
         let own = nodes.remove(&name).unwrap_or_default();
@@ -53,8 +52,8 @@ pub(super) fn merge(file: Config, flags: Config) -> Config {
     }
 }
 
-/// Of what is given for all nodes, what a node's own table says something about.
-fn only_given(all: &NodeConfig, own: &NodeConfig) -> NodeConfig {
+/// The values of `all` for those fields that `own` sets, too.
+fn restricted(all: &NodeConfig, own: &NodeConfig) -> NodeConfig {
     NodeConfig {
         role: None,
         cpus: all.cpus.filter(|_| own.cpus.is_some()),
@@ -74,7 +73,7 @@ fn only_given(all: &NodeConfig, own: &NodeConfig) -> NodeConfig {
     }
 }
 
-/// The same of one node.
+/// Merges two configurations of one node.
 pub(super) fn node(first: NodeConfig, second: NodeConfig) -> NodeConfig {
     let mut taints = first.taints;
     taints.retain(|taint| {
@@ -100,7 +99,7 @@ mod tests {
     use super::merge;
 
     #[test]
-    fn flags_win() {
+    fn flags_take_precedence() {
         let file = Config::parse(
             r#"
             count = 3

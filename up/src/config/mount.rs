@@ -1,4 +1,4 @@
-//! Directories and files of the host that nodes see.
+//! Directories and files of the host that are mounted in nodes.
 
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
@@ -7,11 +7,12 @@ use parbake_cluster::NodeName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::error::InvalidValue;
 use super::name::text_newtype;
 
-/// What systemd-nspawn mounts over, so that nothing mounted there before could be seen.
+/// Directories over which systemd-nspawn mounts its own.
 const HIDDEN: [&str; 5] = ["/dev", "/proc", "/run", "/sys", "/tmp"];
-/// What a node cannot do without.
+/// Directories that a node needs.
 const NEEDED: [&str; 15] = [
     "/etc/containerd",
     "/etc/containers",
@@ -30,65 +31,30 @@ const NEEDED: [&str; 15] = [
     "/var/lib/parbake",
 ];
 
-/// A directory or file of this host that nodes see.
+/// A directory or file of this host that is mounted in nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Mount {
     /// The directory or file on this host, relative to the configuration's directory. It must exist at every start.
     pub host: PathBuf,
-    /// Where nodes see it: an absolute path.
+    /// Where it is mounted: an absolute path.
     pub path: NodePath,
-    /// The node that sees it; all of them if it is not given.
+    /// The node to mount it in; all nodes by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub node: Option<NodeName>,
-    /// Whether it can only be read there. What is mounted below the directory on this host is not seen then.
+    /// Mounts it read-only, without what is mounted below the directory on this host.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub read_only: bool,
 }
 
-/// A path inside of a node: absolute, and in nobody's way there.
+/// An absolute path in a node at which a mount hides nothing that the node needs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String", inline, extend("pattern" = "^/"))]
 pub struct NodePath(String);
 
-/// A text that is no path for a mount.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidMount {
-    /// It is no plain absolute path.
-    #[error("`{0}` is no absolute path without `.` and `..`")]
-    Path(String),
-    /// Nothing there could be seen.
-    #[error(
-        "`{path}` would not be seen: every node mounts its own `{hidden}` over it; choose another path, as below /mnt"
-    )]
-    Hidden {
-        /// The path.
-        path: String,
-        /// What is mounted over it.
-        hidden: &'static str,
-    },
-    /// It would hide what the node is made of.
-    #[error("`{path}` would hide the node's own `{needed}`; choose another path, as below /mnt")]
-    Needed {
-        /// The path.
-        path: String,
-        /// What would be hidden.
-        needed: &'static str,
-    },
-    /// A flag that is none.
-    #[error(
-        "`{0}` is no mount such as ./src:/mnt/src, ./src:/mnt/src:ro, or ./src:node02:/mnt/src for one node; a path with \
-         a colon can only stand in a configuration file"
-    )]
-    Flag(String),
-    /// A node that is none.
-    #[error(transparent)]
-    Node(#[from] parbake_cluster::InvalidName),
-}
-
-text_newtype!(NodePath, InvalidMount, check);
+text_newtype!(NodePath, InvalidValue, check);
 
 impl NodePath {
     /// The path relative to the node's root.
@@ -98,41 +64,45 @@ impl NodePath {
     }
 }
 
-fn check(text: &str) -> Result<(), InvalidMount> {
+fn check(text: &str) -> Result<(), InvalidValue> {
     let path = Path::new(text);
     let plain = |part: Component<'_>| matches!(part, Component::RootDir | Component::Normal(_));
-    // `components` passes over some dots.
+    // `components` skips some dots.
     let dotted = text.split('/').any(|part| part == "." || part == "..");
     if !path.is_absolute() || dotted || !path.components().all(plain) || text.chars().any(char::is_control) {
-        return Err(InvalidMount::Path(text.to_owned()));
+        return Err(InvalidValue(format!(
+            "`{text}` is not an absolute path without `.` and `..`"
+        )));
     }
     if let Some(hidden) = HIDDEN.into_iter().find(|hidden| path.starts_with(hidden)) {
-        return Err(InvalidMount::Hidden {
-            path: text.to_owned(),
-            hidden,
-        });
+        return Err(InvalidValue(format!(
+            "`{text}` would be hidden: every node mounts its own `{hidden}` over it; choose another path, such as one below /mnt"
+        )));
     }
     match NEEDED
         .into_iter()
         .find(|needed| Path::new(needed).starts_with(path))
     {
-        Some(needed) => Err(InvalidMount::Needed {
-            path: text.to_owned(),
-            needed,
-        }),
+        Some(needed) => Err(InvalidValue(format!(
+            "`{text}` would hide the node's own `{needed}`; choose another path, such as one below /mnt"
+        ))),
         None => Ok(()),
     }
 }
 
-/// A mount as a flag has it: `HOST:[NODE:]PATH[:ro]`.
+/// The value of `--mount`: `HOST:[NODE:]PATH[:ro]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountFlag(pub Mount);
 
 impl FromStr for MountFlag {
-    type Err = InvalidMount;
+    type Err = InvalidValue;
 
-    fn from_str(text: &str) -> Result<Self, InvalidMount> {
-        let wrong = || InvalidMount::Flag(text.to_owned());
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let invalid = || {
+            InvalidValue(format!(
+                "`{text}` is not a mount, such as ./src:/mnt/src, ./src:/mnt/src:ro, or ./src:node02:/mnt/src for one node; a path with a colon must be in a configuration file"
+            ))
+        };
         let (rest, read_only) = match text.strip_suffix(":ro") {
             Some(rest) => (rest, true),
             None => (text.strip_suffix(":rw").unwrap_or(text), false),
@@ -140,11 +110,18 @@ impl FromStr for MountFlag {
         let parts: Vec<&str> = rest.split(':').collect();
         let (host, node, path) = match parts.as_slice() {
             [host, path] => (host, None, path),
-            [host, node, path] => (host, Some(node.parse()?), path),
-            _ => return Err(wrong()),
+            [host, node, path] => (
+                host,
+                Some(
+                    node.parse()
+                        .map_err(|error: parbake_cluster::InvalidName| InvalidValue(error.to_string()))?,
+                ),
+                path,
+            ),
+            _ => return Err(invalid()),
         };
         if host.is_empty() {
-            return Err(wrong());
+            return Err(invalid());
         }
         Ok(Self(Mount {
             host: PathBuf::from(host),
@@ -181,11 +158,11 @@ mod tests {
     }
 
     #[test]
-    fn a_mount_is_in_nobodys_way() {
+    fn mounts_must_not_hide_what_nodes_need() {
         for (path, problem) in [
-            ("mnt", "no absolute path"),
-            ("/mnt/../etc", "no absolute path"),
-            ("/mnt/./a", "no absolute path"),
+            ("mnt", "not an absolute path"),
+            ("/mnt/../etc", "not an absolute path"),
+            ("/mnt/./a", "not an absolute path"),
             ("/tmp/a", "every node mounts its own `/tmp`"),
             ("/run", "every node mounts its own `/run`"),
             ("/", "the node's own `/etc/containerd`"),

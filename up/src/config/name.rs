@@ -1,4 +1,4 @@
-//! Names of what is configured: programs and their arguments, feature gates, kernel parameters.
+//! Names of components, their arguments, feature gates and kernel parameters.
 
 use std::fmt;
 
@@ -6,11 +6,12 @@ use schemars::JsonSchema;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
-/// A text that has one validator, `check`, however it comes in.
+use super::error::InvalidValue;
+
+/// Implements the conversions of a text that the function `check` validates.
 macro_rules! text_newtype {
     ($name:ident, $error:ty, $check:path) => {
         impl $name {
-            /// The text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -49,37 +50,14 @@ macro_rules! text_newtype {
 }
 pub(super) use text_newtype;
 
-/// A text that names nothing of its kind.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidName {
-    /// No feature gate.
-    #[error("`{0}` is no feature gate: use letters and digits, as in `InPlacePodVerticalScaling`")]
-    FeatureGate(String),
-    /// No argument.
-    #[error(
-        "`{0}` is no argument: use lower-case letters, digits and inner dashes, without the two dashes before it"
-    )]
-    Argument(String),
-    /// No kernel parameter that a machine has for itself.
-    #[error(
-        "`{0}` is no kernel parameter that a node can have for itself: those are below `net.`; set others on the host \
-         with sysctl(8), for all nodes of all clusters"
-    )]
-    Sysctl(String),
-}
-
-/// A program of Kubernetes.
+/// A Kubernetes program with configurable arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(inline)]
 pub enum Component {
-    /// The API server, on control planes.
     KubeApiserver,
-    /// The controller manager, on control planes.
     KubeControllerManager,
-    /// The scheduler, on control planes.
     KubeScheduler,
-    /// The kubelet, on all nodes.
     Kubelet,
 }
 
@@ -101,22 +79,21 @@ pub struct Argument(String);
 #[schemars(with = "String", inline)]
 pub struct Sysctl(String);
 
-text_newtype!(FeatureGate, InvalidName, check_gate);
-text_newtype!(Argument, InvalidName, check_argument);
-text_newtype!(Sysctl, InvalidName, check_sysctl);
+text_newtype!(FeatureGate, InvalidValue, check_gate);
+text_newtype!(Argument, InvalidValue, check_argument);
+text_newtype!(Sysctl, InvalidValue, check_sysctl);
 
-/// The value of an argument: a text, a whole number, or true or false.
+/// The value of an argument: a string, an integer or a boolean.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(with = "String", inline, extend("type" = ["string", "integer", "boolean"]))]
 pub struct ArgumentValue(String);
 
-/// The value of a kernel parameter: a text or a whole number.
+/// The value of a kernel parameter: a string or an integer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(with = "String", inline, extend("type" = ["string", "integer"]))]
 pub struct SysctlValue(String);
 
 impl ArgumentValue {
-    /// The value as the program gets it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -124,7 +101,6 @@ impl ArgumentValue {
 }
 
 impl SysctlValue {
-    /// The value as the kernel gets it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -132,7 +108,6 @@ impl SysctlValue {
 }
 
 impl Component {
-    /// The program's name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -144,37 +119,49 @@ impl Component {
     }
 }
 
-fn check_gate(text: &str) -> Result<(), InvalidName> {
-    let sound = text.starts_with(|first: char| first.is_ascii_alphabetic())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    sound
-        .then_some(())
-        .ok_or_else(|| InvalidName::FeatureGate(text.to_owned()))
+fn valid(sound: bool, message: impl FnOnce() -> String) -> Result<(), InvalidValue> {
+    match sound {
+        true => Ok(()),
+        false => Err(InvalidValue(message())),
+    }
 }
 
-fn check_argument(text: &str) -> Result<(), InvalidName> {
+fn check_gate(text: &str) -> Result<(), InvalidValue> {
+    let sound = text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    valid(sound, || {
+        format!("`{text}` is not a feature gate: use letters and digits, as in `InPlacePodVerticalScaling`")
+    })
+}
+
+fn check_argument(text: &str) -> Result<(), InvalidValue> {
     let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let sound = text.starts_with(|first: char| first.is_ascii_lowercase())
         && !text.ends_with('-')
         && text.bytes().all(good);
-    sound
-        .then_some(())
-        .ok_or_else(|| InvalidName::Argument(text.to_owned()))
+    valid(sound, || {
+        format!(
+            "`{text}` is not an argument: use lower-case letters, digits and inner dashes, without the leading `--`"
+        )
+    })
 }
 
-fn check_sysctl(text: &str) -> Result<(), InvalidName> {
+fn check_sysctl(text: &str) -> Result<(), InvalidValue> {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte);
     let mut parts = text.split(['.', '/']);
     let sound = text.bytes().all(good)
         && parts.next() == Some("net")
         && parts.clone().count() > 1
         && parts.all(|part| !part.is_empty());
-    sound
-        .then_some(())
-        .ok_or_else(|| InvalidName::Sysctl(text.to_owned()))
+    valid(sound, || {
+        format!(
+            "`{text}` is not a kernel parameter that can differ between nodes: only those below `net.` can; set others on \
+             the host with sysctl(8), for all nodes of all clusters"
+        )
+    })
 }
 
-/// Takes what can be written as one word: texts, whole numbers and, if asked for, true and false.
+/// Deserializes strings, integers and optionally booleans into a string.
 struct Scalar {
     booleans: bool,
 }
@@ -184,15 +171,15 @@ impl Visitor<'_> for Scalar {
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(if self.booleans {
-            "a string, a whole number, true or false"
+            "a string, an integer or a boolean"
         } else {
-            "a string or a whole number"
+            "a string or an integer"
         })
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<String, E> {
         if text.chars().any(char::is_control) {
-            return Err(E::custom("the value must be one line"));
+            return Err(E::custom("a value must be a single line"));
         }
         Ok(text.to_owned())
     }
@@ -201,11 +188,11 @@ impl Visitor<'_> for Scalar {
         Ok(number.to_string())
     }
 
-    fn visit_bool<E: de::Error>(self, yes: bool) -> Result<String, E> {
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<String, E> {
         if self.booleans {
-            return Ok(yes.to_string());
+            return Ok(value.to_string());
         }
-        Err(E::invalid_type(de::Unexpected::Bool(yes), &self))
+        Err(E::invalid_type(de::Unexpected::Bool(value), &self))
     }
 }
 
@@ -226,7 +213,7 @@ mod tests {
     use super::{Argument, FeatureGate, Sysctl};
 
     #[test]
-    fn names_are_of_their_kind() {
+    fn names_are_validated() {
         for (gate, good) in [
             ("AllAlpha", true),
             ("A1", true),

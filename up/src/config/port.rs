@@ -1,4 +1,4 @@
-//! Ports of the host that lead into the cluster.
+//! Ports of the host that are forwarded to nodes.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
@@ -8,18 +8,20 @@ use parbake_cluster::NodeName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A TCP port of this host that leads to a port of a node: one that a program listens on there, or a service's NodePort,
-/// which is the same on every node.
+use super::error::InvalidValue;
+
+/// A TCP port of this host that is forwarded to a port of a node: one that a program listens on there, or a service's
+/// NodePort, which is the same on every node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Port {
-    /// The address of this host to listen on: 127.0.0.1 if it is not given, 0.0.0.0 for all.
-    #[serde(default = "own_address", skip_serializing_if = "is_own_address")]
+    /// The address of this host to listen on: 127.0.0.1 by default, 0.0.0.0 for all.
+    #[serde(default = "default_address", skip_serializing_if = "is_default_address")]
     #[schemars(with = "String", extend("format" = "ip"))]
     pub listen: IpAddr,
     /// The port of this host.
     pub host: NonZeroU16,
-    /// The node; the first one if it is not given.
+    /// The node; the first one by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub node: Option<NodeName>,
@@ -27,24 +29,23 @@ pub struct Port {
     pub port: NonZeroU16,
 }
 
-const OWN: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const DEFAULT_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-fn own_address() -> IpAddr {
-    OWN
+fn default_address() -> IpAddr {
+    DEFAULT_ADDRESS
 }
 
-fn is_own_address(address: &IpAddr) -> bool {
-    *address == OWN
+fn is_default_address(address: &IpAddr) -> bool {
+    *address == DEFAULT_ADDRESS
 }
 
 impl Port {
-    /// Where the host listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         SocketAddr::new(self.listen, self.host.get())
     }
 
-    /// Whether both cannot listen at once.
+    /// True if the host cannot listen on both.
     #[must_use]
     pub fn collides(&self, other: &Self) -> bool {
         let all = self.listen.is_unspecified() || other.listen.is_unspecified();
@@ -52,54 +53,51 @@ impl Port {
     }
 }
 
-/// A text that publishes no port.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` publishes no port; write HOST:NODE such as 8080:30080, with an address before it (0.0.0.0:8080:30080), with \
-     a node in between (8080:node02:30080)"
-)]
-pub struct InvalidPort(String);
-
-/// A published port as a flag has it: `[ADDRESS:]HOST:[NODE:]PORT`; an IPv6 address stands in brackets.
+/// The value of `--publish`: `[ADDRESS:]HOST:[NODE:]PORT`, with an IPv6 address in brackets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublishFlag(pub Port);
 
 impl FromStr for PublishFlag {
-    type Err = InvalidPort;
+    type Err = InvalidValue;
 
-    fn from_str(text: &str) -> Result<Self, InvalidPort> {
-        parse(text).map(Self).ok_or_else(|| InvalidPort(text.to_owned()))
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        parse(text).map(Self).ok_or_else(|| {
+            InvalidValue(format!(
+                "`{text}` is not a port mapping, such as 8080:30080, 0.0.0.0:8080:30080 with an address of the host, or \
+                 8080:node02:30080 with a node"
+            ))
+        })
     }
 }
 
 fn parse(text: &str) -> Option<Port> {
     let (rest, port) = text.rsplit_once(':')?;
     let (rest, node) = match rest.rsplit_once(':') {
-        // A node's name may be a number, but what stands last must be a port: so one of digits is a port.
+        // A node may be named like a number, but the part before the last is more likely a port.
         Some((before, last)) if last.parse::<u16>().is_err() => (before, Some(last.parse().ok()?)),
         _ => (rest, None),
     };
     let (listen, host) = match rest.rsplit_once(':') {
-        Some((address, host)) => (address_of(address)?, host),
-        None => (OWN, rest),
+        Some((address, host)) => (parse_address(address)?, host),
+        None => (DEFAULT_ADDRESS, rest),
     };
     Some(Port {
         listen,
-        host: number(host)?,
+        host: parse_port(host)?,
         node,
-        port: number(port)?,
+        port: parse_port(port)?,
     })
 }
 
-fn address_of(text: &str) -> Option<IpAddr> {
+fn parse_address(text: &str) -> Option<IpAddr> {
     match text.strip_prefix('[') {
         Some(rest) => rest.strip_suffix(']')?.parse().map(IpAddr::V6).ok(),
         None => text.parse().map(IpAddr::V4).ok(),
     }
 }
 
-/// Digits alone.
-fn number(text: &str) -> Option<NonZeroU16> {
+/// Rejects a leading `+`, which `u16` accepts.
+fn parse_port(text: &str) -> Option<NonZeroU16> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| digits)
 }
@@ -145,10 +143,10 @@ mod tests {
     }
 
     #[test]
-    fn all_addresses_collide_with_each() {
+    fn an_unspecified_address_collides_with_every_other() {
         let ports = ["80:1", "0.0.0.0:80:2", "10.0.0.1:80:3", "81:1"];
-        let [own, all, other, beside] = ports.map(|text| text.parse::<PublishFlag>().unwrap().0);
-        assert!(own.collides(&all) && all.collides(&other) && own.collides(&own));
-        assert!(!own.collides(&other) && !own.collides(&beside));
+        let [local, all, other, other_port] = ports.map(|text| text.parse::<PublishFlag>().unwrap().0);
+        assert!(local.collides(&all) && all.collides(&other) && local.collides(&local));
+        assert!(!local.collides(&other) && !local.collides(&other_port));
     }
 }

@@ -1,4 +1,4 @@
-//! Amounts of processor time and memory.
+//! Amounts of CPU time and memory.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,11 +6,13 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The least and the most processor time of a node, in thousandths of a processor.
+use super::error::InvalidValue;
+
+/// Minimum and maximum of a node, in thousandths of a CPU.
 const MILLICPUS: (f64, f64) = (100.0, 1_024_000.0);
-/// The least memory of a node: less than systemd, the runtime and a kubelet take.
-const LEAST: u64 = 256 << 20;
-/// Units of memory, largest first of each kind.
+/// Minimum of a node in bytes: less than systemd, the container runtime and a kubelet need.
+const MINIMUM: u64 = 256 << 20;
+/// Units of memory: binary ones, then decimal ones, each from the largest.
 const UNITS: [(&str, u64); 8] = [
     ("Ti", 1 << 40),
     ("Gi", 1 << 30),
@@ -22,7 +24,7 @@ const UNITS: [(&str, u64); 8] = [
     ("k", 1_000),
 ];
 
-/// Processor time in processors, such as 2 or 1.5; at least 0.1, kept to the thousandth.
+/// A number of CPUs, such as 2 or 1.5; at least 0.1, with a precision of a thousandth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "f64", into = "f64")]
 #[schemars(with = "f64", inline, extend("minimum" = 0.1, "maximum" = 1024))]
@@ -34,22 +36,14 @@ pub struct Cpus(u32);
 #[schemars(with = "String", inline, extend("pattern" = r"^[0-9]+(\.[0-9]+)?(k|[KMGT]i|[MGT])B?$"))]
 pub struct Memory(u64);
 
-/// A text that is no amount, or not one for a node.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidQuantity {
-    /// No processor time.
-    #[error("`{0}` is no number of processors from 0.1 to 1024, such as 2 or 1.5")]
-    Cpus(String),
-    /// No memory.
-    #[error("`{0}` is no amount of memory such as 2GiB or 512MiB")]
-    Memory(String),
-    /// Too little memory.
-    #[error("`{0}` is too little memory for a node, which needs at least 256MiB")]
-    TooLittle(String),
+fn invalid_cpus(text: &str) -> InvalidValue {
+    InvalidValue(format!(
+        "`{text}` is not a number of CPUs from 0.1 to 1024, such as 2 or 1.5"
+    ))
 }
 
 impl Cpus {
-    /// In thousandths of a processor.
+    /// In thousandths of a CPU.
     #[must_use]
     pub fn millis(self) -> u32 {
         self.0
@@ -65,15 +59,15 @@ impl Memory {
 }
 
 impl TryFrom<f64> for Cpus {
-    type Error = InvalidQuantity;
+    type Error = InvalidValue;
 
-    fn try_from(cpus: f64) -> Result<Self, InvalidQuantity> {
+    fn try_from(cpus: f64) -> Result<Self, InvalidValue> {
         let millis = (cpus * 1000.0).round();
         let sound = (MILLICPUS.0..=MILLICPUS.1).contains(&millis);
-        // In that range nothing is lost.
+        // The cast is exact in this range.
         sound
             .then_some(Self(millis as u32))
-            .ok_or_else(|| InvalidQuantity::Cpus(cpus.to_string()))
+            .ok_or_else(|| invalid_cpus(&cpus.to_string()))
     }
 }
 
@@ -84,13 +78,11 @@ impl From<Cpus> for f64 {
 }
 
 impl FromStr for Cpus {
-    type Err = InvalidQuantity;
+    type Err = InvalidValue;
 
-    fn from_str(text: &str) -> Result<Self, InvalidQuantity> {
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         let number = text.parse::<f64>();
-        number
-            .map_err(|_| InvalidQuantity::Cpus(text.to_owned()))?
-            .try_into()
+        number.map_err(|_| invalid_cpus(text))?.try_into()
     }
 }
 
@@ -101,30 +93,36 @@ impl fmt::Display for Cpus {
 }
 
 impl FromStr for Memory {
-    type Err = InvalidQuantity;
+    type Err = InvalidValue;
 
-    fn from_str(text: &str) -> Result<Self, InvalidQuantity> {
-        let wrong = || InvalidQuantity::Memory(text.to_owned());
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let invalid = || {
+            InvalidValue(format!(
+                "`{text}` is not an amount of memory, such as 2GiB or 512MiB"
+            ))
+        };
         let amount = text.strip_suffix('B').unwrap_or(text);
         let unit = UNITS.iter().find(|(unit, _)| amount.ends_with(unit));
-        let (unit, factor) = unit.ok_or_else(wrong)?;
+        let (unit, factor) = unit.ok_or_else(invalid)?;
         let number = amount.trim_end_matches(unit);
         let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         if !number.split('.').all(digits) {
-            return Err(wrong());
+            return Err(invalid());
         }
-        let bytes = number.parse::<f64>().map_err(|_| wrong())? * *factor as f64;
-        if bytes < LEAST as f64 {
-            return Err(InvalidQuantity::TooLittle(text.to_owned()));
+        let bytes = number.parse::<f64>().map_err(|_| invalid())? * *factor as f64;
+        if bytes < MINIMUM as f64 {
+            return Err(InvalidValue(format!(
+                "`{text}` is too little memory: a node needs at least 256MiB"
+            )));
         }
-        // Whole bytes up to what a double holds exactly.
+        // Doubles hold integers up to 2^53 exactly.
         (bytes <= (1_u64 << 53) as f64)
             .then_some(Self(bytes as u64))
-            .ok_or_else(wrong)
+            .ok_or_else(invalid)
     }
 }
 
-/// In the largest unit of 1024 that leaves nothing over.
+/// In the largest binary unit that divides it.
 impl fmt::Display for Memory {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let binary = UNITS.iter().filter(|(unit, _)| unit.ends_with('i'));
@@ -139,9 +137,9 @@ impl fmt::Display for Memory {
 }
 
 impl TryFrom<String> for Memory {
-    type Error = InvalidQuantity;
+    type Error = InvalidValue;
 
-    fn try_from(text: String) -> Result<Self, InvalidQuantity> {
+    fn try_from(text: String) -> Result<Self, InvalidValue> {
         text.parse()
     }
 }
@@ -157,7 +155,7 @@ mod tests {
     use super::{Cpus, Memory};
 
     #[test]
-    fn processors_are_numbers() {
+    fn cpus_are_numbers_in_range() {
         for (text, millis) in [("2", 2000), ("1.5", 1500), ("0.1", 100), ("0.1234", 123)] {
             assert_eq!(text.parse::<Cpus>().unwrap().millis(), millis, "{text}");
         }
@@ -167,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_has_a_unit() {
+    fn memory_needs_a_unit_and_a_minimum() {
         for (text, bytes) in [
             ("2GiB", 2 << 30),
             ("2Gi", 2 << 30),
@@ -181,13 +179,13 @@ mod tests {
             assert_eq!(memory.to_string().parse::<Memory>(), Ok(memory), "{text}");
         }
         for (text, problem) in [
-            ("2", "no amount"),
-            ("GiB", "no amount"),
-            ("-2GiB", "no amount"),
-            ("2..0GiB", "no amount"),
-            ("2GiBB", "no amount"),
-            ("2 GiB", "no amount"),
-            ("100000TiB", "no amount"),
+            ("2", "not an amount"),
+            ("GiB", "not an amount"),
+            ("-2GiB", "not an amount"),
+            ("2..0GiB", "not an amount"),
+            ("2GiBB", "not an amount"),
+            ("2 GiB", "not an amount"),
+            ("100000TiB", "not an amount"),
             ("255MiB", "too little"),
             ("0GiB", "too little"),
         ] {

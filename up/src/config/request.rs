@@ -1,44 +1,42 @@
-//! From a file and flags to the configuration of one cluster.
+//! From a configuration file and flags to the configuration of one cluster.
 
 use std::path::{Path, PathBuf};
 
 use parbake_cluster::Description;
 use parbake_cluster::diagnostics::Problems;
+use parbake_cluster::toml_document::{Document, Finding, ValuePath};
 use parbake_machine::host::NoSwap;
 
-use super::check::{Problem, affordable, alone, fits};
-use super::compat::swapping;
-use super::files::{absolute, mounts, workloads};
-use super::host::{Size, refused};
+use super::compat::unavailable_swap;
+use super::files::{absolute, mount_sources, workloads};
+use super::host::{HostSize, rejected_sysctls};
 use super::merge::merge;
-use super::read::Document;
+use super::validate::{host_limits, validate, validate_for_cluster};
 use super::{Config, ConfigError, VERSION, audit};
 
-/// A configuration file.
+/// The text of a configuration file.
 #[derive(Debug)]
 pub struct ConfigFile {
     path: PathBuf,
     text: String,
 }
 
-/// What a cluster is asked to be: the user's file, and flags, which win.
+/// The configuration that a user asks for: a file, and flags, which take precedence.
 #[derive(Debug, Default)]
 pub struct ConfigRequest {
-    /// The file, if there is one.
     pub file: Option<ConfigFile>,
-    /// The flags.
     pub flags: Config,
 }
 
-/// What a configuration is checked against.
+/// The cluster that a configuration is validated for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ValidationContext<'a> {
-    /// The cluster with all nodes that it could have.
+    /// The cluster with all nodes that it can have.
     pub(super) baked: &'a Description,
-    /// How many of them run whatever the configuration says.
+    /// How many of them run, whatever the configuration says.
     pub(super) count: Option<u16>,
-    /// Whether images and manifests are still to be used.
-    pub(super) first: bool,
+    /// True if images and manifests are still to be loaded.
+    pub(super) first_start: bool,
 }
 
 impl ConfigFile {
@@ -61,28 +59,24 @@ impl ConfigFile {
         self.path.parent().unwrap_or(Path::new("/"))
     }
 
-    /// What it says, with absolute paths, if there is nothing wrong with it, by itself or with it and what it is
-    /// `against`.
-    pub(super) fn config(&self, against: Option<ValidationContext<'_>>) -> Result<Config, ConfigError> {
-        let wrong = |problems: Problems| ConfigError::File {
+    /// The validated configuration, with absolute paths. Without a `context`, only the file itself is checked.
+    pub(super) fn config(&self, context: Option<ValidationContext<'_>>) -> Result<Config, ConfigError> {
+        let invalid = |problems: Problems| ConfigError::File {
             path: self.path.clone(),
             problems,
         };
-        let mut document = Document::parse(&self.text).map_err(wrong)?;
-        let config = absolute(document.config(), self.dir());
-        let mut problems = alone(&config);
-        if let Some(against) = against {
-            problems.extend(surroundings(&config, against)?);
+        let mut document = Document::parse(&self.text).map_err(invalid)?;
+        let config = absolute(document.deserialize().unwrap_or_default(), self.dir());
+        document.report_all(validate(&config));
+        if let Some(context) = context {
+            document.report_all(validate_in(&config, context)?);
         }
-        for (place, message) in problems {
-            document.note(&place, message);
-        }
-        document.finish(config).map_err(wrong)
+        document.finish(Some(config)).map_err(invalid)
     }
 }
 
 impl ConfigRequest {
-    /// The first nodes of those that were baked; all of them where nothing is given.
+    /// Asks for the first `count` of the baked nodes, or for all of them.
     #[must_use]
     pub fn nodes(count: Option<usize>) -> Self {
         let flags = Config {
@@ -92,34 +86,33 @@ impl ConfigRequest {
         Self { file: None, flags }
     }
 
-    /// Whether nothing is asked for.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.file.is_none() && self.flags == Config::default()
     }
 
-    /// Both in one, as far as they make sense by themselves.
+    /// File and flags merged, checked as far as that is possible without a cluster.
     ///
     /// # Errors
-    /// All that is wrong.
+    /// All problems that were found.
     pub fn preview(&self) -> Result<Config, ConfigError> {
         self.merged(None)
     }
 
-    /// The configuration of a new cluster of `baked`, and the cluster itself, with those of its nodes that run.
+    /// The configuration of a new cluster made from `baked`, and the cluster itself, with the nodes that will run.
     ///
     /// # Errors
-    /// All that is wrong: with the file, each with its line, or else with what the flags and the file say together.
+    /// All problems of the file, each with its line, or else all conflicts between flags and file.
     pub(crate) fn resolve(&self, baked: &Description) -> Result<(Config, Description), ConfigError> {
         let count = self.flags.count;
-        // Before a file is said not to fit: the flag wins.
+        // The flag takes precedence, so it is checked before the file.
         if let Some(count) = count {
             baked.sized(count.into())?;
         }
         let config = self.merged(Some(ValidationContext {
             baked,
             count,
-            first: true,
+            first_start: true,
         }))?;
         let cluster = match config.count {
             Some(count) => baked.sized(count.into())?,
@@ -128,14 +121,16 @@ impl ConfigRequest {
         Ok((config, cluster))
     }
 
-    fn merged(&self, against: Option<ValidationContext<'_>>) -> Result<Config, ConfigError> {
-        let file = self.file.as_ref().map(|file| file.config(against));
+    fn merged(&self, context: Option<ValidationContext<'_>>) -> Result<Config, ConfigError> {
+        let file = self.file.as_ref().map(|file| file.config(context));
         let config = merge(file.transpose()?.unwrap_or_default(), self.flags.clone());
-        let mut problems = alone(&config);
-        if let Some(against) = against {
-            problems.extend(surroundings(&config, against)?);
+        let mut findings = validate(&config);
+        if let Some(context) = context {
+            findings.extend(validate_in(&config, context)?);
         }
-        ConfigError::together(problems)?;
+        if !findings.is_empty() {
+            return Err(ConfigError::Conflict(findings));
+        }
         Ok(Config {
             version: Some(VERSION),
             ..config
@@ -143,29 +138,29 @@ impl ConfigRequest {
     }
 }
 
-/// What is wrong with a configuration for this cluster on this host.
-fn surroundings(config: &Config, against: ValidationContext<'_>) -> Result<Vec<Problem>, ConfigError> {
-    let mut problems = Vec::new();
-    let count = against.count.or(config.count);
-    let cluster = match count.map(|count| against.baked.sized(count.into())) {
-        None => against.baked.clone(),
+/// Checks a configuration against the cluster and this host.
+fn validate_in(config: &Config, context: ValidationContext<'_>) -> Result<Vec<Finding>, ConfigError> {
+    let mut findings = Vec::new();
+    let count = context.count.or(config.count);
+    let cluster = match count.map(|count| context.baked.sized(count.into())) {
+        None => context.baked.clone(),
         Some(Ok(cluster)) => cluster,
         Some(Err(error)) => {
-            problems.push((vec!["count".into()], error.to_string()));
-            against.baked.clone()
+            findings.push(Finding::new(ValuePath::of(["count"]), error.to_string()));
+            context.baked.clone()
         }
     };
-    problems.extend(fits(config, against.baked, &cluster));
+    findings.extend(validate_for_cluster(config, context.baked, &cluster));
     let mut nodes = config.nodes.values().chain([&config.all_nodes]);
     if nodes.any(|node| node.cpus.is_some() || node.memory.is_some()) {
-        problems.extend(affordable(config, &Size::of(Path::new("/"))?));
+        findings.extend(host_limits(config, &HostSize::of(Path::new("/"))?));
     }
-    problems.extend(swapping(config, NoSwap::look));
-    problems.extend(refused(config)?);
-    problems.extend(audit::problem(config));
-    problems.extend(mounts(config));
-    if against.first {
-        problems.extend(workloads(config));
+    findings.extend(unavailable_swap(config, NoSwap::look));
+    findings.extend(rejected_sysctls(config)?);
+    findings.extend(audit::validate(config));
+    findings.extend(mount_sources(config));
+    if context.first_start {
+        findings.extend(workloads(config));
     }
-    Ok(problems)
+    Ok(findings)
 }

@@ -1,11 +1,11 @@
-//! A configuration shown: as TOML, and what may stand in one as a JSON schema.
+//! The effective configuration as TOML, and the JSON schema of the format.
 
 use std::path::Path;
 
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
-use super::stored::source;
+use super::stored::stored_file;
 use super::{Config, ConfigError, VERSION};
 
 /// The effective configuration of the cluster in `dir`, which has `nodes` nodes.
@@ -13,8 +13,8 @@ use super::{Config, ConfigError, VERSION};
 /// # Errors
 /// The cluster's configuration file is invalid.
 pub(crate) fn effective(dir: &Path, nodes: usize) -> Result<Config, ConfigError> {
-    let config = match source(dir)? {
-        Some(source) => source.config(None)?,
+    let config = match stored_file(dir)? {
+        Some(file) => file.config(None)?,
         None => Config::default(),
     };
     Ok(Config {
@@ -24,10 +24,10 @@ pub(crate) fn effective(dir: &Path, nodes: usize) -> Result<Config, ConfigError>
     })
 }
 
-/// The configuration as a file has it.
+/// The text of a `cluster.toml` with this configuration.
 ///
 /// # Errors
-/// A path in it is no UTF-8.
+/// A path in it is not UTF-8.
 pub fn to_toml(config: &Config) -> Result<String, toml::ser::Error> {
     toml::to_string_pretty(config)
 }

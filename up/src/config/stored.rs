@@ -1,4 +1,4 @@
-//! `cluster.toml` in a cluster's own directory: the effective configuration, which every start obeys.
+//! `cluster.toml` in a cluster's own directory: the effective configuration, which applies at every start.
 
 use std::path::Path;
 
@@ -8,14 +8,13 @@ use parbake_machine::files::replace;
 use super::request::ValidationContext;
 use super::{Config, ConfigError, ConfigFile, to_toml};
 
-/// The name of the file.
 const FILE: &str = "cluster.toml";
-const HEAD: &str = "\
-# What this cluster is beyond what was baked, as its `parbake up` or `parbake create` was told. Every start obeys it;
-# images and manifests are for the first. See `parbake config show`, `parbake config schema`.
+const HEADER: &str = "\
+# The configuration of this cluster, from the flags and the file given to `parbake up` or `parbake create`. It applies at
+# every start; images and manifests only at the first. See `parbake config show` and `parbake config schema`.
 ";
 
-/// Writes the configuration of the cluster in `dir`, whole or not at all.
+/// Writes the configuration of the cluster in `dir` atomically.
 pub(crate) fn store(dir: &Path, config: &Config) -> Result<(), ConfigError> {
     let path = dir.join(FILE);
     let failed = |source| ConfigError::Write {
@@ -23,28 +22,28 @@ pub(crate) fn store(dir: &Path, config: &Config) -> Result<(), ConfigError> {
         source,
     };
     let text = to_toml(config).map_err(|error| failed(error.into()))?;
-    replace(&path, format!("{HEAD}{text}").as_bytes(), 0o644).map_err(|error| failed(error.into()))
+    replace(&path, format!("{HEADER}{text}").as_bytes(), 0o644).map_err(|error| failed(error.into()))
 }
 
-/// The configuration of the cluster in `dir`, which runs the nodes of `cluster`; that of a cluster without one is empty.
-/// `first` says that it was never ready.
+/// The configuration of the cluster in `dir`, which runs the nodes of `cluster`; empty for a cluster without a file.
+/// `first_start` says that the cluster was never ready.
 ///
 /// # Errors
-/// Somebody changed the file and all that is wrong with it now, or the host no longer has what it names.
-pub(crate) fn load(dir: &Path, cluster: &Description, first: bool) -> Result<Config, ConfigError> {
-    let against = ValidationContext {
+/// The file was changed and is invalid now, or this host lacks something that it names.
+pub(crate) fn load(dir: &Path, cluster: &Description, first_start: bool) -> Result<Config, ConfigError> {
+    let context = ValidationContext {
         baked: cluster,
         count: u16::try_from(cluster.nodes().len()).ok(),
-        first,
+        first_start,
     };
-    match source(dir)? {
-        Some(source) => source.config(Some(against)),
+    match stored_file(dir)? {
+        Some(file) => file.config(Some(context)),
         None => Ok(Config::default()),
     }
 }
 
-/// The file of the cluster in `dir`; older clusters have none.
-pub(super) fn source(dir: &Path) -> Result<Option<ConfigFile>, ConfigError> {
+/// The file of the cluster in `dir`; clusters of older versions have none.
+pub(super) fn stored_file(dir: &Path) -> Result<Option<ConfigFile>, ConfigError> {
     let path = dir.join(FILE);
     path.exists().then(|| ConfigFile::read(&path)).transpose()
 }

@@ -1,4 +1,4 @@
-//! Whole files: all that is wrong with one, and what is right.
+//! Tests of whole configuration files.
 
 use parbake_cluster::{ClusterDomain, Description, NodeName, Role, Subnets};
 
@@ -24,13 +24,13 @@ fn baked(workers: usize) -> Description {
     .unwrap()
 }
 
-/// A file in a directory of its own.
-fn source(text: &str) -> (tempfile::TempDir, ConfigFile) {
+/// A configuration file in its own directory.
+fn file(text: &str) -> (tempfile::TempDir, ConfigFile) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("cluster.toml");
     std::fs::write(&path, text).unwrap();
-    let source = ConfigFile::read(&path).unwrap();
-    (dir, source)
+    let file = ConfigFile::read(&path).unwrap();
+    (dir, file)
 }
 
 /// The examples of the documentation.
@@ -43,7 +43,7 @@ fn examples() -> Vec<String> {
 }
 
 #[test]
-fn all_problems_are_found_at_once() {
+fn all_problems_are_reported_at_once() {
     let text = r#"version = 2
 colour = "red"
 count = 0
@@ -117,13 +117,10 @@ pod-security = "strict"
 "#;
     let expected = [
         (1, "version 2 is not supported"),
-        (
-            2,
-            "`colour`: unknown field `colour`, expected one of `version`, `count`",
-        ),
-        (3, "a cluster has at least one node"),
+        (2, "unknown field `colour`, expected one of `version`, `count`"),
+        (3, "a cluster needs at least one node"),
         (4, "`images`: invalid type: string \"a.tar\", expected a sequence"),
-        (7, "not all nodes have the same role"),
+        (7, "nodes have different roles"),
         (8, "`all-nodes.cpus`: invalid type: string \"two\""),
         (9, "`all-nodes.memory`: `10MiB` is too little memory"),
         (10, "`all-nodes.labels.a b`: `a b` is no key"),
@@ -131,7 +128,7 @@ pod-security = "strict"
         (11, "`all-nodes.taints`: `x` is no taint such as"),
         (
             12,
-            "`all-nodes.sysctls.kernel.pid_max`: `kernel.pid_max` is no kernel parameter",
+            "`all-nodes.sysctls.kernel.pid_max`: `kernel.pid_max` is not a kernel parameter",
         ),
         (
             12,
@@ -142,9 +139,9 @@ pod-security = "strict"
             18,
             "`nodes.node01.role`: unknown variant `master`, expected `control-plane` or `worker`",
         ),
-        (22, "`mounts.path`: `b` is no absolute path"),
+        (22, "`mounts.path`: `b` is not an absolute path"),
         (23, "`mounts.node`: `node 1` is not a node name"),
-        (25, "`mounts`: missing field `host`"),
+        (25, "`mounts.host` is missing"),
         (34, "`/mnt/d/` is mounted twice on a node"),
         (38, "`ports.host`: invalid value: integer `0`"),
         (47, "port 80 of the host is published twice"),
@@ -156,21 +153,21 @@ pod-security = "strict"
             53,
             "`arguments.etcd`: unknown variant `etcd`, expected one of `kube-apiserver`",
         ),
-        (57, "`config` of kubelet is parbake's own"),
-        (58, "an argument of the kubelet can hold no blank"),
+        (57, "`config` of kubelet is managed by parbake"),
+        (58, "an argument of the kubelet cannot contain white space"),
         (
             59,
             "`feature-gates` of kubelet is set in the table `feature-gates`",
         ),
         (
             62,
-            "`audit-log-path` of kube-apiserver follows from `api-server.audit`",
+            "`audit-log-path` of kube-apiserver is set by `api-server.audit`",
         ),
         (
             65,
             "`etcd.fsync`: invalid type: string \"no\", expected a boolean",
         ),
-        (66, "`etcd.memory`: unknown field `memory`"),
+        (66, "unknown field `etcd.memory`, expected `fsync` or `in-memory`"),
         (
             70,
             "`api-server.pod-security`: unknown variant `strict`, expected one of `privileged`, `baseline`, `restricted`",
@@ -188,7 +185,7 @@ pod-security = "strict"
 }
 
 #[test]
-fn what_is_no_toml_is_said_alone() {
+fn syntax_errors_are_reported_alone() {
     let found = problems("count = \n[all-nodes\ncpus = 1\n");
     assert!(found[0].starts_with("1:"), "{found:?}");
     assert!(
@@ -199,8 +196,8 @@ fn what_is_no_toml_is_said_alone() {
 }
 
 #[test]
-fn a_file_is_checked_against_cluster_and_host() {
-    let (_dir, source) = source(
+fn file_is_validated_for_cluster_and_host() {
+    let (_dir, file) = file(
         r#"count = 2
 images = ["none.tar"]
 [all-nodes]
@@ -223,38 +220,38 @@ audit = "none.yaml"
 "#,
     );
     let baked = baked(2);
-    let against = ValidationContext {
+    let context = ValidationContext {
         baked: &baked,
         count: None,
-        first: true,
+        first_start: true,
     };
-    let error = source.config(Some(against)).unwrap_err().to_string();
+    let error = file.config(Some(context)).unwrap_err().to_string();
     let expected = [
         "2:11: `",
         "4:10: the host has ",
         "6:8: `node02` was baked as worker; a role cannot be changed",
         "7:8: the host has ",
         "8:42: could not set the kernel parameter `net.ipv4.ip_default_ttl2` to `1`: this host's kernel has no such",
-        "9:1: the node `node03` does not run: the cluster has only `node01`, `node02`",
+        "9:1: node `node03` does not run: the cluster has only `node01`, `node02`",
         "10:1: there is no node `node09`; the cluster has `node01`, `node02`",
         "12:8: `",
-        "17:8: the node `node03` does not run",
+        "17:8: node `node03` does not run",
         "19:9: `",
     ];
     let lines: Vec<&str> = error.lines().collect();
     assert!(
-        lines[0].ends_with("cluster.toml` cannot be used: 10 problems:"),
+        lines[0].ends_with("cluster.toml` is not a valid configuration: 10 problems:"),
         "{error}"
     );
     for (line, expected) in lines[1..].iter().zip(expected) {
         assert!(line.trim_start().starts_with(expected), "{expected}: {line}");
     }
-    // What is on its way again needs its images no more.
-    let again = ValidationContext {
-        first: false,
-        ..against
+    // Images are loaded at the first start only.
+    let restart = ValidationContext {
+        first_start: false,
+        ..context
     };
-    let error = source.config(Some(again)).unwrap_err().to_string();
+    let error = file.config(Some(restart)).unwrap_err().to_string();
     assert!(
         error.contains("9 problems") && !error.contains("none.tar"),
         "{error}"
@@ -262,24 +259,24 @@ audit = "none.yaml"
 }
 
 #[test]
-fn flags_and_a_file_may_not_contradict_each_other() {
-    let (_dir, file) = source("count = 3\n[[ports]]\nhost = 80\nport = 1\n");
-    let mut wanted = ConfigRequest {
+fn conflicts_between_flags_and_file_are_reported() {
+    let (_dir, file) = file("count = 3\n[[ports]]\nhost = 80\nport = 1\n");
+    let mut request = ConfigRequest {
         file: Some(file),
         flags: Config {
             count: Some(250),
             ..Config::default()
         },
     };
-    let error = wanted.resolve(&baked(2)).unwrap_err().to_string();
+    let error = request.resolve(&baked(2)).unwrap_err().to_string();
     assert!(error.contains("has no room for node `node245`"), "{error}");
-    wanted.flags = Config::parse("[[ports]]\nlisten = '0.0.0.0'\nhost = 80\nport = 2\n").unwrap();
+    request.flags = Config::parse("[[ports]]\nlisten = '0.0.0.0'\nhost = 80\nport = 2\n").unwrap();
     assert_eq!(
-        wanted.resolve(&baked(2)).unwrap_err().to_string(),
-        "what the flags and the configuration say cannot be: `ports[1].host`: port 80 of the host is published twice"
+        request.resolve(&baked(2)).unwrap_err().to_string(),
+        "flags and configuration conflict: `ports[1].host`: port 80 of the host is published twice"
     );
-    wanted.flags = Config::parse("count = 1\n[[ports]]\nhost = 80\nport = 2\n").unwrap();
-    let (config, cluster) = wanted.resolve(&baked(2)).unwrap();
+    request.flags = Config::parse("count = 1\n[[ports]]\nhost = 80\nport = 2\n").unwrap();
+    let (config, cluster) = request.resolve(&baked(2)).unwrap();
     assert_eq!(
         (config.count, cluster.nodes().len(), config.ports.len()),
         (Some(1), 1, 1)
@@ -287,7 +284,7 @@ fn flags_and_a_file_may_not_contradict_each_other() {
 }
 
 #[test]
-fn the_documented_examples_are_right_and_complete() {
+fn documented_examples_are_valid_and_complete() {
     let examples = examples();
     assert!(examples.len() > 1, "{examples:?}");
     for example in &examples {
@@ -295,7 +292,7 @@ fn the_documented_examples_are_right_and_complete() {
         let written = to_toml(&config).unwrap();
         assert_eq!(Config::parse(&written).unwrap(), config, "{written}");
     }
-    // The first has everything that there is.
+    // The first example contains every field.
     let schema = schema();
     let first: toml::Table = examples[0].parse().unwrap();
     let names = |table: &toml::Table| table.keys().cloned().collect::<Vec<_>>();
@@ -330,7 +327,7 @@ fn the_documented_examples_are_right_and_complete() {
 }
 
 #[test]
-fn the_schema_is_as_strict_as_the_reader() {
+fn schema_rejects_unknown_fields_like_the_reader() {
     let schema = schema();
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     let tables = schema["$defs"].as_object().unwrap().values().chain([&schema]);
