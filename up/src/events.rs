@@ -256,7 +256,7 @@ impl Log {
     pub(crate) fn milestones(&self) -> impl FnMut(Milestone, Duration) + Send + 'static {
         let log = self.clone();
         move |milestone, after| {
-            tracing::info!("{milestone} after {:.1} s", after.as_secs_f64());
+            tracing::debug!("{milestone} after {:.1} s", after.as_secs_f64());
             let seconds = after.as_secs_f64();
             log.record(EventKind::Passed { milestone, seconds });
         }

@@ -70,7 +70,7 @@ pub(crate) fn load_into_nodes(
     name: Option<&ImageName>,
 ) -> Result<Loaded, Error> {
     let archive = {
-        let _step = tracing::info_span!("step", what = format!("check `{}`", path.display())).entered();
+        let _step = tracing::debug_span!("step", what = format!("check `{}`", path.display())).entered();
         Archive::examine(path, name)?
     };
     let what = format!(

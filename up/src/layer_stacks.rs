@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use parbake_artifact::{Artifact, Layer, Policy, Store, Tag};
 use parbake_cluster::{Description, Node, NodeName};
 
+use tracing::span::EnteredSpan;
+
 use crate::Error;
 
 /// Whether the host's policy lets the artifact start.
@@ -20,6 +22,14 @@ pub(crate) fn mark_used(store: &Store, tag: &Tag) {
     }
 }
 
+/// The step that is reported if layers are to be unpacked.
+fn unpack_step(store: &Store, artifact: &Artifact) -> Option<EnteredSpan> {
+    let is_missing = |layer: &Layer| !store.unpacked_path(&layer.digest).is_dir();
+    let what = format!("unpack `{}`", artifact.tag);
+    let missing = artifact.layers.iter().any(is_missing);
+    missing.then(|| tracing::info_span!("step", what).entered())
+}
+
 /// The unpacked layers of each node, bottom first. A node that was not baked is stacked from what all share.
 pub(crate) fn stacks(
     store: &Store,
@@ -27,6 +37,7 @@ pub(crate) fn stacks(
     cluster: &Description,
 ) -> Result<Vec<(NodeName, Vec<PathBuf>)>, Error> {
     let baked = Description::of_artifact(&artifact.config.cluster)?;
+    let _step = unpack_step(store, artifact);
     let stack = |node: &Node| {
         let paths = layers_of(artifact, &baked, node)?
             .into_iter()
@@ -39,6 +50,7 @@ pub(crate) fn stacks(
 
 /// The unpacked layers of a node that was not baked, bottom first.
 pub(crate) fn shared_stack(store: &Store, artifact: &Artifact) -> Result<Vec<PathBuf>, Error> {
+    let _step = unpack_step(store, artifact);
     let shared = artifact.shared_layers().into_iter();
     shared.map(|layer| Ok(store.unpacked(layer)?)).collect()
 }

@@ -81,7 +81,10 @@ impl Again<'_> {
         host: &Host,
     ) -> Result<Running, Error> {
         let cluster = &record.cluster;
-        let what = format!("boot {} machines", cluster.nodes().len());
+        let what = match cluster.nodes().len() {
+            1 => "boot 1 machine".to_owned(),
+            count => format!("boot {count} machines"),
+        };
         let _step = tracing::info_span!("step", what).entered();
         let surroundings = LaunchContext {
             id: &host_id(self.name, claim),

@@ -314,7 +314,10 @@ impl Prepared<'_> {
         cluster: &Description,
         identity: &Identity,
     ) -> Result<(Running, Plan), Error> {
-        let what = format!("boot {} machines", cluster.nodes().len());
+        let what = match cluster.nodes().len() {
+            1 => "boot 1 machine".to_owned(),
+            count => format!("boot {count} machines"),
+        };
         let _step = tracing::info_span!("step", what).entered();
         let surroundings = LaunchContext {
             id: &host_id(&self.options.name, claim),

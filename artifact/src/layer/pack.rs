@@ -222,7 +222,7 @@ impl<W: Write> Packer<'_, W> {
             return Err(PackError::MountPoint { path: self.at(&path) });
         }
         if let Some(why) = left_out(metadata) {
-            tracing::info!("left out `{}`: {why}", path.as_path().display());
+            tracing::debug!("left out `{}`: {why}", path.as_path().display());
             self.exact = false;
             return Ok(());
         }

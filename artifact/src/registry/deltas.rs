@@ -133,7 +133,7 @@ pub(super) async fn make(store: &Arc<Store>, delta: &Delta, blob: WholeBlob, lay
 }
 
 fn try_make(store: &Store, from: &Digest, delta: WholeBlob, layer: &Layer) -> Result<(), StoreError> {
-    let _step = tracing::info_span!(
+    let _step = tracing::debug_span!(
         "step",
         what = format!("make layer `{}` of its delta", layer.title)
     )

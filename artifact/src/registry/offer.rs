@@ -166,7 +166,7 @@ fn pairs(old: &[Layer], new: &[Layer]) -> Vec<(Layer, Layer)> {
 /// Makes a delta, and sees that the layer's very bytes come out of it: what another tool or release packed may come out
 /// otherwise, and then it helps nobody.
 fn make(store: &Store, old: Layer, new: Layer) -> Result<Option<Made>, StoreError> {
-    let _step = tracing::info_span!("step", what = format!("make delta of layer `{}`", new.title)).entered();
+    let _step = tracing::debug_span!("step", what = format!("make delta of layer `{}`", new.title)).entered();
     let open = |layer: &Layer| File::open(store.blob_path(&layer.digest));
     let path = store.blob_path(&new.digest);
     let mut out = HashingStream::new(store.temp_file()?);
@@ -179,7 +179,7 @@ fn make(store: &Store, old: Layer, new: Layer) -> Result<Option<Made>, StoreErro
         } else {
             "spares too little"
         };
-        tracing::info!(
+        tracing::debug!(
             "layer `{}` gets no delta from `{}`: it {why}",
             new.title,
             old.title

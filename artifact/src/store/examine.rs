@@ -138,7 +138,7 @@ impl Store {
         tags: Vec<Tag>,
         report: &mut Examination,
     ) -> Result<(), StoreError> {
-        let _step = tracing::info_span!("step", what = format!("read layer `{}`", layer.title)).entered();
+        let _step = tracing::debug_span!("step", what = format!("read layer `{}`", layer.title)).entered();
         let path = self.blob_path(&layer.digest);
         let dir = self.unpacked_path(&layer.digest);
         let found = match fs::metadata(&path) {

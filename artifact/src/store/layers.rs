@@ -52,7 +52,7 @@ impl Store {
         if path.is_dir() {
             return Ok(path);
         }
-        let _step = tracing::info_span!("step", what = format!("unpack layer `{}`", layer.title)).entered();
+        let _step = tracing::debug_span!("step", what = format!("unpack layer `{}`", layer.title)).entered();
         let tmp = self.tmp();
         let dir = tempfile::Builder::new().prefix("unpack-").tempdir_in(&tmp);
         let dir = dir.map_err(StoreError::io("write in", &tmp))?;
@@ -77,7 +77,7 @@ impl Store {
     }
 
     fn pack_blob(&self, title: &str, dir: &Path, options: &PackOptions) -> Result<Packed, StoreError> {
-        let _step = tracing::info_span!("step", what = format!("pack layer `{title}`")).entered();
+        let _step = tracing::debug_span!("step", what = format!("pack layer `{title}`")).entered();
         let packed = pack(dir, self.temp_file()?, options);
         let (file, packed) = packed.map_err(|source| StoreError::Pack {
             title: title.to_owned(),

@@ -199,7 +199,7 @@ fn wait(
         started,
     };
     let ready = wait_until_ready(client, &expected, vantages, READY, |milestone, after| {
-        tracing::info!("{milestone} after {:.1} s", after.as_secs_f64());
+        tracing::debug!("{milestone} after {:.1} s", after.as_secs_f64());
     });
     runtime
         .block_on(ready)

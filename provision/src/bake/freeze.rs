@@ -39,6 +39,7 @@ pub(super) fn freeze(
     let upper = |node: &Node| Dirs(&machine_plan::machine_dir(&workspace.dir("cluster"), node)).upper();
     let planes: Vec<_> = cluster.control_planes().map(|node| (node, upper(node))).collect();
     sanitize_files::renew_database(&planes, &tool.path)?;
+    let _step = tracing::info_span!("step", what = "pack the files of the machines").entered();
     for node in cluster.nodes() {
         let upper = upper(node);
         sanitize_files::scrub(&upper, Owner::Bake)?;

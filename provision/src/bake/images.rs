@@ -45,7 +45,7 @@ pub(super) fn layers(
     let mut layers = Vec::new();
     for (image, snapshots) in images.iter().zip(imported) {
         let _step =
-            tracing::info_span!("step", what = format!("pack the image {}", image.short_name)).entered();
+            tracing::debug_span!("step", what = format!("pack the image {}", image.short_name)).entered();
         let tree = workspace.join("image").join(&image.short_name);
         take_out(runtime, &state, &snapshots, &image.short_name, &tree)
             .map_err(failed("take the layers of an image out of", &state))?;
@@ -75,7 +75,7 @@ fn import(
     state: &Path,
     images: &[ImageArchive],
 ) -> Result<Vec<BTreeSet<String>>, Error> {
-    let _step = tracing::info_span!("step", what = "unpack the images").entered();
+    let _step = tracing::debug_span!("step", what = "unpack the images").entered();
     let running = Running::start(plan, supervise)?;
     let name = &plan.machines[0].endpoint.name;
     wait_for_runtime(&running, name)?;

@@ -200,7 +200,7 @@ async fn wait(
     let (kubeconfig, client) = connect_early(bootstrap, running, left()).await?;
     let vantages = DnsProbe::of_machines(running, bootstrap.cluster)?;
     let ready = wait_until_ready(&client, expected, vantages, left(), |milestone, after| {
-        tracing::info!("{milestone} after {:.1} s", after.as_secs_f64());
+        tracing::debug!("{milestone} after {:.1} s", after.as_secs_f64());
     });
     let pods = DnsProbe::of_pods(running, bootstrap.cluster)?;
     let in_pods = probe::dns_answers(bootstrap.cluster, pods, expected.started, left());

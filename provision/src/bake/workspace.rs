@@ -154,12 +154,12 @@ pub(super) fn step(
     let key = step.key();
     if let Some(layers) = reusable(dir, store, &key) {
         let titles: Vec<&str> = layers.iter().map(|layer| layer.title.as_str()).collect();
-        tracing::info!("reusing {}", titles.join(", "));
+        tracing::debug!("reusing {}", titles.join(", "));
         return Ok(layers);
     }
     let reason = history.reason(&step.done(), "its layers are not in the store");
-    tracing::info!("{}: {}", step.name, reason.why);
-    let layers = make()?;
+    let what = format!("{}: {}", step.name, reason.why);
+    let layers = tracing::info_span!("step", what).in_scope(make)?;
     write(&step_path(dir, &key), &layers)?;
     Ok(layers)
 }

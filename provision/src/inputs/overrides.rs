@@ -91,7 +91,7 @@ pub(super) fn archives(
 }
 
 fn examine(path: &Path, name: Option<&ImageName>) -> Result<Archive, Error> {
-    let _step = tracing::info_span!("step", what = format!("check `{}`", path.display())).entered();
+    let _step = tracing::debug_span!("step", what = format!("check `{}`", path.display())).entered();
     Ok(Archive::examine(path, name)?)
 }
 

@@ -28,6 +28,7 @@ pub(super) fn pack(
     let mut own_layers = Vec::new();
     let mut machines = Vec::new();
     let baked = Description::of_artifact(&parent.config.cluster)?;
+    let _step = tracing::info_span!("step", what = "pack the files of the nodes").entered();
     for node in record.cluster.nodes() {
         let name = node.name.as_str();
         let below = layers_of(parent, &baked, node)?;

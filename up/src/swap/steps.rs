@@ -90,7 +90,7 @@ impl Swap<'_> {
         nodes: &[NodeName],
     ) -> Result<Option<Checked<'p>>, Error> {
         let what = format!("check `{}`", program.path.display());
-        let _step = tracing::info_span!("step", what).entered();
+        let _step = tracing::debug_span!("step", what).entered();
         let is_subset = !self.options.nodes.is_empty();
         let cluster = &record.cluster;
         let location = locate::locate(self.running, self.client, cluster, program, nodes, is_subset);

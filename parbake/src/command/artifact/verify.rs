@@ -84,7 +84,8 @@ impl Args {
         };
         // Without a signature, nothing needs to be read; but `--repair` may repair signatures.
         let early = (!self.repair).then(|| signed(&store)).transpose()?;
-        let mut examined = store.examine(&tags)?;
+        let step = tracing::info_span!("step", what = format!("verify {}", names(&tags)));
+        let mut examined = step.in_scope(|| store.examine(&tags))?;
         let mut repaired = Vec::new();
         if self.repair && !examined.problems.is_empty() {
             let before: Vec<_> = examined.problems.iter().map(ToString::to_string).collect();

@@ -55,7 +55,10 @@ impl Bootstrap<'_> {
 
     /// Boots the machines and waits for their runtimes.
     pub(in crate::bake) fn boot(&self) -> Result<Running, Error> {
-        let what = format!("boot {} machines", self.cluster.nodes().len());
+        let what = match self.cluster.nodes().len() {
+            1 => "boot 1 machine".to_owned(),
+            count => format!("boot {count} machines"),
+        };
         let _step = tracing::info_span!("step", what).entered();
         let decisions = self.host.decide();
         let surroundings = LaunchContext {

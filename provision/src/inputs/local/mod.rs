@@ -170,7 +170,7 @@ impl Local {
         let Ok(name) = reference.parse() else {
             return Ok(None);
         };
-        let _step = tracing::info_span!("step", what = format!("check `{}`", path.display())).entered();
+        let _step = tracing::debug_span!("step", what = format!("check `{}`", path.display())).entered();
         let archive = Archive::examine(path, Some(&name))?;
         overrides::packed(short_name.to_owned(), &archive, cache).map(Some)
     }

@@ -77,7 +77,7 @@ fn generate(
     go: &Go<'_>,
     dir: &Path,
 ) -> Result<PathBuf, Error> {
-    let _step = tracing::info_span!("step", what = format!("generate {module}/{path}")).entered();
+    let _step = tracing::debug_span!("step", what = format!("generate {module}/{path}")).entered();
     let (generator, out) = (dir.join("generator"), dir.join("out"));
     fs::create_dir_all(&out).map_err(failed("create", &out))?;
     go.here()
