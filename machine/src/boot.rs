@@ -1,25 +1,26 @@
-//! The boot of one machine by systemd-nspawn.
+//! Booting a machine with systemd-nspawn.
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::cgroup::Cgroup;
-use crate::dirs::Dirs;
-use crate::host::HostSettings;
-use crate::netns::NetNs;
-use crate::process::{self, Cmd};
+use crate::error::{Error, failed};
+use crate::fs::Dirs;
+use crate::net::NetNs;
+use crate::plan::HostSettings;
+use crate::process::Cmd;
 
-/// System calls that nodes need and systemd-nspawn withholds otherwise.
+/// System calls that nodes need and systemd-nspawn blocks by default.
 const MORE_SYSTEM_CALLS: &str = "add_key bpf keyctl perf_event_open";
 /// How long systemd-nspawn may take until the machine's init runs.
-const PATIENCE: Duration = Duration::from_secs(30);
+const INIT_TIMEOUT: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// The arguments of systemd-nspawn for a machine whose root is mounted at `root`.
-fn arguments(name: &str, root: &Path, network: &str) -> Vec<String> {
+fn arguments(name: &str, root: &Path, network: &Path) -> Vec<String> {
     let mut args: Vec<String> = [
         "--quiet",
         "--boot",
@@ -38,43 +39,16 @@ fn arguments(name: &str, root: &Path, network: &str) -> Vec<String> {
     args.push(format!("--system-call-filter={MORE_SYSTEM_CALLS}"));
     args.push(format!("--machine={name}"));
     args.push(format!("--hostname={name}"));
-    args.push(format!("--network-namespace-path={network}"));
+    args.push(format!("--network-namespace-path={}", network.display()));
     args.push(format!("--directory={}", root.display()));
     args
 }
 
-/// A machine whose boot was started.
+/// A machine that is booting.
 #[derive(Debug)]
 pub(crate) struct Booting {
     name: String,
     nspawn: Child,
-}
-
-/// A machine that did not boot.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Its console log or a cgroup could not be opened.
-    #[error("could not prepare the boot of `{name}`")]
-    Prepare {
-        /// The machine.
-        name: String,
-        /// Why.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// systemd-nspawn could not be started.
-    #[error(transparent)]
-    Start(#[from] process::Error),
-    /// systemd-nspawn ended, or its init did not come.
-    #[error("`{name}` did not boot: {problem}; its console is in `{console}`")]
-    Boot {
-        /// The machine.
-        name: String,
-        /// What was seen instead.
-        problem: String,
-        /// The log with what it printed.
-        console: String,
-    },
 }
 
 /// Starts systemd-nspawn for the root that is mounted in `dirs`, in `cgroup` and `network`.
@@ -85,69 +59,51 @@ pub(crate) fn start(
     cgroup: &Cgroup,
     host: &HostSettings,
 ) -> Result<Booting, Error> {
-    let prepare = |source: Box<dyn std::error::Error + Send + Sync>| Error::Prepare {
-        name: name.into(),
-        source,
-    };
-    let log = File::create(dirs.console()).map_err(|error| prepare(error.into()))?;
-    let log_too = log.try_clone().map_err(|error| prepare(error.into()))?;
-    let namespace = format!("/proc/{}/fd/{}", std::process::id(), raw(network));
+    let act = || failed(format!("open the console log of `{name}`"));
+    let log = File::create(dirs.console()).map_err(act())?;
+    let stderr = log.try_clone().map_err(act())?;
     let machine_env = host
         .machine_env
         .iter()
         .map(|(name, value)| format!("--setenv={name}={value}"));
-    let cmd = Cmd::new("systemd-nspawn")
-        .args(arguments(name, &dirs.root(), &namespace))
-        .args(machine_env);
-    let cmd = host
-        .nspawn_env
-        .iter()
-        .fold(cmd, |cmd, (name, value)| cmd.env(name, value));
-    let cmd = cmd.joining(cgroup.clone());
+    let mut cmd = Cmd::new("systemd-nspawn")
+        .args(arguments(name, &dirs.root(), &network.path()))
+        .args(machine_env)
+        .in_cgroup(cgroup.clone());
+    for (name, value) in &host.nspawn_env {
+        cmd = cmd.env(name, value);
+    }
     tracing::debug!(command = %cmd.display(), "booting");
-    let nspawn = cmd
-        .std()
-        .and_then(|mut command| command.stdin(Stdio::null()).stdout(log).stderr(log_too).spawn())
-        .map_err(|source| process::Error::Start {
-            command: cmd.display(),
-            source,
-        })?;
+    let nspawn = cmd.spawn(Stdio::null(), log.into(), stderr.into())?;
     Ok(Booting {
         name: name.to_owned(),
         nspawn,
     })
 }
 
-fn raw(network: &NetNs) -> i32 {
-    std::os::fd::AsFd::as_fd(network).as_raw_fd()
-}
-
 impl Booting {
-    /// Waits until the machine's init runs; gives systemd-nspawn and the process id of the init as seen from the host.
+    /// Waits until the machine's init runs. Returns systemd-nspawn and the init's process id as seen from the host.
     pub(crate) fn wait_for_init(mut self, console: &Path) -> Result<(Child, u32), Error> {
-        let deadline = Instant::now() + PATIENCE;
-        let failed = |name: &str, problem: String| Error::Boot {
-            name: name.to_owned(),
-            problem,
-            console: console.display().to_string(),
-        };
-        loop {
+        let deadline = Instant::now() + INIT_TIMEOUT;
+        let problem = loop {
             if let Ok(Some(status)) = self.nspawn.try_wait() {
-                let last = fs::read_to_string(console).unwrap_or_default();
-                let last = last.trim_end().lines().last().unwrap_or_default().to_owned();
-                return Err(failed(
-                    &self.name,
-                    format!("systemd-nspawn ended ({status}): {last}"),
-                ));
+                let text = fs::read_to_string(console).unwrap_or_default();
+                let last_line = text.trim_end().lines().last().unwrap_or_default();
+                break format!("systemd-nspawn exited ({status}): {last_line}");
             }
             if let Some(init) = init_of(self.nspawn.id()).ok().flatten() {
                 return Ok((self.nspawn, init));
             }
             if Instant::now() > deadline {
-                return Err(failed(&self.name, "no init after 30 s".to_owned()));
+                break format!("no init after {} s", INIT_TIMEOUT.as_secs());
             }
-            std::thread::sleep(Duration::from_millis(2));
-        }
+            std::thread::sleep(POLL_INTERVAL);
+        };
+        Err(Error::message(format!(
+            "`{}` did not boot: {problem}; its console log is `{}`",
+            self.name,
+            console.display()
+        )))
     }
 }
 
@@ -177,8 +133,8 @@ mod tests {
     use super::arguments;
 
     #[test]
-    fn a_machine_boots_in_its_own_network_and_registers_nowhere() {
-        let args = arguments("node01", Path::new("/c/node01/root"), "/proc/7/fd/9");
+    fn machine_boots_in_its_own_network_and_is_not_registered() {
+        let args = arguments("node01", Path::new("/c/node01/root"), Path::new("/proc/7/fd/9"));
         for wanted in [
             "--boot",
             "--keep-unit",

@@ -1,12 +1,13 @@
-//! A machine's cgroups: one in every hierarchy of the host, so that the cgroup namespace keeps kubelets apart.
+//! A machine's cgroups: one in every hierarchy of the host, so that the cgroup namespace isolates kubelets.
 //!
 //! ```text
-//! /sys/fs/cgroup/memory/parbake/default-1f3a9c/node01     cgroup v1 and hybrid: once in each hierarchy
+//! /sys/fs/cgroup/memory/parbake/default-1f3a9c/node01     cgroup v1 and hybrid: in each hierarchy
 //! /sys/fs/cgroup/parbake/default-1f3a9c/node01            cgroup v2
 //! ```
 
 mod freezer;
 mod limits;
+mod plan;
 mod usage;
 
 use std::fs::{self, File, OpenOptions};
@@ -15,33 +16,18 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use rustix::fs::{FlockOperation, flock};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
-use crate::host::CgroupPlan;
+use crate::Error;
 pub use limits::Limits;
+pub use plan::CgroupPlan;
 pub use usage::Usage;
 
-/// How long killed processes may take to leave.
-const PATIENCE: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(5);
-
-/// A cgroup that could not be made, entered, emptied or removed.
-#[derive(Debug, thiserror::Error)]
-#[error("could not {act} the cgroup `{}`", path.display())]
-pub struct Error {
-    act: &'static str,
-    path: PathBuf,
-    #[source]
-    source: io::Error,
-}
-
-fn failed(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
-    let path = path.to_owned();
-    move |source| Error { act, path, source }
-}
+/// How long processes may take to end or to freeze.
+const TIMEOUT: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The same cgroup in every hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,9 +35,14 @@ pub struct Cgroup {
     dirs: Vec<PathBuf>,
 }
 
+/// Makes an error of the reason why `act` failed at the cgroup `path`.
+fn failed(act: &str, path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
+    crate::error::failed(format!("{act} the cgroup `{}`", path.display()))
+}
+
 impl Cgroup {
     /// The cgroup of the cluster `id`, in every hierarchy of the plan. Under [`CgroupPlan::DelegatedScope`] it is below
-    /// the calling process's own. Makes nothing.
+    /// that of the calling process. Nothing is created.
     ///
     /// # Errors
     /// `/proc/self/cgroup` cannot be read.
@@ -66,11 +57,11 @@ impl Cgroup {
         })
     }
 
-    /// Makes way for cgroups with controllers on version 2, where a cgroup has either processes or children with
-    /// controllers: the processes beside the cluster's cgroup move to a leaf first.
+    /// Allows cgroups with controllers on v2, where a cgroup has either processes or children with controllers: moves the
+    /// processes beside the cluster's cgroup to a leaf.
     ///
     /// # Errors
-    /// The leaf that could not be made, or a process that could not be moved there.
+    /// The leaf could not be created, or a process could not be moved there.
     pub(crate) fn evacuate(plan: &CgroupPlan) -> Result<(), Error> {
         let (from, leaf) = match plan {
             CgroupPlan::EachHierarchy(_) => return Ok(()),
@@ -86,11 +77,11 @@ impl Cgroup {
                 (own.clone(), own.join("supervisor"))
             }
         };
-        fs::create_dir_all(&leaf).map_err(failed("make", &leaf))?;
-        for pid in pids_of(&from) {
+        fs::create_dir_all(&leaf).map_err(failed("create", &leaf))?;
+        for pid in pids_in(&from) {
             match fs::write(leaf.join("cgroup.procs"), pid.to_string()) {
-                // ESRCH: it ended meanwhile.
-                Err(error) if error.raw_os_error() != Some(nix::libc::ESRCH) => {
+                // ESRCH: it has ended.
+                Err(error) if error.raw_os_error() != Some(libc::ESRCH) => {
                     return Err(failed("move a process to", &leaf)(error));
                 }
                 _ => {}
@@ -99,7 +90,7 @@ impl Cgroup {
         Ok(())
     }
 
-    /// The cgroup `name` below this one. Makes nothing.
+    /// The cgroup `name` below this one. Nothing is created.
     #[must_use]
     pub fn child(&self, name: &str) -> Self {
         Self {
@@ -107,21 +98,21 @@ impl Cgroup {
         }
     }
 
-    /// Makes the cgroup, with its parents, and prepares it to hold processes: on cgroup v1 processors and memory nodes
-    /// are handed down, on v2 the parent's controllers. Parents that were cut off while they were made are finished. Make a
-    /// cluster's before those of its machines: the turns that clusters take are for their parent.
+    /// Creates the cgroup with its parents and prepares them to hold processes: on v1 by copying the parent's CPUs and
+    /// memory nodes, on v2 by enabling the parent's controllers. Completes what was interrupted. To be called for a
+    /// cluster before its machines, since the lock is that of the cluster's parent.
     ///
     /// # Errors
-    /// The first directory or file that could not be made or written.
+    /// A directory or file could not be created or written.
     pub fn create(&self) -> Result<(), Error> {
-        let _turn = self.turn()?;
+        let _lock = self.lock()?;
         for dir in &self.dirs {
             let mut missing: Vec<&Path> = dir.ancestors().take_while(|path| !is_prepared(path)).collect();
             missing.reverse();
             for path in missing {
                 match fs::create_dir(path) {
                     Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                        return Err(failed("make", path)(error));
+                        return Err(failed("create", path)(error));
                     }
                     _ => enable_controllers(path).map_err(failed("prepare", path))?,
                 }
@@ -130,10 +121,9 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Waits for its turn: clusters that start and end at the same time make and remove the same parent. The turn ends with
-    /// the file.
-    fn turn(&self) -> Result<Option<File>, Error> {
-        // Above what comes and goes.
+    /// Locks the directory above that of all clusters: clusters that start and end at the same time create and remove the
+    /// same parent. The lock is released when the file is closed.
+    fn lock(&self) -> Result<Option<File>, Error> {
         let mut above = self.dirs.iter().take(1).flat_map(|dir| dir.ancestors().skip(2));
         let Some(top) = above.find(|path| path.is_dir()) else {
             return Ok(None);
@@ -143,19 +133,18 @@ impl Cgroup {
         Ok(Some(file))
     }
 
-    /// Says how much processor time the cgroup gets when there is not enough for it and those beside it: `cpu.weight` of
-    /// cgroup v2, 1 to 10000 (default 100), or the same in `cpu.shares` of v1. Where the kernel cannot do that, all are
-    /// alike.
+    /// Sets the cgroup's share of CPU time when it competes with others: `cpu.weight` of v2, 1 to 10000 (default 100), or
+    /// its equivalent in `cpu.shares` of v1. Does nothing where the kernel has neither.
     ///
     /// # Errors
-    /// The file that could not be written.
+    /// The file could not be written.
     pub(crate) fn set_cpu_weight(&self, weight: u32) -> Result<(), Error> {
         for dir in &self.dirs {
             let (weights, shares) = (dir.join("cpu.weight"), dir.join("cpu.shares"));
             let (path, value) = if weights.exists() {
                 (weights, weight)
             } else if shares.exists() {
-                // 1024 is the default there.
+                // 1024 is the default of v1.
                 (shares, weight * 1024 / 100)
             } else {
                 continue;
@@ -165,11 +154,11 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Opens what a process writes `0` to in order to move itself into the cgroup.
+    /// Opens the `cgroup.procs` files. A process that writes `0` to them moves itself into the cgroup.
     ///
     /// # Errors
-    /// The cgroup that is not there.
-    pub(crate) fn doors(&self) -> Result<Vec<File>, Error> {
+    /// The cgroup does not exist.
+    pub(crate) fn open_procs(&self) -> Result<Vec<File>, Error> {
         let open = |dir: &PathBuf| {
             OpenOptions::new()
                 .write(true)
@@ -179,55 +168,54 @@ impl Cgroup {
         self.dirs.iter().map(open).collect()
     }
 
-    /// The cgroups, this one or below it, that process `pid` is in.
+    /// The cgroup, this one or one below it, that the process `pid` is in.
     #[must_use]
     pub fn of_process(&self, pid: u32) -> Self {
-        let its = |dir: &PathBuf| tree(dir).into_iter().find(|dir| pids_of(dir).contains(&pid));
+        let find = |dir: &PathBuf| tree(dir).into_iter().find(|dir| pids_in(dir).contains(&pid));
         Self {
-            dirs: self.dirs.iter().filter_map(its).collect(),
+            dirs: self.dirs.iter().filter_map(find).collect(),
         }
     }
 
-    /// The processes in the cgroup and in all below it.
+    /// The processes in the cgroup and below it.
     pub fn processes(&self) -> Vec<u32> {
         let mut pids: Vec<u32> = self
             .dirs
             .iter()
             .flat_map(|dir| tree(dir))
-            .flat_map(|dir| pids_of(&dir))
+            .flat_map(|dir| pids_in(&dir))
             .collect();
         pids.sort_unstable();
         pids.dedup();
         pids
     }
 
-    /// Kills every process in the cgroup and below, frozen ones too, and removes it, in every hierarchy. One that is not
-    /// there counts as removed. The parent of all clusters goes too when this was the last.
+    /// Kills every process in the cgroup and below it, even frozen ones, and removes it, in every hierarchy. Succeeds if it
+    /// does not exist. Removes the parent of all clusters after the last one.
     ///
     /// # Errors
-    /// The cgroup that still had processes or could not be removed within ten seconds; all hierarchies are tried
-    /// before.
+    /// The cgroup still had processes or could not be removed within ten seconds; all hierarchies are tried.
     pub fn destroy(&self) -> Result<(), Error> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let mut outcome = Ok(());
         self.thaw_all();
         for dir in &self.dirs {
             let destroyed = destroy(dir, deadline).map_err(failed("remove", dir));
             outcome = outcome.and(destroyed);
         }
-        let turn = self.turn();
+        let lock = self.lock();
         for parent in self.dirs.iter().filter_map(|dir| dir.parent()) {
-            // Not empty means that another cluster, or a scope's supervisor, is there.
+            // Fails if another cluster, or a scope's supervisor, is there.
             let _ = fs::remove_dir(parent);
         }
-        outcome.and(turn.map(drop))
+        outcome.and(lock.map(drop))
     }
 }
 
-/// The process's own cgroup on version 2.
+/// The calling process's own cgroup on v2.
 fn own_unified() -> Result<PathBuf, Error> {
     let path = Path::new("/proc/self/cgroup");
-    let text = fs::read_to_string(path).map_err(failed("look up", path))?;
+    let text = fs::read_to_string(path).map_err(crate::error::failed("read `/proc/self/cgroup`"))?;
     let own = text
         .lines()
         .find_map(|line| line.strip_prefix("0::/"))
@@ -235,10 +223,10 @@ fn own_unified() -> Result<PathBuf, Error> {
     Ok(Path::new("/sys/fs/cgroup").join(own))
 }
 
-/// The files of a cpuset on v1 that are empty in the beginning, which keeps processes out (cpuset(7), `cpuset.mems`).
+/// Files of a v1 cpuset that are empty at first, which keeps processes out (cpuset(7), `cpuset.mems`).
 const CPUSET: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
 
-/// Whether the cgroup is there, and can hold processes.
+/// True if the cgroup exists and can hold processes.
 fn is_prepared(dir: &Path) -> bool {
     let is_empty = |file: &str| fs::read(dir.join(file)).is_ok_and(|text| text.trim_ascii().is_empty());
     dir.exists() && (is_unified(dir) || !CPUSET.into_iter().any(is_empty))
@@ -251,16 +239,16 @@ fn is_unified(dir: &Path) -> bool {
 fn enable_controllers(dir: &Path) -> io::Result<()> {
     let Some(parent) = dir.parent() else { return Ok(()) };
     for file in CPUSET {
-        // On v2 an empty value means 'as the parent', and the file may not even be there.
+        // On v2 an empty value means that of the parent, and the file may not exist.
         if is_unified(dir) || !dir.join(file).exists() {
             continue;
         }
         fs::write(dir.join(file), fs::read(parent.join(file))?)?;
     }
-    let switch = parent.join("cgroup.subtree_control");
-    if switch.exists() {
+    let control = parent.join("cgroup.subtree_control");
+    if control.exists() {
         for controller in fs::read_to_string(parent.join("cgroup.controllers"))?.split_whitespace() {
-            fs::write(&switch, format!("+{controller}"))?;
+            fs::write(&control, format!("+{controller}"))?;
         }
     }
     Ok(())
@@ -272,19 +260,21 @@ fn destroy(dir: &Path, deadline: Instant) -> io::Result<()> {
         match outcome {
             Ok(()) => return Ok(()),
             Err(error) if Instant::now() > deadline => return Err(error),
-            Err(_) => thread::sleep(PAUSE),
+            Err(_) => thread::sleep(POLL_INTERVAL),
         }
     }
 }
 
 fn kill_all(dir: &Path) -> io::Result<()> {
-    let at_once = dir.join("cgroup.kill");
-    if at_once.exists() {
-        return fs::write(at_once, "1");
+    let kill = dir.join("cgroup.kill");
+    if kill.exists() {
+        return fs::write(kill, "1");
     }
-    for pid in tree(dir).iter().flat_map(|dir| pids_of(dir)) {
-        // Gone already is what was asked for.
-        let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
+    for pid in tree(dir).iter().flat_map(|dir| pids_in(dir)) {
+        if let Some(pid) = Pid::from_raw(pid.cast_signed()) {
+            // It may have ended.
+            let _ = kill_process(pid, Signal::KILL);
+        }
     }
     Ok(())
 }
@@ -299,7 +289,7 @@ fn remove(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// `dir` and all cgroups below it, deepest first; nothing where it does not exist.
+/// `dir` and all cgroups below it, deepest first; empty if it does not exist.
 fn tree(dir: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(dir) else {
         return Vec::new();
@@ -312,7 +302,7 @@ fn tree(dir: &Path) -> Vec<PathBuf> {
     dirs
 }
 
-fn pids_of(dir: &Path) -> Vec<u32> {
+fn pids_in(dir: &Path) -> Vec<u32> {
     let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
     text.lines().filter_map(|line| line.parse().ok()).collect()
 }

@@ -1,32 +1,20 @@
-//! One machine, and the few of them that make a cluster: overlay, namespaces, cgroups, network, boot, exec, stop.
+//! Machines: root file system, namespaces, cgroups, network, boot, commands, shutdown.
 //!
-//! This crate is the only home of namespaces, mounts and child processes ([`process`]). [`handle::Running::start`]
-//! takes a [`plan::Plan`], and a [`supervisor`] process runs it; [`control`] has machines come and go meanwhile. [`host`] says what is different on which host.
+//! The only crate that makes namespaces and mounts and starts child processes ([`process`]).
+//! [`supervisor::Running::start`] takes a [`plan::Plan`] and starts a supervisor process that runs the machines.
+//! [`host`] probes what differs between hosts.
 
 pub mod boot;
 pub mod cgroup;
-pub mod control;
-pub mod dirs;
-mod early_listener;
+mod error;
 pub mod executable;
-pub mod files;
-mod forward;
-pub mod handle;
+pub mod fs;
 pub mod host;
-mod load_balancer;
-mod machine_set;
 pub mod malloc;
-pub mod netns;
-pub mod network;
-pub mod overlay;
-pub mod pause;
-pub mod pid;
+pub mod net;
 pub mod plan;
-pub mod pods;
 pub mod process;
-pub mod root;
 pub mod supervisor;
-pub mod sysctl;
-mod tcp_proxy;
 pub mod timing;
-pub mod tmpfs;
+
+pub use error::Error;

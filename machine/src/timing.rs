@@ -1,17 +1,16 @@
-//! Stretches of time that processes of a host can compare: they are told by the clock that all of them share.
+//! Points and spans of time on the clock that all processes of a host share.
 
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-/// A moment, as the time since the host booted (`CLOCK_MONOTONIC`). Machines have the same clock.
+/// The time since the host booted (`CLOCK_MONOTONIC`). Machines have the same clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct MonotonicTime(pub Duration);
 
 impl MonotonicTime {
-    /// This moment.
     pub fn now() -> Self {
         let now = clock_gettime(ClockId::Monotonic);
         // Seconds since the boot are not negative, and nanoseconds are below a billion.
@@ -22,14 +21,12 @@ impl MonotonicTime {
     }
 }
 
-/// What took from when until when.
+/// A named span of time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
-    /// What it was.
-    pub what: String,
-    /// When it began.
+    #[serde(rename = "what")]
+    pub name: String,
     pub from: MonotonicTime,
-    /// When it ended.
     pub to: MonotonicTime,
 }
 
@@ -38,24 +35,23 @@ pub struct Span {
 pub struct Spans(Vec<Span>);
 
 impl Spans {
-    /// Ends a span that began at `from`.
-    pub fn end(&mut self, what: impl Into<String>, from: MonotonicTime) {
+    /// Adds a span from `from` until now.
+    pub fn record(&mut self, name: impl Into<String>, from: MonotonicTime) {
         self.0.push(Span {
-            what: what.into(),
+            name: name.into(),
             from,
             to: MonotonicTime::now(),
         });
     }
 
-    /// Runs `act` as a span.
-    pub fn time<T>(&mut self, what: &str, act: impl FnOnce() -> T) -> T {
+    /// Runs `act` and records how long it took.
+    pub fn time<T>(&mut self, name: &str, act: impl FnOnce() -> T) -> T {
         let from = MonotonicTime::now();
         let outcome = act();
-        self.end(what, from);
+        self.record(name, from);
         outcome
     }
 
-    /// The spans.
     pub fn into_vec(self) -> Vec<Span> {
         self.0
     }

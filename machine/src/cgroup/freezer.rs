@@ -1,4 +1,4 @@
-//! Cgroups whose processes stand still: the freezer of either version.
+//! Freezing and thawing the processes of a cgroup, on v1 and v2.
 
 use std::fs;
 use std::io;
@@ -6,27 +6,26 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Cgroup, Error, PATIENCE, failed, tree};
+use super::{Cgroup, TIMEOUT, failed, tree};
+use crate::Error;
 
-/// How often it is looked whether everything stands still.
-const POLL: Duration = Duration::from_millis(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// How a version freezes a cgroup with all below it.
+/// The freezer files of a cgroup version.
 struct Files {
-    /// What is written to.
-    switch: &'static str,
+    control: &'static str,
     freeze: &'static str,
     thaw: &'static str,
-    /// What says how far it is, and the line that means everything stands still.
+    /// The file with the state, and its line for frozen.
     state: &'static str,
     frozen: &'static str,
 }
 
-/// The better one first: on version 2 frozen processes can be killed.
+/// v2 first: there frozen processes can be killed.
 const FREEZERS: [Files; 2] = [
     // Linux, admin-guide/cgroup-v2, 'Core Interface Files'.
     Files {
-        switch: "cgroup.freeze",
+        control: "cgroup.freeze",
         freeze: "1",
         thaw: "0",
         state: "cgroup.events",
@@ -34,7 +33,7 @@ const FREEZERS: [Files; 2] = [
     },
     // Linux, admin-guide/cgroup-v1/freezer-subsystem.
     Files {
-        switch: "freezer.state",
+        control: "freezer.state",
         freeze: "FROZEN",
         thaw: "THAWED",
         state: "freezer.state",
@@ -43,24 +42,24 @@ const FREEZERS: [Files; 2] = [
 ];
 
 impl Cgroup {
-    /// Makes every process in the cgroup and below stand still, and waits until they do.
+    /// Freezes every process in the cgroup and below it, and waits until they are frozen.
     ///
     /// # Errors
-    /// The host has no freezer, or a process could not be stopped within ten seconds; all of them go on then.
+    /// The host has no freezer, or a process was not frozen within ten seconds; all of them are thawed.
     pub(crate) fn freeze(&self) -> Result<(), Error> {
         let (dir, files) = self.freezer()?;
         let outcome = freeze(&dir, files).map_err(failed("freeze", &dir));
         if outcome.is_err() {
-            // Why it could not be frozen is the news.
+            // The first error is the one to report.
             let _ = self.thaw();
         }
         outcome
     }
 
-    /// Lets every process in the cgroup and below go on. One that is not there, or not frozen, counts as thawed.
+    /// Thaws every process in the cgroup and below it. Succeeds if the cgroup does not exist or is not frozen.
     ///
     /// # Errors
-    /// The cgroup that could not be written to.
+    /// The cgroup could not be written to.
     pub(crate) fn thaw(&self) -> Result<(), Error> {
         for dir in &self.dirs {
             thaw(dir).map_err(failed("thaw", dir))?;
@@ -68,25 +67,25 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Whether every process in the cgroup and below stands still, or is about to. One that is not there does not.
+    /// True if the cgroup is frozen or freezing; false if it does not exist.
     ///
     /// # Errors
-    /// The host has no freezer, or it cannot be read.
+    /// The host has no freezer, or its state cannot be read.
     pub(crate) fn is_frozen(&self) -> Result<bool, Error> {
         if !self.dirs.iter().any(|dir| dir.exists()) {
             return Ok(false);
         }
         let (dir, files) = self.freezer()?;
-        let switch = fs::read_to_string(dir.join(files.switch)).map_err(failed("look at", &dir))?;
-        // On version 1 the switch says how far it is, too: `FREEZING`.
-        Ok(![files.thaw, ""].contains(&switch.trim()))
+        let control =
+            fs::read_to_string(dir.join(files.control)).map_err(failed("read the state of", &dir))?;
+        // On v1 it may be `FREEZING`, too.
+        Ok(![files.thaw, ""].contains(&control.trim()))
     }
 
-    /// Thaws the cgroup and every one below it, as far as that is possible: on version 1 what is frozen cannot be
-    /// killed.
+    /// Thaws the cgroup and every one below it as far as possible: on v1 frozen processes cannot be killed.
     pub(super) fn thaw_all(&self) {
         for dir in self.dirs.iter().flat_map(|dir| tree(dir)) {
-            // Who cannot be thawed will not be killed either, and that is said.
+            // What cannot be thawed cannot be killed, which is an error later.
             let _ = thaw(&dir);
         }
     }
@@ -95,20 +94,20 @@ impl Cgroup {
         let mut all = FREEZERS
             .iter()
             .flat_map(|files| self.dirs.iter().map(move |dir| (dir.clone(), files)));
-        all.find(|(dir, files)| dir.join(files.switch).exists())
+        all.find(|(dir, files)| dir.join(files.control).exists())
             .ok_or_else(|| {
                 let first = self.dirs.first().map_or(Path::new(""), |dir| dir.as_path());
-                let problem = "neither `cgroup.freeze` nor `freezer.state` is there";
+                let problem = "there is neither `cgroup.freeze` nor `freezer.state`";
                 failed("freeze", first)(io::Error::new(io::ErrorKind::Unsupported, problem))
             })
     }
 }
 
 fn freeze(dir: &Path, files: &Files) -> io::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
-        // Written again and again: on version 1 a process that was just forked may have been missed.
-        fs::write(dir.join(files.switch), files.freeze)?;
+        // Repeated: on v1 a process that was just forked may have been missed.
+        fs::write(dir.join(files.control), files.freeze)?;
         let state = fs::read_to_string(dir.join(files.state))?;
         if state.lines().any(|line| line == files.frozen) {
             return Ok(());
@@ -116,14 +115,14 @@ fn freeze(dir: &Path, files: &Files) -> io::Result<()> {
         if Instant::now() > deadline {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        thread::sleep(POLL);
+        thread::sleep(POLL_INTERVAL);
     }
 }
 
 fn thaw(dir: &Path) -> io::Result<()> {
     for files in &FREEZERS {
-        match fs::OpenOptions::new().write(true).open(dir.join(files.switch)) {
-            Ok(mut switch) => io::Write::write_all(&mut switch, files.thaw.as_bytes())?,
+        match fs::OpenOptions::new().write(true).open(dir.join(files.control)) {
+            Ok(mut control) => io::Write::write_all(&mut control, files.thaw.as_bytes())?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
@@ -146,7 +145,7 @@ mod tests {
         Cgroup::of_cluster(&host.cgroups, &id).unwrap()
     }
 
-    /// A process that counts into a file, in a cgroup below `cgroup`.
+    /// A process that writes increasing numbers to a file, in a cgroup below `cgroup`.
     fn counter(cgroup: &Cgroup, file: &std::path::Path) -> std::process::Child {
         let below = cgroup.child("below");
         below.create().unwrap();
@@ -167,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_frozen_stands_still_and_goes_on() {
+    fn frozen_process_stops_and_continues_after_thaw() {
         let (cgroup, dir) = (cgroup("freeze"), tempfile::tempdir().unwrap());
         let file = dir.path().join("count");
         let mut child = counter(&cgroup, &file);
@@ -184,23 +183,23 @@ mod tests {
         }
         cgroup.destroy().unwrap();
         child.wait().unwrap();
-        // Gone counts as thawed.
+        // Thawing what does not exist succeeds.
         cgroup.thaw().unwrap();
         assert!(!cgroup.is_frozen().unwrap());
     }
 
     #[test]
-    fn what_is_frozen_can_be_destroyed() {
+    fn frozen_cgroup_can_be_destroyed() {
         for files in &super::FREEZERS {
             let (cgroup, dir) = (cgroup("destroy"), tempfile::tempdir().unwrap());
             let mut child = counter(&cgroup, &dir.path().join("count"));
-            // The whole and what is below, as a container that was paused.
+            // The cgroup and those below it, like a paused container.
             for dir in cgroup.dirs.iter().flat_map(|dir| super::tree(dir)) {
-                if dir.join(files.switch).exists() {
+                if dir.join(files.control).exists() {
                     super::freeze(&dir, files).unwrap();
                 }
             }
-            // Whoever was killed is still to be waited for, by us.
+            // The killed child has to be reaped.
             let waiting = std::thread::spawn(move || child.wait());
             cgroup.destroy().unwrap();
             waiting.join().unwrap().unwrap();

@@ -1,54 +1,54 @@
-//! What a cgroup and all below it may take at most: the same limits in either version's files.
+//! Limits of a cgroup, in the files of v1 and v2.
 
 use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cgroup, Error, failed};
+use super::{Cgroup, failed};
+use crate::Error;
 
-/// The time in which a quota of processor time may be used up, in microseconds: the kernel's own default.
+/// The period of a CPU quota in microseconds: the kernel's default.
 const PERIOD: u64 = 100_000;
 
-/// What a machine may take at most; as much as the host has where nothing is said.
+/// The limits of a machine; `None` is unlimited.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
-    /// Processor time, in thousandths of one processor. At least 10, which is the least that the kernel knows.
+    /// CPU time, in thousandths of a CPU. At least 10, the kernel's minimum.
     pub millicpus: Option<u32>,
-    /// Bytes of memory, page cache included. What is in use beyond that is reclaimed, or a process is killed.
+    /// Bytes of memory, including the page cache. Beyond that memory is reclaimed, or a process is killed.
     pub memory: Option<u64>,
-    /// Whether memory may be swapped out instead, as far as the host has room for it.
+    /// Memory may be swapped out, as far as the host has swap space.
     #[serde(default)]
     pub swap: bool,
 }
 
-/// A file and what is written into it. The first of a list that a hierarchy has is meant.
+/// A file and its content.
 type Setting = (&'static str, String);
 
 impl Cgroup {
-    /// Limits the cgroup and all below it.
+    /// Limits the cgroup with all below it.
     ///
     /// # Errors
-    /// The file that could not be written, or [`std::io::ErrorKind::Unsupported`] where the host cannot limit that.
+    /// A file could not be written, or the host does not support the limit.
     pub fn limit(&self, limits: &Limits) -> Result<(), Error> {
         if let Some(bytes) = limits.memory {
-            let (needed, beside) = memory(bytes);
-            self.set("limit the memory of", &needed)?;
-            let beside = beside.iter().filter(|_| !limits.swap);
-            for (file, value) in beside {
+            let (memory, swap) = memory(bytes);
+            self.set("limit the memory of", &memory)?;
+            for (file, value) in swap.iter().filter(|_| !limits.swap) {
                 for dir in &self.dirs {
                     write(dir, file, value).map_err(failed("limit the swap space of", dir))?;
                 }
             }
         }
         if let Some(millicpus) = limits.millicpus {
-            self.set("limit the processor time of", &cpu(millicpus))?;
+            self.set("limit the CPU time of", &cpu(millicpus))?;
         }
         Ok(())
     }
 
-    /// Writes whichever of `settings` there is, in every hierarchy; at least one must be there.
+    /// Writes the `settings` whose files exist, in every hierarchy; at least one must exist.
     fn set(&self, act: &'static str, settings: &[Setting]) -> Result<(), Error> {
         let mut done = false;
         for dir in &self.dirs {
@@ -62,7 +62,7 @@ impl Cgroup {
     }
 }
 
-/// Says whether the file is there.
+/// Returns false if the file does not exist.
 fn write(dir: &Path, file: &str, value: &str) -> std::io::Result<bool> {
     let path = dir.join(file);
     if !path.exists() {
@@ -71,7 +71,7 @@ fn write(dir: &Path, file: &str, value: &str) -> std::io::Result<bool> {
     fs::write(path, value).map(|()| true)
 }
 
-/// What limits memory, and what keeps from swapping where the kernel counts that.
+/// The settings that limit memory, and those that prevent swapping where the kernel can.
 fn memory(bytes: u64) -> ([Setting; 2], [Setting; 2]) {
     let limit = bytes.to_string();
     (
@@ -113,7 +113,7 @@ mod tests {
     };
 
     #[test]
-    fn both_versions_are_told_in_their_own_words() {
+    fn limits_are_written_to_the_files_of_both_versions() {
         let v1 = [
             ("memory/memory.limit_in_bytes", "1073741824"),
             ("memory/memory.memsw.limit_in_bytes", "1073741824"),
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_may_swap_is_not_kept_from_it() {
+    fn swap_is_not_limited_where_it_is_allowed() {
         let root = tempfile::tempdir().unwrap();
         let dirs = vec![root.path().to_owned()];
         for file in ["memory.max", "memory.swap.max"] {
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_cannot_limit_says_so() {
+    fn missing_controller_is_an_error() {
         let root = tempfile::tempdir().unwrap();
         let cgroup = Cgroup {
             dirs: vec![root.path().to_owned()],

@@ -12,7 +12,7 @@ fn cgroup(name: &str) -> Cgroup {
 }
 
 #[test]
-fn clusters_that_come_and_go_at_once_are_in_nobodys_way() {
+fn clusters_are_created_and_destroyed_in_parallel() {
     thread::scope(|scope| {
         for name in ["one", "two", "three", "four"] {
             scope.spawn(move || {
@@ -23,7 +23,7 @@ fn clusters_that_come_and_go_at_once_are_in_nobodys_way() {
                     for dir in &cgroup.dirs {
                         fs::write(dir.join("cgroup.procs"), child.id().to_string()).unwrap();
                     }
-                    // Whoever was killed is still to be waited for, by us.
+                    // The killed child has to be reaped.
                     let waiting = thread::spawn(move || child.wait());
                     cgroup.destroy().unwrap();
                     waiting.join().unwrap().unwrap();
@@ -34,7 +34,7 @@ fn clusters_that_come_and_go_at_once_are_in_nobodys_way() {
 }
 
 #[test]
-fn what_was_cut_off_while_it_was_made_is_finished() {
+fn interrupted_creation_is_completed() {
     let cluster = cgroup("half");
     let node = cluster.child("node");
     for dir in &cluster.dirs {

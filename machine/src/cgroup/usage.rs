@@ -1,28 +1,28 @@
-//! What the processes of a cgroup have used, as the kernel counts it: the same facts from either version's files.
+//! The resource usage of a cgroup, from the files of v1 and v2.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Cgroup, Error, failed};
+use super::{Cgroup, failed};
+use crate::Error;
 
-/// What a cgroup and all below it used.
+/// The resource usage of a cgroup with all below it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
-    /// Bytes of memory that are charged to it, the page cache that it filled first included.
+    /// Bytes of memory that are charged to it, including page cache that it was the first to fill.
     pub memory: u64,
-    /// Bytes of memory that belong to its processes alone and are no file's: what it would take of a host whose page
-    /// cache was warm before.
+    /// Bytes of anonymous memory: what it would take of a host with a warm page cache.
     pub anonymous: u64,
-    /// Processor time since the cgroup was made, processes that have ended included.
+    /// CPU time since the cgroup was created, including that of processes that have ended.
     pub cpu: Duration,
 }
 
-/// How the files of a version say it.
+/// The memory files of a cgroup version.
 struct Files {
     memory: &'static str,
-    /// The line of `memory.stat` that counts all below, too.
+    /// The line of `memory.stat` that includes all cgroups below.
     anonymous: &'static str,
 }
 
@@ -40,13 +40,11 @@ const MEMORY: [Files; 2] = [
 ];
 
 impl Cgroup {
-    /// What the cgroup and all below it have used.
-    ///
     /// # Errors
-    /// There is no such cgroup, or the host counts no memory or no processor time.
+    /// The cgroup does not exist, or the host does not account memory or CPU time.
     pub fn usage(&self) -> Result<Usage, Error> {
-        let (memory, anonymous) = self.look("count the memory of", memory)?;
-        let cpu = self.look("count the processor time of", cpu)?;
+        let (memory, anonymous) = self.first("read the memory usage of", memory)?;
+        let cpu = self.first("read the CPU time of", cpu)?;
         Ok(Usage {
             memory,
             anonymous,
@@ -54,8 +52,8 @@ impl Cgroup {
         })
     }
 
-    /// What the first hierarchy says that has it.
-    fn look<T>(&self, act: &'static str, read: impl Fn(&Path) -> io::Result<Option<T>>) -> Result<T, Error> {
+    /// The value of the first hierarchy that has it.
+    fn first<T>(&self, act: &'static str, read: impl Fn(&Path) -> io::Result<Option<T>>) -> Result<T, Error> {
         for dir in &self.dirs {
             if let Some(found) = read(dir).map_err(failed(act, dir))? {
                 return Ok(found);
@@ -79,7 +77,7 @@ fn memory(dir: &Path) -> io::Result<Option<(u64, u64)>> {
 }
 
 fn cpu(dir: &Path) -> io::Result<Option<Duration>> {
-    // Version 1 has a `cpu.stat` too, which tells other things.
+    // v1 has a `cpu.stat` too, with other content.
     if let Some(text) = read(&dir.join("cpuacct.usage"))? {
         let nanos = text.trim().parse().map_err(|_| unreadable())?;
         return Ok(Some(Duration::from_nanos(nanos)));
@@ -96,7 +94,7 @@ fn read(path: &Path) -> io::Result<Option<String>> {
     }
 }
 
-/// The number of the line `NAME NUMBER`.
+/// The number in the line `NAME NUMBER`.
 fn field(stat: &str, name: &str) -> Option<u64> {
     stat.lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
@@ -121,7 +119,7 @@ mod tests {
         cpu: Duration::from_millis(1500),
     };
 
-    /// A cgroup of made-up files, `HIERARCHY/FILE`.
+    /// A cgroup of test files, `HIERARCHY/FILE`.
     fn cgroup(root: &tempfile::TempDir, files: &[(&str, &str)]) -> Cgroup {
         let mut dirs: Vec<PathBuf> = Vec::new();
         for (path, text) in files {
@@ -137,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn both_versions_say_the_same() {
+    fn usage_is_read_from_the_files_of_both_versions() {
         let v1 = [
             ("systemd/cgroup.procs", ""),
             ("cpu/cpu.stat", "nr_periods 7\nnr_throttled 0\n"),
@@ -160,11 +158,11 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_does_not_count_says_so() {
+    fn missing_controller_is_an_error() {
         let root = tempfile::tempdir().unwrap();
-        let uncounted = cgroup(&root, &[("x/cpu.stat", "usage_usec 1\n")]);
-        let error = uncounted.usage().unwrap_err().to_string();
-        assert!(error.starts_with("could not count the memory of"), "{error}");
+        let unaccounted = cgroup(&root, &[("x/cpu.stat", "usage_usec 1\n")]);
+        let error = unaccounted.usage().unwrap_err().to_string();
+        assert!(error.starts_with("could not read the memory usage of"), "{error}");
         let garbled = cgroup(&root, &[("y/memory.current", "1\n"), ("y/memory.stat", "\n")]);
         assert!(garbled.usage().is_err());
     }

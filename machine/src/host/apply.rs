@@ -1,59 +1,29 @@
-//! What the host's kernel must be told before machines boot.
+//! Preparing the host's kernel before machines boot.
 
 use std::fs;
-use std::io;
 
-use super::decide::HostSettings;
-use crate::process::{self, Cmd};
-
-/// A preparation of the host that failed.
-#[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
-    /// A kernel module could not be loaded.
-    #[error("could not load the kernel module `{module}`")]
-    Module {
-        /// The module.
-        module: String,
-        /// Why.
-        #[source]
-        source: process::Error,
-    },
-    /// A limit of the kernel could not be raised.
-    #[error("could not raise the kernel's limit `{name}` to {value}; ask the host's administrator to")]
-    Limit {
-        /// Its name for sysctl(8).
-        name: String,
-        /// What it should be.
-        value: u64,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-}
+use crate::error::{Error, failed};
+use crate::plan::{HostSettings, KernelLimit};
+use crate::process::Cmd;
 
 impl HostSettings {
-    /// Loads the kernel modules that are missing and raises the limits that are too low, and says so. Both are the whole
-    /// host's and stay: machines could not do without, and nobody is worse off.
+    /// Loads missing kernel modules and raises limits that are too low. Both affect the whole host and remain.
     ///
     /// # Errors
-    /// The first that could not be done.
-    pub(crate) fn apply(&self) -> Result<(), ApplyError> {
+    /// The first module or limit that failed.
+    pub(crate) fn apply(&self) -> Result<(), Error> {
         for module in &self.modules {
             let loaded = Cmd::new("modprobe").arg(module).run();
-            loaded.map_err(|source| ApplyError::Module {
-                module: module.clone(),
-                source,
-            })?;
+            loaded.map_err(failed(format!("load the kernel module `{module}`")))?;
             tracing::info!("loaded the kernel module `{module}`");
         }
         for limit in &self.limits {
-            let raised = fs::write(limit.path(), limit.at_least.to_string());
-            raised.map_err(|source| ApplyError::Limit {
-                name: limit.name.clone(),
-                value: limit.at_least,
-                source,
-            })?;
-            tracing::info!("raised the kernel's limit `{}` to {}", limit.name, limit.at_least);
+            let KernelLimit { name, at_least } = limit;
+            let raised = fs::write(limit.path(), at_least.to_string());
+            raised.map_err(failed(format!(
+                "raise the kernel limit `{name}` to {at_least}; run `sysctl -w {name}={at_least}` on the host"
+            )))?;
+            tracing::info!("raised the kernel limit `{name}` to {at_least}");
         }
         Ok(())
     }

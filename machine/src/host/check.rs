@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::Host;
 use super::tool::{Need, WANTED};
 use super::trial::ProbeResult;
+use crate::Error;
 
 /// What the host is checked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,14 +34,16 @@ pub enum Purpose {
 }
 
 impl FromStr for Purpose {
-    type Err = PurposeError;
+    type Err = Error;
 
-    fn from_str(text: &str) -> Result<Self, PurposeError> {
+    fn from_str(text: &str) -> Result<Self, Error> {
         match text {
             "up" => Ok(Self::Up),
             "provision" => Ok(Self::Provision),
             "all" => Ok(Self::All),
-            _ => Err(PurposeError(text.to_owned())),
+            _ => Err(Error::message(format!(
+                "`{text}` is nothing to check a host for: say `up`, `provision` or `all`"
+            ))),
         }
     }
 }
@@ -55,11 +58,6 @@ impl fmt::Display for Purpose {
         })
     }
 }
-
-/// A text that names no [`Purpose`].
-#[derive(Debug, thiserror::Error)]
-#[error("`{0}` is nothing to check a host for: say `up`, `provision` or `all`")]
-pub struct PurposeError(String);
 
 /// The outcome of one check, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -112,16 +110,6 @@ impl Check {
     }
 }
 
-/// A host that will not do.
-#[derive(Debug, thiserror::Error)]
-#[error("this host is not ready for `parbake {purpose}`:{}", listed(.failed))]
-pub struct HostError {
-    /// What it was to do.
-    pub purpose: Purpose,
-    /// The checks that failed, at least one.
-    pub failed: Vec<Check>,
-}
-
 fn listed(failed: &[Check]) -> String {
     let line = |check: &Check| {
         let remedy = check.remedy.as_deref().unwrap_or_default();
@@ -135,13 +123,16 @@ impl Host {
     ///
     /// # Errors
     /// All checks that failed, with what to do about each.
-    pub fn require(self, purpose: Purpose) -> Result<Self, HostError> {
+    pub fn require(self, purpose: Purpose) -> Result<Self, Error> {
         let mut failed = checks(&self, purpose);
         failed.retain(|check| check.status == Status::Failed);
         if failed.is_empty() {
             Ok(self)
         } else {
-            Err(HostError { purpose, failed })
+            Err(Error::message(format!(
+                "this host is not ready for `parbake {purpose}`:{}",
+                listed(&failed)
+            )))
         }
     }
 }

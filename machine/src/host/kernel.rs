@@ -1,11 +1,11 @@
-//! What the kernel has built in, loaded, or ready to be loaded.
+//! Features of the kernel.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// How far a part of the kernel is from being used.
+/// Support for a feature of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KernelSupport {
@@ -13,23 +13,19 @@ pub enum KernelSupport {
     Present,
     /// A module that modprobe(8) can load.
     Loadable,
-    /// Neither.
     Missing,
 }
 
-/// The state of SELinux.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Selinux {
-    /// Not there, or switched off.
+    /// Missing or disabled.
     Off,
-    /// It writes down what it would forbid.
     Permissive,
-    /// It forbids.
     Enforcing,
 }
 
-/// The module files of one kernel, at `/lib/modules/RELEASE` (modules.dep(5), modules.builtin in kbuild's words).
+/// The module files of one kernel, at `/lib/modules/RELEASE` (modules.dep(5), modules.builtin: kernel documentation, kbuild).
 pub(super) struct Modules(PathBuf);
 
 impl Modules {
@@ -37,7 +33,7 @@ impl Modules {
         Self(Path::new("/lib/modules").join(release))
     }
 
-    /// The support by module `name`, where `used` says that the kernel already shows signs of it.
+    /// The support by the module `name`; `used` means that it is known to be in use.
     pub(super) fn support(&self, name: &str, used: bool) -> KernelSupport {
         if used || self.lists("modules.builtin", name) {
             KernelSupport::Present
@@ -72,12 +68,12 @@ pub(super) fn selinux() -> Selinux {
     }
 }
 
-/// Whether AppArmor is on (apparmor(7)).
+/// True if AppArmor is enabled (apparmor(7)).
 pub(super) fn apparmor() -> bool {
     fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|enabled| enabled.trim() == "Y")
 }
 
-/// Whether the kernel knows a file system by now (`/proc/filesystems`, proc(5)).
+/// True if the kernel currently supports a file system (`/proc/filesystems`, proc(5)).
 pub(super) fn has_filesystem(name: &str) -> bool {
     let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
     known
@@ -85,7 +81,7 @@ pub(super) fn has_filesystem(name: &str) -> bool {
         .any(|line| line.split_whitespace().last() == Some(name))
 }
 
-/// The value of a limit, by its name for sysctl(8).
+/// The value of a kernel parameter, by its name for sysctl(8).
 pub(super) fn limit(name: &str) -> Option<u64> {
     let path = Path::new("/proc/sys").join(name.replace('.', "/"));
     fs::read_to_string(path).ok()?.trim().parse().ok()
@@ -98,7 +94,7 @@ mod tests {
     use super::{KernelSupport, Modules};
 
     #[test]
-    fn modules_are_found_by_name_however_they_are_packed() {
+    fn modules_are_found_by_name_in_every_format() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(
             dir.path().join("modules.builtin"),
@@ -121,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_without_module_files_has_what_it_shows() {
+    fn without_module_files_only_features_in_use_are_present() {
         let modules = Modules::of_kernel("no-such-release");
         assert_eq!(modules.support("overlay", false), KernelSupport::Missing);
         assert_eq!(modules.support("overlay", true), KernelSupport::Present);

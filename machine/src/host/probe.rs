@@ -1,4 +1,4 @@
-//! Finding out what the host is.
+//! Probing the host.
 
 use std::collections::BTreeSet;
 use std::env::consts::ARCH;
@@ -13,23 +13,22 @@ use super::trials::Trials;
 use super::{Host, Limits, Memory, Namespaces, Network, Overlay, StateDir};
 
 impl Host {
-    /// Finds out about the host; `state_dir` is where parbake's state is or will be. Trials need root and take some
-    /// tenths of a second; they leave nothing behind. What cannot be found out counts as absent: the checks say so.
+    /// Probes the host. `state_dir` is where parbake keeps its state; it need not exist. Trials need root, take some tenths
+    /// of a second, and leave nothing behind. What cannot be found out counts as absent, and is reported by the checks.
     pub fn probe(state_dir: &Path) -> Self {
-        Self::with(state_dir, Trials::run(is_root(), existing(state_dir)))
+        Self::new(state_dir, Trials::run(is_root(), existing(state_dir)))
     }
 
-    /// As [`Host::probe`], but leaves trials out that are known to work since this host booted, see
-    /// [`Host::remember`].
-    pub fn look(state_dir: &Path) -> Self {
+    /// Like [`Host::probe`], but skips trials that have worked since this host booted, see [`Host::remember`].
+    pub fn detect(state_dir: &Path) -> Self {
         let trials = Trials::recall(state_dir);
-        Self::with(
+        Self::new(
             state_dir,
             trials.unwrap_or_else(|| Trials::run(is_root(), existing(state_dir))),
         )
     }
 
-    /// Remembers in the state directory which trials worked.
+    /// Saves in the state directory that the trials worked.
     pub fn remember(self) {
         let trials = Trials {
             namespaces: self.namespaces.create,
@@ -42,17 +41,15 @@ impl Host {
         trials.remember(&self.state_dir.path);
     }
 
-    fn with(state_dir: &Path, trials: Trials) -> Self {
-        let kernel = nix::sys::utsname::uname()
-            .map(|names| names.release().to_string_lossy().into_owned())
-            .unwrap_or_default();
-        // Only now, since a trial makes the kernel load what it needs.
+    fn new(state_dir: &Path, trials: Trials) -> Self {
+        let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+        // After the trials, which make the kernel load modules.
         let modules = Modules::of_kernel(&kernel);
-        let shows = |path: &str| Path::new(path).exists();
+        let exists = |path: &str| Path::new(path).exists();
         Self {
             root: is_root(),
             architecture: ARCH.to_owned(),
-            systemd: shows("/run/systemd/system"),
+            systemd: exists("/run/systemd/system"),
             capabilities: capabilities(),
             cgroups: Cgroups::probe(),
             namespaces: Namespaces {
@@ -64,15 +61,16 @@ impl Host {
                 state_dir: trials.overlay,
             },
             network: Network {
-                conntrack: modules.support("nf_conntrack", shows("/proc/sys/net/netfilter/nf_conntrack_max")),
+                conntrack: modules
+                    .support("nf_conntrack", exists("/proc/sys/net/netfilter/nf_conntrack_max")),
                 bridge_netfilter: modules.support(
                     "br_netfilter",
-                    shows("/proc/sys/net/bridge/bridge-nf-call-iptables"),
+                    exists("/proc/sys/net/bridge/bridge-nf-call-iptables"),
                 ),
                 bridge: trials.bridge,
                 iptables: trials.iptables,
                 nftables: trials.nftables,
-                tun: shows("/dev/net/tun"),
+                tun: exists("/dev/net/tun"),
             },
             tools: trials.tools,
             state_dir: StateDir {
@@ -93,10 +91,10 @@ impl Host {
 }
 
 fn is_root() -> bool {
-    nix::unistd::geteuid().is_root()
+    rustix::process::geteuid().is_root()
 }
 
-/// The directory, or the one above it that is there.
+/// The directory, or its nearest ancestor that exists.
 fn existing(dir: &Path) -> &Path {
     let mut above = dir.ancestors();
     above.find(|dir| dir.is_dir()).unwrap_or(Path::new("/"))
@@ -138,7 +136,7 @@ mod tests {
     use super::Host;
 
     #[test]
-    fn finds_this_host_and_survives_json() {
+    fn probes_this_host_and_round_trips_through_json() {
         let dir = tempfile::tempdir().unwrap();
         let host = Host::probe(&dir.path().join("not/there/yet"));
         assert!(host.root, "these tests need root");

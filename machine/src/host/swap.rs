@@ -1,30 +1,29 @@
-//! Whether pods can be swapped out.
+//! Support for swapping pods out.
 
 use super::probe::memory;
 use super::{CgroupLayout, Cgroups};
 
-/// A host on which no kubelet lets pods swap.
+/// Why pods cannot be swapped out on this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoSwap {
-    /// Kubelets know swap space in cgroup v2 alone.
+    /// The kubelet supports swap on cgroup v2 only.
     #[error(
-        "kubelets give pods swap space on hosts with cgroup v2 alone, and this one has not; boot it with \
+        "swap for pods needs cgroup v2, which this host does not use; boot it with \
          `systemd.unified_cgroup_hierarchy=1`, or leave `swap` out"
     )]
     Cgroups,
-    /// There is none.
     #[error("this host has no swap space; add some with mkswap(8) and swapon(8), or leave `swap` out")]
     Space,
 }
 
 impl NoSwap {
-    /// Looks at this host; nothing where pods can be swapped out.
+    /// Checks this host; `None` if pods can be swapped out.
     #[must_use]
-    pub fn look() -> Option<Self> {
-        Self::of(Cgroups::probe().layout, memory().swap_bytes)
+    pub fn detect() -> Option<Self> {
+        Self::new(Cgroups::probe().layout, memory().swap_bytes)
     }
 
-    fn of(layout: CgroupLayout, swap_bytes: u64) -> Option<Self> {
+    fn new(layout: CgroupLayout, swap_bytes: u64) -> Option<Self> {
         match (layout, swap_bytes) {
             (CgroupLayout::V2, 0) => Some(Self::Space),
             (CgroupLayout::V2, _) => None,
@@ -38,7 +37,7 @@ mod tests {
     use super::{CgroupLayout, NoSwap};
 
     #[test]
-    fn pods_swap_where_the_host_has_both() {
+    fn swap_needs_cgroup_v2_and_swap_space() {
         for (layout, bytes, expected) in [
             (CgroupLayout::V2, 1 << 30, None),
             (CgroupLayout::V2, 0, Some(NoSwap::Space)),
@@ -46,7 +45,7 @@ mod tests {
             (CgroupLayout::V1, 0, Some(NoSwap::Cgroups)),
             (CgroupLayout::Absent, 0, Some(NoSwap::Cgroups)),
         ] {
-            assert_eq!(NoSwap::of(layout, bytes), expected, "{layout:?} {bytes}");
+            assert_eq!(NoSwap::new(layout, bytes), expected, "{layout:?} {bytes}");
         }
     }
 }

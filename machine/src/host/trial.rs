@@ -1,4 +1,4 @@
-//! Trials: what parbake will do, done once for real, in namespaces that vanish with the thread that made them.
+//! Trials: what parbake will do, done once in temporary namespaces.
 
 use std::error::Error;
 use std::fs;
@@ -7,26 +7,21 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::thread;
 
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
+use rustix::mount::{MountPropagationFlags, mount_change};
+use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
 
-use crate::netns::NetNs;
-use crate::network::{self, Endpoint};
-use crate::overlay;
-use crate::process::Cmd;
-
 use super::tool::Tool;
+use crate::fs::overlay;
+use crate::net::{Endpoint, NetNs, Network};
+use crate::process::{Cmd, unshare};
 
-/// The outcome of a trial.
+/// The outcome of a trial, with the reason unless it worked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProbeResult {
-    /// It worked.
     Works,
-    /// It failed; with the reason.
     Failed(String),
-    /// It could not be tried; with the reason.
     NotTried(String),
 }
 
@@ -58,42 +53,35 @@ table ip parbake {
 ";
 
 impl ProbeResult {
-    /// The trials of a host where the user is not root.
+    /// The outcome of every trial if the user is not root.
     pub(super) fn not_root() -> Self {
         Self::NotTried("needs root".to_owned())
     }
 
-    fn of(outcome: Result<(), impl Into<Box<dyn Error>>>) -> Self {
+    fn new(outcome: Result<(), impl Into<Box<dyn Error>>>) -> Self {
         outcome.map_or_else(
-            |error| Self::Failed(reasons(error.into().as_ref())),
+            |error| Self::Failed(one_line(error.into().as_ref())),
             |()| Self::Works,
         )
     }
 }
 
-/// Makes one namespace of each kind that a machine needs.
+/// Creates one namespace of each kind that a machine needs.
 pub(super) fn namespaces() -> ProbeResult {
-    let all = CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWPID
-        | CloneFlags::CLONE_NEWNET
-        | CloneFlags::CLONE_NEWUTS
-        | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWCGROUP;
-    ProbeResult::of(on_thread(|| Ok(unshare(all)?)))
+    let all = UnshareFlags::NEWNS
+        | UnshareFlags::NEWPID
+        | UnshareFlags::NEWNET
+        | UnshareFlags::NEWUTS
+        | UnshareFlags::NEWIPC
+        | UnshareFlags::NEWCGROUP;
+    ProbeResult::new(on_thread(|| unshare(all)))
 }
 
-/// Mounts an overlay with its directories in `dir` and changes what is in it, where nobody else sees it.
+/// Mounts an overlay with its directories in `dir`, in a private mount namespace, and changes its content.
 pub(super) fn overlay(dir: &Path) -> ProbeResult {
-    ProbeResult::of(on_thread(|| {
-        unshare(CloneFlags::CLONE_NEWNS)?;
-        let nothing = None::<&str>;
-        mount(
-            nothing,
-            "/",
-            nothing,
-            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
-            nothing,
-        )?;
+    ProbeResult::new(on_thread(|| {
+        unshare(UnshareFlags::NEWNS)?;
+        mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)?;
         let dir = tempfile::Builder::new()
             .prefix(".parbake-trial-")
             .tempdir_in(dir)?;
@@ -106,7 +94,7 @@ fn overlay_in(dir: &Path) -> io::Result<()> {
     fs::create_dir_all(lower.join("replaced/inner"))?;
     fs::write(lower.join("removed"), "")?;
     let mounted = overlay::Overlay::mount(&[lower], &upper, &work, &root)
-        .map_err(|error| io::Error::other(reasons(&error)))?;
+        .map_err(|error| io::Error::other(one_line(&error)))?;
     fs::remove_file(root.join("removed"))?;
     fs::remove_dir_all(root.join("replaced"))?;
     fs::create_dir(root.join("replaced"))?;
@@ -127,12 +115,12 @@ fn overlay_in(dir: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes the network of a cluster with one machine.
+/// Creates the network of a cluster with one machine.
 pub(super) fn bridge() -> ProbeResult {
-    ProbeResult::of(cluster_network().map(drop))
+    ProbeResult::new(cluster_network().map(drop))
 }
 
-/// Loads kube-proxy's kinds of rules.
+/// Loads rules of the kinds that kube-proxy writes.
 pub(super) fn iptables(tool: Option<&Tool>) -> ProbeResult {
     firewall(tool, &[], KUBE_PROXY_RULES)
 }
@@ -150,22 +138,22 @@ fn firewall(tool: Option<&Tool>, args: &[&str], rules: &str) -> ProbeResult {
         let loaded = Cmd::new(&tool.path).args(args).stdin(rules).run();
         loaded
             .map(drop)
-            .map_err(|error| io::Error::other(reasons(&error)))
+            .map_err(|error| io::Error::other(one_line(&error)))
     };
-    ProbeResult::of(NetNs::create().and_then(|namespace| namespace.run(load)))
+    ProbeResult::new(NetNs::create().and_then(|namespace| namespace.run(load)))
 }
 
-fn cluster_network() -> Result<network::Network, Box<dyn Error>> {
+fn cluster_network() -> Result<Network, Box<dyn Error>> {
     let endpoint = Endpoint {
         name: "node01".to_owned(),
         address: "192.0.2.11/24".parse()?,
-        second: None,
-        behind: Vec::new(),
+        second_address: None,
+        pod_networks: Vec::new(),
     };
-    Ok(network::Network::create(&["192.0.2.1/24".parse()?], &[endpoint])?)
+    Ok(Network::create(&["192.0.2.1/24".parse()?], &[endpoint])?)
 }
 
-/// A thread that left its namespaces is of no use to anyone else.
+/// Runs `act` in a thread that ends, since it leaves its namespaces.
 fn on_thread(act: impl FnOnce() -> io::Result<()> + Send) -> io::Result<()> {
     thread::scope(|scope| {
         scope
@@ -175,15 +163,15 @@ fn on_thread(act: impl FnOnce() -> io::Result<()> + Send) -> io::Result<()> {
     })
 }
 
-/// An error with all that caused it, in one line.
-fn reasons(error: &dyn Error) -> String {
-    let mut text = error.to_string();
+/// An error and its causes, in one line.
+fn one_line(error: &dyn Error) -> String {
+    let mut texts = vec![error.to_string()];
     let mut next = error.source();
     while let Some(error) = next {
-        text = format!("{text}: {error}");
+        texts.push(error.to_string());
         next = error.source();
     }
-    text.replace('\n', " ")
+    texts.join(": ").replace('\n', " ")
 }
 
 #[cfg(test)]
@@ -196,7 +184,7 @@ mod tests {
     use crate::host::tool::find_all;
 
     #[test]
-    fn this_host_passes_them_all_and_keeps_nothing() {
+    fn all_trials_work_on_this_host_and_leave_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let mounts = || {
             fs::read_to_string("/proc/self/mounts")
@@ -214,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_gives_its_reason() {
+    fn failed_trial_has_a_reason() {
         let no_program = Tool {
             path: PathBuf::from("/bin/false"),
             version: None,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::tool::{self, Tool};
 use super::trial::{self, ProbeResult};
-use crate::files;
+use crate::fs::files;
 
 /// The file in the state directory that remembers.
 const MEMORY: &str = "host.json";

@@ -1,8 +1,9 @@
-//! Versions of the kernel and of programs: numbers with dots.
+//! Versions of the kernel and of programs.
 
 use std::fmt;
 use std::str::FromStr;
 
+use crate::Error;
 use serde::{Deserialize, Serialize};
 
 /// A version such as `1.24.1`, compared number by number.
@@ -10,18 +11,12 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 pub struct Version(Vec<u32>);
 
-/// A text that holds no version.
-#[derive(Debug, thiserror::Error)]
-#[error("`{0}` is no version: it must be numbers with dots between them, such as 1.24.1")]
-pub struct VersionError(String);
-
 impl Version {
-    /// A version from its numbers.
     pub fn new(numbers: impl Into<Vec<u32>>) -> Self {
         Self(numbers.into())
     }
 
-    /// The first version in what a program prints, such as 252 in `systemd 252 (252.39-1)` or 1.24.1 in
+    /// The first version in the output of a program, such as 252 in `systemd 252 (252.39-1)` or 1.24.1 in
     /// `go version go1.24.1 linux/amd64`.
     pub fn find(text: &str) -> Option<Self> {
         let start = text.find(|c: char| c.is_ascii_digit())?;
@@ -32,18 +27,22 @@ impl Version {
 }
 
 impl FromStr for Version {
-    type Err = VersionError;
+    type Err = Error;
 
-    fn from_str(text: &str) -> Result<Self, VersionError> {
+    fn from_str(text: &str) -> Result<Self, Error> {
         let numbers: Result<Vec<u32>, _> = text.split('.').map(str::parse).collect();
-        numbers.map(Self).map_err(|_| VersionError(text.to_owned()))
+        numbers.map(Self).map_err(|_| {
+            Error::message(format!(
+                "`{text}` is not a version; expected numbers separated by dots, such as `1.24.1`"
+            ))
+        })
     }
 }
 
 impl TryFrom<String> for Version {
-    type Error = VersionError;
+    type Error = Error;
 
-    fn try_from(text: String) -> Result<Self, VersionError> {
+    fn try_from(text: String) -> Result<Self, Error> {
         text.parse()
     }
 }
@@ -66,7 +65,7 @@ mod tests {
     use super::Version;
 
     #[test]
-    fn is_found_in_what_programs_print() {
+    fn version_is_found_in_the_output_of_programs() {
         let cases = [
             ("systemd 252 (252.39-1~deb12u2)\n+PAM", "252"),
             ("go version go1.24.1 linux/amd64", "1.24.1"),
@@ -85,17 +84,17 @@ mod tests {
     }
 
     #[test]
-    fn is_compared_by_number() {
+    fn versions_are_compared_by_number() {
         let version = |text: &str| text.parse::<Version>().unwrap();
         assert!(version("1.9") < version("1.21") && version("1.21") < version("1.21.1"));
         assert!(version("4.19.0") >= Version::new([4, 19]));
     }
 
     #[test]
-    fn survives_json_and_refuses_nonsense() {
+    fn round_trips_through_json_and_rejects_invalid_text() {
         let version: Version = serde_json::from_str("\"1.24.1\"").unwrap();
         assert_eq!(serde_json::to_string(&version).unwrap(), "\"1.24.1\"");
         let error = serde_json::from_str::<Version>("\"1.x\"").unwrap_err();
-        assert!(error.to_string().starts_with("`1.x` is no version"), "{error}");
+        assert!(error.to_string().starts_with("`1.x` is not a version"), "{error}");
     }
 }

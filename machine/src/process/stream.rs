@@ -1,43 +1,45 @@
-//! Children that are fed or read from while they run: what passes through need not fit into memory.
+//! Children whose input or output is streamed, and need not fit into memory.
 
 use std::io::{self, Read, Write};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::Stdio;
 use std::thread;
 
-use super::{Cmd, Error, Output, tail};
+use super::{Cmd, Output};
+use crate::Error;
 
-/// How much of what a child says is kept, in bytes.
+/// How much of a child's output is kept, in bytes.
 const KEPT: u64 = 1 << 20;
 
 impl Cmd {
-    /// Runs the command to its end while `write` fills its standard input; returns what it printed.
+    /// Runs the command while `write` fills its standard input, and returns what it printed.
     ///
-    /// Where `write` fails the command is killed. What it started itself may live on and take the end of its input for
-    /// the end of all: what is written must have an end that can be told.
+    /// If `write` fails, the command is killed. Its own children may live on and take that for the end of the input: the
+    /// format of what is written must show where it ends.
     ///
     /// # Errors
-    /// [`Error::Start`] and [`Error::Failed`]; [`Error::Stream`] with what `write` says. That the command did not want all
-    /// of its input is for the command to complain about.
-    pub fn feed(&self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<Output, Error> {
-        let mut child = self.spawn(Stdio::piped())?;
+    /// [`Error::Start`] and [`Error::Failed`]; [`Error::Stream`] with the error of `write`. A command that does not read
+    /// all of its input has to report that itself.
+    pub fn stream_input(
+        &self,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<Output, Error> {
+        let mut child = self.spawn(Stdio::piped(), Stdio::piped(), Stdio::piped())?;
         let input = child.stdin.take();
         let (output, error) = (child.stdout.take(), child.stderr.take());
         let (written, stdout, stderr) = thread::scope(|scope| {
-            let output = scope.spawn(|| keep(output));
-            let error = scope.spawn(|| keep(error));
+            let output = scope.spawn(|| read_prefix(output));
+            let error = scope.spawn(|| read_prefix(error));
             let written = input.map_or(Ok(()), |mut input| write(&mut input));
             if matches!(&written, Err(error) if error.kind() != io::ErrorKind::BrokenPipe) {
                 let _ = child.kill();
             }
-            let joined = |kept: thread::ScopedJoinHandle<'_, String>| kept.join().unwrap_or_default();
+            let joined = |text: thread::ScopedJoinHandle<'_, String>| text.join().unwrap_or_default();
             (written, joined(output), joined(error))
         });
-        let status = self.wait(&mut child)?;
+        let status = child.wait().map_err(|error| self.not_started(error))?;
         match written {
-            Err(source) if source.kind() != io::ErrorKind::BrokenPipe => Err(self.stream(source)),
-            _ if !status.success() => {
-                Err(self.failed(status, if stderr.is_empty() { &stdout } else { &stderr }))
-            }
+            Err(source) if source.kind() != io::ErrorKind::BrokenPipe => Err(self.stream_error(source)),
+            _ if !status.success() => Err(self.failed(status, &stdout, &stderr)),
             _ => Ok(Output {
                 command: self.display(),
                 stdout,
@@ -46,66 +48,37 @@ impl Cmd {
         }
     }
 
-    /// Runs the command while `read` takes its standard output; returns what `read` does. Where that did not read to the
-    /// end, the command is killed.
+    /// Runs the command while `read` reads its standard output, and returns the result of `read`. The command is killed if
+    /// `read` stops before the end.
     ///
     /// # Errors
-    /// [`Error::Start`]; [`Error::Failed`] if `read` saw the end, whatever it made of it; [`Error::Stream`] with what `read`
-    /// says.
-    pub fn drain<T>(&self, read: impl FnOnce(&mut dyn Read) -> io::Result<T>) -> Result<T, Error> {
-        let mut child = self.spawn(Stdio::null())?;
+    /// [`Error::Start`]; [`Error::Failed`] if `read` reached the end, whatever its result; [`Error::Stream`] with the error
+    /// of `read`.
+    pub fn stream_output<T>(&self, read: impl FnOnce(&mut dyn Read) -> io::Result<T>) -> Result<T, Error> {
+        let mut child = self.spawn(Stdio::null(), Stdio::piped(), Stdio::piped())?;
         let (output, error) = (child.stdout.take(), child.stderr.take());
-        let (taken, all, stderr) = thread::scope(|scope| {
-            let error = scope.spawn(|| keep(error));
-            let mut output = Watched {
+        let (result, at_end, stderr) = thread::scope(|scope| {
+            let error = scope.spawn(|| read_prefix(error));
+            let mut output = EndWatcher {
                 pipe: output,
-                ended: false,
+                at_end: false,
             };
-            let taken = read(&mut output);
-            let all = output.ended;
+            let result = read(&mut output);
+            let at_end = output.at_end;
             drop(output);
-            if !all {
+            if !at_end {
                 let _ = child.kill();
             }
-            (taken, all, error.join().unwrap_or_default())
+            (result, at_end, error.join().unwrap_or_default())
         });
-        let status = self.wait(&mut child)?;
-        // Who is not listened to any more may end as it likes.
-        if all && !status.success() {
-            return Err(self.failed(status, &stderr));
+        let status = child.wait().map_err(|error| self.not_started(error))?;
+        if at_end && !status.success() {
+            return Err(self.failed(status, "", &stderr));
         }
-        taken.map_err(|source| self.stream(source))
+        result.map_err(|source| self.stream_error(source))
     }
 
-    fn spawn(&self, input: Stdio) -> Result<Child, Error> {
-        tracing::debug!(command = %self.display(), "streaming");
-        let spawned = self.std().and_then(|mut command| {
-            let command = command.stdin(input);
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
-        });
-        spawned.map_err(|source| self.not_started(source))
-    }
-
-    fn wait(&self, child: &mut Child) -> Result<ExitStatus, Error> {
-        child.wait().map_err(|source| self.not_started(source))
-    }
-
-    fn not_started(&self, source: io::Error) -> Error {
-        Error::Start {
-            command: self.display(),
-            source,
-        }
-    }
-
-    fn failed(&self, status: ExitStatus, said: &str) -> Error {
-        Error::Failed {
-            command: self.display(),
-            status,
-            tail: tail(said),
-        }
-    }
-
-    fn stream(&self, source: io::Error) -> Error {
+    fn stream_error(&self, source: io::Error) -> Error {
         Error::Stream {
             command: self.display(),
             source,
@@ -113,27 +86,27 @@ impl Cmd {
     }
 }
 
-/// Reads to the end, so that the child never waits for us, and keeps the beginning.
-fn keep(pipe: Option<impl Read>) -> String {
+/// Reads to the end, so that the child never blocks, and returns the beginning.
+fn read_prefix(pipe: Option<impl Read>) -> String {
     let Some(mut pipe) = pipe else {
         return String::new();
     };
-    let mut kept = Vec::new();
-    let _ = (&mut pipe).take(KEPT).read_to_end(&mut kept);
+    let mut prefix = Vec::new();
+    let _ = (&mut pipe).take(KEPT).read_to_end(&mut prefix);
     let _ = io::copy(&mut pipe, &mut io::sink());
-    String::from_utf8_lossy(&kept).into_owned()
+    String::from_utf8_lossy(&prefix).into_owned()
 }
 
-/// A child's output, of which it is known whether all of it was read.
-struct Watched<R> {
+/// Records whether a pipe was read to its end.
+struct EndWatcher<R> {
     pipe: Option<R>,
-    ended: bool,
+    at_end: bool,
 }
 
-impl<R: Read> Read for Watched<R> {
+impl<R: Read> Read for EndWatcher<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.pipe.as_mut().map_or(Ok(0), |pipe| pipe.read(buffer))?;
-        self.ended |= read == 0 && !buffer.is_empty();
+        self.at_end |= read == 0 && !buffer.is_empty();
         Ok(read)
     }
 }
@@ -143,30 +116,33 @@ mod tests {
     use std::io::{self, BufRead, BufReader, Read};
     use std::time::{Duration, Instant};
 
-    use super::super::{Cmd, Error};
+    use super::super::Cmd;
+    use crate::Error;
 
     fn shell(script: &str) -> Cmd {
         Cmd::new("sh").args(["-c", script])
     }
 
     #[test]
-    fn what_is_written_is_read() {
+    fn large_input_and_output_pass_through() {
         let output = shell("wc -c; echo done >&2")
-            .feed(|input| (0..1000).try_for_each(|_| input.write_all(&[b'x'; 1000])));
+            .stream_input(|input| (0..1000).try_for_each(|_| input.write_all(&[b'x'; 1000])));
         let output = output.unwrap();
         assert_eq!((output.stdout.trim(), output.stderr.trim()), ("1000000", "done"));
-        let text = shell("echo one; echo two").drain(|output| io::read_to_string(output));
+        let text = shell("echo one; echo two").stream_output(|output| io::read_to_string(output));
         assert_eq!(text.unwrap(), "one\ntwo\n");
     }
 
     #[test]
-    fn who_fails_says_why() {
+    fn failures_of_the_command_and_of_the_stream_differ() {
         let flood = |input: &mut dyn io::Write| (0..1000).try_for_each(|_| input.write_all(&[0; 10_000]));
-        let error = shell("echo 'too much' >&2; exit 3").feed(flood).unwrap_err();
+        let error = shell("echo 'too much' >&2; exit 3")
+            .stream_input(flood)
+            .unwrap_err();
         assert!(
             matches!(&error, Error::Failed { status, tail, .. } if status.code() == Some(3) && tail == "too much")
         );
-        let error = shell("exec sleep 60").feed(|_| Err(io::Error::other("the file is cut off")));
+        let error = shell("exec sleep 60").stream_input(|_| Err(io::Error::other("the file is cut off")));
         assert!(
             matches!(error, Err(Error::Stream { source, .. }) if source.to_string() == "the file is cut off")
         );
@@ -174,22 +150,33 @@ mod tests {
             let text = io::read_to_string(output)?;
             Err::<(), _>(io::Error::other(format!("`{text}` is too short")))
         };
-        let error = shell("echo 'no such file' >&2; exit 2").drain(all).unwrap_err();
+        let error = shell("echo 'no such file' >&2; exit 2")
+            .stream_output(all)
+            .unwrap_err();
         assert!(matches!(&error, Error::Failed { tail, .. } if tail == "no such file"));
-        assert!(matches!(shell("echo x").drain(all), Err(Error::Stream { .. })));
+        assert!(matches!(
+            shell("echo x").stream_output(all),
+            Err(Error::Stream { .. })
+        ));
         let none = |_: &mut dyn Read| Err::<(), _>(io::Error::other("the disk is full"));
-        assert!(matches!(shell("yes").drain(none), Err(Error::Stream { .. })));
+        assert!(matches!(
+            shell("yes").stream_output(none),
+            Err(Error::Stream { .. })
+        ));
     }
 
     #[test]
-    fn who_has_seen_enough_does_not_wait() {
+    fn stopping_early_does_not_wait_for_the_command() {
         let started = Instant::now();
         let first = |output: &mut dyn Read| {
             let mut line = String::new();
             BufReader::new(output).read_line(&mut line).map(|_| line)
         };
-        assert_eq!(shell("yes").drain(first).unwrap(), "y\n");
-        assert_eq!(shell("echo x; exec sleep 60").drain(first).unwrap(), "x\n");
+        assert_eq!(shell("yes").stream_output(first).unwrap(), "y\n");
+        assert_eq!(
+            shell("echo x; exec sleep 60").stream_output(first).unwrap(),
+            "x\n"
+        );
         assert!(started.elapsed() < Duration::from_secs(20));
     }
 }

@@ -1,13 +1,14 @@
 //! Checks of what a cluster's way to the outside needs.
 
+use crate::Error;
 use crate::host::Host;
 use crate::host::tool::{Need, WANTED, look};
 use crate::host::trial::ProbeResult;
 
 use super::program::program;
-use super::{Check, HostError, Purpose};
+use super::{Check, Purpose};
 
-/// The programs that make the way: [`crate::network`].
+/// The programs that make the way: [`crate::net::network`].
 const PROGRAMS: [&str; 2] = ["slirp4netns", "nft"];
 
 impl Host {
@@ -16,7 +17,7 @@ impl Host {
     ///
     /// # Errors
     /// All checks that failed, with what to do about each.
-    pub fn require_internet(&self) -> Result<(), HostError> {
+    pub fn require_internet(&self) -> Result<(), Error> {
         let mut now = self.clone();
         for name in PROGRAMS {
             now.tools.remove(name);

@@ -1,114 +1,111 @@
-//! A machine that is plugged into a network that is at work, or taken off it.
+//! Adding machines to a running network, and removing them.
 
-use std::io;
 use std::net::IpAddr;
 
 use futures::TryStreamExt;
 use rtnetlink::Handle;
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute};
 
-use super::{
-    BRIDGE, Endpoint, Error, Network, cable, configure, failed, index, inside, machine_side, route_message,
-    routes,
+use super::network::{
+    BRIDGE, add_routes, add_veth_pair, configure, configure_machine, find_link, inside, route_message,
 };
-use crate::netns::NetNs;
+use super::{Endpoint, NetNs, Network};
+use crate::error::{Error, failed};
 
 impl Network {
-    /// Makes a namespace for `endpoint`, which comes last then: its cable, and the routes to its pods in the gateway and
-    /// in all machines.
+    /// Adds a namespace for `endpoint`, which becomes the last one, with its veth pair, and routes to its pods in all other
+    /// namespaces.
     ///
     /// # Errors
-    /// The first step that failed; nothing is left of it then, as far as it could be removed.
+    /// The first step that failed; everything is removed as far as possible.
     pub(crate) fn plug(&mut self, endpoint: &Endpoint) -> Result<(), Error> {
         let name = &endpoint.name;
         if self.endpoint(name).is_some() {
-            let taken = io::Error::from(io::ErrorKind::AlreadyExists);
-            return Err(failed(format!("make the cable of `{name}`"))(taken));
+            return Err(Error::message(format!("`{name}` is on the network already")));
         }
         let outcome = self.try_plug(endpoint);
         if outcome.is_err()
             && let Err(error) = self.unplug(endpoint)
         {
-            tracing::warn!(name = endpoint.name, %error, "could not take a machine off the network");
+            tracing::warn!(name = endpoint.name, %error, "could not remove a machine from the network");
         }
         outcome
     }
 
     fn try_plug(&mut self, endpoint: &Endpoint) -> Result<(), Error> {
-        let machine = NetNs::create().map_err(failed("make a network namespace"))?;
+        let machine = NetNs::create().map_err(failed("create a network namespace"))?;
         inside(&self.cluster, async |netlink| {
-            let bridge = index(&netlink, BRIDGE).await?;
-            cable(&netlink, bridge, &endpoint.name, &machine).await?;
-            routes(&netlink, endpoint).await
+            let bridge = find_link(&netlink, BRIDGE).await?;
+            add_veth_pair(&netlink, bridge, &endpoint.name, &machine).await?;
+            add_routes(&netlink, endpoint).await
         })?;
         configure(&machine, &self.gateways, async |netlink| {
-            machine_side(&netlink, endpoint, &self.gateways, &self.endpoints).await
+            configure_machine(&netlink, endpoint, &self.gateways, &self.endpoints).await
         })?;
         for other in &self.machines {
-            inside(other, async |netlink| routes(&netlink, endpoint).await)?;
+            inside(other, async |netlink| add_routes(&netlink, endpoint).await)?;
         }
         self.machines.push(machine);
         self.endpoints.push(endpoint.clone());
         Ok(())
     }
 
-    /// Takes `endpoint` off the network, with all that leads there. What is not there counts as removed.
+    /// Removes `endpoint` with its routes. What does not exist counts as removed.
     ///
     /// # Errors
     /// The first step that failed; all are tried.
     pub(crate) fn unplug(&mut self, endpoint: &Endpoint) -> Result<(), Error> {
-        if let Some(place) = self
+        if let Some(index) = self
             .endpoints
             .iter()
             .position(|known| known.name == endpoint.name)
         {
-            self.endpoints.remove(place);
-            self.machines.remove(place);
+            self.endpoints.remove(index);
+            self.machines.remove(index);
         }
         let mut outcome = inside(&self.cluster, async |netlink| {
-            let forgotten = forget(&netlink, endpoint).await;
-            forgotten.and(pull(&netlink, &endpoint.name).await)
+            let removed = remove_routes(&netlink, endpoint).await;
+            removed.and(remove_veth_pair(&netlink, &endpoint.name).await)
         });
         for other in &self.machines {
-            let forgotten = inside(other, async |netlink| forget(&netlink, endpoint).await);
-            outcome = outcome.and(forgotten);
+            let removed = inside(other, async |netlink| remove_routes(&netlink, endpoint).await);
+            outcome = outcome.and(removed);
         }
         outcome
     }
 
-    /// The place of the machine `name`.
+    /// The endpoint of the machine `name`.
     pub(crate) fn endpoint(&self, name: &str) -> Option<&Endpoint> {
         self.endpoints.iter().find(|endpoint| endpoint.name == name)
     }
 }
 
-/// Removes the cable of `name`, both ends of it.
-async fn pull(netlink: &Handle, name: &str) -> Result<(), Error> {
-    let Ok(link) = index(netlink, name).await else {
+async fn remove_veth_pair(netlink: &Handle, name: &str) -> Result<(), Error> {
+    let Ok(link) = find_link(netlink, name).await else {
         return Ok(());
     };
-    let pulled = netlink.link().del(link).execute().await;
-    pulled.map_err(failed(format!("pull the cable of `{name}`")))
+    let removed = netlink.link().del(link).execute().await;
+    removed.map_err(failed(format!("remove the veth pair of `{name}`")))
 }
 
-/// Removes the routes to what is behind `endpoint`, and what is remembered of the address: the next machine there has
+/// Removes the routes to the pods of `endpoint`, and its neighbour entries: the next machine with its addresses has
 /// another hardware address.
-async fn forget(netlink: &Handle, endpoint: &Endpoint) -> Result<(), Error> {
+async fn remove_routes(netlink: &Handle, endpoint: &Endpoint) -> Result<(), Error> {
     let mut outcome = Ok(());
     for (network, via) in endpoint.routes() {
         let act = format!("remove the route to {network}");
         let message = route_message(network, via)?;
-        let removed = absent_is_fine(netlink.route().del(message).execute().await);
+        let removed = ignore_absent(netlink.route().del(message).execute().await);
         outcome = outcome.and(removed.map_err(failed(act)));
     }
     for own in endpoint.addresses() {
-        outcome = outcome.and(forget_neighbour(netlink, own.addr()).await);
+        outcome = outcome.and(remove_neighbour(netlink, own.addr()).await);
     }
     outcome
 }
 
-async fn forget_neighbour(netlink: &Handle, address: IpAddr) -> Result<(), Error> {
-    let act = || failed(format!("forget the hardware address of {address}"));
+async fn remove_neighbour(netlink: &Handle, address: IpAddr) -> Result<(), Error> {
+    let act = || failed(format!("remove the neighbour entry of {address}"));
     let wanted = NeighbourAttribute::Destination(match address {
         IpAddr::V4(address) => NeighbourAddress::Inet(address),
         IpAddr::V6(address) => NeighbourAddress::Inet6(address),
@@ -116,17 +113,17 @@ async fn forget_neighbour(netlink: &Handle, address: IpAddr) -> Result<(), Error
     let mut all = netlink.neighbours().get().execute();
     while let Some(neighbour) = all.try_next().await.map_err(act())? {
         if neighbour.attributes.contains(&wanted) {
-            absent_is_fine(netlink.neighbours().del(neighbour).execute().await).map_err(act())?;
+            ignore_absent(netlink.neighbours().del(neighbour).execute().await).map_err(act())?;
         }
     }
     Ok(())
 }
 
-/// ESRCH is the kernel's answer for a route that is not there, ENOENT for a neighbour.
-fn absent_is_fine(outcome: Result<(), rtnetlink::Error>) -> Result<(), rtnetlink::Error> {
+/// The kernel answers ESRCH for a missing route, ENOENT for a missing neighbour.
+fn ignore_absent(outcome: Result<(), rtnetlink::Error>) -> Result<(), rtnetlink::Error> {
     match outcome {
         Err(rtnetlink::Error::NetlinkError(error))
-            if [-nix::libc::ESRCH, -nix::libc::ENOENT].contains(&error.raw_code()) =>
+            if [-libc::ESRCH, -libc::ENOENT].contains(&error.raw_code()) =>
         {
             Ok(())
         }
@@ -140,15 +137,14 @@ mod tests {
     use std::net::UdpSocket;
     use std::time::Duration;
 
-    use crate::netns::NetNs;
-    use crate::network::{Endpoint, Network};
+    use crate::net::{Endpoint, NetNs, Network};
 
     fn endpoint(number: u8) -> Endpoint {
         Endpoint {
             name: format!("node{number:02}"),
             address: format!("10.89.0.{}/24", 10 + number).parse().unwrap(),
-            second: Some(format!("fd00:10:89::{}/64", 10 + number).parse().unwrap()),
-            behind: [
+            second_address: Some(format!("fd00:10:89::{}/64", 10 + number).parse().unwrap()),
+            pod_networks: [
                 format!("10.244.{number}.0/24"),
                 format!("fd00:10:244:{number}::/64"),
             ]
@@ -157,10 +153,10 @@ mod tests {
         }
     }
 
-    /// Sends a word from one namespace to an address of another.
-    fn say(from: &NetNs, to: &NetNs, address: &str) -> io::Result<String> {
-        // Of both families (net.ipv6.bindv6only is 0). Any port: what a test beside this one has just forked holds the last
-        // listener until it executes its program.
+    /// Sends a datagram from one namespace to an address of another, and returns what arrived.
+    fn send(from: &NetNs, to: &NetNs, address: &str) -> io::Result<String> {
+        // Of both families (net.ipv6.bindv6only is 0). Any port: a child that a parallel test has just forked keeps the last
+        // listener open until it executes its program.
         let listener = to.run(|| UdpSocket::bind("[::]:0"))?;
         let port = listener.local_addr()?.port();
         listener.set_read_timeout(Some(Duration::from_secs(5)))?;
@@ -176,7 +172,7 @@ mod tests {
         Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
     }
 
-    /// The routes in a namespace, by destination in the kernel's own words; in IPv6 those with a gateway.
+    /// The destinations of the routes in a namespace, as the kernel prints them; in IPv6 of those with a gateway.
     fn routes(namespace: &NetNs) -> Vec<String> {
         let read = |file: &str| {
             let path = format!("/proc/thread-self/net/{file}");
@@ -198,23 +194,23 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_comes_and_goes_while_others_talk() {
+    fn machine_is_added_and_removed_while_others_communicate() {
         let gateways = ["10.89.0.1/24", "fd00:10:89::1/64"].map(|gateway| gateway.parse().unwrap());
         let mut network = Network::create(&gateways, &[endpoint(1), endpoint(2)]).unwrap();
         let before: Vec<_> = network.machines.iter().map(routes).collect();
         let gateways = routes(&network.cluster);
-        // Twice: the second has the address of the first, and other hardware.
+        // Twice: the second has the address of the first, but another hardware address.
         for _ in 0..2 {
             network.plug(&endpoint(3)).unwrap();
             let [one, _, three] = &network.machines[..] else {
                 panic!("not three machines")
             };
-            for (its, others) in [("10.89.0.13", "10.89.0.11"), ("fd00:10:89::13", "fd00:10:89::11")] {
-                assert_eq!(say(one, three, its).unwrap(), "hello");
-                assert_eq!(say(three, one, others).unwrap(), "hello");
+            for (new, old) in [("10.89.0.13", "10.89.0.11"), ("fd00:10:89::13", "fd00:10:89::11")] {
+                assert_eq!(send(one, three, new).unwrap(), "hello");
+                assert_eq!(send(three, one, old).unwrap(), "hello");
             }
-            // Its pods are behind it, and those of the others are known to it.
-            let behind = |number: u8| {
+            // Routes lead to its pods, and from it to those of the others.
+            let pods = |number: u8| {
                 [
                     format!("000{number}F40A"),
                     format!("fd0000100244000{number}0000000000000000"),
@@ -222,14 +218,14 @@ mod tests {
             };
             let knows = |namespace: &NetNs, number: u8| {
                 let routes = routes(namespace);
-                behind(number).iter().all(|route| routes.contains(route))
+                pods(number).iter().all(|route| routes.contains(route))
             };
             assert!(knows(one, 3) && knows(&network.cluster, 3));
             assert!(knows(three, 1) && knows(three, 2));
-            // The name is taken, and the first is none the worse for it.
+            // A second machine of the same name is rejected, and the first keeps working.
             network.plug(&endpoint(3)).unwrap_err();
             assert_eq!(
-                say(&network.machines[0], &network.machines[2], "10.89.0.13").unwrap(),
+                send(&network.machines[0], &network.machines[2], "10.89.0.13").unwrap(),
                 "hello"
             );
             network.unplug(&endpoint(3)).unwrap();
@@ -237,10 +233,10 @@ mod tests {
             assert_eq!(routes(&network.cluster), gateways);
             assert!(network.endpoint("node03").is_none());
         }
-        // What is gone can be removed again.
+        // Removing it again succeeds.
         network.unplug(&endpoint(3)).unwrap();
         assert_eq!(
-            say(&network.machines[0], &network.machines[1], "10.89.0.12").unwrap(),
+            send(&network.machines[0], &network.machines[1], "10.89.0.12").unwrap(),
             "hello"
         );
     }

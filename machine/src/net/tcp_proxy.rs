@@ -1,7 +1,7 @@
-//! Connections that are carried from one socket to another, from inside a network namespace.
+//! Relays TCP connections from inside a network namespace.
 //!
-//! A socket belongs to the network namespace that it was made in, whoever uses it later: listeners may be of any, and a
-//! thread that has moved into the cluster's connects from there.
+//! A socket belongs to the network namespace in which it was created: listeners may be from any namespace, and a thread
+//! that has moved into the cluster's connects from there.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
@@ -14,14 +14,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::sleep;
 
-use crate::netns::NetNs;
+use super::NetNs;
 
-/// How long to wait where connections cannot be accepted.
-const PAUSE: Duration = Duration::from_millis(100);
+/// The pause after a connection could not be accepted.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 /// Where connections go.
-pub(crate) trait Target: Send + 'static {
-    /// Makes the other half of a connection; none where nobody is there.
+pub(super) trait Target: Send + 'static {
+    /// Connects with the server; `None` if none answers.
     async fn connect(&self) -> Option<TcpStream>;
 }
 
@@ -31,9 +31,9 @@ impl Target for SocketAddr {
     }
 }
 
-/// Serves the listeners from a thread called `name` inside `namespace`, as long as this process lives. `lost` is what is
-/// logged when it cannot.
-pub(crate) fn serve<T: Target>(
+/// Serves the listeners from a thread called `name` inside `namespace`, as long as this process lives. `lost` is logged if
+/// that fails.
+pub(super) fn serve<T: Target>(
     name: &str,
     lost: &'static str,
     namespace: NetNs,
@@ -66,19 +66,19 @@ async fn accept<T: Target>(listener: TcpListener, target: Rc<T>) {
     loop {
         match listener.accept().await {
             Ok((client, _)) => {
-                spawn_local(carry(client, Rc::clone(&target)));
+                spawn_local(relay(client, Rc::clone(&target)));
             }
             Err(error) => {
-                // Too many open files, most likely: give connections time to end.
+                // Most likely too many open files: wait until connections end.
                 tracing::warn!(%error, "could not accept a connection");
-                sleep(PAUSE).await;
+                sleep(ACCEPT_BACKOFF).await;
             }
         }
     }
 }
 
-async fn carry<T: Target>(mut client: TcpStream, target: Rc<T>) {
-    // Nobody there yet: closing the client's connection says so.
+async fn relay<T: Target>(mut client: TcpStream, target: Rc<T>) {
+    // Closes the client's connection if no server answers.
     let Some(mut server) = target.connect().await else {
         return;
     };

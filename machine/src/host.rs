@@ -24,15 +24,14 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use apply::ApplyError;
+pub use crate::plan::{HostSettings, KernelLimit};
 pub use cgroup::{CgroupLayout, Cgroups, Hierarchy};
-pub use check::{Check, HostError, Purpose, PurposeError, Status, checks};
-pub use decide::{CgroupPlan, HostSettings, KernelLimit};
+pub use check::{Check, Purpose, Status, checks};
 pub use kernel::{KernelSupport, Selinux};
 pub use swap::NoSwap;
 pub use tool::Tool;
 pub use trial::ProbeResult;
-pub use version::{Version, VersionError};
+pub use version::Version;
 
 /// Facts about the host, as far as parbake's work depends on them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,20 +3,20 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
-use nix::sched::{CloneFlags, unshare};
+use rustix::thread::UnshareFlags;
 
-use super::{Outside, RESOLVER};
+use super::{RESOLVER, Slirp};
 use crate::cgroup::Cgroup;
+use crate::fs::overlay;
 use crate::host::Host;
-use crate::netns::NetNs;
-use crate::network::{Endpoint, Network};
-use crate::overlay;
-use crate::process::Cmd;
+use crate::net::network::{add_address, find_link, inside};
+use crate::net::{Endpoint, NetNs, Network};
+use crate::process::{Cmd, unshare};
 
 /// An address outside of every cluster (RFC 5737).
 const SERVER: &str = "203.0.113.7";
 
-/// A host of the test's own, with a server outside and one on loopback, which is its resolver too.
+/// A simulated host with a server on an outside address and on loopback.
 fn host() -> NetNs {
     let host = NetNs::create().unwrap();
     host.run(|| {
@@ -40,7 +40,8 @@ fn host() -> NetNs {
     host
 }
 
-fn said(address: &str) -> io::Result<String> {
+/// What the server at `address` sends.
+fn receive(address: &str) -> io::Result<String> {
     let address: SocketAddr = address.parse().map_err(io::Error::other)?;
     let mut server = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     server.set_read_timeout(Some(Duration::from_secs(5)))?;
@@ -49,43 +50,46 @@ fn said(address: &str) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&word).into_owned())
 }
 
+fn cgroup(name: &str) -> Cgroup {
+    let id = format!("test-{name}-{}", std::process::id());
+    Cgroup::of_cluster(&Host::probe("/".as_ref()).decide().cgroups, &id).unwrap()
+}
+
 #[test]
-fn a_way_out_leads_to_the_outside_and_not_to_the_hosts_loopback() {
+fn cluster_reaches_the_outside_but_not_the_hosts_loopback() {
     let host = host();
     let node = Endpoint {
         name: "node01".into(),
         address: "10.89.0.11/24".parse().unwrap(),
-        second: None,
-        behind: vec!["10.244.1.0/24".parse().unwrap()],
+        second_address: None,
+        pod_networks: vec!["10.244.1.0/24".parse().unwrap()],
     };
     let network = Network::create(&["10.89.0.1/24".parse().unwrap()], &[node]).unwrap();
-    let inside = |address: &str| network.machines[0].run(|| said(address));
+    let from_machine = |address: &str| network.machines[0].run(|| receive(address));
     let server = format!("{SERVER}:8080");
-    let refused = inside(&server).unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::HostUnreachable, "{refused}");
+    let rejected = from_machine(&server).unwrap_err();
+    assert_eq!(rejected.kind(), ErrorKind::HostUnreachable, "{rejected}");
 
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
-    let name = format!("test-outside-{}", std::process::id());
-    let all = Cgroup::of_cluster(&Host::probe(dir.path()).decide().cgroups, &name).unwrap();
-    let own = all.child("outside");
+    let all = cgroup("slirp");
+    let own = all.child("slirp");
     own.create().unwrap();
-    // The process works in the network of the thread that starts it, and ends with that thread.
+    // The process uses the network of the thread that starts it, and ends with that thread.
     thread::scope(|scope| {
         let served = scope.spawn(|| {
             host.enter().unwrap();
-            let outside = Outside::open(&network.cluster, own, &log).unwrap();
-            assert_eq!(inside(&server).unwrap(), "hello");
-            // From an address of a pod, too.
+            let slirp = Slirp::start(&network.cluster, own, &log).unwrap();
+            assert_eq!(from_machine(&server).unwrap(), "hello");
             let pod = "10.244.1.9/32".parse().unwrap();
-            super::inside(&network.machines[0], async |netlink| {
-                let lo = super::index(&netlink, "lo").await?;
-                super::address(&netlink, lo, pod).await
+            inside(&network.machines[0], async |netlink| {
+                let lo = find_link(&netlink, "lo").await?;
+                add_address(&netlink, lo, pod).await
             })
             .unwrap();
             let from_pod = network.machines[0].run(|| {
                 let curl = "curl --silent --max-time 5 --http0.9 --interface 10.244.1.9";
-                // 56: the server hangs up before it has read the request.
+                // 56: the server closes the connection before it has read the request.
                 let line = format!("{curl} http://{server}/ || test $? = 56");
                 let output = Cmd::new("sh").args(["-c", &line]).run();
                 Ok(output.map_err(io::Error::other)?.stdout)
@@ -96,15 +100,15 @@ fn a_way_out_leads_to_the_outside_and_not_to_the_hosts_loopback() {
                 format!("{RESOLVER}:8080"),
                 "169.254.89.1:8080".to_owned(),
             ] {
-                let refused = inside(&closed).unwrap_err();
+                let rejected = from_machine(&closed).unwrap_err();
                 let at_once = [ErrorKind::HostUnreachable, ErrorKind::ConnectionRefused];
-                assert!(at_once.contains(&refused.kind()), "{closed}: {refused}");
+                assert!(at_once.contains(&rejected.kind()), "{closed}: {rejected}");
             }
-            drop(outside);
+            drop(slirp);
         });
         served.join().unwrap();
     });
-    // Refused at once again; the kernel does so once a second for everybody who was refused (ip_error() in net/ipv4/route.c).
+    // Rejected at once again; the kernel does so once a second for a sender (ip_error() in net/ipv4/route.c).
     thread::sleep(Duration::from_millis(1100));
     let socket = network.machines[0]
         .run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))
@@ -112,37 +116,36 @@ fn a_way_out_leads_to_the_outside_and_not_to_the_hosts_loopback() {
     socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     socket.connect(&server).unwrap();
     socket.send(b"anyone?").unwrap();
-    let refused = socket.recv(&mut [0; 1]).unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::HostUnreachable, "{refused}");
+    let rejected = socket.recv(&mut [0; 1]).unwrap_err();
+    assert_eq!(rejected.kind(), ErrorKind::HostUnreachable, "{rejected}");
     all.destroy().unwrap();
 }
 
 #[test]
-fn what_slirp4netns_says_is_told() {
+fn error_contains_the_last_output_of_slirp4netns() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
-    let name = format!("test-outside-log-{}", std::process::id());
-    let all = Cgroup::of_cluster(&Host::probe(dir.path()).decide().cgroups, &name).unwrap();
-    let own = all.child("outside");
+    let all = cgroup("slirp-log");
+    let own = all.child("slirp");
     own.create().unwrap();
     let network = Network::create(&["10.89.0.1/24".parse().unwrap()], &[]).unwrap();
     let error = thread::scope(|scope| {
         let failed = scope.spawn(|| {
-            unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS).unwrap();
+            unshare(UnshareFlags::FS | UnshareFlags::NEWNS).unwrap();
             overlay::private_mounts().unwrap();
-            // A host without the device.
+            // A host without the tun device.
             Cmd::new("mount")
                 .args(["-t", "tmpfs", "none", "/dev/net"])
                 .run()
                 .unwrap();
-            Outside::open(&network.cluster, own, &log).unwrap_err()
+            Slirp::start(&network.cluster, own, &log).unwrap_err()
         });
         failed.join().unwrap()
     });
-    let said = error.to_string();
+    let text = error.to_string();
     assert!(
-        said.starts_with("slirp4netns made no interface: ") && said.len() > 40,
-        "{said}"
+        text.starts_with("slirp4netns created no interface: ") && text.len() > 40,
+        "{text}"
     );
     all.destroy().unwrap();
 }

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::{Endpoint, Network};
 
-/// A network of both families.
+/// A dual-stack network.
 fn network() -> Network {
     let endpoint = |n: u8| Endpoint {
         name: format!("node{n:02}"),
         address: format!("10.89.0.{}/24", 10 + n).parse().unwrap(),
-        second: Some(format!("fd00:10:89::{}/64", 10 + n).parse().unwrap()),
-        behind: [format!("10.244.{n}.0/24"), format!("fd00:10:244:{n}::/64")]
+        second_address: Some(format!("fd00:10:89::{}/64", 10 + n).parse().unwrap()),
+        pod_networks: [format!("10.244.{n}.0/24"), format!("fd00:10:244:{n}::/64")]
             .map(|network| network.parse().unwrap())
             .into(),
     };
@@ -23,7 +23,7 @@ fn machines_reach_each_other() {
     let network = network();
     for (any, one_address, two_address) in [
         ("0.0.0.0:7000", "10.89.0.11:7000", "10.89.0.12:7000"),
-        // Another port: what a test beside this one has just forked holds the first sockets until it executes its program.
+        // Another port: a child that a parallel test has just forked keeps the first sockets open until it executes its program.
         ("[::]:7001", "[fd00:10:89::11]:7001", "[fd00:10:89::12]:7001"),
     ] {
         let inside = |n: usize| network.machines[n].run(|| UdpSocket::bind(any)).unwrap();
@@ -40,7 +40,7 @@ fn machines_reach_each_other() {
 }
 
 #[test]
-fn a_network_has_ipv6_only_if_it_is_asked_for() {
+fn network_has_ipv6_only_if_a_gateway_has() {
     let without = Network::create(&["10.89.0.1/24".parse().unwrap()], &[]).unwrap();
     let bind = || UdpSocket::bind("[::1]:0");
     without.cluster.run(bind).unwrap_err();
@@ -48,16 +48,16 @@ fn a_network_has_ipv6_only_if_it_is_asked_for() {
 }
 
 #[test]
-fn what_leaks_is_refused_at_once() {
+fn packets_to_the_outside_are_rejected_at_once() {
     let network = network();
-    // `prohibited` is another error for sockets of each family (ip(7), RFC 4443 section 3.1 code 1).
-    for (any, nobody, kind) in [
+    // `prohibited` is a different error in each address family (ip(7), RFC 4443 section 3.1 code 1).
+    for (any, outside, kind) in [
         ("0.0.0.0:0", "192.0.2.1:53", ErrorKind::HostUnreachable),
         ("[::]:0", "[2001:db8::1]:53", ErrorKind::PermissionDenied),
     ] {
         let socket = network.machines[0].run(|| UdpSocket::bind(any)).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        socket.connect(nobody).unwrap();
+        socket.connect(outside).unwrap();
         socket.send(b"anyone?").unwrap();
         let error = socket.recv(&mut [0; 16]).unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");

@@ -1,7 +1,7 @@
-//! One address for several servers: a port of the gateway whose connections go to whichever of them answers.
+//! Ports of the gateway whose connections go to one of several servers.
 //!
-//! Connections are handed out in turn. A server that refused one, or said nothing for a while, is asked last until it
-//! is given another chance.
+//! Connections are distributed round-robin. A server that refused a connection or did not answer is tried last for a
+//! while.
 
 use std::cell::Cell;
 use std::io;
@@ -9,17 +9,27 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::netns::NetNs;
-use crate::plan::Balancer;
-use crate::tcp_proxy::{self, Target};
+use super::NetNs;
+use super::tcp_proxy::{self, Target};
 
-/// How long a server may take to accept a connection before the next one is asked.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// How long a server that did not answer is asked last.
+/// How long a server may take to accept a connection before the next one is tried.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a server that did not answer is tried last.
 const FAILURE_BACKOFF: Duration = Duration::from_secs(5);
+
+/// A TCP port of the gateway that leads to one of several servers in the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Balancer {
+    /// Where the cluster's network namespace listens.
+    pub listen: SocketAddr,
+    /// The servers.
+    pub to: Vec<SocketAddr>,
+}
 
 /// Listens for `balancer` inside the namespace of the calling thread.
 fn listen(balancer: &Balancer) -> io::Result<(StdListener, Servers)> {
@@ -31,7 +41,7 @@ fn listen(balancer: &Balancer) -> io::Result<(StdListener, Servers)> {
 /// Serves the balancers from a thread inside `cluster`, as long as this process lives.
 ///
 /// # Errors
-/// A port is taken, or the thread could not be started.
+/// A port is in use, or the thread could not be started.
 pub(crate) fn serve(cluster: &NetNs, balancers: &[Balancer]) -> io::Result<Option<JoinHandle<()>>> {
     if balancers.is_empty() {
         return Ok(None);
@@ -45,13 +55,13 @@ pub(crate) fn serve(cluster: &NetNs, balancers: &[Balancer]) -> io::Result<Optio
 /// The servers behind a balancer.
 struct Servers {
     all: Vec<Server>,
-    /// Whose turn it is.
+    /// The index of the server that gets the next connection.
     next: Cell<usize>,
 }
 
 struct Server {
     address: SocketAddr,
-    /// When it last did not answer.
+    /// When it last failed to answer.
     failed: Cell<Option<Instant>>,
 }
 
@@ -67,21 +77,21 @@ impl Servers {
         }
     }
 
-    /// The servers in the order in which the next connection asks them.
-    fn in_turn(&self, now: Instant) -> Vec<&Server> {
+    /// The servers in the order in which the next connection tries them.
+    fn next_order(&self, now: Instant) -> Vec<&Server> {
         let first = self.next.get() % self.all.len().max(1);
         self.next.set(first + 1);
         let (after, before) = (&self.all[first..], &self.all[..first]);
         let mut order: Vec<&Server> = after.iter().chain(before).collect();
-        order.sort_by_key(|server| server.is_out(now));
+        order.sort_by_key(|server| server.is_backing_off(now));
         order
     }
 }
 
 impl Target for Servers {
     async fn connect(&self) -> Option<TcpStream> {
-        for server in self.in_turn(Instant::now()) {
-            if let Ok(Ok(connection)) = timeout(PATIENCE, TcpStream::connect(server.address)).await {
+        for server in self.next_order(Instant::now()) {
+            if let Ok(Ok(connection)) = timeout(CONNECT_TIMEOUT, TcpStream::connect(server.address)).await {
                 server.failed.set(None);
                 return Some(connection);
             }
@@ -92,7 +102,7 @@ impl Target for Servers {
 }
 
 impl Server {
-    fn is_out(&self, now: Instant) -> bool {
+    fn is_backing_off(&self, now: Instant) -> bool {
         self.failed
             .get()
             .is_some_and(|failed| now.saturating_duration_since(failed) < FAILURE_BACKOFF)
@@ -107,8 +117,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::{FAILURE_BACKOFF, Servers, serve};
-    use crate::network::Network;
-    use crate::plan::Balancer;
+    use crate::net::{Balancer, Network};
 
     const ADDRESSES: [&str; 3] = ["10.89.0.11:6443", "10.89.0.12:6443", "10.89.0.13:6443"];
 
@@ -117,12 +126,12 @@ mod tests {
     }
 
     #[test]
-    fn servers_take_turns_and_the_silent_come_last() {
+    fn servers_take_turns_and_failed_ones_come_last() {
         let servers = Servers::new(&addresses());
         let now = Instant::now();
         let hosts = |now| -> Vec<String> {
-            let turn = servers.in_turn(now).into_iter();
-            turn.map(|server| server.address.ip().to_string()).collect()
+            let order = servers.next_order(now).into_iter();
+            order.map(|server| server.address.ip().to_string()).collect()
         };
         assert_eq!(hosts(now), ["10.89.0.11", "10.89.0.12", "10.89.0.13"]);
         assert_eq!(hosts(now), ["10.89.0.12", "10.89.0.13", "10.89.0.11"]);
@@ -134,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_goes_to_a_server_that_is_there() {
+    fn connection_goes_to_a_server_that_answers() {
         let network = Network::create(&["10.89.0.1/24".parse().unwrap()], &[]).unwrap();
         // Of two servers on the gateway's own address one listens.
         let server = network
@@ -166,7 +175,7 @@ mod tests {
             assert_eq!(&answer, b"hello");
         }
         echo.join().unwrap();
-        // Nobody is left: the connection is closed.
+        // No server is left: the connection is closed.
         let client = network.cluster.run(|| TcpStream::connect("10.89.0.1:6443"));
         assert_eq!(client.unwrap().read(&mut [0; 1]).unwrap_or(0), 0);
     }

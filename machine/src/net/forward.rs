@@ -1,19 +1,33 @@
 //! Ports of the host that lead into a cluster, without an interface, address or rule on the host.
 //!
-//! The listeners are made in the host's network namespace, and the thread that serves them is in the cluster's ([`tcp_proxy`]).
+//! The listeners are created in the host's network namespace, and served by a thread in the cluster's ([`tcp_proxy`]).
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::thread::JoinHandle;
 
-use crate::netns::NetNs;
-use crate::plan::Forward;
-use crate::tcp_proxy;
+use serde::{Deserialize, Serialize};
 
-/// Listens for `forward` on the host, on another port where that one is taken and the forward may be moved.
+use super::NetNs;
+use super::tcp_proxy;
+
+/// A TCP port of the host that leads into the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Forward {
+    /// Where the host listens; port 0 lets the kernel choose.
+    pub listen: SocketAddr,
+    /// Where connections go, in the cluster's network namespace.
+    pub to: SocketAddr,
+    /// Any other port may be used if this one is in use.
+    #[serde(default)]
+    pub movable: bool,
+}
+
+/// Listens for `forward` on the host.
 ///
 /// # Errors
-/// The port is taken, or may not be listened on.
+/// The port is in use, or the address is not allowed.
 pub(crate) fn listen(forward: &Forward) -> io::Result<(StdListener, SocketAddr)> {
     let listener = match StdListener::bind(forward.listen) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse && forward.movable => {
@@ -37,12 +51,10 @@ mod tests {
     use std::thread;
 
     use super::{listen, serve};
-    use crate::netns::NetNs;
-    use crate::network::Network;
-    use crate::plan::Forward;
+    use crate::net::{Forward, NetNs, Network};
 
     #[test]
-    fn a_port_of_the_host_leads_into_the_cluster() {
+    fn host_port_leads_into_the_cluster() {
         let network = Network::create(&["10.89.0.1/24".parse().unwrap()], &[]).unwrap();
         let server = network
             .cluster
@@ -71,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_there_closes_the_connection() {
+    fn connection_without_a_server_is_closed() {
         let namespace = NetNs::create().unwrap();
         let (listener, to) = listen(&Forward {
             listen: "127.0.0.1:0".parse().unwrap(),
@@ -86,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_be_moved_makes_way() {
+    fn only_movable_forwards_move_to_another_port() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut forward = Forward {
             listen: taken.local_addr().unwrap(),

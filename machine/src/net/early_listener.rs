@@ -1,11 +1,10 @@
-//! Connections that wait for a server which does not listen yet.
+//! Connections that wait for a server that does not listen yet.
 //!
-//! A client that finds a port closed backs off, for a second or more, and so do all the others. So the port is opened
-//! before the server is started: connections wait in the queue of a listening socket that nobody accepts from. The
-//! server listens on the same port (`SO_REUSEPORT`), the first socket is closed, and the kernel moves what waits in its
-//! queue over to the server's (`net.ipv4.tcp_migrate_req`, Linux 5.14 and newer). Nothing is relayed.
+//! A client that finds a port closed backs off for a second or more. So the port is opened before the server starts:
+//! connections wait in the queue of a listening socket. The server listens on the same port (`SO_REUSEPORT`), the first
+//! socket is closed, and the kernel moves the waiting connections to the server's queue (`net.ipv4.tcp_migrate_req`, Linux
+//! 5.14 and newer).
 
-use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::OwnedFd;
@@ -17,36 +16,35 @@ use procfs::process::Process;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
 
-use crate::netns::NetNs;
+use super::{NetNs, sysctl};
 
-/// What lets the kernel move connections from one listening socket to another.
-const MIGRATE: &str = "/proc/sys/net/ipv4/tcp_migrate_req";
+/// Lets the kernel move connections from one listening socket to another.
+const MIGRATE: &str = "net.ipv4.tcp_migrate_req";
 /// How many connections may wait.
 const BACKLOG: i32 = 1024;
-/// How often it is looked whether the server listens.
-const PAUSE: Duration = Duration::from_millis(5);
-/// A server that does not come by then is not to be waited for: clients learn that nobody listens.
-const PATIENCE: Duration = Duration::from_secs(60);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// After this time the port is closed, so that clients get an error.
+const SERVER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A port on which connections wait.
 #[derive(Debug)]
-pub(crate) struct Hold {
+pub(crate) struct EarlyListener {
     port: u16,
     _socket: OwnedFd,
 }
 
-impl Hold {
-    /// Opens `port` inside `namespace` on all its addresses; nothing where the kernel cannot move connections.
+impl EarlyListener {
+    /// Opens `port` on all addresses inside `namespace`; `None` where the kernel cannot move connections.
     ///
     /// # Errors
-    /// What making the socket says.
+    /// The socket could not be created, or the kernel parameter not be set.
     pub(crate) fn open(namespace: &NetNs, port: u16) -> io::Result<Option<Self>> {
         namespace.run(|| {
-            match fs::write(MIGRATE, "1") {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                outcome => outcome?,
+            if !sysctl::path(MIGRATE).exists() {
+                return Ok(None);
             }
-            // A child that inherited the socket would hold the port for ever.
+            sysctl::set(MIGRATE, "1").map_err(io::Error::other)?;
+            // A child that inherited the socket would keep the port open.
             let socket = |family| socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None);
             let socket = match socket(AddressFamily::INET6) {
                 Ok(socket) => {
@@ -55,7 +53,7 @@ impl Hold {
                     bind(&socket, &SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, port, 0, 0))?;
                     socket
                 }
-                // A kernel without IPv6: then the server has none either.
+                // A kernel without IPv6: the server has none either.
                 Err(Errno::AFNOSUPPORT) => {
                     let socket = socket(AddressFamily::INET)?;
                     sockopt::set_socket_reuseport(&socket, true)?;
@@ -72,22 +70,23 @@ impl Hold {
         })
     }
 
-    /// Closes the port once somebody else listens on it too, in the network namespace of process `pid`; waits for that
-    /// in a thread of its own.
+    /// Closes the port once another socket listens on it in the network namespace of process `pid`. Waits in a thread.
     ///
     /// # Errors
     /// The thread could not be started.
-    pub(crate) fn until_served(self, pid: u32) -> io::Result<()> {
-        let deadline = Instant::now() + PATIENCE;
-        thread::Builder::new().name("hold".into()).spawn(move || {
-            while Instant::now() < deadline && !self.is_served(pid) {
-                thread::sleep(PAUSE);
-            }
-        })?;
+    pub(crate) fn close_when_served(self, pid: u32) -> io::Result<()> {
+        let deadline = Instant::now() + SERVER_TIMEOUT;
+        thread::Builder::new()
+            .name("early-listener".into())
+            .spawn(move || {
+                while Instant::now() < deadline && !self.is_served(pid) {
+                    thread::sleep(POLL_INTERVAL);
+                }
+            })?;
         Ok(())
     }
 
-    /// Whether there is another listening socket. Where that cannot be told the port is given up.
+    /// True if another socket listens on the port, or that cannot be found out.
     fn is_served(&self, pid: u32) -> bool {
         let listening = |entries: Vec<TcpNetEntry>| {
             let ours = |entry: &&TcpNetEntry| {
@@ -95,11 +94,7 @@ impl Hold {
             };
             entries.iter().filter(ours).count()
         };
-        let Ok(process) = pid
-            .try_into()
-            .map_err(|_| ())
-            .and_then(|pid| Process::new(pid).map_err(|_| ()))
-        else {
+        let Some(process) = pid.try_into().ok().and_then(|pid| Process::new(pid).ok()) else {
             return true;
         };
         match (process.tcp(), process.tcp6()) {
@@ -119,11 +114,10 @@ mod tests {
 
     use rustix::net::{AddressFamily, SocketType, bind, listen, socket, sockopt};
 
-    use super::Hold;
-    use crate::netns::NetNs;
-    use crate::network::Network;
+    use super::EarlyListener;
+    use crate::net::{NetNs, Network};
 
-    /// A server that shares its port, as an API server with `--permit-port-sharing` does.
+    /// A server that shares its port, like an API server with `--permit-port-sharing`.
     fn server(namespace: &NetNs, port: u16) -> TcpListener {
         namespace
             .run(|| {
@@ -137,13 +131,15 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_early_is_served_late() {
+    fn early_connections_reach_the_server() {
         let network = Network::create(&["10.89.0.1/24".parse().unwrap()], &[]).unwrap();
         let namespace = &network.cluster;
-        let hold = Hold::open(namespace, 6443).unwrap().expect("Linux 5.14 or newer");
-        // Some process that is in the namespace, whose sockets can be looked at.
+        let listener = EarlyListener::open(namespace, 6443)
+            .unwrap()
+            .expect("Linux 5.14 or newer");
+        // A process in the namespace, whose sockets can be listed.
         let mut sleeper = namespace.run(|| Command::new("sleep").arg("60").spawn()).unwrap();
-        hold.until_served(sleeper.id()).unwrap();
+        listener.close_when_served(sleeper.id()).unwrap();
         let clients: Vec<_> = (0..8_u8)
             .map(|number| {
                 let mut client = namespace.run(|| TcpStream::connect("10.89.0.1:6443")).unwrap();
