@@ -30,7 +30,7 @@ pub(crate) struct HostFacts {
 impl HostFacts {
     /// Probes the host; `dir` is the state directory.
     pub(crate) fn read(dir: &Path) -> Self {
-        let host = Host::look(dir);
+        let host = Host::detect(dir);
         let nspawn = host
             .tools
             .get("systemd-nspawn")

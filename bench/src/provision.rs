@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use parbake_artifact::{Artifact, Store, Tag};
 use parbake_cluster::runtime_config;
 use parbake_provision::bake::{self, Outcome};
-use parbake_provision::inputs::{self, GivenBinary, Overrides, Source};
+use parbake_provision::inputs::{self, BinaryOverride, Overrides, Source};
 use parbake_provision::provider::{Addon, ClusterSize, Provider};
 use serde::Serialize;
 
@@ -143,7 +143,7 @@ impl Bench<'_> {
         for path in manifests {
             provider.add(Addon::load(path, &BTreeMap::new())?)?;
         }
-        let binaries = kubelet.map(|path| GivenBinary {
+        let binaries = kubelet.map(|path| BinaryOverride {
             name: COMPONENT.to_owned(),
             path,
         });

@@ -14,7 +14,7 @@ use std::thread;
 use anyhow::{Context as _, Result};
 use parbake_artifact::registry::{Options as RegistryOptions, download_and_discard, pull};
 use parbake_artifact::{Layer, Reference, Store};
-use parbake_machine::pid::ProcessId;
+use parbake_machine::process::ProcessId;
 use parbake_up::config::ConfigRequest;
 use parbake_up::{ClusterName, ThawOptions, down, thaw};
 use serde::Serialize;

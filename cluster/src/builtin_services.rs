@@ -14,7 +14,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use parbake_machine::network::outside;
+use parbake_machine::net::slirp;
 use parbake_machine::plan::SeedFile;
 use serde::{Deserialize, Serialize};
 
@@ -99,7 +99,7 @@ pub async fn names_answer(
 pub(crate) fn files(cluster: &Description, node: &Node, internet: bool) -> Vec<SeedFile> {
     // Nobody answers at the gateway, but it says so at once.
     let nobody = match internet {
-        true => outside::RESOLVER.into(),
+        true => slirp::RESOLVER.into(),
         false => cluster.networks().gateway,
     };
     let server = cluster.name_server().unwrap_or(nobody);
@@ -119,7 +119,7 @@ pub(crate) fn files(cluster: &Description, node: &Node, internet: bool) -> Vec<S
 /// dnsmasq(8): what is not in `/etc/hosts` does not exist, and a name without a dot is never asked for outside.
 fn dnsmasq(own: IpAddr, internet: bool) -> String {
     let others = match internet {
-        true => format!("server={}", outside::RESOLVER),
+        true => format!("server={}", slirp::RESOLVER),
         false => "address=/#/".to_owned(),
     };
     format!("no-resolv\ndomain-needed\nbogus-priv\nlisten-address={own}\nbind-interfaces\n{others}\n")

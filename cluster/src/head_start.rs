@@ -6,8 +6,7 @@
 //! wrong, it starts them anew as it always did: but a kubelet that finds volumes of the time before waits for the API
 //! then, twice 10 s, before it starts anything ([`renew`] is against that).
 
-use parbake_machine::handle::{self, Running};
-use parbake_machine::process;
+use parbake_machine::supervisor::Running;
 use serde_json::Value;
 
 use crate::container_runtime::ContainerRuntime;
@@ -34,12 +33,9 @@ for pod do sha256sum --check --status "$pod.sha256" || echo "$pod"; done
 /// How pods run could not be recorded.
 #[derive(Debug, thiserror::Error)]
 pub enum HeadStartError {
-    /// The node's machine does not run.
+    /// A command, a file operation or a machine failed, or the host is not supported.
     #[error(transparent)]
-    Machine(#[from] handle::Error),
-    /// Its runtime could not be asked, or what it said could not be kept.
-    #[error("could not record how the control plane runs")]
-    Command(#[from] process::Error),
+    Machine(#[from] parbake_machine::Error),
 }
 
 /// Records how the first pods of the control plane run on `node`. A runtime that does not tell what it was asked for gives

@@ -4,8 +4,7 @@
 //! have lines of their own in it.
 
 use futures::future::join_all;
-use parbake_machine::handle::{self, Running};
-use parbake_machine::process;
+use parbake_machine::supervisor::Running;
 use thiserror::Error;
 use tokio::task::spawn_blocking;
 
@@ -34,7 +33,7 @@ if systemctl is-active --quiet parbake-dns; then systemctl reload parbake-dns; f
 pub enum HostsError {
     /// Its machine does not run.
     #[error(transparent)]
-    Machine(#[from] handle::Error),
+    Machine(#[from] parbake_machine::Error),
     /// Its file could not be changed.
     #[error("could not change the names that node `{node}` knows")]
     Command {
@@ -42,7 +41,7 @@ pub enum HostsError {
         node: String,
         /// Why.
         #[source]
-        source: process::Error,
+        source: parbake_machine::Error,
     },
 }
 

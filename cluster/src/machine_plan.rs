@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use parbake_machine::cgroup::Limits;
-use parbake_machine::dirs::Dirs;
+use parbake_machine::fs::Dirs;
 use parbake_machine::host::HostSettings;
-use parbake_machine::network::Endpoint;
+use parbake_machine::net::Endpoint;
 use parbake_machine::plan::{Balancer, Bind, Forward, MachinePlan, Plan, SeedContent, SeedFile};
 
 use crate::description::is_ipv6;
@@ -99,7 +99,7 @@ pub fn plan(
         balancers: balancers(cluster),
         host: surroundings.host.clone(),
         end_with_parent: surroundings.end_with_parent,
-        farewell: shutdown::stages(),
+        shutdown_commands: shutdown::stages(),
     })
 }
 
@@ -154,10 +154,10 @@ pub fn machine(
         endpoint: Endpoint {
             name: node.name.to_string(),
             address: in_network(node.address, cluster.networks().nodes),
-            second: second_address(cluster, node),
-            behind: node.pod_cidrs().collect(),
+            second_address: second_address(cluster, node),
+            pod_networks: node.pod_cidrs().collect(),
         },
-        hold: shares_api_port(&layers).then(|| cluster.api_server().port()),
+        early_port: shares_api_port(&layers).then(|| cluster.api_server().port()),
         layers,
         binds,
         cpu_weight: cpu_weight(node),

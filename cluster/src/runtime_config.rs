@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use parbake_machine::host::HostSettings;
 use parbake_machine::plan::SeedFile;
-use parbake_machine::process::{self, Cmd};
+use parbake_machine::process::Cmd;
 use toml::{Table, Value};
 
 use crate::machine_plan::public_file;
@@ -39,7 +39,7 @@ pub struct Error {
 ///
 /// # Errors
 /// What the last question said when it was time to give up.
-pub fn wait_until_it_answers(question: &Cmd) -> Result<(), process::Error> {
+pub fn wait_until_it_answers(question: &Cmd) -> Result<(), parbake_machine::Error> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match question.run() {

@@ -6,8 +6,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use parbake_machine::files::{self, failed};
-use parbake_machine::process::{self, Cmd};
+use parbake_machine::fs::files::failed;
+use parbake_machine::process::Cmd;
 use thiserror::Error;
 
 use crate::Node;
@@ -48,12 +48,9 @@ pub const ETCD: &str = "var/lib/etcd";
 /// Files that could not be made fit.
 #[derive(Debug, Error)]
 pub enum ScrubError {
-    /// A file could not be listed, removed or replaced.
+    /// A command, a file operation or a machine failed, or the host is not supported.
     #[error(transparent)]
-    Files(#[from] files::Error),
-    /// etcd's own tool failed.
-    #[error(transparent)]
-    Command(#[from] process::Error),
+    Machine(#[from] parbake_machine::Error),
 }
 
 /// Whose files they are.

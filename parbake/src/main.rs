@@ -16,7 +16,7 @@ mod reference;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    parbake_machine::malloc::give_large_blocks_back();
+    parbake_machine::malloc::return_freed_memory();
     let cli = match cli::parse() {
         Ok(cli) => cli,
         Err(error) => return error_report::usage(&error),

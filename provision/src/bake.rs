@@ -22,10 +22,8 @@ use parbake_cluster::sanitize_files::ScrubError;
 use parbake_cluster::version_compat::UnfitHost;
 use parbake_cluster::{ApiError, BrokenDescription, DescriptionError};
 use parbake_cluster::{machine_plan, runtime_config};
-use parbake_machine::files;
-use parbake_machine::handle;
-use parbake_machine::host::{Host, HostError, Purpose};
-use parbake_machine::process::{self, Cmd};
+use parbake_machine::host::{Host, Purpose};
+use parbake_machine::process::Cmd;
 
 use crate::attestation::Attestation;
 use crate::inputs::{self, Inputs, Overrides, Source};
@@ -77,9 +75,9 @@ pub enum Outcome {
 /// A bake that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The host lacks something.
+    /// A command, a file operation or a machine failed, or the host is not supported.
     #[error(transparent)]
-    Host(#[from] HostError),
+    Machine(#[from] parbake_machine::Error),
     /// The cluster cannot run on this host.
     #[error(transparent)]
     Unfit(#[from] UnfitHost),
@@ -103,12 +101,6 @@ pub enum Error {
     /// The container runtime's configuration is damaged.
     #[error(transparent)]
     Runtime(#[from] runtime_config::Error),
-    /// The machines could not be run.
-    #[error(transparent)]
-    Machines(#[from] handle::Error),
-    /// A command on the host or a node failed.
-    #[error(transparent)]
-    Command(#[from] process::Error),
     /// The cluster's API could not be reached.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -133,9 +125,6 @@ pub enum Error {
     /// A node got no pod addresses, so its pods would not be reached.
     #[error("node `{0}` was not given pod addresses of every family that it should have")]
     PodAddresses(String),
-    /// A file of the bake could not be written, moved or removed.
-    #[error(transparent)]
-    Files(#[from] files::Error),
     /// Another bake of the same tag is running.
     #[error("`{0}` is being baked already; wait for it, or bake under another name with `--tag`")]
     Busy(Tag),
@@ -146,7 +135,7 @@ pub enum Error {
 /// # Errors
 /// The first step that failed. The store is as it was then, and nothing else is left unless `keep` is set.
 pub fn provision(options: &Options) -> Result<Outcome, Error> {
-    let host = Host::look(&options.dir).require(Purpose::Provision)?;
+    let host = Host::detect(&options.dir).require(Purpose::Provision)?;
     let cluster = options.provider.describe_sized(options.size)?;
     cluster.suits(&host)?;
     let inputs = inputs::prepare(

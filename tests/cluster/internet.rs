@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::process::Command;
 use std::thread;
 
-use parbake_machine::netns::NetNs;
+use parbake_machine::net::NetNs;
 
 use parbake_test_support::leftovers::Leftovers;
 use parbake_test_support::place::{Outcome, PROVIDER, Place, check};

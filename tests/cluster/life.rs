@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-use parbake_machine::handle::Running;
+use parbake_machine::supervisor::Running;
 use serde_json::Value;
 
 use crate::dashboard;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use parbake_machine::handle::Running;
+use parbake_machine::supervisor::Running;
 use serde_json::json;
 
 use crate::fixtures::LIFE_NODE;

@@ -13,8 +13,8 @@ use parbake_cluster::machine_plan::{self, LaunchContext};
 use parbake_cluster::readiness::wait_until_api;
 use parbake_cluster::wait::{Poll, Wait};
 use parbake_cluster::{Description, Node, connect};
-use parbake_machine::handle::Running;
 use parbake_machine::host::{Host, Purpose};
+use parbake_machine::supervisor::Running;
 
 use crate::Error;
 use crate::host_ports::forward;
@@ -48,7 +48,7 @@ pub async fn baseline(options: &Options) -> Result<Duration, Error> {
 }
 
 async fn measure(options: &Options, claim: &ClusterLock) -> Result<Duration, Error> {
-    let host = Host::look(&options.dir).require(Purpose::Up)?.decide();
+    let host = Host::detect(&options.dir).require(Purpose::Up)?.decide();
     let store = Store::open(&options.dir.join("store"))?;
     let artifact = store.get(&options.tag)?;
     allowed(&options.dir, &store, &artifact)?;

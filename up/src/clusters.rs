@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use parbake_artifact::{Digest, Store};
 use parbake_cluster::{Client, connect_file};
-use parbake_machine::files::failed;
-use parbake_machine::handle::{Running, Stopped};
+use parbake_machine::fs::files::failed;
 use parbake_machine::process::Cmd;
+use parbake_machine::supervisor::{Running, Stopped};
 use serde::Serialize;
 
 use crate::config::{self, Config};
@@ -118,10 +118,10 @@ pub(crate) fn condition(dir: &Path, record: &Record) -> Result<(ClusterState, Op
     let seen = match &running {
         None if Stopped::has_orphans(dir)? => Observed::Orphaned,
         None => Observed::Nothing,
-        Some(running) if running.is_ending() => Observed::Ending,
+        Some(running) if running.is_shutting_down() => Observed::Ending,
         // A host that cannot say has paused nothing.
         Some(running) if running.is_paused().unwrap_or_default() => Observed::Paused,
-        Some(running) if running.is_whole() => Observed::Complete,
+        Some(running) if running.all_alive() => Observed::Complete,
         Some(_) => Observed::Partial,
     };
     Ok((judge(record.phase, seen), running))

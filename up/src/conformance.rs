@@ -10,8 +10,6 @@ mod report;
 use std::process::ExitStatus;
 
 use parbake_cluster::machine_plan::IMAGES_DIR;
-use parbake_machine::handle;
-use parbake_machine::process;
 
 use crate::{Cluster, ClusterName};
 pub use markdown::RunInfo;
@@ -43,10 +41,9 @@ pub enum ConformanceError {
     NoCase,
     #[error("the conformance suite exited without a report ({0}); see its output above")]
     Ended(ExitStatus),
+    /// A command, a file operation or a machine failed, or the host is not supported.
     #[error(transparent)]
-    Machines(#[from] handle::Error),
-    #[error(transparent)]
-    Command(#[from] process::Error),
+    Machine(#[from] parbake_machine::Error),
 }
 
 #[derive(Debug, Clone, Default)]

@@ -16,8 +16,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use parbake_cluster::{Description, machine_plan};
-use parbake_machine::dirs::Dirs;
-use parbake_machine::handle::Running;
+use parbake_machine::fs::Dirs;
+use parbake_machine::supervisor::Running;
 
 use node::NodeProbe;
 

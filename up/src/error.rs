@@ -18,9 +18,6 @@ use parbake_cluster::version_compat::UnfitHost;
 use parbake_cluster::{
     ApiError, BrokenDescription, DescriptionError, NodeName, cleanup, machine_plan, runtime_config, wait,
 };
-use parbake_machine::files;
-use parbake_machine::host::HostError;
-use parbake_machine::{handle, process, root, tmpfs};
 
 use crate::config::ConfigError;
 use crate::diagnosis::Diagnosis;
@@ -35,8 +32,9 @@ pub use swap::SwapError;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     // The host and the artifact.
+    /// A command, a file operation or a machine failed, or the host is not supported.
     #[error(transparent)]
-    Host(#[from] HostError),
+    Machine(#[from] parbake_machine::Error),
     /// The artifact's version of Kubernetes cannot run on this host.
     #[error(transparent)]
     UnsupportedHost(#[from] UnfitHost),
@@ -132,13 +130,9 @@ pub enum Error {
     #[error(transparent)]
     Runtime(#[from] runtime_config::Error),
     #[error(transparent)]
-    Machines(#[from] handle::Error),
-    #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
     TimedOut(#[from] wait::TimedOut),
-    #[error(transparent)]
-    Sync(#[from] root::Error),
 
     // Freezes.
     #[error("there is an artifact `{tag}` already; choose another name, or replace it with `--force`")]
@@ -153,8 +147,6 @@ pub enum Error {
     FreezeInterrupted,
     #[error(transparent)]
     Sanitize(#[from] ScrubError),
-    #[error(transparent)]
-    CopyMemory(#[from] tmpfs::Error),
     #[error("could not read the static pod manifest `{}`", path.display())]
     StaticPod {
         path: PathBuf,
@@ -166,7 +158,7 @@ pub enum Error {
         program: &'static str,
         /// `None` if it exited with status 0.
         #[source]
-        source: Option<process::Error>,
+        source: Option<parbake_machine::Error>,
     },
 
     // Nodes.
@@ -194,7 +186,7 @@ pub enum Error {
     LoadImages {
         node: String,
         #[source]
-        source: process::Error,
+        source: parbake_machine::Error,
     },
     #[error(transparent)]
     Copy(#[from] CopyError),
@@ -208,10 +200,6 @@ pub enum Error {
     Client(#[from] ClientError),
     #[error(transparent)]
     Api(#[from] ApiError),
-    #[error(transparent)]
-    Command(#[from] process::Error),
-    #[error(transparent)]
-    Files(#[from] files::Error),
 }
 
 impl Error {

@@ -76,7 +76,7 @@ pub struct FreezeReport {
 /// The first step that failed. The cluster goes on, and there is no new artifact.
 pub async fn freeze(options: &Options) -> Result<FreezeReport, Error> {
     crate::state::sweep_freezes(&options.dir)?;
-    let host = Host::look(&options.dir).require(Purpose::Up)?;
+    let host = Host::detect(&options.dir).require(Purpose::Up)?;
     let store = Store::open(&options.dir.join("store"))?;
     if !options.force && store.tags()?.contains(&options.tag) {
         return Err(Error::TagExists {

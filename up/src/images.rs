@@ -8,8 +8,8 @@ use std::thread;
 
 use parbake_artifact::images::{Archive, ImageName};
 use parbake_cluster::ContainerRuntime;
-use parbake_machine::handle::Running;
 use parbake_machine::process::Cmd;
+use parbake_machine::supervisor::Running;
 use serde::Serialize;
 
 use crate::{Cluster, Error};
@@ -124,7 +124,7 @@ fn load_into(
     let answers = runtime.answers();
     command(&["sh", "-euc", answers.import, "sh"])?
         .args(archive.names())
-        .feed(|to| archive.write_to(to))
+        .stream_input(|to| archive.write_to(to))
         .map_err(failed)?;
     let list = format!("{WAIT_UNTIL_LISTED}{}", answers.list);
     let listing = command(&["sh", "-euc", &list, "sh"])?

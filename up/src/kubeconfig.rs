@@ -12,7 +12,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use parbake_machine::files::{failed, replace};
+use parbake_machine::fs::files::{failed, replace};
 use serde::{Deserialize, Serialize};
 
 pub use crate::error::KubeconfigError;

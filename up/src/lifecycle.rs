@@ -19,11 +19,11 @@ use std::time::{Duration, Instant};
 use parbake_artifact::{Store, Tag};
 use parbake_cluster::readiness::{Milestones, wait_until_api};
 use parbake_cluster::{Description, Node, NodeName, connect_file, machine_plan};
-use parbake_machine::dirs::Dirs;
-use parbake_machine::handle::{Running, Stopped};
+use parbake_machine::fs::Dirs;
+use parbake_machine::fs::tmpfs;
 use parbake_machine::process::Cmd;
 use parbake_machine::supervisor::LOG;
-use parbake_machine::tmpfs;
+use parbake_machine::supervisor::{Running, Stopped};
 
 use crate::clusters::condition;
 use crate::config::{self, ConfigRequest};
@@ -120,7 +120,7 @@ pub async fn start(options: &StartOptions) -> Result<StartReport, Error> {
         }),
         // Of a start that was killed.
         (ClusterState::Starting, Some(running))
-            if record.phase == Phase::Restarting && running.is_whole() =>
+            if record.phase == Phase::Restarting && running.all_alive() =>
         {
             let again = again(options);
             let work = async {
@@ -237,7 +237,7 @@ fn end(claim: &ClusterLock, mut record: Record) -> Result<Record, Error> {
     let mut lost = None;
     if was_ready && let Some(running) = Running::find(claim.dir())? {
         let _step = tracing::info_span!("step", what = "end what runs in order").entered();
-        let _stopped = running.end()?;
+        let _stopped = running.shut_down()?;
         claim.sync()?;
         lost = lost_memory(claim, &record.cluster);
     }
@@ -261,7 +261,7 @@ fn end(claim: &ClusterLock, mut record: Record) -> Result<Record, Error> {
 
 /// The first node that could not put back what it had in memory.
 fn lost_memory(claim: &ClusterLock, cluster: &Description) -> Option<NodeName> {
-    let lost = |node: &&Node| tmpfs::was_lost(&Dirs(&machine_plan::machine_dir(claim.dir(), node)));
+    let lost = |node: &&Node| tmpfs::write_back_failed(&Dirs(&machine_plan::machine_dir(claim.dir(), node)));
     cluster.nodes().iter().find(lost).map(|node| node.name.clone())
 }
 

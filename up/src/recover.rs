@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use parbake_cluster::machine_plan::machine_dir;
 use parbake_cluster::{Client, Node, cleanup, connect_file, drain, hosts, join};
-use parbake_machine::handle::Running;
+use parbake_machine::supervisor::Running;
 use tokio::task::spawn_blocking;
 use tracing::Instrument;
 

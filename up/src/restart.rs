@@ -10,9 +10,9 @@ use parbake_artifact::Store;
 use parbake_cluster::machine_plan::{self, LaunchContext};
 use parbake_cluster::readiness::{DnsProbe, Expected, wait_until_ready};
 use parbake_cluster::{Node, NodeName, connect_file, labels_and_taints};
-use parbake_machine::handle::{Running, Stopped};
 use parbake_machine::host::{Host, Purpose};
 use parbake_machine::process::Cmd;
+use parbake_machine::supervisor::{Running, Stopped};
 use tracing::Instrument;
 
 use crate::config::{self, Config, ConfigError};
@@ -43,7 +43,7 @@ impl Again<'_> {
     pub(crate) async fn start(&self, claim: &ClusterLock, mut record: Record) -> Result<StartReport, Error> {
         let started = Instant::now();
         let boot = Timestamp::now();
-        let host = Host::look(self.dir).require(Purpose::Up)?;
+        let host = Host::detect(self.dir).require(Purpose::Up)?;
         record.cluster.suits(&host)?;
         if record.internet {
             host.require_internet()?;

@@ -8,7 +8,7 @@ use parbake_cluster::Description;
 use parbake_cluster::builtin_services::names_answer;
 use parbake_cluster::readiness::DnsProbe;
 use parbake_cluster::wait::{Poll, TimedOut, Wait};
-use parbake_machine::handle::Running;
+use parbake_machine::supervisor::Running;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 

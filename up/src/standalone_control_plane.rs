@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use parbake_cluster::machine_plan::IMAGES_DIR;
-use parbake_machine::handle::Running;
 use parbake_machine::plan::{SeedContent, SeedFile};
 use parbake_machine::process::Cmd;
+use parbake_machine::supervisor::Running;
 use serde::Deserialize;
 use tokio::sync::oneshot;
 

@@ -7,7 +7,7 @@
 //! ├── kubeconfig              the administrator's kubeconfig
 //! ├── super-admin.kubeconfig  parbake's own, which bypasses RBAC
 //! ├── supervisor.json, .log   the running machines, see `parbake_machine::supervisor`
-//! └── machines/node01/        a machine's own directory, see `parbake_machine::dirs`
+//! └── machines/node01/        a machine's own directory, see `parbake_machine::fs::dirs`
 //!
 //! DIR/freeze/NAME/            the same layout, for the copy that a freeze of NAME works on
 //! ```
@@ -27,7 +27,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use parbake_artifact::Digest;
-use parbake_machine::files::failed;
+use parbake_machine::fs::files::failed;
 
 use crate::error::Error;
 use crate::name::ClusterName;

@@ -1,7 +1,7 @@
 //! What makes the next start of a cluster quick, after its control plane was changed.
 
 use parbake_cluster::{Description, head_start};
-use parbake_machine::handle::Running;
+use parbake_machine::supervisor::Running;
 
 /// Has the control planes of a cluster that is ready know how their first pods run now. Where that fails the next start
 /// takes longer, and nothing else.

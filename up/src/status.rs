@@ -11,7 +11,7 @@ use parbake_artifact::Digest;
 use parbake_cluster::summary::{self, NodeSummary, PodSummary, Summary};
 use parbake_cluster::{Node, Role, connect_file};
 use parbake_machine::cgroup::Usage;
-use parbake_machine::handle::Running;
+use parbake_machine::supervisor::Running;
 use serde::Serialize;
 use tokio::time::timeout;
 use walkdir::WalkDir;

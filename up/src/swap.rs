@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 
 use parbake_artifact::{Digest, HashingStream};
 use parbake_cluster::NodeName;
-use parbake_machine::executable::{ARCHITECTURE, Executable, GivenBinary};
+use parbake_machine::executable::{ARCHITECTURE, BinaryOverride, Executable};
 
 pub use crate::error::SwapError;
 use crate::events::{EventKind, Log};
@@ -47,7 +47,7 @@ use steps::Swap;
 pub struct SwapOptions {
     pub name: ClusterName,
     /// The programs, with distinct names.
-    pub programs: Vec<GivenBinary>,
+    pub programs: Vec<BinaryOverride>,
     /// Limits the swap to these nodes, unless empty.
     pub nodes: Vec<NodeName>,
     /// The time limit until all new programs work.
@@ -125,9 +125,9 @@ pub async fn swap(options: &SwapOptions) -> Result<Outcome, Error> {
 }
 
 /// Reads the files and checks that they are executables for this architecture.
-fn read_programs(given: &[GivenBinary]) -> Result<Vec<Program>, SwapError> {
+fn read_programs(given: &[BinaryOverride]) -> Result<Vec<Program>, SwapError> {
     let mut programs: Vec<Program> = Vec::new();
-    for GivenBinary { name, path } in given {
+    for BinaryOverride { name, path } in given {
         if programs.iter().any(|program| program.name == *name) {
             return Err(SwapError::Duplicate(name.clone()));
         }
@@ -160,23 +160,23 @@ fn digest(path: &Path) -> io::Result<Digest> {
 mod tests {
     use std::fs;
 
-    use parbake_machine::executable::GivenBinary;
+    use parbake_machine::executable::BinaryOverride;
 
     use super::read_programs;
 
     #[test]
     fn duplicate_and_unusable_programs_are_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let given = |name: &str, path: &str| GivenBinary {
+        let given = |name: &str, path: &str| BinaryOverride {
             name: name.to_owned(),
             path: dir.path().join(path),
         };
         fs::write(dir.path().join("script"), "#!/bin/sh").unwrap();
-        let valid = GivenBinary {
+        let valid = BinaryOverride {
             name: "a".to_owned(),
             path: std::env::current_exe().unwrap(),
         };
-        let message = |given: &[GivenBinary]| {
+        let message = |given: &[BinaryOverride]| {
             let error = read_programs(given).err();
             error.map(|error| error.to_string()).unwrap_or_default()
         };

@@ -14,11 +14,11 @@ use parbake_cluster::{
     Client, Description, Node, NodeName, ca_publish, cleanup, connect, labels_and_taints, probe,
     runtime_config,
 };
-use parbake_machine::handle::Running;
+use parbake_machine::fs::root;
 use parbake_machine::host::{Host, HostSettings, Purpose};
 use parbake_machine::plan::{Plan, SeedFile};
 use parbake_machine::process::Cmd;
-use parbake_machine::root;
+use parbake_machine::supervisor::Running;
 use parbake_machine::timing::{MonotonicTime, Spans};
 use tokio::task::spawn_blocking;
 use tracing::Instrument;
@@ -100,7 +100,7 @@ pub async fn thaw(options: &Options) -> Result<ThawReport, Error> {
     let started = StartTime::now();
     let mut spans = Spans::default();
     let host = spans.time("look at the host", || {
-        Host::look(&options.dir).require(Purpose::Up)
+        Host::detect(&options.dir).require(Purpose::Up)
     })?;
     if options.internet {
         host.require_internet()?;
@@ -114,7 +114,7 @@ pub async fn thaw(options: &Options) -> Result<ThawReport, Error> {
     cluster.suits(&host)?;
     egress::leads_out(options.internet, &cluster)?;
     let stacks = stacks(&store, &artifact, &cluster)?;
-    spans.end("look the artifact up", from);
+    spans.record("look the artifact up", from);
     let claim = ClusterLock::for_new(&options.dir, &options.name)?;
     if let Err(error) = config::store(claim.dir(), &config) {
         claim.remove()?;
@@ -157,7 +157,7 @@ pub(crate) async fn first(
     record: Record,
 ) -> Result<ThawReport, Error> {
     let started = StartTime::now();
-    let host = Host::look(&options.dir).require(Purpose::Up)?;
+    let host = Host::detect(&options.dir).require(Purpose::Up)?;
     if record.internet {
         host.require_internet()?;
     }
@@ -363,7 +363,7 @@ impl Prepared<'_> {
         let from = MonotonicTime::now();
         let publish = async {
             let published = ca_publish::publish(client, identity.authorities(&api_url), left).await;
-            spans.end("publish the new authorities", from);
+            spans.record("publish the new authorities", from);
             published
         };
         let remove = cleanup::remove_nodes(client, &self.baked, expected.cluster, left);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use parbake_cluster::Description;
 use parbake_cluster::readiness::{Milestone, Milestones};
-use parbake_machine::handle::Running;
+use parbake_machine::supervisor::Running;
 use parbake_machine::timing::{MonotonicTime, Span};
 use serde::Serialize;
 
@@ -101,7 +101,7 @@ impl Lane {
         spans.sort_by_key(|span| span.from);
         let seconds = |time: MonotonicTime| time.0.as_secs_f64() - started.0.as_secs_f64();
         let timeline_span = |span: Span| TimelineSpan {
-            name: span.what,
+            name: span.name,
             from: seconds(span.from),
             to: seconds(span.to),
         };

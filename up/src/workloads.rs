@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use parbake_artifact::Digest;
 use parbake_cluster::Description;
 use parbake_cluster::wait::{Poll, Wait};
-use parbake_machine::handle::Running;
-use parbake_machine::process::{self, Cmd};
+use parbake_machine::process::Cmd;
+use parbake_machine::supervisor::Running;
 use serde_json::Value;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -155,7 +155,7 @@ fn objects(text: &str) -> Option<Vec<Value>> {
     })
 }
 
-fn comes_later(error: &process::Error) -> bool {
+fn comes_later(error: &parbake_machine::Error) -> bool {
     let text = error.to_string();
     WANTS.iter().any(|want| text.contains(want))
 }

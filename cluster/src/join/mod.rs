@@ -20,8 +20,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ConfigMap, Node as ApiNode, Secret};
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client};
-use parbake_machine::handle::{self, Running};
-use parbake_machine::process;
+use parbake_machine::supervisor::Running;
 use serde_json::{Value, json};
 use thiserror::Error;
 
@@ -69,7 +68,7 @@ pub enum JoinError {
     Unsigned(#[from] TimedOut),
     /// The machine does not run.
     #[error(transparent)]
-    Machine(#[from] handle::Error),
+    Machine(#[from] parbake_machine::Error),
     /// Its runtime does not answer, or kubeadm failed.
     #[error("`{node}` could not join the cluster")]
     Kubeadm {
@@ -77,7 +76,7 @@ pub enum JoinError {
         node: String,
         /// What was run, and what it said.
         #[source]
-        source: process::Error,
+        source: parbake_machine::Error,
     },
 }
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use hickory_proto::op::{Message, MessageType, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
-use parbake_machine::handle::{self, Running};
+use parbake_machine::net::NetNs;
+use parbake_machine::supervisor::Running;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -53,7 +54,10 @@ impl DnsProbe {
     ///
     /// # Errors
     /// A node's machine does not run.
-    pub fn of_machines(running: &Running, cluster: &Description) -> Result<Vec<Self>, handle::Error> {
+    pub fn of_machines(
+        running: &Running,
+        cluster: &Description,
+    ) -> Result<Vec<Self>, parbake_machine::Error> {
         Self::of_nodes(running, cluster.nodes())
     }
 
@@ -61,7 +65,7 @@ impl DnsProbe {
     ///
     /// # Errors
     /// A node's machine does not run.
-    pub fn of_nodes(running: &Running, nodes: &[Node]) -> Result<Vec<Self>, handle::Error> {
+    pub fn of_nodes(running: &Running, nodes: &[Node]) -> Result<Vec<Self>, parbake_machine::Error> {
         let vantage = |node: &Node| {
             let network = running.network(node.name.as_str())?;
             let socket = move |any| network.run(|| UdpSocket::bind((any, 0)));
@@ -76,11 +80,11 @@ impl DnsProbe {
     ///
     /// # Errors
     /// A node's machine does not run.
-    pub fn of_pods(running: &Running, cluster: &Description) -> Result<Vec<Self>, handle::Error> {
+    pub fn of_pods(running: &Running, cluster: &Description) -> Result<Vec<Self>, parbake_machine::Error> {
         let vantage = |node: &Node| {
-            let pods = running.pods(node.name.as_str())?;
+            let machine = running.init(node.name.as_str())?;
             let socket = move |any| {
-                let networks = pods.networks()?;
+                let networks = NetNs::of_pods(&machine)?;
                 let none = || io::Error::other("no pod has a network yet");
                 let pod = networks.first().ok_or_else(none)?;
                 pod.run(|| UdpSocket::bind((any, 0)))

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use parbake_artifact::{Artifact, Tag};
 use parbake_provision::bake::{self, Explanation, Options, Outcome, Verdict};
-use parbake_provision::inputs::{CustomOs, ExtraImage, GivenBinary, Overrides, Source};
+use parbake_provision::inputs::{CustomOs, ExtraImage, BinaryOverride, Overrides, Source};
 use parbake_provision::provider::{Addon, ClusterSize, ContainerRuntime, IpStack, Provider};
 use parbake_up::events::{EventKind, Log};
 use serde::Serialize;
@@ -120,7 +120,7 @@ struct InputArgs {
     kubelet: Option<PathBuf>,
     /// Use this binary, on nodes or in the image that contains it; repeatable
     #[arg(long = "binary", value_name = "NAME=FILE")]
-    binaries: Vec<GivenBinary>,
+    binaries: Vec<BinaryOverride>,
     /// Use this node OS instead of Debian packages: a directory, a tar archive (plain, gzip, xz, zstd),
     /// an image as for `parbake image load`, or REFERENCE@DIGEST in a registry
     #[arg(long, value_name = "OS")]
@@ -199,7 +199,7 @@ impl Args {
             Some(tag) => tag,
             None => provider.tag().parse()?,
         };
-        let kubelet = inputs.kubelet.map(|path| GivenBinary {
+        let kubelet = inputs.kubelet.map(|path| BinaryOverride {
             name: "kubelet".to_owned(),
             path,
         });

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use parbake_cluster::NodeName;
-use parbake_machine::executable::GivenBinary;
+use parbake_machine::executable::BinaryOverride;
 use parbake_up::ClusterName;
 use parbake_up::swap::{Outcome, SwapOptions, Swapped, swap};
 use serde::Serialize;
@@ -29,7 +29,7 @@ later have the baked programs.";
 pub(crate) struct Args {
     /// A program and its replacement, such as kubelet=build/kubelet
     #[arg(required = true, value_name = "NAME=FILE")]
-    programs: Vec<GivenBinary>,
+    programs: Vec<BinaryOverride>,
     #[command(flatten)]
     cluster: ClusterArgs,
     /// Swap only on this node; repeatable

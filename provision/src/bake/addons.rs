@@ -7,7 +7,7 @@ use parbake_artifact::images::runtime_name;
 use parbake_cluster::pod_images::{Lack, Named, lacking, named_by, named_in_cluster};
 use parbake_cluster::rollout::{Workload, wait_until_rolled_out};
 use parbake_cluster::{Client, Node};
-use parbake_machine::handle::Running;
+use parbake_machine::supervisor::Running;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 

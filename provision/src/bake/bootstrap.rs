@@ -11,9 +11,9 @@ use parbake_artifact::{Layer, Store};
 use parbake_cluster::cleanup::open_to_workloads;
 use parbake_cluster::readiness::{DnsProbe, Expected, wait_until_ready};
 use parbake_cluster::{Client, Description, Node, connect};
-use parbake_machine::files::failed;
-use parbake_machine::handle::Running;
+use parbake_machine::fs::files::failed;
 use parbake_machine::host::Host;
+use parbake_machine::supervisor::Running;
 use tokio::runtime::Runtime;
 
 use super::addons::{self, Known};

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use parbake_artifact::{Artifact, Layer, MachineLayers, NewArtifact, Store};
 use parbake_cluster::sanitize_files::{self, Owner};
 use parbake_cluster::{Description, Node, machine_plan};
-use parbake_machine::dirs::Dirs;
+use parbake_machine::fs::Dirs;
 
 use super::bootstrap::Formed;
 use super::workspace::Workspace;

@@ -19,11 +19,11 @@ use std::path::{Path, PathBuf};
 use parbake_artifact::{Layer, Store};
 use parbake_cluster::RuntimeProfile;
 use parbake_cluster::machine_plan::IMAGES_DIR;
-use parbake_machine::dirs::Dirs;
-use parbake_machine::files::failed;
-use parbake_machine::handle::Running;
+use parbake_machine::fs::Dirs;
+use parbake_machine::fs::files::failed;
 use parbake_machine::plan::Plan;
 use parbake_machine::process::Cmd;
+use parbake_machine::supervisor::Running;
 
 use super::Error;
 use super::node_command::{shell, wait_for_runtime};

@@ -13,10 +13,10 @@ use parbake_artifact::{Artifact, Layer, Store, Tag};
 use parbake_cluster::readiness::{DnsProbe, Expected, Milestones, wait_until_ready};
 use parbake_cluster::wait::{Poll, Wait};
 use parbake_cluster::{Client, Description, Node, connect, machine_plan, probe, runtime_config};
-use parbake_machine::dirs::Dirs;
-use parbake_machine::handle::Running;
+use parbake_machine::fs::Dirs;
 use parbake_machine::host::{Host, Purpose};
 use parbake_machine::process::Cmd;
+use parbake_machine::supervisor::Running;
 use tokio::sync::oneshot;
 
 use super::bootstrap;
@@ -81,7 +81,7 @@ type Ready = (String, Milestones, Duration);
 /// The first step that failed; nothing of the cluster is left then.
 pub fn start_kubeadm_baseline(options: &KubeadmBaselineOptions) -> Result<KubeadmBaseline, Error> {
     let started = Instant::now();
-    let host = Host::look(&options.dir).require(Purpose::Up)?;
+    let host = Host::detect(&options.dir).require(Purpose::Up)?;
     let store = Store::open(&options.dir.join("store"))?;
     let artifact = store.get(&options.tag)?;
     let cluster = describe(&artifact, options.nodes)?;

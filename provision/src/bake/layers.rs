@@ -13,9 +13,9 @@ use parbake_cluster::RuntimeProfile;
 use parbake_cluster::machine_plan::public_file;
 use parbake_cluster::runtime_config;
 use parbake_machine::cgroup::Limits;
-use parbake_machine::files::failed;
+use parbake_machine::fs::files::failed;
 use parbake_machine::host::Host;
-use parbake_machine::network::Endpoint;
+use parbake_machine::net::Endpoint;
 use parbake_machine::plan::{MachinePlan, Plan};
 
 use super::workspace::{BuildHistory, Workspace, step};
@@ -117,8 +117,8 @@ fn importer(dir: &Path, own: &RuntimeProfile, layers: Vec<PathBuf>, host: &Host)
             endpoint: Endpoint {
                 name: "importer".into(),
                 address: network(2),
-                second: None,
-                behind: Vec::new(),
+                second_address: None,
+                pod_networks: Vec::new(),
             },
             layers,
             dir: dir.join("machine"),
@@ -129,13 +129,13 @@ fn importer(dir: &Path, own: &RuntimeProfile, layers: Vec<PathBuf>, host: &Host)
             cpu_weight: 100,
             limits: Limits::default(),
             sysctls: BTreeMap::new(),
-            hold: None,
+            early_port: None,
         }],
         forwards: Vec::new(),
         internet: false,
         balancers: Vec::new(),
         host: decisions,
         end_with_parent: true,
-        farewell: Vec::new(),
+        shutdown_commands: Vec::new(),
     })
 }

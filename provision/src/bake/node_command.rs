@@ -1,8 +1,8 @@
 //! Machines of a bake: commands on them, and waiting for their runtime.
 
 use parbake_cluster::runtime_config;
-use parbake_machine::handle::Running;
 use parbake_machine::process;
+use parbake_machine::supervisor::Running;
 
 use super::Error;
 

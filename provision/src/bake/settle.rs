@@ -2,7 +2,7 @@
 //! the next start up, databases small and closed.
 
 use parbake_cluster::{Client, ContainerRuntime, Description, head_start, purge};
-use parbake_machine::handle::Running;
+use parbake_machine::supervisor::Running;
 use tokio::runtime::Runtime;
 
 use super::Error;

@@ -13,8 +13,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use parbake_artifact::{Digest, Layer, Store, Tag};
-use parbake_machine::files::{failed, replace};
-use parbake_machine::handle::Stopped;
+use parbake_machine::fs::files::{failed, replace};
+use parbake_machine::supervisor::Stopped;
 use rustix::fs::{FlockOperation, flock};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use parbake_machine::files::failed;
-use parbake_machine::process::{self, Cmd};
+use parbake_machine::fs::files::failed;
+use parbake_machine::process::Cmd;
 
 use super::Binary;
 use super::cache::{KeyBuilder, Locked};
@@ -52,7 +52,7 @@ pub(super) fn read(
         for (name, binary) in binaries {
             let output = Cmd::new("go").args(["version", "-m"]).arg(&binary.path).run();
             let output = match output {
-                Err(process::Error::Failed { .. }) if !built_here => continue,
+                Err(parbake_machine::Error::Failed { .. }) if !built_here => continue,
                 output => output?,
             };
             // What cannot be read later should not get into the cache.
@@ -68,7 +68,7 @@ pub(super) fn read(
         Ok(())
     });
     let entry = match made {
-        Err(Error::Command(process::Error::Start { .. })) if !built_here => {
+        Err(Error::Machine(parbake_machine::Error::Start { .. })) if !built_here => {
             tracing::info!("which modules are in the binaries is left out: there is no `go` to read it with");
             return Ok(BTreeMap::new());
         }

@@ -5,8 +5,6 @@ use std::path::PathBuf;
 use parbake_artifact::images::ImageError;
 use parbake_artifact::rootfs::RootFsError;
 use parbake_artifact::{ReferenceError, RegistryError};
-use parbake_machine::files;
-use parbake_machine::process;
 
 use super::debian::InvalidDebianMirrors;
 use super::local::LocalError;
@@ -51,12 +49,9 @@ pub enum Error {
     /// An image could not be pulled.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// A child process failed.
+    /// A command, a file operation or a machine failed, or the host is not supported.
     #[error(transparent)]
-    Command(#[from] process::Error),
-    /// A file operation failed.
-    #[error(transparent)]
-    File(#[from] files::Error),
+    Machine(#[from] parbake_machine::Error),
     /// No Debian mirror is configured on this host.
     #[error(
         "no Debian mirror is configured for this host's apt; name one, for example \
@@ -78,7 +73,7 @@ pub enum Error {
         provider: String,
         /// What the download said.
         #[source]
-        source: process::Error,
+        source: parbake_machine::Error,
     },
     /// A downloaded file is not what the lock says.
     #[error("`{}` has the SHA-256 `{found}`, not `{expected}` as locked", path.display())]

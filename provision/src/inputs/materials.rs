@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use parbake_machine::files::failed;
+use parbake_machine::fs::files::failed;
 
 use super::Binary;
 use super::ImageArchive;

@@ -31,7 +31,7 @@ pub use self::debian::InvalidDebianMirrors;
 use self::debian::{Debian, DebianMirrors};
 pub use self::error::Error;
 use self::local::Local;
-pub use self::local::{GivenBinary, InvalidBinary, LocalError};
+pub use self::local::{BinaryOverride, LocalError};
 use self::materials::Prepared;
 pub use self::materials::{BinaryMaterial, ImageMaterial, Materials};
 pub use self::os::{CustomOs, CustomOsInfo, InvalidOs, MissingFromOs, OsName, os_name};
@@ -108,7 +108,7 @@ pub struct Overrides {
     /// The node operating system, in the place of the provider's.
     pub os: Option<CustomOs>,
     /// Binaries in the place of those that the source has.
-    pub binaries: Vec<GivenBinary>,
+    pub binaries: Vec<BinaryOverride>,
     /// Where to fetch what is published.
     pub mirrors: ReleaseMirrors,
     /// How to speak to registries that images are in, and to web servers with binaries.

@@ -12,7 +12,7 @@ use std::iter;
 use std::path::{Path, PathBuf};
 
 use parbake_cluster::KubernetesVersion;
-use parbake_machine::files::failed;
+use parbake_machine::fs::files::failed;
 use parbake_machine::process::Cmd;
 use semver::Version;
 

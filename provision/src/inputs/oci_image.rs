@@ -22,7 +22,7 @@ use oci_spec::image::{
     RootFsBuilder, Sha256Digest,
 };
 use parbake_artifact::{Digest, HashingStream};
-use parbake_machine::files::failed;
+use parbake_machine::fs::files::failed;
 use serde_json::json;
 use tar::{Builder, EntryType, Header};
 

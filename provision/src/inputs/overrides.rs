@@ -9,7 +9,7 @@ use std::str::FromStr;
 use parbake_artifact::Reference;
 use parbake_artifact::images::{Archive, ImageName, runtime_name};
 use parbake_artifact::registry::{self, pull_image};
-use parbake_machine::files::failed;
+use parbake_machine::fs::files::failed;
 use tokio::runtime::Runtime;
 
 use super::ImageArchive;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use parbake_machine::files::failed;
+use parbake_machine::fs::files::failed;
 use parbake_machine::process::Cmd;
 use serde::Deserialize;
 

@@ -3,7 +3,7 @@
 use std::fs;
 
 use parbake_cluster::KubernetesVersion;
-use parbake_machine::files::failed;
+use parbake_machine::fs::files::failed;
 use semver::Version;
 
 use super::go::Go;

@@ -1,8 +1,6 @@
 //! What can go wrong with new providers.
 
 use parbake_cluster::KubernetesVersion;
-use parbake_machine::files;
-use parbake_machine::process;
 
 use crate::inputs;
 use crate::provider::{self, ProviderName};
@@ -24,7 +22,7 @@ pub enum UpgradeError {
         version: String,
         /// What `go` said.
         #[source]
-        source: process::Error,
+        source: parbake_machine::Error,
     },
     /// The packages of a folder of modules cannot be found with the new versions.
     #[error("could not work out the modules of `{folder}`")]
@@ -33,11 +31,11 @@ pub enum UpgradeError {
         folder: String,
         /// What `go` said.
         #[source]
-        source: process::Error,
+        source: parbake_machine::Error,
     },
-    /// `go` said something that was not understood.
+    /// A command, a file operation or a machine failed, or the host is not supported.
     #[error(transparent)]
-    Command(#[from] process::Error),
+    Machine(#[from] parbake_machine::Error),
     /// kubeadm's source does not say what it asks for.
     #[error("could not find `{what}` in the source of kubeadm {version}")]
     Constant {
@@ -63,7 +61,4 @@ pub enum UpgradeError {
     /// The lock could not be made.
     #[error(transparent)]
     Inputs(#[from] inputs::Error),
-    /// A file operation failed.
-    #[error(transparent)]
-    File(#[from] files::Error),
 }

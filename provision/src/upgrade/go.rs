@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use parbake_machine::executable::ARCHITECTURE;
-use parbake_machine::process::{self, Cmd};
+use parbake_machine::process::Cmd;
 use semver::Version;
 use serde::Deserialize;
 
@@ -146,7 +146,7 @@ impl Go {
     }
 
     /// What is in the file `path`.
-    pub(super) fn read(&self, path: &Path) -> Result<GoMod, process::Error> {
+    pub(super) fn read(&self, path: &Path) -> Result<GoMod, parbake_machine::Error> {
         let path = path.to_string_lossy();
         let output = self
             .command(&["mod", "edit", "-json", &path], true)

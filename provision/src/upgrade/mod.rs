@@ -24,7 +24,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use parbake_cluster::KubernetesVersion;
-use parbake_machine::files::failed;
+use parbake_machine::fs::files::failed;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use semver::Version;
 use tempfile::TempDir;

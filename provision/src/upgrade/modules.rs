@@ -10,7 +10,7 @@ use std::io;
 use std::path::Path;
 
 use parbake_cluster::KubernetesVersion;
-use parbake_machine::files::failed;
+use parbake_machine::fs::files::failed;
 use semver::Version;
 
 use super::UpgradeError;

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use parbake_artifact::Store;
-use parbake_machine::handle::Running;
+use parbake_machine::supervisor::Running;
 
 use crate::place::{Outcome, PROVIDER, Place, check};
 use crate::secrets::{CANDIDATES, Kind, Secret, secrets};

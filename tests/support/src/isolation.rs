@@ -7,7 +7,7 @@ use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use parbake_machine::handle::Running;
+use parbake_machine::supervisor::Running;
 
 use crate::identity::PRINT;
 use crate::place::{Outcome, Place, check};

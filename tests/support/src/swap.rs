@@ -69,7 +69,7 @@ pub fn kubelet(place: &Place) -> Outcome {
     let kubelet = given("kubelet", &file);
     refused(
         &[&given("kubelet", &script)],
-        "cannot run on the nodes: it is no executable",
+        "cannot run on the nodes: it is not an executable",
     )?;
     fs::remove_file(&script).map_err(|error| error.to_string())?;
     refused(

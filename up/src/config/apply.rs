@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use parbake_cluster::labels_and_taints::Marks;
 use parbake_cluster::{Client, Description, Node, NodeName, Role, pod_security};
 use parbake_machine::cgroup::Limits;
-use parbake_machine::dirs::Dirs;
+use parbake_machine::fs::Dirs;
 use parbake_machine::host::HostSettings;
 use parbake_machine::plan::{Bind, Forward, MachinePlan, Plan};
 

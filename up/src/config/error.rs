@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use parbake_cluster::diagnostics::Problems;
 use parbake_cluster::toml_document::Finding;
 use parbake_cluster::{DescriptionError, labels_and_taints, pod_security};
-use parbake_machine::process;
 
 /// A configuration that is invalid or cannot be applied.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +47,7 @@ pub enum ConfigError {
     Apply {
         path: PathBuf,
         #[source]
-        source: process::Error,
+        source: parbake_machine::Error,
     },
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use parbake_cluster::toml_document::Finding;
-use parbake_machine::sysctl;
+use parbake_machine::net::sysctl;
 
 use super::validate::sysctls;
 use super::{Config, ConfigError};
@@ -71,7 +71,7 @@ pub(super) fn rejected_sysctls(config: &Config) -> Result<Vec<Finding>, ConfigEr
     let mut findings = Vec::new();
     for (path, name, value) in sysctls(config) {
         let one = [(name, value)].into();
-        let rejected = sysctl::rehearse(&one).map_err(ConfigError::TestSysctls)?;
+        let rejected = sysctl::check(&one).map_err(ConfigError::TestSysctls)?;
         let rejected = rejected.into_iter();
         findings.extend(rejected.map(|error| Finding::new(path.clone(), error.to_string())));
     }

@@ -155,7 +155,7 @@ fn validate_in(config: &Config, context: ValidationContext<'_>) -> Result<Vec<Fi
     if nodes.any(|node| node.cpus.is_some() || node.memory.is_some()) {
         findings.extend(host_limits(config, &HostSize::of(Path::new("/"))?));
     }
-    findings.extend(unavailable_swap(config, NoSwap::look));
+    findings.extend(unavailable_swap(config, NoSwap::detect));
     findings.extend(rejected_sysctls(config)?);
     findings.extend(audit::validate(config));
     findings.extend(mount_sources(config));

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use parbake_cluster::Description;
-use parbake_machine::files::replace;
+use parbake_machine::fs::files::replace;
 
 use super::request::ValidationContext;
 use super::{Config, ConfigError, ConfigFile, to_toml};

@@ -38,7 +38,7 @@ pub(super) fn copy(cluster: &Cluster, node: &NodeName, from: &str, to: &Path) ->
     let send = cluster
         .running()
         .command(node.as_str(), ["sh", "-euc", SEND, "sh", from])?;
-    let copied = send.drain(|stream| receive(stream, staging.path()));
+    let copied = send.stream_output(|stream| receive(stream, staging.path()));
     let mut copied = copied.map_err(CopyError::on_node("from", node.as_str()))?;
     let entry = fs::read_dir(staging.path()).and_then(|mut entries| entries.next().transpose());
     let Some(entry) = entry.map_err(CopyError::read(staging.path()))? else {

@@ -62,7 +62,7 @@ pub(super) fn copy(cluster: &Cluster, from: &Path, node: &NodeName, to: &str) ->
         .command(node.as_str(), ["sh", "-euc", RECEIVE, "sh", to])?;
     let mut copied = Copied::default();
     let mut unreadable = None;
-    let received = receive.arg(name).arg(kind).feed(|stream| {
+    let received = receive.arg(name).arg(kind).stream_input(|stream| {
         let sent = send(&real, stream, &mut copied);
         // If the stream broke, the node's error says more.
         sent.map_err(|(path, error)| match path {

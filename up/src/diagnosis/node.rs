@@ -4,8 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use parbake_cluster::ContainerRuntime;
-use parbake_machine::handle::Running;
 use parbake_machine::process::{self, Cmd};
+use parbake_machine::supervisor::Running;
 
 use super::Finding;
 use super::containers::{Containers, Suspect};
@@ -86,11 +86,11 @@ struct RunningNode<'a> {
 }
 
 impl RunningNode<'_> {
-    fn run(&self, command: &[&str]) -> Result<process::Output, process::Error> {
+    fn run(&self, command: &[&str]) -> Result<process::Output, parbake_machine::Error> {
         self.enter.clone().args(command).run()
     }
 
-    fn crictl(&self, args: &[&str]) -> Result<process::Output, process::Error> {
+    fn crictl(&self, args: &[&str]) -> Result<process::Output, parbake_machine::Error> {
         self.run(&[&["crictl", "--timeout=2s"], args].concat())
     }
 
@@ -197,10 +197,10 @@ impl RunningNode<'_> {
 }
 
 /// The last line that a failed command printed.
-fn last_line(error: &process::Error) -> String {
+fn last_line(error: &parbake_machine::Error) -> String {
     let text = match error {
-        process::Error::Failed { tail, status, .. } if tail.is_empty() => status.to_string(),
-        process::Error::Failed { tail, .. } => tail.clone(),
+        parbake_machine::Error::Failed { tail, status, .. } if tail.is_empty() => status.to_string(),
+        parbake_machine::Error::Failed { tail, .. } => tail.clone(),
         other => other.to_string(),
     };
     error_lines(&text).pop().unwrap_or_default()

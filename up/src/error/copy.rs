@@ -3,8 +3,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use parbake_machine::process;
-
 /// Exit status of the scripts on a node when they refuse a copy; the reason is the last line of standard error.
 const REFUSED: i32 = 64;
 
@@ -37,7 +35,7 @@ pub enum CopyError {
         direction: &'static str,
         node: String,
         #[source]
-        source: process::Error,
+        source: parbake_machine::Error,
     },
 }
 
@@ -53,14 +51,19 @@ impl CopyError {
     }
 
     /// The failure of a script on a node: its own message if it refused the copy.
-    pub(crate) fn on_node(direction: &'static str, node: &str) -> impl FnOnce(process::Error) -> Self {
+    pub(crate) fn on_node(
+        direction: &'static str,
+        node: &str,
+    ) -> impl FnOnce(parbake_machine::Error) -> Self {
         let node = node.to_owned();
         move |source| match source {
-            process::Error::Failed { status, tail, .. } if status.code() == Some(REFUSED) => Self::Refused {
-                direction,
-                node,
-                why: tail.lines().last().unwrap_or_default().to_owned(),
-            },
+            parbake_machine::Error::Failed { status, tail, .. } if status.code() == Some(REFUSED) => {
+                Self::Refused {
+                    direction,
+                    node,
+                    why: tail.lines().last().unwrap_or_default().to_owned(),
+                }
+            }
             source => Self::Node {
                 direction,
                 node,

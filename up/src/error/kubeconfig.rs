@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use parbake_machine::files;
-
 #[derive(Debug, thiserror::Error)]
 pub enum KubeconfigError {
     #[error("could not find your kubeconfig, since neither `KUBECONFIG` nor `HOME` is set; name the file")]
@@ -15,7 +13,7 @@ pub enum KubeconfigError {
     #[error("`{}` is locked; if no other program is using it, remove `{}` and try again", path.display(), lock.display())]
     Locked { path: PathBuf, lock: PathBuf },
     #[error(transparent)]
-    File(#[from] files::Error),
+    File(#[from] parbake_machine::Error),
 }
 
 impl KubeconfigError {

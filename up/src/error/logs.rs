@@ -3,14 +3,12 @@
 use std::io;
 use std::path::PathBuf;
 
-use parbake_machine::files;
-
 #[derive(Debug, thiserror::Error)]
 pub enum LogsError {
     #[error("`{}` already exists; remove it, or export to another path", path.display())]
     Exists { path: PathBuf },
     #[error(transparent)]
-    File(#[from] files::Error),
+    File(#[from] parbake_machine::Error),
     /// The consumer of the lines failed.
     #[error("could not print the logs")]
     Output(#[source] io::Error),

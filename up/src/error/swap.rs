@@ -4,7 +4,6 @@ use std::io;
 use std::path::PathBuf;
 
 use parbake_cluster::{NodeName, wait};
-use parbake_machine::process;
 
 use crate::diagnosis::Diagnosis;
 
@@ -25,7 +24,7 @@ pub enum SwapError {
         path: PathBuf,
         node: NodeName,
         #[source]
-        source: process::Error,
+        source: parbake_machine::Error,
     },
     #[error(
         "the cluster has no program `{name}`; its images have {}, and nodes have kubelet, containerd and others installed",
@@ -55,7 +54,7 @@ pub enum SwapError {
         act: String,
         node: NodeName,
         #[source]
-        source: process::Error,
+        source: parbake_machine::Error,
     },
     #[error("{timed_out}{diagnosis}")]
     NotReady {

@@ -6,11 +6,11 @@ use std::thread;
 use std::time::Duration;
 
 use parbake_cluster::{Node, machine_plan};
-use parbake_machine::dirs::Dirs;
-use parbake_machine::files::failed;
-use parbake_machine::handle::Running;
+use parbake_machine::fs::Dirs;
+use parbake_machine::fs::files::failed;
+use parbake_machine::fs::tmpfs;
 use parbake_machine::process::Cmd;
-use parbake_machine::tmpfs;
+use parbake_machine::supervisor::Running;
 
 use crate::state::ClusterLock;
 use crate::{Cluster, Error};
@@ -40,7 +40,7 @@ pub(super) fn copy(
         });
         outcomes.collect::<Result<Vec<()>, Error>>()
     });
-    let after = paused.end();
+    let after = paused.resume();
     copied?;
     Ok(after?)
 }

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use parbake_artifact::{Artifact, Layer, MACHINE_LAYER, MachineLayers, NewArtifact, PackOptions, Store};
 use parbake_cluster::machine_plan;
 use parbake_cluster::{ContainerRuntime, Description, Node};
-use parbake_machine::dirs::Dirs;
-use parbake_machine::files::failed;
+use parbake_machine::fs::Dirs;
+use parbake_machine::fs::files::failed;
 
 use super::Options;
 use crate::Error;

@@ -9,8 +9,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use parbake_cluster::sanitize_files::{ETCD, kubeconfigs};
 use parbake_cluster::{Description, machine_plan};
-use parbake_machine::dirs::Dirs;
-use parbake_machine::files::failed;
+use parbake_machine::fs::Dirs;
+use parbake_machine::fs::files::failed;
 use serde::Serialize;
 use walkdir::WalkDir;
 

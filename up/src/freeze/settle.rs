@@ -10,11 +10,11 @@ use parbake_cluster::readiness::wait_until_api;
 use parbake_cluster::sanitize_files::{self, Owner};
 use parbake_cluster::wait::{Poll, Wait};
 use parbake_cluster::{Client, ContainerRuntime, Description, Node, connect, purge};
-use parbake_machine::dirs::Dirs;
-use parbake_machine::files::failed;
-use parbake_machine::handle::Running;
+use parbake_machine::fs::Dirs;
+use parbake_machine::fs::files::failed;
+use parbake_machine::fs::overlay;
 use parbake_machine::host::HostSettings;
-use parbake_machine::overlay;
+use parbake_machine::supervisor::Running;
 
 use super::Options;
 use crate::Error;
@@ -114,7 +114,7 @@ pub(super) async fn settle(
         .collect();
     sanitize_files::renew_database(&planes, &etcd_tool(cluster, &stack_of(&stacks, plane))?)?;
     for (_, upper) in &planes {
-        overlay::hide_below(&upper.join(sanitize_files::ETCD).join("member"))?;
+        overlay::mark_opaque(&upper.join(sanitize_files::ETCD).join("member"))?;
     }
     Ok(kept)
 }

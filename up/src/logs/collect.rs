@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Read, Write};
 use std::path::{Component, Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
-use parbake_machine::process::{self, Cmd};
+use parbake_machine::process::Cmd;
 use tar::Archive;
 
 use super::redact::Redactor;
@@ -94,13 +94,13 @@ impl<'a> Folder<'a> {
     }
 
     /// Writes the output of `command` to the file `name`.
-    pub(super) fn add_output(&mut self, name: &str, command: &Cmd) -> Result<(), process::Error> {
-        command.drain(|output| self.add(Path::new(name), output))
+    pub(super) fn add_output(&mut self, name: &str, command: &Cmd) -> Result<(), parbake_machine::Error> {
+        command.stream_output(|output| self.add(Path::new(name), output))
     }
 
     /// Unpacks the tar stream that `command` prints below the directory `name`.
-    pub(super) fn unpack(&mut self, name: &str, command: &Cmd) -> Result<(), process::Error> {
-        command.drain(|output| {
+    pub(super) fn unpack(&mut self, name: &str, command: &Cmd) -> Result<(), parbake_machine::Error> {
+        command.stream_output(|output| {
             let mut archive = Archive::new(output);
             for entry in archive.entries()? {
                 let entry = entry?;

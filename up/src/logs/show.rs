@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
-use parbake_machine::process::{self, Cmd};
+use parbake_machine::process::Cmd;
 
 use crate::error::LogsError;
 use crate::{Cluster, Error};
@@ -29,7 +29,7 @@ pub struct ShowOptions {
 /// A message of a reader thread. The line has the index of its node.
 enum Message {
     Line(usize, Vec<u8>),
-    Ended(Result<(), process::Error>),
+    Ended(Result<(), parbake_machine::Error>),
 }
 
 /// Passes each line, with its line break, and the name of its node to `take`: node by node, or as they come with `follow`.
@@ -72,7 +72,7 @@ pub fn show(
 }
 
 fn read(index: usize, command: &Cmd, sender: &SyncSender<Message>) {
-    let outcome = command.drain(|output| {
+    let outcome = command.stream_output(|output| {
         let mut output = BufReader::new(output);
         loop {
             let mut line = Vec::new();

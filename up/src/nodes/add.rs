@@ -49,7 +49,7 @@ pub async fn add(options: &AddOptions) -> Result<Added, Error> {
         running,
         client,
     } = LockedCluster::find(&options.dir, &options.name).await?;
-    let host = Host::look(&options.dir).require(Purpose::Up)?;
+    let host = Host::detect(&options.dir).require(Purpose::Up)?;
     let store = Store::open(&options.dir.join("store"))?;
     let artifact = store.get_by_digest(&record.tag, &record.artifact)?;
     let baked = Description::of_artifact(&artifact.config.cluster)?;

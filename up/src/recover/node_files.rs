@@ -12,8 +12,8 @@ use parbake_artifact::Digest;
 use parbake_cluster::swap::wait_until_kubelet;
 use parbake_cluster::wait::{Poll, Wait};
 use parbake_cluster::{Client, ContainerRuntime, NodeName};
-use parbake_machine::handle::Running;
-use parbake_machine::process::{self, Output};
+use parbake_machine::process::Output;
+use parbake_machine::supervisor::Running;
 
 use crate::error::{Error, SwapError};
 
@@ -76,7 +76,7 @@ fn run_script(
     command.run().map_err(failed(node, act))
 }
 
-fn failed(node: &NodeName, act: impl Into<String>) -> impl FnOnce(process::Error) -> Error {
+fn failed(node: &NodeName, act: impl Into<String>) -> impl FnOnce(parbake_machine::Error) -> Error {
     let (act, node) = (act.into(), node.clone());
     move |source| SwapError::Node { act, node, source }.into()
 }
@@ -128,7 +128,7 @@ pub(crate) fn stage(
 ) -> Result<(), Error> {
     let command = ["sh", "-euc", STAGE, "sh", DIR, name, digest.hex()];
     let receive = running.command(node.as_str(), command)?;
-    let sent = receive.feed(|to| io::copy(&mut File::open(path)?, to).map(drop));
+    let sent = receive.stream_input(|to| io::copy(&mut File::open(path)?, to).map(drop));
     sent.map_err(failed(node, format!("copy `{}`", path.display())))?;
     Ok(())
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use parbake_cluster::rollout::{Workload, wait_until_rolled_out};
 use parbake_cluster::swap::{set_image, wait_until_static_pod};
 use parbake_cluster::{Client, NodeName};
-use parbake_machine::handle::Running;
+use parbake_machine::supervisor::Running;
 
 use super::node_files;
 use crate::error::Error;

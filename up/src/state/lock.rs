@@ -5,8 +5,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use parbake_machine::files::{failed, replace};
-use parbake_machine::handle::Stopped;
+use parbake_machine::fs::files::{failed, replace};
+use parbake_machine::supervisor::Stopped;
 use rustix::fs::{FlockOperation, flock};
 
 use super::record::FILE;

@@ -8,7 +8,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use parbake_artifact::{Artifact, Digest, Tag};
 use parbake_cluster::Description;
-use parbake_machine::files::failed;
+use parbake_machine::fs::files::failed;
 use serde::{Deserialize, Serialize};
 
 use super::{PendingChanges, Swapped, cluster_dir};

@@ -11,8 +11,8 @@ use parbake_artifact::images::ImageName;
 use parbake_artifact::{Digest, HashingStream};
 use parbake_cluster::{ContainerRuntime, NodeName};
 use parbake_machine::executable::ARCHITECTURE;
-use parbake_machine::files::failed;
-use parbake_machine::handle::Running;
+use parbake_machine::fs::files::failed;
+use parbake_machine::supervisor::Running;
 use serde_json::{Value, json};
 use tar::{Archive, Builder, EntryType};
 
@@ -100,7 +100,7 @@ pub(super) fn make(
     let words = ["sh", "-euc", runtime.answers().tree, "sh", node_files::DIR, old];
     let tree = running.command(node.as_str(), words)?;
     let mut problem = None;
-    let packed = tree.drain(|from| {
+    let packed = tree.stream_output(|from| {
         let packed = pack(from, program, &path);
         if let Err(error) = &packed {
             problem = Some(error.to_string());

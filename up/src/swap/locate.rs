@@ -2,7 +2,7 @@
 
 use parbake_cluster::swap::{Runs, containers, short_name};
 use parbake_cluster::{Client, Description, NodeName, Role};
-use parbake_machine::handle::Running;
+use parbake_machine::supervisor::Running;
 use serde_json::Value;
 
 use super::{Program, SwapError, image};

@@ -8,7 +8,7 @@ use parbake_cluster::readiness::{DnsProbe, wait_until_api, wait_until_dns};
 use parbake_cluster::rollout::wait_until_rolled_out;
 use parbake_cluster::swap::{Runs, set_image, wait_until_static_pod};
 use parbake_cluster::{Client, NodeName};
-use parbake_machine::handle::Running;
+use parbake_machine::supervisor::Running;
 use tracing::Instrument;
 
 use super::locate::{self, Location, Manifest};

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use parbake_cluster::NodeName;
-use parbake_machine::handle::Running;
+use parbake_machine::supervisor::Running;
 use regex::Regex;
 
 use super::{Program, SwapError};

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use parbake_machine::handle::Running;
+use parbake_machine::supervisor::Running;
 use parbake_machine::timing::{MonotonicTime, Span};
 use serde_json::Value;
 
@@ -32,7 +32,7 @@ fn read_units(text: &str) -> Vec<Span> {
             Some(MonotonicTime(Duration::from_micros(micros)))
         };
         let span = Span {
-            what: value("Id")?.trim_end_matches(".service").to_owned(),
+            name: value("Id")?.trim_end_matches(".service").to_owned(),
             from: time("InactiveExitTimestampMonotonic")?,
             to: time("ActiveEnterTimestampMonotonic")?,
         };
@@ -79,7 +79,7 @@ fn span(container: &Value, pods: &[Value], boot: Duration) -> Option<Span> {
     let started: jiff::Timestamp = container["status"]["startedAt"].as_str()?.parse().ok()?;
     let monotonic = |since_epoch: Duration| MonotonicTime(since_epoch.saturating_sub(boot));
     Some(Span {
-        what: pod["metadata"]["name"].as_str()?.to_owned(),
+        name: pod["metadata"]["name"].as_str()?.to_owned(),
         from: monotonic(Duration::from_nanos(created)),
         to: monotonic(Duration::from_nanos(started.as_nanosecond().try_into().ok()?)),
     })
@@ -119,7 +119,7 @@ mod tests {
                     Id=c.service\nInactiveExitTimestampMonotonic=7\nActiveEnterTimestampMonotonic=8\n";
         let spans = read_units(text);
         assert_eq!(spans.len(), 1);
-        assert_eq!(spans[0].what, "a");
+        assert_eq!(spans[0].name, "a");
         assert_eq!(spans[0].to.0 - spans[0].from.0, Duration::from_millis(250));
     }
 
@@ -132,7 +132,7 @@ mod tests {
             "info": { "sandboxID": "s" }, "status": { "startedAt": "1970-01-01T00:00:03.5Z" },
         });
         let span = span(&container, &pods, Duration::from_millis(500)).unwrap();
-        assert_eq!(span.what, "etcd-node01");
+        assert_eq!(span.name, "etcd-node01");
         assert_eq!(span.from.0, Duration::from_millis(500));
         assert_eq!(span.to.0, Duration::from_secs(3));
     }

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use parbake_cluster::join;
 use parbake_cluster::machine_plan::{self, LaunchContext};
 use parbake_cluster::{Description, Node, Role};
-use parbake_machine::files::failed;
-use parbake_machine::handle::Running;
+use parbake_machine::fs::files::failed;
 use parbake_machine::host::Host;
 use parbake_machine::plan::Forward;
 use parbake_machine::process::Cmd;
+use parbake_machine::supervisor::Running;
 
 use super::super::Error;
 use super::super::node_command::{on, shell, wait_for_runtime};

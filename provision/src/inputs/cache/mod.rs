@@ -29,7 +29,7 @@ use tempfile::TempDir;
 
 pub(crate) use self::key::{Key, KeyBuilder, shown};
 pub(crate) use self::manifest::sha256_of_file;
-use parbake_machine::files::failed;
+use parbake_machine::fs::files::failed;
 
 use self::manifest::{Manifest, State};
 pub use self::trace::CachedStep;

@@ -3,7 +3,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use parbake_machine::files::failed;
+use parbake_machine::fs::files::failed;
 
 use super::super::error::Error;
 use super::{Cache, Key, KeyBuilder};

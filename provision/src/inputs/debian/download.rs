@@ -6,8 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use parbake_machine::files::failed;
-use parbake_machine::process;
+use parbake_machine::fs::files::failed;
 
 use super::super::cache::{Locked, sha256_of_file};
 use super::super::error::Error;
@@ -113,7 +112,7 @@ fn run<'a>(
     archives: &Archives,
     packages: impl IntoIterator<Item = (&'a Package, Archive)>,
     to: &impl Fn(&Package) -> PathBuf,
-) -> Result<(), process::Error> {
+) -> Result<(), parbake_machine::Error> {
     let mut command = apt::helper().arg("download-file");
     for (package, archive) in packages {
         command = command

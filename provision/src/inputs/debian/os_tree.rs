@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use parbake_machine::files::failed;
+use parbake_machine::fs::files::failed;
 use parbake_machine::process::Cmd;
 
 use super::super::OsTree;

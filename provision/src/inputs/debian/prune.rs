@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use parbake_machine::files::failed;
+use parbake_machine::fs::files::failed;
 
 use super::super::error::Error;
 

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use parbake_machine::files::failed;
+use parbake_machine::fs::files::failed;
 
 use super::super::error::Error;
 

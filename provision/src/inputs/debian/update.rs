@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use parbake_machine::files::failed;
+use parbake_machine::fs::files::failed;
 use parbake_machine::process::Cmd;
 
 use super::super::error::Error;

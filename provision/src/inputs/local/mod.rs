@@ -11,9 +11,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use parbake_artifact::images::Archive;
+pub use parbake_machine::executable::BinaryOverride;
 use parbake_machine::executable::Executable;
-pub use parbake_machine::executable::{GivenBinary, InvalidBinary};
-use parbake_machine::files::failed;
+use parbake_machine::fs::files::failed;
 
 use super::cache::{KeyBuilder, Locked, sha256_of_file};
 use super::error::Error;
@@ -84,7 +84,7 @@ impl Local {
     pub(super) fn look(
         provider: &Provider,
         source: &Source,
-        binaries: &[GivenBinary],
+        binaries: &[BinaryOverride],
         architecture: &str,
     ) -> Result<Self, LocalError> {
         let mut local = match source {
@@ -92,7 +92,7 @@ impl Local {
             Source::Auto | Source::Release | Source::Modules => Self::default(),
         };
         let mut names = BTreeSet::new();
-        for GivenBinary { name, path } in binaries {
+        for BinaryOverride { name, path } in binaries {
             if !names.insert(name) {
                 return Err(LocalError::Twice(name.clone()));
             }

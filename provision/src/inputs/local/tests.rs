@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::{GivenBinary, Local};
+use super::{BinaryOverride, Local};
 use crate::inputs::Source;
 use crate::inputs::cache::Cache;
 use crate::inputs::oci_image::{self, Image};
@@ -38,7 +38,7 @@ fn put(dir: &Path, name: &str, bytes: &[u8], age: u64) -> PathBuf {
     path
 }
 
-fn look(source: &Source, binaries: &[GivenBinary]) -> Result<Local, String> {
+fn look(source: &Source, binaries: &[BinaryOverride]) -> Result<Local, String> {
     Local::look(&provider(), source, binaries, "amd64").map_err(|error| error.to_string())
 }
 
@@ -88,7 +88,7 @@ fn a_binary_of_its_own_counts_before_the_build_output() {
     put(dir.path(), "bin/kube-proxy", &good, 60);
     put(dir.path(), "release-images/amd64/kube-proxy.tar", b"", 50);
     let own = put(dir.path(), "own", &good, 90);
-    let given = GivenBinary {
+    let given = BinaryOverride {
         name: "kube-proxy".into(),
         path: own.clone(),
     };
@@ -108,14 +108,14 @@ fn what_cannot_be_used_is_refused() {
     );
     let absent = Source::Dir(dir.path().join("absent"));
     assert!(look(&absent, &[]).unwrap_err().contains("could not read"));
-    let given = |name: &str, bytes: &[u8]| GivenBinary {
+    let given = |name: &str, bytes: &[u8]| BinaryOverride {
         name: name.into(),
         path: put(dir.path(), name, bytes, 0),
     };
     let good = executable(62, 1);
-    let refused = |given: &[GivenBinary]| look(&Source::Modules, given).unwrap_err();
-    assert!(refused(&[given("kubelet", b"#!/bin/sh")]).contains("it is no executable"));
-    assert!(refused(&[given("kubelet", &executable(183, 1))]).contains("it is for arm64, they are amd64"));
+    let refused = |given: &[BinaryOverride]| look(&Source::Modules, given).unwrap_err();
+    assert!(refused(&[given("kubelet", b"#!/bin/sh")]).contains("it is not an executable"));
+    assert!(refused(&[given("kubelet", &executable(183, 1))]).contains("it is for arm64, not for amd64"));
     assert!(refused(&[given("cube", &good)]).contains("no binary `cube`; it has coredns, crictl, "));
     let kubelet = given("kubelet", &good);
     assert!(refused(&[kubelet.clone(), kubelet]).contains("`kubelet` is given twice"));

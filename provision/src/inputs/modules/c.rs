@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use parbake_machine::files::failed;
+use parbake_machine::fs::files::failed;
 use parbake_machine::process::Cmd;
 
 use super::super::error::Error;

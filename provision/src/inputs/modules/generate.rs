@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 use tempfile::TempDir;
 
-use parbake_machine::files::failed;
+use parbake_machine::fs::files::failed;
 
 use super::super::cache::{KeyBuilder, Locked};
 use super::super::error::Error;

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use parbake_artifact::rootfs::RootedDir;
-use parbake_machine::files::failed;
+use parbake_machine::fs::files::failed;
 
 use super::super::error::Error;
 use super::adapt;

@@ -14,7 +14,7 @@ use std::str::FromStr;
 use parbake_artifact::Reference;
 use parbake_artifact::registry;
 use parbake_artifact::rootfs::RootFs;
-use parbake_machine::files::failed;
+use parbake_machine::fs::files::failed;
 
 pub use self::check::MissingFromOs;
 pub use self::release::{OsName, os_name};

@@ -10,7 +10,7 @@ use flate2::bufread::MultiGzDecoder;
 use parbake_artifact::Digest;
 use parbake_artifact::images::{Archive, extract_files};
 use parbake_artifact::registry::Options;
-use parbake_machine::files::failed;
+use parbake_machine::fs::files::failed;
 use tokio::runtime::Runtime;
 
 use super::super::cache::{Key, Locked};

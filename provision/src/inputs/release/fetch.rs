@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use parbake_artifact::registry::{Options, pull_image};
 use parbake_artifact::{Digest, Reference};
-use parbake_machine::files::failed;
+use parbake_machine::fs::files::failed;
 use reqwest::Url;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;

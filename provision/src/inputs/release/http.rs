@@ -8,7 +8,7 @@ use std::time::Duration;
 use parbake_artifact::Digest;
 use parbake_artifact::digest::HashingStream;
 use parbake_artifact::registry::{Options, credential, file_client};
-use parbake_machine::files::failed;
+use parbake_machine::fs::files::failed;
 use reqwest::header::{CONTENT_RANGE, RANGE};
 use reqwest::{Client, Response, StatusCode, Url};
 use tracing::{Span, field, info_span};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use parbake_artifact::Digest;
 use parbake_artifact::registry::{Options, manifest_digest};
-use parbake_machine::files::failed;
+use parbake_machine::fs::files::failed;
 use tokio::runtime::Runtime;
 
 use super::super::cache::Locked;

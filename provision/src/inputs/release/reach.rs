@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use parbake_artifact::registry::{Options, check_exists, manifest_digest};
 use parbake_artifact::{Digest, Reference};
-use parbake_machine::files::failed;
+use parbake_machine::fs::files::failed;
 use reqwest::Url;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
