@@ -6,7 +6,8 @@ use std::sync::mpsc::Sender;
 use std::thread;
 
 use anyhow::Context;
-use parbake_machine::process::{Cmd, Error};
+use parbake_machine::Error;
+use parbake_machine::process::Cmd;
 use tracing::subscriber::{NoSubscriber, with_default};
 
 use super::model::Job;
