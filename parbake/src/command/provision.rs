@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use parbake_artifact::{Artifact, Tag};
 use parbake_provision::bake::{self, Explanation, Options, Outcome, Verdict};
-use parbake_provision::inputs::{CustomOs, ExtraImage, BinaryOverride, Overrides, Source};
+use parbake_provision::inputs::{BinaryOverride, CustomOs, ExtraImage, Overrides, Source};
 use parbake_provision::provider::{Addon, ClusterSize, ContainerRuntime, IpStack, Provider};
 use parbake_up::events::{EventKind, Log};
 use serde::Serialize;
