@@ -40,6 +40,7 @@ pub mod diff;
 pub mod digest;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
+pub mod http;
 pub mod images;
 pub mod layer;
 mod manifest;

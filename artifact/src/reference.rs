@@ -122,11 +122,6 @@ impl Reference {
             (None, Some(digest)) => format!("{last}-{}", &digest.hex()[..SHORT_DIGEST]).parse(),
         }
     }
-
-    /// The same for the client library.
-    pub(crate) fn image(&self) -> &oci_spec::distribution::Reference {
-        &self.image
-    }
 }
 
 /// Whether the first part of a reference is a registry; Docker goes by the same signs.

@@ -36,7 +36,7 @@ pub(crate) fn project(place: &Place) -> Outcome {
     refused(&["pin", "--update"], "parbake pin REFERENCE")?;
     refused(
         &["pin", &registry.reference("pinned/none"), "--plain-http"],
-        "has nothing there",
+        "not found",
     )?;
     let short = registry.reference("pinned/k8s");
     let pinned = json(place, &other, &project, &["pin", &short, "--plain-http"])?;

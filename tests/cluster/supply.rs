@@ -202,7 +202,7 @@ fn signed_by_cosign(place: &Place) -> Outcome {
     write(&payload, whole.replace(&hex, &"0".repeat(64)).as_bytes())?;
     let other = Other::new(place, "tampered")?;
     let words = [&["--dir", &other.text], &pull[..]].concat();
-    place.refused(&words, &["is not what it should be"])?;
+    place.refused(&words, &["a signed payload of"])?;
     check(other.json(place, &["artifact", "list"])? == json!([]), || {
         "it was pulled all the same".to_owned()
     })?;

@@ -1,205 +1,235 @@
-//! One repository of one registry.
+//! HTTP with one registry, with the credentials for it.
 
-use reqwest::header::{ACCEPT, CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
-use reqwest::{Method, Response, StatusCode};
+use reqwest::header::HeaderMap;
+use reqwest::{Body, Method, RequestBuilder, Response, StatusCode, Url};
+use tokio::sync::{OnceCell, RwLock};
 
-use super::connection::{Connection, authorities};
-use super::mirrors::Place;
-use super::retry::retrying;
-use super::upload::Uploads;
-use super::{Options, RegistryError};
-use crate::digest::Digest;
+use super::Options;
+use super::auth::{Authorization, Challenge, TokenRequest, merge_scopes};
+use crate::http::{ClientOptions, Credential, Credentials, Hints, HttpError, Redirects, Server};
 use crate::reference::Reference;
 
-/// What registries take at most for a manifest (OCI distribution-spec 1.1, "Pushing Manifests"), in bytes.
-const MAX_MANIFEST: usize = 4 << 20;
-/// Images and indexes too: what is no artifact should be said to be none, instead of not to be there.
-pub(super) const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
-     application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
+/// The host that serves the registry API of Docker Hub.
+const DOCKER_HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
+const HINTS: Hints = Hints {
+    unreachable: "",
+    tls: " over TLS; use `--plain-http` if it has none, or `--ca-file` if it has its own certificate authority",
+    not_found: "check the reference, and that it was published",
+};
 
-/// A repository, as whoever the credentials say.
-pub(super) struct Repository {
-    pub(super) reference: Reference,
-    pub(super) connection: Connection,
+/// A client of one registry.
+pub(super) struct Client {
+    pub(super) options: ClientOptions,
+    http: reqwest::Client,
+    /// For uploads, made when first needed.
+    streaming: OnceCell<reqwest::Client>,
+    /// `SCHEME://HOST[:PORT]`
+    base: String,
+    /// Do without TLS, or accept any certificate.
+    is_insecure: bool,
+    pub(super) server: Server,
+    credentials: Credentials,
+    /// What tokens must allow: `repository:NAME:pull,push` (distribution, "Token Scope Documentation").
+    scopes: Vec<String>,
+    authorization: RwLock<Option<Authorization>>,
 }
 
-/// A blob from some byte on.
-pub(super) struct Body {
-    /// Where it starts: where it was asked to, or at 0, since not every registry can start elsewhere.
-    pub(super) start: u64,
-    /// What the registry says is still to come, in bytes.
-    pub(super) length: Option<u64>,
-    pub(super) response: Response,
+/// A request with a short body or none.
+pub(super) struct Request<'a> {
+    pub(super) method: Method,
+    /// Starts with `/v2/`.
+    pub(super) path: &'a str,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+    /// In error messages: "read the manifest of `REFERENCE`".
+    pub(super) action: &'a str,
 }
 
-impl Repository {
-    /// Prepares to read from a place; nothing is sent yet, unless it may be insecure.
-    pub(super) async fn to_pull(place: &Place, options: &Options) -> Result<Self, RegistryError> {
-        let authorities = authorities(options)?;
-        let Place { reference, insecure } = place;
-        let scopes = vec![format!("repository:{}:pull", name(reference))];
-        let mut connection = Connection::new(reference, options, authorities.as_deref(), *insecure, scopes)?;
-        connection.settle().await;
-        Ok(Self {
-            connection,
-            reference: reference.clone(),
-        })
+impl<'a> Request<'a> {
+    pub(super) fn new(method: Method, path: &'a str, action: &'a str) -> Self {
+        Self {
+            method,
+            path,
+            headers: HeaderMap::new(),
+            body: Vec::new(),
+            action,
+        }
     }
+}
 
-    /// Prepares to write, and to take what is in `source`, of the same registry; nothing is sent yet.
-    pub(super) async fn to_publish(
+impl Client {
+    /// Prepares a client; no request is sent, unless `is_insecure` requires finding out if there is TLS.
+    pub(super) async fn new(
         reference: &Reference,
-        source: Option<&Reference>,
         options: &Options,
-    ) -> Result<(Self, Uploads), RegistryError> {
-        let authorities = authorities(options)?;
-        let source = source.map(|source| format!("repository:{}:pull", name(source)));
-        let scopes = [Some(format!("repository:{}:pull,push", name(reference))), source];
-        let scopes = scopes.into_iter().flatten().collect();
-        let repository = Self {
-            connection: Connection::new(reference, options, authorities.as_deref(), false, scopes)?,
-            reference: reference.clone(),
+        is_insecure: bool,
+        scopes: Vec<String>,
+    ) -> Result<Self, HttpError> {
+        let registry = reference.registry();
+        let scheme = if options.plain_http { "http" } else { "https" };
+        let host = if registry == DOCKER_HUB.0 {
+            DOCKER_HUB.1
+        } else {
+            registry
         };
-        let uploads = Uploads::new(&repository, options, authorities.as_deref()).await?;
-        Ok((repository, uploads))
-    }
-
-    pub(super) fn registry(&self) -> String {
-        self.connection.registry()
-    }
-
-    /// The manifest's exact bytes and their digest.
-    pub(super) async fn manifest(&self) -> Result<(Vec<u8>, Digest), RegistryError> {
-        retrying(|| self.try_manifest()).await
-    }
-
-    /// The same, but gives up when that fails.
-    pub(super) async fn try_manifest(&self) -> Result<(Vec<u8>, Digest), RegistryError> {
-        let act = format!("read the manifest of `{}`", self.reference);
-        let image = self.reference.image();
-        let which = image.digest().or(image.tag()).unwrap_or_default();
-        let path = self.path("manifests", which);
-        let headers = headers([(ACCEPT, MANIFESTS.to_owned())]);
-        let response = self.connection.ask(Method::GET, &path, headers, &act).await?;
-        let bytes = self.bounded(response, &act).await?;
-        let found = Digest::of(&bytes);
-        match self.reference.digest() {
-            Some(expected) if *expected != found => Err(RegistryError::WrongManifest {
-                reference: self.reference.to_string(),
-                found,
-            }),
-            _ => Ok((bytes, found)),
-        }
-    }
-
-    /// The body of an answer, as long as it is no longer than a manifest may be.
-    pub(super) async fn bounded(&self, mut response: Response, act: &str) -> Result<Vec<u8>, RegistryError> {
-        let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.broken(act, error))? {
-            if bytes.len() + chunk.len() > MAX_MANIFEST {
-                return Err(RegistryError::TooLarge {
-                    reference: self.reference.to_string(),
-                    what: "the manifest",
-                    limit: MAX_MANIFEST as u64,
-                });
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        Ok(bytes)
-    }
-
-    /// Whether the repository has the blob.
-    pub(super) async fn has(&self, digest: &Digest, what: &str) -> Result<bool, RegistryError> {
-        let (path, act) = (self.path("blobs", digest.as_str()), format!("look for {what}"));
-        retrying(|| async {
-            match self
-                .connection
-                .ask(Method::HEAD, &path, HeaderMap::new(), &act)
-                .await
-            {
-                Ok(_) => Ok(true),
-                Err(RegistryError::NotFound { .. }) => Ok(false),
-                Err(error) => Err(error),
-            }
-        })
-        .await
-    }
-
-    /// The blob's bytes from `offset` on.
-    pub(super) async fn blob(&self, digest: &Digest, offset: u64, act: &str) -> Result<Body, RegistryError> {
-        let path = self.path("blobs", digest.as_str());
-        let range = (offset > 0).then(|| (RANGE, format!("bytes={offset}-")));
-        let headers = headers(range);
-        let response = self.connection.ask(Method::GET, &path, headers, act).await?;
-        let start = match response.status() {
-            StatusCode::PARTIAL_CONTENT => response.headers().get(CONTENT_RANGE).and_then(start),
-            _ => Some(0),
+        let credentials = Credentials::find(registry, Some(reference.repository()), options.timeout).await?;
+        let http = options.http();
+        let mut client = Self {
+            http: http.build(Redirects::Follow, is_insecure)?,
+            options: http,
+            streaming: OnceCell::new(),
+            base: format!("{scheme}://{host}"),
+            is_insecure,
+            server: Server {
+                name: format!("the registry `{registry}`"),
+                credentials: credentials.to_string(),
+                hints: HINTS,
+            },
+            credentials,
+            scopes,
+            authorization: RwLock::new(None),
         };
-        match start {
-            Some(start) if start == offset || start == 0 => Ok(Body {
-                start,
-                length: response.content_length(),
-                response,
-            }),
-            // A part that nobody asked for is as good as none.
-            _ => Err(RegistryError::Status {
-                registry: self.registry(),
-                act: act.to_owned(),
-                status: StatusCode::RANGE_NOT_SATISFIABLE.as_u16(),
-                wait: None,
-                message: String::new(),
-            }),
+        client.fall_back_to_http().await;
+        Ok(client)
+    }
+
+    /// Does without TLS if that is allowed and the registry has none.
+    async fn fall_back_to_http(&mut self) {
+        if let Some(host) = self.base.strip_prefix("https://").filter(|_| self.is_insecure)
+            && self.http.get(format!("{}/v2/", self.base)).send().await.is_err()
+        {
+            self.base = format!("http://{host}");
         }
     }
 
-    /// A transfer that ended too early.
-    pub(super) fn broken(&self, act: &str, error: reqwest::Error) -> RegistryError {
-        RegistryError::Broken {
-            registry: self.registry(),
-            act: act.to_owned(),
-            source: std::io::Error::other(error),
+    /// Sends a request, after answering the registry's challenge if need be. The answer is one of success.
+    pub(super) async fn send(&self, request: Request<'_>) -> Result<Response, HttpError> {
+        let used = self.authorization.read().await.clone();
+        let response = self.send_with(&request, used.as_ref()).await?;
+        if response.status() != StatusCode::UNAUTHORIZED || !self.is_own(response.url()) {
+            return self.server.check(response, request.action).await;
         }
+        let authorization = self.authorize(used, response, request.action).await?;
+        let response = self.send_with(&request, authorization.as_ref()).await?;
+        self.server.check(response, request.action).await
     }
 
-    pub(super) fn path(&self, kind: &str, which: &str) -> String {
-        format!("/v2/{}/{kind}/{which}", name(&self.reference))
+    /// Sends a body of `length` bytes that cannot be sent twice. After a challenge, which is answered for the next attempt,
+    /// the error is [`HttpError::Denied`] with status 401.
+    pub(super) async fn put_stream(
+        &self,
+        url: Url,
+        body: Body,
+        headers: HeaderMap,
+        action: &str,
+    ) -> Result<Response, HttpError> {
+        let streaming = || async { self.options.build(Redirects::Report, self.is_insecure) };
+        let http = self.streaming.get_or_try_init(streaming).await?;
+        let used = self.authorization.read().await.clone();
+        let is_own = self.is_own(&url);
+        let request = http.put(url).headers(headers).body(body);
+        let request = authorized(request, used.as_ref().filter(|_| is_own));
+        let response = request
+            .send()
+            .await
+            .map_err(|error| self.server.unreachable(error))?;
+        if response.status() != StatusCode::UNAUTHORIZED || !is_own {
+            return self.server.check(response, action).await;
+        }
+        let denied = HttpError::Denied {
+            server: self.server.name.clone(),
+            action: action.to_owned(),
+            status: StatusCode::UNAUTHORIZED.as_u16(),
+            message: String::new(),
+            credentials: self.server.credentials.clone(),
+        };
+        self.authorize(used, response, action).await?;
+        Err(denied)
+    }
+
+    async fn send_with(
+        &self,
+        request: &Request<'_>,
+        authorization: Option<&Authorization>,
+    ) -> Result<Response, HttpError> {
+        let url = format!("{}{}", self.base, request.path);
+        let mut builder = self
+            .http
+            .request(request.method.clone(), url)
+            .headers(request.headers.clone());
+        if request.method != Method::GET && request.method != Method::HEAD {
+            builder = builder.body(request.body.clone());
+        }
+        // The HTTP client drops the header when a redirect leads to another host or port.
+        let sent = authorized(builder, authorization).send().await;
+        sent.map_err(|error| self.server.unreachable(error))
+    }
+
+    /// Answers the challenge of a request that was refused with the authorization `used`. Requests that are refused at the
+    /// same time wait here and share the answer.
+    async fn authorize(
+        &self,
+        used: Option<Authorization>,
+        response: Response,
+        action: &str,
+    ) -> Result<Option<Authorization>, HttpError> {
+        let mut current = self.authorization.write().await;
+        if *current != used {
+            return Ok(current.clone());
+        }
+        let challenge = match Challenge::parse(response.headers()) {
+            Some(challenge) => Some(challenge),
+            None => self.general_challenge().await?,
+        };
+        *current = match (challenge, &self.credentials.credential) {
+            (
+                Some(Challenge::Bearer {
+                    realm,
+                    service,
+                    scope,
+                }),
+                _,
+            ) => {
+                let request = TokenRequest {
+                    http: &self.http,
+                    options: &self.options,
+                    registry: &self.server,
+                    registry_has_tls: self.base.starts_with("https:"),
+                    credentials: &self.credentials,
+                    realm: &realm,
+                    service: service.as_deref(),
+                    scopes: merge_scopes(&self.scopes, scope.as_deref()),
+                };
+                Some(request.send().await?)
+            }
+            (Some(Challenge::Basic), Some(Credential::Password { user, password })) => {
+                Some(Authorization::Basic {
+                    user: user.clone(),
+                    password: password.clone(),
+                })
+            }
+            (Some(Challenge::Basic), _) => return Err(self.server.refused(response, action).await),
+            // Nothing can be answered; the request gets a second chance as it was.
+            (None, _) => used,
+        };
+        Ok(current.clone())
+    }
+
+    /// The challenge of the registry as a whole, for requests that were refused without one.
+    async fn general_challenge(&self) -> Result<Option<Challenge>, HttpError> {
+        let response = self.http.get(format!("{}/v2/", self.base)).send().await;
+        let response = response.map_err(|error| self.server.unreachable(error))?;
+        Ok(Challenge::parse(response.headers()).filter(|_| response.status() == StatusCode::UNAUTHORIZED))
+    }
+
+    fn is_own(&self, url: &Url) -> bool {
+        Url::parse(&self.base).is_ok_and(|base| base.origin() == url.origin())
     }
 }
 
-fn name(reference: &Reference) -> &str {
-    reference.image().repository()
-}
-
-pub(super) fn headers(all: impl IntoIterator<Item = (reqwest::header::HeaderName, String)>) -> HeaderMap {
-    let all = all.into_iter();
-    all.filter_map(|(name, value)| Some((name, HeaderValue::try_from(value).ok()?)))
-        .collect()
-}
-
-/// Where the part starts (RFC 9110 section 14.4: `bytes FIRST-LAST/LENGTH`).
-fn start(range: &HeaderValue) -> Option<u64> {
-    let (unit, range) = range.to_str().ok()?.split_once(' ')?;
-    let (first, _) = range.split_once('-')?;
-    first.parse().ok().filter(|_| unit == "bytes")
-}
-
-#[cfg(test)]
-mod tests {
-    use reqwest::header::HeaderValue;
-
-    use super::start;
-
-    #[test]
-    fn parts_have_a_start() {
-        let cases = [
-            ("bytes 5-9/10", Some(5)),
-            ("bytes 5-9/*", Some(5)),
-            ("bytes */10", None),
-            ("lines 5-9/10", None),
-            ("", None),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(start(&HeaderValue::from_static(text)), expected, "{text}");
-        }
+fn authorized(request: RequestBuilder, authorization: Option<&Authorization>) -> RequestBuilder {
+    match authorization {
+        Some(authorization) => authorization.apply(request),
+        None => request,
     }
 }

@@ -1,28 +1,28 @@
-//! Container images: from a registry into an OCI image layout in a directory.
+//! Pulling a container image into a directory with an OCI image layout.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::json;
 
-use super::client::Repository;
 use super::progress::Progress;
-use super::retry::retrying;
-use super::sources::{Sources, pass_over};
+use super::sources::Sources;
 use super::{Options, RegistryError};
-use crate::digest::{Digest, HashingStream};
+use crate::digest::Digest;
+use crate::http::{HttpError, PartialFile};
+use crate::manifest::BlobRef;
 use crate::reference::Reference;
 
-/// The annotation by which container runtimes call an image that is imported, before all others.
+/// The annotation from which container runtimes take the name of an imported image.
 const NAME: &str = "io.containerd.image.name";
-/// An index in an index in an index is somebody's joke.
-const DEEPEST: usize = 3;
-/// More than an image's configuration has, in bytes.
+/// Maximum nesting of indexes.
+const MAX_DEPTH: usize = 3;
+/// Limit for the configuration of an image, in bytes.
 const MAX_CONFIG: u64 = 8 << 20;
+const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// What matters of a manifest or an index, in either form (OCI image-spec 1.1, Docker image manifest version 2).
+/// A manifest or an index (OCI image-spec 1.1, Docker image manifest version 2).
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Document {
@@ -47,12 +47,13 @@ struct Platform {
     os: String,
 }
 
-/// Pulls the image that `reference` means, for `architecture` (Go's name of it), into the directory `to`: an OCI
-/// image layout, in which the image is called `names`. Every byte is checked against its digest. The directory is empty,
-/// or what an earlier call for the same image left there: then only what is missing is fetched.
+/// Pulls the image `reference` for `architecture` (as Go names it) into the directory `to`, an OCI image layout in which the
+/// image has all of `names`. Every byte is checked against its digest. The directory is empty, or holds what an interrupted
+/// call for the same image left, which is continued.
 ///
 /// # Errors
-/// What the registry says; and whatever is not as its digest, its length or the specification says.
+/// What the registry reports; [`RegistryError::UnusableImage`]; [`HttpError::Digest`] and [`HttpError::Length`] for wrong
+/// content.
 pub async fn pull_image(
     reference: &Reference,
     names: &[String],
@@ -62,17 +63,17 @@ pub async fn pull_image(
 ) -> Result<(), RegistryError> {
     let mut sources = Sources::new(reference, options).await?;
     let (bytes, digest) = sources.manifest().await?;
-    let image = Pull {
+    let image = ImagePull {
         reference,
         sources,
         blobs: to.join("blobs/sha256"),
     };
-    file("make", &image.blobs, std::fs::create_dir_all(&image.blobs))?;
+    fs::create_dir_all(&image.blobs).map_err(HttpError::file("create", &image.blobs))?;
     let top = image.document(&bytes, &digest)?;
     let index = json!({
         "schemaVersion": 2,
         "manifests": names.iter().map(|name| json!({
-            "mediaType": top.media_type.as_deref().unwrap_or("application/vnd.oci.image.manifest.v1+json"),
+            "mediaType": top.media_type.as_deref().unwrap_or(OCI_MANIFEST),
             "digest": digest,
             "size": bytes.len(),
             "annotations": {NAME: name},
@@ -80,7 +81,7 @@ pub async fn pull_image(
     });
     let manifest = image.manifest_for(top, architecture).await?;
     let config = manifest.config.as_ref();
-    let config = config.ok_or_else(|| image.no_image("it has no configuration"))?;
+    let config = config.ok_or_else(|| image.unusable("it has no configuration"))?;
     if config.size > MAX_CONFIG {
         return Err(RegistryError::TooLarge {
             reference: reference.to_string(),
@@ -88,156 +89,85 @@ pub async fn pull_image(
             limit: MAX_CONFIG,
         });
     }
-    let parts: Vec<&Descriptor> = manifest.layers.iter().chain([config]).collect();
-    let total = parts.iter().map(|part| part.size).fold(0, u64::saturating_add);
+    let blobs: Vec<&Descriptor> = manifest.layers.iter().chain([config]).collect();
+    let total = blobs.iter().map(|blob| blob.size).fold(0, u64::saturating_add);
     let progress = Progress::new(&format!("pull the image `{reference}`"), total);
-    for part in parts {
-        image.fetch(part, &progress).await?;
+    for blob in blobs {
+        image.fetch(blob, &progress).await?;
     }
     write(&to.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
     write(&to.join("index.json"), index.to_string().as_bytes())
 }
 
-struct Pull<'a> {
+struct ImagePull<'a> {
     reference: &'a Reference,
     sources: Sources,
     blobs: PathBuf,
 }
 
-impl Pull<'_> {
-    fn no_image(&self, why: &str) -> RegistryError {
-        RegistryError::NoImage {
+impl ImagePull<'_> {
+    fn unusable(&self, problem: &str) -> RegistryError {
+        RegistryError::UnusableImage {
             reference: self.reference.to_string(),
-            why: why.to_owned(),
+            problem: problem.to_owned(),
         }
     }
 
-    /// Keeps the bytes of a manifest and reads them.
+    /// Parses the bytes of a manifest or index, and stores them.
     fn document(&self, bytes: &[u8], digest: &Digest) -> Result<Document, RegistryError> {
-        let document = serde_json::from_slice(bytes).map_err(|error| self.no_image(&error.to_string()))?;
+        let document = serde_json::from_slice(bytes).map_err(|error| self.unusable(&error.to_string()))?;
         write(&self.blobs.join(digest.hex()), bytes)?;
         Ok(document)
     }
 
-    /// Goes down from an index to the manifest for the architecture.
+    /// Descends from an index to the manifest for the architecture.
     async fn manifest_for(
         &self,
         mut document: Document,
         architecture: &str,
     ) -> Result<Document, RegistryError> {
-        for _ in 0..DEEPEST {
+        for _ in 0..MAX_DEPTH {
             if document.config.is_some() {
                 return Ok(document);
             }
-            let ours = |below: &&Descriptor| {
-                let platform = below.platform.as_ref();
+            let matches = |entry: &&Descriptor| {
+                let platform = entry.platform.as_ref();
                 platform.is_none_or(|found| found.architecture == architecture && found.os == "linux")
             };
-            let below = document.manifests.iter().find(ours);
-            let below = below.ok_or_else(|| self.no_image(&format!("it is not there for {architecture}")))?;
+            let entry = document.manifests.iter().find(matches);
+            let entry = entry.ok_or_else(|| self.unusable(&format!("there is none for {architecture}")))?;
             let (repository, mut others) = self.sources.in_order();
-            let mut bytes = repository.find_manifest(below.digest.as_str()).await?;
+            let mut bytes = repository.find_manifest(entry.digest.as_str()).await?;
             while bytes.is_none()
                 && let Some(other) = others.next()
             {
-                bytes = other.find_manifest(below.digest.as_str()).await?;
+                bytes = other.find_manifest(entry.digest.as_str()).await?;
             }
-            let lacks = || self.no_image(&format!("the registry lacks its part {}", below.digest));
-            document = self.document(&bytes.ok_or_else(lacks)?, &below.digest)?;
+            let missing = || self.unusable(&format!("the registry lacks its manifest {}", entry.digest));
+            document = self.document(&bytes.ok_or_else(missing)?, &entry.digest)?;
         }
-        Err(self.no_image("it is nested too deeply"))
+        Err(self.unusable("its indexes are nested too deeply"))
     }
 
-    /// Gets a blob from the first place that has it.
     async fn fetch(&self, blob: &Descriptor, progress: &Progress) -> Result<(), RegistryError> {
         let path = self.blobs.join(blob.digest.hex());
         if path.exists() {
             progress.skipped(blob.size);
             return Ok(());
         }
-        let (mut repository, mut others) = self.sources.in_order();
-        loop {
-            let fetched = retrying(|| receive(repository, blob, &path)).await;
-            let Err(error) = fetched else {
-                progress.transferred(blob.size);
-                return Ok(());
-            };
-            let Some(next) = others.next() else {
-                return Err(error);
-            };
-            pass_over(repository, error)?;
-            repository = next;
-        }
-    }
-}
-
-async fn receive(repository: &Repository, blob: &Descriptor, path: &Path) -> Result<(), RegistryError> {
-    let act = format!("send {}", blob.digest);
-    let length = |found| RegistryError::Length {
-        registry: repository.registry(),
-        what: blob.digest.to_string(),
-        found,
-        size: blob.size,
-    };
-    let part = path.with_extension("part");
-    // What came before it broke off, in this process or another.
-    let kept = std::fs::metadata(&part).map_or(0, |part| part.len());
-    let kept = if kept < blob.size { kept } else { 0 };
-    let body = repository.blob(&blob.digest, kept, &act).await?;
-    if let Some(wrong) = body.length.filter(|length| *length != blob.size - body.start) {
-        return Err(length(wrong));
-    }
-    let mut response = body.response;
-    let mut to = file("open", &part, resumed(&part, body.start))?;
-    while let Some(chunk) = response
-        .chunk()
-        .await
-        .map_err(|error| repository.broken(&act, error))?
-    {
-        file("write", &part, to.write_all(&chunk))?;
-        if to.length() > blob.size {
-            return Err(length(to.length()));
-        }
-    }
-    let (_, found, size) = to.finish();
-    if size < blob.size {
-        return Err(RegistryError::Broken {
-            registry: repository.registry(),
-            act,
-            source: io::ErrorKind::UnexpectedEof.into(),
-        });
-    }
-    if found != blob.digest {
-        // Or the next try would go on with it.
-        file("remove", &part, std::fs::remove_file(&part))?;
-        return Err(RegistryError::WrongPart {
-            registry: repository.registry(),
+        let part = path.with_extension("part");
+        let mut file = PartialFile::open(&part, blob.size).map_err(HttpError::file("open", &part))?;
+        progress.skipped(file.length());
+        let blob = BlobRef {
             digest: blob.digest.clone(),
-            found,
-        });
+            size: blob.size,
+        };
+        let what = blob.digest.as_str();
+        let file = self.sources.download(&mut file, &blob, what, progress).await?;
+        Ok(file.rename(&path).map_err(HttpError::file("create", &path))?)
     }
-    file("rename", &part, std::fs::rename(&part, path))
-}
-
-/// The file with its first `start` bytes, which are hashed already, to write on.
-fn resumed(part: &Path, start: u64) -> io::Result<HashingStream<File>> {
-    let mut kept = Vec::new();
-    if start > 0 {
-        File::open(part)?.take(start).read_to_end(&mut kept)?;
-    }
-    let mut to = HashingStream::new(File::create(part)?);
-    to.write_all(&kept)?;
-    Ok(to)
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), RegistryError> {
-    file("write", path, std::fs::write(path, bytes))
-}
-
-fn file<T>(act: &'static str, path: &Path, outcome: io::Result<T>) -> Result<T, RegistryError> {
-    outcome.map_err(|source| RegistryError::File {
-        act,
-        path: path.to_owned(),
-        source,
-    })
+    Ok(fs::write(path, bytes).map_err(HttpError::file("write", path))?)
 }

@@ -1,37 +1,46 @@
-//! Manifests beside the one that a reference means, by tag or digest, and lists of those that refer to it.
+//! Manifests by tag or digest, and the lists of manifests that refer to another one.
 
 use oci_spec::image::{Descriptor, ImageIndex, ImageIndexBuilder, MediaType};
 use reqwest::Method;
-use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 
 use super::RegistryError;
-use super::client::{MANIFESTS, Repository, headers};
-use super::retry::retrying;
+use super::client::Request;
+use super::repository::{Repository, header};
 use crate::digest::Digest;
-use crate::manifest::{BlobRef, canonical_json};
+use crate::http::{HttpError, retry};
+use crate::manifest::canonical_json;
 use crate::referrers::MANIFEST_MEDIA_TYPE;
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-/// By this header of its answer a registry says that it lists referrers itself (OCI distribution-spec 1.1, "Pushing
-/// Manifests with Subject").
+/// A registry that lists referrers itself answers with this header (OCI distribution-spec 1.1, "Pushing Manifests with
+/// Subject").
 const SUBJECT_HEADER: &str = "OCI-Subject";
 
 impl Repository {
-    /// The exact bytes of the manifest with this tag or digest; `None` when there is none, or whoever asks may not know.
+    /// The bytes of the manifest with this tag or digest; `None` if there is none, or none that may be read.
     pub(super) async fn find_manifest(&self, which: &str) -> Result<Option<Vec<u8>>, RegistryError> {
-        retrying(|| self.try_find_manifest(which)).await
+        let action = format!("read the manifest `{which}`");
+        let bytes = retry(|| self.get_manifest(which, &action)).await;
+        self.check_found(which, bytes)
     }
 
-    /// The same, but gives up when that fails.
+    /// Like [`Repository::find_manifest`], without retries.
     pub(super) async fn try_find_manifest(&self, which: &str) -> Result<Option<Vec<u8>>, RegistryError> {
-        let act = format!("read the manifest {which}");
-        let accept = headers([(ACCEPT, MANIFESTS.to_owned())]);
-        let path = self.path("manifests", which);
-        let response = match self.connection.ask(Method::GET, &path, accept, &act).await {
-            Err(RegistryError::NotFound { .. } | RegistryError::Denied { .. }) => return Ok(None),
-            response => response?,
+        let action = format!("read the manifest `{which}`");
+        let bytes = self.get_manifest(which, &action).await;
+        self.check_found(which, bytes)
+    }
+
+    fn check_found(
+        &self,
+        which: &str,
+        bytes: Result<Vec<u8>, HttpError>,
+    ) -> Result<Option<Vec<u8>>, RegistryError> {
+        let bytes = match bytes {
+            Err(HttpError::NotFound { .. } | HttpError::Denied { .. }) => return Ok(None),
+            bytes => bytes?,
         };
-        let bytes = self.bounded(response, &act).await?;
         let found = Digest::of(&bytes);
         match which.parse::<Digest>() {
             Ok(expected) if expected != found => Err(RegistryError::WrongManifest {
@@ -42,37 +51,34 @@ impl Repository {
         }
     }
 
-    /// What refers to the manifest `subject` (OCI distribution-spec 1.1, "Listing Referrers"): a registry that cannot
-    /// tell has a list under a tag, if somebody made one. Only the first page: what was baked has two.
+    /// What refers to the manifest `subject` (OCI distribution-spec 1.1, "Listing Referrers"), from the referrers API or from
+    /// the index that clients keep under a tag. Only the first page is read, which is ample for baked artifacts.
     pub(super) async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, RegistryError> {
-        let listed = retrying(|| async {
-            let (path, act) = (self.path("referrers", subject.as_str()), "list referrers");
-            let accept = headers([(ACCEPT, INDEX.to_owned())]);
-            match self.connection.ask(Method::GET, &path, accept, act).await {
-                Ok(response) => self.bounded(response, act).await.map(Some),
-                // Ways to say that it knows no such thing.
-                Err(
-                    RegistryError::NotFound { .. }
-                    | RegistryError::Denied { .. }
-                    | RegistryError::Status {
-                        status: 400 | 405, ..
-                    },
-                ) => Ok(None),
-                Err(error) => Err(error),
-            }
+        let (path, action) = (self.path("referrers", subject.as_str()), "list referrers");
+        let listed = retry(|| async {
+            let mut request = Request::new(Method::GET, &path, action);
+            request.headers.insert(ACCEPT, HeaderValue::from_static(INDEX));
+            let response = self.client.send(request).await?;
+            self.read_document(response, "referrers", action).await
         });
-        let index = match listed.await?.and_then(|bytes| parse(&bytes)) {
+        let index = match listed.await {
+            Ok(bytes) => parse_index(&bytes),
+            // Registries without the API answer in different ways.
+            Err(error) if matches!(error.status(), Some(400 | 401 | 403 | 404 | 405 | 501)) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let index = match index {
             Some(index) => Some(index),
             None => {
-                let index = self.find_manifest(&fallback_tag(subject)).await?;
-                index.and_then(|bytes| parse(&bytes))
+                let bytes = self.find_manifest(&fallback_tag(subject)).await?;
+                bytes.and_then(|bytes| parse_index(&bytes))
             }
         };
         Ok(index.map(|index| index.manifests().clone()).unwrap_or_default())
     }
 
-    /// Sends a manifest that refers to `subject`, and lists it there if the registry does not do so by itself.
-    pub(super) async fn send_referrer(
+    /// Sends a manifest that refers to `subject`, and lists it there if the registry does not.
+    pub(super) async fn put_referrer(
         &self,
         subject: &Digest,
         referrer: Descriptor,
@@ -83,7 +89,10 @@ impl Repository {
             return Ok(());
         }
         let tag = fallback_tag(subject);
-        let known = self.find_manifest(&tag).await?.and_then(|bytes| parse(&bytes));
+        let known = self
+            .find_manifest(&tag)
+            .await?
+            .and_then(|bytes| parse_index(&bytes));
         let mut manifests = known.map(|index| index.manifests().clone()).unwrap_or_default();
         if manifests.iter().any(|other| other.digest() == referrer.digest()) {
             return Ok(());
@@ -99,47 +108,34 @@ impl Repository {
         Ok(())
     }
 
-    /// Sends a manifest under a tag or its digest. Whether the registry knows what it refers to.
+    /// Sends a manifest under a tag or its digest. True if the registry lists the manifest as a referrer itself.
     pub(super) async fn put_manifest(
         &self,
         which: &str,
         media_type: &str,
         bytes: &[u8],
-    ) -> Result<bool, RegistryError> {
-        let (path, act) = (
+    ) -> Result<bool, HttpError> {
+        let (path, action) = (
             self.path("manifests", which),
-            format!("take the manifest {which}"),
+            format!("take the manifest `{which}`"),
         );
-        let headers = headers([(CONTENT_TYPE, media_type.to_owned())]);
-        retrying(|| async {
-            let put = self.connection.put(&path, headers.clone(), bytes, &act);
-            Ok(put.await?.headers().contains_key(SUBJECT_HEADER))
-        })
-        .await
-    }
-
-    /// A small blob; `None` when the registry has other bytes than its digest says.
-    pub(super) async fn small_blob(
-        &self,
-        blob: &BlobRef,
-        what: &str,
-    ) -> Result<Option<Vec<u8>>, RegistryError> {
-        let act = format!("send the {what}");
-        retrying(|| async {
-            let body = self.blob(&blob.digest, 0, &act).await?;
-            let bytes = self.bounded(body.response, &act).await?;
-            Ok(Some(bytes).filter(|bytes| Digest::of(bytes) == blob.digest))
+        retry(|| async {
+            let mut request = Request::new(Method::PUT, &path, &action);
+            request.headers.extend(header(CONTENT_TYPE, media_type));
+            request.body = bytes.to_vec();
+            let response = self.client.send(request).await?;
+            Ok(response.headers().contains_key(SUBJECT_HEADER))
         })
         .await
     }
 }
 
-/// The tag with the list of referrers (OCI distribution-spec 1.1, "Referrers Tag Schema").
+/// The tag of the index of referrers (OCI distribution-spec 1.1, "Referrers Tag Schema").
 fn fallback_tag(subject: &Digest) -> String {
     format!("sha256-{}", subject.hex())
 }
 
-/// What is no index lists nothing: the tag may be anybody's.
-fn parse(bytes: &[u8]) -> Option<ImageIndex> {
+/// `None` for anything but an index: other tools may use the tag.
+fn parse_index(bytes: &[u8]) -> Option<ImageIndex> {
     serde_json::from_slice(bytes).ok()
 }

@@ -1,24 +1,26 @@
-//! How many bytes were moved, for the report at the end and for who waits meanwhile.
+//! Counting transferred bytes, for progress bars and the final report.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing::{Span, field, info_span};
 
-/// Bytes of blobs: config and layers.
+use crate::http::Observer;
+
+/// Bytes of blobs, that is config and layers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TransferStats {
     /// Sent over the network, in bytes.
     pub transferred: u64,
-    /// Already there, in bytes.
+    /// Present before, in bytes.
     pub skipped: u64,
-    /// Deltas that layers were made of, in bytes: part of what was sent, or was there from an earlier try.
+    /// Deltas that layers were rebuilt from, in bytes. They were transferred, or left by an earlier attempt.
     pub delta_bytes: u64,
-    /// The layers that were made of deltas, in bytes. They were not sent.
+    /// Layers that were rebuilt from deltas, in bytes. They were not transferred.
     pub rebuilt: u64,
 }
 
-/// Counts bytes, and shows them in a span: a step with `total_bytes` and `done_bytes`.
+/// Counts bytes and shows them in a span, a step with `total_bytes` and `done_bytes`.
 #[derive(Debug, Clone)]
 pub(super) struct Progress {
     span: Span,
@@ -43,7 +45,6 @@ impl Progress {
         }
     }
 
-    /// The step: what is part of it runs in there.
     pub(super) fn span(&self) -> Span {
         self.span.clone()
     }
@@ -58,7 +59,7 @@ impl Progress {
         self.show();
     }
 
-    /// A layer of `layer` bytes was made of a delta of `delta` bytes.
+    /// A layer of `layer` bytes was rebuilt from a delta of `delta` bytes.
     pub(super) fn rebuilt(&self, delta: u64, layer: u64) {
         self.counts.delta_bytes.fetch_add(delta, Ordering::Relaxed);
         self.counts.rebuilt.fetch_add(layer, Ordering::Relaxed);
@@ -75,15 +76,18 @@ impl Progress {
     }
 
     fn show(&self) {
-        let TransferStats {
-            transferred,
-            skipped,
-            delta_bytes,
-            rebuilt,
-        } = self.stats();
-        // What a delta spares is done too.
-        let done = (transferred + skipped + rebuilt).saturating_sub(delta_bytes);
-        // What had to be moved twice is no further progress.
+        let stats = self.stats();
+        // A rebuilt layer counts in full, in place of its delta.
+        let done = (stats.transferred + stats.skipped + stats.rebuilt).saturating_sub(stats.delta_bytes);
+        // Bytes that were transferred twice are no further progress.
         self.span.record("done_bytes", done.min(self.total));
+    }
+}
+
+impl Observer for Progress {
+    fn started(&self, _start: u64, _length: Option<u64>) {}
+
+    fn received(&self, bytes: u64) {
+        self.transferred(bytes);
     }
 }

@@ -1,4 +1,4 @@
-//! From the store into a registry.
+//! Publishing an artifact from the store to a registry.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,46 +7,46 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, spawn_blocking};
 use tracing::Instrument;
 
-use super::attached::Sending;
-use super::client::Repository;
-use super::offer::{Offering, PublishedDeltas};
 use super::progress::Progress;
-use super::upload::Uploads;
-use super::{Options, RegistryError, SIDE_BY_SIDE, TransferStats, joined};
+use super::publish_deltas::{DeltaPublisher, PublishedDeltas};
+use super::referrers::ReferrerPublisher;
+use super::repository::Repository;
+use super::{Options, PARALLEL_TRANSFERS, RegistryError, TransferStats, joined};
 use crate::digest::Digest;
+use crate::http::HttpError;
 use crate::manifest::{BlobRef, Manifest};
 use crate::reference::Reference;
+use crate::referrers::MANIFEST_MEDIA_TYPE;
 use crate::signature::PrivateKey;
 use crate::store::{Artifact, Store};
 use crate::tag::Tag;
 
-/// What was published.
+/// A published artifact.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Published {
-    /// Digest of the manifest.
+    /// The digest of the manifest.
     pub digest: Digest,
-    /// What it took.
     pub stats: TransferStats,
-    /// Whether the registry had all of it, under the same tag.
+    /// True if the registry had all of it before, under the same tag.
     pub unchanged: bool,
-    /// Deltas from older artifacts, in the order in which these were given.
+    /// Deltas from older artifacts, in the order of [`PublishOptions::delta_from`].
     pub deltas: Vec<PublishedDeltas>,
 }
 
 /// What is published with an artifact.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PublishOptions<'a> {
-    /// What signs it.
+    /// Signs the artifact.
     pub key: Option<&'a PrivateKey>,
-    /// Artifacts in the store: whoever has one of them can pull deltas from there.
+    /// Older artifacts in the store: users who have one of them can pull deltas.
     pub delta_from: &'a [Tag],
 }
 
-/// Publishes the artifact `tag` as `reference`. What the repository has is not sent again; the manifest comes last, so
-/// that whoever can see it can pull all of it.
+/// Publishes the artifact `tag` as `reference`. Blobs that the repository has are not sent again. The manifest is sent last,
+/// so that a visible artifact is complete.
 ///
 /// # Errors
-/// The reference means what it meant before then.
+/// `reference` then refers to what it did before.
 pub async fn publish(
     store: &Arc<Store>,
     tag: &Tag,
@@ -56,11 +56,11 @@ pub async fn publish(
     publish_with(store, tag, reference, options, PublishOptions::default()).await
 }
 
-/// The same, with more. A signature, like documents and signatures that the artifact has here, is there before the
-/// reference means the artifact; in the store it is kept, too. So are deltas, but these are only in the registry.
+/// Like [`publish`], with a new signature and deltas. Documents, signatures and deltas are sent before the manifest. A new
+/// signature is stored here, too.
 ///
 /// # Errors
-/// The reference means what it meant before then.
+/// `reference` then refers to what it did before.
 pub async fn publish_with(
     store: &Arc<Store>,
     tag: &Tag,
@@ -83,22 +83,20 @@ pub async fn publish_with(
         .origin
         .clone()
         .filter(|origin| origin.registry() == reference.registry() && !origin.same_repository(reference));
-    let (repository, uploads) = Repository::to_publish(reference, source.as_ref(), options).await?;
     let progress = Progress::new(
         &format!("publish `{tag}`"),
         artifact.size() + manifest.config.size,
     );
-    let publishing = Publishing {
-        repository: Arc::new(repository),
-        uploads: Arc::new(uploads),
+    let publisher = Publisher {
+        repository: Arc::new(Repository::to_publish(reference, source.as_ref(), options).await?),
         source,
         store: Arc::clone(store),
         tag: tag.clone(),
         progress: progress.clone(),
-        turns: Arc::new(Semaphore::new(SIDE_BY_SIDE)),
+        permits: Arc::new(Semaphore::new(PARALLEL_TRANSFERS)),
     };
-    let (unchanged, deltas) = publishing
-        .all(&manifest, &artifact, &bytes, extras.key, &older)
+    let (unchanged, deltas) = publisher
+        .publish(&manifest, &artifact, &bytes, extras.key, &older)
         .instrument(progress.span())
         .await?;
     Ok(Published {
@@ -109,21 +107,19 @@ pub async fn publish_with(
     })
 }
 
-/// All that a blob's way into the registry takes.
 #[derive(Clone)]
-struct Publishing {
+struct Publisher {
     repository: Arc<Repository>,
-    uploads: Arc<Uploads>,
-    /// Another repository of the registry, which should have it all.
+    /// Another repository of the same registry, from which blobs can be mounted.
     source: Option<Reference>,
     store: Arc<Store>,
     tag: Tag,
     progress: Progress,
-    turns: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
-impl Publishing {
-    async fn all(
+impl Publisher {
+    async fn publish(
         &self,
         manifest: &Manifest,
         artifact: &Artifact,
@@ -138,19 +134,22 @@ impl Publishing {
                 Some(title) => format!("layer `{title}`"),
                 None => "the config".to_owned(),
             };
-            let (publishing, blob) = (self.clone(), blob.clone());
-            tasks.spawn(async move { publishing.blob(&blob, &what).await }.in_current_span());
+            let (publisher, blob) = (self.clone(), blob.clone());
+            tasks.spawn(async move { publisher.blob(&blob, &what).await }.in_current_span());
         }
         while let Some(outcome) = tasks.join_next().await {
             joined(outcome)?;
         }
-        let sending = Sending::new(&self.repository, &self.uploads, &self.store, &artifact.digest);
-        let unchanged = sending.all(key).await?;
+        let referrers = ReferrerPublisher::new(&self.repository, &self.store, &artifact.digest);
+        let unchanged = referrers.publish(key).await?;
         let deltas = self.deltas(artifact, &BlobRef::of(bytes), older).await?;
-        if self.is_there(&artifact.digest).await? {
+        if self.is_current(&artifact.digest).await? {
             return Ok((unchanged && self.progress.stats().transferred == 0, deltas));
         }
-        self.uploads.manifest(&self.repository, bytes).await?;
+        let tag = self.repository.reference.tag().unwrap_or_default();
+        self.repository
+            .put_manifest(tag, MANIFEST_MEDIA_TYPE, bytes)
+            .await?;
         Ok((false, deltas))
     }
 
@@ -160,9 +159,8 @@ impl Publishing {
         subject: &BlobRef,
         older: &[Artifact],
     ) -> Result<Vec<PublishedDeltas>, RegistryError> {
-        let offering = Offering {
+        let publisher = DeltaPublisher {
             repository: &self.repository,
-            uploads: &self.uploads,
             store: &self.store,
             progress: &self.progress,
             artifact,
@@ -170,48 +168,48 @@ impl Publishing {
         };
         let mut all = Vec::new();
         for old in older {
-            all.push(offering.from(old).await?);
+            all.push(publisher.publish_from(old).await?);
         }
         Ok(all)
     }
 
     async fn blob(&self, blob: &BlobRef, what: &str) -> Result<(), RegistryError> {
-        let _turn = self.turns.acquire().await;
-        if self.has(&blob.digest, what).await? {
+        let _permit = self.permits.acquire().await;
+        if self.has_blob(&blob.digest, what).await? {
             self.progress.skipped(blob.size);
             return Ok(());
         }
         let path = self.store.blob_path(&blob.digest);
         let progress = self.progress.clone();
         let sent = move |bytes| progress.transferred(bytes);
-        match self.uploads.blob(&self.repository, &path, blob, what, sent).await {
-            // It says that the bytes are not those of the digest.
-            Err(error @ RegistryError::Status { status: 400, .. }) => {
+        match self.repository.upload_blob(&path, blob, what, sent).await {
+            // The registry found another digest: a damaged store is the better explanation.
+            Err(error @ HttpError::Status { status: 400, .. }) => {
                 let (store, tag) = (Arc::clone(&self.store), self.tag.clone());
                 joined(spawn_blocking(move || store.verify(&tag)).await)?;
-                Err(error)
+                Err(error.into())
             }
-            outcome => outcome,
+            outcome => Ok(outcome?),
         }
     }
 
-    /// Whether the repository has the blob, if need be from the other one.
-    async fn has(&self, digest: &Digest, what: &str) -> Result<bool, RegistryError> {
-        if self.repository.has(digest, what).await? {
+    /// True if the repository has the blob, or could mount it.
+    async fn has_blob(&self, digest: &Digest, what: &str) -> Result<bool, HttpError> {
+        if self.repository.has_blob(digest, what).await? {
             return Ok(true);
         }
         match &self.source {
-            Some(source) => self.uploads.mount(&self.repository, source, digest, what).await,
+            Some(source) => self.repository.mount_blob(source, digest, what).await,
             None => Ok(false),
         }
     }
 
-    /// Whether the reference means this manifest already.
-    async fn is_there(&self, digest: &Digest) -> Result<bool, RegistryError> {
+    /// True if the reference refers to this manifest already.
+    async fn is_current(&self, digest: &Digest) -> Result<bool, RegistryError> {
         match self.repository.manifest().await {
             Ok((_, found)) => Ok(found == *digest),
-            // Some say so, and some only that it is forbidden, of what is not there.
-            Err(RegistryError::NotFound { .. } | RegistryError::Denied { .. }) => Ok(false),
+            // Some registries answer 403 for a missing manifest.
+            Err(RegistryError::Http(HttpError::NotFound { .. } | HttpError::Denied { .. })) => Ok(false),
             Err(error) => Err(error),
         }
     }

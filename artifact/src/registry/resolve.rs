@@ -1,4 +1,4 @@
-//! What a reference means at present.
+//! Finding out what a reference refers to, without downloading it.
 
 use super::sources::Sources;
 use super::{Options, RegistryError};
@@ -6,14 +6,38 @@ use crate::digest::Digest;
 use crate::manifest::Manifest;
 use crate::reference::Reference;
 
-/// Asks the registry, or the mirrors that the host has for it, for the digest of what `reference` means now; nothing but
-/// the manifest is fetched.
+/// The digest of the artifact that `reference` refers to at present, in the registry or in a mirror that the host has for it.
 ///
 /// # Errors
-/// When nothing is there, or no artifact.
+/// [`RegistryError::UnusableArtifact`] for anything but an artifact.
 pub async fn resolve(reference: &Reference, options: &Options) -> Result<Digest, RegistryError> {
-    let mut sources = Sources::new(reference, options).await?;
-    let (bytes, digest) = sources.manifest().await?;
+    let (bytes, digest) = Sources::new(reference, options).await?.manifest().await?;
     Manifest::from_json(&bytes).map_err(|source| RegistryError::unusable(reference, source))?;
     Ok(digest)
+}
+
+/// The digest of the manifest that `reference` refers to at present: of an image, an index of images or an artifact.
+///
+/// # Errors
+/// As for [`pull`](super::pull()).
+pub async fn manifest_digest(reference: &Reference, options: &Options) -> Result<Digest, RegistryError> {
+    let (_, digest) = Sources::new(reference, options).await?.manifest().await?;
+    Ok(digest)
+}
+
+/// Checks that the registry, or a mirror that the host has for it, has `reference`. Each is asked once.
+///
+/// # Errors
+/// That of the registry itself.
+pub async fn check_exists(reference: &Reference, options: &Options) -> Result<(), RegistryError> {
+    let sources = Sources::new(reference, options).await?;
+    let (first, others) = sources.in_order();
+    let mut found = first.try_manifest().await;
+    for other in others {
+        if found.is_ok() {
+            break;
+        }
+        found = other.try_manifest().await;
+    }
+    found.map(drop)
 }

@@ -1,73 +1,108 @@
-//! All the places where an artifact may be read.
+//! All locations that an artifact or image can be read from.
 
 use std::collections::VecDeque;
 use std::iter::once;
 
-use super::client::Repository;
-use super::mirrors::{Places, places};
-use super::retry::in_a_line;
+use super::mirrors::{Locations, locations};
+use super::progress::Progress;
+use super::repository::{RemoteBlob, Repository};
 use super::{Options, RegistryError};
 use crate::digest::Digest;
+use crate::http::{CompleteFile, Expected, HttpError, PartialFile, Size, download, one_line};
+use crate::manifest::BlobRef;
 use crate::reference::Reference;
-use crate::store::StoreError;
 
-/// The mirrors, in the order in which to try them, and the registry that counts when they fail.
+/// The mirrors, in the order in which they are tried, and the registry itself.
 pub(super) struct Sources {
     mirrors: VecDeque<Repository>,
-    own: Repository,
+    primary: Repository,
 }
 
 impl Sources {
-    /// Prepares. Whether there is TLS is said by the options for the registry itself, by the host for its mirrors.
+    /// Prepares to read. [`Options::plain_http`] is for the registry itself only; the host's configuration says which
+    /// mirrors have no TLS.
     pub(super) async fn new(reference: &Reference, options: &Options) -> Result<Self, RegistryError> {
-        let Places { mirrors, own } = places(reference)?;
+        let Locations { mirrors, primary } = locations(reference)?;
         let with_tls = Options {
             plain_http: false,
             ..options.clone()
         };
-        let mut prepared = VecDeque::new();
+        let mut repositories = VecDeque::new();
         for mirror in &mirrors {
-            prepared.push_back(Repository::to_pull(mirror, &with_tls).await?);
+            repositories.push_back(Repository::to_pull(mirror, &with_tls).await?);
         }
         Ok(Self {
-            mirrors: prepared,
-            own: Repository::to_pull(&own, options).await?,
+            mirrors: repositories,
+            primary: Repository::to_pull(&primary, options).await?,
         })
     }
 
-    /// The first one, and the others.
+    /// The first repository, and the others.
     pub(super) fn in_order(&self) -> (&Repository, impl Iterator<Item = &Repository>) {
-        let mut all = self.mirrors.iter().chain(once(&self.own));
-        (all.next().unwrap_or(&self.own), all)
+        let mut all = self.mirrors.iter().chain(once(&self.primary));
+        (all.next().unwrap_or(&self.primary), all)
     }
 
-    /// The manifest's exact bytes and their digest. Mirrors that do not have it are not asked for blobs.
+    /// The bytes of the manifest, and their digest. Mirrors without it are removed, so that they are not asked for blobs.
     pub(super) async fn manifest(&mut self) -> Result<(Vec<u8>, Digest), RegistryError> {
         while let Some(mirror) = self.mirrors.front() {
-            // There is somebody else to ask, so this one is not waited for.
+            // No retries, since there is another repository to ask.
             match mirror.try_manifest().await {
                 Ok(found) => return Ok(found),
                 Err(error) => pass_over(mirror, error)?,
             }
             self.mirrors.pop_front();
         }
-        self.own.manifest().await
+        self.primary.manifest().await
+    }
+
+    /// Downloads a blob from the first repository that has it, and continues in the next one where a mirror fails.
+    pub(super) async fn download(
+        &self,
+        file: &mut PartialFile,
+        blob: &BlobRef,
+        what: &str,
+        progress: &Progress,
+    ) -> Result<CompleteFile, RegistryError> {
+        let expected = Expected {
+            what,
+            digest: &blob.digest,
+            size: Size::Exactly(blob.size),
+        };
+        let (mut repository, mut others) = self.in_order();
+        loop {
+            let remote = RemoteBlob {
+                repository,
+                digest: &blob.digest,
+                what,
+            };
+            match (download(&remote, file, &expected, progress).await, others.next()) {
+                (Ok(file), _) => return Ok(file),
+                (Err(error), None) => return Err(error.into()),
+                (Err(error), Some(next)) => {
+                    pass_over(repository, error.into())?;
+                    repository = next;
+                }
+            }
+        }
     }
 }
 
-/// Says that another place will be tried.
+/// Reports that the next location is tried.
 ///
 /// # Errors
-/// The error itself, when no other place will help.
-pub(super) fn pass_over(source: &Repository, error: RegistryError) -> Result<(), RegistryError> {
-    let wrong_bytes = matches!(error, RegistryError::Store(StoreError::WrongBlob { .. }));
-    if matches!(error, RegistryError::Store(_)) && !wrong_bytes {
+/// `error`, if it is a failure of this host.
+pub(super) fn pass_over(repository: &Repository, error: RegistryError) -> Result<(), RegistryError> {
+    if matches!(
+        error,
+        RegistryError::Store(_) | RegistryError::Http(HttpError::File { .. })
+    ) {
         return Err(error);
     }
     tracing::warn!(
-        "{}; trying the next place after `{}`",
-        in_a_line(&error),
-        source.reference
+        "{}; trying the next location after `{}`",
+        one_line(&error),
+        repository.reference
     );
     Ok(())
 }

@@ -1,33 +1,33 @@
-//! A process of its own that pulls or publishes: this program again.
+//! Pulling and publishing in a process of its own: this program again.
 
 use std::env;
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 
-use crate::small::{chain, options, tag};
+use parbake_artifact::Store;
+use parbake_artifact::registry::{publish, pull};
+use tokio::runtime::Runtime;
 
-/// What the process is to do: `pull REFERENCE` or `publish REFERENCE`; its store is in the current directory.
-const WORDS: &str = "PARBAKE_TEST_WORDS";
+use crate::fixture::{chain, options, tag};
 
-/// What runs in that process; in any other one there is nothing to do.
+/// `pull REFERENCE` or `publish REFERENCE`; the store is in the current directory.
+const ARGUMENTS: &str = "PARBAKE_TEST_ARGUMENTS";
+
+/// What the child process does.
 #[test]
+#[ignore = "other tests run it in a child process"]
 fn process() {
-    let Ok(words) = env::var(WORDS) else {
-        return;
-    };
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let outcome = runtime.block_on(async {
-        let store = parbake_artifact::Store::open(Path::new("store")).unwrap();
-        let store = std::sync::Arc::new(store);
-        let (what, reference) = words.split_once(' ').unwrap();
-        let reference = reference.parse().unwrap();
-        match what {
-            "pull" => parbake_artifact::registry::pull(&store, &reference, Some(&tag()), &options())
-                .await
-                .map(drop),
-            _ => parbake_artifact::registry::publish(&store, &tag(), &reference, &options())
-                .await
-                .map(drop),
+    let arguments = env::var(ARGUMENTS).expect("only other tests may run this one");
+    let (command, reference) = arguments.split_once(' ').unwrap();
+    let reference = reference.parse().unwrap();
+    let store = Arc::new(Store::open(Path::new("store")).unwrap());
+    let outcome = Runtime::new().unwrap().block_on(async {
+        match command {
+            "pull" => pull(&store, &reference, Some(&tag()), &options()).await.map(drop),
+            "publish" => publish(&store, &tag(), &reference, &options()).await.map(drop),
+            other => panic!("unknown command `{other}`"),
         }
     });
     if let Err(error) = outcome {
@@ -35,31 +35,36 @@ fn process() {
     }
 }
 
-/// The process, with a store in `dir`, and what it finds as its user's credentials.
-pub(crate) fn command(words: &[&str], dir: &Path, auths: &str) -> Command {
+/// The process, with a store and `auths` as its user's credentials in `dir`.
+pub(crate) fn command(arguments: &[&str], dir: &Path, auths: &str) -> Command {
     let file = dir.join("auth.json");
-    std::fs::write(&file, auths).unwrap();
+    fs::write(&file, auths).unwrap();
     let mut command = Command::new(env::current_exe().unwrap());
     command
-        .args(["--exact", "child::process", "--nocapture"])
+        .args(["--ignored", "--exact", "child::process", "--nocapture"])
         .current_dir(dir)
-        .env(WORDS, words.join(" "))
+        .env(ARGUMENTS, arguments.join(" "))
         .env("REGISTRY_AUTH_FILE", file)
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     command
 }
 
-/// Runs it; an error is what it said.
-pub(crate) fn run(words: &[&str], dir: &Path, auths: &str) -> Result<(), String> {
-    ended(&command(words, dir, auths).output().unwrap())
+/// Runs the process to its end.
+pub(crate) fn run(arguments: &[&str], dir: &Path, auths: &str) -> Result<(), String> {
+    ended(&command(arguments, dir, auths).output().unwrap())
 }
 
-/// What came of it.
+/// The outcome of the process; an error is what it printed.
 pub(crate) fn ended(output: &Output) -> Result<(), String> {
-    if output.status.success() {
-        return Ok(());
+    let printed = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
     }
-    Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    assert!(
+        printed.contains("1 passed"),
+        "the child process ran no test: {printed}"
+    );
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! Layers that come as what makes them out of older ones, and deltas that are not what they should be.
+//! Layers that are rebuilt from deltas, and deltas that are missing, damaged or malicious.
 
 use std::fs;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use crate::fixture::{TestStore, older, options, tag};
 use crate::proxy::{Fault, Proxy};
 use crate::server::Server;
-use crate::small::{Place, older, options, tag};
 
 const ARTIFACT_TYPE: &str = "application/vnd.parbake.delta.v1";
 
-pub(crate) async fn publish_deltas(source: &Place, reference: &Reference) -> Published {
+pub(crate) async fn publish_deltas(source: &TestStore, reference: &Reference) -> Published {
     let extras = PublishOptions {
         delta_from: &[older()],
         ..PublishOptions::default()
@@ -25,10 +25,10 @@ pub(crate) async fn publish_deltas(source: &Place, reference: &Reference) -> Pub
         .unwrap()
 }
 
-/// The layers that changed, as they are called.
+/// The titles of the changed layers.
 const CHANGED: [&str; 2] = ["os", "images"];
 
-fn changed(source: &Place) -> Vec<Layer> {
+fn changed(source: &TestStore) -> Vec<Layer> {
     let layers = source.store.get(&tag()).unwrap().layers;
     let changed = layers.into_iter();
     changed
@@ -40,17 +40,17 @@ fn size(layers: &[Layer]) -> u64 {
     layers.iter().map(|layer| layer.size).sum()
 }
 
-/// Nothing came of deltas, and the artifact is there all the same.
-fn came_in_full(target: &Place, pulled: &Pulled, source: &Place) {
-    target.check_both();
+/// Asserts that the artifact is complete without the use of deltas.
+fn assert_downloaded_in_full(target: &TestStore, pulled: &Pulled, source: &TestStore) {
+    target.assert_both_intact();
     assert_eq!(pulled.stats.rebuilt, 0);
     let full = size(&changed(source));
     assert!(pulled.stats.transferred > full, "{:?}", pulled.stats);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_changed_a_little_moves_a_little() {
-    let (server, source) = (Server::start(), Place::with_both());
+async fn small_changes_are_small_transfers() {
+    let (server, source) = (Server::start(), TestStore::with_both());
     let reference = server.reference("deltas");
     let published = publish_deltas(&source, &reference).await;
     let [deltas] = &published.deltas[..] else {
@@ -60,9 +60,9 @@ async fn what_changed_a_little_moves_a_little() {
     assert_eq!((deltas.layers, deltas.layer_bytes), (2, Some(full)));
     assert!(deltas.bytes < full / 6, "{deltas:?}");
 
-    let target = Place::with_older();
+    let target = TestStore::with_older();
     let pulled = target.pull(&reference).await.unwrap();
-    target.check_both();
+    target.assert_both_intact();
     assert_eq!(
         (pulled.stats.delta_bytes, pulled.stats.rebuilt),
         (deltas.bytes, full)
@@ -72,7 +72,7 @@ async fn what_changed_a_little_moves_a_little() {
         "{:?}",
         pulled.stats
     );
-    // The deltas are nowhere any more, nor anything else.
+    // Used deltas are removed.
     let left = fs::read_dir(target.store.dir().join("tmp")).unwrap();
     let left: Vec<_> = left.map(|entry| entry.unwrap().path()).collect();
     assert!(
@@ -81,20 +81,20 @@ async fn what_changed_a_little_moves_a_little() {
         "{left:?}"
     );
 
-    // Whoever wants none, and whoever has nothing to make them of.
-    let (unwilling, empty) = (Place::with_older(), Place::empty());
+    // Deltas are not used if disabled, or if there are no older layers.
+    let (disabled, empty) = (TestStore::with_older(), TestStore::empty());
     let without = Options {
         deltas: false,
         ..options()
     };
-    let pulled = pull(&unwilling.store, &reference, Some(&tag()), &without)
+    let pulled = pull(&disabled.store, &reference, Some(&tag()), &without)
         .await
         .unwrap();
-    came_in_full(&unwilling, &pulled, &source);
+    assert_downloaded_in_full(&disabled, &pulled, &source);
     assert_eq!(empty.pull(&reference).await.unwrap().stats.delta_bytes, 0);
-    empty.check();
+    empty.assert_intact();
 
-    // Once more: they are there.
+    // They are not published a second time.
     let again = publish_deltas(&source, &reference).await;
     assert!(again.unchanged);
     assert_eq!(
@@ -104,13 +104,13 @@ async fn what_changed_a_little_moves_a_little() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_artifact_without_the_older_layers_comes_in_full() {
-    let (server, source) = (Server::start(), Place::with_both());
+async fn layers_are_downloaded_in_full_without_intact_older_layers() {
+    let (server, source) = (Server::start(), TestStore::with_both());
     let reference = server.reference("other");
     publish_deltas(&source, &reference).await;
-    let (gone, damaged) = (Place::with_older(), Place::with_older());
+    let (gone, damaged) = (TestStore::with_older(), TestStore::with_older());
     for layer in gone.store.get(&older()).unwrap().layers {
-        // The blob is gone, the rest is not.
+        // Only the blob, not the unpacked layer.
         fs::remove_file(gone.store.blob_path(&layer.digest)).unwrap();
     }
     let pulled = gone.pull(&reference).await.unwrap();
@@ -129,8 +129,8 @@ async fn an_artifact_without_the_older_layers_comes_in_full() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_delta_that_breaks_on_its_way_does_no_harm() {
-    let (server, source) = (Server::start(), Place::with_both());
+async fn layers_are_downloaded_in_full_after_a_failed_delta() {
+    let (server, source) = (Server::start(), TestStore::with_both());
     publish_deltas(&source, &server.reference("broken")).await;
     let subject = source.store.get(&tag()).unwrap().digest;
     let deltas = listed(&server, "broken", &subject).await;
@@ -143,12 +143,12 @@ async fn a_delta_that_breaks_on_its_way_does_no_harm() {
     assert_eq!(blobs.len(), 2);
     let cases = [
         (Fault::Flip(5_000), false),
-        (Fault::Short(10), false),
+        (Fault::Truncate(10), false),
         (Fault::Status(404, ""), false),
         (Fault::Header("x-nothing: wrong"), true),
     ];
     for (fault, whole) in cases {
-        let (target, blobs) = (Place::with_older(), blobs.clone());
+        let (target, blobs) = (TestStore::with_older(), blobs.clone());
         let proxy = Proxy::start(&server.address, move |request| {
             match blobs.iter().any(|blob| request.path.ends_with(blob)) && request.method == "GET" {
                 true => fault.clone(),
@@ -158,13 +158,13 @@ async fn a_delta_that_breaks_on_its_way_does_no_harm() {
         let pulled = target.pull(&proxy.reference("broken")).await.unwrap();
         if whole {
             assert!(pulled.stats.rebuilt > 0);
-            target.check_both();
+            target.assert_both_intact();
         } else {
-            came_in_full(&target, &pulled, &source);
+            assert_downloaded_in_full(&target, &pulled, &source);
         }
     }
-    // It goes on where it broke off.
-    let (target, cut) = (Place::with_older(), blobs.clone());
+    // An interrupted delta resumes.
+    let (target, cut) = (TestStore::with_older(), blobs.clone());
     let proxy = Proxy::start(&server.address, move |request| {
         let delta = cut.iter().any(|blob| request.path.ends_with(blob));
         match delta && !request.head.contains("\r\nrange:") {
@@ -173,10 +173,10 @@ async fn a_delta_that_breaks_on_its_way_does_no_harm() {
         }
     });
     let pulled = target.pull(&proxy.reference("broken")).await.unwrap();
-    target.check_both();
+    target.assert_both_intact();
     assert_eq!(pulled.stats.rebuilt, size(&changed(&source)));
-    // And who lists none has none.
-    let target = Place::with_older();
+    // The list of deltas fails.
+    let target = TestStore::with_older();
     let proxy = Proxy::start(&server.address, |request| {
         match request.path.contains("/referrers/") {
             true => Fault::Status(500, ""),
@@ -185,17 +185,17 @@ async fn a_delta_that_breaks_on_its_way_does_no_harm() {
     });
     let reference = proxy.reference("broken");
     if let Ok(pulled) = target.pull(&reference).await {
-        came_in_full(&target, &pulled, &source);
+        assert_downloaded_in_full(&target, &pulled, &source);
     }
     proxy.heal();
     target.pull(&reference).await.unwrap();
-    target.check_both();
+    target.assert_both_intact();
 }
 
-/// Deltas that anybody may have put there, as small as they like: with other bytes in them, or with far too many.
+/// Small deltas that yield other bytes, or far too many.
 #[tokio::test(flavor = "multi_thread")]
-async fn deltas_that_lie_are_of_no_use() {
-    let (server, source) = (Server::start(), Place::with_both());
+async fn malicious_deltas_are_not_used() {
+    let (server, source) = (Server::start(), TestStore::with_both());
     let piece = zstd::bulk::compress(&vec![0; 4 << 20], 1).unwrap();
     let zeros = zstd::bulk::compress(&vec![0; 100_000], 1).unwrap();
     let header = |start: u64, frame: &[u8]| {
@@ -203,7 +203,7 @@ async fn deltas_that_lie_are_of_no_use() {
         [&start.to_le_bytes(), &length[..], frame].concat()
     };
     let magic = b"parbake delta 1\n".to_vec();
-    // Gigabytes of zeros, if somebody went on.
+    // Would yield gigabytes of zeros.
     let bomb = [magic.clone(), header(0, &piece).repeat(800)].concat();
     let cases = [
         ("other-bytes", [magic.clone(), header(0, &zeros)].concat()),
@@ -216,18 +216,18 @@ async fn deltas_that_lie_are_of_no_use() {
     for (name, delta) in cases {
         let reference = server.reference(name);
         source.publish(&reference).await.unwrap();
-        lie(&server, name, &source, &delta).await;
-        let target = Place::with_older();
+        publish_malicious(&server, name, &source, &delta).await;
+        let target = TestStore::with_older();
         let pulled = timeout(Duration::from_secs(60), target.pull(&reference)).await;
         let pulled = pulled.unwrap().unwrap();
-        came_in_full(&target, &pulled, &source);
-        // They came, too.
+        assert_downloaded_in_full(&target, &pulled, &source);
+        // The deltas were downloaded, too.
         let least = size(&changed(&source)) + 2 * delta.len() as u64;
         assert!(pulled.stats.transferred >= least, "{name}: {:?}", pulled.stats);
     }
 }
 
-/// What is listed for a manifest.
+/// The delta manifests that are listed for a manifest.
 async fn listed(server: &Server, repository: &str, subject: &Digest) -> Vec<Value> {
     let url = |kind: &str, which: &str| format!("http://{}/v2/{repository}/{kind}/{which}", server.address);
     let client = Client::new();
@@ -267,8 +267,8 @@ fn digest(entry: &Value) -> String {
     entry["digest"].as_str().unwrap().to_owned()
 }
 
-/// Offers `delta` for all layers that changed.
-async fn lie(server: &Server, repository: &str, source: &Place, delta: &[u8]) {
+/// Publishes `delta` for all changed layers.
+async fn publish_malicious(server: &Server, repository: &str, source: &TestStore, delta: &[u8]) {
     let client = Client::new();
     let base = format!("http://{}/v2/{repository}", server.address);
     let send = async |bytes: &[u8]| {
@@ -325,12 +325,12 @@ async fn lie(server: &Server, repository: &str, source: &Place, delta: &[u8]) {
         put.body(text.to_owned()).send().await.unwrap()
     };
     let own = Digest::of(manifest.as_bytes());
-    let put_it = put(own.as_str(), MANIFEST, &manifest).await;
-    assert_eq!(put_it.status(), StatusCode::CREATED);
-    if !put_it.headers().contains_key("oci-subject") {
+    let response = put(own.as_str(), MANIFEST, &manifest).await;
+    assert_eq!(response.status(), StatusCode::CREATED);
+    if !response.headers().contains_key("oci-subject") {
         let entry = json!({"mediaType": MANIFEST, "digest": own.as_str(), "size": manifest.len(), "artifactType": ARTIFACT_TYPE});
         let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}).to_string();
-        let put_it = put(&subject.as_str().replace(':', "-"), INDEX, &index).await;
-        assert_eq!(put_it.status(), StatusCode::CREATED);
+        let response = put(&subject.as_str().replace(':', "-"), INDEX, &index).await;
+        assert_eq!(response.status(), StatusCode::CREATED);
     }
 }

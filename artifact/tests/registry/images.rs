@@ -1,4 +1,4 @@
-//! Container images: pulled into a layout, whole and as their digests say.
+//! Container images, pulled into an OCI layout.
 
 use std::path::Path;
 
@@ -7,9 +7,9 @@ use parbake_artifact::registry::{Options, pull_image};
 use parbake_artifact::{Digest, Reference, RegistryError};
 use serde_json::json;
 
+use crate::fixture::{TestStore, chain};
 use crate::proxy::{Fault, Meter, Proxy};
 use crate::server::Server;
-use crate::small::{Place, chain};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -23,7 +23,7 @@ async fn pull(reference: &Reference, to: &Path) -> Result<(), RegistryError> {
     pull_image(reference, &names, "amd64", &options, to).await
 }
 
-/// An index with the manifest `digest` for one architecture; its digest.
+/// Publishes an index with the manifest `digest` for one architecture, and returns its digest.
 async fn index(
     server: &Server,
     repository: &str,
@@ -51,8 +51,8 @@ async fn index(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_image_comes_whole_under_all_its_names() {
-    let (server, source) = (Server::start(), Place::with_artifact());
+async fn image_is_complete_under_all_names() {
+    let (server, source) = (Server::start(), TestStore::with_artifact());
     let reference = server.reference("image");
     let published = source.publish(&reference).await.unwrap();
     let to = tempfile::tempdir().unwrap();
@@ -71,16 +71,16 @@ async fn an_image_comes_whole_under_all_its_names() {
     let other = index(&server, "image", &published.digest, size, "s390x").await;
     let to = tempfile::tempdir().unwrap();
     let error = chain(&pull(&reference.pinned(&other), to.path()).await.unwrap_err());
-    assert!(error.contains("it is not there for amd64"), "{error}");
+    assert!(error.contains("there is none for amd64"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_part_that_is_another_is_refused() {
-    let (server, source) = (Server::start(), Place::with_artifact());
+async fn wrong_blob_is_refused() {
+    let (server, source) = (Server::start(), TestStore::with_artifact());
     let published = source.publish(&server.reference("image")).await.unwrap();
-    for (fault, said) in [
-        (Fault::Flip(0), "instead of sha256:"),
-        (Fault::Long(1), "another length"),
+    for (fault, expected) in [
+        (Fault::Flip(0), "sent wrong data for sha256:"),
+        (Fault::Overstate(1), "another length"),
         (Fault::Status(404, ""), "could not send sha256:"),
     ] {
         let largest = source.largest().to_string();
@@ -93,14 +93,17 @@ async fn a_part_that_is_another_is_refused() {
         let to = tempfile::tempdir().unwrap();
         let reference = proxy.reference("image").pinned(&published.digest);
         let error = chain(&pull(&reference, to.path()).await.unwrap_err());
-        assert!(error.contains(said), "{error}");
-        assert!(!to.path().join("index.json").exists(), "half an image has a name");
+        assert!(error.contains(expected), "{error}");
+        assert!(
+            !to.path().join("index.json").exists(),
+            "an incomplete image has an index"
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pull_of_an_image_goes_on_where_it_was() {
-    let (server, source) = (Server::start(), Place::with_artifact());
+async fn interrupted_pull_of_an_image_resumes() {
+    let (server, source) = (Server::start(), TestStore::with_artifact());
     let published = source.publish(&server.reference("image")).await.unwrap();
     let meter = Meter::new(source.size() / 2, true);
     let proxy = Proxy::start(&server.address, move |request| match request.kind() {

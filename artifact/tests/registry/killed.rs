@@ -1,4 +1,4 @@
-//! Processes that are killed at random moments.
+//! Processes that are killed at random times.
 
 use std::env;
 use std::fs;
@@ -10,53 +10,53 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use parbake_artifact::Store;
 
 use crate::child::{command, ended};
+use crate::fixture::{Random, TestStore, assert_intact};
 use crate::server::Server;
-use crate::small::{Place, Random, check};
 
-const TIMES: u32 = 100;
-/// A seed for the moments, to repeat what failed.
+const KILLS: u32 = 100;
+/// The seed of the random times, to reproduce a failure.
 const SEED: &str = "PARBAKE_TEST_SEED";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pull_that_is_killed_leaves_all_or_nothing() {
-    let (server, source) = (Server::start(), Place::with_artifact());
+async fn killed_pull_leaves_all_or_nothing() {
+    let (server, source) = (Server::start(), TestStore::with_artifact());
     let reference = server.reference("killed");
     source.publish(&reference).await.unwrap();
-    let target = Place::empty();
-    let words = ["pull", &reference.to_string()];
+    let target = TestStore::empty();
+    let arguments = ["pull", &reference.to_string()];
     let start = Instant::now();
-    ended(&command(&words, target.dir.path(), "{}").output().unwrap()).unwrap();
-    let mut moments = Moments::new(start.elapsed());
-    while moments.killed < TIMES {
-        let target = Place::empty();
-        moments.kill(&mut command(&words, target.dir.path(), "{}"));
-        check(&target.store);
+    ended(&command(&arguments, target.dir.path(), "{}").output().unwrap()).unwrap();
+    let mut kill_times = KillTimes::new(start.elapsed());
+    while kill_times.killed < KILLS {
+        let target = TestStore::empty();
+        kill_times.kill(&mut command(&arguments, target.dir.path(), "{}"));
+        assert_intact(&target.store);
         target.pull(&reference).await.unwrap();
-        target.check();
+        target.assert_intact();
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pull_of_deltas_that_is_killed_leaves_all_or_nothing() {
-    let (server, source) = (Server::start(), Place::with_both());
+async fn killed_pull_of_deltas_leaves_all_or_nothing() {
+    let (server, source) = (Server::start(), TestStore::with_both());
     let reference = server.reference("killed-deltas");
     crate::deltas::publish_deltas(&source, &reference).await;
-    let words = ["pull", &reference.to_string()];
-    let (target, start) = (Place::with_older(), Instant::now());
-    ended(&command(&words, target.dir.path(), "{}").output().unwrap()).unwrap();
-    let mut moments = Moments::new(start.elapsed());
-    while moments.killed < TIMES / 4 {
-        let target = Place::with_older();
-        moments.kill(&mut command(&words, target.dir.path(), "{}"));
-        check(&target.store);
+    let arguments = ["pull", &reference.to_string()];
+    let (target, start) = (TestStore::with_older(), Instant::now());
+    ended(&command(&arguments, target.dir.path(), "{}").output().unwrap()).unwrap();
+    let mut kill_times = KillTimes::new(start.elapsed());
+    while kill_times.killed < KILLS / 4 {
+        let target = TestStore::with_older();
+        kill_times.kill(&mut command(&arguments, target.dir.path(), "{}"));
+        assert_intact(&target.store);
         target.pull(&reference).await.unwrap();
-        target.check_both();
+        target.assert_both_intact();
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_publish_that_is_killed_leaves_all_or_nothing() {
-    let (server, source) = (Server::start(), Place::with_artifact());
+async fn killed_publish_leaves_all_or_nothing() {
+    let (server, source) = (Server::start(), TestStore::with_artifact());
     let text = |number: u32| server.reference(&format!("killed-{number}")).to_string();
     let start = Instant::now();
     ended(
@@ -65,43 +65,43 @@ async fn a_publish_that_is_killed_leaves_all_or_nothing() {
             .unwrap(),
     )
     .unwrap();
-    let mut moments = Moments::new(start.elapsed());
-    while moments.killed < TIMES {
-        let number = moments.tried;
+    let mut kill_times = KillTimes::new(start.elapsed());
+    while kill_times.killed < KILLS {
+        let number = kill_times.started;
         let reference = server.reference(&format!("killed-{number}"));
-        moments.kill(&mut command(&["publish", &text(number)], source.dir.path(), "{}"));
-        source.check();
-        // What others can see by now they can also have.
-        let target = Place::empty();
+        kill_times.kill(&mut command(&["publish", &text(number)], source.dir.path(), "{}"));
+        source.assert_intact();
+        // A visible artifact is complete.
+        let target = TestStore::empty();
         match target.pull(&reference).await {
-            Ok(_) => target.check(),
-            Err(error) => assert!(error.to_string().contains("has nothing there"), "{error}"),
+            Ok(_) => target.assert_intact(),
+            Err(error) => assert!(error.to_string().contains("not found"), "{error}"),
         }
         source.publish(&reference).await.unwrap();
-        // It takes long, and the registry has checked each blob.
+        // Not every time: it takes long, and the registry has checked each blob.
         if number.is_multiple_of(10) {
             target.pull(&reference).await.unwrap();
-            target.check();
+            target.assert_intact();
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_pulls_at_once_are_one() {
-    let (server, source, target) = (Server::start(), Place::with_artifact(), Place::empty());
+async fn concurrent_pulls_share_their_work() {
+    let (server, source, target) = (Server::start(), TestStore::with_artifact(), TestStore::empty());
     let reference = server.reference("twice");
     source.publish(&reference).await.unwrap();
-    let words = ["pull", &reference.to_string()];
-    let spawn = || command(&words, target.dir.path(), "{}").spawn().unwrap();
+    let arguments = ["pull", &reference.to_string()];
+    let spawn = || command(&arguments, target.dir.path(), "{}").spawn().unwrap();
     let processes = [spawn(), spawn(), spawn()];
     let (first, second) = tokio::join!(target.pull(&reference), target.pull(&reference));
     for process in processes {
         ended(&process.wait_with_output().unwrap()).unwrap();
     }
     assert_eq!(first.unwrap().artifact, second.unwrap().artifact);
-    target.check();
+    target.assert_intact();
     let store = Arc::new(Store::open(&target.dir.path().join("store")).unwrap());
-    check(&store);
+    assert_intact(&store);
     let parts = fs::read_dir(target.dir.path().join("store/tmp")).unwrap();
     let left = parts.filter(|entry| {
         entry
@@ -114,17 +114,18 @@ async fn two_pulls_at_once_are_one() {
     assert_eq!(left.count(), 0);
 }
 
-/// Random moments of something that takes a known time.
-struct Moments {
+/// Random times within the duration of a process.
+struct KillTimes {
     random: Random,
-    all: Duration,
-    /// Processes that were started, and those that were not done when they were killed.
-    tried: u32,
+    duration: Duration,
+    /// Processes that were started.
+    started: u32,
+    /// Processes that were still running when they were killed.
     killed: u32,
 }
 
-impl Moments {
-    fn new(all: Duration) -> Self {
+impl KillTimes {
+    fn new(duration: Duration) -> Self {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap()
@@ -133,28 +134,30 @@ impl Moments {
             Ok(seed) => seed.parse().unwrap(),
             Err(_) => u64::from(now) + 1,
         };
-        println!("{SEED}={seed}; undisturbed it takes {all:?}");
+        println!("{SEED}={seed}; the process takes {duration:?}");
         let random = Random(seed);
         Self {
             random,
-            all,
-            tried: 0,
+            duration,
+            started: 0,
             killed: 0,
         }
     }
 
-    /// Kills the process somewhere in the middle.
+    /// Starts a process and kills it after a random time.
     fn kill(&mut self, command: &mut Command) {
-        let moment = self.all.mul_f64((self.random.next() % 10_000) as f64 / 10_000.0);
+        let delay = self
+            .duration
+            .mul_f64((self.random.next() % 10_000) as f64 / 10_000.0);
         let mut child = command.spawn().unwrap();
-        sleep(moment);
+        sleep(delay);
         let running = child.try_wait().unwrap().is_none();
-        self.tried += 1;
+        self.started += 1;
         if running {
             self.killed += 1;
         } else {
-            // The machine had more to do when it was measured.
-            self.all = self.all.mul_f64(0.9);
+            // The machine was slower during the measurement.
+            self.duration = self.duration.mul_f64(0.9);
         }
         child.kill().unwrap();
         child.wait().unwrap();

@@ -1,23 +1,25 @@
-//! Registries that fail in every way: distribution's own behind a proxy that makes it fail, and small artifacts.
+//! Transfers of small artifacts with distribution's registry, behind a proxy that injects faults.
 //!
-//! After each fault the store holds the artifact whole, or nothing of it under a name; and once the fault is gone the
-//! next pull or publish succeeds.
+//! After each fault the store has the complete artifact or none, and once the fault is gone the next pull or publish
+//! succeeds.
 
-#![allow(clippy::unwrap_used, reason = "a test: whatever fails, fails it")]
+#![allow(clippy::unwrap_used, reason = "failures fail the test")]
 
 mod child;
-mod cuts;
+mod compatibility;
+mod corruption;
 mod deltas;
+mod fixture;
 mod full_disk;
 mod images;
+mod interruptions;
 mod killed;
 mod mirrors;
 mod mounts;
+mod proxies;
 mod proxy;
 mod server;
-mod silence;
-mod small;
+mod stalls;
 mod statuses;
 mod tls;
 mod tokens;
-mod wrong;

@@ -1,14 +1,19 @@
-//! Mirrors, as this host's configuration of registries has them.
+//! Mirrors from the host's registries configuration.
 
 use std::fs;
 
 use crate::child::{command, ended};
+use crate::fixture::{TestStore, assert_intact, tag};
 use crate::proxy::{Fault, Proxy};
 use crate::server::{Server, free_address};
-use crate::small::{Place, check, tag};
 
-/// Pulls `reference` with mirrors of `registry`, which are spoken to without TLS like itself; an error is what was said.
-pub(crate) fn pull(target: &Place, reference: &str, registry: &str, mirrors: &[&str]) -> Result<(), String> {
+/// Pulls `reference` in a process that has `mirrors` of `registry`, all of them without TLS.
+pub(crate) fn pull(
+    target: &TestStore,
+    reference: &str,
+    registry: &str,
+    mirrors: &[&str],
+) -> Result<(), String> {
     let mut conf = format!("[[registry]]\nlocation = \"{registry}\"\ninsecure = true\n");
     for mirror in mirrors {
         conf += &format!("[[registry.mirror]]\nlocation = \"{mirror}\"\ninsecure = true\n");
@@ -21,37 +26,37 @@ pub(crate) fn pull(target: &Place, reference: &str, registry: &str, mirrors: &[&
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_first_mirror_that_has_it_gives_it() {
-    let (mirror, source, target) = (Server::start(), Place::with_artifact(), Place::empty());
+async fn first_mirror_with_the_artifact_is_used() {
+    let (mirror, source, target) = (Server::start(), TestStore::with_artifact(), TestStore::empty());
     source.publish(&mirror.reference("cache/small")).await.unwrap();
-    // Neither the first mirror nor the registry itself is there.
+    // Neither the first mirror nor the registry itself can be reached.
     let (absent, registry) = (free_address(), free_address());
     let reference = format!("{registry}/small:latest");
     let cache = format!("{}/cache", mirror.address);
     pull(&target, &reference, &registry, &[&absent, &cache]).unwrap();
-    target.check();
+    target.assert_intact();
     let origin = target.store.get(&tag()).unwrap().origin.unwrap();
     assert_eq!(
         origin.to_string(),
         reference,
-        "it is called what its user called it"
+        "the origin is the reference that the user gave"
     );
-    let alone = Place::empty();
-    let error = pull(&alone, &reference, &registry, &[]).unwrap_err();
+    let without_mirrors = TestStore::empty();
+    let error = pull(&without_mirrors, &reference, &registry, &[]).unwrap_err();
     assert!(
         error.contains(&format!("cannot reach the registry `{registry}`")),
         "{error}"
     );
-    alone.check_without();
+    without_mirrors.assert_no_artifact();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_mirror_has_not_comes_from_the_registry() {
+async fn registry_is_used_where_a_mirror_lacks_the_artifact() {
     let (registry, empty, source, target) = (
         Server::start(),
         Server::start(),
-        Place::with_artifact(),
-        Place::empty(),
+        TestStore::with_artifact(),
+        TestStore::empty(),
     );
     let reference = registry.reference("small");
     source.publish(&reference).await.unwrap();
@@ -62,22 +67,22 @@ async fn what_a_mirror_has_not_comes_from_the_registry() {
         &[&empty.address],
     )
     .unwrap();
-    target.check();
+    target.assert_intact();
 }
 
-/// A mirror that has the manifest, but fails with its blobs in one way or the other.
+/// The mirror has the manifest, but its blobs fail.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broken_mirror_is_no_harm() {
-    let (registry, source) = (Server::start(), Place::with_artifact());
+async fn registry_is_used_where_a_mirror_fails() {
+    let (registry, source) = (Server::start(), TestStore::with_artifact());
     let reference = registry.reference("small");
     source.publish(&reference).await.unwrap();
     for fault in [
         Fault::Flip(100),
-        Fault::Short(1000),
+        Fault::Truncate(1000),
         Fault::Status(404, ""),
         Fault::Cut(100_000),
     ] {
-        let target = Place::empty();
+        let target = TestStore::empty();
         let mirror = Proxy::start(&registry.address, move |request| {
             match (request.kind(), request.number) {
                 ("blob", 1..) => fault.clone(),
@@ -99,14 +104,14 @@ async fn a_broken_mirror_is_no_harm() {
                 .count()
                 > 1
         );
-        target.check();
-        check(&target.store);
+        target.assert_intact();
+        assert_intact(&target.store);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_blocked_registry_is_one_error() {
-    let (registry, target) = (Server::start(), Place::empty());
+async fn blocked_registry_is_an_error() {
+    let (registry, target) = (Server::start(), TestStore::empty());
     let reference = registry.reference("small").to_string();
     let file = target.dir.path().join("registries.conf");
     fs::write(

@@ -1,15 +1,15 @@
-//! What a registry has in another repository is not sent to it.
+//! Mounting blobs from another repository of the registry.
 
+use crate::fixture::TestStore;
 use crate::proxy::{Fault, Proxy};
 use crate::server::Server;
-use crate::small::Place;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_origin_has_is_mounted() {
-    let (server, source) = (Server::start(), Place::with_artifact());
+async fn blobs_of_the_origin_are_mounted() {
+    let (server, source) = (Server::start(), TestStore::with_artifact());
     let proxy = Proxy::start(&server.address, |_| Fault::None);
     source.publish(&server.reference("origin")).await.unwrap();
-    let (middle, target) = (Place::empty(), Place::empty());
+    let (middle, target) = (TestStore::empty(), TestStore::empty());
     middle.pull(&proxy.reference("origin")).await.unwrap();
     let published = middle.publish(&proxy.reference("copies/small")).await.unwrap();
     assert_eq!(published.stats.transferred, 0);
@@ -24,12 +24,12 @@ async fn what_the_origin_has_is_mounted() {
             .all(|request| request.method == "POST" && request.path.contains("from=origin"))
     );
     target.pull(&server.reference("copies/small")).await.unwrap();
-    target.check();
+    target.assert_intact();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_mounted_is_sent() {
-    let (server, source) = (Server::start(), Place::with_artifact());
+async fn blobs_are_sent_where_mounting_fails() {
+    let (server, source) = (Server::start(), TestStore::with_artifact());
     source.publish(&server.reference("origin")).await.unwrap();
     let location = "Location: /v2/copies/elsewhere\r\n";
     for (number, fault) in [
@@ -48,12 +48,12 @@ async fn what_cannot_be_mounted_is_sent() {
                 Fault::None
             }
         });
-        let (middle, target) = (Place::empty(), Place::empty());
+        let (middle, target) = (TestStore::empty(), TestStore::empty());
         middle.pull(&proxy.reference("origin")).await.unwrap();
         let copy = format!("copies/{number}");
         let published = middle.publish(&proxy.reference(&copy)).await.unwrap();
         assert_eq!(published.stats.transferred, source.size());
         target.pull(&server.reference(&copy)).await.unwrap();
-        target.check();
+        target.assert_intact();
     }
 }

@@ -1,4 +1,4 @@
-//! A server in front of a registry that breaks what goes through it. HTTP/1.1, one request a connection.
+//! A proxy in front of a registry that injects faults. HTTP/1.1, one request per connection.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -6,48 +6,51 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::spawn;
 
-/// Passed on at once, in bytes.
+/// How much is forwarded at once, in bytes.
 const PIECE: usize = 4096;
 
-/// What is done to a request or its answer.
+/// What happens to a request or its answer.
 #[derive(Clone)]
 pub(crate) enum Fault {
-    /// Nothing.
     None,
-    /// The connection ends before there is any answer.
+    /// The connection is closed without an answer.
     HangUp,
-    /// An answer that says no, with more headers (each with `\r\n` behind it).
+    /// An answer with this status and additional headers, each followed by `\r\n`.
     Status(u16, &'static str),
-    /// Go elsewhere.
+    /// A redirect to this URL.
     Redirect(String),
-    /// The answer breaks off after so many bytes of its body.
+    /// The answer is cut after this many bytes of its body.
     Cut(u64),
-    /// It breaks off whenever the meter says so.
+    /// The answer is cut where the meter says.
     Metered(Arc<Meter>),
-    /// Nothing more comes after so many bytes of its body.
-    Silence(u64),
-    /// One bit of the body is another one, at this byte.
+    /// The answer stalls after this many bytes of its body.
+    Stall(u64),
+    /// One bit of this byte of the body is flipped.
     Flip(u64),
-    /// The body is only so long, and the answer says so too.
-    Short(u64),
-    /// The answer says that the body is longer by so much.
-    Long(u64),
-    /// One more header.
+    /// The body is cut to this length, which the answer announces.
+    Truncate(u64),
+    /// The answer announces this many bytes more than it has.
+    Overstate(u64),
+    /// An additional header.
     Header(&'static str),
-    /// What is sent is not taken any more after so many bytes: it breaks off, or nobody reads on.
+    /// The answer lacks these headers, in lower case.
+    WithoutHeaders(&'static [&'static str]),
+    /// The `Location` of the answer is relative.
+    RelativeLocation,
+    /// The connection is closed after this many bytes of the request's body.
     CutUpload(u64),
-    /// See there.
-    StuckUpload(u64),
+    /// No more is read after this many bytes of the request's body.
+    StallUpload(u64),
 }
 
-/// What was asked for.
+/// A request.
 #[derive(Clone)]
 pub(crate) struct Request {
     pub(crate) method: String,
     pub(crate) path: String,
     /// Request line and headers, in lower case.
     pub(crate) head: String,
-    /// How many came before that were of the same kind: manifest, blob, upload or other.
+    /// How many requests of the same kind came before.
     pub(crate) number: usize,
 }
 
@@ -63,31 +66,35 @@ impl Request {
     }
 }
 
-/// Counts what goes through and says where to cut.
+/// Counts forwarded bytes and decides where to cut.
 pub(crate) struct Meter {
     moved: Mutex<u64>,
-    /// At every multiple of this.
+    /// Cut at every multiple of this, in bytes.
     step: u64,
-    /// And from there on nothing goes through.
-    last: bool,
+    /// Forward nothing after the first cut.
+    is_final: bool,
 }
 
 impl Meter {
-    pub(crate) fn new(step: u64, last: bool) -> Arc<Self> {
+    pub(crate) fn new(step: u64, is_final: bool) -> Arc<Self> {
         let moved = Mutex::new(0);
-        Arc::new(Self { moved, step, last })
+        Arc::new(Self {
+            moved,
+            step,
+            is_final,
+        })
     }
 
-    /// How many of `length` bytes may pass; fewer than those are the last of their connection.
+    /// How many of `length` bytes to forward; if fewer, the connection is closed.
     fn pass(&self, length: u64) -> u64 {
         let mut moved = self.moved.lock().unwrap();
-        if self.last && *moved >= self.step {
+        if self.is_final && *moved >= self.step {
             return 0;
         }
         let next = (*moved / self.step + 1) * self.step;
         let allowed = length.min(next - *moved);
         *moved += allowed;
-        // Exactly up to there is a cut, too.
+        // A piece that ends exactly there must be cut, too.
         if *moved == next {
             allowed.min(length.saturating_sub(1))
         } else {
@@ -110,16 +117,24 @@ struct State {
     seen: Mutex<Vec<Request>>,
 }
 
-/// A proxy that runs.
+/// A running proxy, until it is dropped.
 pub(crate) struct Proxy {
     address: SocketAddr,
     state: Arc<State>,
 }
 
 impl Proxy {
-    /// Starts one in front of `upstream`; `plan` says what is done to each request.
+    /// Starts a proxy in front of `upstream`; `plan` chooses the fault for each request.
     pub(crate) fn start(upstream: &str, plan: impl Fn(&Request) -> Fault + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_on("127.0.0.1:0", upstream, plan)
+    }
+
+    pub(crate) fn start_on(
+        listen: &str,
+        upstream: &str,
+        plan: impl Fn(&Request) -> Fault + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(listen).unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State {
             upstream: upstream.to_owned(),
@@ -135,14 +150,14 @@ impl Proxy {
                     return;
                 }
                 let state = Arc::clone(&serving);
-                // A client that hangs up, or a fault that was asked for.
+                // Errors are injected faults, or a client that has closed the connection.
                 spawn(move || drop(state.serve(client)));
             }
         });
         Self { address, state }
     }
 
-    /// A repository behind it.
+    /// A repository behind the proxy.
     pub(crate) fn reference(&self, repository: &str) -> parbake_artifact::Reference {
         format!("{}/{repository}", self.address).parse().unwrap()
     }
@@ -151,12 +166,12 @@ impl Proxy {
         self.address.to_string()
     }
 
-    /// From now on nothing is broken.
+    /// Injects no more faults.
     pub(crate) fn heal(&self) {
         self.state.healed.store(true, Ordering::SeqCst);
     }
 
-    /// What was asked for so far.
+    /// All requests so far.
     pub(crate) fn seen(&self) -> Vec<Request> {
         self.state.seen.lock().unwrap().clone()
     }
@@ -165,7 +180,7 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.state.ended.store(true, Ordering::SeqCst);
-        // So that it looks.
+        // Wakes the listener up.
         let _ = TcpStream::connect(self.address);
     }
 }
@@ -186,10 +201,10 @@ impl State {
     }
 
     fn note(&self, head: &str) -> Request {
-        let mut words = head.split(' ').map(str::to_owned);
+        let mut arguments = head.split(' ').map(str::to_owned);
         let mut request = Request {
-            method: words.next().unwrap_or_default(),
-            path: words.next().unwrap_or_default(),
+            method: arguments.next().unwrap_or_default(),
+            path: arguments.next().unwrap_or_default(),
             head: head.to_lowercase(),
             number: 0,
         };
@@ -232,7 +247,7 @@ impl State {
                 io::copy(&mut from.take(*bytes), &mut server)?;
                 return Ok(());
             }
-            Fault::StuckUpload(bytes) if *bytes < length => {
+            Fault::StallUpload(bytes) if *bytes < length => {
                 io::copy(&mut from.take(*bytes), &mut server)?;
                 return self.wait();
             }
@@ -258,7 +273,9 @@ impl State {
             let piece = &mut buffer[..length];
             let end = done + length as u64;
             let allowed = match fault {
-                Fault::Cut(limit) | Fault::Silence(limit) | Fault::Short(limit) => limit.saturating_sub(done),
+                Fault::Cut(limit) | Fault::Stall(limit) | Fault::Truncate(limit) => {
+                    limit.saturating_sub(done)
+                }
                 Fault::Metered(meter) => meter.pass(length as u64),
                 _ => u64::MAX,
             };
@@ -270,7 +287,7 @@ impl State {
             done = end;
             if allowed < length as u64 {
                 client.write_all(&piece[..allowed as usize])?;
-                return if matches!(fault, Fault::Silence(_)) {
+                return if matches!(fault, Fault::Stall(_)) {
                     self.wait()
                 } else {
                     Ok(())
@@ -280,7 +297,7 @@ impl State {
         }
     }
 
-    /// Does nothing until the test is over or this fault is.
+    /// Waits until the test or the fault ends.
     fn wait(&self) -> io::Result<()> {
         while !self.ended.load(Ordering::SeqCst) && !self.healed.load(Ordering::SeqCst) {
             std::thread::sleep(std::time::Duration::from_millis(20));
@@ -289,7 +306,7 @@ impl State {
     }
 }
 
-/// Request or status line and headers, with the empty line.
+/// The first line and the headers, with the empty line.
 pub(crate) fn read_head(from: &mut impl BufRead) -> io::Result<String> {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -306,7 +323,7 @@ pub(crate) fn length(head: &str) -> Option<u64> {
     rest.lines().next()?.trim().parse().ok()
 }
 
-/// The same, on a connection that ends behind it.
+/// `head` with `Connection: close`.
 fn closing(head: &str) -> String {
     let lines = head.trim_end().lines();
     let kept: Vec<_> = lines
@@ -328,9 +345,28 @@ fn changed(head: &str, fault: &Fault) -> String {
     };
     let real = length(head).unwrap_or(0);
     match fault {
-        Fault::Short(limit) => with(real.min(*limit)),
-        Fault::Long(more) => with(real + more),
+        Fault::Truncate(limit) => with(real.min(*limit)),
+        Fault::Overstate(more) => with(real + more),
         Fault::Header(line) => closing(&format!("{}\r\n{line}\r\n\r\n", head.trim_end())),
+        Fault::WithoutHeaders(names) => {
+            let lines = head.trim_end().lines();
+            let name = |line: &str| line.split(':').next().unwrap_or_default().to_lowercase();
+            let kept: Vec<_> = lines
+                .filter(|line| !names.contains(&name(line).as_str()))
+                .collect();
+            closing(&format!("{}\r\n\r\n", kept.join("\r\n")))
+        }
+        Fault::RelativeLocation => {
+            let lines = head.trim_end().lines();
+            let relative = |line: &str| match line.split_once("http://") {
+                Some((name, url)) if name.eq_ignore_ascii_case("location: ") => {
+                    format!("{name}/{}", url.split_once('/').unwrap_or_default().1)
+                }
+                _ => line.to_owned(),
+            };
+            let lines: Vec<_> = lines.map(relative).collect();
+            closing(&format!("{}\r\n\r\n", lines.join("\r\n")))
+        }
         _ => closing(head),
     }
 }

@@ -1,4 +1,4 @@
-//! Distribution's registry, as Debian packages it, on a port of its own.
+//! Distribution's registry, from Debian's package, on a free port.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// A registry that runs.
+/// A running registry, until it is dropped.
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: String,
@@ -17,12 +17,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// One that anybody may read and write without TLS.
+    /// Starts a registry without TLS and without authentication.
     pub(crate) fn start() -> Self {
         Self::with(&json!({}))
     }
 
-    /// One with more in its configuration.
+    /// Starts a registry with `more` in its configuration.
     pub(crate) fn with(more: &Value) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let address = free_address();
@@ -51,13 +51,13 @@ impl Server {
         };
         let deadline = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(&server.address).is_err() {
-            assert!(Instant::now() < deadline, "the registry does not start");
+            assert!(Instant::now() < deadline, "the registry did not start");
             sleep(Duration::from_millis(20));
         }
         server
     }
 
-    /// A repository in it, for the clients that reach it under its own address.
+    /// A repository in the registry.
     pub(crate) fn reference(&self, repository: &str) -> parbake_artifact::Reference {
         format!("{}/{repository}", self.address).parse().unwrap()
     }
@@ -70,7 +70,7 @@ impl Drop for Server {
     }
 }
 
-/// An address where nobody listens.
+/// An address on which nothing listens.
 pub(crate) fn free_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().to_string()

@@ -1,19 +1,21 @@
-//! Registries that say no, once and for ever.
+//! Temporary and permanent HTTP errors.
 
 use std::time::{Duration, Instant};
 
+use jiff::fmt::rfc2822::DateTimePrinter;
+use jiff::{SignedDuration, Timestamp};
 use tokio::task::JoinSet;
 
+use crate::fixture::{TestStore, chain};
 use crate::proxy::{Fault, Proxy};
 use crate::server::Server;
-use crate::small::{Place, chain};
 
-/// What is said when it is said for ever.
-const FOR_EVER: [(u16, &str); 6] = [
+/// Statuses, and what the error says of them.
+const STATUSES: [(u16, &str); 6] = [
     (401, "refuses to"),
     (403, "refuses to"),
-    (404, "has nothing there"),
-    (429, "status 429 (no); it asks to wait 1 s"),
+    (404, "not found; check the reference"),
+    (429, "status 429 (no); it asks to retry after 1 s"),
     (500, "status 500 (no)"),
     (503, "status 503 (no)"),
 ];
@@ -26,15 +28,15 @@ fn headers(status: u16) -> &'static str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_no_for_ever_is_one_error() {
-    let (server, source) = (Server::start(), Place::with_artifact());
+async fn permanent_http_error_fails_once() {
+    let (server, source) = (Server::start(), TestStore::with_artifact());
     source.publish(&server.reference("no")).await.unwrap();
     let mut cases = JoinSet::new();
     for kind in ["manifest", "blob"] {
-        for (status, said) in FOR_EVER {
+        for (status, expected) in STATUSES {
             let upstream = server.address.clone();
             cases.spawn(async move {
-                let target = Place::empty();
+                let target = TestStore::empty();
                 let proxy = Proxy::start(&upstream, move |request| {
                     if request.kind() == kind {
                         Fault::Status(status, headers(status))
@@ -44,17 +46,17 @@ async fn a_no_for_ever_is_one_error() {
                 });
                 let reference = proxy.reference("no");
                 let error = chain(&target.pull(&reference).await.unwrap_err());
-                assert!(error.contains(said), "{kind} {status}: {error}");
+                assert!(error.contains(expected), "{kind} {status}: {error}");
                 let what = if kind == "blob" {
                     "the config"
                 } else {
                     "the manifest"
                 };
                 assert!(error.contains(what), "{kind} {status}: {error}");
-                target.check_without();
+                target.assert_no_artifact();
                 proxy.heal();
                 target.pull(&reference).await.unwrap();
-                target.check();
+                target.assert_intact();
             });
         }
     }
@@ -62,16 +64,16 @@ async fn a_no_for_ever_is_one_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_no_that_passes_is_survived() {
-    let (server, source) = (Server::start(), Place::with_artifact());
+async fn temporary_http_error_is_retried() {
+    let (server, source) = (Server::start(), TestStore::with_artifact());
     source.publish(&server.reference("once")).await.unwrap();
     let mut cases = JoinSet::new();
     for kind in ["manifest", "blob"] {
         for status in [401, 408, 429, 500, 502, 503, 504] {
             let upstream = server.address.clone();
             cases.spawn(async move {
-                let target = Place::empty();
-                // The second blob is a layer.
+                let target = TestStore::empty();
+                // The first blob is the config.
                 let which = usize::from(kind == "blob");
                 let proxy = Proxy::start(&upstream, move |request| {
                     if request.kind() == kind && request.number == which {
@@ -82,7 +84,7 @@ async fn a_no_that_passes_is_survived() {
                 });
                 let outcome = target.pull(&proxy.reference("once")).await;
                 outcome.unwrap_or_else(|error| panic!("{kind} {status}: {}", chain(&error)));
-                target.check();
+                target.assert_intact();
             });
         }
     }
@@ -90,37 +92,50 @@ async fn a_no_that_passes_is_survived() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_registry_gets_the_patience_that_it_asks_for() {
-    let (server, source) = (Server::start(), Place::with_artifact());
-    source.publish(&server.reference("patience")).await.unwrap();
+async fn retry_after_is_honoured_up_to_a_bound() {
+    let (server, source) = (Server::start(), TestStore::with_artifact());
+    source.publish(&server.reference("retry-after")).await.unwrap();
     for kind in ["manifest", "blob"] {
-        let target = Place::empty();
+        let target = TestStore::empty();
         let proxy = Proxy::start(&server.address, move |request| match request.number {
             0 if request.kind() == kind => Fault::Status(429, "Retry-After: 3\r\n"),
             _ => Fault::None,
         });
         let start = Instant::now();
-        target.pull(&proxy.reference("patience")).await.unwrap();
+        target.pull(&proxy.reference("retry-after")).await.unwrap();
         assert!(
             start.elapsed() >= Duration::from_secs(3),
             "{kind}: {:?}",
             start.elapsed()
         );
     }
-    let target = Place::empty();
+    let target = TestStore::empty();
+    let date = Timestamp::now() + SignedDuration::from_secs(5);
+    let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&date).unwrap();
+    let header: &str = Box::leak(format!("Retry-After: {date}\r\n").into_boxed_str());
+    let proxy = Proxy::start(&server.address, move |request| {
+        match (request.kind(), request.number) {
+            ("manifest", 0) => Fault::Status(503, header),
+            _ => Fault::None,
+        }
+    });
+    let start = Instant::now();
+    target.pull(&proxy.reference("retry-after")).await.unwrap();
+    assert!(start.elapsed() >= Duration::from_secs(3), "{:?}", start.elapsed());
+    let target = TestStore::empty();
     let proxy = Proxy::start(&server.address, |_| Fault::Status(429, "Retry-After: 3600\r\n"));
     let start = Instant::now();
-    let error = chain(&target.pull(&proxy.reference("patience")).await.unwrap_err());
-    assert!(error.contains("it asks to wait 3600 s"), "{error}");
+    let error = chain(&target.pull(&proxy.reference("retry-after")).await.unwrap_err());
+    assert!(error.contains("it asks to retry after 3600 s"), "{error}");
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_publish_that_is_refused_changes_nothing() {
-    let (server, source) = (Server::start(), Place::with_artifact());
+async fn refused_publish_changes_nothing() {
+    let (server, source) = (Server::start(), TestStore::with_artifact());
     let mut cases = JoinSet::new();
     for kind in ["upload", "publish"] {
-        for (status, said) in [
+        for (status, expected) in [
             (401, "refuses to take"),
             (403, "refuses to take"),
             (503, "status 503"),
@@ -137,17 +152,17 @@ async fn a_publish_that_is_refused_changes_nothing() {
                 });
                 let repository = format!("refused/{kind}-{status}");
                 let reference = proxy.reference(&repository);
-                let (tag, options) = (crate::small::tag(), crate::small::options());
+                let (tag, options) = (crate::fixture::tag(), crate::fixture::options());
                 let publish = || parbake_artifact::registry::publish(&store, &tag, &reference, &options);
                 let error = chain(&publish().await.unwrap_err());
-                assert!(error.contains(said), "{kind} {status}: {error}");
-                let target = Place::empty();
+                assert!(error.contains(expected), "{kind} {status}: {error}");
+                let target = TestStore::empty();
                 let error = chain(&target.pull(&reference).await.unwrap_err());
-                assert!(error.contains("has nothing there"), "{kind} {status}: {error}");
+                assert!(error.contains("not found"), "{kind} {status}: {error}");
                 proxy.heal();
                 publish().await.unwrap();
                 target.pull(&reference).await.unwrap();
-                target.check();
+                target.assert_intact();
             });
         }
     }

@@ -8,11 +8,11 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::fixture::{TestStore, chain, tag};
 use crate::mirrors;
 use crate::server::{Server, free_address};
-use crate::small::{Place, chain, tag};
 
-/// An authority, and a certificate that it gave to who is at 127.0.0.1.
+/// A certificate authority, and its certificate for 127.0.0.1.
 struct Certificates {
     dir: TempDir,
     authority: String,
@@ -54,23 +54,23 @@ fn with(ca_file: Option<PathBuf>) -> Options {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_authority_of_ones_own_is_trusted_when_named() {
+async fn private_authority_is_trusted_if_named() {
     let (certificates, others) = (Certificates::new(), Certificates::new());
     let server = certificates.server();
-    let (source, reference, tag) = (Place::with_artifact(), server.reference("closed"), tag());
-    let alone = certificates.trusting("alone", &[&certificates.authority]);
+    let (source, reference, tag) = (TestStore::with_artifact(), server.reference("closed"), tag());
+    let only_own = certificates.trusting("only_own", &[&certificates.authority]);
     let second = certificates.trusting("second", &[&others.authority, &certificates.authority]);
-    for options in [alone, second] {
-        let target = Place::empty();
+    for options in [only_own, second] {
+        let target = TestStore::empty();
         publish(&source.store, &tag, &reference, &options).await.unwrap();
         pull(&target.store, &reference, Some(&tag), &options)
             .await
             .unwrap();
-        target.check();
+        target.assert_intact();
     }
     let another = certificates.trusting("another", &[&others.authority]);
     for options in [with(None), another] {
-        let target = Place::empty();
+        let target = TestStore::empty();
         let refused = [
             publish(&source.store, &tag, &reference, &options)
                 .await
@@ -81,17 +81,24 @@ async fn an_authority_of_ones_own_is_trusted_when_named() {
         ];
         for error in refused {
             let error = chain(&error);
-            assert!(error.contains("by TLS") && error.contains("--ca-file"), "{error}");
+            assert!(
+                error.contains("over TLS") && error.contains("--ca-file"),
+                "{error}"
+            );
         }
-        target.check_without();
+        target.assert_no_artifact();
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mirror_that_may_be_insecure_may_show_any_certificate() {
+async fn insecure_mirror_may_have_any_certificate() {
     let certificates = Certificates::new();
-    let (server, source, target) = (certificates.server(), Place::with_artifact(), Place::empty());
-    let trusting = certificates.trusting("alone", &[&certificates.authority]);
+    let (server, source, target) = (
+        certificates.server(),
+        TestStore::with_artifact(),
+        TestStore::empty(),
+    );
+    let trusting = certificates.trusting("only_own", &[&certificates.authority]);
     let reference = server.reference("small");
     publish(&source.store, &tag(), &reference, &trusting)
         .await
@@ -99,12 +106,12 @@ async fn a_mirror_that_may_be_insecure_may_show_any_certificate() {
     let registry = free_address();
     let reference = format!("{registry}/small:latest");
     mirrors::pull(&target, &reference, &registry, &[&server.address]).unwrap();
-    target.check();
+    target.assert_intact();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_holds_no_authority_is_one_error() {
-    let (certificates, target, tag) = (Certificates::new(), Place::empty(), tag());
+async fn unusable_ca_file_is_an_error() {
+    let (certificates, target, tag) = (Certificates::new(), TestStore::empty(), tag());
     let reference = "127.0.0.1:1/closed".parse().unwrap();
     let options = certificates.trusting(
         "broken",
@@ -115,10 +122,7 @@ async fn a_file_that_holds_no_authority_is_one_error() {
             .await
             .unwrap_err(),
     );
-    assert!(
-        error.contains("look at the certificates of `--ca-file`"),
-        "{error}"
-    );
+    assert!(error.contains("check the certificates of `--ca-file`"), "{error}");
     let options = with(Some("/absent/authorities.pem".into()));
     let error = chain(
         &pull(&target.store, &reference, Some(&tag), &options)

@@ -1,5 +1,4 @@
-//! Registries that want a token, which a server of its own gives for a credential (distribution, "Token Authentication
-//! Specification").
+//! Registries with a token server (distribution, "Token Authentication Specification"), and credential helpers.
 
 use std::fs;
 use std::io::{self, BufReader, Read, Write};
@@ -7,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
 use std::thread::spawn;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -18,23 +17,24 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use serde_json::{Value, json};
 
 use crate::child::{command, ended, run};
+use crate::fixture::TestStore;
 use crate::proxy::{Fault, Proxy, length, read_head};
 use crate::server::Server;
-use crate::small::Place;
 
-/// What a token is given for: a password, or an identity token.
+/// The credentials that the token server accepts.
 const PASSWORD: &str = "me:secret";
 const IDENTITY: &str = "identity-1";
 
-/// A server of tokens, and what it was asked for: `scope`s, space between.
-struct Tokens {
+/// A running token server.
+struct TokenServer {
     address: SocketAddr,
     signer: Arc<Signer>,
+    /// The scopes of each request, separated by spaces.
     asked: Arc<Mutex<Vec<String>>>,
 }
 
-impl Tokens {
-    /// One that fails so many times first.
+impl TokenServer {
+    /// Starts a server whose first `failures` answers are errors.
     fn start(failures: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -42,7 +42,7 @@ impl Tokens {
         let (signing, noting) = (Arc::clone(&signer), Arc::clone(&asked));
         spawn(move || {
             for client in listener.incoming().flatten() {
-                // A client that hangs up has no need of an answer.
+                // An error means that the client has closed the connection.
                 let _ = answer(&client, &signing, &noting, failures);
             }
         });
@@ -53,8 +53,8 @@ impl Tokens {
         }
     }
 
-    /// A registry that believes it.
-    fn registry(&self, dir: &Place) -> Server {
+    /// Starts a registry that accepts its tokens.
+    fn registry(&self, dir: &TestStore) -> Server {
         let file = dir.dir.path().join("trusted.pem");
         fs::write(&file, &self.signer.pem).unwrap();
         Server::with(&json!({"auth": {"token": {
@@ -126,7 +126,7 @@ fn answer(
     )
 }
 
-/// Signs tokens (RFC 7519, RFC 7518 section 3.4: ES256).
+/// Signs tokens (RFC 7519; RFC 7518 section 3.4: ES256).
 struct Signer {
     key: EcdsaKeyPair,
     certificate: String,
@@ -148,7 +148,7 @@ impl Signer {
         }
     }
 
-    /// A token that allows all of `scopes`.
+    /// A token for `scopes`, separated by spaces.
     fn token(&self, scopes: &str) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let access: Vec<Value> = scopes
@@ -175,16 +175,16 @@ fn with_password(server: &Server, password: &str) -> String {
     json!({"auths": {&server.address: {"auth": STANDARD.encode(password)}}}).to_string()
 }
 
-fn round_trip(server: &Server, source: &Place, auths: &str) {
-    let (reference, target) = (server.reference("closed/small").to_string(), Place::empty());
+fn round_trip(server: &Server, source: &TestStore, auths: &str) {
+    let (reference, target) = (server.reference("closed/small").to_string(), TestStore::empty());
     run(&["publish", &reference], source.dir.path(), auths).unwrap();
     run(&["pull", &reference], target.dir.path(), auths).unwrap();
-    target.check();
+    target.assert_intact();
 }
 
 #[test]
-fn a_password_and_an_identity_token_are_worth_a_token() {
-    let (tokens, source) = (Tokens::start(0), Place::with_artifact());
+fn password_and_identity_token_are_exchanged_for_a_token() {
+    let (tokens, source) = (TokenServer::start(0), TestStore::with_artifact());
     let server = tokens.registry(&source);
     round_trip(&server, &source, &with_password(&server, PASSWORD));
     let identity = json!({"auths": {&server.address: {"identitytoken": IDENTITY}}});
@@ -198,10 +198,13 @@ fn a_password_and_an_identity_token_are_worth_a_token() {
     }
 }
 
-/// Who may read the other repository may have it mounted.
 #[test]
-fn a_token_allows_to_mount() {
-    let (tokens, source, target) = (Tokens::start(0), Place::with_artifact(), Place::empty());
+fn token_for_both_repositories_allows_mounting() {
+    let (tokens, source, target) = (
+        TokenServer::start(0),
+        TestStore::with_artifact(),
+        TestStore::empty(),
+    );
     let server = tokens.registry(&source);
     let proxy = Proxy::start(&server.address, |_| Fault::None);
     let auths = json!({"auths": {proxy.address(): {"auth": STANDARD.encode(PASSWORD)}}}).to_string();
@@ -221,8 +224,8 @@ fn a_token_allows_to_mount() {
 }
 
 #[test]
-fn who_is_not_known_is_refused() {
-    let (tokens, source) = (Tokens::start(0), Place::with_artifact());
+fn unknown_users_are_refused() {
+    let (tokens, source) = (TokenServer::start(0), TestStore::with_artifact());
     let server = tokens.registry(&source);
     let reference = server.reference("closed/small").to_string();
     let identity = json!({"auths": {&server.address: {"identitytoken": "identity-2"}}}).to_string();
@@ -230,37 +233,37 @@ fn who_is_not_known_is_refused() {
         for what in ["publish", "pull"] {
             let error = run(&[what, &reference], source.dir.path(), auths).unwrap_err();
             assert!(error.contains("status 401 (who are you?)"), "{error}");
-            let place = if auths == "{}" {
+            let hint = if auths == "{}" {
                 "no credential was found"
             } else {
                 "the credential in"
             };
-            assert!(error.contains(place), "{error}");
+            assert!(error.contains(hint), "{error}");
         }
     }
 }
 
 #[test]
-fn a_server_of_tokens_may_fail_for_a_while() {
-    let (tokens, source) = (Tokens::start(2), Place::with_artifact());
+fn temporary_failure_of_the_token_server_is_retried() {
+    let (tokens, source) = (TokenServer::start(2), TestStore::with_artifact());
     let server = tokens.registry(&source);
     round_trip(&server, &source, &with_password(&server, PASSWORD));
-    let (broken, source) = (Tokens::start(usize::MAX), Place::with_artifact());
+    let (broken, source) = (TokenServer::start(usize::MAX), TestStore::with_artifact());
     let server = broken.registry(&source);
-    let words = ["pull", &server.reference("closed/small").to_string()];
+    let arguments = ["pull", &server.reference("closed/small").to_string()];
     let error = run(
-        &words,
-        Place::empty().dir.path(),
+        &arguments,
+        TestStore::empty().dir.path(),
         &with_password(&server, PASSWORD),
     )
     .unwrap_err();
     assert!(error.contains("status 503"), "{error}");
 }
 
-/// A helper is asked as Docker asks it (docker-credential-helpers, "Usage").
+/// The protocol is that of docker-credential-helpers, "Usage".
 #[test]
-fn a_helper_has_the_credential() {
-    let (tokens, source) = (Tokens::start(0), Place::with_artifact());
+fn credential_helper_is_used() {
+    let (tokens, source) = (TokenServer::start(0), TestStore::with_artifact());
     let server = tokens.registry(&source);
     let reference = server.reference("closed/small").to_string();
     let auths = json!({"credHelpers": {&server.address: "tests"}}).to_string();
@@ -291,4 +294,16 @@ fn a_helper_has_the_credential() {
     assert!(none.contains("no credential was found"), "{none}");
     let locked = helper("echo 'the keychain is locked'; exit 1").unwrap_err();
     assert!(locked.contains("the keychain is locked"), "{locked}");
+    let invalid = helper("echo me:secret").unwrap_err();
+    assert!(invalid.contains("did not print a credential"), "{invalid}");
+    let start = Instant::now();
+    let blocked = helper("exec sleep 60").unwrap_err();
+    assert!(blocked.contains("did not answer within 5 s"), "{blocked}");
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+    fs::remove_dir_all(&bin).unwrap();
+    let missing = run(&["publish", &reference], source.dir.path(), &auths).unwrap_err();
+    assert!(
+        missing.contains("`docker-credential-tests` is not installed"),
+        "{missing}"
+    );
 }

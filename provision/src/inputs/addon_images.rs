@@ -69,10 +69,10 @@ fn found(
     let reference = update.mirrors.image(reference, None)?;
     if let Some((host, seconds)) = silent.get_key_value(reference.registry()) {
         let (host, seconds) = (host.clone(), *seconds);
-        return Err(ReleaseError::Silent { host, seconds }.into());
+        return Err(ReleaseError::Timeout { host, seconds }.into());
     }
     let digest = published_digest(&reference, update.registry);
-    if let Err(Error::Release(ReleaseError::Silent { host, seconds })) = &digest {
+    if let Err(Error::Release(ReleaseError::Timeout { host, seconds })) = &digest {
         silent.insert(host.clone(), *seconds);
     }
     digest

@@ -283,7 +283,7 @@ pub fn corrupt(place: &Place) -> Outcome {
     let middle = whole.len() / 2;
     file.write_all_at(&[whole[middle] ^ 1], middle as u64)
         .map_err(|error| error.to_string())?;
-    place.refused(&pull, &[&digest, "is not what it should be"])?;
+    place.refused(&pull, &[&digest, "sent wrong data for layer"])?;
     file.set_len(middle as u64).map_err(|error| error.to_string())?;
     place.refused(&pull, &["has another length for layer", "publish it again"])?;
     check(other.json(place, &["artifact", "list"])? == json!([]), || {
@@ -303,12 +303,12 @@ pub fn mistakes(place: &Place) -> Outcome {
     let absent = registry.reference("clusters/absent");
     place.refused(
         &["pull", &absent, "--plain-http"],
-        &["has nothing there", "clusters/absent:latest"],
+        &["not found; check the reference", "clusters/absent:latest"],
     )?;
-    place.refused(&["pull", &reference], &["by TLS", "--plain-http"])?;
+    place.refused(&["pull", &reference], &["over TLS", "--plain-http"])?;
     let digest = format!("{reference}@sha256:{}", "0".repeat(64));
     place.refused(&["publish", PROVIDER, &digest], &["give a tag instead"])?;
-    place.refused(&["pull", &digest, "--plain-http"], &["has nothing there"])?;
+    place.refused(&["pull", &digest, "--plain-http"], &["not found"])?;
     // A different artifact with the same last path component.
     let other = registry.reference(&format!("others/{PROVIDER}"));
     Variant::with_other_creation_time(place)?.with_tag(place, "small", || {
@@ -316,7 +316,7 @@ pub fn mistakes(place: &Place) -> Outcome {
     })?;
     place.refused(
         &["pull", &other, "--plain-http"],
-        &["is the name of another artifact here, made here", "--tag NAME"],
+        &["is the tag of another artifact here, created here", "--tag TAG"],
     )?;
     drop(registry);
     place.refused(

@@ -1,77 +1,89 @@
-//! Tests of blobs that come in pieces.
+//! Tests of blobs that arrive in pieces.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
 
-use super::super::StoreError;
 use super::open;
 use crate::digest::Digest;
 use crate::manifest::BlobRef;
+use crate::store::{PartialBlob, Store, WholeBlob};
 
 const BYTES: &[u8] = b"all of the blob";
 
-#[test]
-fn goes_on_where_it_was() {
-    let (_temp, store) = open();
-    let (digest, size) = (Digest::of(BYTES), BYTES.len() as u64);
-    let mut partial = store.partial_blob(&digest, size).unwrap().unwrap();
-    partial.append(&BYTES[..4]).unwrap();
-    drop(partial);
-    assert!(!store.has_blob(&digest, size).unwrap());
+fn partial(store: &Store, blob: &BlobRef) -> PartialBlob {
+    store.partial_blob(&blob.digest, blob.size).unwrap().unwrap()
+}
 
-    let mut partial = store.partial_blob(&digest, size).unwrap().unwrap();
-    assert_eq!(partial.length(), 4);
-    partial.append(&BYTES[4..]).unwrap();
-    partial.finish().unwrap().keep().unwrap();
-    assert!(store.has_blob(&digest, size).unwrap());
-    assert!(store.partial_blob(&digest, size).unwrap().is_none());
+fn complete(mut partial: PartialBlob, digest: &Digest) -> WholeBlob {
+    let file = partial.file.complete(digest).unwrap().unwrap();
+    partial.complete(file)
 }
 
 #[test]
-fn keeps_nothing_wrong() {
-    let (_temp, mut store) = open();
-    let (digest, size) = (Digest::of(BYTES), BYTES.len() as u64);
-    let mut partial = store.partial_blob(&digest, size).unwrap().unwrap();
-    partial.append(&[0; BYTES.len()]).unwrap();
-    let error = partial.finish().unwrap_err();
-    assert!(matches!(error, StoreError::WrongBlob { .. }), "{error}");
-    assert!(!store.has_blob(&digest, size).unwrap());
+fn interrupted_blob_is_continued() {
+    let (_temp, store) = open();
+    let blob = BlobRef::of(BYTES);
+    partial(&store, &blob).file.append(&BYTES[..4]).unwrap();
+    assert!(!store.has_blob(&blob.digest, blob.size).unwrap());
 
-    // Nor what is longer than it may be, and what is forgotten.
-    let part = store.tmp().join(format!("{}.part", digest.hex()));
+    let mut partial = partial(&store, &blob);
+    assert_eq!(partial.file.length(), 4);
+    partial.file.append(&BYTES[4..]).unwrap();
+    complete(partial, &blob.digest).keep().unwrap();
+    assert!(store.has_blob(&blob.digest, blob.size).unwrap());
+    assert!(store.partial_blob(&blob.digest, blob.size).unwrap().is_none());
+}
+
+#[test]
+fn wrong_bytes_are_discarded() {
+    let (_temp, mut store) = open();
+    let blob = BlobRef::of(BYTES);
+    let part = store.tmp().join(format!("{}.part", blob.digest.hex()));
+    let mut wrong = partial(&store, &blob);
+    wrong.file.append(&[0; BYTES.len()]).unwrap();
+    let found = wrong.file.complete(&blob.digest).unwrap().unwrap_err();
+    assert_eq!(found, Digest::of(&[0; BYTES.len()]));
+    assert!(!part.exists());
+    drop(wrong);
+    assert!(!store.has_blob(&blob.digest, blob.size).unwrap());
+
+    // So is a file that is too long, and what arrived before a restart.
     fs::write(&part, [1; 64]).unwrap();
-    let mut partial = store.partial_blob(&digest, size).unwrap().unwrap();
-    assert_eq!(partial.length(), 0);
-    partial.append(b"wrong").unwrap();
-    partial.restart().unwrap();
-    partial.append(BYTES).unwrap();
-    partial.finish().unwrap().keep().unwrap();
+    let mut partial = partial(&store, &blob);
+    assert_eq!(partial.file.length(), 0);
+    partial.file.append(b"wrong").unwrap();
+    partial.file.restart().unwrap();
+    partial.file.append(BYTES).unwrap();
+    complete(partial, &blob.digest).keep().unwrap();
 
     fs::write(&part, "left over").unwrap();
     let swept = store
         .exclusive()
         .unwrap()
-        .sweep(&BTreeSet::from([digest]))
+        .sweep(&BTreeSet::from([blob.digest]))
         .unwrap();
     assert_eq!(swept.leftovers, 1);
     assert!(!part.exists());
 }
 
 #[test]
-fn a_delta_is_used_and_gone() {
+fn delta_is_removed_after_use() {
     let (_temp, store) = open();
-    let (delta, blob) = (BlobRef::of(BYTES), BlobRef::of(b"what it makes"));
+    let (delta, blob) = (BlobRef::of(BYTES), BlobRef::of(b"the layer"));
     let mut partial = store.partial_delta(&delta, &blob).unwrap().unwrap();
-    partial.append(BYTES).unwrap();
+    partial.file.append(BYTES).unwrap();
     assert_eq!(store.partial_length(&delta.digest), delta.size);
     let mut read = Vec::new();
-    let whole = partial.finish().unwrap();
-    whole.used(|file| file.read_to_end(&mut read)).unwrap().unwrap();
+    let whole = complete(partial, &delta.digest);
+    whole
+        .consume(|file| file.read_to_end(&mut read))
+        .unwrap()
+        .unwrap();
     assert_eq!(read, BYTES);
     assert_eq!(store.partial_length(&delta.digest), 0);
     assert!(!store.has_blob(&delta.digest, delta.size).unwrap());
-    // Nobody needs it when its blob is there.
-    store.put_document(b"what it makes").unwrap();
+    // Nothing is received if the blob is there already.
+    store.put_document(b"the layer").unwrap();
     assert!(store.partial_delta(&delta, &blob).unwrap().is_none());
 }

@@ -1,4 +1,4 @@
-//! From what is published to binaries and images in the cache.
+//! From published files and images to binaries and images in the cache.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,42 +16,42 @@ use tokio::runtime::Runtime;
 use super::super::cache::{Key, Locked};
 use super::super::error::Error;
 use super::super::{Binary, ImageArchive};
-use super::fetch::{Wanted, fetch_all};
+use super::fetch::{Item, fetch_all};
 use super::plan::{IMAGES, Plan, RELEASED, file_key, inside_key};
 use super::{ReleaseError, ReleaseMirrors};
 use crate::provider::lock::PinnedFile;
 
-/// The directory of the cache for what is on its way.
+/// The directory of the cache for incomplete downloads.
 const PARTIAL: &str = "partial";
-/// The name of the archive in a cache entry.
+/// The name of the archive in the cache entry of an image.
 const ARCHIVE: &str = "image.tar";
-/// Files that have the binary in them.
-const ARCHIVES: [&str; 2] = [".tar.gz", ".tgz"];
+/// The suffixes of archives that contain the binary.
+const ARCHIVE_SUFFIXES: [&str; 2] = [".tar.gz", ".tgz"];
 
-/// Something that is published and was taken.
+/// A published file or image that was used.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Download {
-    /// Where it is published, whatever mirror it came from: a URL, or the full name of an image.
+    /// Where it is published, even if it came from a mirror: a URL, or the full name of an image.
     pub name: String,
-    /// The digest that it was checked against.
+    /// The digest that it was verified against.
     pub digest: Digest,
 }
 
-/// What came of it.
+/// Binaries and images in the cache.
 #[derive(Debug, Default)]
 pub(in crate::inputs) struct Downloads {
     /// By name.
     pub(in crate::inputs) binaries: BTreeMap<String, Binary>,
     /// By short name.
     pub(in crate::inputs) images: BTreeMap<String, ImageArchive>,
-    /// All of it, sorted.
+    /// Sorted.
     pub(in crate::inputs) downloads: Vec<Download>,
 }
 
-/// Takes everything out of the cache, after fetching what is not there.
+/// Returns everything from the cache, after downloading what is missing.
 ///
 /// # Errors
-/// The first thing that cannot be had, or is not as it was pinned.
+/// The first failed download, or wrong digest.
 pub(in crate::inputs) fn download(
     plan: &Plan,
     mirrors: &ReleaseMirrors,
@@ -74,7 +74,7 @@ pub(in crate::inputs) fn download(
         images.insert(name.clone(), downloader.image(name, reference, digest)?);
     }
     for (name, (image, path)) in &plan.inside {
-        // A plan has every image that it takes something out of.
+        // A plan includes every image that it takes a binary from.
         if let Some(image) = images.get(image) {
             binaries.insert(name.clone(), downloader.inside(name, image, path)?);
         }
@@ -94,7 +94,7 @@ pub(in crate::inputs) fn download(
     })
 }
 
-/// Only the binary `name`, which is in a file: for who wants to ask it something.
+/// Returns the binary `name` alone, which is published in `file`.
 pub(super) fn download_file(
     name: &str,
     file: &PinnedFile,
@@ -125,16 +125,16 @@ struct Downloader<'a> {
 }
 
 impl Downloader<'_> {
-    fn wanted_file(&self, name: &str, file: &PinnedFile) -> Result<Wanted, Error> {
-        Ok(Wanted::File {
+    fn file_item(&self, name: &str, file: &PinnedFile) -> Result<Item, Error> {
+        Ok(Item::File {
             name: name.to_owned(),
-            from: self.mirrors.file(&file.url)?,
+            url: self.mirrors.file(&file.url)?,
             digest: file.digest.clone(),
         })
     }
 
-    fn wanted_image(&self, reference: &str, digest: &Digest) -> Result<Wanted, Error> {
-        Ok(Wanted::Image {
+    fn image_item(&self, reference: &str, digest: &Digest) -> Result<Item, Error> {
+        Ok(Item::Image {
             from: self.mirrors.image(reference, Some(digest))?,
             name: reference.to_owned(),
             architecture: self.plan.architecture.clone(),
@@ -143,55 +143,56 @@ impl Downloader<'_> {
     }
 
     fn fetch_missing(&self) -> Result<(), Error> {
-        let mut wanted = Vec::new();
+        let mut items = Vec::new();
         for (name, file) in &self.plan.files {
+            // Several binaries may be in one archive.
             let mut before = self.plan.files.range::<String, _>(..name);
-            let comes =
+            let is_listed =
                 before.any(|(other, theirs)| theirs.digest == file.digest && self.lacks(other, theirs));
-            if self.lacks(name, file) && !comes {
-                wanted.push(self.wanted_file(name, file)?);
+            if self.lacks(name, file) && !is_listed {
+                items.push(self.file_item(name, file)?);
             }
         }
         for (reference, digest) in self.plan.images.values() {
             if !self.cache.has(IMAGES, &self.plan.image_key(reference, digest)) {
-                wanted.push(self.wanted_image(reference, digest)?);
+                items.push(self.image_item(reference, digest)?);
             }
         }
-        if wanted.is_empty() || self.cache.is_looking() {
+        if items.is_empty() || self.cache.is_looking() {
             return Ok(());
         }
         let what = "get what is published";
         let _step = tracing::info_span!("step", what).entered();
-        self.fetch(wanted)
+        self.fetch(items)
     }
 
     fn lacks(&self, name: &str, file: &PinnedFile) -> bool {
         !self.cache.has(RELEASED, &file_key(name, &file.digest))
     }
 
-    /// Whether something else of the archive `file` is to be taken out of it beside `name`.
-    fn is_wanted_again(&self, name: &str, file: &PinnedFile) -> bool {
+    /// True if the archive `file` contains a missing binary besides `name`.
+    fn is_needed_again(&self, name: &str, file: &PinnedFile) -> bool {
         let mut others = self.plan.files.iter().filter(|(other, _)| *other != name);
         others.any(|(other, theirs)| theirs.digest == file.digest && self.lacks(other, theirs))
     }
 
-    fn fetch(&self, wanted: Vec<Wanted>) -> Result<(), Error> {
+    fn fetch(&self, items: Vec<Item>) -> Result<(), Error> {
         let dir = self.cache.plain_dir(PARTIAL)?;
-        let threads = Runtime::new().map_err(failed("start threads for", &dir))?;
-        threads.block_on(fetch_all(wanted, self.options, &dir))
+        let runtime = Runtime::new().map_err(failed("start threads for", &dir))?;
+        runtime.block_on(fetch_all(items, self.options, &dir))
     }
 
     fn file(&self, name: &str, file: &PinnedFile) -> Result<Binary, Error> {
-        let wanted = self.wanted_file(name, file)?;
+        let item = self.file_item(name, file)?;
         let key = file_key(name, &file.digest);
         self.binary(name, &key, &format!("check `{name}`"), |out| {
-            let from = wanted.path(&self.cache.plain_dir(PARTIAL)?);
-            // It is there already, except where a result was damaged. It is checked in any case.
-            self.fetch(vec![wanted])?;
+            let from = item.path(&self.cache.plain_dir(PARTIAL)?);
+            // Verifies it, and downloads it again if the cache entry was damaged.
+            self.fetch(vec![item])?;
             let to = out.join(name);
-            if ARCHIVES.iter().any(|end| file.url.ends_with(end)) {
+            if ARCHIVE_SUFFIXES.iter().any(|suffix| file.url.ends_with(suffix)) {
                 unpack(name, &file.url, &from, &to)?;
-                if self.is_wanted_again(name, file) {
+                if self.is_needed_again(name, file) {
                     return Ok(());
                 }
                 Ok(fs::remove_file(&from).map_err(failed("remove", &from))?)
@@ -217,10 +218,10 @@ impl Downloader<'_> {
         name: &str,
         key: &Key,
         what: &str,
-        make: impl FnOnce(&Path) -> Result<(), Error>,
+        create: impl FnOnce(&Path) -> Result<(), Error>,
     ) -> Result<Binary, Error> {
         let entry = self.cache.entry(RELEASED, key, what, |out| {
-            make(out)?;
+            create(out)?;
             let path = out.join(name);
             let mode = fs::Permissions::from_mode(0o755);
             Ok(fs::set_permissions(&path, mode).map_err(failed("make executable", &path))?)
@@ -232,18 +233,17 @@ impl Downloader<'_> {
     }
 
     fn image(&self, short_name: &str, reference: &str, digest: &Digest) -> Result<ImageArchive, Error> {
-        let wanted = self.wanted_image(reference, digest)?;
+        let item = self.image_item(reference, digest)?;
         let key = self.plan.image_key(reference, digest);
-        let entry = self
-            .cache
-            .entry(IMAGES, &key, &format!("take the image {short_name}"), |out| {
-                let layout = wanted.path(&self.cache.plain_dir(PARTIAL)?);
-                self.fetch(vec![wanted])?;
-                let taken = take(&layout, &out.join(ARCHIVE));
-                // Also when it is damaged: then the next bake fetches it anew.
-                fs::remove_dir_all(&layout).map_err(failed("remove", &layout))?;
-                taken
-            })?;
+        let what = format!("take the image {short_name}");
+        let entry = self.cache.entry(IMAGES, &key, &what, |out| {
+            let layout = item.path(&self.cache.plain_dir(PARTIAL)?);
+            self.fetch(vec![item])?;
+            let archived = archive(&layout, &out.join(ARCHIVE));
+            // Also if it is damaged, so that the next bake downloads it again.
+            fs::remove_dir_all(&layout).map_err(failed("remove", &layout))?;
+            archived
+        })?;
         Ok(ImageArchive {
             short_name: short_name.to_owned(),
             reference: reference.to_owned(),
@@ -254,8 +254,8 @@ impl Downloader<'_> {
     }
 }
 
-/// Makes an archive of a layout, all of which is read and checked first.
-fn take(layout: &Path, to: &Path) -> Result<(), Error> {
+/// Verifies a layout and writes it to an archive.
+fn archive(layout: &Path, to: &Path) -> Result<(), Error> {
     let archive = Archive::examine(layout, None)?;
     let file = File::create(to).map_err(failed("create", to))?;
     Ok(archive
@@ -263,24 +263,24 @@ fn take(layout: &Path, to: &Path) -> Result<(), Error> {
         .map_err(failed("write", to))?)
 }
 
-/// Takes the file `name` out of a `.tar.gz`.
+/// Extracts the file `name` from a `.tar.gz`.
 fn unpack(name: &str, url: &str, from: &Path, to: &Path) -> Result<(), Error> {
-    let found = || -> io::Result<bool> {
+    let extract = || -> io::Result<bool> {
         let packed = BufReader::with_capacity(1 << 18, File::open(from)?);
         let mut archive = tar::Archive::new(MultiGzDecoder::new(packed));
         for entry in archive.entries()? {
             let mut entry = entry?;
-            let is_it = entry.path()?.file_name().is_some_and(|file| file == name);
-            if is_it && entry.header().entry_type().is_file() {
+            let is_match = entry.path()?.file_name().is_some_and(|file| file == name);
+            if is_match && entry.header().entry_type().is_file() {
                 io::copy(&mut entry, &mut File::create(to)?)?;
                 return Ok(true);
             }
         }
         Ok(false)
     };
-    match found().map_err(failed("unpack", from))? {
+    match extract().map_err(failed("unpack", from))? {
         true => Ok(()),
-        false => Err(ReleaseError::NoMember {
+        false => Err(ReleaseError::NotInArchive {
             url: url.to_owned(),
             name: name.to_owned(),
         }

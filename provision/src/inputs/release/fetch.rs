@@ -1,51 +1,57 @@
-//! Getting everything that the cache lacks, side by side.
+//! Downloading everything that the cache lacks, in parallel.
 
 use std::fs;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use parbake_artifact::http::{Hints, Observer, WebClient};
 use parbake_artifact::registry::{Options, pull_image};
 use parbake_artifact::{Digest, Reference};
 use parbake_machine::fs::files::failed;
 use reqwest::Url;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tracing::{Span, info_span};
 
+use super::super::cache::sha256_of_file;
 use super::super::error::Error;
-use super::http::{WebClient, digest_of_file};
+use super::ReleaseError;
 
-/// How many are fetched side by side.
-const SIDE_BY_SIDE: usize = 4;
-/// The file of a layout that is written last (OCI image specification, 'Image Layout Specification').
+const PARALLEL_DOWNLOADS: usize = 4;
+/// Limit for a binary or an archive, in bytes.
+const MAX_FILE: u64 = 4 << 30;
+/// The file of a layout that is written last (OCI image specification, "Image Layout Specification").
 const INDEX: &str = "index.json";
+/// Advice in errors about web servers.
+pub(super) const HINTS: Hints = Hints {
+    unreachable: "; `--binary-mirror` names another server",
+    tls: " over TLS; `--ca-file` names certificate authorities to trust, `--binary-mirror` another server",
+    not_found: "check that the version is published, and that the mirror has it",
+};
 
-/// One thing to fetch.
+/// Something to download.
 #[derive(Debug, Clone)]
-pub(super) enum Wanted {
-    /// A file.
+pub(super) enum Item {
     File {
-        /// The binary, for people.
+        /// Of the binary.
         name: String,
-        /// Where to fetch it.
-        from: Url,
-        /// What it must be.
+        url: Url,
         digest: Digest,
     },
-    /// An image.
     Image {
-        /// Where to fetch it, pinned.
+        /// With a digest.
         from: Reference,
-        /// What it is to be called.
+        /// The name of the image in the layout.
         name: String,
-        /// Go's name of the architecture.
+        /// As Go names it.
         architecture: String,
-        /// What it must be.
         digest: Digest,
     },
 }
 
-impl Wanted {
-    /// Where it is, below `dir`, when it has come.
+impl Item {
+    /// Where it is below `dir` once it is complete.
     pub(super) fn path(&self, dir: &Path) -> PathBuf {
         match self {
             Self::File { digest, .. } => dir.join(digest.hex()),
@@ -53,15 +59,16 @@ impl Wanted {
         }
     }
 
-    async fn fetch(&self, http: &WebClient, options: &Options, dir: &Path) -> Result<(), Error> {
+    async fn fetch(&self, web: &WebClient, options: &Options, dir: &Path) -> Result<(), Error> {
         let to = self.path(dir);
         match self {
-            Self::File { name, from, digest } => {
-                if to.exists() && digest_of_file(&to)? == *digest {
+            Self::File { name, url, digest } => {
+                if to.exists() && sha256_of_file(&to).map_err(failed("read", &to))? == digest.hex() {
                     return Ok(());
                 }
-                http.fetch(&format!("get `{name}` from {from}"), from, digest, &to)
-                    .await
+                let progress = Progress::new(format!("get `{name}` from {url}"));
+                let downloaded = web.download(url, digest, MAX_FILE, &to, &progress).await;
+                Ok(downloaded.map_err(ReleaseError::from)?)
             }
             Self::Image {
                 from,
@@ -80,25 +87,57 @@ impl Wanted {
     }
 }
 
-/// Fetches all into `dir`. What has come stays there, also when something else fails.
+/// Downloads all of `items` into `dir`. Complete and partial downloads stay there, also after a failure.
 ///
 /// # Errors
-/// The first failure; the others are not waited for.
-pub(super) async fn fetch_all(wanted: Vec<Wanted>, options: &Options, dir: &Path) -> Result<(), Error> {
-    let http = WebClient::new(options)?;
-    let room = Arc::new(Semaphore::new(SIDE_BY_SIDE));
-    let mut running = JoinSet::new();
-    for wanted in wanted {
-        let (http, options, dir) = (http.clone(), options.clone(), dir.to_owned());
-        let room = Arc::clone(&room);
-        running.spawn(async move {
-            // It is never closed.
-            let _place = room.acquire().await;
-            wanted.fetch(&http, &options, &dir).await
+/// The first failure; the other downloads are aborted.
+pub(super) async fn fetch_all(items: Vec<Item>, options: &Options, dir: &Path) -> Result<(), Error> {
+    let web = web_client(options)?;
+    let permits = Arc::new(Semaphore::new(PARALLEL_DOWNLOADS));
+    let mut tasks = JoinSet::new();
+    for item in items {
+        let (web, options, dir) = (web.clone(), options.clone(), dir.to_owned());
+        let permits = Arc::clone(&permits);
+        tasks.spawn(async move {
+            let _permit = permits.acquire().await;
+            item.fetch(&web, &options, &dir).await
         });
     }
-    while let Some(outcome) = running.join_next().await {
-        outcome.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+    while let Some(outcome) = tasks.join_next().await {
+        outcome.unwrap_or_else(|error| resume_unwind(error.into_panic()))?;
     }
     Ok(())
+}
+
+pub(super) fn web_client(options: &Options) -> Result<WebClient, ReleaseError> {
+    Ok(WebClient::new(options.http(), HINTS)?)
+}
+
+/// Shows a download as a step with `total_bytes` and `done_bytes`, a new one for each answer of the server.
+struct Progress {
+    what: String,
+    step: Mutex<(Span, u64)>,
+}
+
+impl Progress {
+    fn new(what: String) -> Self {
+        Self {
+            what,
+            step: Mutex::new((Span::none(), 0)),
+        }
+    }
+}
+
+impl Observer for Progress {
+    fn started(&self, start: u64, length: Option<u64>) {
+        let (what, total) = (&self.what, start + length.unwrap_or_default());
+        let span = info_span!("step", what, total_bytes = total, done_bytes = start);
+        *self.step.lock().unwrap_or_else(PoisonError::into_inner) = (span, start);
+    }
+
+    fn received(&self, bytes: u64) {
+        let mut step = self.step.lock().unwrap_or_else(PoisonError::into_inner);
+        step.1 += bytes;
+        step.0.record("done_bytes", step.1);
+    }
 }

@@ -1,4 +1,4 @@
-//! Where to fetch what is published from: its own places, or mirrors laid out like them.
+//! Mirrors of published files and images.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,28 +8,28 @@ use reqwest::Url;
 
 use super::ReleaseError;
 
-/// A text that names no mirror.
+/// A text that is not a mirror.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is no mirror: give {wanted}")]
+#[error("`{text}` is not a mirror: give {expected}")]
 pub struct InvalidMirror {
     text: String,
-    wanted: &'static str,
+    expected: &'static str,
 }
 
-/// A web server that has files under the same paths as the places where they are published.
+/// A web server that has published files under their original paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BinaryMirror(Url);
 
-/// What stands before the names of repositories in a registry: `HOST[:PORT]`, or more.
+/// The prefix of repository names in a registry: `HOST[:PORT][/PATH]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageMirror(String);
 
-/// Where to fetch what is published from.
+/// Mirrors to use, if any.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReleaseMirrors {
-    /// Instead of the hosts in the provider file.
+    /// Replaces the hosts in the provider file.
     pub binaries: Option<BinaryMirror>,
-    /// Instead of the registry that kubeadm names.
+    /// Replaces the registry that kubeadm names.
     pub images: Option<ImageMirror>,
 }
 
@@ -37,15 +37,17 @@ impl FromStr for BinaryMirror {
     type Err = InvalidMirror;
 
     fn from_str(text: &str) -> Result<Self, InvalidMirror> {
-        let wrong = || InvalidMirror {
+        let invalid = || InvalidMirror {
             text: text.to_owned(),
-            wanted: "`http://HOST[/PATH]` or `https://HOST[/PATH]`, without user, `?` and `#`",
+            expected: "`http://HOST[/PATH]` or `https://HOST[/PATH]`, without user, `?` and `#`",
         };
-        let url: Url = text.parse().map_err(|_| wrong())?;
-        let plain = url.username().is_empty() && url.password().is_none();
-        let bare = url.query().is_none() && url.fragment().is_none();
-        let http = matches!(url.scheme(), "http" | "https");
-        (http && plain && bare).then_some(Self(url)).ok_or_else(wrong)
+        let url: Url = text.parse().map_err(|_| invalid())?;
+        let has_user = !url.username().is_empty() || url.password().is_some();
+        let has_suffix = url.query().is_some() || url.fragment().is_some();
+        let is_http = matches!(url.scheme(), "http" | "https");
+        (is_http && !has_user && !has_suffix)
+            .then_some(Self(url))
+            .ok_or_else(invalid)
     }
 }
 
@@ -54,12 +56,12 @@ impl FromStr for ImageMirror {
 
     fn from_str(text: &str) -> Result<Self, InvalidMirror> {
         let prefix = text.trim_end_matches('/');
-        let sound = |_: Reference| !prefix.contains('@');
-        match format!("{prefix}/image:tag").parse().map(sound) {
+        let is_valid = |_: Reference| !prefix.contains('@');
+        match format!("{prefix}/image:tag").parse().map(is_valid) {
             Ok(true) => Ok(Self(prefix.to_owned())),
             _ => Err(InvalidMirror {
                 text: text.to_owned(),
-                wanted: "`HOST[:PORT][/PATH]` of a registry",
+                expected: "`HOST[:PORT][/PATH]` of a registry",
             }),
         }
     }
@@ -78,41 +80,41 @@ impl fmt::Display for ImageMirror {
 }
 
 impl ReleaseMirrors {
-    /// Whether any mirror is named.
+    /// True if there is any mirror.
     pub(in crate::inputs) fn any(&self) -> bool {
         self.binaries.is_some() || self.images.is_some()
     }
 
-    /// Where the file is that is published at `url`: a mirror takes the place of scheme and host.
+    /// The URL of the file that is published at `url`: a mirror replaces scheme and host.
     pub(super) fn file(&self, url: &str) -> Result<Url, ReleaseError> {
-        let wrong = || ReleaseError::Url { url: url.to_owned() };
-        let published: Url = url.parse().map_err(|_| wrong())?;
+        let invalid = || ReleaseError::Url { url: url.to_owned() };
+        let published: Url = url.parse().map_err(|_| invalid())?;
         match &self.binaries {
             None => Ok(published),
             Some(BinaryMirror(mirror)) => {
-                let mut there = mirror.clone();
+                let mut url = mirror.clone();
                 let base = mirror.path().trim_end_matches('/');
-                there.set_path(&format!("{base}{}", published.path()));
-                Ok(there)
+                url.set_path(&format!("{base}{}", published.path()));
+                Ok(url)
             }
         }
     }
 
-    /// Where the image is that kubeadm calls `reference`, pinned where a digest is given.
+    /// The location of the image that kubeadm calls `reference`, pinned to `digest`, if there is one.
     pub(in crate::inputs) fn image(
         &self,
         reference: &str,
         digest: Option<&Digest>,
     ) -> Result<Reference, ReferenceError> {
         let published: Reference = reference.parse()?;
-        let there = match &self.images {
+        let location = match &self.images {
             None => published,
             Some(ImageMirror(prefix)) => {
                 let tag = published.tag().map(|tag| format!(":{tag}")).unwrap_or_default();
                 format!("{prefix}/{}{tag}", published.repository()).parse()?
             }
         };
-        Ok(digest.map_or(there.clone(), |digest| there.at(digest)))
+        Ok(digest.map_or(location.clone(), |digest| location.at(digest)))
     }
 }
 
@@ -121,7 +123,7 @@ mod tests {
     use super::{BinaryMirror, ImageMirror, ReleaseMirrors};
 
     #[test]
-    fn mirrors_take_the_place_of_hosts() {
+    fn mirrors_replace_hosts() {
         let url = "https://dl.k8s.io/release/v1/bin/kubelet";
         let file = |mirror: Option<&str>| {
             let binaries = mirror.map(|mirror| mirror.parse().unwrap());
@@ -155,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_mirror_is_refused() {
+    fn invalid_mirrors_are_rejected() {
         for bad in [
             "",
             "m",
@@ -165,11 +167,11 @@ mod tests {
             "http://m/#a",
         ] {
             let error = bad.parse::<BinaryMirror>().unwrap_err().to_string();
-            assert!(error.contains("is no mirror: give `http://HOST"), "{error}");
+            assert!(error.contains("is not a mirror: give `http://HOST"), "{error}");
         }
         for bad in ["", "http://m", "m", "m:5000/A", "m.example/a@sha256:0"] {
             let error = bad.parse::<ImageMirror>().unwrap_err().to_string();
-            assert!(error.contains("is no mirror: give `HOST[:PORT]"), "{error}");
+            assert!(error.contains("is not a mirror: give `HOST[:PORT]"), "{error}");
         }
     }
 }

@@ -1,8 +1,9 @@
-//! Pinning what is published: digests of files from beside them, digests of images from their registry.
+//! Pinning published files and images by digest.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use parbake_artifact::Digest;
+use parbake_artifact::http::{HttpError, WebClient};
 use parbake_artifact::registry::{Options, manifest_digest};
 use parbake_machine::fs::files::failed;
 use tokio::runtime::Runtime;
@@ -11,22 +12,20 @@ use super::super::cache::Locked;
 use super::super::error::Error;
 use super::super::images::references;
 use super::download::download_file;
-use super::http::WebClient;
-use super::plan::places;
+use super::fetch::web_client;
+use super::plan::{KUBEADM, Locations};
 use super::{ReleaseError, ReleaseMirrors};
 use crate::provider::Provider;
 use crate::provider::lock::{PinnedFile, Release};
 
-/// What lists the images.
-const KUBEADM: &str = "kubeadm";
-/// What the names of files with digests end with: those of Kubernetes and its tools, then that of containerd.
-const DIGESTS: [&str; 2] = [".sha256", ".sha256sum"];
+/// The suffixes of files with digests: that of Kubernetes and its tools, then that of containerd.
+const DIGEST_SUFFIXES: [&str; 2] = [".sha256", ".sha256sum"];
 
-/// Finds out the digests of all that `provider` takes from source `release`. kubeadm is fetched for it and says which
-/// images it asks for.
+/// Finds the digests of everything that `provider` takes from source `release`: those of files next to them, those of images
+/// in their registry. kubeadm is downloaded, since it lists the images.
 ///
 /// # Errors
-/// What is not published, or cannot be had.
+/// What is not published, or cannot be downloaded.
 pub(in crate::inputs) fn pin(
     provider: &Provider,
     architecture: &str,
@@ -36,15 +35,15 @@ pub(in crate::inputs) fn pin(
 ) -> Result<Release, Error> {
     let what = format!("pin what is published for {}", provider.name);
     let _step = tracing::info_span!("step", what).entered();
-    let (urls, _) = places(provider, &BTreeSet::new(), architecture)?;
-    let threads = Runtime::new().map_err(failed("start threads for", &provider.dir))?;
-    let files = threads.block_on(digests(urls, mirrors, options))?;
-    let kubeadm = files.get(KUBEADM).ok_or_else(|| ReleaseError::NoPlace {
+    let urls = Locations::new(provider, &BTreeSet::new(), architecture)?.files;
+    let runtime = Runtime::new().map_err(failed("start threads for", &provider.dir))?;
+    let files = runtime.block_on(file_digests(urls, mirrors, options))?;
+    let kubeadm = files.get(KUBEADM).ok_or_else(|| ReleaseError::NoLocation {
         binary: KUBEADM.to_owned(),
     })?;
     let kubeadm = download_file(KUBEADM, kubeadm, mirrors, options, cache)?;
     let references = references(provider, &kubeadm)?;
-    let images = threads.block_on(async {
+    let images = runtime.block_on(async {
         let mut images = BTreeMap::new();
         for reference in references.into_values() {
             let digest = manifest_digest(&mirrors.image(&reference, None)?, options).await?;
@@ -55,53 +54,55 @@ pub(in crate::inputs) fn pin(
     Ok(Release { files, images })
 }
 
-/// Those of the `old` pins that are still of what `provider` takes.
+/// The `old` pins, if they are for the same files that `provider` takes now.
 pub(in crate::inputs) fn kept(
     old: Option<Release>,
     provider: &Provider,
     architecture: &str,
 ) -> Option<Release> {
-    let (urls, _) = places(provider, &BTreeSet::new(), architecture).ok()?;
+    let urls = Locations::new(provider, &BTreeSet::new(), architecture)
+        .ok()?
+        .files;
     old.filter(|old| {
         let mut urls = urls.iter();
         urls.all(|(name, url)| old.files.get(name).is_some_and(|file| file.url == *url))
     })
 }
 
-async fn digests(
+async fn file_digests(
     urls: BTreeMap<String, String>,
     mirrors: &ReleaseMirrors,
     options: &Options,
-) -> Result<BTreeMap<String, PinnedFile>, Error> {
-    let http = WebClient::new(options)?;
+) -> Result<BTreeMap<String, PinnedFile>, ReleaseError> {
+    let web = web_client(options)?;
     let mut files = BTreeMap::new();
     for (name, url) in urls {
-        let digest = digest(&http, &url, mirrors).await?;
+        let digest = published_digest(&web, &url, mirrors).await?;
         files.insert(name, PinnedFile { url, digest });
     }
     Ok(files)
 }
 
-/// The digest in a file beside `url`.
-async fn digest(http: &WebClient, url: &str, mirrors: &ReleaseMirrors) -> Result<Digest, Error> {
-    let [first, second] = DIGESTS.map(|end| mirrors.file(&format!("{url}{end}")));
+/// The digest in the file next to `url`.
+async fn published_digest(
+    web: &WebClient,
+    url: &str,
+    mirrors: &ReleaseMirrors,
+) -> Result<Digest, ReleaseError> {
+    let [first, second] = DIGEST_SUFFIXES.map(|suffix| mirrors.file(&format!("{url}{suffix}")));
     let (first, second) = (first?, second?);
-    let (beside, text) = match http.text(&first).await {
-        // What is said of the usual place is more of a help.
-        Err(Error::Release(missing @ ReleaseError::Missing { .. })) => {
-            let text = http.text(&second).await;
+    let (url, text) = match web.text(&first).await {
+        // If both are missing, the usual name is the more helpful one.
+        Err(missing @ HttpError::NotFound { .. }) => {
+            let text = web.text(&second).await;
             (second, text.map_err(|_| missing)?)
         }
         text => (first, text?),
     };
-    let digest = first_digest(&text);
-    digest.ok_or_else(|| {
-        let url = beside.to_string();
-        ReleaseError::NoDigest { url }.into()
-    })
+    first_digest(&text).ok_or_else(|| ReleaseError::NoDigest { url: url.to_string() })
 }
 
-/// The digest in a file as `sha256sum` writes it, or with the digest alone.
+/// The first digest in the output of `sha256sum`, or a digest alone.
 pub(super) fn first_digest(text: &str) -> Option<Digest> {
     let first = text.split_whitespace().next()?;
     format!("sha256:{}", first.to_ascii_lowercase()).parse().ok()

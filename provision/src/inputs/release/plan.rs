@@ -1,4 +1,4 @@
-//! What has to be fetched for a bake: the provider file's places and the lock's digests.
+//! What has to be downloaded for a bake: URLs from the provider file, digests from its lock.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,98 +10,103 @@ use super::ReleaseError;
 use crate::provider::lock::{Lock, PinnedFile};
 use crate::provider::{Provider, Published};
 
-/// Changes whenever something else would be made of the same bytes.
+/// Increased whenever the same downloads yield another result.
 const RECIPE: u32 = 1;
-/// What lists the images, and is needed on nodes or not.
-const KUBEADM: &str = "kubeadm";
+/// Needed to list the images, even if it is not on the nodes.
+pub(super) const KUBEADM: &str = "kubeadm";
+/// The kinds of cache entries.
+pub(super) const RELEASED: &str = "released";
+pub(super) const IMAGES: &str = "images";
 
-/// All that source `release` takes for a provider.
+/// Everything that source `release` takes for a provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::inputs) struct Plan {
-    /// Debian's name of the architecture.
+    /// As Debian names it.
     pub(super) architecture: String,
     /// By name of the binary.
     pub(super) files: BTreeMap<String, PinnedFile>,
-    /// Binaries in images: by name, the image's short name and the path in it.
-    pub(super) inside: BTreeMap<String, (String, String)>,
+    pub(super) inside: InsideImages,
     /// By short name, the full name and the digest.
     pub(super) images: BTreeMap<String, (String, Digest)>,
 }
 
-/// The binaries that a bake needs in files, by name.
-pub(super) fn wanted(provider: &Provider) -> BTreeSet<&str> {
-    let on_nodes = provider.recipe.os.binaries.iter().map(String::as_str);
-    on_nodes.chain([KUBEADM]).collect()
+/// Binaries in images: by name, the image's short name and the path in it.
+type InsideImages = BTreeMap<String, (String, String)>;
+
+/// Where the binaries of a provider are published.
+pub(super) struct Locations {
+    /// URLs, by name of the binary.
+    pub(super) files: BTreeMap<String, String>,
+    inside: InsideImages,
 }
 
-/// The URLs of what is published in files, by name of the binary; and what is in images.
-///
-/// # Errors
-/// [`ReleaseError::NoPlace`], [`ReleaseError::Url`].
-#[expect(clippy::type_complexity, reason = "two maps, taken apart by who calls")]
-pub(super) fn places(
-    provider: &Provider,
-    given: &BTreeSet<String>,
-    architecture: &str,
-) -> Result<(BTreeMap<String, String>, BTreeMap<String, (String, String)>), ReleaseError> {
-    let (mut files, mut inside) = (BTreeMap::new(), BTreeMap::new());
-    let wanted = wanted(provider).into_iter();
-    for name in wanted.filter(|name| !given.contains(*name)) {
-        match provider.recipe.release.get(name) {
-            None => {
-                return Err(ReleaseError::NoPlace {
-                    binary: name.to_owned(),
-                });
-            }
-            Some(Published::File(template)) => {
-                let url = Published::url(template, &provider.recipe, architecture);
-                let url = url.map_err(|_| ReleaseError::Url {
-                    url: template.clone(),
-                })?;
-                files.insert(name.to_owned(), url);
-            }
-            Some(Published::InImage { image, path }) => {
-                inside.insert(name.to_owned(), (image.clone(), path.clone()));
+impl Locations {
+    /// The locations of all binaries that a bake needs, except the `given` ones.
+    pub(super) fn new(
+        provider: &Provider,
+        given: &BTreeSet<String>,
+        architecture: &str,
+    ) -> Result<Self, ReleaseError> {
+        let (mut files, mut inside) = (BTreeMap::new(), BTreeMap::new());
+        let on_nodes = provider.recipe.os.binaries.iter().map(String::as_str);
+        let needed: BTreeSet<_> = on_nodes.chain([KUBEADM]).collect();
+        for name in needed.into_iter().filter(|name| !given.contains(*name)) {
+            match provider.recipe.release.get(name) {
+                None => {
+                    return Err(ReleaseError::NoLocation {
+                        binary: name.to_owned(),
+                    });
+                }
+                Some(Published::File(template)) => {
+                    let url = Published::url(template, &provider.recipe, architecture);
+                    let url = url.map_err(|_| ReleaseError::Url {
+                        url: template.clone(),
+                    })?;
+                    files.insert(name.to_owned(), url);
+                }
+                Some(Published::InImage { image, path }) => {
+                    inside.insert(name.to_owned(), (image.clone(), path.clone()));
+                }
             }
         }
+        Ok(Self { files, inside })
     }
-    Ok((files, inside))
 }
 
 impl Plan {
-    /// What `provider` needs beside the binaries and images that are `given`, by their names.
+    /// What `provider` needs besides the `given` binaries and images, by their names.
     ///
     /// # Errors
-    /// [`ReleaseError::NotPinned`], [`ReleaseError::NoPlace`].
+    /// [`ReleaseError::NotPinned`], [`ReleaseError::NoLocation`], [`ReleaseError::Url`].
     pub(in crate::inputs) fn new(
         provider: &Provider,
         lock: &Lock,
         given: &BTreeSet<String>,
-        images_given: &BTreeSet<String>,
+        given_images: &BTreeSet<String>,
     ) -> Result<Self, ReleaseError> {
         let not_pinned = |what: String| ReleaseError::NotPinned {
             provider: provider.name.to_string(),
             what,
         };
-        let (urls, inside) = places(provider, given, &lock.architecture)?;
+        let Locations { files, inside } = Locations::new(provider, given, &lock.architecture)?;
         let release = lock
             .release
             .as_ref()
             .ok_or_else(|| not_pinned("anything".to_owned()))?;
-        let files = urls
+        let files = files
             .into_iter()
             .map(|(name, url)| match release.files.get(&name) {
                 Some(pinned) if pinned.url == url => Ok((name, pinned.clone())),
                 _ => Err(not_pinned(format!("`{url}`"))),
             });
-        let holds = |image: &String| inside.values().any(|(other, _)| other == image);
-        let assembled = |name: &String| {
+        let has_binary = |image: &String| inside.values().any(|(other, _)| other == image);
+        let is_assembled = |name: &String| {
             let recipe = provider.recipe.images.get(name);
             let mut files = recipe.into_iter().flat_map(|recipe| recipe.files.values());
-            images_given.contains(name) || files.any(|binary| given.contains(binary))
+            given_images.contains(name) || files.any(|binary| given.contains(binary))
         };
         let needed = provider.recipe.images.keys();
-        let needed = needed.filter(|name| holds(name) || !assembled(name));
+        let needed = needed.filter(|name| has_binary(name) || !is_assembled(name));
         let images = needed.map(|name| {
             let mut pinned = release.images.iter();
             match pinned.find(|(reference, _)| short_name(reference) == name.as_str()) {
@@ -117,7 +122,7 @@ impl Plan {
         })
     }
 
-    /// Nothing but `images`: by short name, the full name and the digest.
+    /// A plan with `images` only: by short name, the full name and the digest.
     pub(in crate::inputs) fn of_images(
         architecture: String,
         images: BTreeMap<String, (String, Digest)>,
@@ -130,7 +135,7 @@ impl Plan {
         }
     }
 
-    /// Whether nothing is left to be fetched.
+    /// True if nothing has to be downloaded.
     pub(in crate::inputs) fn is_cached(&self, cache: &Cache) -> bool {
         let mut files = self.files.iter().map(|(name, file)| file_key(name, &file.digest));
         let mut images = self.images.values();
@@ -138,7 +143,7 @@ impl Plan {
             && images.all(|(reference, digest)| cache.has(IMAGES, &self.image_key(reference, digest)))
     }
 
-    /// What an image is kept under.
+    /// The cache key of an image.
     pub(super) fn image_key(&self, reference: &str, digest: &Digest) -> Key {
         KeyBuilder::new("released image", RECIPE)
             .field("digest", digest.as_str())
@@ -148,11 +153,7 @@ impl Plan {
     }
 }
 
-/// The kinds of results.
-pub(super) const RELEASED: &str = "released";
-pub(super) const IMAGES: &str = "images";
-
-/// What the binary `name` of a file is kept under.
+/// The cache key of the binary `name` from a file.
 pub(super) fn file_key(name: &str, digest: &Digest) -> Key {
     KeyBuilder::new("released file", RECIPE)
         .field("name", name)
@@ -160,7 +161,7 @@ pub(super) fn file_key(name: &str, digest: &Digest) -> Key {
         .finish()
 }
 
-/// What a binary of an image is kept under.
+/// The cache key of a binary from an image.
 pub(super) fn inside_key(image: &str, path: &str) -> Key {
     KeyBuilder::new("file of an image", RECIPE)
         .field("image", image)

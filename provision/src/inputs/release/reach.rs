@@ -1,7 +1,8 @@
-//! Whether what is published can be reached, found out quickly.
+//! Checking within a few seconds that published files and images can be reached.
 
 use std::time::Duration;
 
+use parbake_artifact::http::{ClientOptions, WebClient, host_and_port};
 use parbake_artifact::registry::{Options, check_exists, manifest_digest};
 use parbake_artifact::{Digest, Reference};
 use parbake_machine::fs::files::failed;
@@ -10,15 +11,15 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use super::super::error::Error;
-use super::http::{WebClient, host};
+use super::fetch::HINTS;
 use super::plan::Plan;
 use super::{ReleaseError, ReleaseMirrors};
 
-/// How long it may take until somebody answers, and until all have.
-const CONNECT: Duration = Duration::from_secs(2);
-const ALL: Duration = Duration::from_secs(4);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// For all requests of a check.
+const TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Whether one of the files and one of the images can be had.
+/// Checks that one of the files and one of the images can be downloaded.
 ///
 /// # Errors
 /// Why not.
@@ -31,15 +32,15 @@ pub(in crate::inputs) fn can_reach(
     let image = plan.images.values().next();
     let image = image.map(|(reference, digest)| mirrors.image(reference, Some(digest)));
     let (file, image) = (file.transpose()?, image.transpose()?);
-    let asked = [
-        file.as_ref().map(host),
+    let hosts = [
+        file.as_ref().map(host_and_port),
         image.as_ref().map(|image| image.registry().to_owned()),
     ];
-    let asked: Vec<String> = asked.into_iter().flatten().collect();
-    quickly(&asked.join("` or `"), async {
+    let hosts: Vec<String> = hosts.into_iter().flatten().collect();
+    within_timeout(&hosts.join("` or `"), async {
         let file = async {
             match &file {
-                Some(url) => WebClient::hasty(options, CONNECT)?.has(url).await,
+                Some(url) => check_file(url, options).await,
                 None => Ok(()),
             }
         };
@@ -53,34 +54,41 @@ pub(in crate::inputs) fn can_reach(
     })
 }
 
-/// Whether `url` is there.
+/// Checks that there is something at `url`.
 ///
 /// # Errors
 /// Why not.
 pub(in crate::inputs) fn can_pin(url: &Url, options: &Options) -> Result<(), Error> {
-    quickly(&host(url), async {
-        WebClient::hasty(options, CONNECT)?.has(url).await
-    })
+    within_timeout(&host_and_port(url), check_file(url, options))
 }
 
-/// The digest of `reference`, as its registry has it.
+/// The digest of `reference` in its registry.
 ///
 /// # Errors
-/// Why it cannot be told.
+/// [`ReleaseError::Timeout`], or what the registry reports.
 pub(in crate::inputs) fn published_digest(reference: &Reference, options: &Options) -> Result<Digest, Error> {
-    quickly(reference.registry(), async {
+    within_timeout(reference.registry(), async {
         Ok(manifest_digest(reference, options).await?)
     })
 }
 
-fn quickly<T>(asked: &str, look: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    let threads = Runtime::new().map_err(failed("start threads for", "/".as_ref()))?;
-    let outcome = threads.block_on(async { timeout(ALL, look).await });
-    // A name that is still being looked up is not waited for.
-    threads.shutdown_background();
-    let silent = |_| ReleaseError::Silent {
-        host: asked.to_owned(),
-        seconds: ALL.as_secs(),
+async fn check_file(url: &Url, options: &Options) -> Result<(), Error> {
+    let http = ClientOptions {
+        connect_timeout: CONNECT_TIMEOUT,
+        ..options.http()
     };
-    outcome.map_err(silent)?
+    let web = WebClient::new(http, HINTS).map_err(ReleaseError::from)?;
+    Ok(web.check_exists(url).await.map_err(ReleaseError::from)?)
+}
+
+fn within_timeout<T>(host: &str, check: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let runtime = Runtime::new().map_err(failed("start threads for", "/".as_ref()))?;
+    let outcome = runtime.block_on(async { timeout(TIMEOUT, check).await });
+    // Do not wait for a name lookup that is still running.
+    runtime.shutdown_background();
+    let timed_out = |_| ReleaseError::Timeout {
+        host: host.to_owned(),
+        seconds: TIMEOUT.as_secs(),
+    };
+    outcome.map_err(timed_out)?
 }

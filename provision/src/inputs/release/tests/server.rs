@@ -1,4 +1,4 @@
-//! A web server that knows ranges and can break, and distribution's registry with small images.
+//! A web server with ranges and interruptions, and distribution's registry with small images.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,35 +15,34 @@ use tempfile::TempDir;
 
 use crate::inputs::oci_image::{self, Image};
 
-/// What the server has and does.
 #[derive(Default)]
-pub(super) struct State {
-    /// By path.
+pub(super) struct ServerState {
+    /// Content by path.
     pub(super) files: BTreeMap<String, Vec<u8>>,
-    /// How many bytes may still be sent before connections break.
-    pub(super) room: Option<usize>,
-    /// After how many breaks there is room for everything.
-    pub(super) breaks: usize,
+    /// How many bytes an interrupted answer has.
+    pub(super) interrupted_length: usize,
+    /// How many answers are still interrupted.
+    pub(super) interruptions: usize,
     /// Path and first byte of each request.
-    pub(super) seen: Vec<(String, usize)>,
+    pub(super) requests: Vec<(String, usize)>,
 }
 
-/// A web server that runs as long as the test.
+/// A web server that runs until the test ends.
 pub(super) struct WebServer {
     pub(super) address: String,
-    pub(super) state: Arc<Mutex<State>>,
+    pub(super) state: Arc<Mutex<ServerState>>,
 }
 
 impl WebServer {
     pub(super) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let state = Arc::new(Mutex::new(State::default()));
+        let state = Arc::new(Mutex::new(ServerState::default()));
         let serving = Arc::clone(&state);
         spawn(move || {
             for client in listener.incoming().flatten() {
                 let state = Arc::clone(&serving);
-                // A client may hang up.
+                // An error means that the client has closed the connection.
                 spawn(move || drop(serve(&state, &client)));
             }
         });
@@ -58,21 +57,21 @@ impl WebServer {
             .insert(path.to_owned(), bytes.to_vec());
     }
 
-    /// Breaks after so many bytes, so many times.
-    pub(super) fn breaks(&self, room: usize, times: usize) {
+    /// Interrupts the next `times` answers after `length` bytes.
+    pub(super) fn interrupt(&self, length: usize, times: usize) {
         let mut state = self.state.lock().unwrap();
-        (state.room, state.breaks) = (Some(room), times);
+        (state.interrupted_length, state.interruptions) = (length, times);
     }
 
-    /// The first bytes that were asked for of `path`.
+    /// The first byte of each request for `path`.
     pub(super) fn starts(&self, path: &str) -> Vec<usize> {
         let state = self.state.lock().unwrap();
-        let seen = state.seen.iter().filter(|(seen, _)| seen == path);
-        seen.map(|(_, start)| *start).collect()
+        let requests = state.requests.iter().filter(|(requests, _)| requests == path);
+        requests.map(|(_, start)| *start).collect()
     }
 }
 
-fn serve(state: &Mutex<State>, mut client: &TcpStream) -> std::io::Result<()> {
+fn serve(state: &Mutex<ServerState>, mut client: &TcpStream) -> std::io::Result<()> {
     let mut lines = BufReader::new(client).lines();
     let request = lines.next().unwrap_or(Ok(String::new()))?;
     let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
@@ -91,7 +90,7 @@ fn serve(state: &Mutex<State>, mut client: &TcpStream) -> std::io::Result<()> {
     let start: usize = first.parse().unwrap_or(0);
     let (answer, body) = {
         let mut state = state.lock().unwrap();
-        state.seen.push((path.clone(), start));
+        state.requests.push((path.clone(), start));
         let Some(bytes) = state.files.get(&path).cloned() else {
             return client.write_all(b"HTTP/1.1 404 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         };
@@ -108,12 +107,9 @@ fn serve(state: &Mutex<State>, mut client: &TcpStream) -> std::io::Result<()> {
             end.saturating_sub(1),
             bytes.len()
         );
-        if let Some(room) = state.room
-            && body.len() > room
-            && state.breaks > 0
-        {
-            body.truncate(room);
-            state.breaks -= 1;
+        if state.interruptions > 0 && body.len() > state.interrupted_length {
+            body.truncate(state.interrupted_length);
+            state.interruptions -= 1;
         }
         (answer, body)
     };
@@ -121,7 +117,7 @@ fn serve(state: &Mutex<State>, mut client: &TcpStream) -> std::io::Result<()> {
     client.write_all(&body)
 }
 
-/// A registry that runs.
+/// A running registry, until it is dropped.
 pub(super) struct Registry {
     child: Child,
     pub(super) address: String,
@@ -152,13 +148,13 @@ impl Registry {
             .unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(&address).is_err() {
-            assert!(Instant::now() < deadline, "the registry does not start");
+            assert!(Instant::now() < deadline, "the registry did not start");
             sleep(Duration::from_millis(20));
         }
         Self { child, address, dir }
     }
 
-    /// Puts an image with one file there, as `kubeadm` would call it by `reference`; its digest.
+    /// Publishes an image with one file under the path of `reference`, and returns its digest.
     pub(super) fn put(&self, reference: &str, inside: &str, bytes: &[u8]) -> parbake_artifact::Digest {
         let (file, tree) = (self.dir.path().join("file"), self.dir.path().join("tree"));
         let (archive, digest) = (self.dir.path().join("image.tar"), self.dir.path().join("digest"));

@@ -1,4 +1,4 @@
-//! A small artifact, the stores that it comes from and goes to, and what must hold of them.
+//! A small artifact, and stores for it in temporary directories.
 
 use std::error::Error;
 use std::fs;
@@ -12,47 +12,46 @@ use parbake_artifact::{
 };
 use tempfile::TempDir;
 
-/// The layers and their lengths in bytes, which do not compress.
+/// The layers and their sizes in bytes; they do not compress.
 const LAYERS: [(&str, usize); 3] = [
     ("os", 2_000_000),
     ("images", 1_000_000),
     ("machine/node01", 300_000),
 ];
 
-/// A store in a directory that goes with it.
-pub(crate) struct Place {
+/// A store in a temporary directory.
+pub(crate) struct TestStore {
     pub(crate) store: Arc<Store>,
     pub(crate) dir: TempDir,
 }
 
-impl Place {
+impl TestStore {
     pub(crate) fn empty() -> Self {
-        // Not every `/tmp` can hold what an unpacked layer needs.
+        // Not every `/tmp` supports the attributes of unpacked layers.
         let dir = tempfile::tempdir_in("/var/tmp").unwrap();
         let store = Arc::new(Store::open(&dir.path().join("store")).unwrap());
         Self { store, dir }
     }
 
-    /// One with the artifact `small`.
+    /// With the artifact `small`.
     pub(crate) fn with_artifact() -> Self {
-        let place = Self::empty();
-        make(&place.store, place.dir.path(), &tag(), 1);
-        place
+        let new = Self::empty();
+        create(&new.store, new.dir.path(), &tag(), 1);
+        new
     }
 
-    /// One with the artifact `older`, of which [`Place::with_artifact`] has the next edition: `os` and `images` changed
-    /// by an eighth.
+    /// With the artifact `older`, of which [`tag`] is the next edition: an eighth of `os` and `images` differs.
     pub(crate) fn with_older() -> Self {
-        let place = Self::empty();
-        make(&place.store, place.dir.path(), &older(), 0);
-        place
+        let new = Self::empty();
+        create(&new.store, new.dir.path(), &older(), 0);
+        new
     }
 
-    /// One with both.
+    /// With both artifacts.
     pub(crate) fn with_both() -> Self {
-        let place = Self::with_older();
-        make(&place.store, place.dir.path(), &tag(), 1);
-        place
+        let new = Self::with_older();
+        create(&new.store, new.dir.path(), &tag(), 1);
+        new
     }
 
     pub(crate) async fn pull(&self, reference: &Reference) -> Result<Pulled, RegistryError> {
@@ -63,28 +62,28 @@ impl Place {
         publish(&self.store, &tag(), reference, &options()).await
     }
 
-    /// The artifact is there, whole and unpacked.
-    pub(crate) fn check(&self) {
+    /// Asserts that the artifact is in the store, complete and unpacked.
+    pub(crate) fn assert_intact(&self) {
         assert_eq!(self.store.tags().unwrap(), [tag()]);
-        check(&self.store);
+        assert_intact(&self.store);
     }
 
-    /// So it is, beside the older one.
-    pub(crate) fn check_both(&self) {
+    /// Asserts the same for both artifacts.
+    pub(crate) fn assert_both_intact(&self) {
         assert_eq!(self.store.tags().unwrap(), [older(), tag()]);
-        check(&self.store);
+        assert_intact(&self.store);
     }
 
-    /// There is no artifact, and nothing in the store is spoilt.
-    pub(crate) fn check_without(&self) {
+    /// Asserts that there is no artifact, and no damaged blob.
+    pub(crate) fn assert_no_artifact(&self) {
         assert!(
             self.store.tags().unwrap().is_empty(),
-            "half of an artifact has a name"
+            "an incomplete artifact has a tag"
         );
-        check(&self.store);
+        assert_intact(&self.store);
     }
 
-    /// What it takes in a registry, in bytes.
+    /// The size of config and layers, in bytes.
     pub(crate) fn size(&self) -> u64 {
         let (_, manifest) = self.store.manifest_bytes(&tag()).unwrap();
         let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
@@ -92,7 +91,7 @@ impl Place {
         self.store.get(&tag()).unwrap().size() + config
     }
 
-    /// Its largest layer.
+    /// The digest of the largest layer.
     pub(crate) fn largest(&self) -> Digest {
         let artifact = self.store.get(&tag()).unwrap();
         artifact
@@ -105,17 +104,17 @@ impl Place {
     }
 }
 
-/// The artifact's name.
+/// The tag of the artifact.
 pub(crate) fn tag() -> Tag {
     "small".parse().unwrap()
 }
 
-/// The older artifact's name.
+/// The tag of the older edition.
 pub(crate) fn older() -> Tag {
     "older".parse().unwrap()
 }
 
-/// Without TLS, and with little patience.
+/// Without TLS, with a short timeout.
 pub(crate) fn options() -> Options {
     Options {
         plain_http: true,
@@ -124,8 +123,8 @@ pub(crate) fn options() -> Options {
     }
 }
 
-/// Makes an edition of the artifact.
-fn make(store: &Store, work: &Path, tag: &Tag, edition: u64) {
+/// Creates an edition of the artifact.
+fn create(store: &Store, work: &Path, tag: &Tag, edition: u64) {
     let options = PackOptions {
         mtime_clamp: Some(0),
         ..PackOptions::default()
@@ -148,7 +147,7 @@ fn make(store: &Store, work: &Path, tag: &Tag, edition: u64) {
         name: "node01".to_owned(),
         layers: layers.iter().map(|layer| layer.digest.clone()).collect(),
     };
-    let draft = NewArtifact {
+    let artifact = NewArtifact {
         created: "2026-01-31T12:00:00Z".parse().unwrap(),
         provider: "none".to_owned(),
         machines: vec![machine],
@@ -156,30 +155,30 @@ fn make(store: &Store, work: &Path, tag: &Tag, edition: u64) {
         layers,
         secrets: None,
     };
-    store.put(tag, draft).unwrap();
+    store.put(tag, artifact).unwrap();
 }
 
-/// Every blob has the bytes of its digest, and whatever has a name is whole and unpacked.
-pub(crate) fn check(store: &Store) {
+/// Asserts that every blob has its digest, and every tagged artifact is complete and unpacked.
+pub(crate) fn assert_intact(store: &Store) {
     for entry in fs::read_dir(store.dir().join("blobs/sha256")).unwrap() {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
         assert_eq!(
             Digest::of(&fs::read(entry.path()).unwrap()).hex(),
             name,
-            "a blob is spoilt"
+            "a blob is damaged"
         );
     }
     for tag in store.tags().unwrap() {
         store.verify(&tag).unwrap();
         for layer in store.get(&tag).unwrap().layers {
             let files = fs::read_dir(store.unpacked(&layer).unwrap()).unwrap().count();
-            assert_eq!(files, 8, "layer `{}` is not unpacked whole", layer.title);
+            assert_eq!(files, 8, "layer `{}` is not completely unpacked", layer.title);
         }
     }
 }
 
-/// Bytes that do not compress.
+/// Incompressible bytes.
 fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut random = Random(seed * 2 + 1);
     (0..length.div_ceil(8))
@@ -188,7 +187,7 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
         .collect()
 }
 
-/// Xorshift (Marsaglia, "Xorshift RNGs", 2003); never 0.
+/// Xorshift (Marsaglia, "Xorshift RNGs", 2003); the state must not be 0.
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
@@ -200,7 +199,7 @@ impl Random {
     }
 }
 
-/// The error as people see it.
+/// The error and its causes, as the command line prints them.
 pub(crate) fn chain(error: &RegistryError) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

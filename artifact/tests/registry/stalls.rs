@@ -1,15 +1,15 @@
-//! Registries that say nothing more, and never hang up.
+//! Registries that stall and keep the connection open.
 
 use std::time::{Duration, Instant};
 
 use parbake_artifact::registry::{Options, publish, pull};
 use tokio::task::JoinSet;
 
+use crate::fixture::{TestStore, chain, options, tag};
 use crate::proxy::{Fault, Proxy};
 use crate::server::Server;
-use crate::small::{Place, chain, options, tag};
 
-fn impatient() -> Options {
+fn short_timeout() -> Options {
     Options {
         timeout: Duration::from_millis(400),
         ..options()
@@ -17,8 +17,8 @@ fn impatient() -> Options {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn silence_while_it_should_send_is_not_waited_out() {
-    let (server, source) = (Server::start(), Place::with_artifact());
+async fn stalled_download_is_aborted_and_retried() {
+    let (server, source) = (Server::start(), TestStore::with_artifact());
     source.publish(&server.reference("silent")).await.unwrap();
     let mut cases = JoinSet::new();
     for (kind, bytes, times) in [
@@ -30,10 +30,10 @@ async fn silence_while_it_should_send_is_not_waited_out() {
     ] {
         let upstream = server.address.clone();
         cases.spawn(async move {
-            let target = Place::empty();
+            let target = TestStore::empty();
             let proxy = Proxy::start(&upstream, move |request| {
                 if request.kind() == kind && request.number < times {
-                    Fault::Silence(bytes)
+                    Fault::Stall(bytes)
                 } else {
                     Fault::None
                 }
@@ -41,39 +41,39 @@ async fn silence_while_it_should_send_is_not_waited_out() {
             let reference = proxy.reference("silent");
             let tag = tag();
             let start = Instant::now();
-            let outcome = pull(&target.store, &reference, Some(&tag), &impatient()).await;
+            let outcome = pull(&target.store, &reference, Some(&tag), &short_timeout()).await;
             assert!(start.elapsed() < Duration::from_secs(40), "{:?}", start.elapsed());
             if times == usize::MAX {
                 let error = chain(&outcome.unwrap_err());
                 assert!(error.contains("timed out"), "{error}");
-                target.check_without();
+                target.assert_no_artifact();
                 proxy.heal();
                 target.pull(&reference).await.unwrap();
             } else {
                 outcome.unwrap();
             }
-            target.check();
+            target.assert_intact();
         });
     }
     cases.join_all().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn silence_while_it_should_take_is_not_waited_out() {
-    let (server, source, target) = (Server::start(), Place::with_artifact(), Place::empty());
-    let reads_no_more = |proxy: &Proxy| proxy.seen().iter().filter(|seen| seen.kind() == "upload").count();
+async fn stalled_upload_is_aborted_and_retried() {
+    let (server, source, target) = (Server::start(), TestStore::with_artifact(), TestStore::empty());
+    let uploads = |proxy: &Proxy| proxy.seen().iter().filter(|seen| seen.kind() == "upload").count();
     let proxy = Proxy::start(&server.address, |request| {
         match (request.kind(), request.number) {
-            // The first ones begin uploads, those with a body come then.
-            ("upload", number) if request.method == "PUT" && number < 8 => Fault::StuckUpload(1000),
+            // The first requests start uploads; those with a body follow.
+            ("upload", number) if request.method == "PUT" && number < 8 => Fault::StallUpload(1000),
             _ => Fault::None,
         }
     });
     let (reference, tag) = (proxy.reference("stuck"), tag());
-    publish(&source.store, &tag, &reference, &impatient())
+    publish(&source.store, &tag, &reference, &short_timeout())
         .await
         .unwrap();
-    assert!(reads_no_more(&proxy) > 8, "nothing was tried again");
+    assert!(uploads(&proxy) > 8, "nothing was retried");
     target.pull(&reference).await.unwrap();
-    target.check();
+    target.assert_intact();
 }

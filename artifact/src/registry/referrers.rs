@@ -1,31 +1,31 @@
-//! Documents and signatures of an artifact, to and from a registry.
+//! Transferring the documents and signatures of an artifact.
 
+use std::iter::once;
 use std::sync::Arc;
 
 use oci_spec::image::{Descriptor, MediaType};
 
 use super::RegistryError;
-use super::client::Repository;
 use super::fetch::fetch;
 use super::progress::Progress;
+use super::repository::Repository;
 use super::sources::{Sources, pass_over};
-use super::upload::Uploads;
 use crate::digest::Digest;
 use crate::manifest::{BlobRef, descriptor};
 use crate::referrers::{DocumentKind, DocumentManifest, MANIFEST_MEDIA_TYPE, MAX_DOCUMENT, Referrer};
 use crate::signature::{self, Payload, PrivateKey, SignatureManifest};
 use crate::store::{Store, StoreError};
 
-/// More documents and signatures than anybody makes of one artifact; others stay where they are.
-const MOST: usize = 32;
-/// What a signature is called in messages.
+/// How many documents, and how many signatures, of an artifact are read at most.
+const MAX_REFERRERS: usize = 32;
+/// A signature in error messages.
 const SIGNATURE: &str = "signature";
 
-/// Gets what belongs to the manifest `subject` into the store, where it belongs to no artifact yet: from the first place
-/// that has signatures, or else from the first that has documents.
+/// Downloads the signatures and documents of the manifest `subject` into the store, without assigning them to an artifact:
+/// from the first repository that has signatures, or else from the first that has documents.
 ///
 /// # Errors
-/// When no place answers.
+/// If no repository answers.
 pub(super) async fn pull(
     sources: &Sources,
     store: &Arc<Store>,
@@ -33,21 +33,21 @@ pub(super) async fn pull(
 ) -> Result<Vec<Referrer>, RegistryError> {
     let (first, others) = sources.in_order();
     let mut others = others.peekable();
-    let alone = others.peek().is_none();
+    let is_only = others.peek().is_none();
     let (mut found, mut failed) = (None::<Vec<Referrer>>, None);
-    for repository in std::iter::once(first).chain(others) {
-        let remote = Remote {
+    for repository in once(first).chain(others) {
+        let remote = RemoteReferrers {
             repository,
             store,
             subject,
         };
-        match remote.pull(sources, alone).await {
-            Ok(attached) if attached.iter().any(Referrer::is_signatures) => return Ok(attached),
-            Ok(attached) => {
+        match remote.pull(sources, is_only).await {
+            Ok(referrers) if referrers.iter().any(Referrer::is_signatures) => return Ok(referrers),
+            Ok(referrers) => {
                 found.get_or_insert_default();
-                found = found.filter(|found| !found.is_empty()).or(Some(attached));
+                found = found.filter(|found| !found.is_empty()).or(Some(referrers));
             }
-            Err(error) if alone => return Err(error),
+            Err(error) if is_only => return Err(error),
             Err(error) => failed = Some((repository, error)),
         }
     }
@@ -58,32 +58,32 @@ pub(super) async fn pull(
     }
 }
 
-/// What belongs to a manifest, in one repository.
-struct Remote<'a> {
+/// The referrers of a manifest in one repository.
+struct RemoteReferrers<'a> {
     repository: &'a Repository,
     store: &'a Arc<Store>,
     subject: &'a Digest,
 }
 
-impl Remote<'_> {
-    /// Waits for who does not answer at once only if there is nobody else to ask.
-    async fn pull(&self, sources: &Sources, alone: bool) -> Result<Vec<Referrer>, RegistryError> {
+impl RemoteReferrers<'_> {
+    /// The first request is retried only if there is no other repository to ask.
+    async fn pull(&self, sources: &Sources, is_only: bool) -> Result<Vec<Referrer>, RegistryError> {
         let tag = self.signature_tag();
-        let bytes = if alone {
+        let bytes = if is_only {
             self.repository.find_manifest(&tag).await?
         } else {
             self.repository.try_find_manifest(&tag).await?
         };
-        let mut attached = Vec::new();
+        let mut referrers = Vec::new();
         if let Some(signatures) = bytes.and_then(|bytes| SignatureManifest::from_json(&bytes).ok()) {
-            attached.extend(self.keep_signatures(&signatures).await?);
+            referrers.extend(self.store_signatures(&signatures).await?);
         }
         let listed = self.repository.referrers(self.subject).await?;
         let documents = listed.iter().filter(|entry| is_document(entry));
-        for entry in documents.take(MOST) {
-            attached.extend(self.pull_document(sources, entry.digest().as_ref()).await?);
+        for entry in documents.take(MAX_REFERRERS) {
+            referrers.extend(self.pull_document(sources, entry.digest().as_ref()).await?);
         }
-        Ok(attached)
+        Ok(referrers)
     }
 
     async fn pull_document(
@@ -94,7 +94,7 @@ impl Remote<'_> {
         let Some(bytes) = self.repository.find_manifest(digest).await? else {
             return Ok(None);
         };
-        // What somebody else attached in a form of his own, or to something else, is not ours to judge.
+        // Other tools may attach documents in other forms; these are ignored.
         let manifest = DocumentManifest::from_json(&bytes).ok().flatten();
         let Some(manifest) = manifest.filter(|manifest| manifest.subject == *self.subject) else {
             return Ok(None);
@@ -120,10 +120,10 @@ impl Remote<'_> {
         Ok(bytes.and_then(|bytes| SignatureManifest::from_json(&bytes).ok()))
     }
 
-    /// Puts those signatures that are understood into the store, their payloads included.
-    async fn keep_signatures(&self, all: &SignatureManifest) -> Result<Option<Referrer>, RegistryError> {
-        let mut kept = SignatureManifest::default();
-        for (payload, signature) in all.signatures().take(MOST) {
+    /// Stores signatures and their payloads.
+    async fn store_signatures(&self, all: &SignatureManifest) -> Result<Option<Referrer>, RegistryError> {
+        let mut stored = SignatureManifest::default();
+        for (payload, signature) in all.signatures().take(MAX_REFERRERS) {
             if !self.store.has_blob(&payload.digest, payload.size)? {
                 let bytes = self.repository.small_blob(&payload, SIGNATURE).await?;
                 let bytes = bytes.ok_or_else(|| RegistryError::WrongPayload {
@@ -132,91 +132,83 @@ impl Remote<'_> {
                 })?;
                 self.store.put_document(&bytes)?;
             }
-            kept.add(&payload, signature);
+            stored.add(&payload, signature);
         }
-        if kept == SignatureManifest::default() {
+        if stored == SignatureManifest::default() {
             return Ok(None);
         }
-        let (config, manifest) = kept.to_json();
+        let (config, manifest) = stored.to_json();
         self.store.put_document(&config)?;
         let manifest = self.store.put_document(&manifest)?;
         Ok(Some(Referrer::new(signature::MEDIA_TYPE, &manifest)))
     }
 
-    /// (cosign, `specs/SIGNATURE_SPEC.md`, "Tag-based Discovery")
+    /// The tag of the signatures (cosign, `specs/SIGNATURE_SPEC.md`, "Tag-based Discovery").
     fn signature_tag(&self) -> String {
         format!("sha256-{}.sig", self.subject.hex())
     }
 }
 
-/// Sends what belongs to an artifact.
-pub(super) struct Sending<'a> {
-    remote: Remote<'a>,
-    uploads: &'a Uploads,
+/// Publishes the documents and signatures of an artifact.
+pub(super) struct ReferrerPublisher<'a> {
+    remote: RemoteReferrers<'a>,
 }
 
-impl<'a> Sending<'a> {
-    /// To that repository, for the manifest `subject`.
-    pub(super) fn new(
-        repository: &'a Repository,
-        uploads: &'a Uploads,
-        store: &'a Arc<Store>,
-        subject: &'a Digest,
-    ) -> Self {
+impl<'a> ReferrerPublisher<'a> {
+    pub(super) fn new(repository: &'a Repository, store: &'a Arc<Store>, subject: &'a Digest) -> Self {
         Self {
-            remote: Remote {
+            remote: RemoteReferrers {
                 repository,
                 store,
                 subject,
             },
-            uploads,
         }
     }
 
-    /// Sends the artifact's documents and signatures, and one more signature by `key`. Whether all were there.
-    pub(super) async fn all(&self, key: Option<&PrivateKey>) -> Result<bool, RegistryError> {
-        let Remote {
+    /// Publishes all documents and signatures in the store, and a new signature by `key`. True if all were published before.
+    pub(super) async fn publish(&self, key: Option<&PrivateKey>) -> Result<bool, RegistryError> {
+        let RemoteReferrers {
             repository,
             store,
             subject,
         } = &self.remote;
         let own = store.referrers(subject)?;
-        let mut unchanged = true;
+        let mut is_unchanged = true;
         let listed = repository.referrers(subject).await?;
-        for document in own.iter().filter(|attached| !attached.is_signatures()) {
-            let is_it = |entry: &Descriptor| entry.digest().as_ref() == document.digest.as_str();
-            if !listed.iter().any(is_it) {
-                self.document(document).await?;
-                unchanged = false;
+        for document in own.iter().filter(|referrer| !referrer.is_signatures()) {
+            let is_same = |entry: &Descriptor| entry.digest().as_ref() == document.digest.as_str();
+            if !listed.iter().any(is_same) {
+                self.publish_document(document).await?;
+                is_unchanged = false;
             }
         }
-        let there = self.remote.signatures().await?.unwrap_or_default();
-        let mut all = there.clone();
-        for signatures in own.iter().filter(|attached| attached.is_signatures()) {
+        let published = self.remote.signatures().await?.unwrap_or_default();
+        let mut all = published.clone();
+        for signatures in own.iter().filter(|referrer| referrer.is_signatures()) {
             all.merge(&store.signatures(signatures)?.unwrap_or_default());
         }
         if let Some(key) = key {
             self.sign(key, &own, &mut all)?;
         }
-        if all != there {
-            self.signatures(&all).await?;
-            unchanged = false;
+        if all != published {
+            self.publish_signatures(&all).await?;
+            is_unchanged = false;
         }
         if key.is_some() {
-            let attached = self.remote.keep_signatures(&all).await?;
-            store.attach(subject, attached.as_slice())?;
+            let stored = self.remote.store_signatures(&all).await?;
+            store.attach(subject, stored.as_slice())?;
         }
-        Ok(unchanged)
+        Ok(is_unchanged)
     }
 
-    async fn document(&self, document: &Referrer) -> Result<(), RegistryError> {
-        let Remote {
+    async fn publish_document(&self, document: &Referrer) -> Result<(), RegistryError> {
+        let RemoteReferrers {
             repository,
             store,
             subject,
         } = &self.remote;
         for blob in store.blobs_of(document)? {
-            self.blob(&blob, &document.media_type).await?;
+            self.upload(&blob, &document.media_type).await?;
         }
         let damaged = || StoreError::Attachment {
             media_type: document.media_type.clone(),
@@ -225,10 +217,10 @@ impl<'a> Sending<'a> {
         let bytes = store.document(&document.manifest())?.ok_or_else(damaged)?;
         let mut entry = descriptor(MANIFEST_MEDIA_TYPE, &document.manifest(), &[]);
         entry.set_artifact_type(Some(MediaType::Other(document.media_type.clone())));
-        repository.send_referrer(subject, entry, &bytes).await
+        repository.put_referrer(subject, entry, &bytes).await
     }
 
-    /// Signs the artifact and its documents, unless the key has done so.
+    /// Signs the artifact and its documents, unless they have a signature by `key`.
     fn sign(
         &self,
         key: &PrivateKey,
@@ -239,26 +231,26 @@ impl<'a> Sending<'a> {
         let name = format!("{}/{}", reference.registry(), reference.repository());
         let documents: Vec<_> = own
             .iter()
-            .filter(|attached| !attached.is_signatures())
-            .map(|attached| (attached.media_type.clone(), attached.digest.clone()))
+            .filter(|referrer| !referrer.is_signatures())
+            .map(|referrer| (referrer.media_type.clone(), referrer.digest.clone()))
             .collect();
         let payload = Payload::new(&name, self.remote.subject, &documents).to_json();
         let blob = self.remote.store.put_document(&payload)?;
         let public = key.public();
-        let is_it =
+        let is_same =
             |(other, signature): (BlobRef, &str)| other == blob && public.verifies(&payload, signature);
-        if !all.signatures().any(is_it) {
+        if !all.signatures().any(is_same) {
             let signature = key.sign(&payload).ok_or(RegistryError::Sign)?;
             all.add(&blob, &signature);
         }
         Ok(())
     }
 
-    async fn signatures(&self, all: &SignatureManifest) -> Result<(), RegistryError> {
+    async fn publish_signatures(&self, all: &SignatureManifest) -> Result<(), RegistryError> {
         let (config, manifest) = all.to_json();
         let config = self.remote.store.put_document(&config)?;
         for blob in all.blobs().unwrap_or_default().iter().chain([&config]) {
-            self.blob(blob, SIGNATURE).await?;
+            self.upload(blob, SIGNATURE).await?;
         }
         let (repository, tag) = (self.remote.repository, self.remote.signature_tag());
         repository
@@ -267,13 +259,13 @@ impl<'a> Sending<'a> {
         Ok(())
     }
 
-    async fn blob(&self, blob: &BlobRef, what: &str) -> Result<(), RegistryError> {
+    async fn upload(&self, blob: &BlobRef, what: &str) -> Result<(), RegistryError> {
         let repository = self.remote.repository;
-        if repository.has(&blob.digest, what).await? {
-            return Ok(());
+        if !repository.has_blob(&blob.digest, what).await? {
+            let path = self.remote.store.blob_path(&blob.digest);
+            repository.upload_blob(&path, blob, what, |_| {}).await?;
         }
-        let path = self.remote.store.blob_path(&blob.digest);
-        self.uploads.blob(repository, &path, blob, what, |_| {}).await
+        Ok(())
     }
 }
 

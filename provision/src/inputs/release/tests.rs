@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use parbake_artifact::http::HttpError;
 use parbake_artifact::registry::Options;
 use parbake_artifact::{Digest, RegistryError};
 use tempfile::TempDir;
@@ -37,7 +38,7 @@ fn options() -> Options {
     }
 }
 
-/// Bytes that no two places have in common.
+/// Bytes without repetition at short distances.
 fn bytes(length: usize) -> Vec<u8> {
     (0..length).map(|number| (number * number / 7) as u8).collect()
 }
@@ -55,12 +56,12 @@ fn plan_of(files: &[(&str, &str, &[u8])]) -> Plan {
     }
 }
 
-struct Place {
+struct Fixture {
     server: WebServer,
     dir: TempDir,
 }
 
-impl Place {
+impl Fixture {
     fn new() -> Self {
         Self {
             server: WebServer::start(),
@@ -80,7 +81,7 @@ impl Place {
         download(plan, &self.mirrors(registry), &options(), &cache)
     }
 
-    /// The names of what is on its way.
+    /// The names of incomplete downloads.
     fn partial(&self) -> BTreeSet<String> {
         let entries = fs::read_dir(self.dir.path().join("partial")).unwrap();
         entries
@@ -88,8 +89,8 @@ impl Place {
             .collect()
     }
 
-    /// Nothing that could be used is there.
-    fn check_nothing(&self) {
+    /// Asserts that the cache has no binary and no image.
+    fn assert_empty_cache(&self) {
         assert!(
             !self.dir.path().join("released").exists(),
             "a binary is in the cache"
@@ -114,193 +115,204 @@ fn archive(name: &str, bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn files_archives_and_images_come_once() {
-    let (place, registry) = (Place::new(), Registry::start());
+fn files_archives_and_images_are_downloaded_once() {
+    let (fixture, registry) = (Fixture::new(), Registry::start());
     let (kubelet, crictl) = (bytes(300_000), archive("crictl", b"I am crictl"));
     let crictl_url = "https://github.example/v1/crictl.tar.gz";
-    place.server.put(PATH, &kubelet);
-    place.server.put("/k8s/v1/crictl.tar.gz", &crictl);
+    fixture.server.put(PATH, &kubelet);
+    fixture.server.put("/k8s/v1/crictl.tar.gz", &crictl);
     let digest = registry.put(ETCD, "/usr/local/bin/etcdctl", b"I am etcdctl");
     let mut plan = plan_of(&[("kubelet", URL, &kubelet), ("crictl", crictl_url, &crictl)]);
     plan.images = [("etcd".to_owned(), (ETCD.to_owned(), digest.clone()))].into();
     let inside = ("etcd".to_owned(), "/usr/local/bin/etcdctl".to_owned());
     plan.inside = [("etcdctl".to_owned(), inside)].into();
-    assert!(!plan.is_cached(&Cache::new(place.dir.path())));
-    let obtained = place.download(&plan, Some(&registry)).unwrap();
+    assert!(!plan.is_cached(&Cache::new(fixture.dir.path())));
+    let downloads = fixture.download(&plan, Some(&registry)).unwrap();
     for (name, expected) in [
         ("kubelet", &kubelet[..]),
         ("crictl", b"I am crictl"),
         ("etcdctl", b"I am etcdctl"),
     ] {
-        let binary = &obtained.binaries[name];
+        let binary = &downloads.binaries[name];
         assert_eq!(fs::read(&binary.path).unwrap(), expected, "{name}");
         assert_eq!(binary.sha256, Digest::of(expected).hex(), "{name}");
         let mode = fs::metadata(&binary.path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o755, "{name}");
     }
-    let image = &obtained.images["etcd"];
+    let image = &downloads.images["etcd"];
     assert_eq!(
         (image.reference.as_str(), &image.names[..]),
         (ETCD, &[ETCD.to_owned()][..])
     );
-    let names: Vec<_> = obtained
+    let names: Vec<_> = downloads
         .downloads
         .iter()
         .map(|download| download.name.as_str())
         .collect();
     assert_eq!(names, [URL, crictl_url, ETCD]);
-    assert!(place.partial().is_empty(), "{:?}", place.partial());
-    // From now on nobody is asked for anything.
-    assert!(plan.is_cached(&Cache::new(place.dir.path())));
+    assert!(fixture.partial().is_empty(), "{:?}", fixture.partial());
+    // From now on nothing is requested.
+    assert!(plan.is_cached(&Cache::new(fixture.dir.path())));
     drop(registry);
-    let asked = place.server.state.lock().unwrap().seen.len();
-    let again = place.download(&plan, None).unwrap();
-    assert_eq!(again.binaries, obtained.binaries);
-    assert_eq!(place.server.state.lock().unwrap().seen.len(), asked);
+    let asked = fixture.server.state.lock().unwrap().requests.len();
+    let again = fixture.download(&plan, None).unwrap();
+    assert_eq!(again.binaries, downloads.binaries);
+    assert_eq!(fixture.server.state.lock().unwrap().requests.len(), asked);
 }
 
 #[test]
-fn an_archive_with_several_binaries_comes_once() {
-    let place = Place::new();
+fn archive_with_several_binaries_is_downloaded_once() {
+    let fixture = Fixture::new();
     let packed = archive("ctr", b"I am ctr");
-    place.server.put("/k8s/a.tgz", &packed);
-    // What is in every archive of these tests passes for another binary.
+    fixture.server.put("/k8s/a.tgz", &packed);
+    // Every archive of these tests contains `LICENSE`.
     let binaries = ["LICENSE", "ctr"].map(|name| (name, "https://h/a.tgz", &packed[..]));
-    let obtained = place.download(&plan_of(&binaries), None).unwrap();
+    let downloads = fixture.download(&plan_of(&binaries), None).unwrap();
     for (name, expected) in [("LICENSE", &b"free"[..]), ("ctr", b"I am ctr")] {
-        let binary = &obtained.binaries[name];
+        let binary = &downloads.binaries[name];
         assert_eq!(fs::read(&binary.path).unwrap(), expected, "{name}");
     }
-    assert_eq!(place.server.starts("/k8s/a.tgz"), [0]);
-    assert!(place.partial().is_empty(), "{:?}", place.partial());
+    assert_eq!(fixture.server.starts("/k8s/a.tgz"), [0]);
+    assert!(fixture.partial().is_empty(), "{:?}", fixture.partial());
 }
 
 #[test]
-fn other_bytes_than_pinned_are_refused() {
-    let (place, good) = (Place::new(), bytes(100_000));
-    place.server.put(PATH, &bytes(99_999));
+fn wrong_digest_is_refused() {
+    let (fixture, good) = (Fixture::new(), bytes(100_000));
+    fixture.server.put(PATH, &bytes(99_999));
     let plan = plan_of(&[("kubelet", URL, &good)]);
-    let error = place.download(&plan, None).unwrap_err();
+    let error = fixture.download(&plan, None).unwrap_err();
     assert!(
-        matches!(error, Error::Release(ReleaseError::Wrong { .. })),
+        matches!(
+            error,
+            Error::Release(ReleaseError::Http(HttpError::Digest { .. }))
+        ),
         "{error}"
     );
-    let expected = format!("not {} as pinned; nothing of it was used", Digest::of(&good));
+    let expected = format!("not {}; the data was discarded", Digest::of(&good));
     assert!(error.to_string().contains(&expected), "{error}");
-    place.check_nothing();
-    assert!(place.partial().is_empty());
-    // An archive without the file is no better.
+    fixture.assert_empty_cache();
+    assert!(fixture.partial().is_empty());
+    // So is an archive without the file.
     let packed = archive("other", b"");
-    place.server.put("/k8s/a.tgz", &packed);
-    let error = place.download(&plan_of(&[("kubelet", "https://h/a.tgz", &packed)]), None);
+    fixture.server.put("/k8s/a.tgz", &packed);
+    let error = fixture.download(&plan_of(&[("kubelet", "https://h/a.tgz", &packed)]), None);
     assert!(error.unwrap_err().to_string().contains("has no file `kubelet`"));
-    place.check_nothing();
-    place.server.put(PATH, &good);
-    place.download(&plan, None).unwrap();
+    fixture.assert_empty_cache();
+    fixture.server.put(PATH, &good);
+    fixture.download(&plan, None).unwrap();
 }
 
 #[test]
-fn what_is_missing_is_said_at_once() {
-    let (place, registry) = (Place::new(), Registry::start());
-    let begun = Instant::now();
-    let error = place
+fn missing_file_or_image_fails_at_once() {
+    let (fixture, registry) = (Fixture::new(), Registry::start());
+    let start = Instant::now();
+    let error = fixture
         .download(&plan_of(&[("kubelet", URL, b"")]), None)
         .unwrap_err()
         .to_string();
-    let url = format!("`http://{}{PATH}` is not there", place.server.address);
+    let url = format!(
+        "could not send `http://{}{PATH}`: not found",
+        fixture.server.address
+    );
     assert!(error.contains(&url), "{error}");
     let mut plan = plan_of(&[]);
     plan.images = [("etcd".to_owned(), (ETCD.to_owned(), Digest::of(b"other")))].into();
-    let error = place.download(&plan, Some(&registry)).unwrap_err();
-    let missing = matches!(error, Error::Registry(RegistryError::NotFound { .. }));
+    let error = fixture.download(&plan, Some(&registry)).unwrap_err();
+    let missing = matches!(
+        error,
+        Error::Registry(RegistryError::Http(HttpError::NotFound { .. }))
+    );
     assert!(missing && error.to_string().contains("etcd:3.6.5-0"), "{error}");
-    assert!(begun.elapsed() < Duration::from_secs(3), "it was tried again");
-    place.check_nothing();
+    assert!(start.elapsed() < Duration::from_secs(3), "it was retried");
+    fixture.assert_empty_cache();
 }
 
 #[test]
-fn what_breaks_off_goes_on_where_it_was() {
-    let (place, good) = (Place::new(), bytes(100_000));
+fn interrupted_download_resumes() {
+    let (fixture, good) = (Fixture::new(), bytes(100_000));
     let plan = plan_of(&[("kubelet", URL, &good)]);
-    place.server.put(PATH, &good);
-    place.server.breaks(40_000, 2);
-    place.download(&plan, None).unwrap();
-    assert_eq!(place.server.starts(PATH), [0, 40_000, 80_000]);
+    fixture.server.put(PATH, &good);
+    fixture.server.interrupt(40_000, 2);
+    fixture.download(&plan, None).unwrap();
+    assert_eq!(fixture.server.starts(PATH), [0, 40_000, 80_000]);
 }
 
 #[test]
-fn what_is_cut_for_good_goes_on_in_the_next_bake() {
-    let (place, good) = (Place::new(), bytes(100_000));
+fn partial_file_is_continued_in_the_next_bake() {
+    let (fixture, good) = (Fixture::new(), bytes(100_000));
     let plan = plan_of(&[("kubelet", URL, &good)]);
-    place.server.put(PATH, &good);
-    place.server.breaks(60_000, 1);
-    // Only the first answer has anything.
-    let partial = place.dir.path().join("partial");
+    fixture.server.put(PATH, &good);
+    fixture.server.interrupt(60_000, 1);
+    let partial = fixture.dir.path().join("partial");
     let part = partial.join(format!("{}.part", Digest::of(&good).hex()));
     fs::create_dir_all(&partial).unwrap();
     fs::write(&part, &good[..30_000]).unwrap();
-    place.download(&plan, None).unwrap();
-    assert_eq!(place.server.starts(PATH), [30_000, 90_000]);
-    assert!(place.partial().is_empty());
-    // What was kept is something else's, shorter or longer: it is fetched anew.
+    fixture.download(&plan, None).unwrap();
+    assert_eq!(fixture.server.starts(PATH), [30_000, 90_000]);
+    assert!(fixture.partial().is_empty());
+    // A partial file with other content, shorter or longer, is downloaded from the start.
     for kept in [50_000, 200_000] {
-        let (other, place) = (
+        let (other, fixture) = (
             bytes(kept).iter().map(|byte| byte ^ 1).collect::<Vec<_>>(),
-            Place::new(),
+            Fixture::new(),
         );
-        let partial = place.dir.path().join("partial");
-        place.server.put(PATH, &good);
+        let partial = fixture.dir.path().join("partial");
+        fixture.server.put(PATH, &good);
         fs::create_dir_all(&partial).unwrap();
         fs::write(partial.join(part.file_name().unwrap()), other).unwrap();
-        place.download(&plan, None).unwrap();
-        assert_eq!(place.server.starts(PATH), [kept, 0]);
+        fixture.download(&plan, None).unwrap();
+        assert_eq!(fixture.server.starts(PATH), [kept, 0]);
     }
 }
 
 #[test]
-fn a_server_that_always_breaks_is_one_error_and_what_came_is_kept() {
-    let (place, good) = (Place::new(), bytes(100_000));
+fn server_that_always_fails_is_one_error() {
+    let (fixture, good) = (Fixture::new(), bytes(100_000));
     let plan = plan_of(&[("kubelet", URL, &good)]);
-    place.server.put(PATH, &good);
-    place.server.breaks(0, usize::MAX);
-    let error = place.download(&plan, None).unwrap_err();
+    fixture.server.put(PATH, &good);
+    fixture.server.interrupt(0, usize::MAX);
+    let error = fixture.download(&plan, None).unwrap_err();
     assert!(
-        matches!(error, Error::Release(ReleaseError::Broken { .. })),
+        matches!(
+            error,
+            Error::Release(ReleaseError::Http(HttpError::Interrupted { .. }))
+        ),
         "{error}"
     );
-    assert_eq!(place.server.starts(PATH).len(), 5);
-    place.check_nothing();
-    place.server.breaks(0, 0);
-    place.download(&plan, None).unwrap();
+    assert_eq!(fixture.server.starts(PATH).len(), 5);
+    fixture.assert_empty_cache();
+    fixture.server.interrupt(0, 0);
+    fixture.download(&plan, None).unwrap();
 }
 
-/// What `auto` comes to with a plan, on a place with nothing in its cache.
+/// What `auto` chooses for a plan, and how long that takes.
 fn choose(plan: Result<Plan, ReleaseError>, mirrors: &ReleaseMirrors, cache: &Path) -> (Chosen, Duration) {
-    let begun = Instant::now();
+    let start = Instant::now();
     let chosen = Source::Auto
         .choose(|| plan, mirrors, &options(), &Cache::new(cache))
         .unwrap();
-    (chosen, begun.elapsed())
+    (chosen, start.elapsed())
 }
 
 #[test]
-fn auto_takes_what_is_published_where_it_can() {
-    let (place, registry) = (Place::new(), Registry::start());
+fn auto_chooses_release_where_it_can_be_reached() {
+    let (fixture, registry) = (Fixture::new(), Registry::start());
     let digest = registry.put(ETCD, "/etcd", b"");
     let mut plan = plan_of(&[("kubelet", URL, b"kubelet")]);
     plan.images = [("etcd".to_owned(), (ETCD.to_owned(), digest))].into();
-    place.server.put(PATH, b"kubelet");
-    let mirrors = place.mirrors(Some(&registry));
-    let (chosen, _) = choose(Ok(plan.clone()), &mirrors, place.dir.path());
+    fixture.server.put(PATH, b"kubelet");
+    let mirrors = fixture.mirrors(Some(&registry));
+    let (chosen, _) = choose(Ok(plan.clone()), &mirrors, fixture.dir.path());
     assert_eq!(chosen, Chosen::Release(plan.clone()));
-    // Not pinned; not there; nobody listens; somebody listens and says nothing.
+    // Not pinned; not found; connection refused; no answer.
     let not_pinned = ReleaseError::NotPinned {
         provider: "p".into(),
-        what: "it".into(),
+        what: "anything".into(),
     };
-    let other = Place::new();
+    let other = Fixture::new();
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let refusing = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let at = |address: String| ReleaseMirrors {
         binaries: Some(format!("http://{address}").parse().unwrap()),
         images: mirrors.images.clone(),
@@ -308,22 +320,22 @@ fn auto_takes_what_is_published_where_it_can() {
     for (plan, mirrors) in [
         (Err(not_pinned), mirrors.clone()),
         (Ok(plan.clone()), other.mirrors(Some(&registry))),
-        (Ok(plan.clone()), at(nobody.to_string())),
+        (Ok(plan.clone()), at(refusing.to_string())),
         (Ok(plan.clone()), at(silent.local_addr().unwrap().to_string())),
     ] {
-        let (chosen, time) = choose(plan, &mirrors, place.dir.path());
+        let (chosen, time) = choose(plan, &mirrors, fixture.dir.path());
         assert_eq!(chosen, Chosen::Modules);
         assert!(time < Duration::from_secs(6), "{time:?}");
     }
-    // What is in the cache needs nobody.
-    place.download(&plan, Some(&registry)).unwrap();
-    let (chosen, _) = choose(Ok(plan.clone()), &at(nobody.to_string()), place.dir.path());
+    // No server is needed for what is in the cache.
+    fixture.download(&plan, Some(&registry)).unwrap();
+    let (chosen, _) = choose(Ok(plan.clone()), &at(refusing.to_string()), fixture.dir.path());
     assert_eq!(chosen, Chosen::Release(plan));
     let refused = Source::Release.choose(
-        || Err(ReleaseError::NoPlace { binary: "x".into() }),
+        || Err(ReleaseError::NoLocation { binary: "x".into() }),
         &mirrors,
         &options(),
-        &Cache::new(place.dir.path()),
+        &Cache::new(fixture.dir.path()),
     );
     assert!(
         refused

@@ -1,11 +1,13 @@
-//! Tests of where a repository may be read.
+//! Tests of the configuration of mirrors.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::{MirrorError, add, choose, files};
+use super::{Location, add, choose, files};
 use crate::digest::Digest;
+use crate::http::one_line;
+use crate::registry::RegistryError;
 
 const CONF: &str = r#"
 unqualified-search-registries = ["example.org"]
@@ -35,7 +37,7 @@ prefix = "*.wild.org"
 location = "mirror.example.net/wild"
 
 [[registry]]
-location = "particular.org:5000"
+location = "limited.org:5000"
 [[registry.mirror]]
 location = "tags.example.net"
 pull-from-mirror = "tag-only"
@@ -44,27 +46,23 @@ location = "digests.example.net"
 pull-from-mirror = "digest-only"
 "#;
 
-/// The places, `!` behind those that are insecure.
-fn places(text: &str, more: &[&str]) -> Result<Vec<String>, MirrorError> {
+/// The locations, with `!` after insecure ones.
+fn locations(text: &str, more: &[&str]) -> Result<Vec<String>, RegistryError> {
     let mut entries = BTreeMap::new();
     for conf in [CONF].iter().chain(more) {
         add(&mut entries, Path::new("registries.conf"), conf).unwrap();
     }
-    let places = choose(&entries, &text.parse().unwrap())?;
-    let spelled = |place: super::Place| {
-        let mark = if place.insecure { "!" } else { "" };
-        format!("{}{mark}", place.reference)
+    let locations = choose(&entries, &text.parse().unwrap())?;
+    let spelled = |location: Location| {
+        let mark = if location.is_insecure { "!" } else { "" };
+        format!("{}{mark}", location.reference)
     };
-    Ok(places
-        .mirrors
-        .into_iter()
-        .chain([places.own])
-        .map(spelled)
-        .collect())
+    let all = locations.mirrors.into_iter().chain([locations.primary]);
+    Ok(all.map(spelled).collect())
 }
 
 #[test]
-fn mirrors_come_first() {
+fn mirrors_precede_the_registry() {
     let cases: [(&str, &[&str]); 6] = [
         ("example.com/a", &["example.com/a:latest"]),
         (
@@ -84,57 +82,52 @@ fn mirrors_come_first() {
         ),
     ];
     for (text, expected) in cases {
-        assert_eq!(places(text, &[]).unwrap(), expected, "{text}");
+        assert_eq!(locations(text, &[]).unwrap(), expected, "{text}");
     }
 }
 
 #[test]
-fn some_mirrors_are_for_some() {
+fn mirrors_can_be_limited_to_tags_or_digests() {
     let digest = Digest::of(b"manifest");
-    let pinned = format!("particular.org:5000/a@{digest}");
+    let pinned = format!("limited.org:5000/a@{digest}");
     let expected = [format!("digests.example.net/a@{digest}"), pinned.clone()];
-    assert_eq!(places(&pinned, &[]).unwrap(), expected);
-    let expected = ["tags.example.net/a:v5", "particular.org:5000/a:v5"];
-    assert_eq!(places("particular.org:5000/a:v5", &[]).unwrap(), expected);
+    assert_eq!(locations(&pinned, &[]).unwrap(), expected);
+    let expected = ["tags.example.net/a:v5", "limited.org:5000/a:v5"];
+    assert_eq!(locations("limited.org:5000/a:v5", &[]).unwrap(), expected);
 }
 
 #[test]
-fn later_files_are_above() {
+fn later_files_override_earlier_ones() {
     let later = "[[registry]]\nlocation = \"example.org\"\n";
     assert_eq!(
-        places("example.org/a", &[later]).unwrap(),
+        locations("example.org/a", &[later]).unwrap(),
         ["example.org/a:latest"]
     );
 }
 
 #[test]
-fn what_makes_no_sense_is_said() {
-    let blocked = places("example.org/closed/a", &[]).unwrap_err().to_string();
+fn unusable_configuration_is_an_error() {
+    let blocked = locations("example.org/closed/a", &[]).unwrap_err().to_string();
     assert!(
         blocked.contains("is blocked by `example.org/closed`"),
         "{blocked}"
     );
-    let nowhere = "[[registry]]\nprefix = \"example.org\"\nlocation = \"HTTP://x\"\n";
-    let error = places("example.org/a", &[nowhere]).unwrap_err().to_string();
+    let unusable = "[[registry]]\nprefix = \"example.org\"\nlocation = \"HTTP://x\"\n";
+    let error = locations("example.org/a", &[unusable]).unwrap_err().to_string();
     assert!(
-        error.contains("has `HTTP://x` for `example.org/a:latest`"),
+        error.contains("location `HTTP://x` for `example.org/a:latest`"),
         "{error}"
     );
     let mut entries = BTreeMap::new();
-    let error = add(
-        &mut entries,
-        Path::new("there.conf"),
-        "[[registry]]\nlocation = 5\n",
-    )
-    .unwrap_err();
-    assert!(
-        error.to_string().contains("`there.conf` is no configuration"),
-        "{error}"
-    );
+    let wrong_type = "[[registry]]\nlocation = 5\n";
+    let error = add(&mut entries, Path::new("there.conf"), wrong_type).unwrap_err();
+    let error = one_line(&error);
+    assert!(error.contains("configuration `there.conf`"), "{error}");
+    assert!(error.contains("expected a string"), "{error}");
 }
 
 #[test]
-fn who_names_a_file_means_it() {
+fn explicit_file_replaces_the_others() {
     let all = |name: &str| Some(OsString::from(format!("/{name}")));
     assert_eq!(
         files(all).unwrap(),
@@ -147,12 +140,12 @@ fn who_names_a_file_means_it() {
         "registries.conf",
         "registries.conf.d/20.conf",
         "registries.conf.d/10.conf",
-        "registries.conf.d/note",
+        "registries.conf.d/readme",
     ] {
         std::fs::write(own.join(name), "").unwrap();
     }
-    let get = |name: &str| (name == "HOME").then(|| home.path().as_os_str().to_owned());
-    let found = files(get).unwrap();
+    let variable = |name: &str| (name == "HOME").then(|| home.path().as_os_str().to_owned());
+    let found = files(variable).unwrap();
     assert_eq!(found[0], own.join("registries.conf"));
     let last = ["registries.conf.d/10.conf", "registries.conf.d/20.conf"].map(|name| own.join(name));
     assert!(found.ends_with(&last), "{found:?}");

@@ -1,17 +1,17 @@
-//! Connections that break.
+//! Interrupted connections.
 
 use tokio::task::JoinSet;
 
+use crate::fixture::{TestStore, chain};
 use crate::proxy::{Fault, Meter, Proxy};
 use crate::server::Server;
-use crate::small::{Place, chain};
 
-/// How many times a transfer is cut: every 5 %.
+/// A transfer is cut after every twentieth of its bytes.
 const PARTS: u64 = 20;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pull_survives_a_cut_at_every_twentieth() {
-    let (server, source, target) = (Server::start(), Place::with_artifact(), Place::empty());
+async fn pull_survives_many_cuts() {
+    let (server, source, target) = (Server::start(), TestStore::with_artifact(), TestStore::empty());
     source.publish(&server.reference("cut")).await.unwrap();
     let meter = Meter::new(source.size().div_ceil(PARTS), false);
     let cutting = meter.clone();
@@ -20,30 +20,26 @@ async fn a_pull_survives_a_cut_at_every_twentieth() {
         _ => Fault::None,
     });
     let pulled = target.pull(&proxy.reference("cut")).await.unwrap();
-    assert!(
-        meter.cuts() >= PARTS - 1,
-        "it was cut only {} times",
-        meter.cuts()
-    );
-    // It went on each time where it was; nothing but what was lost on the way comes twice.
+    assert!(meter.cuts() >= PARTS - 1, "only {} cuts", meter.cuts());
+    // Every cut was followed by a resumed transfer; only bytes lost in transit were sent twice.
     assert!(
         pulled.stats.transferred < source.size() * 5 / 4,
         "{:?}",
         pulled.stats
     );
-    target.check();
+    target.assert_intact();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_registry_that_goes_away_in_the_middle_is_one_error_and_the_next_pull_goes_on() {
-    let (server, source) = (Server::start(), Place::with_artifact());
+async fn registry_that_disappears_is_one_error_and_the_next_pull_resumes() {
+    let (server, source) = (Server::start(), TestStore::with_artifact());
     source.publish(&server.reference("gone")).await.unwrap();
     let size = source.size();
     let mut cases = JoinSet::new();
     for part in 1..PARTS {
         let upstream = server.address.clone();
         cases.spawn(async move {
-            let target = Place::empty();
+            let target = TestStore::empty();
             let meter = Meter::new(size * part / PARTS, true);
             let proxy = Proxy::start(&upstream, move |request| match request.kind() {
                 "blob" if meter.cuts() > 0 => Fault::HangUp,
@@ -56,7 +52,7 @@ async fn a_registry_that_goes_away_in_the_middle_is_one_error_and_the_next_pull_
                 error.contains("registry") && error.contains(&proxy.address()),
                 "{error}"
             );
-            target.check_without();
+            target.assert_no_artifact();
             proxy.heal();
             let pulled = target.pull(&reference).await.unwrap();
             assert_eq!(
@@ -66,15 +62,15 @@ async fn a_registry_that_goes_away_in_the_middle_is_one_error_and_the_next_pull_
                 pulled.stats
             );
             assert!(pulled.stats.skipped > 0, "{part}: nothing was kept");
-            target.check();
+            target.assert_intact();
         });
     }
     cases.join_all().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_publish_survives_uploads_that_break() {
-    let (server, source, target) = (Server::start(), Place::with_artifact(), Place::empty());
+async fn publish_survives_interrupted_uploads() {
+    let (server, source, target) = (Server::start(), TestStore::with_artifact(), TestStore::empty());
     let proxy = Proxy::start(&server.address, |request| {
         match (request.kind(), request.number) {
             ("upload", 1 | 4) => Fault::CutUpload(100_000),
@@ -84,5 +80,5 @@ async fn a_publish_survives_uploads_that_break() {
     });
     source.publish(&proxy.reference("broken")).await.unwrap();
     target.pull(&server.reference("broken")).await.unwrap();
-    target.check();
+    target.assert_intact();
 }
