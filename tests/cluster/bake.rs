@@ -47,7 +47,7 @@ fn explained(place: &Place) -> Outcome {
     let names: Vec<&str> = run.iter().filter_map(|step| step["step"].as_str()).collect();
     // Images need not be imported again because of another kubelet.
     check(
-        names == ["pack kubelet", "form the cluster and freeze it"],
+        names == ["pack kubelet", "bootstrap and freeze the cluster"],
         || other.to_string(),
     )?;
     let inputs = run.iter().map(|step| &step["changed"][0]["input"]);

@@ -1,4 +1,4 @@
-//! Add-ons: applied when the cluster is there, and waited for until they are rolled out.
+//! Applies add-ons to the cluster and waits until they are rolled out.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,16 +15,16 @@ use super::Error;
 use crate::inputs::ImageArchive;
 use crate::provider::Addon;
 
-/// How long an add-on may take until all of it is rolled out.
-const ROLLED_OUT: Duration = Duration::from_secs(180);
-/// What others can only be made in or of.
+/// The time limit for the rollout of an add-on.
+const ROLLOUT_TIMEOUT: Duration = Duration::from_secs(180);
+/// Kinds that other objects depend on.
 const FIRST: [&str; 2] = ["Namespace", "CustomResourceDefinition"];
 const DEFINITION: &str = "CustomResourceDefinition";
 
-/// Images that pods will ask for and that the artifact would not have.
+/// Images that pods need and the artifact would lack.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{}; the artifact would not have {}: bring what is missing with `--image`, or describe it in the add-on's `images`",
+    "{}; the artifact would not have {}: add the image with `--image`, or list it in the add-on's `images`",
     listed(.0),
     if .0.len() == 1 { "it" } else { "them" }
 )]
@@ -35,17 +35,18 @@ fn listed(lacks: &[Lack]) -> String {
     lacks.join("; ")
 }
 
-/// What an artifact with these images has, by the names that runtimes go by.
-pub(super) struct Known(BTreeSet<String>);
+/// The names that container runtimes give to the images of an artifact.
+pub(super) struct AvailableImages(BTreeSet<String>);
 
-impl Known {
+impl AvailableImages {
     pub(super) fn new(images: &[ImageArchive]) -> Self {
         let names = images.iter().flat_map(|image| &image.names);
         Self(names.map(|name| runtime_name(name)).collect())
     }
 
-    /// Whether all that the add-ons themselves say is there. What comes of them later is seen in the cluster.
-    pub(super) fn suffice_for(&self, addons: &[Addon]) -> Result<(), MissingImages> {
+    /// Checks the images that the add-ons' manifests name. Those of objects that controllers create later are checked in the
+    /// cluster.
+    pub(super) fn check_addons(&self, addons: &[Addon]) -> Result<(), MissingImages> {
         let objects = addons
             .iter()
             .flat_map(|addon| addon.objects.iter().flat_map(named_by));
@@ -68,22 +69,22 @@ impl Known {
         Err(MissingImages(lacks))
     }
 
-    /// Whether all that the cluster says is there.
+    /// Checks the images that the cluster's objects name.
     async fn check_cluster(&self, client: &Client) -> Result<(), Error> {
         let named = named_in_cluster(client).await?;
         Ok(self.check(&named)?)
     }
 }
 
-/// Applies `addons` in their order, each when the one before it is rolled out. An image that the artifact does not have
-/// ends it before a pod is waited for that cannot start.
+/// Applies `addons` in order, each after the rollout of the previous one. Fails for a missing image before waiting for a
+/// pod that needs it.
 pub(super) fn apply(
     running: &Running,
     runtime: &Runtime,
     client: &Client,
     plane: &Node,
     addons: &[Addon],
-    known: &Known,
+    known: &AvailableImages,
 ) -> Result<(), Error> {
     for addon in addons {
         let _step = tracing::info_span!("step", what = format!("add {}", addon.name)).entered();
@@ -107,10 +108,10 @@ pub(super) fn apply(
         let own = addon.objects.iter().filter_map(Workload::of);
         let workloads: Vec<Workload> = own.chain(addon.recipe.ready.iter().cloned()).collect();
         runtime
-            .block_on(wait_until_rolled_out(client, &workloads, ROLLED_OUT))
+            .block_on(wait_until_rolled_out(client, &workloads, ROLLOUT_TIMEOUT))
             .map_err(|timed_out| Error::NotReady(timed_out.into()))?;
     }
-    // Pods make pods: only now all of them are seen.
+    // Operators create further pods, which exist only now.
     runtime.block_on(known.check_cluster(client))
 }
 
@@ -128,7 +129,7 @@ fn kubectl_apply(running: &Running, plane: &Node, objects: &[&Value]) -> Result<
         return Ok(());
     }
     let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
-    // On the server's side, since the other way writes whole objects into annotations, for which some are too large.
+    // Server-side apply, since client-side apply stores each object in an annotation, for which some are too large.
     let words = ["apply", "--server-side", "--field-manager=parbake", "-f", "-"];
     kubectl(running, plane, &words)?.stdin(list.to_string()).run()?;
     Ok(())
@@ -139,7 +140,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::fs;
 
-    use super::Known;
+    use super::AvailableImages;
     use crate::inputs::ImageArchive;
     use crate::provider::Addon;
 
@@ -159,22 +160,22 @@ mod tests {
         )
     }
 
-    fn said(addon: &Addon) -> String {
+    fn message(addon: &Addon) -> String {
         let digest = format!("example.org/b@sha256:{}", "0".repeat(64));
         let names = ["docker.io/library/a:1", "example.org/b:1", &digest];
-        let known = Known::new(&[ImageArchive {
+        let known = AvailableImages::new(&[ImageArchive {
             short_name: "a".to_owned(),
             reference: names[0].to_owned(),
             names: names.map(str::to_owned).into(),
             path: "image.tar".into(),
             key: String::new(),
         }]);
-        let checked = known.suffice_for(std::slice::from_ref(addon));
+        let checked = known.check_addons(std::slice::from_ref(addon));
         checked.err().map(|error| error.to_string()).unwrap_or_default()
     }
 
     #[test]
-    fn images_are_known_by_all_names_that_pods_may_use() {
+    fn every_name_of_an_available_image_is_accepted() {
         let pinned = format!("example.org/b:9@sha256:{}", "0".repeat(64));
         for image in [
             "a:1",
@@ -183,18 +184,18 @@ mod tests {
             "example.org/b:1",
             &pinned,
         ] {
-            assert_eq!(said(&addon("", &pod(image))), "", "{image}");
+            assert_eq!(message(&addon("", &pod(image))), "", "{image}");
         }
     }
 
     #[test]
-    fn what_lacks_is_named_with_who_wants_it() {
-        let end = "bring what is missing with `--image`, or describe it in the add-on's `images`";
+    fn missing_image_is_named_with_its_user() {
+        let end = "add the image with `--image`, or list it in the add-on's `images`";
         assert_eq!(
-            said(&addon("", &pod("a:2"))),
+            message(&addon("", &pod("a:2"))),
             format!("pod `default/p` names the image `a:2`; the artifact would not have it: {end}")
         );
-        let both = said(&addon("\"docker.io/library/c:1\"", &pod("a:2")));
+        let both = message(&addon("\"docker.io/library/c:1\"", &pod("a:2")));
         for part in [
             "`also` of the add-on `app` names the image `docker.io/library/c:1`",
             "pod `default/p` names the image `a:2`",

@@ -1,4 +1,4 @@
-//! The cluster itself: formed by kubeadm, ready to be frozen.
+//! Bootstraps the cluster with kubeadm, until it is ready to be frozen.
 
 pub(super) mod kubeadm;
 
@@ -16,39 +16,39 @@ use parbake_machine::host::Host;
 use parbake_machine::supervisor::Running;
 use tokio::runtime::Runtime;
 
-use super::addons::{self, Known};
+use super::addons::{self, AvailableImages};
 use super::layers::unpacked;
-use super::node_command::{on, shell};
+use super::node_command::{run_on, run_script};
 use super::settle::stop_pods;
 use super::workspace::Workspace;
-use super::{Error, Options, READY};
+use super::{Error, Options, READY_TIMEOUT};
 use crate::kubeadm::Profile;
 use kubeadm::{ADMIN, Bootstrap, token};
 
-/// What is different about CoreDNS: a strategic merge patch of its deployment.
+/// A strategic merge patch for the deployment of CoreDNS.
 const DNS_PATCH: &str = r#"{"spec": {"template": {"spec": {"containers": [
     {"name": "coredns", "readinessProbe": {"periodSeconds": 1}}
 ]}}}}"#;
 
-/// A cluster that was formed by kubeadm and is ready.
-pub(super) struct Formed {
-    /// With the addresses that its pods were given.
+/// A cluster that kubeadm set up and that is ready.
+pub(super) struct ReadyCluster {
+    /// With the pod addresses that the control plane assigned.
     pub(super) cluster: Description,
     pub(super) running: Running,
     pub(super) client: Client,
     pub(super) runtime: Runtime,
 }
 
-/// Boots the machines and forms the cluster.
+/// Boots the machines, runs kubeadm, applies the add-ons and restarts the cluster once.
 pub(super) fn bootstrap(
     options: &Options,
     store: &Store,
     shared: &[Layer],
     cluster: &Description,
-    known: &Known,
+    known: &AvailableImages,
     workspace: &Workspace,
     host: &Host,
-) -> Result<Formed, Error> {
+) -> Result<ReadyCluster, Error> {
     let bootstrap = Bootstrap {
         id: format!("bake-{}", std::process::id()),
         dir: workspace.dir("cluster"),
@@ -65,15 +65,15 @@ pub(super) fn bootstrap(
     let ca_hash = bootstrap.init(&running)?;
     tune_dns(&running, first)?;
     let runtime = runtime(&options.dir)?;
-    let written = on(&running, first.name.as_str(), &["cat", &format!("/{ADMIN}")])?.stdout;
+    let written = run_on(&running, first.name.as_str(), &["cat", &format!("/{ADMIN}")])?.stdout;
     let client = runtime.block_on(connect(&bootstrap.kubeconfig(&running, &written)))?;
     for node in bootstrap.others() {
-        // One after the other: pod addresses are handed out in the order of arrival, mostly.
+        // One after the other, since pod addresses are mostly assigned in the order of the joins.
         bootstrap.join(&running, node, &ca_hash)?;
     }
     wait(&running, &runtime, &client, cluster, boot, started)?;
     if bootstrap.others().is_empty() {
-        // Nothing else would run anywhere. A thaw without workers does the same.
+        // Otherwise no workload could run. A thaw without workers does the same.
         runtime.block_on(open_to_workloads(&client, &first.name))?;
     }
     addons::apply(
@@ -84,14 +84,14 @@ pub(super) fn bootstrap(
         &options.provider.addons,
         known,
     )?;
-    let cluster = given_pod_addresses(&running, first, cluster)?;
+    let cluster = assigned_pod_addresses(&running, first, cluster)?;
     drop(client);
     let bootstrap = Bootstrap {
         cluster: &cluster,
         ..bootstrap
     };
     let (running, client) = restart_once(&bootstrap, &runtime, running, &written)?;
-    Ok(Formed {
+    Ok(ReadyCluster {
         cluster,
         running,
         client,
@@ -99,21 +99,21 @@ pub(super) fn bootstrap(
     })
 }
 
-/// Stops the cluster and starts it once more, as every thaw will. Pods got their addresses in the order in which kubeadm
-/// came to them, at a start they get the first ones: only now do the database and the service rules know those that a
-/// thaw will find, and what a component does once after its installation is done.
+/// Stops the cluster and starts it again, as every thaw will. During kubeadm, pods get their addresses in the order of its
+/// steps; at a start they get the first ones. Only after a restart do the database and the service rules have the addresses
+/// of a thaw, and components have finished their work after the installation.
 fn restart_once(
     bootstrap: &Bootstrap<'_>,
     runtime: &Runtime,
     running: Running,
     written: &str,
 ) -> Result<(Running, Client), Error> {
-    let _step = tracing::info_span!("step", what = "start it once more").entered();
+    let _step = tracing::info_span!("step", what = "restart the cluster once").entered();
     for node in bootstrap.cluster.nodes() {
-        on(&running, node.name.as_str(), &["systemctl", "stop", "kubelet"])?;
+        run_on(&running, node.name.as_str(), &["systemctl", "stop", "kubelet"])?;
     }
     for node in bootstrap.cluster.nodes().iter().rev() {
-        shell(
+        run_script(
             &running,
             node.name.as_str(),
             &stop_pods(bootstrap.cluster.runtime()),
@@ -127,17 +127,17 @@ fn restart_once(
     Ok((running, client))
 }
 
-/// What is asynchronous in the forming of a cluster runs on it.
+/// The asynchronous runtime for the API's client.
 pub(super) fn runtime(dir: &Path) -> Result<Runtime, Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build();
-    Ok(runtime.map_err(failed("start threads for", dir))?)
+    Ok(runtime.map_err(failed("start the runtime for", dir))?)
 }
 
-/// A cluster is only ready when its DNS is, and with the period of kubeadm's manifest that is seen up to 10 s late at
-/// every thaw. Done before the first join, so that the new pods stay on the control plane, which every thaw has.
+/// Shortens the probe period of CoreDNS. A cluster is ready only when its DNS is, and kubeadm's period of 10 s would delay
+/// every thaw by as much. Done before the first join, so that the new pods run on the control plane, which every thaw has.
 fn tune_dns(running: &Running, plane: &Node) -> Result<(), Error> {
     let kubectl = [
         "kubectl",
@@ -147,7 +147,7 @@ fn tune_dns(running: &Running, plane: &Node) -> Result<(), Error> {
     let patch = ["patch", "deployment", "coredns", "--patch", DNS_PATCH];
     let rollout = ["rollout", "status", "deployment", "coredns", "--timeout=120s"];
     for words in [patch, rollout] {
-        on(
+        run_on(
             running,
             plane.name.as_str(),
             &[kubectl.as_slice(), &words].concat(),
@@ -156,9 +156,8 @@ fn tune_dns(running: &Running, plane: &Node) -> Result<(), Error> {
     Ok(())
 }
 
-/// The cluster with the pod addresses that its control plane gave to the nodes. Mostly they are those of the plan, but
-/// now and then it leaves some out.
-fn given_pod_addresses(running: &Running, plane: &Node, cluster: &Description) -> Result<Description, Error> {
+/// The cluster with the pod addresses that the control plane assigned to the nodes. Sometimes it skips some of the plan's.
+fn assigned_pod_addresses(running: &Running, plane: &Node, cluster: &Description) -> Result<Description, Error> {
     let query = "jsonpath={range .items[*]}{.metadata.name} {.spec.podCIDRs[*]}{\"\\n\"}{end}";
     let kubectl = [
         "kubectl",
@@ -168,8 +167,8 @@ fn given_pod_addresses(running: &Running, plane: &Node, cluster: &Description) -
         "-o",
         query,
     ];
-    let output = on(running, plane.name.as_str(), &kubectl)?;
-    let given = |node: &Node| {
+    let output = run_on(running, plane.name.as_str(), &kubectl)?;
+    let with_assigned = |node: &Node| {
         let mut lines = output.stdout.lines().map(str::split_whitespace);
         let words =
             lines.find_map(|mut words| (words.next() == Some(node.name.as_str())).then_some(words))?;
@@ -179,7 +178,7 @@ fn given_pod_addresses(running: &Running, plane: &Node, cluster: &Description) -
     let nodes = cluster
         .nodes()
         .iter()
-        .map(|node| given(node).ok_or_else(|| Error::PodAddresses(node.name.to_string())));
+        .map(|node| with_assigned(node).ok_or_else(|| Error::PodAddresses(node.name.to_string())));
     Ok(cluster.with(nodes.collect::<Result<_, _>>()?)?)
 }
 
@@ -192,13 +191,13 @@ fn wait(
     started: Instant,
 ) -> Result<(), Error> {
     let _step = tracing::info_span!("step", what = "wait until everything is ready").entered();
-    let vantages = DnsProbe::of_machines(running, cluster)?;
+    let probes = DnsProbe::of_machines(running, cluster)?;
     let expected = Expected {
         cluster,
         boot,
         started,
     };
-    let ready = wait_until_ready(client, &expected, vantages, READY, |milestone, after| {
+    let ready = wait_until_ready(client, &expected, probes, READY_TIMEOUT, |milestone, after| {
         tracing::debug!("{milestone} after {:.1} s", after.as_secs_f64());
     });
     runtime

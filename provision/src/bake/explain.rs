@@ -1,65 +1,57 @@
-//! Why a bake does what it does: which of its steps have to be done, and what has changed since the last bake of the tag.
+//! Explains which steps a bake would run, and which inputs changed since the last bake of the tag.
 
 use std::collections::BTreeSet;
 
 use parbake_artifact::Store;
 use serde::Serialize;
 
-use super::addons::Known;
+use super::addons::AvailableImages;
 use super::steps::{self, StepRecord};
 use super::workspace::{BuildHistory, reusable};
 use super::{Error, Options};
 use crate::inputs;
 
-/// What becomes of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// It has to be done.
     Runs,
-    /// Its result is there.
     Reused,
-    /// That depends on what a step before it makes.
+    /// It depends on the result of an earlier step.
     Unknown,
 }
 
-/// An input that is another one than in the last bake of the tag.
+/// An input that changed since the last bake of the tag. Long values are shown as the start of a digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
-    /// Its name.
     pub input: String,
-    /// What it was: a short value as it is, otherwise the beginning of a digest; nothing where it is new.
+    /// `None` for a new input.
     pub old: Option<String>,
-    /// What it is; nothing where it is gone, or not known before a step has made it.
+    /// `None` for an input that was removed, or that an earlier step has yet to make.
     pub new: Option<String>,
 }
 
-/// A step of a bake, and what becomes of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ExplainedStep {
-    /// What it does.
     pub step: String,
-    /// Whether it has to be done.
     pub verdict: Verdict,
-    /// Why, in a line.
+    /// The reason, in one line.
     pub why: String,
-    /// The inputs that changed, by name.
+    /// Sorted by name.
     pub changed: Vec<Change>,
 }
 
-/// What a bake would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Explanation {
-    /// Whether the artifact in the store is from these very inputs, so that nothing has to be done.
+    /// True if the artifact in the store was made from the same inputs.
     pub unchanged: bool,
-    /// The steps, in their order.
+    /// In the order of the bake.
     pub steps: Vec<ExplainedStep>,
 }
 
-/// Says what [`provision`](super::provision) would do with these options, and why, and does none of it.
+/// Explains what [`provision`](super::provision) would do with these options. Runs no step.
 ///
 /// # Errors
-/// What it would say before its first side effect.
+/// Those of [`provision`](super::provision) before its first side effect.
 pub fn explain(options: &Options) -> Result<Explanation, Error> {
     let cluster = options.provider.describe_sized(options.size)?;
     let inputs = inputs::preview(
@@ -76,43 +68,42 @@ pub fn explain(options: &Options) -> Result<Explanation, Error> {
         .filter(|step| !step.found)
         .map(|step| step.step.as_str())
         .collect();
-    let asked = inputs
+    let images_known = inputs
         .images
         .iter()
         .any(|image| options.provider.recipe.images.contains_key(&image.short_name));
-    if asked {
-        Known::new(&inputs.images).suffice_for(&options.provider.addons)?;
+    if images_known {
+        AvailableImages::new(&inputs.images).check_addons(&options.provider.addons)?;
     }
     let mut explained: Vec<ExplainedStep> = inputs
         .steps
         .iter()
         .map(|step| {
             let reason = history.reason(&StepRecord::from(step), "its result is not in the cache");
-            judged(step.step.clone(), step.found, reason)
+            explained_step(step.step.clone(), step.found, reason)
         })
         .collect();
     let all = steps::all(options, &cluster, &inputs);
     let artifact = store.get(&options.tag).ok();
     let last = all.len() - 1;
-    let unchanged = asked
+    let unchanged = images_known
         && missing.is_empty()
         && artifact.is_some_and(|artifact| history.is_from(&all[last].key(), &artifact.digest));
     for (number, step) in all.iter().enumerate() {
-        // What images there are says kubeadm, which may have to be built first.
-        let unknown = !asked && number + 1 >= last;
-        let found = match number == last {
-            true => unchanged,
-            false => reusable(&options.dir, &store, &step.key()).is_some(),
+        // kubeadm lists the images, and may have to be built first.
+        let unknown = !images_known && number + 1 >= last;
+        let (found, not_found) = match number == last {
+            true => (unchanged, steps::NO_ARTIFACT),
+            false => (
+                reusable(&options.dir, &store, &step.key()).is_some(),
+                steps::NO_LAYERS,
+            ),
         };
-        let lost = match number == last {
-            true => "the store has no artifact of these inputs by this name",
-            false => "its layers are not in the store",
-        };
-        let reason = history.reason(&step.done(), lost);
-        let mut one = judged(step.name.clone(), found, reason);
+        let reason = history.reason(&step.record(), not_found);
+        let mut one = explained_step(step.name.clone(), found, reason);
         if unknown {
             one.verdict = Verdict::Unknown;
-            one.why = "kubeadm says which images there are, and has to be built first".to_owned();
+            one.why = "kubeadm, which lists the images, has to be built first".to_owned();
             one.changed.clear();
         }
         explained.push(one);
@@ -123,7 +114,7 @@ pub fn explain(options: &Options) -> Result<Explanation, Error> {
     })
 }
 
-/// Why something has to be done: in a line, and in full.
+/// Why a step runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reason {
     pub(super) why: String,
@@ -131,11 +122,11 @@ pub(super) struct Reason {
 }
 
 impl Reason {
-    /// What changed from `old` to `new`; `lost` is the reason where nothing did.
-    pub(super) fn of(old: Option<&StepRecord>, new: &StepRecord, lost: &str) -> Self {
+    /// The changes from `old` to `new`, or `not_found` if there are none.
+    pub(super) fn from_changes(old: Option<&StepRecord>, new: &StepRecord, not_found: &str) -> Self {
         let Some(old) = old else {
             return Self {
-                why: "the last bake had no such step".to_owned(),
+                why: "the last bake did not have this step".to_owned(),
                 changed: Vec::new(),
             };
         };
@@ -150,28 +141,28 @@ impl Reason {
             })
             .collect();
         let why = match changed.as_slice() {
-            [] => lost.to_owned(),
-            changes => changes.iter().map(in_words).collect::<Vec<_>>().join("; "),
+            [] => not_found.to_owned(),
+            changes => changes.iter().map(describe).collect::<Vec<_>>().join("; "),
         };
         Self { why, changed }
     }
 }
 
-fn in_words(Change { input, old, new }: &Change) -> String {
+fn describe(Change { input, old, new }: &Change) -> String {
     match (old, new) {
         (Some(old), Some(new)) => format!("{input} changed from {old} to {new}"),
         (None, _) => format!("{input} is new"),
-        (_, None) => format!("{input} is gone"),
+        (_, None) => format!("{input} was removed"),
     }
 }
 
-fn judged(step: String, found: bool, reason: Reason) -> ExplainedStep {
+fn explained_step(step: String, found: bool, reason: Reason) -> ExplainedStep {
     let Reason { why, changed } = reason;
     match found {
         true => ExplainedStep {
             step,
             verdict: Verdict::Reused,
-            why: "nothing that it is made from has changed".to_owned(),
+            why: "its inputs are unchanged".to_owned(),
             changed: Vec::new(),
         },
         false => ExplainedStep {
@@ -188,7 +179,7 @@ mod tests {
     use super::{Change, Reason};
     use crate::bake::steps::StepRecord;
 
-    fn done(inputs: &[(&str, &str)]) -> StepRecord {
+    fn record(inputs: &[(&str, &str)]) -> StepRecord {
         StepRecord {
             step: "pack".to_owned(),
             inputs: inputs
@@ -199,13 +190,14 @@ mod tests {
     }
 
     #[test]
-    fn a_reason_names_what_changed() {
-        let old = done(&[("kubelet", "1"), ("os", "2"), ("app", "3")]);
-        let reason = |new: &[(&str, &str)]| Reason::of(Some(&old), &done(new), "it is lost");
+    fn reason_names_the_changed_inputs() {
+        let old = record(&[("kubelet", "1"), ("os", "2"), ("app", "3")]);
+        let reason =
+            |new: &[(&str, &str)]| Reason::from_changes(Some(&old), &record(new), "it is not found");
         let same = reason(&[("kubelet", "1"), ("os", "2"), ("app", "3")]);
-        assert_eq!((same.why.as_str(), same.changed.len()), ("it is lost", 0));
+        assert_eq!((same.why.as_str(), same.changed.len()), ("it is not found", 0));
         let other = reason(&[("kubelet", "9"), ("os", "2"), ("cni", "4")]);
-        assert_eq!(other.why, "app is gone; cni is new; kubelet changed from 1 to 9");
+        assert_eq!(other.why, "app was removed; cni is new; kubelet changed from 1 to 9");
         assert_eq!(
             other.changed[2],
             Change {
@@ -214,7 +206,7 @@ mod tests {
                 new: Some("9".to_owned()),
             }
         );
-        let first = Reason::of(None, &done(&[]), "it is lost");
-        assert_eq!(first.why, "the last bake had no such step");
+        let first = Reason::from_changes(None, &record(&[]), "it is not found");
+        assert_eq!(first.why, "the last bake did not have this step");
     }
 }

@@ -1,4 +1,4 @@
-//! From a formed cluster to the artifact: settle, stop, clean, pack.
+//! Freezes a ready cluster into an artifact.
 
 use jiff::Timestamp;
 use parbake_artifact::{Artifact, Layer, MachineLayers, NewArtifact, Store};
@@ -6,26 +6,26 @@ use parbake_cluster::sanitize_files::{self, Owner};
 use parbake_cluster::{Description, Node, machine_plan};
 use parbake_machine::fs::Dirs;
 
-use super::bootstrap::Formed;
+use super::bootstrap::ReadyCluster;
 use super::workspace::Workspace;
 use super::{Error, MACHINE_LAYER, Options, layers, settle};
 use crate::inputs::{Binary, Inputs};
 
-/// Freezes the cluster into an artifact.
+/// Settles and stops the cluster, removes credentials from its files, packs them and writes the artifact.
 pub(super) fn freeze(
     options: &Options,
     store: &Store,
     shared: Vec<Layer>,
     inputs: &Inputs,
     workspace: &Workspace,
-    formed: Formed,
+    ready: ReadyCluster,
 ) -> Result<Artifact, Error> {
-    let Formed {
+    let ReadyCluster {
         cluster,
         running,
         client,
         runtime,
-    } = formed;
+    } = ready;
     let secrets = settle::settle(&running, &runtime, &client, &cluster)?;
     drop(client);
     {
@@ -63,7 +63,7 @@ pub(super) fn freeze(
     Ok(store.put_with_documents(&options.tag, draft, |artifact| attestation.documents(artifact))?)
 }
 
-/// What writes etcd's files anew.
+/// The tool that rewrites etcd's files, without which the keys of the bake would remain in them.
 pub(super) fn etcd_tool<'a>(cluster: &Description, inputs: &'a Inputs) -> Result<&'a Binary, Error> {
     let tool = cluster.kubernetes().dialect().etcd_tool();
     inputs.binaries.get(tool).ok_or(Error::NoEtcdTool(tool))

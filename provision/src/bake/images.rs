@@ -1,14 +1,14 @@
-//! Container images, unpacked once by the runtime itself and then shared by all machines.
+//! Unpacks container images once, with the runtime itself, into layers that all machines share.
 //!
-//! One machine boots with nothing but the runtime and imports every image. Then its state is taken apart:
+//! A machine boots with only the runtime and imports all images. Then its state is split:
 //!
 //! ```text
 //! /var/lib/containerd/…/snapshots/7/fs  ->  layer `image/coredns`: /var/lib/parbake/images/coredns/0
 //! /var/lib/containerd/…/snapshots/7/fs      is now a symbolic link to it
-//! /var/lib/containerd                   ->  layer `runtime`: a small directory that every machine gets a copy of
+//! /var/lib/containerd                   ->  layer `runtime`: a small directory that is copied to every machine
 //! ```
 //!
-//! Other runtimes have other names for these directories ([`RuntimeProfile`]).
+//! Other runtimes use other directories ([`RuntimeProfile`]).
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -26,11 +26,10 @@ use parbake_machine::process::Cmd;
 use parbake_machine::supervisor::Running;
 
 use super::Error;
-use super::node_command::{shell, wait_for_runtime};
+use super::node_command::{run_script, wait_for_runtime};
 use crate::inputs::ImageArchive;
 
-/// Imports `images` on the one machine of `plan` and packs what came of it: a layer for each image, then the runtime's
-/// own.
+/// Imports `images` on the only machine of `plan`, and packs a layer for each image and one for the runtime's state.
 pub(super) fn layers(
     store: &Store,
     plan: &Plan,
@@ -47,9 +46,8 @@ pub(super) fn layers(
         let _step =
             tracing::debug_span!("step", what = format!("pack the image {}", image.short_name)).entered();
         let tree = workspace.join("image").join(&image.short_name);
-        take_out(runtime, &state, &snapshots, &image.short_name, &tree)
-            .map_err(failed("take the layers of an image out of", &state))?;
-        // The runtime makes the root directory of each when it unpacks it.
+        extract_snapshots(runtime, &state, &snapshots, &image.short_name, &tree)
+            .map_err(failed("move the layers of an image out of", &state))?;
         layers.push(store.add_layer(
             &format!("image/{}", image.short_name),
             &tree,
@@ -67,7 +65,7 @@ pub(super) fn layers(
     Ok(layers)
 }
 
-/// The ids of the snapshots that each image added.
+/// Imports the images, and returns the ids of the snapshots that each one added.
 fn import(
     plan: &Plan,
     supervise: &Cmd,
@@ -79,7 +77,7 @@ fn import(
     let running = Running::start(plan, supervise)?;
     let name = &plan.machines[0].endpoint.name;
     wait_for_runtime(&running, name)?;
-    let mut known = BTreeSet::new();
+    let mut before = BTreeSet::new();
     let mut imported = Vec::new();
     for image in images {
         running
@@ -87,19 +85,19 @@ fn import(
             .args(&image.names)
             .stdin_file(&image.path)
             .run()?;
-        let now = snapshots(runtime, state).map_err(failed("list the snapshots in", state))?;
-        imported.push(now.difference(&known).cloned().collect());
-        known = now;
+        let after = snapshots(runtime, state).map_err(failed("list the snapshots in", state))?;
+        imported.push(after.difference(&before).cloned().collect());
+        before = after;
     }
     if let Some(forget) = runtime.forget_all_packed {
-        // An offline cluster never needs packed layers again, and they double the runtime's size.
-        shell(&running, name, forget)?;
+        // The compressed layers are not needed again, and would double the size.
+        run_script(&running, name, forget)?;
     }
     let _stopped = running.stop()?;
     Ok(imported)
 }
 
-/// The layers that the runtime has unpacked, by the names of their directories.
+/// The ids of the layers that the runtime has unpacked.
 fn snapshots(runtime: &RuntimeProfile, state: &Path) -> io::Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     for entry in fs::read_dir(state.join(runtime.layers))? {
@@ -111,8 +109,8 @@ fn snapshots(runtime: &RuntimeProfile, state: &Path) -> io::Result<BTreeSet<Stri
     Ok(found)
 }
 
-/// Moves the directories of `snapshots` to where machines see shared images, leaving links.
-fn take_out(
+/// Moves the directories of `snapshots` to the shared path of `image` below `tree`, and leaves symbolic links to it.
+fn extract_snapshots(
     runtime: &RuntimeProfile,
     state: &Path,
     snapshots: &BTreeSet<String>,

@@ -1,7 +1,7 @@
-//! A cluster formed by kubeadm that is not frozen: what a thaw saves, for the comparison.
+//! The baseline of the benchmark: sets up an artifact's cluster with kubeadm instead of thawing it.
 //!
-//! The same layers, programs, machines, network and readiness as a thaw's, the images unpacked already. But no layer
-//! of a machine: everything that makes it a cluster is done anew, with kubeadm's own settings.
+//! Layers, machines, network, unpacked images and the definition of readiness are those of a thaw. Only the machines' own
+//! layers are left out: kubeadm does that work again, with its default settings.
 
 use std::fs;
 use std::path::PathBuf;
@@ -26,59 +26,55 @@ use super::workspace::Workspace;
 use super::{Error, MACHINE_LAYER};
 use crate::kubeadm::Profile;
 
-/// What to form.
 #[derive(Debug)]
 pub struct KubeadmBaselineOptions {
     /// The artifact's name in the store.
     pub tag: Tag,
-    /// What the cluster's directory is called meanwhile: no artifact's name that may be baked.
+    /// The name of the working directory, which must not be that of an artifact.
     pub workspace: Tag,
-    /// How many of the baked nodes; all of them where nothing is given.
+    /// Limits the number of nodes.
     pub nodes: Option<usize>,
-    /// How long it may take until the cluster is ready.
+    /// The time limit until the cluster is ready.
     pub wait: Duration,
-    /// Where parbake keeps its state.
+    /// The state directory.
     pub dir: PathBuf,
     /// The command that calls [`parbake_machine::supervisor::supervise`].
     pub supervise: Cmd,
 }
 
-/// A cluster that kubeadm formed and that is ready. It goes when this is dropped.
+/// A ready cluster that kubeadm set up. It is removed on drop.
 #[derive(Debug)]
 pub struct KubeadmBaseline {
-    /// Its machines.
     pub running: Running,
-    /// What it is.
     pub cluster: Description,
-    /// The administrator's way in, from the host.
+    /// The administrator's kubeconfig, for use on the host.
     pub kubeconfig: String,
-    /// Where its files are.
     pub dir: PathBuf,
-    /// When it passed what, counted from the call of [`start_kubeadm_baseline`]. [`Milestones::pods`] says little: until kubeadm has
-    /// made the first pod none is missing.
+    /// Times since the call of [`start_kubeadm_baseline`]. [`Milestones::pods`] means little: no pod is missing before kubeadm
+    /// has created the first.
     pub milestones: Milestones,
-    /// When DNS answered in a pod on each node, counted as well.
+    /// When DNS answered in a pod on each node, since the same call.
     pub dns_in_pods: Duration,
     workspace: Workspace,
 }
 
 impl KubeadmBaseline {
-    /// Kills the machines and removes all that is left of them.
+    /// Kills the machines and removes their files.
     ///
     /// # Errors
-    /// A cgroup or a file that could not be removed.
+    /// A cgroup or file could not be removed.
     pub fn remove(self) -> Result<(), Error> {
-        self.workspace.done()
+        self.workspace.finish()
     }
 }
 
 /// The administrator's kubeconfig, and the times.
 type Ready = (String, Milestones, Duration);
 
-/// Forms the cluster of an artifact anew and waits until it is ready.
+/// Sets up the cluster of an artifact with kubeadm and waits until it is ready.
 ///
 /// # Errors
-/// The first step that failed; nothing of the cluster is left then.
+/// The first step that failed. Nothing of the cluster is left behind.
 pub fn start_kubeadm_baseline(options: &KubeadmBaselineOptions) -> Result<KubeadmBaseline, Error> {
     let started = Instant::now();
     let host = Host::detect(&options.dir).require(Purpose::Up)?;
@@ -86,7 +82,7 @@ pub fn start_kubeadm_baseline(options: &KubeadmBaselineOptions) -> Result<Kubead
     let artifact = store.get(&options.tag)?;
     let cluster = describe(&artifact, options.nodes)?;
     cluster.suits(&host)?;
-    let workspace = Workspace::claim(&options.dir, &options.workspace, false)?;
+    let workspace = Workspace::lock(&options.dir, &options.workspace, false)?;
     let bootstrap = Bootstrap {
         id: format!("once-{}", std::process::id()),
         dir: workspace.dir("cluster"),
@@ -122,7 +118,7 @@ fn describe(artifact: &Artifact, nodes: Option<usize>) -> Result<Description, Er
     Ok(baked.with_nodes(nodes.unwrap_or(baked.nodes().len()))?)
 }
 
-/// The layers that are no machine's own.
+/// The layers that all machines share.
 fn shared(artifact: &Artifact) -> Vec<Layer> {
     let own = |layer: &&Layer| layer.title.starts_with(MACHINE_LAYER);
     artifact
@@ -133,7 +129,7 @@ fn shared(artifact: &Artifact) -> Vec<Layer> {
         .collect()
 }
 
-/// kubeadm works in a thread of its own, so that readiness is seen when it comes, as in a thaw.
+/// Runs kubeadm in a thread, so that readiness is polled meanwhile, as in a thaw.
 fn become_ready(
     options: &KubeadmBaselineOptions,
     bootstrap: &Bootstrap<'_>,
@@ -144,12 +140,12 @@ fn become_ready(
     let (sender, receiver) = oneshot::channel();
     thread::scope(|scope| {
         scope.spawn(move || {
-            // Who waits for it is gone only when something else has failed.
+            // The receiver is dropped only if the wait has failed.
             let _ = sender.send(install(bootstrap, running));
         });
         runtime.block_on(async {
             let installed = async {
-                // The thread ends without a word only when it panics, which the scope passes on.
+                // The sender is dropped only by a panic, which the scope propagates.
                 receiver.await.unwrap_or(Ok(()))
             };
             let ((), ready) = tokio::try_join!(installed, wait(options, bootstrap, running, expected))?;
@@ -158,7 +154,7 @@ fn become_ready(
     })
 }
 
-/// What people do by hand, or kind and minikube for them: the workers join side by side.
+/// Runs kubeadm on all nodes, as kind and minikube do. The workers join in parallel.
 fn install(bootstrap: &Bootstrap<'_>, running: &Running) -> Result<(), Error> {
     let ca_hash = &bootstrap.init(running)?;
     let image = &runtime_config::sandbox_image(&bootstrap.layers)?;
@@ -179,9 +175,9 @@ fn install(bootstrap: &Bootstrap<'_>, running: &Running) -> Result<(), Error> {
     })
 }
 
-/// kubeadm wants nothing to be there before it.
+/// Adds the DNS probe's static pod. Only after kubeadm, which requires an empty directory of manifests.
 fn probe(running: &Running, node: &Node, image: &str) -> Result<(), Error> {
-    // On a worker it does not even make the directory.
+    // On a worker kubeadm does not create the directory.
     let write = format!("mkdir -p /etc/kubernetes/manifests && cat > /{}", probe::MANIFEST);
     running
         .command(node.name.as_str(), ["sh", "-euc", &write])?
@@ -196,14 +192,14 @@ async fn wait(
     running: &Running,
     expected: &Expected<'_>,
 ) -> Result<Ready, Error> {
-    let left = || options.wait.saturating_sub(expected.started.elapsed());
-    let (kubeconfig, client) = connect_early(bootstrap, running, left()).await?;
-    let vantages = DnsProbe::of_machines(running, bootstrap.cluster)?;
-    let ready = wait_until_ready(&client, expected, vantages, left(), |milestone, after| {
+    let time_left = || options.wait.saturating_sub(expected.started.elapsed());
+    let (kubeconfig, client) = connect_early(bootstrap, running, time_left()).await?;
+    let machines = DnsProbe::of_machines(running, bootstrap.cluster)?;
+    let ready = wait_until_ready(&client, expected, machines, time_left(), |milestone, after| {
         tracing::debug!("{milestone} after {:.1} s", after.as_secs_f64());
     });
     let pods = DnsProbe::of_pods(running, bootstrap.cluster)?;
-    let in_pods = probe::dns_answers(bootstrap.cluster, pods, expected.started, left());
+    let in_pods = probe::dns_answers(bootstrap.cluster, pods, expected.started, time_left());
     let both = tokio::try_join!(ready, in_pods);
     let (milestones, dns_in_pods) = both.map_err(|error| Error::NotReady(error.into()))?;
     Ok((kubeconfig, milestones, dns_in_pods))
@@ -213,7 +209,7 @@ async fn wait(
 async fn connect_early(
     bootstrap: &Bootstrap<'_>,
     running: &Running,
-    limit: Duration,
+    timeout: Duration,
 ) -> Result<(String, Client), Error> {
     let upper = Dirs(&machine_plan::machine_dir(&bootstrap.dir, bootstrap.first())).upper();
     let path = upper.join(ADMIN);
@@ -224,11 +220,11 @@ async fn connect_early(
         let kubeconfig = bootstrap.kubeconfig(running, &written);
         match connect(&kubeconfig).await {
             Ok(client) => Poll::Seen((kubeconfig, client)),
-            // Half of it is written.
+            // The file is incomplete.
             Err(error) => Poll::Pending(error.to_string()),
         }
     };
-    let connected = Wait::new("kubeadm to write a kubeconfig", limit)
+    let connected = Wait::new("kubeadm to write a kubeconfig", timeout)
         .until(look)
         .await;
     connected.map_err(|error| Error::NotReady(error.into()))

@@ -1,4 +1,4 @@
-//! The layers that all machines share: node OS, each binary, the node's own files, each image, the runtime.
+//! The layers that all machines share: the node OS, each binary, the node files, each image and the runtime's state.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -23,10 +23,10 @@ use super::{Error, Options, images, steps};
 use crate::inputs::Inputs;
 use crate::node;
 
-/// The time of every file that the bake itself writes, so that equal inputs give equal layers.
+/// The modification time of all files, so that equal inputs give equal layers.
 const EPOCH: i64 = 0;
 
-/// Makes the shared layers, bottom first, each once and unpacked in the store.
+/// Makes or reuses the shared layers, bottom first, and unpacks them in the store.
 pub(super) fn shared(
     options: &Options,
     store: &Store,
@@ -39,8 +39,8 @@ pub(super) fn shared(
     let os = step(dir, store, history, &steps::os(&inputs.os), || {
         Ok(vec![store.add_layer("os", &inputs.os.path, &pack())?])
     })?;
-    // What the import of images stands on.
-    let mut below = os.clone();
+    // The layers of the machine that imports the images.
+    let mut import_layers = os.clone();
     let mut layers = os;
     for (name, binary) in &inputs.binaries {
         let packed = step(dir, store, history, &steps::binary(name, binary), || {
@@ -49,7 +49,7 @@ pub(super) fn shared(
             Ok(vec![store.add_layer(name, &tree, &pack())?])
         })?;
         if steps::is_runtime(name) {
-            below.extend(packed.clone());
+            import_layers.extend(packed.clone());
         }
         layers.extend(packed);
     }
@@ -58,9 +58,9 @@ pub(super) fn shared(
         node::write(&tree, &inputs.runtime, steps::pause(inputs)).map_err(failed("write", &tree))?;
         Ok(vec![store.add_layer("node", &tree, &pack())?])
     })?;
-    below.extend(node.clone());
+    import_layers.extend(node.clone());
     layers.extend(node);
-    let unpacked = unpacked(store, &below)?;
+    let unpacked = unpacked(store, &import_layers)?;
     layers.extend(step(dir, store, history, &steps::images(inputs), || {
         let plan = importer(
             &workspace.dir("importer"),
@@ -80,12 +80,12 @@ pub(super) fn shared(
     Ok(layers)
 }
 
-/// The directories of `layers` in the store.
+/// The unpacked directories of `layers` in the store.
 pub(super) fn unpacked(store: &Store, layers: &[Layer]) -> Result<Vec<PathBuf>, Error> {
     layers.iter().map(|layer| Ok(store.unpacked(layer)?)).collect()
 }
 
-/// How layers are packed that every bake from the same inputs makes the same.
+/// Packs layers reproducibly.
 pub(super) fn pack() -> PackOptions {
     PackOptions {
         mtime_clamp: Some(EPOCH),
@@ -99,10 +99,10 @@ fn install(from: &Path, to: &Path) -> io::Result<()> {
     fs::set_permissions(to, fs::Permissions::from_mode(0o755))
 }
 
-/// One machine with nothing but the runtime.
+/// One machine that runs only the container runtime.
 fn importer(dir: &Path, own: &RuntimeProfile, layers: Vec<PathBuf>, host: &Host) -> Result<Plan, Error> {
     let decisions = host.decide();
-    // Nobody's addresses (RFC 5737): it has no other machine to talk to.
+    // Documentation addresses (RFC 5737): the machine has no peers.
     let network = |host| IpNet::from(Ipv4Net::new_assert(Ipv4Addr::new(192, 0, 2, host), 24));
     let mut files = vec![public_file("etc/hostname", "importer\n")];
     files.extend(

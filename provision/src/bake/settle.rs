@@ -1,18 +1,20 @@
-//! From a running, ready cluster to one that can be frozen: no credential of its own left, nothing that would hold
-//! the next start up, databases small and closed.
+//! Prepares a ready cluster for freezing: removes its credentials and whatever would delay the next start, compacts the
+//! database and stops all pods.
 
 use parbake_cluster::{Client, ContainerRuntime, Description, head_start, purge};
 use parbake_machine::supervisor::Running;
 use tokio::runtime::Runtime;
 
 use super::Error;
-use super::node_command::{on, shell};
+use super::node_command::{run_on, run_script};
 
-/// What `parbake-iptables.service` and `parbake-ip6tables.service` restore, for each of the tools that are named (`iptables`,
-/// `ip6tables`), once kube-proxy has had nothing to add for two of its periods. The kernel
-/// may know no nfacct, and the counters mean nothing any more. Rules of network policies (kube-router's) stay out: they are
-/// for addresses that other pods get, and name sets that are not there, for which all would be refused. kube-proxy writes the
-/// rules of services in any order, each is for other packets; those of node ports come last.
+/// Saves the rules that `parbake-iptables.service` and `parbake-ip6tables.service` restore, for each tool among the
+/// arguments (`iptables`, `ip6tables`), once kube-proxy has not changed them for two of its periods.
+///
+/// Left out are nfacct rules, which a kernel may not support, packet counters, and the rules of network policies
+/// (kube-router): those are for addresses that other pods will get, and refer to sets that will not exist, which would make
+/// the whole restore fail. kube-proxy writes the rules of services in random order, so they are sorted; the rule for node
+/// ports stays last.
 const SAVE_RULES: &str = r#"
 mkdir -p /var/lib/parbake
 cd /var/lib/parbake
@@ -34,7 +36,7 @@ for _ in $(seq 30); do
     [ "$changed" ] || break
 done
 "#;
-/// Compacts the database to its newest revision, so that deleted secrets are in no old one.
+/// Compacts the database to its newest revision, so that no older revision holds deleted secrets.
 const COMPACT: &str = r#"
 etcd=$(crictl ps -q --name '^etcd$')
 ctl() {
@@ -44,8 +46,8 @@ ctl() {
 revision=$(ctl endpoint status --write-out=fields | sed -n 's/^"Revision" : //p')
 ctl compact --physical "$revision"
 "#;
-/// Ends every pod, etcd last, since the others need it to end in order. There is a function `stop` already, see
-/// [`stop_pods`].
+/// Stops and removes all pods, etcd last, since the others need it for a clean shutdown. [`stop_pods`] defines the function
+/// `stop`.
 const STOP_PODS: &str = r#"
 ctl() { crictl --timeout=60s "$@"; }
 for pod in $(ctl pods -q | grep -vxF "$(ctl pods -q --name ^etcd-)" || true) $(ctl pods -q --name ^etcd-); do
@@ -54,13 +56,13 @@ done
 ctl rmp -fa
 "#;
 
-/// The shell script that ends every pod of a node with `runtime`.
+/// The shell script that stops all pods of a node with `runtime`.
 pub(super) fn stop_pods(runtime: ContainerRuntime) -> String {
     format!("stop() {{ {}; }}{STOP_PODS}", runtime.answers().stop_pod)
 }
 
-/// Quiets the cluster down and removes its credentials, files and database alike. The machines still run afterwards,
-/// with no pod left. Says how many secrets stay that manifests made.
+/// Stops all pods and removes the cluster's credentials from files and database. The machines keep running. Returns the
+/// number of secrets that remain because manifests or users created them.
 pub(super) fn settle(
     running: &Running,
     runtime: &Runtime,
@@ -82,17 +84,17 @@ pub(super) fn settle(
         .filter_map(|(tool, has)| has.then_some(tool))
         .collect();
     for node in &names {
-        on(
+        run_on(
             running,
             node,
             &[&["sh", "-euc", SAVE_RULES, "save"], tools.as_slice()].concat(),
         )?;
-        on(running, node, &["systemctl", "stop", "kubelet"])?;
+        run_on(running, node, &["systemctl", "stop", "kubelet"])?;
     }
     for plane in cluster.control_planes() {
-        // They would make anew what is deleted next.
+        // The controller manager would recreate the tokens that are deleted next.
         let names = "^(kube-controller-manager|kube-scheduler)$";
-        shell(
+        run_script(
             running,
             plane.name.as_str(),
             &format!("crictl --timeout=60s stop $(crictl ps -q --name '{names}')"),
@@ -100,10 +102,10 @@ pub(super) fn settle(
     }
     runtime.block_on(purge::forget(client))?;
     let secrets = runtime.block_on(purge::count_secrets(client))?;
-    // What the first control plane has is what all get when they are frozen.
-    shell(running, cluster.nodes()[0].name.as_str(), COMPACT)?;
+    // Only the first control plane's database is frozen, for all of them.
+    run_script(running, cluster.nodes()[0].name.as_str(), COMPACT)?;
     for node in names.iter().rev() {
-        shell(running, node, &stop_pods(cluster.runtime()))?;
+        run_script(running, node, &stop_pods(cluster.runtime()))?;
     }
     Ok(secrets)
 }

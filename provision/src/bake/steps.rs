@@ -1,6 +1,6 @@
-//! The steps of a bake: what each is made from, by name, so that it can be told why one has to be done.
+//! The steps of a bake and their inputs by name.
 //!
-//! The same names and values make the keys that steps are found by, so what is told is what is done.
+//! A step's key is the digest of its name and inputs, so that an explanation of what changed always agrees with what runs.
 
 use std::collections::BTreeMap;
 
@@ -14,9 +14,14 @@ use crate::kubeadm::{self, Profile};
 use crate::node;
 use crate::provider::Addon;
 
-/// The short name of the image that holds a pod's namespaces.
+/// Why the last step runs although its inputs are unchanged.
+pub(super) const NO_ARTIFACT: &str = "the store has no artifact of this name from these inputs";
+/// Why any other step runs although its inputs are unchanged.
+pub(super) const NO_LAYERS: &str = "its layers are not in the store";
+
+/// The short name of the pause image.
 const PAUSE: &str = "pause";
-/// Binaries that have to do with images. No other is beneath their import, so that another kubelet is no reason for one.
+/// The binaries that the import of images depends on. A new kubelet, for instance, needs no new import.
 const RUNTIME: [&str; 11] = [
     "containerd",
     "containerd-shim",
@@ -31,20 +36,18 @@ const RUNTIME: [&str; 11] = [
     "runc",
 ];
 
-/// A step of a bake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Step {
-    /// What it does.
     pub(super) name: String,
-    /// What it is made from, by name.
+    /// Values by name.
     inputs: BTreeMap<String, String>,
 }
 
-/// A step that was done, for who asks afterwards why it has to be done again.
+/// The record of a step that ran.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct StepRecord {
     pub(super) step: String,
-    /// Values for people.
+    /// Abbreviated values by name.
     pub(super) inputs: BTreeMap<String, String>,
 }
 
@@ -54,7 +57,7 @@ impl Step {
             name: name.into(),
             inputs: BTreeMap::new(),
         }
-        .with("how parbake bakes", RECIPE)
+        .with("bake recipe", RECIPE)
     }
 
     fn with(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
@@ -64,7 +67,7 @@ impl Step {
 
     fn with_images(self, images: &[ImageArchive]) -> Self {
         let with = |step: Self, (number, image): (usize, &ImageArchive)| {
-            // The runtime numbers what it unpacks, so their order counts, too.
+            // The runtime numbers the layers that it unpacks, so the order of images matters.
             step.with(
                 format!("image {}", image.reference),
                 format!("{number} {}", image.key),
@@ -73,25 +76,24 @@ impl Step {
         images.iter().enumerate().fold(self, with)
     }
 
-    /// What its result is found by.
+    /// Identifies the step's result.
     pub(super) fn key(&self) -> Digest {
         let inputs = self.inputs.iter();
         let lines = inputs.map(|(name, value)| format!("{name}\0{}\0{value}\0", value.len()));
         Digest::of(format!("{}\0{}", self.name, lines.collect::<String>()).as_bytes())
     }
 
-    /// What is kept of it.
-    pub(super) fn done(&self) -> StepRecord {
-        let shown = |(name, value): (&String, &String)| (name.clone(), for_people(value));
+    pub(super) fn record(&self) -> StepRecord {
+        let abbreviated = |(name, value): (&String, &String)| (name.clone(), abbreviate(value));
         StepRecord {
             step: self.name.clone(),
-            inputs: self.inputs.iter().map(shown).collect(),
+            inputs: self.inputs.iter().map(abbreviated).collect(),
         }
     }
 }
 
-/// The place of an image in the order is told only where nothing else changed.
-fn for_people(value: &str) -> String {
+/// Shortens digests, also after the number of an image.
+fn abbreviate(value: &str) -> String {
     match value.split_once(' ') {
         Some((number, key)) if key.len() == 64 && number.bytes().all(|byte| byte.is_ascii_digit()) => {
             format!("{number} {}", shown(key.as_bytes()))
@@ -109,62 +111,59 @@ impl From<&CachedStep> for StepRecord {
     }
 }
 
-/// The layer of the node OS.
 pub(super) fn os(os: &OsTree) -> Step {
     Step::new("pack the node OS").with("node OS", &os.key)
 }
 
-/// The layer of a binary.
 pub(super) fn binary(name: &str, binary: &Binary) -> Step {
     Step::new(format!("pack {name}")).with(format!("binary {name}"), &binary.sha256)
 }
 
-/// The name of the image that holds a pod's namespaces.
+/// The reference of the pause image.
 pub(super) fn pause(inputs: &Inputs) -> &str {
     let pause = inputs.images.iter().find(|image| image.short_name == PAUSE);
     pause.map(|image| image.reference.as_str()).unwrap_or_default()
 }
 
-/// The layer of the node's own files.
 pub(super) fn node(inputs: &Inputs) -> Step {
-    Step::new("write the node's files")
-        .with("name of the pause image", pause(inputs))
-        .with("node's files", node::fingerprint(&inputs.runtime))
+    Step::new("write the node files")
+        .with("pause image", pause(inputs))
+        .with("node files", node::fingerprint(&inputs.runtime))
 }
 
-/// Whether the binary `name` is beneath the import of images.
+/// True if the import of images depends on the binary `name`.
 pub(super) fn is_runtime(name: &str) -> bool {
     RUNTIME.contains(&name)
 }
 
-/// The layers of images, and the runtime's own: what is imported, and what imports it.
+/// The layers of images and of the runtime's state.
 pub(super) fn images(inputs: &Inputs) -> Step {
     let runtime = inputs.binaries.iter().filter(|(name, _)| is_runtime(name));
     let step = Step::new("import the images")
         .with("node OS", &inputs.os.key)
-        .with("name of the pause image", pause(inputs))
-        .with("node's files", node::fingerprint(&inputs.runtime))
+        .with("pause image", pause(inputs))
+        .with("node files", node::fingerprint(&inputs.runtime))
         .with_images(&inputs.images);
     runtime.fold(step, |step, (name, binary)| {
         step.with(format!("binary {name}"), &binary.sha256)
     })
 }
 
-/// Everything from the first boot to the artifact.
+/// All from the first boot to the artifact.
 pub(super) fn cluster(options: &Options, cluster: &Description, inputs: &Inputs) -> Step {
-    let told = cluster
+    let files = cluster
         .nodes()
         .iter()
         .flat_map(|node| kubeadm::init_files(cluster, node, "", Profile::Tuned));
-    let told = serde_json::to_string(&told.collect::<Vec<_>>()).unwrap_or_default();
+    let files = serde_json::to_string(&files.collect::<Vec<_>>()).unwrap_or_default();
     let description = serde_json::to_string(cluster).unwrap_or_default();
     let provider = &options.provider;
-    let mut step = Step::new("form the cluster and freeze it")
+    let mut step = Step::new("bootstrap and freeze the cluster")
         .with("provider", provider.name.as_str())
         .with("nodes and networks", description)
-        .with("what kubeadm is told", told)
+        .with("kubeadm configuration", files)
         .with("node OS", &inputs.os.key)
-        .with("node's files", node::fingerprint(&inputs.runtime))
+        .with("node files", node::fingerprint(&inputs.runtime))
         .with_images(&inputs.images);
     if let Some(variant) = &provider.variant {
         step = step.with("variant", variant.as_str());
@@ -182,7 +181,7 @@ pub(super) fn cluster(options: &Options, cluster: &Description, inputs: &Inputs)
     step
 }
 
-/// All steps of a bake that come after its inputs, in order.
+/// All steps of a bake after its inputs, in order.
 pub(super) fn all(options: &Options, description: &Description, inputs: &Inputs) -> Vec<Step> {
     let binaries = inputs.binaries.iter().map(|(name, one)| binary(name, one));
     [os(&inputs.os)]
@@ -235,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn images_are_imported_anew_for_nothing_but_what_they_need() {
+    fn image_import_depends_only_on_its_own_inputs() {
         let base = images(&inputs()).key();
         let changed = |change: &dyn Fn(&mut Inputs)| {
             let mut inputs = inputs();
@@ -262,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_has_no_two_meanings() {
+    fn different_steps_have_different_keys() {
         let key = |name: &str, inputs: &[(&str, &str)]| {
             let step = Step::new(name);
             let step = inputs
@@ -288,12 +287,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_short() {
-        let done = images(&inputs()).done();
-        assert_eq!(done.step, "import the images");
-        assert_eq!(done.inputs["image example.org/pause:1"], "1 444444444444");
-        assert_eq!(done.inputs["node OS"], "000000000000");
-        assert_eq!(done.inputs["name of the pause image"], "example.org/pause:1");
-        assert!(done.inputs.values().all(|value| value.len() <= 48));
+    fn records_have_abbreviated_values() {
+        let record = images(&inputs()).record();
+        assert_eq!(record.step, "import the images");
+        assert_eq!(record.inputs["image example.org/pause:1"], "1 444444444444");
+        assert_eq!(record.inputs["node OS"], "000000000000");
+        assert_eq!(record.inputs["pause image"], "example.org/pause:1");
+        assert!(record.inputs.values().all(|value| value.len() <= 48));
     }
 }

@@ -1,11 +1,11 @@
-//! A bake's own directory and what is remembered between bakes.
+//! The working directory of a bake, and the records that bakes keep for later ones.
 //!
 //! ```text
 //! DIR/bake/
-//! ├── k8s-1.34.lock       held (flock) by the bake that works on the tag
-//! ├── k8s-1.34/           its machines and trees; gone when it ends, left where it failed under `--keep`
-//! ├── k8s-1.34.json       the inputs of the artifact that the last bake made, and of its steps
-//! └── steps/KEY.json      the layers that a step made from inputs with that key
+//! ├── k8s-1.34.lock       locked (flock) by the bake of this tag
+//! ├── k8s-1.34/           its machines and trees; removed at the end, unless the bake failed with `--keep`
+//! ├── k8s-1.34.json       the last bake: the inputs of its artifact and of each step
+//! └── steps/KEY.json      the layers that a step made from inputs with this key
 //! ```
 
 use std::fs::{self, File};
@@ -21,9 +21,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Error;
 use super::explain::Reason;
-use super::steps::{Step, StepRecord};
+use super::steps::{NO_LAYERS, Step, StepRecord};
 
-/// A bake's directory, locked.
+/// The working directory of a bake, locked.
 #[derive(Debug)]
 pub(super) struct Workspace {
     dir: PathBuf,
@@ -32,17 +32,18 @@ pub(super) struct Workspace {
     _lock: File,
 }
 
-/// Which inputs an artifact was made from.
+/// The inputs that an artifact was made from.
 #[derive(Debug, Serialize, Deserialize)]
 struct Origin {
+    /// The key of the last step.
     inputs: Digest,
     artifact: Digest,
-    /// An older parbake wrote none.
+    /// Empty in records of older versions.
     #[serde(default)]
     steps: Vec<StepRecord>,
 }
 
-/// What is remembered of the last bake of a tag.
+/// The record of the last bake of a tag.
 #[derive(Debug)]
 pub(super) struct BuildHistory {
     tag: Tag,
@@ -50,7 +51,7 @@ pub(super) struct BuildHistory {
 }
 
 impl BuildHistory {
-    /// Reads what there is below the state directory `dir`.
+    /// Reads the record below the state directory `dir`, if there is one.
     pub(super) fn read(dir: &Path, tag: &Tag) -> Self {
         Self {
             tag: tag.clone(),
@@ -58,28 +59,28 @@ impl BuildHistory {
         }
     }
 
-    /// Whether `artifact` is what it made from inputs with the key `inputs`.
+    /// True if the last bake made `artifact` from inputs with the key `inputs`.
     pub(super) fn is_from(&self, inputs: &Digest, artifact: &Digest) -> bool {
         let same = |origin: &Origin| origin.inputs == *inputs && origin.artifact == *artifact;
         self.origin.as_ref().is_some_and(same)
     }
 
-    /// Why a step has to be done; `lost` is the reason where nothing has changed.
-    pub(super) fn reason(&self, step: &StepRecord, lost: &str) -> Reason {
+    /// Why a step runs; `not_found` is the reason if its inputs are unchanged.
+    pub(super) fn reason(&self, step: &StepRecord, not_found: &str) -> Reason {
         let Some(origin) = self.origin.as_ref().filter(|origin| !origin.steps.is_empty()) else {
             return Reason {
-                why: format!("nothing is known of a bake of `{}` before", self.tag),
+                why: format!("there is no record of an earlier bake of `{}`", self.tag),
                 changed: Vec::new(),
             };
         };
-        let old = origin.steps.iter().find(|done| done.step == step.step);
-        Reason::of(old, step, lost)
+        let old = origin.steps.iter().find(|old| old.step == step.step);
+        Reason::from_changes(old, step, not_found)
     }
 }
 
 impl Workspace {
-    /// Claims the directory of `tag` below the state directory `dir`, and clears what a bake that was killed left.
-    pub(super) fn claim(dir: &Path, tag: &Tag, keep: bool) -> Result<Self, Error> {
+    /// Locks the directory of `tag` below the state directory `dir`, and removes what a killed bake left.
+    pub(super) fn lock(dir: &Path, tag: &Tag, keep: bool) -> Result<Self, Error> {
         let bakes = dir.join("bake");
         fs::create_dir_all(bakes.join("steps")).map_err(failed("make", &bakes))?;
         let path = bakes.join(format!("{tag}.lock"));
@@ -96,18 +97,18 @@ impl Workspace {
         Ok(workspace)
     }
 
-    /// The directory `name` inside.
+    /// The path of the subdirectory `name`.
     pub(super) fn dir(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
-    /// Removes the directory: the bake is over and was good.
-    pub(super) fn done(mut self) -> Result<(), Error> {
+    /// Removes the directory after a successful bake.
+    pub(super) fn finish(mut self) -> Result<(), Error> {
         self.finished = true;
         self.clear()
     }
 
-    /// Ends what still runs on machines in here, then removes everything.
+    /// Stops the machines in the directory and removes it.
     fn clear(&self) -> Result<(), Error> {
         let Ok(entries) = fs::read_dir(&self.dir) else {
             return Ok(());
@@ -125,25 +126,25 @@ impl Drop for Workspace {
             return;
         }
         if self.keep {
-            tracing::info!("what the bake left is in `{}`", self.dir.display());
+            tracing::info!("the files of the failed bake are in `{}`", self.dir.display());
         } else if let Err(error) = self.clear() {
             tracing::warn!(%error, "could not clean up after the bake");
         }
     }
 }
 
-/// The layers that a step with the key `key` has made, if the store still has them.
+/// The layers that an earlier run of the step with this key made, if the store still has them.
 pub(super) fn reusable(dir: &Path, store: &Store, key: &Digest) -> Option<Vec<Layer>> {
     let layers = read::<Vec<Layer>>(&step_path(dir, key))?;
-    let there = layers.iter().all(|layer| store.unpacked(layer).is_ok());
-    there.then_some(layers)
+    let in_store = layers.iter().all(|layer| store.unpacked(layer).is_ok());
+    in_store.then_some(layers)
 }
 
 fn step_path(dir: &Path, key: &Digest) -> PathBuf {
     dir.join("bake/steps").join(format!("{}.json", key.hex()))
 }
 
-/// The layers of a step: from the store where it was done before, otherwise by `make`, after saying why.
+/// The layers of a step: from the store if they are reusable, otherwise made by `make`. Logs the reason.
 pub(super) fn step(
     dir: &Path,
     store: &Store,
@@ -157,15 +158,15 @@ pub(super) fn step(
         tracing::debug!("reusing {}", titles.join(", "));
         return Ok(layers);
     }
-    let reason = history.reason(&step.done(), "its layers are not in the store");
+    let reason = history.reason(&step.record(), NO_LAYERS);
     let what = format!("{}: {}", step.name, reason.why);
     let layers = tracing::info_span!("step", what).in_scope(make)?;
     write(&step_path(dir, &key), &layers)?;
     Ok(layers)
 }
 
-/// Remembers that `artifact` was made from inputs with the key `inputs`, and what its steps were made from.
-pub(super) fn remember(
+/// Records that `artifact` was made from inputs with the key `inputs`, and the inputs of each step.
+pub(super) fn record(
     dir: &Path,
     tag: &Tag,
     inputs: &Digest,
@@ -184,7 +185,7 @@ fn origin_path(dir: &Path, tag: &Tag) -> PathBuf {
     dir.join("bake").join(format!("{tag}.json"))
 }
 
-/// What cannot be read is made again.
+/// An unreadable record counts as missing.
 fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_str(&fs::read_to_string(path).ok()?).ok()
 }

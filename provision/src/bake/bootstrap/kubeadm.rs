@@ -1,4 +1,4 @@
-//! The steps of kubeadm: machines booted side by side, `kubeadm init`, `kubeadm join`.
+//! Boots the machines and runs `kubeadm init` and `kubeadm join` on them.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -13,47 +13,46 @@ use parbake_machine::process::Cmd;
 use parbake_machine::supervisor::Running;
 
 use super::super::Error;
-use super::super::node_command::{on, shell, wait_for_runtime};
+use super::super::node_command::{run_on, run_script, wait_for_runtime};
 use crate::kubeadm::{self, Profile};
 
-/// Where the administrator's way in stands on a control plane, below its root.
+/// The administrator's kubeconfig on a control plane, below its root.
 pub(in crate::bake) const ADMIN: &str = "etc/kubernetes/admin.conf";
 
-/// The keys that all control planes share, as text.
+/// Prints the keys that all control planes share, as a tar archive in base64.
 const PACK_AUTHORITIES: &str = "cd /etc/kubernetes/pki; \
     tar -c ca.crt ca.key sa.key sa.pub front-proxy-ca.crt front-proxy-ca.key etcd/ca.crt etcd/ca.key | base64";
-/// The way back.
 const UNPACK_AUTHORITIES: &str = "mkdir -p /etc/kubernetes/pki; base64 -d | tar -x -C /etc/kubernetes/pki";
 
-/// Where a cluster is formed, and of what.
+/// The machines and settings of a cluster to bootstrap.
 pub(in crate::bake) struct Bootstrap<'a> {
-    /// Tells its cgroups from those of others on this host.
+    /// The cluster's name on the host, for cgroups and network namespaces.
     pub(in crate::bake) id: String,
-    /// The directory that the cluster owns.
+    /// The cluster's directory.
     pub(in crate::bake) dir: PathBuf,
-    /// The layers that all machines share, bottom first.
+    /// The shared layers, bottom first.
     pub(in crate::bake) layers: Vec<PathBuf>,
     pub(in crate::bake) cluster: &'a Description,
     pub(in crate::bake) host: &'a Host,
     pub(in crate::bake) supervise: &'a Cmd,
     pub(in crate::bake) profile: Profile,
-    /// With what nodes join, see [`token`].
+    /// The bootstrap token.
     pub(in crate::bake) token: String,
 }
 
 impl Bootstrap<'_> {
-    /// The control plane that comes first.
+    /// The first control plane.
     pub(in crate::bake) fn first(&self) -> &Node {
-        // A description has a node, and control planes come first.
+        // A description has at least one node, and control planes come first.
         &self.cluster.nodes()[0]
     }
 
-    /// All nodes but that one.
+    /// All other nodes.
     pub(in crate::bake) fn others(&self) -> &[Node] {
         &self.cluster.nodes()[1..]
     }
 
-    /// Boots the machines and waits for their runtimes.
+    /// Boots the machines in parallel and waits for their container runtimes.
     pub(in crate::bake) fn boot(&self) -> Result<Running, Error> {
         let what = match self.cluster.nodes().len() {
             1 => "boot 1 machine".to_owned(),
@@ -87,11 +86,11 @@ impl Bootstrap<'_> {
         Ok(running)
     }
 
-    /// Runs `kubeadm init` on the first node; gives the hash that lets others trust the new CA.
+    /// Runs `kubeadm init` on the first node. Returns the hash by which the others verify the new CA.
     pub(in crate::bake) fn init(&self, running: &Running) -> Result<String, Error> {
         let node = self.first().name.as_str();
         let _step = tracing::info_span!("step", what = format!("kubeadm init on {node}")).entered();
-        let output = on(running, node, &["kubeadm", "init", "--config", kubeadm::CONFIG])?;
+        let output = run_on(running, node, &["kubeadm", "init", "--config", kubeadm::CONFIG])?;
         Ok(output.parse(ca_hash)?)
     }
 
@@ -107,14 +106,14 @@ impl Bootstrap<'_> {
             .command(name, ["sh", "-euc", &format!("cat > {}", kubeadm::CONFIG)])?
             .stdin(config)
             .run()?;
-        on(running, name, &["kubeadm", "join", "--config", kubeadm::CONFIG])?;
+        run_on(running, name, &["kubeadm", "join", "--config", kubeadm::CONFIG])?;
         Ok(())
     }
 
-    /// Gives `node` the keys that all control planes share, as kubeadm's documentation has it ('Creating Highly Available
-    /// Clusters with kubeadm', Manual certificate distribution): what goes by no secret is in no database.
+    /// Copies the keys that all control planes share to `node` (kubeadm documentation, 'Creating Highly Available Clusters with
+    /// kubeadm', Manual certificate distribution). Unlike kubeadm's upload, this leaves no secret in the database.
     fn share_authorities(&self, running: &Running, node: &Node) -> Result<(), Error> {
-        let packed = shell(running, self.first().name.as_str(), PACK_AUTHORITIES)?.stdout;
+        let packed = run_script(running, self.first().name.as_str(), PACK_AUTHORITIES)?.stdout;
         running
             .command(node.name.as_str(), ["sh", "-euc", UNPACK_AUTHORITIES])?
             .stdin(packed)
@@ -122,17 +121,17 @@ impl Bootstrap<'_> {
         Ok(())
     }
 
-    /// The administrator's kubeconfig as kubeadm wrote it, for the use on the host.
+    /// The administrator's kubeconfig that kubeadm wrote, changed for use on the host.
     pub(in crate::bake) fn kubeconfig(&self, running: &Running, written: &str) -> String {
-        let here = format!("https://{}", running.ports()[0]);
-        written.replace(&self.cluster.api_url(), &here)
+        let url = format!("https://{}", running.ports()[0]);
+        written.replace(&self.cluster.api_url(), &url)
     }
 }
 
-/// The hash of the CA's key, `sha256:HEX`, in the command that `kubeadm init` prints for nodes that are to join.
+/// Finds the hash of the CA's key, `sha256:HEX`, in the join command that `kubeadm init` prints.
 fn ca_hash(text: &str) -> Result<String, &'static str> {
     let hash = text.split_whitespace().find(|word| word.starts_with("sha256:"));
-    hash.map(str::to_owned).ok_or("no hash of the CA's key")
+    hash.map(str::to_owned).ok_or("it has no hash of the CA's key")
 }
 
 /// A new bootstrap token.
@@ -146,7 +145,7 @@ mod tests {
     use super::ca_hash;
 
     #[test]
-    fn the_hash_is_in_what_init_prints() {
+    fn ca_hash_is_found_in_the_join_command() {
         let printed = "Then you can join any number of worker nodes:\n\n\
                        kubeadm join 10.89.0.11:6443 --token a.b \\\n\
                        \t--discovery-token-ca-cert-hash sha256:0abc \n";

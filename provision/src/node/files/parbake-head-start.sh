@@ -1,10 +1,10 @@
 #!/bin/sh
-# Asks the runtime for etcd and the API server in the kubelet's own words, as they were recorded at the bake, while the
-# kubelet is still starting. What fails here is left to the kubelet.
+# Starts etcd and the API server while the kubelet is still starting, with the CRI requests of the kubelet that the bake
+# recorded. If anything fails here, the kubelet starts them.
 cd /var/lib/parbake/head-start || exit
 
 start() {
-    # A manifest that was changed since has another pod.
+    # Skip a pod whose manifest has changed since.
     sha256sum --check --status "$1.sha256" || return
     while read -r file; do
         mkdir -p "${file%/*}"
@@ -15,7 +15,7 @@ start() {
     done <"$1.files"
     mkdir -p "$(sed -n 's/.*"log_directory":"\([^"]*\)".*/\1/p' "$1.pod.json")/$1"
     run "$1" || {
-        # After a power cut the runtime still has a pod of that name, which runs no more.
+        # After a power cut the runtime still has a dead pod of that name.
         for pod in $(crictl pods --quiet --namespace '^kube-system$' --name "^$1-" --state notready); do
             crictl --timeout=10s rmp --force "$pod"
         done
@@ -27,9 +27,9 @@ run() {
     crictl --timeout=10s run --no-pull "$1.container.json" "$1.pod.json"
 }
 
-# Whether the API server is well on its way: it has a connection to etcd for each kind of resource. Their port is 2379
-# (094B, in state 01 of proc_net_tcp(5)).
-under_way() {
+# True once the API server has initialised most of its storage: it opens a connection to etcd for each kind of resource, on
+# port 2379 (094B, state 01 in proc_net_tcp(5)).
+api_server_is_initialising() {
     [ "$(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | grep -c ':094B 01 ')" -ge 16 ]
 }
 
@@ -41,9 +41,9 @@ done
 for job in $jobs; do
     wait "$job" || exit
 done
-# The kubelet takes work from the API 1 s after its own start, or 2 s, or 3 s: started now it finds the API after the
-# first of them. And until now the API server had the processors for itself.
+# The kubelet tries the API 1 s, 2 s and 3 s after its start. Started now, it finds the API at the first try, and until now
+# the API server had the CPUs for itself.
 tries=50
-until under_way || [ "$((tries -= 1))" -le 0 ]; do
+until api_server_is_initialising || [ "$((tries -= 1))" -le 0 ]; do
     sleep 0.02
 done

@@ -1,10 +1,11 @@
 #!/bin/sh
-# runc for CRI-O and Docker, which ask for what not every host allows and have no settings for that. containerd has:
-# `restrict_oom_score_adj`, `tolerate_missing_hugetlb_controller`, and it gives privileged containers what there is.
+# Wraps runc for CRI-O and Docker, which request things that not every host allows and have no settings for that. containerd
+# has: `restrict_oom_score_adj`, `tolerate_missing_hugetlb_controller`, and it limits privileged containers to the available
+# capabilities.
 config=
 last=
 for word; do
-    # What a new container is to be, and what a command in one that runs (runc-create(8), runc-exec(8)).
+    # The configuration of a new container, or of a command in a running one (runc-create(8), runc-exec(8)).
     case $last in
     -b | --bundle) config=$word/config.json ;;
     -p | --process) config=$word ;;
@@ -12,12 +13,12 @@ for word; do
     last=$word
 done
 
-# What is edited are names and values of the specification (OCI runtime specification 1.1, config.md). In strings from
-# elsewhere a quote has a backslash before it, so that none of them is taken for those.
+# Edits fields of the specification (OCI runtime specification 1.1, config.md) by their quoted names. Inside of strings a
+# quote is escaped, so a string never matches.
 edits=
 edit() { edits="$edits$1;"; }
 
-# Without CAP_SYS_RESOURCE nobody may lower it: a container has that of who starts it then.
+# Lowering the value needs CAP_SYS_RESOURCE. Without it, the container inherits that of its parent.
 oom_score() {
     wanted=$(sed -n 's/.*"oomScoreAdj": *\(-\{0,1\}[0-9]*\).*/\1/p' "$config")
     [ "$wanted" ] || return
@@ -26,13 +27,13 @@ oom_score() {
     edit "s/(\"oomScoreAdj\": *)$wanted/\\1$own/"
 }
 
-# The kernel of a host with cgroup v1 may know this controller, and nobody has mounted it.
+# On cgroup v1 the kernel may have the hugetlb controller although it is not mounted.
 huge_pages() {
     [ -e /sys/fs/cgroup/cgroup.controllers ] || [ -d /sys/fs/cgroup/hugetlb ] ||
         edit 's/("hugepageLimits": *)\[[^]]*\]/\1[]/'
 }
 
-# Nobody can give what was taken from all of the machine. Names in the order of their numbers (capabilities(7)).
+# Drops the capabilities that the machine's bounding set lacks. The names are in the order of their numbers (capabilities(7)).
 capabilities() {
     bounding=$(sed -n 's/^CapBnd:[[:space:]]*/0x/p' /proc/self/status)
     number=0
