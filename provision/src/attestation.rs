@@ -1,4 +1,4 @@
-//! What an artifact tells of where it comes from: its software bill of materials, and its provenance.
+//! The attestations of an artifact: its software bill of materials and its provenance.
 
 mod provenance;
 mod purl;
@@ -9,16 +9,16 @@ use parbake_artifact::{Artifact, Document, DocumentKind};
 use crate::inputs::Materials;
 use crate::provider::Provider;
 
-/// What the documents are about, besides the artifact itself.
+/// What the documents are made from, in addition to the artifact.
 pub(crate) struct Attestation<'a> {
     pub(crate) provider: &'a Provider,
     pub(crate) materials: &'a Materials,
-    /// Identifies the inputs together: 64 hexadecimal digits.
+    /// The key of all inputs: 64 hexadecimal digits.
     pub(crate) inputs: &'a str,
 }
 
 impl Attestation<'_> {
-    /// The documents about `artifact`. Equal inputs give equal bytes.
+    /// The documents about `artifact`. They are reproducible.
     pub(crate) fn documents(&self, artifact: &Artifact) -> Vec<Document> {
         vec![
             Document {

@@ -153,9 +153,7 @@ pub fn provision(options: &Options) -> Result<Outcome, Error> {
     let shared = layers::shared(options, &store, &history, &inputs, &workspace, &host)?;
     let reason = history.reason(&cluster_step.record(), steps::NO_ARTIFACT);
     tracing::info!("{}: {}", cluster_step.name, reason.why);
-    let ready = bootstrap::bootstrap(
-        options, &store, &shared, &cluster, &available, &workspace, &host,
-    )?;
+    let ready = bootstrap::bootstrap(options, &store, &shared, &cluster, &available, &workspace, &host)?;
     let artifact = freeze::freeze(options, &store, shared, &inputs, &workspace, ready)?;
     let input_steps = inputs.steps.iter().map(StepRecord::from);
     let bake_steps = steps::all(options, &cluster, &inputs);

@@ -1,16 +1,16 @@
-//! What kubeadm is told: configuration and patches, as pure functions from the cluster's description.
+//! kubeadm's configuration and patches, as pure functions of the cluster's description.
 //!
-//! All of it is in the newest words; [`parbake_cluster::version_compat`] turns it into those of the cluster's version.
+//! They use the newest API versions; [`parbake_cluster::version_compat`] converts them for the cluster's version.
 
 use parbake_cluster::{Description, Node, Role, join};
 use parbake_machine::plan::{SeedContent, SeedFile};
 use serde_json::{Value, json};
 
-/// Where kubeadm finds the patches on the control plane.
+/// kubeadm's directory of patches on a control plane.
 const PATCHES: &str = "/etc/parbake/kubeadm-patches";
-/// Where kubeadm finds its configuration.
+/// kubeadm's configuration on a node.
 pub(crate) const CONFIG: &str = "/etc/parbake/kubeadm.yaml";
-/// The control plane's static pods and the probes that hold them back.
+/// The static pods of a control plane.
 const STATIC_PODS: [&str; 4] = [
     "etcd",
     "kube-apiserver",
@@ -18,16 +18,16 @@ const STATIC_PODS: [&str; 4] = [
     "kube-scheduler",
 ];
 
-/// Whose settings a cluster gets.
+/// The settings of a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Profile {
-    /// Those of a bake: it will be frozen, and be quick when it is thawed.
+    /// For a bake: settings that shorten a thaw.
     Tuned,
-    /// kubeadm's own, for a comparison. What stays is what a node inside of a host cannot do without.
+    /// For the benchmark: kubeadm's defaults, except for what a nested node requires.
     Default,
 }
 
-/// The seeded files of the control plane: configuration for `kubeadm init` and patches.
+/// The seeded files of a control plane: the configuration for `kubeadm init`, and patches.
 pub(crate) fn init_files(cluster: &Description, node: &Node, token: &str, profile: Profile) -> Vec<SeedFile> {
     let dialect = cluster.kubernetes().dialect();
     let documents = [
@@ -43,14 +43,14 @@ pub(crate) fn init_files(cluster: &Description, node: &Node, token: &str, profil
     for pod in STATIC_PODS {
         files.push(file(
             &format!("{PATCHES}/{pod}+strategic.json"),
-            &probes(pod).to_string(),
+            &probe_patch(pod).to_string(),
         ));
     }
     files
 }
 
-/// The seeded files of a node that joins, once the control plane's CA is known by its `ca_hash` (`sha256:HEX` of the
-/// public key, as `kubeadm join --discovery-token-ca-cert-hash` takes it).
+/// The configuration for `kubeadm join`. `ca_hash` is that of the CA's public key (`sha256:HEX`, as
+/// `kubeadm join --discovery-token-ca-cert-hash` takes it).
 pub(crate) fn join_config(
     cluster: &Description,
     node: &Node,
@@ -70,7 +70,7 @@ pub(crate) fn join_config(
     yaml(&[cluster.kubernetes().dialect().kubeadm(join)])
 }
 
-/// Where the API server of the control plane `node` listens.
+/// The address of the API server on the control plane `node`.
 fn local_endpoint(cluster: &Description, node: &Node) -> Value {
     json!({ "advertiseAddress": node.address, "bindPort": cluster.api_server().port() })
 }
@@ -94,14 +94,14 @@ fn init(cluster: &Description, node: &Node, token: &str, profile: Profile) -> Va
 fn registration(cluster: &Description, node: &Node) -> Value {
     let mut registration = join::registration(cluster.runtime(), node);
     if cluster.nodes().iter().all(|node| node.role == Role::ControlPlane) {
-        // Users' pods must run somewhere.
+        // Workloads must be able to run on control planes if there are no workers.
         registration["taints"] = json!([]);
     }
     registration
 }
 
 fn cluster_configuration(cluster: &Description, profile: Profile) -> Value {
-    // The way in of whoever forms the cluster, through a port of the host; and what kubeadm does not think of.
+    // The bake reaches the API through a forwarded port of the host. kubeadm leaves out addresses of the second IP family.
     let second = cluster.control_planes().filter_map(|node| node.second);
     let sans: Vec<String> = std::iter::once("127.0.0.1".to_owned())
         .chain(second.map(|place| place.address.to_string()))
@@ -120,27 +120,26 @@ fn cluster_configuration(cluster: &Description, profile: Profile) -> Value {
         "apiServer": { "certSANs": sans },
     });
     if profile == Profile::Tuned {
-        let alone = cluster.control_planes().nth(1).is_none();
-        tune(&mut configuration, alone);
+        let single = cluster.control_planes().nth(1).is_none();
+        tune(&mut configuration, single);
     }
     configuration
 }
 
-/// Shortens what a thaw waits for; `alone` says that there is one control plane.
-fn tune(configuration: &mut Value, alone: bool) {
-    // With one control plane nobody competes, and a lease left over from a killed cluster would cost its full 15 s.
-    let elect = ("leader-elect", if alone { "false" } else { "true" });
-    // One client for each of its controllers, all held back by one limit: at the default of 20 requests a second the
-    // last of them starts 2 s late.
-    let quick = [("kube-api-qps", "200"), ("kube-api-burst", "400")];
-    // A member without peers wins every election, after a time-out of up to 20 heartbeats.
+/// Shortens the waits of a thaw. `single` says that there is one control plane.
+fn tune(configuration: &mut Value, single: bool) {
+    // A single control plane needs no election, and the lease of a killed cluster would delay it by 15 s.
+    let elect = ("leader-elect", if single { "false" } else { "true" });
+    // All controllers share one limit. At the default of 20 requests per second the last one starts 2 s late.
+    let rate_limit = [("kube-api-qps", "200"), ("kube-api-burst", "400")];
+    // A member without peers wins every election, but only after a timeout of up to 20 heartbeats.
     let etcd = [("heartbeat-interval", "10"), ("election-timeout", "100")];
     configuration["encryptionAlgorithm"] = json!("ECDSA-P256");
-    // A thaw opens the port before the API server does, so that clients wait instead of backing off.
+    // A thaw listens on the port before the API server does, so that clients wait instead of backing off.
     configuration["apiServer"]["extraArgs"] = arguments(&[("permit-port-sharing", "true")]);
-    configuration["controllerManager"]["extraArgs"] = arguments(&[&[elect], quick.as_slice()].concat());
+    configuration["controllerManager"]["extraArgs"] = arguments(&[&[elect], rate_limit.as_slice()].concat());
     configuration["scheduler"]["extraArgs"] = arguments(&[elect]);
-    if alone {
+    if single {
         configuration["etcd"]["local"]["extraArgs"] = arguments(&etcd);
     }
 }
@@ -160,15 +159,15 @@ fn kubelet(cluster: &Description, profile: Profile) -> Value {
         "clusterDNS": [cluster.networks().dns],
         "clusterDomain": cluster.domain(),
         "resolvConf": "/etc/resolv.conf",
-        // The disk is the host's: what fills it is not this node's to clean up, and baked images cannot be pulled again.
+        // The node shares the host's disk, so eviction would not free it, and baked images cannot be pulled again.
         "imageGCHighThresholdPercent": 100,
         "evictionHard": { "nodefs.available": "0%", "nodefs.inodesFree": "0%", "imagefs.available": "0%" },
         "rotateCertificates": true,
     });
     if profile == Profile::Tuned {
-        // Static pods are found at the start even when the file watch is late.
+        // Finds static pods early even if the file watch is late.
         kubelet["fileCheckFrequency"] = json!("1s");
-        // The frozen status says Ready, so the kubelet is in no hurry when its first report fails.
+        // The frozen status is already Ready, so after a failed first report the kubelet would wait for long.
         kubelet["nodeStatusUpdateFrequency"] = json!("1s");
         kubelet["nodeStatusReportFrequency"] = json!("5m0s");
     }
@@ -181,20 +180,20 @@ fn kube_proxy(cluster: &Description, profile: Profile) -> Value {
         "kind": "KubeProxyConfiguration",
         "mode": "iptables",
         "clusterCIDR": cluster.networks().list(|family| family.pods),
-        // The table of connections is the host's; its limits cannot be set from a network namespace.
+        // The limits of connection tracking cannot be set from a network namespace.
         "conntrack": {
             "maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s",
         },
     });
     if profile == Profile::Tuned {
-        // A pod that has just become ready is reachable at once; nodes here have few services.
+        // Makes ready pods reachable sooner; the clusters have few services.
         proxy["iptables"] = json!({ "minSyncPeriod": "100ms" });
     }
     proxy
 }
 
-/// kubeadm's first probe comes after 10 s and the next 10 s later; a thaw wants to know sooner.
-fn probes(pod: &str) -> Value {
+/// Shortens the probes of a static pod: kubeadm's come every 10 s.
+fn probe_patch(pod: &str) -> Value {
     let startup = json!({ "initialDelaySeconds": 0, "periodSeconds": 1, "failureThreshold": 240 });
     let mut container = json!({ "name": pod, "startupProbe": startup });
     if matches!(pod, "etcd" | "kube-apiserver") {
@@ -203,7 +202,7 @@ fn probes(pod: &str) -> Value {
     json!({ "spec": { "containers": [container] } })
 }
 
-/// JSON documents are YAML documents.
+/// Joins JSON documents to a YAML stream.
 fn yaml(documents: &[Value]) -> String {
     let texts: Vec<String> = documents
         .iter()
@@ -249,8 +248,8 @@ mod tests {
     }
 
     #[test]
-    fn an_old_kubeadm_is_told_in_its_own_words() {
-        let later = [
+    fn configuration_matches_the_version_of_kubeadm() {
+        let newer_fields = [
             "failCgroupV1",
             "permit-port-sharing",
             "imagePullPolicy",
@@ -269,8 +268,8 @@ mod tests {
                 panic!("no file")
             };
             assert_eq!(text.matches(api).count(), 2, "{text}");
-            for word in later {
-                assert_eq!(text.contains(word), knows, "{version} {word}");
+            for field in newer_fields {
+                assert_eq!(text.contains(field), knows, "{version} {field}");
             }
             let join = super::join_config(&cluster, &cluster.nodes()[0], "a.b", "sha256:0", Profile::Tuned);
             assert_eq!(
@@ -282,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_of_both_families_has_lists_of_networks() {
+    fn dual_stack_cluster_has_lists_of_networks() {
         let subnets = |nets: [&str; 3]| {
             let [nodes, pods, services] = nets.map(|net| net.parse().unwrap());
             Subnets {
@@ -307,7 +306,7 @@ mod tests {
             super::cluster_configuration(&cluster, Profile::Tuned),
             super::kube_proxy(&cluster, Profile::Tuned),
         ];
-        let told = [
+        let values = [
             &init["nodeRegistration"]["kubeletExtraArgs"][0]["value"],
             &init["localAPIEndpoint"]["advertiseAddress"],
             &configuration["networking"]["podSubnet"],
@@ -323,11 +322,11 @@ mod tests {
             "fd00:10:89::b",
             "10.244.0.0/16,fd00:10:244::/56",
         ];
-        assert_eq!(told.map(|value| value.as_str().unwrap()), expected);
+        assert_eq!(values.map(|value| value.as_str().unwrap()), expected);
     }
 
     #[test]
-    fn a_stock_cluster_gets_nothing_that_makes_a_thaw_quick() {
+    fn default_profile_has_no_tuning() {
         let cluster = cluster();
         let node = &cluster.nodes()[0];
         let tuned = [
@@ -343,8 +342,8 @@ mod tests {
             let SeedContent::File { text, .. } = &seeded[0].content else {
                 panic!("no file")
             };
-            for word in tuned {
-                assert_eq!(text.contains(word), found, "{profile:?} {word}");
+            for setting in tuned {
+                assert_eq!(text.contains(setting), found, "{profile:?} {setting}");
             }
             assert!(
                 text.contains("127.0.0.1") && text.contains("failCgroupV1"),

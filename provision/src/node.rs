@@ -1,4 +1,4 @@
-//! What every node has beside its operating system and Kubernetes' binaries: units, the runtime's configuration.
+//! The files of every node that are not part of its OS or of Kubernetes: units, and the container runtime's configuration.
 
 mod containerd;
 mod cri_o;
@@ -18,7 +18,7 @@ use cri_o::CriO;
 use crate::provider::lock::Lock;
 use crate::provider::{OS_SET, Recipe};
 
-/// Units that start at boot, beside the runtime's. The unit files stand in `/etc/systemd/system`.
+/// Units in `/etc/systemd/system` that start at boot, in addition to the runtime's.
 const ENABLED: [&str; 7] = [
     "kubelet.service",
     "parbake-node.service",
@@ -29,8 +29,8 @@ const ENABLED: [&str; 7] = [
     "parbake-registry.service",
 ];
 
-/// The files that are the same with any runtime, by path below a node's root, but for the names of the runtime's unit and
-/// socket: here they are containerd's. What is below `CONTAINERDS` is containerd's alone.
+/// The files for all runtimes, by path below a node's root. For other runtimes than containerd, the names of its unit and
+/// socket are replaced, and files with [`CONTAINERD_PATH`] in their path are left out.
 const FILES: [(&str, &str); 11] = [
     (
         "etc/containerd/certs.d/registry:5000/hosts.toml",
@@ -75,10 +75,9 @@ const FILES: [(&str, &str); 11] = [
     ),
 ];
 
-/// What other runtimes than containerd take for runc, and the only one of all these files that is a program.
+/// The wrapper of runc for other runtimes than containerd. The only executable among the files.
 const RUNC: (&str, &str) = ("usr/lib/parbake/runc", include_str!("node/files/runc.sh"));
-/// What the paths of containerd's own files have in them.
-const CONTAINERDS: &str = "/containerd";
+const CONTAINERD_PATH: &str = "/containerd";
 
 /// The container runtime of a provider's nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,10 +88,10 @@ pub(crate) enum NodeRuntime {
 }
 
 impl NodeRuntime {
-    /// That of the nodes of `recipe`, with the packages of its `lock`.
+    /// The runtime of `recipe`, with the packages of `lock`.
     ///
     /// # Errors
-    /// There is none, or one that does not suit the recipe's Kubernetes.
+    /// The runtime is missing or incomplete, or incompatible with the recipe's Kubernetes.
     pub(crate) fn of(recipe: &Recipe, lock: &Lock) -> Result<Self, UnusableRuntime> {
         Ok(match recipe.runtime {
             ContainerRuntime::Containerd => Self::Containerd(Containerd::of(recipe, lock)?),
@@ -101,7 +100,6 @@ impl NodeRuntime {
         })
     }
 
-    /// What is known of it everywhere.
     pub(crate) fn answers(&self) -> &'static RuntimeProfile {
         self.runtime().answers()
     }
@@ -114,24 +112,26 @@ impl NodeRuntime {
         }
     }
 
-    /// Whether its unit comes with a package.
+    /// True if its unit is part of a package.
     fn is_packaged(&self) -> bool {
         matches!(self, Self::Containerd(containerd) if containerd.is_packaged())
     }
 
-    /// All files of a node, by path below its root, with `pause` as the image that holds a pod's namespaces.
+    /// All files of a node, by path below its root. `pause` is the reference of the pause image.
     fn files(&self, pause: &str) -> Vec<(&'static str, String)> {
         let mut files = match self {
             Self::Containerd(containerd) => containerd.files(pause),
             Self::CriO(_) => with_pause(&cri_o::FILES, pause),
             Self::Docker => with_pause(&docker::FILES, pause),
         };
-        let (named, own) = (ContainerRuntime::Containerd.answers(), self.answers());
-        let ours = |path: &str| !path.contains(CONTAINERDS) || self.runtime() == ContainerRuntime::Containerd;
-        let same = FILES.into_iter().filter(|(path, _)| ours(path));
-        files.extend(same.map(|(path, text)| {
-            let text = text.replace(named.unit, own.unit);
-            (path, text.replace(named.socket, own.socket))
+        let (containerd, own) = (ContainerRuntime::Containerd.answers(), self.answers());
+        let is_containerd = self.runtime() == ContainerRuntime::Containerd;
+        let common = FILES
+            .into_iter()
+            .filter(|(path, _)| is_containerd || !path.contains(CONTAINERD_PATH));
+        files.extend(common.map(|(path, text)| {
+            let text = text.replace(containerd.unit, own.unit);
+            (path, text.replace(containerd.socket, own.socket))
         }));
         files
     }
@@ -142,7 +142,7 @@ impl NodeRuntime {
     }
 }
 
-/// Checks that nodes of `recipe`, with the packages of its `lock`, have these binaries and packages for their runtime.
+/// Checks that `recipe`, with the packages of `lock`, has these binaries and packages for its runtime.
 fn require(
     recipe: &Recipe,
     lock: &Lock,
@@ -150,7 +150,7 @@ fn require(
     packages: &[&'static str],
 ) -> Result<(), UnusableRuntime> {
     let built = |part: &str| recipe.os.binaries.iter().any(|binary| binary == part);
-    // Whoever gives an operating system has to have them there, which is checked with all else.
+    // A node OS of the user's must have the packages, too, which another check ensures.
     let installed = lock.set(OS_SET);
     let packaged = |part: &str| installed.iter().any(|package| package.name == part);
     let missing = binaries.iter().find(|part| !built(part));
@@ -163,7 +163,7 @@ fn require(
     }
 }
 
-/// The files with `pause` as the image that holds a pod's namespaces.
+/// Fills in the reference of the pause image.
 fn with_pause(files: &[(&'static str, &str)], pause: &str) -> Vec<(&'static str, String)> {
     let files = files.iter();
     files
@@ -171,7 +171,7 @@ fn with_pause(files: &[(&'static str, &str)], pause: &str) -> Vec<(&'static str,
         .collect()
 }
 
-/// Writes the files below `root`, for nodes with `runtime` and `pause` as the image that holds a pod's namespaces.
+/// Writes the node files below `root`. `pause` is the reference of the pause image.
 ///
 /// # Errors
 /// The first file that could not be written.
@@ -197,7 +197,7 @@ pub(crate) fn write(root: &Path, runtime: &NodeRuntime, pause: &str) -> io::Resu
     Ok(())
 }
 
-/// A text that changes whenever the files do, for the key of a bake.
+/// The text of all files, for the key of a bake's step.
 pub(crate) fn fingerprint(runtime: &NodeRuntime) -> String {
     let files = runtime.files("").into_iter();
     files.map(|(path, text)| format!("{path}\n{text}\n")).collect()
@@ -214,7 +214,7 @@ mod tests {
     use super::{NodeRuntime, fingerprint, write};
 
     #[test]
-    fn units_are_enabled_and_the_pause_image_is_named() {
+    fn units_are_enabled_and_the_pause_image_is_set() {
         let [packaged, built] = [Containerd::packaged("1.6.20"), Containerd::built("2.4.2")];
         let (packaged, built) = (NodeRuntime::Containerd(packaged), NodeRuntime::Containerd(built));
         for (containerd, pause, unit) in [
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_with_cri_o_know_nothing_of_containerd() {
+    fn nodes_with_cri_o_have_no_traces_of_containerd() {
         let runtime = NodeRuntime::CriO(CriO::built("1.34.0"));
         let root = tempfile::tempdir().unwrap();
         write(root.path(), &runtime, "example/pause:3").unwrap();

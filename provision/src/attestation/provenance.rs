@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{Attestation, purl};
 use crate::inputs::GoModule;
 
-/// What kind of build it is, which says what its parameters mean; and who builds so.
+/// The build type, which defines the parameters.
 const BUILD_TYPE: &str = "https://parbake.dev/bake/v1";
 const BUILDER: &str = "https://parbake.dev/provision";
 
@@ -47,7 +47,7 @@ pub(super) fn text(attestation: &Attestation<'_>, artifact: &Artifact) -> Vec<u8
     let downloads = materials.downloads.iter().map(|download| {
         let uri = match download.name.contains("://") {
             true => download.name.clone(),
-            // As tools that attest to images write it.
+            // The scheme that other tools use in attestations of images.
             false => format!("oci://{}", download.name),
         };
         json!({"uri": uri, "digest": {"sha256": download.digest.hex()}})
@@ -73,7 +73,7 @@ pub(super) fn text(attestation: &Attestation<'_>, artifact: &Artifact) -> Vec<u8
     if materials.base != materials.source {
         parameters["base"] = json!(materials.base);
     }
-    // They have nothing to do with what is built.
+    // Only if something was downloaded.
     let mirrors = materials
         .mirrors
         .iter()
@@ -126,7 +126,7 @@ pub(super) fn text(attestation: &Attestation<'_>, artifact: &Artifact) -> Vec<u8
     .into_bytes()
 }
 
-/// A module with its checksum: in-toto's `dirHash` is Go's `h1:` in hexadecimal digits (in-toto/attestation,
+/// A module with its checksum: in-toto's `dirHash` is Go's `h1:` in hexadecimal (in-toto/attestation,
 /// `spec/v1/digest_set.md`).
 fn module(module: &GoModule) -> Value {
     let mut value = json!({"uri": purl::golang(module)});

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::inputs::GoModule;
 use crate::provider::lock::Package;
 
-/// Of a Debian package.
+/// The URL of a Debian package.
 pub(super) fn deb(package: &Package, architecture: &str, suite: &str) -> String {
     format!(
         "pkg:deb/debian/{}@{}?arch={}&distro={}",
@@ -16,24 +16,24 @@ pub(super) fn deb(package: &Package, architecture: &str, suite: &str) -> String 
     )
 }
 
-/// Of a Go module. Its path keeps its case, as other tools for Go have it: there, other case is another module.
+/// The URL of a Go module. The case of its path is preserved, as in other tools for Go, where it is significant.
 pub(super) fn golang(module: &GoModule) -> String {
     let path: Vec<_> = module.path.split('/').map(encoded).collect();
     format!("pkg:golang/{}@{}", path.join("/"), encoded(&module.version))
 }
 
-/// Of Go's standard library.
+/// The URL of Go's standard library.
 pub(super) fn go_library(version: &str) -> String {
     format!("pkg:golang/stdlib@{}", encoded(version))
 }
 
-/// Everything but unreserved characters (RFC 3986, section 2.3) in percent-encoding.
+/// Percent-encodes all but unreserved characters (RFC 3986, section 2.3).
 fn encoded(text: &str) -> String {
     text.bytes().fold(String::new(), |mut out, byte| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(char::from(byte));
         } else {
-            // Writing to a text cannot fail.
+            // Writing to a string cannot fail.
             let _ = write!(out, "%{byte:02X}");
         }
         out

@@ -1,13 +1,13 @@
 //! The software bill of materials: CycloneDX 1.6 as JSON (ECMA-424).
 //!
 //! ```text
-//! the cluster
-//! ├── os              Debian packages; one that was given: its digest alone
-//! ├── binary/kubelet  Go modules that really are in it, and Go's library
+//! cluster
+//! ├── os              Debian packages; of a user's own node OS only the digest
+//! ├── binary/kubelet  the Go modules that are linked into it, and Go's standard library
 //! └── image/etcd      binaries, Debian packages
 //! ```
 //!
-//! No serial number and no time: equal inputs give equal bytes.
+//! It has no serial number and no time, so that equal inputs give equal bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,8 +19,9 @@ use crate::inputs::{BinaryMaterial, GoModule, Materials};
 use crate::provider::Provider;
 use crate::provider::lock::Package;
 
-/// The reference of the whole, and of the node operating system.
+/// The reference of the whole cluster.
 const CLUSTER: &str = "cluster";
+/// The reference of the node OS.
 const OS: &str = "os";
 
 /// (CycloneDX 1.6, `components`)
@@ -46,7 +47,7 @@ struct Hash {
     content: String,
 }
 
-/// Components by their reference, and what each depends on.
+/// Components and their dependencies, by reference.
 #[derive(Default)]
 struct Graph {
     components: BTreeMap<String, Component>,
@@ -183,7 +184,7 @@ fn deb(package: &Package, materials: &Materials) -> Component {
     component
 }
 
-/// The checksum of a module is of another kind than CycloneDX has; the provenance has it.
+/// CycloneDX has no hash of the kind of a module's checksum; the provenance has it instead.
 fn golang(module: &GoModule) -> Component {
     let purl = purl::golang(module);
     let mut component = component("library", &purl, &module.path, &module.version);

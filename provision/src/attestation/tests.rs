@@ -1,4 +1,4 @@
-//! Tests of the documents, on small inputs.
+//! Tests with small inputs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -107,13 +107,13 @@ fn documents_of(materials: Materials) -> [(DocumentKind, Value, Vec<u8>); 2] {
 }
 
 #[test]
-fn equal_inputs_give_equal_bytes() {
+fn documents_are_reproducible() {
     let texts = || documents().map(|(_, _, text)| text);
     assert_eq!(texts(), texts());
 }
 
 #[test]
-fn the_bill_lists_everything_once_and_says_what_is_in_what() {
+fn sbom_lists_each_component_once_with_its_dependencies() {
     let [(kind, bom, _), _] = documents();
     assert_eq!((kind, &bom["specVersion"]), (DocumentKind::Sbom, &json!("1.6")));
     let components = bom["components"].as_array().unwrap();
@@ -151,7 +151,7 @@ fn the_bill_lists_everything_once_and_says_what_is_in_what() {
 }
 
 #[test]
-fn the_provenance_names_the_artifact_and_every_input() {
+fn provenance_names_the_artifact_and_every_input() {
     let [_, (kind, statement, _)] = documents();
     assert_eq!(kind, DocumentKind::Provenance);
     assert_eq!(statement["_type"], "https://in-toto.io/Statement/v1");
@@ -170,7 +170,7 @@ fn the_provenance_names_the_artifact_and_every_input() {
 }
 
 #[test]
-fn the_provenance_names_what_was_published_and_what_was_given() {
+fn provenance_names_downloads_and_overrides() {
     let url = "https://dl.k8s.io/release/v1.34.4/bin/linux/amd64/kubeadm";
     let download = |name: &str| Download {
         name: name.into(),

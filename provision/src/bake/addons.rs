@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::Error;
+use super::node_command::kubectl;
 use crate::inputs::ImageArchive;
 use crate::provider::Addon;
 
@@ -82,15 +83,15 @@ pub(super) fn apply(
     running: &Running,
     runtime: &Runtime,
     client: &Client,
-    plane: &Node,
+    control_plane: &Node,
     addons: &[Addon],
-    known: &AvailableImages,
+    available: &AvailableImages,
 ) -> Result<(), Error> {
     for addon in addons {
         let _step = tracing::info_span!("step", what = format!("add {}", addon.name)).entered();
         let (first, rest): (Vec<&Value>, Vec<&Value>) =
             addon.objects.iter().partition(|object| is_one_of(object, &FIRST));
-        kubectl_apply(running, plane, &first)?;
+        kubectl_apply(running, control_plane, &first)?;
         let definitions = first.iter().filter(|object| is_one_of(object, &[DEFINITION]));
         for definition in definitions {
             let name = definition["metadata"]["name"].as_str().unwrap_or_default();
@@ -101,10 +102,10 @@ pub(super) fn apply(
                 "crd",
                 name,
             ];
-            kubectl(running, plane, &established)?.run()?;
+            kubectl(running, control_plane, &established)?.run()?;
         }
-        kubectl_apply(running, plane, &rest)?;
-        runtime.block_on(known.check_cluster(client))?;
+        kubectl_apply(running, control_plane, &rest)?;
+        runtime.block_on(available.check_cluster(client))?;
         let own = addon.objects.iter().filter_map(Workload::of);
         let workloads: Vec<Workload> = own.chain(addon.recipe.ready.iter().cloned()).collect();
         runtime
@@ -112,26 +113,23 @@ pub(super) fn apply(
             .map_err(|timed_out| Error::NotReady(timed_out.into()))?;
     }
     // Operators create further pods, which exist only now.
-    runtime.block_on(known.check_cluster(client))
+    runtime.block_on(available.check_cluster(client))
 }
 
 fn is_one_of(object: &Value, kinds: &[&str]) -> bool {
     object["kind"].as_str().is_some_and(|kind| kinds.contains(&kind))
 }
 
-fn kubectl(running: &Running, plane: &Node, words: &[&str]) -> Result<parbake_machine::process::Cmd, Error> {
-    let kubectl = ["kubectl", "--kubeconfig=/etc/kubernetes/admin.conf"];
-    Ok(running.command(plane.name.as_str(), [kubectl.as_slice(), words].concat())?)
-}
-
-fn kubectl_apply(running: &Running, plane: &Node, objects: &[&Value]) -> Result<(), Error> {
+fn kubectl_apply(running: &Running, control_plane: &Node, objects: &[&Value]) -> Result<(), Error> {
     if objects.is_empty() {
         return Ok(());
     }
     let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
     // Server-side apply, since client-side apply stores each object in an annotation, for which some are too large.
-    let words = ["apply", "--server-side", "--field-manager=parbake", "-f", "-"];
-    kubectl(running, plane, &words)?.stdin(list.to_string()).run()?;
+    let args = ["apply", "--server-side", "--field-manager=parbake", "-f", "-"];
+    kubectl(running, control_plane, &args)?
+        .stdin(list.to_string())
+        .run()?;
     Ok(())
 }
 
@@ -163,14 +161,14 @@ mod tests {
     fn message(addon: &Addon) -> String {
         let digest = format!("example.org/b@sha256:{}", "0".repeat(64));
         let names = ["docker.io/library/a:1", "example.org/b:1", &digest];
-        let known = AvailableImages::new(&[ImageArchive {
+        let available = AvailableImages::new(&[ImageArchive {
             short_name: "a".to_owned(),
             reference: names[0].to_owned(),
             names: names.map(str::to_owned).into(),
             path: "image.tar".into(),
             key: String::new(),
         }]);
-        let checked = known.check_addons(std::slice::from_ref(addon));
+        let checked = available.check_addons(std::slice::from_ref(addon));
         checked.err().map(|error| error.to_string()).unwrap_or_default()
     }
 

@@ -18,7 +18,7 @@ use tokio::runtime::Runtime;
 
 use super::addons::{self, AvailableImages};
 use super::layers::unpacked;
-use super::node_command::{run_on, run_script};
+use super::node_command::{kubectl, run_on, run_script};
 use super::settle::stop_pods;
 use super::workspace::Workspace;
 use super::{Error, Options, READY_TIMEOUT};
@@ -45,7 +45,7 @@ pub(super) fn bootstrap(
     store: &Store,
     shared: &[Layer],
     cluster: &Description,
-    known: &AvailableImages,
+    available: &AvailableImages,
     workspace: &Workspace,
     host: &Host,
 ) -> Result<ReadyCluster, Error> {
@@ -82,7 +82,7 @@ pub(super) fn bootstrap(
         &client,
         first,
         &options.provider.addons,
-        known,
+        available,
     )?;
     let cluster = assigned_pod_addresses(&running, first, cluster)?;
     drop(client);
@@ -138,41 +138,33 @@ pub(super) fn runtime(dir: &Path) -> Result<Runtime, Error> {
 
 /// Shortens the probe period of CoreDNS. A cluster is ready only when its DNS is, and kubeadm's period of 10 s would delay
 /// every thaw by as much. Done before the first join, so that the new pods run on the control plane, which every thaw has.
-fn tune_dns(running: &Running, plane: &Node) -> Result<(), Error> {
-    let kubectl = [
-        "kubectl",
-        "--kubeconfig=/etc/kubernetes/admin.conf",
-        "--namespace=kube-system",
-    ];
+fn tune_dns(running: &Running, control_plane: &Node) -> Result<(), Error> {
     let patch = ["patch", "deployment", "coredns", "--patch", DNS_PATCH];
     let rollout = ["rollout", "status", "deployment", "coredns", "--timeout=120s"];
-    for words in [patch, rollout] {
-        run_on(
+    for args in [patch, rollout] {
+        kubectl(
             running,
-            plane.name.as_str(),
-            &[kubectl.as_slice(), &words].concat(),
-        )?;
+            control_plane,
+            &[&["--namespace=kube-system"], args.as_slice()].concat(),
+        )?
+        .run()?;
     }
     Ok(())
 }
 
 /// The cluster with the pod addresses that the control plane assigned to the nodes. Sometimes it skips some of the plan's.
-fn assigned_pod_addresses(running: &Running, plane: &Node, cluster: &Description) -> Result<Description, Error> {
+fn assigned_pod_addresses(
+    running: &Running,
+    control_plane: &Node,
+    cluster: &Description,
+) -> Result<Description, Error> {
     let query = "jsonpath={range .items[*]}{.metadata.name} {.spec.podCIDRs[*]}{\"\\n\"}{end}";
-    let kubectl = [
-        "kubectl",
-        "--kubeconfig=/etc/kubernetes/admin.conf",
-        "get",
-        "nodes",
-        "-o",
-        query,
-    ];
-    let output = run_on(running, plane.name.as_str(), &kubectl)?;
+    let output = kubectl(running, control_plane, &["get", "nodes", "-o", query])?.run()?;
     let with_assigned = |node: &Node| {
         let mut lines = output.stdout.lines().map(str::split_whitespace);
-        let words =
-            lines.find_map(|mut words| (words.next() == Some(node.name.as_str())).then_some(words))?;
-        let networks: Result<Vec<IpNet>, _> = words.map(str::parse).collect();
+        let command =
+            lines.find_map(|mut command| (command.next() == Some(node.name.as_str())).then_some(command))?;
+        let networks: Result<Vec<IpNet>, _> = command.map(str::parse).collect();
         node.with_pods(&networks.ok()?)
     };
     let nodes = cluster

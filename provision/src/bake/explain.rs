@@ -192,12 +192,14 @@ mod tests {
     #[test]
     fn reason_names_the_changed_inputs() {
         let old = record(&[("kubelet", "1"), ("os", "2"), ("app", "3")]);
-        let reason =
-            |new: &[(&str, &str)]| Reason::from_changes(Some(&old), &record(new), "it is not found");
+        let reason = |new: &[(&str, &str)]| Reason::from_changes(Some(&old), &record(new), "it is not found");
         let same = reason(&[("kubelet", "1"), ("os", "2"), ("app", "3")]);
         assert_eq!((same.why.as_str(), same.changed.len()), ("it is not found", 0));
         let other = reason(&[("kubelet", "9"), ("os", "2"), ("cni", "4")]);
-        assert_eq!(other.why, "app was removed; cni is new; kubelet changed from 1 to 9");
+        assert_eq!(
+            other.why,
+            "app was removed; cni is new; kubelet changed from 1 to 9"
+        );
         assert_eq!(
             other.changed[2],
             Change {

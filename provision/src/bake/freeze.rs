@@ -37,8 +37,8 @@ pub(super) fn freeze(
     let mut layers = shared;
     let mut machines = Vec::new();
     let upper = |node: &Node| Dirs(&machine_plan::machine_dir(&workspace.dir("cluster"), node)).upper();
-    let planes: Vec<_> = cluster.control_planes().map(|node| (node, upper(node))).collect();
-    sanitize_files::renew_database(&planes, &tool.path)?;
+    let control_planes: Vec<_> = cluster.control_planes().map(|node| (node, upper(node))).collect();
+    sanitize_files::renew_database(&control_planes, &tool.path)?;
     let _step = tracing::info_span!("step", what = "pack the files of the machines").entered();
     for node in cluster.nodes() {
         let upper = upper(node);

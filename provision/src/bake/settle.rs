@@ -71,8 +71,8 @@ pub(super) fn settle(
 ) -> Result<u64, Error> {
     let _step = tracing::info_span!("step", what = "settle").entered();
     let names: Vec<String> = cluster.nodes().iter().map(|node| node.name.to_string()).collect();
-    for plane in cluster.control_planes() {
-        head_start::record(running, cluster.runtime(), plane)?;
+    for control_plane in cluster.control_planes() {
+        head_start::record(running, cluster.runtime(), control_plane)?;
     }
     let networks = cluster.networks();
     let tools = [
@@ -91,12 +91,12 @@ pub(super) fn settle(
         )?;
         run_on(running, node, &["systemctl", "stop", "kubelet"])?;
     }
-    for plane in cluster.control_planes() {
+    for control_plane in cluster.control_planes() {
         // The controller manager would recreate the tokens that are deleted next.
         let names = "^(kube-controller-manager|kube-scheduler)$";
         run_script(
             running,
-            plane.name.as_str(),
+            control_plane.name.as_str(),
             &format!("crictl --timeout=60s stop $(crictl ps -q --name '{names}')"),
         )?;
     }

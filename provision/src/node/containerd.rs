@@ -1,4 +1,4 @@
-//! The containerd of a provider's nodes: which one it is, and all that differs between its versions.
+//! containerd: which one a provider's nodes have, and the differences between its versions.
 //!
 //! | containerd | configuration | programs of CNI | CRI | call `RuntimeConfig` |
 //! |---|---|---|---|---|
@@ -6,9 +6,8 @@
 //! | 2.0 | version 3 | `bin_dir` | v1 | yes |
 //! | from 2.1 | version 3 | `bin_dirs` | v1 | yes |
 //!
-//! (containerd, RELEASES.md, 'Deprecated features' and 'Deprecated config properties'. What knows version 4 reads version
-//! 3 as well.) What it keeps on disk is the same in all of them, as far as a bake takes it apart: the directories of its
-//! overlayfs snapshotter.
+//! (containerd, RELEASES.md, 'Deprecated features' and 'Deprecated config properties'. Versions that support configuration
+//! version 4 also read version 3.) The directories of the overlayfs snapshotter, which a bake moves, are the same in all.
 
 use parbake_cluster::{ContainerRuntime, KubernetesVersion};
 use semver::Version;
@@ -16,18 +15,18 @@ use semver::Version;
 use crate::provider::lock::Lock;
 use crate::provider::{OS_SET, Recipe, RuntimeNotAvailable};
 
-/// The Debian package, and the binary.
+/// The name of the Debian package and of the binary.
 const NAME: &str = "containerd";
-/// The binaries that containerd does not work without, or that parbake calls.
-const BESIDE: [&str; 2] = ["containerd-shim-runc-v2", "ctr"];
-/// The unit of a containerd that comes without, by its path below a node's root.
-const OWN_UNIT: (&str, &str) = (
+/// Further binaries that containerd needs or parbake calls.
+const COMPANIONS: [&str; 2] = ["containerd-shim-runc-v2", "ctr"];
+/// The unit of a containerd that is not packaged.
+const UNIT: (&str, &str) = (
     "etc/systemd/system/containerd.service",
     include_str!("files/containerd.service"),
 );
-/// Where the configuration stands, below a node's root.
+/// The configuration, below a node's root.
 const CONFIG: &str = "etc/containerd/config.toml";
-/// Where Debian has the programs of CNI.
+/// Debian's directory of CNI plugins.
 const CNI: &str = "\"/usr/lib/cni\"";
 
 /// The containerd of a provider's nodes.
@@ -37,75 +36,59 @@ pub(crate) struct Containerd {
     packaged: bool,
 }
 
-/// A provider whose nodes have no runtime that can be used.
+/// Why the nodes of a provider have no usable container runtime.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum UnusableRuntime {
-    /// The provider does not offer it.
     #[error(transparent)]
     NotOffered(#[from] RuntimeNotAvailable),
-    /// Something is missing that it does not work without.
     #[error(
         "nodes with the container runtime `{runtime}` need `{part}`: name it among the binaries or packages of `os` or of \
          `runtimes.{runtime}`"
     )]
     Lacks {
-        /// The runtime.
         runtime: ContainerRuntime,
-        /// The binary or package.
+        /// A binary or package.
         part: &'static str,
     },
-    /// It is for another Kubernetes.
     #[error("Kubernetes {kubernetes} needs CRI-O of the same minor version, and nodes have {version}")]
     OtherMinor {
-        /// The provider's Kubernetes.
         kubernetes: KubernetesVersion,
-        /// That of the nodes.
         version: Version,
     },
-    /// There is none.
     #[error(
         "nodes have no container runtime: name the package `{NAME}` in `os.packages`, or build it and name `{NAME}` in \
          `os.binaries`"
     )]
     Missing,
-    /// There are two.
     #[error(
         "nodes have `{NAME}` as a package and as a binary: name it either in `os.packages` or in `os.binaries`"
     )]
     Twice,
-    /// A part of it is missing.
-    #[error("a `{NAME}` that is built needs `{0}` in `os.binaries`, too")]
+    #[error("the binary `{NAME}` also needs `{0}` in `os.binaries`")]
     Part(&'static str),
-    /// Its version cannot be told.
-    #[error("the version of `{NAME}`, `{0}`, does not begin with numbers such as `1.6.20`")]
+    #[error("the version `{0}` of `{NAME}` does not start with numbers such as `1.6.20`")]
     Version(String),
-    /// It is too old for this Kubernetes.
     #[error("Kubernetes {kubernetes} needs containerd {from} or newer, and nodes have {version}")]
     TooOld {
-        /// The provider's Kubernetes.
         kubernetes: KubernetesVersion,
-        /// The first version that serves.
+        /// The first compatible version.
         from: &'static str,
-        /// That of the nodes.
         version: Version,
     },
-    /// It is too new for this Kubernetes.
     #[error("Kubernetes {kubernetes} needs containerd before {before}, and nodes have {version}")]
     TooNew {
-        /// The provider's Kubernetes.
         kubernetes: KubernetesVersion,
-        /// The first version that does not serve any more.
+        /// The first incompatible version.
         before: &'static str,
-        /// That of the nodes.
         version: Version,
     },
 }
 
 impl Containerd {
-    /// That of the nodes of `recipe`, with the packages of its `lock`.
+    /// The containerd of `recipe`, with the packages of `lock`.
     ///
     /// # Errors
-    /// There is none, or one that does not suit the recipe's Kubernetes.
+    /// It is missing or incomplete, or incompatible with the recipe's Kubernetes.
     pub(crate) fn of(recipe: &Recipe, lock: &Lock) -> Result<Self, UnusableRuntime> {
         let package = lock.set(OS_SET).into_iter().find(|package| package.name == NAME);
         let found = match (package, built(recipe)) {
@@ -119,7 +102,7 @@ impl Containerd {
             (None, Some(version)) => {
                 let binaries = &recipe.os.binaries;
                 let has = |part: &str| binaries.iter().any(|binary| binary == part);
-                if let Some(part) = BESIDE.into_iter().find(|part| !has(part)) {
+                if let Some(part) = COMPANIONS.into_iter().find(|part| !has(part)) {
                     return Err(UnusableRuntime::Part(part));
                 }
                 Self {
@@ -128,19 +111,19 @@ impl Containerd {
                 }
             }
         };
-        found.suits(&recipe.kubernetes)?;
+        found.check_compatible(&recipe.kubernetes)?;
         Ok(found)
     }
 
-    /// Whether the kubelet of `kubernetes` and this speak to each other.
-    fn suits(&self, kubernetes: &KubernetesVersion) -> Result<(), UnusableRuntime> {
+    /// Checks that the kubelet of `kubernetes` and this containerd support the same version of CRI.
+    fn check_compatible(&self, kubernetes: &KubernetesVersion) -> Result<(), UnusableRuntime> {
         let dialect = kubernetes.dialect();
         let too_old = |from| UnusableRuntime::TooOld {
             kubernetes: kubernetes.clone(),
             from,
             version: self.version.clone(),
         };
-        // CRI v1 came with containerd 1.6, v1alpha2 went with containerd 2.0.
+        // containerd 1.6 added CRI v1, containerd 2.0 removed v1alpha2.
         if !dialect.knows_cri_v1() && self.at_least(2, 0) {
             return Err(UnusableRuntime::TooNew {
                 kubernetes: kubernetes.clone(),
@@ -161,18 +144,16 @@ impl Containerd {
         (self.version.major, self.version.minor) >= (major, minor)
     }
 
-    /// The files that a node has because of it, by path below the node's root, with `pause` as the image that holds a pod's
-    /// namespaces.
+    /// Its files, by path below a node's root. `pause` is the reference of the pause image.
     pub(super) fn files(&self, pause: &str) -> Vec<(&'static str, String)> {
         let mut files = vec![(CONFIG, self.configuration().replace("@PAUSE@", pause))];
         if !self.packaged {
-            let (path, text) = OWN_UNIT;
+            let (path, text) = UNIT;
             files.push((path, text.to_owned()));
         }
         files
     }
 
-    /// Whether its unit comes with a package.
     pub(super) fn is_packaged(&self) -> bool {
         self.packaged
     }
@@ -192,7 +173,7 @@ impl Containerd {
     }
 }
 
-/// The version of a containerd that nodes have as a binary.
+/// The version of a containerd that is built from a Go module.
 fn built(recipe: &Recipe) -> Option<&Version> {
     recipe.os.binaries.iter().find(|binary| *binary == NAME)?;
     let mut modules = recipe.modules.iter();
@@ -200,7 +181,7 @@ fn built(recipe: &Recipe) -> Option<&Version> {
     recipe.components.get(folder)
 }
 
-/// The version of the software in a package's version (Debian Policy, section 5.6.12), as far as it is numbers.
+/// The numeric start of the upstream version in a package's version (Debian Policy, section 5.6.12).
 fn upstream(package: &str) -> Option<Version> {
     let rest = package.split_once(':').map_or(package, |(_, rest)| rest);
     let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.');

@@ -1,6 +1,6 @@
-//! CRI-O on a provider's nodes: built from its module, with Debian's conmon, which looks after containers, and runc.
+//! CRI-O: built from its Go module, with Debian's conmon and runc.
 //!
-//! It is built without cgo, so without libseccomp: profiles of pods (`seccompProfile`) are accepted and mean nothing.
+//! It is built without cgo, so without libseccomp: seccomp profiles of pods are accepted but have no effect.
 
 use parbake_cluster::{ContainerRuntime, KubernetesVersion};
 use semver::Version;
@@ -9,12 +9,12 @@ use super::{RUNC, UnusableRuntime, require};
 use crate::provider::Recipe;
 use crate::provider::lock::Lock;
 
-/// The binaries that it does not work without, itself first, or that parbake calls.
+/// The binaries that it needs or parbake calls. The first is CRI-O itself.
 const BINARIES: [&str; 3] = ["crio", "copyimg", "pinns"];
-/// The Debian packages of the same kind.
+/// The required Debian packages.
 const PACKAGES: [&str; 2] = ["conmon", "runc"];
 
-/// The files that a node has because of it, by path below its root.
+/// Its files, by path below a node's root.
 pub(super) const FILES: [(&str, &str); 5] = [
     ("etc/crio/crio.conf", include_str!("files/crio.conf")),
     (
@@ -32,17 +32,16 @@ pub(super) const FILES: [(&str, &str); 5] = [
     RUNC,
 ];
 
-/// The CRI-O of a provider's nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CriO {
     version: Version,
 }
 
 impl CriO {
-    /// That of the nodes of `recipe`, with the packages of its `lock`.
+    /// The CRI-O of `recipe`, with the packages of `lock`.
     ///
     /// # Errors
-    /// There is none, a part of it is missing, or it is not of the minor version of the recipe's Kubernetes.
+    /// A part is missing, or its minor version differs from that of the recipe's Kubernetes.
     pub(super) fn of(recipe: &Recipe, lock: &Lock) -> Result<Self, UnusableRuntime> {
         require(recipe, lock, &BINARIES, &PACKAGES)?;
         let mut modules = recipe.modules.iter();
@@ -56,12 +55,12 @@ impl CriO {
                 })?
                 .clone(),
         };
-        found.suits(&recipe.kubernetes)?;
+        found.check_compatible(&recipe.kubernetes)?;
         Ok(found)
     }
 
-    /// Minor versions go together (CRI-O, README, 'Compatibility matrix').
-    fn suits(&self, kubernetes: &KubernetesVersion) -> Result<(), UnusableRuntime> {
+    /// CRI-O and Kubernetes must have the same minor version (CRI-O, README, 'Compatibility matrix').
+    fn check_compatible(&self, kubernetes: &KubernetesVersion) -> Result<(), UnusableRuntime> {
         let minor = self.version.minor;
         if self.version.major == 1 && kubernetes.at_least(minor) && !kubernetes.at_least(minor + 1) {
             return Ok(());

@@ -1,18 +1,16 @@
-//! Docker on a provider's nodes: Debian's engine, and cri-dockerd, built from its module, between it and the kubelet.
+//! Docker: Debian's engine, with cri-dockerd, which is built from its Go module, as the kubelet's interface.
 //!
-//! The engine runs a containerd of its own, and knows nothing of networks: pods have those of CNI, from cri-dockerd.
+//! The engine starts its own containerd. Its networks are disabled: cri-dockerd sets up those of CNI.
 
 use super::{RUNC, UnusableRuntime, require};
 use crate::provider::Recipe;
 use crate::provider::lock::Lock;
 
-/// The binary that it does not work without.
 const BINARY: &str = "cri-dockerd";
-/// The Debian packages of the same kind, and one that the import of images calls.
+/// The required Debian packages. The import of images calls `jq`.
 const PACKAGES: [&str; 3] = ["docker.io", "jq", "runc"];
 
-/// The files that a node has because of it, by path below its root. A unit that is empty cannot be started (systemd.unit(5)):
-/// Debian would start these.
+/// Its files, by path below a node's root. The empty units mask those of Debian, which would be started (systemd.unit(5)).
 pub(super) const FILES: [(&str, &str); 7] = [
     ("etc/docker/daemon.json", include_str!("files/docker-daemon.json")),
     ("etc/docker/cri-dockerd", include_str!("files/cri-dockerd")),
@@ -29,10 +27,10 @@ pub(super) const FILES: [(&str, &str); 7] = [
     RUNC,
 ];
 
-/// Checks that nodes of `recipe`, with the packages of its `lock`, have all of it.
+/// Checks that `recipe`, with the packages of `lock`, has all parts of Docker.
 ///
 /// # Errors
-/// The first part that is missing.
+/// The first missing part.
 pub(super) fn check(recipe: &Recipe, lock: &Lock) -> Result<(), UnusableRuntime> {
     require(recipe, lock, &[BINARY], &PACKAGES)
 }
@@ -49,7 +47,7 @@ mod tests {
     use crate::provider::lock::Lock;
 
     #[test]
-    fn it_is_whole() {
+    fn missing_parts_are_reported() {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../providers/k8s-1.34");
         let mut provider = Provider::load(&dir).unwrap();
         let plain = Lock::load(&provider).unwrap();
@@ -87,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn its_configuration_can_be_read() {
+    fn configuration_files_are_valid() {
         let files = with_pause(&FILES, "example/pause:3");
         let text = |name: &str| &files.iter().find(|(path, _)| path.ends_with(name)).unwrap().1;
         let daemon: serde_json::Value = serde_json::from_str(text("daemon.json")).unwrap();

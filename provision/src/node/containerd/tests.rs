@@ -43,7 +43,7 @@ suite = "bookworm"
 packages = ["systemd-sysv"]
 "#;
 
-/// What is found where the nodes have `binaries`, and the package of containerd in the version `package`.
+/// The containerd of nodes with `binaries` and the package of containerd in the version `package`.
 fn found(binaries: &str, package: Option<&str>) -> Result<Containerd, UnusableRuntime> {
     let text = format!("kubernetes = \"1.36.4\"\n{HEAD}binaries = [{binaries}]\n");
     let recipe = Recipe::parse(&text).unwrap();
@@ -76,7 +76,7 @@ fn found(binaries: &str, package: Option<&str>) -> Result<Containerd, UnusableRu
 }
 
 #[test]
-fn it_is_a_package_or_built_and_not_both() {
+fn containerd_is_either_packaged_or_built() {
     let all = r#""containerd", "containerd-shim-runc-v2", "ctr""#;
     let debian = Some("1.6.20~ds1-1+deb12u3");
     for (binaries, package, expected) in [
@@ -98,7 +98,7 @@ fn it_is_a_package_or_built_and_not_both() {
 }
 
 #[test]
-fn packages_say_their_version() {
+fn upstream_version_is_found_in_package_version() {
     for (package, version) in [
         ("1.6.20~ds1-1+deb12u3", Some("1.6.20")),
         ("1.7.24~ds1-6+b4", Some("1.7.24")),
@@ -113,7 +113,7 @@ fn packages_say_their_version() {
 }
 
 #[test]
-fn its_configuration_is_of_its_version() {
+fn configuration_matches_the_version() {
     let old = "version = 2\n";
     let new = "version = 3\n";
     for (version, head, cni) in [
@@ -125,7 +125,7 @@ fn its_configuration_is_of_its_version() {
     ] {
         let text = Containerd::built(version).configuration();
         assert!(text.starts_with(head) && text.contains(cni), "{version}: {text}");
-        // What every start fits to the host is there to be fitted.
+        // Every start adapts these settings to the host.
         let parsed: toml::Table = text.parse().unwrap();
         let plugins = parsed["plugins"].as_table().unwrap();
         for key in ["disable_apparmor", "restrict_oom_score_adj"] {
@@ -136,7 +136,7 @@ fn its_configuration_is_of_its_version() {
 }
 
 #[test]
-fn kubelets_and_runtimes_speak_a_common_language() {
+fn incompatible_versions_are_refused() {
     for (kubernetes, runtime, expected) in [
         ("1.17.17", "1.6.20", ""),
         (
@@ -158,13 +158,13 @@ fn kubelets_and_runtimes_speak_a_common_language() {
         ("1.37.0-alpha.1", "1.7.24", "needs containerd 2.0 or newer"),
         ("1.37.0", "2.0.0", ""),
     ] {
-        let suited = Containerd::packaged(runtime).suits(&kubernetes.parse().unwrap());
-        let said = suited.err().map(|error| error.to_string()).unwrap_or_default();
+        let suited = Containerd::packaged(runtime).check_compatible(&kubernetes.parse().unwrap());
+        let output = suited.err().map(|error| error.to_string()).unwrap_or_default();
         let right = if expected.is_empty() {
-            said.is_empty()
+            output.is_empty()
         } else {
-            said.contains(expected)
+            output.contains(expected)
         };
-        assert!(right, "{kubernetes} with {runtime}: {said}");
+        assert!(right, "{kubernetes} with {runtime}: {output}");
     }
 }

@@ -26,13 +26,13 @@ fn chosen() -> (Provider, Lock) {
 }
 
 #[test]
-fn it_is_whole_and_of_the_same_minor_version() {
+fn missing_parts_and_other_minor_versions_are_refused() {
     let (provider, lock) = chosen();
     let found = CriO::of(&provider.recipe, &lock).unwrap();
     assert_eq!(found, CriO::built("1.34.0"));
-    for (version, fits) in [("v1.34.4", true), ("v1.33.9", false), ("v1.35.0", false)] {
-        let suits = found.suits(&version.parse().unwrap());
-        assert_eq!(suits.is_ok(), fits, "{version}");
+    for (version, compatible) in [("v1.34.4", true), ("v1.33.9", false), ("v1.35.0", false)] {
+        let check_compatible = found.check_compatible(&version.parse().unwrap());
+        assert_eq!(check_compatible.is_ok(), compatible, "{version}");
     }
     let mut lacking = provider.recipe.clone();
     lacking.os.binaries.retain(|binary| binary != "copyimg");
@@ -49,8 +49,9 @@ fn it_is_whole_and_of_the_same_minor_version() {
     ));
 }
 
-/// Runs the wrapper on a container's configuration as if it were called by conmon, with a `runc` that prints its words.
-fn wrapped(words: &[&str], name: &str, config: &str) -> (String, String) {
+/// Runs the wrapper on a container's configuration as conmon does, with a `runc` that prints its arguments. Returns the output
+/// and the changed configuration.
+fn run_wrapper(args: &[&str], name: &str, config: &str) -> (String, String) {
     let dir = tempfile::tempdir().unwrap();
     let runc = dir.path().join("runc");
     fs::write(&runc, "#!/bin/sh\necho \"$@\"\n").unwrap();
@@ -64,7 +65,7 @@ fn wrapped(words: &[&str], name: &str, config: &str) -> (String, String) {
     let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
     let output = Command::new("sh")
         .args(["-c", include_str!("../files/runc.sh"), "runc"])
-        .args(words)
+        .args(args)
         .arg(given)
         .arg("name")
         .env("PATH", path)
@@ -75,12 +76,12 @@ fn wrapped(words: &[&str], name: &str, config: &str) -> (String, String) {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    let said = String::from_utf8(output.stdout).unwrap();
-    (said, fs::read_to_string(file).unwrap())
+    let output = String::from_utf8(output.stdout).unwrap();
+    (output, fs::read_to_string(file).unwrap())
 }
 
 #[test]
-fn runc_is_asked_for_nothing_that_nobody_can_give() {
+fn wrapper_drops_what_the_host_does_not_allow() {
     let bounding = fs::read_to_string("/proc/self/status").unwrap();
     let bounding = bounding
         .lines()
@@ -105,14 +106,14 @@ fn runc_is_asked_for_nothing_that_nobody_can_give() {
         },
         "linux": { "resources": { "hugepageLimits": [{ "pageSize": "2MB", "limit": 0 }], "pids": { "limit": 1 } } },
     });
-    let (said, edited) = wrapped(
+    let (output, edited) = run_wrapper(
         &["create", "--bundle"],
         "config.json",
         &serde_json::to_string_pretty(&config).unwrap(),
     );
     assert!(
-        said.starts_with("create --bundle ") && said.ends_with(" name\n"),
-        "{said}"
+        output.starts_with("create --bundle ") && output.ends_with(" name\n"),
+        "{output}"
     );
     let edited: serde_json::Value = serde_json::from_str(&edited).unwrap();
     let left: Vec<&str> = all
@@ -140,17 +141,17 @@ fn runc_is_asked_for_nothing_that_nobody_can_give() {
     let kept = version_2 || Path::new("/sys/fs/cgroup/hugetlb").is_dir();
     let limits = edited["linux"]["resources"]["hugepageLimits"].as_array().unwrap();
     assert_eq!(limits.len(), usize::from(kept));
-    // What only looks like it stays.
+    // Lookalikes in strings are kept.
     assert_eq!(edited["process"]["env"], config["process"]["env"]);
     assert_eq!(edited["linux"]["resources"]["pids"]["limit"], 1);
 
-    // The same of a command in a container that runs.
+    // The configuration of `runc exec` is edited in the same way.
     let process = serde_json::to_string(&config["process"]).unwrap();
-    let words = ["--root", "/run/runc", "exec", "--pid-file", "p", "--process"];
-    let (said, edited_process) = wrapped(&words, "exec-process-1", &process);
+    let args = ["--root", "/run/runc", "exec", "--pid-file", "p", "--process"];
+    let (output, edited_process) = run_wrapper(&args, "exec-process-1", &process);
     assert!(
-        said.starts_with("--root /run/runc exec --pid-file p --process "),
-        "{said}"
+        output.starts_with("--root /run/runc exec --pid-file p --process "),
+        "{output}"
     );
     let edited_process: serde_json::Value = serde_json::from_str(&edited_process).unwrap();
     assert_eq!(edited_process, edited["process"]);
