@@ -142,12 +142,21 @@ impl Policy {
     /// [`PolicyError::Unsigned`] when it may not.
     pub fn check(&self, store: &Store, artifact: &Artifact) -> Result<(), PolicyError> {
         match &self.required {
-            Some(required) if artifact.origin.is_some() || !required.allow_local => {
-                let attached = store.referrers(&artifact.digest)?;
-                required.check(store, artifact.tag.as_str(), &artifact.digest, &attached)
-            }
-            _ => Ok(()),
+            Some(required) if artifact.origin.is_none() && required.allow_local => Ok(()),
+            _ => self.check_signature(store, artifact),
         }
+    }
+
+    /// Like [`Self::check`], for an artifact of unknown origin: `allow-local` does not apply.
+    ///
+    /// # Errors
+    /// [`PolicyError::Unsigned`] if a signature is required and none is trusted.
+    pub fn check_signature(&self, store: &Store, artifact: &Artifact) -> Result<(), PolicyError> {
+        let Some(required) = &self.required else {
+            return Ok(());
+        };
+        let attached = store.referrers(&artifact.digest)?;
+        required.check(store, artifact.tag.as_str(), &artifact.digest, &attached)
     }
 
     /// Whether what was found with these attachments may be pulled.

@@ -22,6 +22,7 @@ pub mod hosts;
 pub mod in_flight;
 pub mod join;
 pub mod labels_and_taints;
+pub mod launch;
 pub mod machine_plan;
 mod name;
 pub mod pod_images;

@@ -50,6 +50,15 @@ pub enum Error {
     },
 }
 
+/// Whether the machines of a cluster boot for the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Boot {
+    /// Their files come from the layers, plus what is seeded for a new cluster.
+    First,
+    /// They have run before. Their files stay as they are, except for what depends on the host.
+    Restart,
+}
+
 /// What a plan needs beside the cluster's description.
 #[derive(Debug)]
 pub struct LaunchContext<'a> {
@@ -65,8 +74,7 @@ pub struct LaunchContext<'a> {
     pub internet: bool,
     /// Whether everything ends when the process that starts it does.
     pub end_with_parent: bool,
-    /// Whether the machines have run before: then their files are left as they are, but for what follows from the host.
-    pub again: bool,
+    pub boot: Boot,
 }
 
 /// Plans the machines of `cluster`. `layers` gives a node's layers, bottom first, and `files` what is to be written into
@@ -134,7 +142,7 @@ pub fn machine(
     let layers: Vec<PathBuf> = layers.into_iter().filter(|layer| !holds_images(layer)).collect();
     let dir = machine_dir(surroundings.dir, node);
     let mut own = Vec::new();
-    if surroundings.again {
+    if surroundings.boot == Boot::Restart {
         // Somebody may have changed it since.
         let upper = iter::once(Dirs(&dir).upper());
         let stack: Vec<PathBuf> = layers.iter().cloned().chain(upper).collect();

@@ -1,4 +1,4 @@
-//! Clusters that were thawed: found, listed, entered, removed.
+//! The clusters of a state directory: list, find, remove.
 
 use std::fmt;
 use std::fs;
@@ -16,54 +16,52 @@ use parbake_machine::supervisor::{Running, Stopped};
 use serde::Serialize;
 
 use crate::config::{self, Config};
+use crate::error::Error;
 use crate::events::{EventKind, Log};
 use crate::host_ports;
 use crate::kubeconfig::remove_context;
-use crate::state::{ClusterLock, Phase, Record, cluster_dir, kubeconfig, read, read_existing};
-use crate::{ClusterName, Error};
+use crate::name::ClusterName;
+use crate::state::{ClusterLock, Phase, Record, cluster_dir, kubeconfig, read, read_existing, sweep_freezes};
 
-/// For how long a cluster may stand still because it is being frozen: whoever wants to enter it then waits.
-const FREEZE: Duration = Duration::from_millis(1500);
-const LOOK: Duration = Duration::from_millis(20);
+/// How long a freeze may pause a cluster. Commands that need the cluster wait that long for it.
+const FREEZE_TIMEOUT: Duration = Duration::from_millis(1500);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What `list` shows of a cluster.
+/// A cluster in the output of `parbake list`.
 #[derive(Debug, Clone, Serialize)]
 pub struct ClusterListing {
-    /// Its name.
     pub name: ClusterName,
-    /// What it is doing.
     pub state: ClusterState,
-    /// The artifact's name in the store when it was thawed.
+    /// The artifact's name in the store when the cluster was created.
     pub artifact: String,
     /// Digest of the artifact's manifest.
     pub digest: Digest,
     /// The version of Kubernetes.
     pub kubernetes: String,
-    /// How many nodes it has.
+    /// The number of nodes.
     pub nodes: usize,
-    /// Where the host reaches its API.
+    /// The host's address of the API.
     pub api: Option<SocketAddr>,
-    /// When it was made.
     pub created: Timestamp,
 }
 
-/// What a cluster is doing.
+/// The state of a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ClusterState {
     /// It was never started.
     Created,
-    /// A start is at work on it, or was killed.
+    /// A start is running, or was killed.
     Starting,
     /// Its machines run.
     Running,
-    /// Its machines stand still, and keep their memory.
+    /// Its machines are paused and keep their memory.
     Paused,
-    /// Its machines are being ended.
+    /// Its machines are being stopped.
     Stopping,
-    /// Its machines do not run, and keep their files.
+    /// Its machines do not run. They keep their files.
     Stopped,
-    /// A part of it is gone: one of its machines, or what holds them together.
+    /// A machine or the supervisor has died.
     Broken,
 }
 
@@ -81,7 +79,7 @@ impl fmt::Display for ClusterState {
     }
 }
 
-/// A cluster whose machines run.
+/// A running cluster.
 #[derive(Debug)]
 pub struct Cluster {
     dir: PathBuf,
@@ -89,81 +87,44 @@ pub struct Cluster {
     running: Running,
 }
 
-/// All clusters below the state directory, by name.
+/// All clusters of the state directory, by name.
 ///
 /// # Errors
-/// A directory that cannot be read, or a damaged state.
+/// A directory cannot be read, or the state of a cluster is damaged.
 pub fn list(state: &Path) -> Result<Vec<ClusterListing>, Error> {
+    let mut clusters = Vec::new();
+    for (name, dir, record) in records(state)? {
+        clusters.push(listing(name, &record, &dir)?);
+    }
+    Ok(clusters)
+}
+
+/// Name, directory and record of all clusters, by name.
+fn records(state: &Path) -> Result<Vec<(ClusterName, PathBuf, Record)>, Error> {
     let dir = state.join("clusters");
     let Ok(entries) = fs::read_dir(&dir) else {
         return Ok(Vec::new());
     };
-    let mut clusters = Vec::new();
+    let mut records = Vec::new();
     for entry in entries {
         let entry = entry.map_err(failed("read", &dir))?;
-        let Some(name) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+        let Some(name) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<ClusterName>().ok())
+        else {
             continue;
         };
         if let Some(record) = read(&entry.path())? {
-            clusters.push(listed(name, &record, &entry.path())?);
+            records.push((name, entry.path(), record));
         }
     }
-    clusters.sort_by(|one, other| one.name.cmp(&other.name));
-    Ok(clusters)
+    records.sort_by(|(one, ..), (other, ..)| one.cmp(other));
+    Ok(records)
 }
 
-/// What the cluster in `dir` is doing, and its machines if they run.
-pub(crate) fn condition(dir: &Path, record: &Record) -> Result<(ClusterState, Option<Running>), Error> {
-    let running = Running::find(dir)?;
-    let seen = match &running {
-        None if Stopped::has_orphans(dir)? => Observed::Orphaned,
-        None => Observed::Nothing,
-        Some(running) if running.is_shutting_down() => Observed::Ending,
-        // A host that cannot say has paused nothing.
-        Some(running) if running.is_paused().unwrap_or_default() => Observed::Paused,
-        Some(running) if running.all_alive() => Observed::Complete,
-        Some(_) => Observed::Partial,
-    };
-    Ok((judge(record.phase, seen), running))
-}
-
-/// What the host has of a cluster.
-#[derive(Debug, Clone, Copy)]
-enum Observed {
-    /// Nothing runs.
-    Nothing,
-    /// Processes of machines, but no supervisor that says what they are.
-    Orphaned,
-    /// A supervisor that ends its machines.
-    Ending,
-    /// Machines that stand still.
-    Paused,
-    /// All machines.
-    Complete,
-    /// Not all of them.
-    Partial,
-}
-
-fn judge(phase: Phase, seen: Observed) -> ClusterState {
-    match (phase, seen) {
-        (_, Observed::Ending) => ClusterState::Stopping,
-        (_, Observed::Paused) => ClusterState::Paused,
-        (_, Observed::Partial) | (Phase::Up, Observed::Orphaned) => ClusterState::Broken,
-        (Phase::Up, Observed::Complete) => ClusterState::Running,
-        (Phase::Created, Observed::Nothing) => ClusterState::Created,
-        (Phase::Up | Phase::Restarting, Observed::Nothing) => ClusterState::Stopped,
-        // Machines on their way up are written down late.
-        (Phase::Created | Phase::Restarting, Observed::Orphaned | Observed::Complete) => {
-            ClusterState::Starting
-        }
-        (Phase::Starting, Observed::Nothing | Observed::Orphaned | Observed::Complete) => {
-            ClusterState::Starting
-        }
-    }
-}
-
-fn listed(name: ClusterName, record: &Record, dir: &Path) -> Result<ClusterListing, Error> {
-    let (state, running) = condition(dir, record)?;
+fn listing(name: ClusterName, record: &Record, dir: &Path) -> Result<ClusterListing, Error> {
+    let (state, running) = cluster_state(dir, record)?;
     Ok(ClusterListing {
         name,
         state,
@@ -176,34 +137,78 @@ fn listed(name: ClusterName, record: &Record, dir: &Path) -> Result<ClusterListi
     })
 }
 
-/// Digests of all layers that clusters below the state directory use, and of the manifests they came with.
+/// Digests of all layers and manifests that clusters use.
 ///
 /// # Errors
 /// See [`list`].
 pub fn layers_in_use(state: &Path) -> Result<Vec<Digest>, Error> {
-    let names = list(state)?.into_iter().map(|cluster| cluster.name);
-    let records = names
-        .map(|name| read(&cluster_dir(state, &name)))
-        .collect::<Result<Vec<_>, _>>()?;
+    let records = records(state)?.into_iter();
     Ok(records
-        .into_iter()
-        .flatten()
-        .flat_map(|record| record.layers.into_iter().chain([record.artifact]))
+        .flat_map(|(.., record)| record.layers.into_iter().chain([record.artifact]))
         .collect())
 }
 
-/// Ends a cluster and removes all that is left of it.
+/// The state of the cluster in `dir`, and its machines if they run.
+pub(crate) fn cluster_state(dir: &Path, record: &Record) -> Result<(ClusterState, Option<Running>), Error> {
+    let running = Running::find(dir)?;
+    let observed = match &running {
+        None if Stopped::has_orphans(dir)? => Observed::Orphaned,
+        None => Observed::Nothing,
+        Some(running) if running.is_shutting_down() => Observed::Ending,
+        // A host that cannot tell cannot pause either.
+        Some(running) if running.is_paused().unwrap_or_default() => Observed::Paused,
+        Some(running) if running.all_alive() => Observed::Complete,
+        Some(_) => Observed::Partial,
+    };
+    Ok((state_of(record.phase, observed), running))
+}
+
+/// What the host has of a cluster.
+#[derive(Debug, Clone, Copy)]
+enum Observed {
+    Nothing,
+    /// Processes of machines without a supervisor.
+    Orphaned,
+    /// A supervisor that stops its machines.
+    Ending,
+    Paused,
+    /// All machines run.
+    Complete,
+    /// Only some of the machines run.
+    Partial,
+}
+
+fn state_of(phase: Phase, observed: Observed) -> ClusterState {
+    match (phase, observed) {
+        (_, Observed::Ending) => ClusterState::Stopping,
+        (_, Observed::Paused) => ClusterState::Paused,
+        (_, Observed::Partial) | (Phase::Up, Observed::Orphaned) => ClusterState::Broken,
+        (Phase::Up, Observed::Complete) => ClusterState::Running,
+        (Phase::Created, Observed::Nothing) => ClusterState::Created,
+        (Phase::Up | Phase::Restarting, Observed::Nothing) => ClusterState::Stopped,
+        // The supervisor writes its state only once the machines are up.
+        (Phase::Created | Phase::Restarting, Observed::Orphaned | Observed::Complete) => {
+            ClusterState::Starting
+        }
+        (Phase::Starting, Observed::Nothing | Observed::Orphaned | Observed::Complete) => {
+            ClusterState::Starting
+        }
+    }
+}
+
+/// Ends a cluster and removes everything that is left of it.
 ///
 /// # Errors
-/// There is none of this name, another command works on it, or something could not be removed.
+/// There is no such cluster, another command works on it, or something could not be removed.
 pub fn down(state: &Path, name: &ClusterName) -> Result<(), Error> {
-    crate::state::sweep_freezes(state)?;
+    sweep_freezes(state)?;
+    // Without a record, too: the remains of an interrupted command.
     if !cluster_dir(state, name).exists() {
         return Err(Error::NotFound { name: name.clone() });
     }
-    let claim = ClusterLock::acquire(state, name)?;
-    remove_context(claim.dir(), name);
-    claim.remove()?;
+    let lock = ClusterLock::acquire(state, name)?;
+    remove_context(lock.dir(), name);
+    lock.remove()?;
     Log::of(state, name).record(EventKind::Removed);
     Ok(())
 }
@@ -212,16 +217,16 @@ impl Cluster {
     /// Finds a running cluster.
     ///
     /// # Errors
-    /// There is none of this name, or it does not run, stands still or is about to end.
+    /// There is no such cluster, or it is not running, paused or being stopped.
     pub fn find(state: &Path, name: &ClusterName) -> Result<Self, Error> {
         let dir = cluster_dir(state, name);
-        let record = read(&dir)?.ok_or_else(|| Error::NotFound { name: name.clone() })?;
+        let record = read_existing(state, name)?;
         let name = name.clone();
-        let mut found = condition(&dir, &record)?;
-        let deadline = Instant::now() + FREEZE;
+        let mut found = cluster_state(&dir, &record)?;
+        let deadline = Instant::now() + FREEZE_TIMEOUT;
         while found.0 == ClusterState::Paused && Instant::now() < deadline {
-            thread::sleep(LOOK);
-            found = condition(&dir, &record)?;
+            thread::sleep(POLL_INTERVAL);
+            found = cluster_state(&dir, &record)?;
         }
         match found {
             (ClusterState::Paused, _) => Err(Error::Paused { name }),
@@ -231,53 +236,50 @@ impl Cluster {
         }
     }
 
-    /// What it is.
     pub fn record(&self) -> &Record {
         &self.record
     }
 
-    /// What it is, and its machines.
     pub(crate) fn into_parts(self) -> (Record, Running) {
         (self.record, self.running)
     }
 
-    /// The directory that it owns.
+    /// The cluster's directory.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Its machines.
+    /// The machines.
     pub fn running(&self) -> &Running {
         &self.running
     }
 
-    /// Where the host reaches its API.
+    /// The host's address of the API.
     pub fn api(&self) -> Option<SocketAddr> {
         self.running.ports().first().copied()
     }
 
-    /// Where the host reaches its registry.
+    /// The host's address of the registry.
     ///
     /// # Errors
-    /// It was baked without one.
+    /// The cluster was baked without one.
     pub fn registry(&self, name: &ClusterName) -> Result<SocketAddr, Error> {
         let found = host_ports::registry(&self.record.cluster, self.running.ports());
         found.ok_or_else(|| Error::NoRegistry { name: name.clone() })
     }
 
-    /// The file with the administrator's way in.
+    /// The path of the administrator's kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
         kubeconfig(&self.dir)
     }
 
-    /// The same of a cluster that need not run, but has done so before.
+    /// The path of the administrator's kubeconfig of a cluster that has been started before, running or not.
     ///
     /// # Errors
-    /// There is none of this name, or it was never started.
+    /// There is no such cluster, or it was never started.
     pub fn find_kubeconfig(state: &Path, name: &ClusterName) -> Result<PathBuf, Error> {
-        let dir = cluster_dir(state, name);
-        read(&dir)?.ok_or_else(|| Error::NotFound { name: name.clone() })?;
-        let path = kubeconfig(&dir);
+        read_existing(state, name)?;
+        let path = kubeconfig(&cluster_dir(state, name));
         if path.exists() {
             Ok(path)
         } else {
@@ -297,7 +299,7 @@ impl Cluster {
         )?)
     }
 
-    /// A client of its API, as the administrator.
+    /// A client of the API, with the administrator's rights.
     ///
     /// # Errors
     /// The kubeconfig cannot be read or used.
@@ -305,24 +307,24 @@ impl Cluster {
         Ok(connect_file(&self.kubeconfig()).await?)
     }
 
-    /// The command that runs `words` on the node `node`, as root.
+    /// The command `words`, run as root on the node `node`.
     ///
     /// # Errors
     /// There is no such node.
-    pub fn on(&self, node: &str, words: &[String]) -> Result<Cmd, Error> {
+    pub fn command(&self, node: &str, words: &[String]) -> Result<Cmd, Error> {
         Ok(self.running.command(node, words)?)
     }
 
-    /// The cluster's own kubectl, on the host, with its kubeconfig.
+    /// The cluster's own kubectl with the administrator's kubeconfig, run on the host.
     ///
     /// # Errors
-    /// The store has no layer with a kubectl in it.
+    /// The artifact contains no kubectl.
     pub fn kubectl(&self, state: &Path, words: &[String]) -> Result<Cmd, Error> {
         kubectl(state, &self.record.layers, self.kubeconfig(), words)
     }
 }
 
-/// The kubectl of a cluster that is made of `layers`: the tag may mean another artifact by now.
+/// The kubectl in one of `layers`. The artifact's name does not help: it may refer to another artifact now.
 pub(crate) fn kubectl(
     state: &Path,
     layers: &[Digest],
@@ -335,23 +337,23 @@ pub(crate) fn kubectl(
         .map(|layer| layer.join("usr/bin/kubectl"))
         .find(|path| path.is_file());
     let program = program.ok_or(Error::NoKubectl)?;
-    // What it remembers of a cluster that is gone would pile up in the user's home.
-    let memory = kubeconfig.with_file_name("kubectl");
+    // In the user's home, the caches of removed clusters would pile up.
+    let cache = kubeconfig.with_file_name("kubectl");
     Ok(Cmd::new(program)
-        .env("KUBECACHEDIR", memory)
+        .env("KUBECACHEDIR", cache)
         .env("KUBECONFIG", kubeconfig)
         .args(words))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{ClusterState, Observed, judge};
+    use super::{ClusterState, Observed, state_of};
     use crate::Phase;
 
     #[test]
-    fn what_was_wanted_and_what_is_there_make_a_state() {
+    fn state_follows_from_phase_and_host() {
         use ClusterState::{Broken, Created, Paused, Running, Starting, Stopped, Stopping};
-        let seen = [
+        let observed = [
             Observed::Nothing,
             Observed::Orphaned,
             Observed::Ending,
@@ -375,7 +377,11 @@ mod tests {
             ),
         ];
         for (phase, expected) in cases {
-            assert_eq!(seen.map(|seen| judge(phase, seen)), expected, "{phase:?}");
+            assert_eq!(
+                observed.map(|observed| state_of(phase, observed)),
+                expected,
+                "{phase:?}"
+            );
         }
     }
 }

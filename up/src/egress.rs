@@ -1,40 +1,27 @@
-//! Whether a way to the outside is of use to a cluster.
+//! Access of a cluster to other networks (`--internet`).
 
 use parbake_cluster::Description;
 
-use crate::Error;
+use crate::error::Error;
 
-/// Refuses the way out that was asked for where nobody in the cluster could take it: it leads out in IPv4.
-pub(crate) fn leads_out(internet: bool, cluster: &Description) -> Result<(), Error> {
-    match internet && !cluster.networks().has_ipv4() {
-        true => Err(Error::InternetNeedsIpv4),
-        false => Ok(()),
+/// Checks that a cluster can use `--internet`, which provides IPv4 only.
+pub(crate) fn require_ipv4(cluster: &Description) -> Result<(), Error> {
+    match cluster.networks().has_ipv4() {
+        true => Ok(()),
+        false => Err(Error::InternetNeedsIpv4),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use parbake_cluster::{ClusterDomain, NodeName, Role, Subnets};
-
-    use super::leads_out;
+    use super::require_ipv4;
+    use crate::state::test_description;
 
     #[test]
-    fn ipv6_alone_has_no_way_out() {
-        let one = [(NodeName::numbered(1), Role::ControlPlane)];
-        for (networks, refused) in [
-            (["10.89.0.0/24", "10.244.0.0/16", "10.96.0.0/12"], false),
-            (["fd00:10:89::/64", "fd00:10:244::/56", "fd00:10:96::/112"], true),
-        ] {
-            let [nodes, pods, services] = networks.map(|network| network.parse().unwrap());
-            let subnets = Subnets {
-                nodes,
-                pods,
-                services,
-            };
-            let cluster = subnets.describe("v1.34.4".parse().unwrap(), ClusterDomain::default(), &one);
-            let cluster = cluster.unwrap();
-            assert!(leads_out(false, &cluster).is_ok());
-            assert_eq!(leads_out(true, &cluster).is_err(), refused);
-        }
+    fn ipv6_only_cluster_has_no_internet_access() {
+        let ipv4 = test_description(["10.89.0.0/24", "10.244.0.0/16", "10.96.0.0/12"]);
+        assert!(require_ipv4(&ipv4).is_ok());
+        let ipv6 = test_description(["fd00:10:89::/64", "fd00:10:244::/56", "fd00:10:96::/112"]);
+        assert!(require_ipv4(&ipv6).is_err());
     }
 }

@@ -1,17 +1,16 @@
-//! What parbake did to clusters and artifacts below a state directory, as it happened.
+//! The log of what parbake did to the clusters and artifacts of a state directory.
 //!
 //! ```text
-//! DIR/events.jsonl        one JSON object in each line, oldest first
-//! DIR/events.old.jsonl    the same from before, once the first had grown to 1 MiB
+//! DIR/events.jsonl        one JSON object per line, oldest first
+//! DIR/events.old.jsonl    the former events.jsonl, rotated once it had 1 MiB
 //! ```
 //!
-//! The log belongs to the state directory, not to a cluster: what happened to a cluster stays known after its `down`, until
-//! newer events have pushed it out. Other processes read it while it grows ([`Tail`]); the milestones of a start are
-//! written as they are passed, so whoever looks on sees how far it is.
+//! The log belongs to the state directory, so the events of a cluster outlive its `down`. Other processes read it while it
+//! grows ([`Tail`]). The milestones of a start are written as they are reached, so readers can follow its progress.
 //!
-//! A line is one write to a file that is open for appending, so commands that write at the same time do not mix their lines.
-//! A line that a crash has cut off is skipped by readers and ended by the next writer. Nothing waits for the log: it is not
-//! synced, and what cannot be written is left out without a word.
+//! A line is one write to a file opened for appending, so concurrent commands do not mix their lines. If a crash truncates a
+//! line, readers skip it and the next writer terminates it. The log is best effort: it is not synced, and events that cannot be
+//! written are dropped.
 
 mod failure;
 mod start;
@@ -28,119 +27,99 @@ use parbake_cluster::NodeName;
 use parbake_cluster::readiness::Milestone;
 use serde::{Deserialize, Serialize};
 
-use crate::{ClusterName, Error};
-use failure::line;
+use crate::error::Error;
+use crate::name::ClusterName;
+use failure::one_line;
 pub use start::{Start, StartState};
 pub use tail::Tail;
 
 const FILE: &str = "events.jsonl";
 const FORMER: &str = "events.old.jsonl";
 
-/// Something that happened; a line of the log.
+/// An event; one line of the log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// When.
     pub time: Timestamp,
-    /// The cluster that it happened to; none where it is about an artifact alone.
+    /// `None` if the event concerns only an artifact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<ClusterName>,
-    /// What.
     #[serde(flatten)]
-    pub what: EventKind,
+    pub kind: EventKind,
 }
 
-/// What can happen.
+/// What happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum EventKind {
-    /// A cluster was written down.
+    /// A cluster was created.
     Created {
-        /// The artifact that it comes from.
         artifact: Tag,
-        /// How many nodes it has.
+        /// The number of nodes.
         nodes: usize,
     },
     /// A start of a cluster began.
     Starting {
-        /// How many nodes it has.
+        /// The number of nodes.
         nodes: usize,
     },
-    /// A start passed a milestone.
+    /// A start reached a milestone.
     Passed {
-        /// Which.
         milestone: Milestone,
-        /// Seconds since its beginning.
+        /// Since the start began.
         seconds: f64,
     },
-    /// A start ended with everything ready.
+    /// A start finished with everything ready.
     Ready {
-        /// Seconds since its beginning.
+        /// Since the start began.
         seconds: f64,
     },
     /// A start failed.
     Failed {
-        /// Why, in a line.
+        /// One line.
         reason: String,
     },
-    /// A cluster's machines were ended; their files stay.
+    /// A cluster was stopped.
     Stopped,
-    /// A cluster was made to stand still.
+    /// A cluster was paused.
     Paused,
-    /// A paused cluster went on.
+    /// A paused cluster was resumed.
     Unpaused,
     /// Nodes joined a running cluster.
     NodesAdded {
-        /// Their names.
         nodes: Vec<NodeName>,
-        /// Seconds that it took.
+        /// How long it took.
         seconds: f64,
     },
     /// A node left a running cluster.
-    NodeRemoved {
-        /// Its name.
-        node: NodeName,
-    },
+    NodeRemoved { node: NodeName },
     /// A program was replaced.
     Swapped {
-        /// Its name.
         program: String,
-        /// What it says its version is.
+        /// The version that it reports.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         version: Option<String>,
-        /// The nodes that have it now.
+        /// The nodes where it was replaced.
         nodes: Vec<NodeName>,
     },
     /// A cluster was frozen.
-    Frozen {
-        /// The new artifact.
-        artifact: Tag,
-    },
+    Frozen { artifact: Tag },
     /// A cluster was removed.
     Removed,
     /// An artifact was baked.
-    Baked {
-        /// The artifact.
-        artifact: Tag,
-    },
+    Baked { artifact: Tag },
     /// An artifact was published.
-    Published {
-        /// The artifact.
-        artifact: Tag,
-        /// Where to.
-        reference: String,
-    },
+    Published { artifact: Tag, reference: String },
     /// An artifact was pulled.
     Pulled {
-        /// What it is called here.
+        /// Its name in the store.
         artifact: Tag,
-        /// Where from.
         reference: String,
     },
 }
 
 impl EventKind {
-    /// The one word for it that is in the log too.
-    pub fn word(&self) -> &'static str {
+    /// The name of the kind, as in the log.
+    pub fn name(&self) -> &'static str {
         match self {
             Self::Created { .. } => "created",
             Self::Starting { .. } => "starting",
@@ -162,20 +141,20 @@ impl EventKind {
     }
 }
 
-/// For people, such as `ready after 4.1 s`.
+/// A short text, such as `ready after 4.1 s`.
 impl fmt::Display for EventKind {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Created { artifact, nodes } => {
-                write!(out, "created from {artifact} with {}", counted(*nodes))
+                write!(out, "created from {artifact} with {}", count(*nodes))
             }
-            Self::Starting { nodes } => write!(out, "starts with {}", counted(*nodes)),
+            Self::Starting { nodes } => write!(out, "starts with {}", count(*nodes)),
             Self::Passed { milestone, seconds } => write!(out, "{milestone} after {seconds:.1} s"),
             Self::Ready { seconds } => write!(out, "ready after {seconds:.1} s"),
             Self::Failed { reason } => write!(out, "start failed: {reason}"),
             Self::Stopped => out.write_str("stopped"),
             Self::Paused => out.write_str("paused"),
-            Self::Unpaused => out.write_str("goes on"),
+            Self::Unpaused => out.write_str("resumed"),
             Self::NodesAdded { nodes, seconds } => {
                 let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
                 write!(out, "{} joined, ready after {seconds:.1} s", names.join(", "))
@@ -202,11 +181,11 @@ impl fmt::Display for EventKind {
     }
 }
 
-fn counted(nodes: usize) -> String {
+fn count(nodes: usize) -> String {
     format!("{nodes} node{}", if nodes == 1 { "" } else { "s" })
 }
 
-/// The log of one state directory, for writing: about one cluster, or about none.
+/// A writer of the log, for the events of one cluster or of artifacts.
 #[derive(Debug, Clone)]
 pub struct Log {
     dir: PathBuf,
@@ -214,7 +193,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// The log below the state directory `dir`, for what happens to artifacts.
+    /// A writer for the events of artifacts in the state directory `dir`.
     pub fn new(dir: &Path) -> Self {
         Self {
             dir: dir.to_owned(),
@@ -222,7 +201,7 @@ impl Log {
         }
     }
 
-    /// The same for what happens to the cluster `name`.
+    /// A writer for the events of the cluster `name`.
     pub(crate) fn of(dir: &Path, name: &ClusterName) -> Self {
         Self {
             cluster: Some(name.clone()),
@@ -230,29 +209,31 @@ impl Log {
         }
     }
 
-    /// Writes down that it has just happened. What cannot be written is left out: no command fails or waits for this.
-    pub fn record(&self, what: EventKind) {
+    /// Writes an event that has just happened. An event that cannot be written is dropped.
+    pub fn record(&self, kind: EventKind) {
         let event = Event {
             time: Timestamp::now(),
             cluster: self.cluster.clone(),
-            what,
+            kind,
         };
         if let Err(error) = write::append(&self.dir, &event) {
-            tracing::debug!(%error, "could not write an event down");
+            tracing::debug!(%error, "could not write an event");
         }
     }
 
-    /// Writes down how a start ended: how long it took until everything was ready, or why that never was.
-    pub(crate) fn ended(&self, outcome: Result<Duration, &Error>) {
+    /// Writes the outcome of a start: the time until everything was ready, or the error.
+    pub(crate) fn record_end_of_start(&self, outcome: Result<Duration, &Error>) {
         self.record(match outcome {
             Ok(ready) => EventKind::Ready {
                 seconds: ready.as_secs_f64(),
             },
-            Err(error) => EventKind::Failed { reason: line(error) },
+            Err(error) => EventKind::Failed {
+                reason: one_line(error),
+            },
         });
     }
 
-    /// Is told each milestone of a start as it is passed.
+    /// A callback that writes each milestone of a start.
     pub(crate) fn milestones(&self) -> impl FnMut(Milestone, Duration) + Send + 'static {
         let log = self.clone();
         move |milestone, after| {
@@ -268,7 +249,7 @@ mod tests {
     use super::{Event, EventKind};
 
     #[test]
-    fn a_line_says_what_happened() {
+    fn events_have_a_stable_form_and_a_text() {
         let cases = [
             (
                 r#"{"time":"2026-03-01T10:00:00Z","cluster":"ci","event":"created","artifact":"k8s-1.34","nodes":1}"#,
@@ -297,20 +278,20 @@ mod tests {
         ];
         for (line, text) in cases {
             let event: Event = serde_json::from_str(line).unwrap();
-            assert_eq!(event.what.to_string(), text);
+            assert_eq!(event.kind.to_string(), text);
             assert_eq!(serde_json::to_string(&event).unwrap(), line);
-            let word = format!(r#""event":"{}""#, event.what.word());
-            assert!(line.contains(&word), "{word} is not in {line}");
+            let name = format!(r#""event":"{}""#, event.kind.name());
+            assert!(line.contains(&name), "{name} is not in {line}");
         }
     }
 
     #[test]
-    fn what_a_later_parbake_tells_is_no_event() {
+    fn unknown_kind_is_rejected_and_unknown_fields_are_ignored() {
         let line = r#"{"time":"2026-03-01T10:00:00Z","event":"flown"}"#;
         assert!(serde_json::from_str::<Event>(line).is_err());
         let known = r#"{"time":"2026-03-01T10:00:00Z","event":"paused","why":"new"}"#;
         assert_eq!(
-            serde_json::from_str::<Event>(known).unwrap().what,
+            serde_json::from_str::<Event>(known).unwrap().kind,
             EventKind::Paused
         );
     }

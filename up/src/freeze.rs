@@ -1,24 +1,19 @@
-//! The freeze: from a running cluster to an artifact, while the cluster goes on.
+//! The freeze: from a running cluster to an artifact. The cluster keeps running.
 //!
 //! ```text
-//! look      what is in flight, and whether the API answers
-//! pause     all machines stand still (cgroup freezer), their files are copied, they go on: the only interruption
-//! settle    the copy boots alone in a scratch directory, under a new identity, without a kubelet: its runtime forgets the
-//!           containers, and etcd and the API server forget credentials; no workload runs
-//! pack      what the machines wrote since their thaw becomes one more layer for each, above those that they came with
+//! check     nothing else changes the cluster, its API answers; report what is in flight
+//! copy      pause all machines (cgroup freezer), copy their files, resume: the only interruption
+//! settle    boot the copy in isolation, under a new identity and without kubelet: its runtime forgets the containers, etcd
+//!           and the API server forget credentials; no workload runs
+//! pack      what each machine has written since its thaw becomes one more layer above those that it has
 //! ```
 //!
-//! The copy is what a power cut would leave: etcd, the runtime's database and users' own files are as they were at one
-//! moment on all machines.
+//! The copy is what a power cut would leave: etcd, the runtime's database and users' files are as they were at one moment on
+//! all machines.
 //!
-//! ```text
-//! DIR/freeze/NAME/           locked (flock) by the freeze of the cluster NAME
-//! ├── supervisor.json, ...   while the copy runs
-//! └── machines/node01/       the copy of a machine's own directory
-//! ```
-//!
-//! What a freeze that was killed leaves there goes with the next `freeze`, `up` or `down`; its machines end with it. The
-//! cluster is held still by a process of its own that lets it go on when the freeze ends, however that happens.
+//! The copy lives in `DIR/freeze/NAME/`, see [`crate::state`]. If the freeze is killed, its machines end with it, and the next
+//! `freeze`, `up` or `down` removes the directory. A process of its own pauses the cluster, and resumes it when the freeze ends
+//! for whatever reason.
 
 mod copy;
 mod pack;
@@ -30,90 +25,81 @@ use std::time::Duration;
 
 use parbake_artifact::{Artifact, Store, Tag};
 use parbake_cluster::in_flight::{self, InFlight};
-use parbake_machine::host::{Host, Purpose};
 use parbake_machine::process::Cmd;
 
+use crate::clusters::Cluster;
+use crate::error::Error;
 use crate::events::{EventKind, Log};
+use crate::launch::Launcher;
+use crate::name::ClusterName;
 use crate::recover::recover;
 use crate::signals::interrupted;
-use crate::state::{ClusterLock, Phase};
-use crate::{Cluster, ClusterName, Error};
+use crate::state::{ClusterLock, Phase, sweep_freezes};
 pub use secret_scan::ExcludedFile;
 
-/// What to freeze, and into what.
+/// What to freeze, and into which artifact.
 #[derive(Debug)]
 pub struct Options {
-    /// What the artifact is called in the store.
+    /// The name of the artifact.
     pub tag: Tag,
     /// The cluster.
     pub name: ClusterName,
-    /// Take the name from an artifact that has it.
+    /// Replace an artifact of the same name.
     pub force: bool,
-    /// Where parbake keeps its state.
+    /// The state directory.
     pub dir: PathBuf,
     /// The command that calls [`parbake_machine::supervisor::supervise`].
     pub supervise: Cmd,
 }
 
-/// A cluster that was frozen, and goes on.
+/// A cluster that was frozen.
 #[derive(Debug)]
 pub struct FreezeReport {
-    /// The artifact.
     pub artifact: Artifact,
-    /// Bytes of its layers that its parent does not have, compressed.
+    /// Compressed size of the layers that the parent artifact does not have.
     pub own_bytes: u64,
-    /// What was under way, and is in the artifact as it stood.
+    /// Operations that were in flight. The artifact has them in that state.
     pub in_flight: Vec<InFlight>,
-    /// How long the cluster stood still.
+    /// How long the cluster was paused.
     pub paused: Duration,
-    /// Files that held a credential of the cluster.
+    /// Files that contained a credential of the cluster.
     pub left_out: Vec<ExcludedFile>,
 }
 
 /// Freezes a running cluster.
 ///
 /// # Errors
-/// The first step that failed. The cluster goes on, and there is no new artifact.
+/// The first step that failed. The cluster keeps running, and there is no new artifact.
 pub async fn freeze(options: &Options) -> Result<FreezeReport, Error> {
-    crate::state::sweep_freezes(&options.dir)?;
-    let host = Host::detect(&options.dir).require(Purpose::Up)?;
+    sweep_freezes(&options.dir)?;
     let store = Store::open(&options.dir.join("store"))?;
     if !options.force && store.tags()?.contains(&options.tag) {
         return Err(Error::TagExists {
             tag: options.tag.clone(),
         });
     }
-    // The lock makes the directory of a cluster that there is not.
-    Cluster::find(&options.dir, &options.name)?;
-    // Nobody else may work on the cluster until its files are copied.
-    let claim = ClusterLock::acquire(&options.dir, &options.name)?;
+    // Locked until the files are copied.
+    let (lock, mut record) = ClusterLock::existing(&options.dir, &options.name)?;
     let cluster = Cluster::find(&options.dir, &options.name)?;
-    if cluster.record().phase != Phase::Up {
+    if record.phase != Phase::Up {
         return Err(Error::Unfinished {
             name: options.name.clone(),
         });
     }
-    let mut record = cluster.record().clone();
+    let launcher = Launcher::for_record(&options.dir, &record)?;
     if !record.changes.is_empty() {
-        recover(
-            &claim,
-            &mut record,
-            cluster.running().clone(),
-            &cluster.client().await?,
-        )
-        .await?;
+        let client = cluster.client().await?;
+        recover(&lock, &mut record, cluster.running().clone(), &client).await?;
     }
-    let parent = store.get_by_digest(&record.tag, &record.artifact)?;
     let scratch = ClusterLock::for_freeze(&options.dir, &options.name)?;
     let work = async {
-        let in_flight = look(&cluster, &options.name).await?;
-        let paused = copy::copy(&cluster, &claim, &scratch, &options.supervise)?;
-        // From here on the cluster may do, or be done, what it likes.
-        drop(claim);
+        let in_flight = in_flight(&cluster, &options.name).await?;
+        let paused = copy::copy(&cluster, &lock, &scratch, &options.supervise)?;
+        drop(lock);
         let secrets = secret_scan::Secrets::collect(&scratch, &record.cluster)?;
-        let kept = settle::settle(options, &host.decide(), &store, &parent, &record, &scratch).await?;
-        let left_out = secrets.leave_out(&scratch, &record.cluster)?;
-        let (artifact, own_bytes) = pack::pack(options, &store, &parent, &record, &scratch, kept)?;
+        let kept = settle::settle(&launcher, &record.cluster, &scratch, &options.supervise).await?;
+        let left_out = secrets.remove_files(&scratch, &record.cluster)?;
+        let (artifact, own_bytes) = pack::pack(&options.tag, &launcher, &record.cluster, &scratch, kept)?;
         Ok(FreezeReport {
             artifact,
             own_bytes,
@@ -131,14 +117,14 @@ pub async fn freeze(options: &Options) -> Result<FreezeReport, Error> {
         Log::of(&options.dir, &options.name).record(EventKind::Frozen { artifact });
     }
     if let Err(error) = scratch.remove() {
-        // What failed says why, and what was made is good; the next freeze tries again.
+        // The outcome stands; the next freeze cleans up.
         tracing::warn!(%error, "could not remove what the freeze left");
     }
     outcome
 }
 
-async fn look(cluster: &Cluster, name: &ClusterName) -> Result<Vec<InFlight>, Error> {
-    let _step = tracing::info_span!("step", what = "look what is in flight").entered();
+async fn in_flight(cluster: &Cluster, name: &ClusterName) -> Result<Vec<InFlight>, Error> {
+    let _step = tracing::info_span!("step", what = "find what is in flight").entered();
     let found = in_flight::look(&cluster.client().await?).await;
     found.map_err(|source| Error::ApiUnavailable {
         name: name.clone(),

@@ -1,4 +1,4 @@
-//! The states of a cluster, and the ways between them.
+//! The states of a cluster and the transitions between them.
 //!
 //! ```text
 //!            create          start            pause
@@ -6,86 +6,60 @@
 //!                                   |  ^  ^            |
 //!                              stop |  |  +------------+ unpause
 //!                                   v  | start
-//!                                  stopped        `down`, from everywhere: nothing again
+//!                                  stopped        `down` from any state: nothing
 //! ```
 //!
-//! Only `created` and what comes after it is written down ([`Phase`]); the rest is asked of the host. Whatever is killed on
-//! its way leaves one of these states behind: the supervisor ends the machines, not the command that asked for it, and the
-//! kernel makes them stand still.
+//! Only the [`Phase`] is recorded; everything else is asked of the host. A command that is killed in between leaves one of these
+//! states, because the supervisor ends the machines and the kernel pauses them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use parbake_artifact::{Store, Tag};
-use parbake_cluster::readiness::{Milestones, wait_until_api};
+use parbake_artifact::Tag;
+use parbake_cluster::readiness::wait_until_api;
 use parbake_cluster::{Description, Node, NodeName, connect_file, machine_plan};
-use parbake_machine::fs::Dirs;
-use parbake_machine::fs::tmpfs;
-use parbake_machine::process::Cmd;
-use parbake_machine::supervisor::LOG;
-use parbake_machine::supervisor::{Running, Stopped};
+use parbake_machine::fs::{Dirs, tmpfs};
+use parbake_machine::supervisor::{LOG, Running, Stopped};
 
-use crate::clusters::condition;
+use crate::clusters::{ClusterState, cluster_state};
 use crate::config::{self, ConfigRequest};
 use crate::egress;
+use crate::error::Error;
 use crate::events::{EventKind, Log};
-use crate::layer_stacks::{allowed, mark_used};
+use crate::launch::{mark_used, trusted_artifact};
+use crate::name::ClusterName;
 use crate::recover::recover;
-use crate::restart::Again;
-use crate::state::sweep_freezes as sweep;
-use crate::state::{ClusterLock, Phase, Record, own_kubeconfig};
-use crate::thaw::Options;
-use crate::thaw::first;
-use crate::{ClusterName, ClusterState, Error};
+use crate::restart::{StartOptions, StartReport, start_again, wait_until_ready};
+use crate::state::{ClusterLock, Phase, Record, own_kubeconfig, sweep_freezes};
+use crate::thaw::{self, first_start};
 
 /// How long the API may take to answer after a pause.
-const PATIENCE: Duration = Duration::from_secs(60);
+const API_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What to start, and how.
-#[derive(Debug)]
-pub struct StartOptions {
-    /// The cluster.
-    pub name: ClusterName,
-    /// How long it may take until the cluster is ready.
-    pub wait: Duration,
-    /// Where parbake keeps its state.
-    pub dir: PathBuf,
-    /// The command that calls [`parbake_machine::supervisor::supervise`].
-    pub supervise: Cmd,
-}
-
-/// A cluster that runs after a start.
-#[derive(Debug)]
-pub struct StartReport {
-    /// What it is.
-    pub record: Record,
-    /// When it passed what on its way, counted from the start of the command; nothing where it ran before.
-    pub milestones: Option<Milestones>,
-}
-
-/// Writes a cluster down that can be started, and starts nothing. `internet` gives it a way to the outside.
+/// Creates a cluster without starting it.
 ///
 /// # Errors
-/// There is a cluster of this name or no such artifact, nobody trusted signed it, or it cannot be as it is `wanted`.
+/// There is a cluster of this name, there is no such artifact, the signature policy rejects it, or the requested configuration
+/// is invalid.
 pub fn create(
     state: &Path,
     name: &ClusterName,
     tag: Tag,
-    wanted: &ConfigRequest,
+    config: &ConfigRequest,
     internet: bool,
 ) -> Result<Record, Error> {
-    let store = Store::open(&state.join("store"))?;
-    let artifact = store.get(&tag)?;
-    allowed(state, &store, &artifact)?;
+    let (store, artifact) = trusted_artifact(state, &tag, None)?;
     let baked = Description::of_artifact(&artifact.config.cluster)?;
-    let (config, cluster) = wanted.resolve(&baked)?;
-    egress::leads_out(internet, &cluster)?;
-    let claim = ClusterLock::for_new(state, name)?;
-    mark_used(&store, &tag);
-    // First: what has no record is no cluster.
-    config::store(claim.dir(), &config)?;
+    let (config, cluster) = config.resolve(&baked)?;
+    if internet {
+        egress::require_ipv4(&cluster)?;
+    }
+    let lock = ClusterLock::for_new(state, name)?;
+    mark_used(&store, &artifact);
+    // The record comes last: without it there is no cluster.
+    config::store(lock.dir(), &config)?;
     let record = Record::new(Phase::Created, &artifact, cluster, internet);
-    claim.write(&record)?;
+    lock.write(&record)?;
     Log::of(state, name).record(EventKind::Created {
         artifact: record.tag.clone(),
         nodes: record.cluster.nodes().len(),
@@ -93,22 +67,19 @@ pub fn create(
     Ok(record)
 }
 
-/// Starts a cluster that does not run, with the identity and the data that it had, and waits until it is ready. One that
-/// runs already is left alone.
+/// Starts a cluster, with the identity and data that it had, and waits until it is ready. Leaves a running cluster alone.
 ///
 /// # Errors
-/// The first step that failed. A cluster that was never ready is as it was then; one that was runs all the same when it took
-/// too long ([`Error::RunningNotReady`]), and is stopped otherwise.
+/// The first step that failed. A cluster that was ready before keeps running if it is not ready in time
+/// ([`Error::RunningNotReady`]) and is stopped otherwise. One that was never ready is created, but not started.
 pub async fn start(options: &StartOptions) -> Result<StartReport, Error> {
-    sweep(&options.dir)?;
-    let (claim, record) = ClusterLock::existing(&options.dir, &options.name)?;
-    let (state, running) = condition(claim.dir(), &record)?;
-    match (state, running) {
+    sweep_freezes(&options.dir)?;
+    let (lock, mut record) = ClusterLock::existing(&options.dir, &options.name)?;
+    match cluster_state(lock.dir(), &record)? {
         (ClusterState::Running, Some(running)) => {
-            let mut record = record;
             if !record.changes.is_empty() {
-                let client = connect_file(&own_kubeconfig(claim.dir())).await?;
-                recover(&claim, &mut record, running, &client).await?;
+                let client = connect_file(&own_kubeconfig(lock.dir())).await?;
+                recover(&lock, &mut record, running, &client).await?;
             }
             Ok(StartReport {
                 record,
@@ -118,60 +89,52 @@ pub async fn start(options: &StartOptions) -> Result<StartReport, Error> {
         (ClusterState::Paused, Some(_)) => Err(Error::Paused {
             name: options.name.clone(),
         }),
-        // Of a start that was killed.
+        // A restart was killed after its machines had been started.
         (ClusterState::Starting, Some(running))
             if record.phase == Phase::Restarting && running.all_alive() =>
         {
-            let again = again(options);
-            let work = async {
-                let config = config::load(claim.dir(), &record.cluster, false)?;
-                again
-                    .wait(&claim, record, &config, &running, Instant::now())
-                    .await
+            let outcome = async {
+                let config = config::load(lock.dir(), &record.cluster, false)?;
+                wait_until_ready(options, &lock, record, &config, &running, Instant::now()).await
             };
-            let outcome = work.await;
-            tell_end(options, &outcome);
+            let outcome = outcome.await;
+            record_end(options, &outcome);
             outcome
         }
         _ => {
-            let record = end(&claim, record)?;
-            start_stopped(options, &claim, record).await
+            let record = end(&lock, record)?;
+            start_stopped(options, &lock, record).await
         }
     }
 }
 
-fn again(options: &StartOptions) -> Again<'_> {
-    Again {
-        name: &options.name,
-        dir: &options.dir,
-        wait: options.wait,
-        supervise: &options.supervise,
-    }
-}
-
-/// Starts what was ended before, and writes it down as an event.
+/// Starts a cluster that does not run, and logs the events of it.
 async fn start_stopped(
     options: &StartOptions,
-    claim: &ClusterLock,
+    lock: &ClusterLock,
     record: Record,
 ) -> Result<StartReport, Error> {
     let nodes = record.cluster.nodes().len();
     Log::of(&options.dir, &options.name).record(EventKind::Starting { nodes });
-    let outcome = boot(options, claim, record).await;
-    tell_end(options, &outcome);
+    let outcome = match record.phase {
+        Phase::Created => start_created(options, lock, record).await,
+        _ => start_again(options, lock, record).await,
+    };
+    record_end(options, &outcome);
     outcome
 }
 
-fn tell_end(options: &StartOptions, outcome: &Result<StartReport, Error>) {
+fn record_end(options: &StartOptions, outcome: &Result<StartReport, Error>) {
     let ready = |started: &StartReport| started.milestones.map(|times| times.ready).unwrap_or_default();
-    Log::of(&options.dir, &options.name).ended(outcome.as_ref().map(ready));
+    Log::of(&options.dir, &options.name).record_end_of_start(outcome.as_ref().map(ready));
 }
 
-async fn boot(options: &StartOptions, claim: &ClusterLock, record: Record) -> Result<StartReport, Error> {
-    if record.phase != Phase::Created {
-        return again(options).start(claim, record).await;
-    }
-    let thaw = Options {
+async fn start_created(
+    options: &StartOptions,
+    lock: &ClusterLock,
+    record: Record,
+) -> Result<StartReport, Error> {
+    let thaw = thaw::Options {
         tag: record.tag.clone(),
         name: options.name.clone(),
         config: ConfigRequest::default(),
@@ -182,14 +145,14 @@ async fn boot(options: &StartOptions, claim: &ClusterLock, record: Record) -> Re
         timings: false,
         probe: false,
     };
-    match first(&thaw, claim, record.clone()).await {
+    match first_start(&thaw, lock, record.clone()).await {
         Ok(thawed) => Ok(StartReport {
             record: thawed.record,
             milestones: Some(thawed.milestones),
         }),
         Err(error) => {
-            // What failed says why; what is in the way of ending it comes second, and the next command tries again.
-            if let Err(error) = end(claim, record) {
+            if let Err(error) = end(lock, record) {
+                // The user sees why the start failed; the next command cleans up.
                 tracing::warn!(%error, "could not remove what the failed start left");
             }
             Err(error)
@@ -197,81 +160,81 @@ async fn boot(options: &StartOptions, claim: &ClusterLock, record: Record) -> Re
     }
 }
 
-/// Ends a cluster's machines in order and keeps their files; says whether anything ran.
+/// Stops a cluster's machines in order and keeps their files. Returns false if none ran.
 ///
 /// # Errors
-/// There is none of this name, another command works on it, or something could not be ended.
+/// There is no such cluster, another command works on it, or a machine could not be ended.
 pub fn stop(state: &Path, name: &ClusterName) -> Result<bool, Error> {
-    sweep(state)?;
-    let (claim, record) = ClusterLock::existing(state, name)?;
-    let (_, ran) = end_and_tell(&Log::of(state, name), &claim, record)?;
+    sweep_freezes(state)?;
+    let (lock, record) = ClusterLock::existing(state, name)?;
+    let (_, ran) = end_and_record(&Log::of(state, name), &lock, record)?;
     Ok(ran)
 }
 
-/// Ends what runs of a cluster, and writes it down as an event; says whether anything ran.
-fn end_and_tell(log: &Log, claim: &ClusterLock, record: Record) -> Result<(Record, bool), Error> {
-    let (state, _) = condition(claim.dir(), &record)?;
+/// Stops a running cluster and starts it again, or starts a stopped one.
+///
+/// # Errors
+/// See [`stop`] and [`start`].
+pub async fn restart(options: &StartOptions) -> Result<StartReport, Error> {
+    sweep_freezes(&options.dir)?;
+    let (lock, record) = ClusterLock::existing(&options.dir, &options.name)?;
+    let log = Log::of(&options.dir, &options.name);
+    let (record, _) = end_and_record(&log, &lock, record)?;
+    start_stopped(options, &lock, record).await
+}
+
+/// Ends what runs of a cluster, and logs the event. Returns false if nothing ran.
+fn end_and_record(log: &Log, lock: &ClusterLock, record: Record) -> Result<(Record, bool), Error> {
+    let (state, _) = cluster_state(lock.dir(), &record)?;
     let ran = !matches!(state, ClusterState::Created | ClusterState::Stopped);
-    let record = end(claim, record)?;
+    let record = end(lock, record)?;
     if ran {
         log.record(EventKind::Stopped);
     }
     Ok((record, ran))
 }
 
-/// Ends a cluster's machines in order if they run, and starts it.
-///
-/// # Errors
-/// See [`stop`] and [`start`].
-pub async fn restart(options: &StartOptions) -> Result<StartReport, Error> {
-    sweep(&options.dir)?;
-    let (claim, record) = ClusterLock::existing(&options.dir, &options.name)?;
-    let log = Log::of(&options.dir, &options.name);
-    let (record, _) = end_and_tell(&log, &claim, record)?;
-    start_stopped(options, &claim, record).await
-}
-
-/// Ends what runs of a cluster, in whatever state it is; gives what is written down then.
-fn end(claim: &ClusterLock, mut record: Record) -> Result<Record, Error> {
+/// Ends what runs of a cluster in any state. Returns its record afterwards.
+fn end(lock: &ClusterLock, mut record: Record) -> Result<Record, Error> {
     let was_ready = matches!(record.phase, Phase::Up | Phase::Restarting);
     let mut lost = None;
-    if was_ready && let Some(running) = Running::find(claim.dir())? {
-        let _step = tracing::info_span!("step", what = "end what runs in order").entered();
+    if was_ready && let Some(running) = Running::find(lock.dir())? {
+        let _step = tracing::info_span!("step", what = "stop the machines").entered();
         let _stopped = running.shut_down()?;
-        claim.sync()?;
-        lost = lost_memory(claim, &record.cluster);
+        lock.sync()?;
+        lost = node_without_etcd_memory(lock, &record.cluster);
     }
-    let _stopped = Stopped::ensure(claim.dir())?;
+    let _stopped = Stopped::ensure(lock.dir())?;
     let phase = if was_ready { Phase::Up } else { Phase::Created };
     if phase == Phase::Created {
-        claim.remove_machines()?;
+        lock.remove_machines()?;
     }
     if record.phase != phase {
         record.phase = phase;
-        claim.write(&record)?;
+        lock.write(&record)?;
     }
     match lost {
         Some(node) => Err(Error::EtcdStateLost {
             node,
-            log: claim.dir().join(LOG),
+            log: lock.dir().join(LOG),
         }),
         None => Ok(record),
     }
 }
 
-/// The first node that could not put back what it had in memory.
-fn lost_memory(claim: &ClusterLock, cluster: &Description) -> Option<NodeName> {
-    let lost = |node: &&Node| tmpfs::write_back_failed(&Dirs(&machine_plan::machine_dir(claim.dir(), node)));
+/// The first node that could not save the data that etcd had in memory.
+fn node_without_etcd_memory(lock: &ClusterLock, cluster: &Description) -> Option<NodeName> {
+    let lost = |node: &&Node| tmpfs::write_back_failed(&Dirs(&machine_plan::machine_dir(lock.dir(), node)));
     cluster.nodes().iter().find(lost).map(|node| node.name.clone())
 }
 
-/// Makes a running cluster stand still: it keeps its memory and uses no processor. Says whether it went before.
+/// Pauses a running cluster: it keeps its memory and uses no CPU. Returns false if it was paused already.
 ///
 /// # Errors
-/// There is none of this name, another command works on it, it does not run, or the host cannot do it.
+/// There is no such cluster, another command works on it, it does not run, or the host cannot pause it.
 pub fn pause(state: &Path, name: &ClusterName) -> Result<bool, Error> {
-    let (claim, record) = ClusterLock::existing(state, name)?;
-    match condition(claim.dir(), &record)? {
+    let (lock, record) = ClusterLock::existing(state, name)?;
+    match cluster_state(lock.dir(), &record)? {
         (ClusterState::Paused, _) => Ok(false),
         (ClusterState::Stopping, _) => Err(Error::Stopping { name: name.clone() }),
         (_, Some(running)) => {
@@ -283,18 +246,18 @@ pub fn pause(state: &Path, name: &ClusterName) -> Result<bool, Error> {
     }
 }
 
-/// Lets a paused cluster go on and waits until its API answers. Says whether it was paused.
+/// Resumes a paused cluster and waits until its API answers. Returns false if it was not paused.
 ///
 /// # Errors
-/// There is none of this name, another command works on it, it does not run, or the API does not answer.
+/// There is no such cluster, another command works on it, it does not run, or the API does not answer.
 pub async fn unpause(state: &Path, name: &ClusterName) -> Result<bool, Error> {
-    let (claim, record) = ClusterLock::existing(state, name)?;
-    match condition(claim.dir(), &record)? {
+    let (lock, record) = ClusterLock::existing(state, name)?;
+    match cluster_state(lock.dir(), &record)? {
         (ClusterState::Paused, Some(running)) => {
             running.unpause()?;
             Log::of(state, name).record(EventKind::Unpaused);
-            let client = connect_file(&own_kubeconfig(claim.dir())).await?;
-            wait_until_api(&client, PATIENCE).await?;
+            let client = connect_file(&own_kubeconfig(lock.dir())).await?;
+            wait_until_api(&client, API_TIMEOUT).await?;
             Ok(true)
         }
         (ClusterState::Stopping, _) => Err(Error::Stopping { name: name.clone() }),

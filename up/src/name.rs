@@ -5,28 +5,27 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Leaves room for a machine's name behind it wherever the two make one name of 63 characters.
-const LONGEST: usize = 40;
+/// Leaves room for a machine's name in a name of 63 characters made of both.
+const MAX_LENGTH: usize = 40;
 
-/// A cluster's name: one DNS label (RFC 1123, section 2.1) of up to 40 characters, which is also its directory's name.
+/// A cluster's name: a DNS label (RFC 1123, section 2.1) of up to 40 characters. Its directory has the same name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ClusterName(String);
 
-/// A text that is no [`ClusterName`].
+/// Not a [`ClusterName`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no cluster name: use 1 to 40 lower-case letters, digits and inner dashes")]
+#[error("`{0}` is not a valid cluster name: use 1 to 40 lower-case letters, digits and inner dashes")]
 pub struct InvalidClusterName(String);
 
 impl ClusterName {
-    /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 impl Default for ClusterName {
-    /// The cluster that commands mean when none is named: `default`.
+    /// The name of the cluster of commands without `--name`: `default`.
     fn default() -> Self {
         Self("default".to_owned())
     }
@@ -36,12 +35,12 @@ impl FromStr for ClusterName {
     type Err = InvalidClusterName;
 
     fn from_str(name: &str) -> Result<Self, InvalidClusterName> {
-        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        let sound = (1..=LONGEST).contains(&name.len())
-            && name.bytes().all(inner)
+        let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let is_valid = (1..=MAX_LENGTH).contains(&name.len())
+            && name.bytes().all(is_allowed)
             && !name.starts_with('-')
             && !name.ends_with('-');
-        if sound {
+        if is_valid {
             Ok(Self(name.to_owned()))
         } else {
             Err(InvalidClusterName(name.to_owned()))
@@ -80,34 +79,34 @@ mod tests {
     use super::ClusterName;
 
     #[test]
-    fn names_are_short_dns_labels() {
+    fn only_short_dns_labels_are_valid() {
         let (longest, too_long) = ("x".repeat(40), "x".repeat(41));
-        for good in ["default", "a", "0", "ci-7", &longest] {
-            assert_eq!(good.parse::<ClusterName>().unwrap().as_str(), good);
+        for valid in ["default", "a", "0", "ci-7", &longest] {
+            assert_eq!(valid.parse::<ClusterName>().unwrap().as_str(), valid);
         }
-        for bad in [
+        for invalid in [
             "", "-a", "a-", "A", "a_b", "a.b", "a/b", "..", "a b", "é", "a\n", &too_long,
         ] {
-            assert!(bad.parse::<ClusterName>().is_err(), "{bad}");
+            assert!(invalid.parse::<ClusterName>().is_err(), "{invalid}");
             assert!(
-                serde_json::from_value::<ClusterName>(bad.into()).is_err(),
-                "{bad}"
+                serde_json::from_value::<ClusterName>(invalid.into()).is_err(),
+                "{invalid}"
             );
         }
     }
 
     #[test]
-    fn the_error_says_what_a_name_is() {
+    fn error_explains_valid_names() {
         let error = "My_Cluster".parse::<ClusterName>().unwrap_err().to_string();
         assert_eq!(
             error,
-            "`My_Cluster` is no cluster name: use 1 to 40 lower-case letters, digits and inner dashes"
+            "`My_Cluster` is not a valid cluster name: use 1 to 40 lower-case letters, digits and inner dashes"
         );
     }
 
     #[test]
-    fn the_usual_name_is_a_name() {
-        let usual = ClusterName::default();
-        assert_eq!(usual.as_str().parse(), Ok(usual));
+    fn default_name_is_valid() {
+        let name = ClusterName::default();
+        assert_eq!(name.as_str().parse(), Ok(name));
     }
 }

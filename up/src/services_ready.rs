@@ -1,4 +1,4 @@
-//! What a cluster offers beside Kubernetes is part of its being ready.
+//! Readiness of the services that parbake adds to a cluster: name resolution and the registry.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,17 +14,14 @@ use tokio::net::TcpStream;
 
 use crate::host_ports;
 
-/// Waits until the services of `cluster` answer: names at every vantage, the registry on its port of the host.
-///
-/// # Errors
-/// What was waited for, and what was seen last.
-pub(crate) async fn answer(
+/// Waits until the services of `cluster` answer: names from every probe, the registry on its port of the host.
+pub(crate) async fn wait_until_ready(
     running: &Running,
     cluster: &Description,
-    vantages: &[DnsProbe],
+    probes: &[DnsProbe],
     limit: Duration,
 ) -> Result<(), TimedOut> {
-    let names = names_answer(cluster, vantages, limit);
+    let names = names_answer(cluster, probes, limit);
     let (names, registry) = tokio::join!(names, registry_answers(running, cluster, limit));
     names.and(registry)
 }
@@ -35,7 +32,7 @@ async fn registry_answers(running: &Running, cluster: &Description, limit: Durat
     };
     Wait::new("the cluster's registry", limit)
         .until(|| async {
-            match status(port).await {
+            match status_line(port).await {
                 Ok(line) if line.contains(" 200 ") => Poll::Seen(()),
                 Ok(line) if line.is_empty() => Poll::Pending("it does not listen yet".to_owned()),
                 Ok(line) => Poll::Pending(line),
@@ -45,12 +42,12 @@ async fn registry_answers(running: &Running, cluster: &Description, limit: Durat
         .await
 }
 
-/// The status line of the answer to the question whether a registry is there (OCI distribution specification, end-1).
-async fn status(port: SocketAddr) -> io::Result<String> {
+/// The status line of the response to the version check of a registry (OCI distribution specification, end-1).
+async fn status_line(port: SocketAddr) -> io::Result<String> {
     let mut connection = TcpStream::connect(port).await?;
     connection.write_all(b"GET /v2/ HTTP/1.0\r\n\r\n").await?;
-    let mut answer = Vec::new();
-    connection.read_to_end(&mut answer).await?;
-    let text = String::from_utf8_lossy(&answer);
+    let mut response = Vec::new();
+    connection.read_to_end(&mut response).await?;
+    let text = String::from_utf8_lossy(&response);
     Ok(text.lines().next().unwrap_or_default().to_owned())
 }

@@ -1,6 +1,6 @@
-//! etcd and the API server alone on a control plane: no kubelet and no containers.
+//! etcd and the API server of a control plane, without kubelet and containers.
 //!
-//! The two programs are started straight from the layers of their images, as their manifests have it.
+//! The two programs are started directly from the layers of their images, with the arguments in their static pod manifests.
 
 use std::fs;
 use std::io;
@@ -16,15 +16,22 @@ use tokio::sync::oneshot;
 
 use crate::error::Error;
 
-/// The programs, which are also the names of their pods and images.
+/// Units to mask so that nothing of Kubernetes starts by itself.
+pub(crate) const KUBERNETES_UNITS: [&str; 4] = [
+    "kubelet.service",
+    "parbake-head-start.service",
+    "parbake-iptables.service",
+    "parbake-ip6tables.service",
+];
+/// The programs. Their pods and images have the same names.
 const PROGRAMS: [&str; 2] = ["etcd", "kube-apiserver"];
-/// Where the kubelet finds what it starts by itself.
+/// The kubelet's directory of static pods.
 const MANIFESTS: &str = "etc/kubernetes/manifests";
-/// Units here come before all others of their names (systemd.unit(5), 'Unit File Load Path'), so that none that somebody
-/// changed is lost.
+/// The directory of units with the highest precedence (systemd.unit(5), 'Unit File Load Path'). Masks here replace no file of
+/// a user.
 const MASKS: &str = "etc/systemd/system.control";
-/// Ends the programs in order, the database last.
-const END: &str = r#"
+/// Stops the programs in order, the database last.
+const STOP: &str = r#"
 for program in kube-apiserver etcd; do
     pkill -TERM -x "$program" || true
     for _ in $(seq 300); do pgrep -x "$program" > /dev/null || break; sleep 0.1; done
@@ -32,30 +39,28 @@ for program in kube-apiserver etcd; do
 done
 "#;
 
-/// The two programs, as the manifests of a control plane have them.
+/// The containers of etcd and of the API server.
 #[derive(Debug)]
 pub(crate) struct StandaloneControlPlane([Container; 2]);
 
 impl StandaloneControlPlane {
-    /// Reads the manifests in the topmost of `layers`, bottom first, that has them.
+    /// Reads the manifests from the topmost of `layers`, bottom first, that has them.
     pub(crate) fn read(layers: &[PathBuf]) -> Result<Self, Error> {
         let [etcd, api_server] = PROGRAMS.map(|program| container(layers, program));
         Ok(Self([etcd?, api_server?]))
     }
 
-    /// The same with one more flag of the API server.
     pub(crate) fn with_api_server_flag(mut self, flag: &str) -> Self {
         self.0[1].command.push(flag.to_owned());
         self
     }
 
-    /// The same with one more flag of etcd.
     pub(crate) fn with_etcd_flag(mut self, flag: &str) -> Self {
         self.0[0].command.push(flag.to_owned());
         self
     }
 
-    /// Starts both on `node`; the future gives how the first of them ended, and need not be waited for.
+    /// Starts both on `node`. The future resolves when the first of them exits, with the error for that. It may be dropped.
     pub(crate) fn start(
         &self,
         running: &Running,
@@ -67,13 +72,13 @@ impl StandaloneControlPlane {
     }
 }
 
-/// Ends both on `node`; the database is closed then.
-pub(crate) fn end(running: &Running, node: &str) -> Result<(), Error> {
-    running.command(node, ["sh", "-euc", END])?.run()?;
+/// Stops both on `node`, and closes the database by that.
+pub(crate) fn stop(running: &Running, node: &str) -> Result<(), Error> {
+    running.command(node, ["sh", "-euc", STOP])?.run()?;
     Ok(())
 }
 
-/// The files that keep `units` from starting.
+/// The files that mask `units`.
 pub(crate) fn masks(units: &[&str]) -> impl Iterator<Item = SeedFile> {
     units.iter().map(|unit| SeedFile {
         path: Path::new(MASKS).join(unit),
@@ -83,7 +88,7 @@ pub(crate) fn masks(units: &[&str]) -> impl Iterator<Item = SeedFile> {
     })
 }
 
-/// Removes those files from a machine's upper directory again.
+/// Removes those files from a machine's upper directory.
 pub(crate) fn unmask(upper: &Path, units: &[&str]) -> io::Result<()> {
     let dir = upper.join(MASKS);
     for unit in units {
@@ -92,12 +97,11 @@ pub(crate) fn unmask(upper: &Path, units: &[&str]) -> io::Result<()> {
             _ => {}
         }
     }
-    // Not empty means that somebody set a unit's properties.
+    // Fails if a user has set properties of units.
     let _ = fs::remove_dir(dir);
     Ok(())
 }
 
-/// Starts both commands; the future gives how the first of them ended.
 fn start(commands: [Cmd; 2]) -> impl Future<Output = Error> {
     let watch = |(program, command): (&'static str, Cmd)| {
         let (sender, receiver) = oneshot::channel();
@@ -109,16 +113,16 @@ fn start(commands: [Cmd; 2]) -> impl Future<Output = Error> {
         }
     };
     let [etcd, api_server] = commands;
-    let [one, other] = [(PROGRAMS[0], etcd), (PROGRAMS[1], api_server)].map(watch);
+    let [etcd, api_server] = [(PROGRAMS[0], etcd), (PROGRAMS[1], api_server)].map(watch);
     async {
         tokio::select! {
-            error = one => error,
-            error = other => error,
+            error = etcd => error,
+            error = api_server => error,
         }
     }
 }
 
-/// A pod, as far as it matters here.
+/// A static pod.
 #[derive(Debug, Deserialize)]
 struct Pod {
     spec: PodSpec,
@@ -129,7 +133,6 @@ struct PodSpec {
     containers: Vec<Container>,
 }
 
-/// What runs in a pod.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 struct Container {
     command: Vec<String>,
@@ -137,7 +140,7 @@ struct Container {
     env: Vec<Variable>,
 }
 
-/// An environment variable. One that comes from elsewhere has no value here.
+/// An environment variable. It has no value if it comes from elsewhere (`valueFrom`).
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 struct Variable {
     name: String,
@@ -162,11 +165,11 @@ fn parse(manifest: &str) -> Result<Container, Box<dyn std::error::Error + Send +
     let container = pod.spec.containers.into_iter().next();
     Ok(container
         .filter(|container| !container.command.is_empty())
-        .ok_or("it names no command")?)
+        .ok_or("it contains no command")?)
 }
 
 impl Container {
-    /// The command that runs it on `node` without being in a container.
+    /// The command that runs the program on `node` outside of a container.
     fn on(&self, running: &Running, node: &str) -> Result<Cmd, Error> {
         let program = &self.command[0];
         let mut words: Vec<String> = vec!["env".to_owned()];
@@ -202,7 +205,7 @@ spec:
 ";
 
     #[test]
-    fn a_program_is_run_as_its_manifest_has_it() {
+    fn manifest_gives_command_and_environment() {
         let container = parse(MANIFEST).unwrap();
         assert_eq!(container.command, ["etcd", "--name=node01"]);
         assert_eq!(container.env[0].value.as_deref(), Some("400"));
@@ -216,7 +219,7 @@ spec:
     }
 
     #[test]
-    fn the_manifest_is_the_topmost_layers() {
+    fn topmost_layer_with_a_manifest_wins() {
         let root = tempfile::tempdir().unwrap();
         let layers = ["bottom", "top"].map(|name| root.path().join(name));
         for layer in &layers {

@@ -34,7 +34,7 @@ use crate::name::ClusterName;
 pub(crate) use lock::{ClusterLock, sweep_freezes};
 pub use pending::{FollowUp, PendingChanges, Undo};
 #[cfg(test)]
-pub(crate) use record::tests::record as record_for_tests;
+pub(crate) use record::tests::{description as test_description, record as test_record};
 pub use record::{Phase, Record};
 pub(crate) use record::{read, read_existing};
 pub use swapped::Swapped;

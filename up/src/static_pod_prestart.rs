@@ -1,10 +1,10 @@
-//! What makes the next start of a cluster quick, after its control plane was changed.
+//! Keeps the next start of a cluster fast after its control plane was changed.
 
 use parbake_cluster::{Description, head_start};
 use parbake_machine::supervisor::Running;
 
-/// Has the control planes of a cluster that is ready know how their first pods run now. Where that fails the next start
-/// takes longer, and nothing else.
+/// Records on the control planes of a ready cluster how its static pods run, so that the next boot can start them before the
+/// kubelet. A failure only makes the next start slower.
 pub(crate) fn renew(running: &Running, cluster: &Description) {
     for node in cluster.control_planes() {
         if let Err(error) = head_start::renew(running, cluster.runtime(), node) {

@@ -1,4 +1,4 @@
-//! A cluster at a glance: what it is doing and what it takes.
+//! The status of one cluster: its state, resource usage, nodes and pods.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -16,75 +16,71 @@ use serde::Serialize;
 use tokio::time::timeout;
 use walkdir::WalkDir;
 
-use crate::clusters::condition;
-use crate::state::Swapped;
-use crate::state::{Record, cluster_dir, own_kubeconfig, read};
-use crate::{ClusterName, ClusterState, Error};
+use crate::clusters::{ClusterState, cluster_state};
+use crate::error::Error;
+use crate::name::ClusterName;
+use crate::state::{Record, Swapped, cluster_dir, own_kubeconfig, read_existing};
 
-/// How long the API may take: whoever asks how a cluster is wants to know that it does not answer, too.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// What a block of a file counts (stat(2), `st_blocks`).
+/// How long the API may take. Short, because a status without the API is useful, too.
+const API_TIMEOUT: Duration = Duration::from_secs(5);
+/// The unit of `st_blocks` (stat(2)), in bytes.
 const BLOCK: u64 = 512;
 
-/// A cluster at a glance.
+/// The status of a cluster.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Status {
-    /// Its name.
     pub name: ClusterName,
-    /// What it is doing.
     pub state: ClusterState,
-    /// The artifact's name in the store when it was thawed.
+    /// The artifact's name in the store when the cluster was created.
     pub artifact: String,
     /// Digest of the artifact's manifest.
     pub digest: Digest,
     /// The version of Kubernetes.
     pub kubernetes: String,
-    /// When it was made.
     pub created: Timestamp,
-    /// What its machines take, if they run.
+    /// `None` if the machines do not run.
     #[serde(flatten)]
     pub usage: Option<ResourceUsage>,
-    /// Bytes that its own files take on disk.
+    /// Disk usage of the cluster's own files.
     pub disk_bytes: u64,
-    /// Ports of the host that lead into it.
+    /// Ports of the host that lead into the cluster.
     pub ports: Vec<Port>,
-    /// Whether it has a way to the outside when it runs.
+    /// True if it reaches other networks while it runs.
     pub internet: bool,
-    /// Programs that are not those that it came with.
+    /// Programs that were replaced since the thaw.
     pub swapped: Vec<Swapped>,
-    /// Why there is nothing of what the API has, where it should answer.
+    /// Why the API gave no nodes and pods although it should answer.
     pub problem: Option<String>,
-    /// Its nodes.
     pub nodes: Vec<NodeStatus>,
-    /// Its pods, as the API has them; none where it is not asked.
+    /// Empty if the API did not answer.
     pub pods: Vec<PodSummary>,
 }
 
-/// What processes take.
+/// What processes use.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ResourceUsage {
-    /// Bytes of memory that are charged to them, the page cache that they filled first included.
+    /// Memory, including the page cache that is charged to the processes.
     pub memory_bytes: u64,
-    /// Seconds of processor time since they were started.
+    /// CPU time since they were started.
     pub cpu_seconds: f64,
 }
 
 /// A port of the host that leads into a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Port {
-    /// Where the host listens.
+    /// The host's address.
     pub host: SocketAddr,
-    /// Where that leads to.
+    /// The target.
     pub cluster: SocketAddr,
 }
 
-/// A node of a cluster.
+/// The status of a node.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NodeStatus {
-    /// As the API has it; never ready where that is not asked.
+    /// From the API. If that did not answer, from the cluster's record, and not ready.
     #[serde(flatten)]
     pub node: NodeSummary,
-    /// What its machine takes, if it runs.
+    /// `None` if the machine does not run.
     #[serde(flatten)]
     pub usage: Option<ResourceUsage>,
 }
@@ -98,64 +94,50 @@ impl From<Usage> for ResourceUsage {
     }
 }
 
-/// What a cluster's machines take, which is found without asking any of them; nothing where they do not run.
+/// What all machines of a cluster use, according to the host; `None` if they do not run.
 ///
 /// # Errors
-/// There is none of this name, or its state is damaged.
+/// There is no such cluster, or its state is damaged.
 pub fn usage(state: &Path, name: &ClusterName) -> Result<Option<ResourceUsage>, Error> {
-    let dir = cluster_dir(state, name);
-    let record = read(&dir)?.ok_or_else(|| Error::NotFound { name: name.clone() })?;
-    let (_, running) = condition(&dir, &record)?;
-    Ok(running.and_then(|running| taken(&running, None)))
+    let record = read_existing(state, name)?;
+    let (_, running) = cluster_state(&cluster_dir(state, name), &record)?;
+    Ok(running.and_then(|running| usage_of(&running, None)))
 }
 
-/// Looks at a cluster, in whatever state it is.
+/// The status of a cluster in any state.
 ///
 /// # Errors
-/// There is none of this name, or its state is damaged.
+/// There is no such cluster, or its state is damaged.
 pub async fn status(state: &Path, name: &ClusterName) -> Result<Status, Error> {
     let dir = cluster_dir(state, name);
-    let record = read(&dir)?.ok_or_else(|| Error::NotFound { name: name.clone() })?;
-    let (condition, running) = condition(&dir, &record)?;
-    let answers = matches!(
-        condition,
+    let record = read_existing(state, name)?;
+    let (state, running) = cluster_state(&dir, &record)?;
+    let should_answer = matches!(
+        state,
         ClusterState::Starting | ClusterState::Running | ClusterState::Broken
     );
-    let asked = match &running {
-        Some(_) if answers => Some(ask(&dir).await),
-        _ => None,
+    let (summary, problem) = match running.is_some() && should_answer {
+        true => match fetch_summary(&dir).await {
+            Ok(summary) => (Some(summary), None),
+            Err(problem) => (None, Some(problem)),
+        },
+        false => (None, None),
     };
-    let (summary, problem) = match asked {
-        Some(Ok(summary)) => (Some(summary), None),
-        Some(Err(problem)) => (None, Some(problem)),
-        None => (None, None),
-    };
-    let (nodes, pods) = match summary {
-        Some(Summary { nodes, pods }) => (nodes, pods),
-        None => (
-            record
-                .cluster
-                .nodes()
-                .iter()
-                .map(|node| known(&record, node))
-                .collect(),
-            Vec::new(),
-        ),
-    };
+    let Summary { nodes, pods } = summary.unwrap_or_else(|| recorded(&record));
     let running = running.as_ref();
     let nodes = nodes.into_iter().map(|node| NodeStatus {
-        usage: running.and_then(|running| taken(running, Some(&node.name))),
+        usage: running.and_then(|running| usage_of(running, Some(&node.name))),
         node,
     });
     Ok(Status {
         name: name.clone(),
-        state: condition,
+        state,
         artifact: record.tag.to_string(),
         digest: record.artifact.clone(),
         kubernetes: record.cluster.kubernetes().to_string(),
         created: record.created,
-        usage: running.and_then(|running| taken(running, None)),
-        disk_bytes: disk(&dir),
+        usage: running.and_then(|running| usage_of(running, None)),
+        disk_bytes: disk_usage(&dir),
         ports: ports(&record, running),
         internet: record.internet,
         swapped: record.swapped.clone(),
@@ -165,37 +147,41 @@ pub async fn status(state: &Path, name: &ClusterName) -> Result<Status, Error> {
     })
 }
 
-async fn ask(dir: &Path) -> Result<Summary, String> {
+/// Nodes and pods according to the API, or one line about why it gave none.
+async fn fetch_summary(dir: &Path) -> Result<Summary, String> {
     let client = connect_file(&own_kubeconfig(dir)).await;
     let client = client.map_err(|error| error.to_string())?;
-    match timeout(PATIENCE, summary::fetch(&client)).await {
+    match timeout(API_TIMEOUT, summary::fetch(&client)).await {
         Ok(Ok(summary)) => Ok(summary),
         Ok(Err(error)) => Err(error.line()),
         Err(_) => Err("the API does not answer".to_owned()),
     }
 }
 
-/// What is known of a node without asking the API.
-fn known(record: &Record, node: &Node) -> NodeSummary {
-    let role = match node.role {
-        Role::ControlPlane => vec!["control-plane".to_owned()],
-        Role::Worker => Vec::new(),
-    };
-    NodeSummary {
+/// The nodes according to the cluster's record.
+fn recorded(record: &Record) -> Summary {
+    let summary = |node: &Node| NodeSummary {
         name: node.name.to_string(),
         ready: false,
-        roles: role,
+        roles: match node.role {
+            Role::ControlPlane => vec!["control-plane".to_owned()],
+            Role::Worker => Vec::new(),
+        },
         version: record.cluster.kubernetes().to_string(),
         address: node.address.to_string(),
+    };
+    Summary {
+        nodes: record.cluster.nodes().iter().map(summary).collect(),
+        pods: Vec::new(),
     }
 }
 
-/// What the machine `name` takes, or all of them; nothing where the host does not count.
-fn taken(running: &Running, name: Option<&str>) -> Option<ResourceUsage> {
-    let all = &running.state().cgroup;
+/// What the machine `name` uses, or all of them; `None` if the host does not count it.
+fn usage_of(running: &Running, name: Option<&str>) -> Option<ResourceUsage> {
+    let cluster = &running.state().cgroup;
     let usage = match name {
-        Some(name) => all.child(name).usage(),
-        None => all.usage(),
+        Some(name) => cluster.child(name).usage(),
+        None => cluster.usage(),
     };
     usage.ok().map(ResourceUsage::from)
 }
@@ -206,7 +192,7 @@ fn ports(record: &Record, running: Option<&Running>) -> Vec<Port> {
         .map(|running| running.state().targets.clone())
         .unwrap_or_default();
     if targets.is_empty() {
-        // A supervisor that says nothing knows only the way to the API.
+        // Old supervisors do not tell the targets, and have only the port of the API.
         targets.push(record.cluster.api_server());
     }
     let ports = hosts.iter().zip(targets);
@@ -215,12 +201,12 @@ fn ports(record: &Record, running: Option<&Running>) -> Vec<Port> {
         .collect()
 }
 
-/// Files may vanish meanwhile, and one that has several names takes its room once.
-fn disk(dir: &Path) -> u64 {
-    let mut seen = BTreeSet::new();
+/// Disk usage of the files in `dir`. Hard links count once, and files may vanish meanwhile.
+fn disk_usage(dir: &Path) -> u64 {
+    let mut linked = BTreeSet::new();
     let entries = WalkDir::new(dir).same_file_system(true).into_iter().flatten();
     let found = entries.filter_map(|entry| entry.metadata().ok());
-    let once = found.filter(|found| found.nlink() == 1 || found.is_dir() || seen.insert(found.ino()));
+    let once = found.filter(|found| found.nlink() == 1 || found.is_dir() || linked.insert(found.ino()));
     once.map(|found| found.blocks() * BLOCK).sum()
 }
 
@@ -228,16 +214,16 @@ fn disk(dir: &Path) -> u64 {
 mod tests {
     use std::fs;
 
-    use super::disk;
+    use super::disk_usage;
 
     #[test]
-    fn a_file_with_two_names_is_counted_once() {
+    fn hard_links_count_once() {
         let dir = tempfile::tempdir().unwrap();
-        let empty = disk(dir.path());
+        let empty = disk_usage(dir.path());
         fs::write(dir.path().join("a"), vec![1; 1 << 20]).unwrap();
         fs::hard_link(dir.path().join("a"), dir.path().join("b")).unwrap();
         fs::File::open(dir.path().join("a")).unwrap().sync_all().unwrap();
-        let taken = disk(dir.path()) - empty;
-        assert!(((1 << 20)..(3 << 19)).contains(&taken), "{taken}");
+        let used = disk_usage(dir.path()) - empty;
+        assert!(((1 << 20)..(3 << 19)).contains(&used), "{used}");
     }
 }

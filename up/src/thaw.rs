@@ -1,135 +1,118 @@
-//! The thaw: from an artifact in the store to a cluster that is honestly ready. No kubeadm, no network.
+//! The thaw: from an artifact in the store to a ready cluster, without kubeadm and without network.
 //!
-//! Nodes that were not baked join afterwards ([`crate::nodes`]), which takes kubeadm, and still no network.
+//! | step | module |
+//! |---|---|
+//! | find a trusted artifact, check the host | [`crate::launch`] |
+//! | lock an empty cluster directory, record the cluster | [`crate::state`] |
+//! | create a new identity: keys, certificates, machine ids | [`crate::identity`] |
+//! | boot all machines in parallel | [`crate::launch`] |
+//! | publish the new CAs, delete the nodes that do not run | `parbake_cluster::{ca_publish, cleanup}` |
+//! | wait until everything is ready | [`crate::readiness`] |
+//! | add nodes that were not baked (kubeadm join, still without network) | [`crate::nodes`] |
+//! | load images and apply manifests of the configuration | [`crate::workloads`] |
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use parbake_artifact::{Store, Tag};
-use parbake_cluster::machine_plan::{self, LaunchContext};
-use parbake_cluster::readiness::{DnsProbe, Expected, Milestones, wait_until_ready};
-use parbake_cluster::{
-    Client, Description, Node, NodeName, ca_publish, cleanup, connect, labels_and_taints, probe,
-    runtime_config,
-};
+use parbake_artifact::Tag;
+use parbake_cluster::machine_plan::Boot;
+use parbake_cluster::readiness::{DnsProbe, Expected, Milestones};
+use parbake_cluster::{Client, Description, Node, ca_publish, cleanup, connect, probe, runtime_config};
 use parbake_machine::fs::root;
-use parbake_machine::host::{Host, HostSettings, Purpose};
 use parbake_machine::plan::{Plan, SeedFile};
 use parbake_machine::process::Cmd;
 use parbake_machine::supervisor::Running;
 use parbake_machine::timing::{MonotonicTime, Spans};
 use tokio::task::spawn_blocking;
-use tracing::Instrument;
 
-use crate::config::{self, Config, ConfigError, ConfigRequest};
-use crate::egress;
+use crate::config::{self, Config, ConfigRequest};
+use crate::diagnosis::Diagnosis;
+use crate::error::Error;
 use crate::events::{EventKind, Log};
 use crate::host_ports;
 use crate::identity::{self, Identity};
-use crate::layer_stacks::{allowed, mark_used, stack_of, stacks};
+use crate::launch::{Launch, Launcher};
+use crate::layer_stacks::LayerStacks;
+use crate::name::ClusterName;
 use crate::nodes::Join;
-use crate::services_ready;
+use crate::readiness::Starting;
 use crate::signals::interrupted;
-use crate::state::{ClusterLock, Phase, Record, cluster_dir, host_id, kubeconfig};
+use crate::state::{ClusterLock, Phase, Record, host_id, kubeconfig};
 use crate::static_pod_prestart;
 use crate::timeline::Timeline;
 use crate::workloads::Workloads;
-use crate::{ClusterName, Diagnosis, Error};
 
 /// What to thaw, and how.
 #[derive(Debug)]
 pub struct Options {
     /// The artifact's name in the store.
     pub tag: Tag,
-    /// What the cluster is called on this host.
     pub name: ClusterName,
-    /// What the cluster is to be beyond what was baked, and how many of the baked nodes run.
+    /// The requested configuration, including the number of nodes.
     pub config: ConfigRequest,
-    /// Whether it has a way to the outside, at this start and every later one.
+    /// Give the cluster access to other networks, at this start and every later one.
     pub internet: bool,
-    /// How long it may take until the cluster is ready.
+    /// Limit for the whole start.
     pub wait: Duration,
-    /// Where parbake keeps its state.
+    /// The state directory.
     pub dir: PathBuf,
     /// The command that calls [`parbake_machine::supervisor::supervise`].
     pub supervise: Cmd,
-    /// Whether to say where the time went.
+    /// Report where the time went.
     pub timings: bool,
-    /// Whether to put one more pod on every node and to wait until DNS answers it, see [`probe`].
+    /// Run one more pod on every node and wait until cluster DNS answers it, see [`probe`].
     pub probe: bool,
 }
 
-/// A cluster that was thawed and is ready.
+/// A cluster that was thawed and is ready. Times are counted from the call of [`thaw`].
 #[derive(Debug)]
 pub struct ThawReport {
-    /// What it is.
     pub record: Record,
-    /// Where the host reaches its API.
+    /// The host's address of the API.
     pub api: SocketAddr,
-    /// When it passed what on its way, counted from the start of [`thaw`].
     pub milestones: Milestones,
-    /// Where the time went, if [`Options::timings`] asked for it.
+    /// Where the time went, if requested with [`Options::timings`].
     pub timeline: Option<Timeline>,
-    /// When DNS answered in a pod on each node, counted from the start of [`thaw`], if [`Options::probe`] asked for it.
+    /// When cluster DNS answered a pod on every node, if requested with [`Options::probe`].
     pub dns_in_pods: Option<Duration>,
 }
 
-/// When a thaw began, on two clocks.
+/// The start of a thaw, on two clocks.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct StartTime {
+struct StartTime {
     instant: Instant,
-    moment: MonotonicTime,
+    monotonic: MonotonicTime,
 }
 
 impl StartTime {
-    pub(crate) fn now() -> Self {
+    fn now() -> Self {
         Self {
             instant: Instant::now(),
-            moment: MonotonicTime::now(),
+            monotonic: MonotonicTime::now(),
         }
     }
 }
 
-/// Starts a cluster from an artifact and waits until it is ready.
+/// Starts a new cluster from an artifact and waits until it is ready.
 ///
 /// # Errors
-/// The first step that failed; nothing of the cluster is left then.
+/// The first step that failed. Nothing of the cluster is left.
 pub async fn thaw(options: &Options) -> Result<ThawReport, Error> {
     let started = StartTime::now();
     let mut spans = Spans::default();
-    let host = spans.time("look at the host", || {
-        Host::detect(&options.dir).require(Purpose::Up)
-    })?;
-    if options.internet {
-        host.require_internet()?;
-    }
-    let from = MonotonicTime::now();
-    let store = Store::open(&options.dir.join("store"))?;
-    let artifact = store.get(&options.tag)?;
-    allowed(&options.dir, &store, &artifact)?;
-    let baked = Description::of_artifact(&artifact.config.cluster)?;
-    let (config, cluster) = options.config.resolve(&baked)?;
-    cluster.suits(&host)?;
-    egress::leads_out(options.internet, &cluster)?;
-    let stacks = stacks(&store, &artifact, &cluster)?;
-    spans.record("look the artifact up", from);
-    let claim = ClusterLock::for_new(&options.dir, &options.name)?;
-    if let Err(error) = config::store(claim.dir(), &config) {
-        claim.remove()?;
+    let launcher = Launcher::for_tag(&options.dir, &options.tag, &mut spans)?;
+    let (config, cluster) = options.config.resolve(&launcher.baked)?;
+    launcher.check(&cluster, options.internet)?;
+    let stacks = launcher.stacks(&cluster)?;
+    let lock = ClusterLock::for_new(&options.dir, &options.name)?;
+    if let Err(error) = config::store(lock.dir(), &config) {
+        lock.remove()?;
         return Err(error.into());
     }
-    mark_used(&store, &options.tag);
-    let record = Record::new(Phase::Starting, &artifact, cluster, options.internet);
-    let prepared = Prepared {
-        options,
-        host: host.decide(),
-        baked,
-        config,
-        stacks,
-        started,
-    };
+    launcher.mark_used();
+    let record = Record::new(Phase::Starting, &launcher.artifact, cluster, options.internet);
     let log = Log::of(&options.dir, &options.name);
     let nodes = record.cluster.nodes().len();
     log.record(EventKind::Created {
@@ -137,140 +120,121 @@ pub async fn thaw(options: &Options) -> Result<ThawReport, Error> {
         nodes,
     });
     log.record(EventKind::Starting { nodes });
-    let outcome = prepared.run_unless_interrupted(&claim, record, spans).await;
-    log.ended(outcome.as_ref().map(|thawed| thawed.milestones.ready));
-    if outcome.is_ok() {
-        host.remember();
-    } else {
-        // What failed says why; what is in the way of cleaning up comes second.
-        if let Err(error) = claim.remove() {
-            tracing::warn!(%error, "could not remove what the failed start left");
-        }
-    }
-    outcome
-}
-
-/// Starts a cluster that was created, for the first time; what a failed or killed start has left is removed first.
-pub(crate) async fn first(
-    options: &Options,
-    claim: &ClusterLock,
-    record: Record,
-) -> Result<ThawReport, Error> {
-    let started = StartTime::now();
-    let host = Host::detect(&options.dir).require(Purpose::Up)?;
-    if record.internet {
-        host.require_internet()?;
-    }
-    let store = Store::open(&options.dir.join("store"))?;
-    let artifact = store.get_by_digest(&record.tag, &record.artifact)?;
-    allowed(&options.dir, &store, &artifact)?;
-    record.cluster.suits(&host)?;
-    let stacks = stacks(&store, &artifact, &record.cluster)?;
-    let prepared = Prepared {
+    let thaw = Thaw {
         options,
-        host: host.decide(),
-        baked: Description::of_artifact(&artifact.config.cluster)?,
-        config: config::load(claim.dir(), &record.cluster, true)?,
+        lock: &lock,
+        log: &log,
+        launcher: &launcher,
+        config,
         stacks,
         started,
     };
-    claim.remove_machines()?;
-    let outcome = prepared
-        .run_unless_interrupted(claim, record, Spans::default())
-        .await;
+    let outcome = thaw.run_unless_interrupted(record, spans).await;
+    log.record_end_of_start(outcome.as_ref().map(|thawed| thawed.milestones.ready));
     if outcome.is_ok() {
-        host.remember();
+        launcher.remember_host();
+    } else if let Err(error) = lock.remove() {
+        // The user sees why the start failed; the next `up` cleans up.
+        tracing::warn!(%error, "could not remove what the failed start left");
     }
     outcome
 }
 
-/// All that a thaw follows from.
-struct Prepared<'a> {
+/// Starts a created cluster for the first time. Removes what a failed or killed start left.
+pub(crate) async fn first_start(
+    options: &Options,
+    lock: &ClusterLock,
+    record: Record,
+) -> Result<ThawReport, Error> {
+    let started = StartTime::now();
+    let launcher = Launcher::for_record(&options.dir, &record)?;
+    launcher.check(&record.cluster, record.internet)?;
+    let thaw = Thaw {
+        options,
+        lock,
+        log: &Log::of(&options.dir, &options.name),
+        config: config::load(lock.dir(), &record.cluster, true)?,
+        stacks: launcher.stacks(&record.cluster)?,
+        launcher: &launcher,
+        started,
+    };
+    lock.remove_machines()?;
+    let report = thaw.run_unless_interrupted(record, Spans::default()).await?;
+    launcher.remember_host();
+    Ok(report)
+}
+
+/// A thaw with everything checked.
+struct Thaw<'a> {
     options: &'a Options,
-    host: HostSettings,
-    /// The cluster as it was baked.
-    baked: Description,
-    /// What it is to be beyond that.
+    lock: &'a ClusterLock,
+    log: &'a Log,
+    launcher: &'a Launcher,
     config: Config,
-    /// The unpacked layers of each node that runs, bottom first.
-    stacks: Vec<(NodeName, Vec<PathBuf>)>,
+    stacks: LayerStacks,
     started: StartTime,
 }
 
-impl Prepared<'_> {
-    async fn run_unless_interrupted(
-        &self,
-        claim: &ClusterLock,
-        record: Record,
-        spans: Spans,
-    ) -> Result<ThawReport, Error> {
+impl Thaw<'_> {
+    async fn run_unless_interrupted(&self, record: Record, spans: Spans) -> Result<ThawReport, Error> {
         tokio::select! {
-            outcome = self.run(claim, record, spans) => outcome,
+            outcome = self.run(record, spans) => outcome,
             () = interrupted() => Err(Error::Interrupted),
         }
     }
 
-    async fn run(
-        &self,
-        claim: &ClusterLock,
-        mut record: Record,
-        mut spans: Spans,
-    ) -> Result<ThawReport, Error> {
-        claim.write(&record)?;
-        let joining: Vec<Node> = record.cluster.joined(&self.baked).cloned().collect();
-        // Those come last.
-        let thawed = record.cluster.nodes().len() - joining.len();
-        let cluster = record.cluster.with_nodes(thawed)?;
-        let identity = spans.time("make a new identity", || {
+    async fn run(&self, mut record: Record, mut spans: Spans) -> Result<ThawReport, Error> {
+        self.lock.write(&record)?;
+        let joining: Vec<Node> = record.cluster.joined(&self.launcher.baked).cloned().collect();
+        // Joining nodes are the last ones of the cluster.
+        let baked = record.cluster.nodes().len() - joining.len();
+        let cluster = record.cluster.with_nodes(baked)?;
+        let identity = spans.time("create a new identity", || {
             Identity::new(&cluster, &identity::Options::default())
         })?;
         let boot = Timestamp::now();
-        let (mut running, plan) = spans.time("start the machines", || {
-            self.boot_machines(claim, &record, &cluster, &identity)
-        })?;
-        // While there is nothing to do but wait: the cluster is to outlive a power cut.
+        let (mut running, plan) =
+            spans.time("start the machines", || self.boot(&record, &cluster, &identity))?;
+        // The cluster must survive a power cut. Flushing its files takes the time that the boot takes anyway.
         let synced = spawn_blocking(move || root::sync(&plan));
         let api = running.ports()[0];
         let url = format!("https://{api}");
         let own = identity.super_admin_kubeconfig(&url);
-        claim.write_kubeconfigs(&identity.admin_kubeconfig(&url), &own)?;
+        self.lock
+            .write_kubeconfigs(&identity.admin_kubeconfig(&url), &own)?;
         let client = connect(&own).await?;
         let expected = Expected {
             cluster: &cluster,
             boot,
             started: self.started.instant,
         };
-        let ready = self
-            .become_ready(&client, &expected, &identity, &running, &mut spans)
-            .instrument(tracing::info_span!(
-                "step",
-                what = "wait until everything is ready"
-            ));
-        let (mut milestones, dns_in_pods) = tokio::try_join!(ready, self.dns_in_pods(&expected, &running))?;
+        let (mut milestones, dns_in_pods) = tokio::try_join!(
+            self.become_ready(&client, &expected, &identity, &running, &mut spans),
+            self.dns_in_pods(&expected, &running)
+        )?;
         if !joining.is_empty() {
-            let arrival = Join {
-                claim,
-                host: &self.host,
+            let join = Join {
+                lock: self.lock,
+                launcher: self.launcher,
                 cluster: &record.cluster,
                 new: &joining,
-                layers: &stack_of(&self.stacks, &joining[0]),
                 internet: record.internet,
                 config: &self.config,
-                wait: self.options.wait.saturating_sub(self.started.instant.elapsed()),
+                wait: self.left(),
             };
-            running = arrival.run(&running, &client).await?;
-            claim.sync()?;
+            running = join.run(&running, &client).await?;
+            self.lock.sync()?;
             milestones.all_at(self.started.instant.elapsed());
         }
         let workloads = Workloads {
             state: &self.options.dir,
             layers: &record.layers,
-            kubeconfig: kubeconfig(claim.dir()),
+            kubeconfig: kubeconfig(self.lock.dir()),
             cluster: &record.cluster,
             running: &running,
             deadline: self.started.instant + self.options.wait,
         };
-        workloads.bring(&self.config).await?;
+        workloads.deploy(&self.config).await?;
         match synced.await {
             Ok(outcome) => outcome?,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
@@ -279,10 +243,10 @@ impl Prepared<'_> {
         record.api = Some(api);
         record.registry = host_ports::registry(&cluster, running.ports());
         record.booted = Some(boot);
-        claim.write(&record)?;
+        self.lock.write(&record)?;
         let timeline = self.options.timings.then(|| {
             let spans = spans.into_vec();
-            Timeline::collect(self.started.moment, spans, &milestones, &cluster, &running)
+            Timeline::collect(self.started.monotonic, spans, &milestones, &cluster, &running)
         });
         Ok(ThawReport {
             record,
@@ -291,6 +255,46 @@ impl Prepared<'_> {
             timeline: timeline.transpose()?,
             dns_in_pods,
         })
+    }
+
+    fn left(&self) -> Duration {
+        self.options.wait.saturating_sub(self.started.instant.elapsed())
+    }
+
+    fn boot(
+        &self,
+        record: &Record,
+        cluster: &Description,
+        identity: &Identity,
+    ) -> Result<(Running, Plan), Error> {
+        let probe = self.probe_pod()?;
+        let files = |node: &Node| {
+            let mut files = identity.files(node);
+            files.extend(probe.clone());
+            files
+        };
+        self.launcher.start(Launch {
+            id: &host_id(&self.options.name, self.lock),
+            dir: self.lock.dir(),
+            cluster,
+            stacks: &self.stacks,
+            boot: Boot::First,
+            forwards: host_ports::forwards(record),
+            internet: record.internet,
+            end_with_parent: false,
+            files: &files,
+            config: Some(&self.config),
+            supervise: &self.options.supervise,
+        })
+    }
+
+    /// The manifest of the pod for [`Options::probe`].
+    fn probe_pod(&self) -> Result<Option<SeedFile>, Error> {
+        if !self.options.probe {
+            return Ok(None);
+        }
+        let layers = self.stacks.get(&self.launcher.baked.nodes()[0]);
+        Ok(Some(probe::file(&runtime_config::sandbox_image(&layers)?)))
     }
 
     async fn dns_in_pods(
@@ -302,51 +306,12 @@ impl Prepared<'_> {
             return Ok(None);
         }
         let pods = DnsProbe::of_pods(running, expected.cluster)?;
-        let left = self.options.wait.saturating_sub(expected.started.elapsed());
-        let answered = probe::dns_answers(expected.cluster, pods, expected.started, left).await?;
+        let answered = probe::dns_answers(expected.cluster, pods, expected.started, self.left()).await?;
         Ok(Some(answered))
     }
 
-    fn boot_machines(
-        &self,
-        claim: &ClusterLock,
-        record: &Record,
-        cluster: &Description,
-        identity: &Identity,
-    ) -> Result<(Running, Plan), Error> {
-        let what = match cluster.nodes().len() {
-            1 => "boot 1 machine".to_owned(),
-            count => format!("boot {count} machines"),
-        };
-        let _step = tracing::info_span!("step", what).entered();
-        let surroundings = LaunchContext {
-            id: &host_id(&self.options.name, claim),
-            dir: claim.dir(),
-            host: &self.host,
-            forwards: host_ports::forwards(record),
-            internet: record.internet,
-            end_with_parent: false,
-            again: false,
-        };
-        let stack = |node: &Node| stack_of(&self.stacks, node);
-        let probe = self.probe()?;
-        let files = |node: &Node| {
-            let mut files = identity.files(node);
-            files.extend(probe.clone());
-            files
-        };
-        let plan = machine_plan::plan(cluster, surroundings, stack, files)?;
-        let plan = config::configure(plan, &self.config, cluster, false)?;
-        let running = Running::start(&plan, &self.options.supervise)?;
-        Ok((running, plan))
-    }
-
-    fn probe(&self) -> Result<Option<SeedFile>, Error> {
-        let layers = self.stacks.first().filter(|_| self.options.probe);
-        let image = layers.map(|(_, layers)| runtime_config::sandbox_image(layers));
-        Ok(image.transpose()?.map(|image| probe::file(&image)))
-    }
-
+    /// Publishes the new CAs, deletes the nodes that were baked but do not run, and waits until the cluster is ready. The first
+    /// two retry until the API answers, and readiness depends on both.
     async fn become_ready(
         &self,
         client: &Client,
@@ -355,39 +320,34 @@ impl Prepared<'_> {
         running: &Running,
         spans: &mut Spans,
     ) -> Result<Milestones, Error> {
-        let left = self.options.wait.saturating_sub(expected.started.elapsed());
-        let vantages = DnsProbe::of_machines(running, expected.cluster)?;
-        // Whoever trusts the cluster by its database must learn of the new authorities, and whoever was baked but does
-        // not run must go. Both try until the API answers, and nothing is ready before they have succeeded.
+        let left = self.left();
         let api_url = expected.cluster.api_url();
-        let from = MonotonicTime::now();
         let publish = async {
+            let from = MonotonicTime::now();
             let published = ca_publish::publish(client, identity.authorities(&api_url), left).await;
-            spans.record("publish the new authorities", from);
+            spans.record("publish the new CAs", from);
             published
         };
-        let remove = cleanup::remove_nodes(client, &self.baked, expected.cluster, left);
-        let marks = config::labels_and_taints(&self.config, expected.cluster.nodes());
-        let mark = labels_and_taints::set(client, &marks, left);
-        // At the first start all that is there was baked.
-        let exempt = config::exempt_namespaces(&self.config, client, None, left);
-        let log = Log::of(&self.options.dir, &self.options.name);
-        let ready = wait_until_ready(client, expected, vantages, left, log.milestones());
-        let vantages = DnsProbe::of_machines(running, expected.cluster)?;
-        let offered = services_ready::answer(running, expected.cluster, &vantages, left);
-        let (published, removed, marked, exempted, milestones, offered) =
-            tokio::join!(publish, remove, mark, exempt, ready, offered);
-        // Who waits for everything has the most to say when the time is over.
-        let milestones = milestones.map_err(|timed_out| {
-            let dir = cluster_dir(&self.options.dir, &self.options.name);
-            let diagnosis = Diagnosis::collect(running, expected.cluster, &dir);
-            Error::NotReady { timed_out, diagnosis }
+        let remove = cleanup::remove_nodes(client, &self.launcher.baked, expected.cluster, left);
+        let starting = Starting {
+            running,
+            client,
+            expected,
+            config: &self.config,
+            exempt_before: None,
+            log: self.log,
+            limit: left,
+        };
+        let (published, removed, ready) = tokio::join!(publish, remove, starting.wait());
+        let ready = ready?;
+        // All of them time out together. The readiness timeout is the most detailed, so report that one.
+        let milestones = ready.milestones.map_err(|timed_out| Error::NotReady {
+            timed_out,
+            diagnosis: Diagnosis::collect(running, expected.cluster, self.lock.dir()),
         })?;
         published?;
         removed?;
-        marked.map_err(ConfigError::Marks)?;
-        exempted?;
-        offered?;
+        ready.configured?;
         if config::changes_control_plane(&self.config) {
             static_pod_prestart::renew(running, expected.cluster);
         }

@@ -1,4 +1,4 @@
-//! Images and manifests that a cluster gets when it is ready for the first time.
+//! Images and manifests of the configuration, deployed once the cluster is ready for the first time.
 
 mod status;
 
@@ -20,47 +20,41 @@ use crate::config::{Config, ConfigError};
 use crate::diagnosis::Diagnosis;
 use crate::error::Error;
 use crate::images;
-use status::{hindrance, missing};
+use status::{not_ready, pod_problem};
 
-/// How long manifests may be refused for the want of what other manifests make: kinds, namespaces, service accounts,
+/// How long to retry manifests that depend on objects which other manifests create: kinds, namespaces, service accounts,
 /// webhooks.
-const ORDER: Duration = Duration::from_secs(20);
-const PAUSE: Duration = Duration::from_millis(500);
-/// What kubectl says then.
-const WANTS: [&str; 4] = [
+const DEPENDENCY_TIMEOUT: Duration = Duration::from_secs(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// What kubectl reports in that case.
+const MISSING_DEPENDENCY: [&str; 4] = [
     "no matches for kind",
     "not found",
     "failed calling webhook",
     "the server could not find",
 ];
 
-/// What images and manifests go into.
+/// A running cluster to deploy to.
 #[derive(Debug)]
 pub(crate) struct Workloads<'a> {
-    /// Where parbake keeps its state.
+    /// The state directory.
     pub(crate) state: &'a Path,
-    /// The layers of the cluster's artifact, one of which holds a kubectl.
+    /// The layers of the cluster's artifact, one of which contains kubectl.
     pub(crate) layers: &'a [Digest],
-    /// The administrator's way in.
+    /// The administrator's kubeconfig.
     pub(crate) kubeconfig: PathBuf,
-    /// The cluster, with those of its nodes that run.
     pub(crate) cluster: &'a Description,
-    /// The machines.
     pub(crate) running: &'a Running,
-    /// When there is no more time.
     pub(crate) deadline: Instant,
 }
 
 impl Workloads<'_> {
-    /// Loads the images, applies the manifests, and waits until what they made is ready.
-    ///
-    /// # Errors
-    /// The first that was refused, or what was not ready in time.
-    pub(crate) async fn bring(&self, config: &Config) -> Result<(), Error> {
+    /// Loads the images, applies the manifests and waits until their objects are ready.
+    pub(crate) async fn deploy(&self, config: &Config) -> Result<(), Error> {
         for image in &config.images {
             let (running, path) = (self.running.clone(), image.clone());
             let runtime = self.cluster.runtime();
-            done(spawn_blocking(move || images::load_into_machines(&running, runtime, &path, None)).await)?;
+            joined(spawn_blocking(move || images::load_into_machines(&running, runtime, &path, None)).await)?;
         }
         if config.manifests.is_empty() {
             return Ok(());
@@ -70,7 +64,7 @@ impl Workloads<'_> {
             let step = tracing::info_span!("step", what);
             self.apply(manifests).instrument(step).await?;
         }
-        let what = "wait until what the manifests made is ready";
+        let what = "wait until the objects of the manifests are ready";
         let step = tracing::info_span!("step", what);
         self.wait(&config.manifests).instrument(step).await
     }
@@ -84,7 +78,7 @@ impl Workloads<'_> {
         Ok(cmd)
     }
 
-    /// Server-side, so that it may be done again.
+    /// Applies server-side, which can be repeated.
     async fn apply(&self, manifests: &Path) -> Result<(), Error> {
         let words = [
             "apply",
@@ -93,12 +87,14 @@ impl Workloads<'_> {
             "--field-manager=parbake",
         ];
         let cmd = self.kubectl(&words, &[manifests.to_owned()])?;
-        let until = self.deadline.min(Instant::now() + ORDER);
+        let until = self.deadline.min(Instant::now() + DEPENDENCY_TIMEOUT);
         loop {
             let command = cmd.clone();
-            match done(spawn_blocking(move || command.run()).await) {
+            match joined(spawn_blocking(move || command.run()).await) {
                 Ok(_) => return Ok(()),
-                Err(error) if Instant::now() + PAUSE < until && comes_later(&error) => sleep(PAUSE).await,
+                Err(error) if Instant::now() + POLL_INTERVAL < until && has_missing_dependency(&error) => {
+                    sleep(POLL_INTERVAL).await
+                }
                 Err(source) => {
                     let path = manifests.to_owned();
                     return Err(ConfigError::Apply { path, source }.into());
@@ -107,8 +103,8 @@ impl Workloads<'_> {
         }
     }
 
-    /// What is in the way of pods, a line each: the cluster is gone before anyone could look.
-    fn hindrances(&self) -> Vec<String> {
+    /// Why pods are not ready, one line for each. The cluster is removed before a user could find out.
+    fn pod_problems(&self) -> Vec<String> {
         let words = [
             "get",
             "pods",
@@ -121,22 +117,22 @@ impl Workloads<'_> {
             Ok(Ok(output)) => objects(&output.stdout),
             _ => None,
         };
-        pods.iter().flatten().filter_map(hindrance).collect()
+        pods.iter().flatten().filter_map(pod_problem).collect()
     }
 
     async fn wait(&self, manifests: &[PathBuf]) -> Result<(), Error> {
         let cmd = self.kubectl(&["get", "--output=json"], manifests)?;
         let left = self.deadline.saturating_duration_since(Instant::now());
-        let wait = Wait::new("what the manifests made to be ready", left).pause(PAUSE);
+        let wait = Wait::new("the objects of the manifests to be ready", left).pause(POLL_INTERVAL);
         let ready = wait.attempt(Duration::from_secs(30)).until(|| async {
             let command = cmd.clone();
-            match done(spawn_blocking(move || command.run()).await) {
-                Ok(output) => look(&output.stdout),
+            match joined(spawn_blocking(move || command.run()).await) {
+                Ok(output) => check(&output.stdout),
                 Err(error) => Poll::Pending(error.to_string()),
             }
         });
         ready.await.map_err(|mut timed_out| {
-            for line in self.hindrances() {
+            for line in self.pod_problems() {
                 timed_out.last.push_str("\n  ");
                 timed_out.last.push_str(&line);
             }
@@ -155,25 +151,25 @@ fn objects(text: &str) -> Option<Vec<Value>> {
     })
 }
 
-fn comes_later(error: &parbake_machine::Error) -> bool {
+fn has_missing_dependency(error: &parbake_machine::Error) -> bool {
     let text = error.to_string();
-    WANTS.iter().any(|want| text.contains(want))
+    MISSING_DEPENDENCY.iter().any(|reason| text.contains(reason))
 }
 
-/// What one object, or a list of them, still lacks.
-fn look(text: &str) -> Poll<()> {
+/// Checks an object, or a list of objects, as JSON.
+fn check(text: &str) -> Poll<()> {
     let Some(objects) = objects(text) else {
-        return Poll::Pending("an answer that is no JSON".to_owned());
+        return Poll::Pending("kubectl printed no JSON".to_owned());
     };
-    let missing: Vec<String> = objects.iter().filter_map(missing).collect();
-    if missing.is_empty() {
+    let pending: Vec<String> = objects.iter().filter_map(not_ready).collect();
+    if pending.is_empty() {
         Poll::Seen(())
     } else {
-        Poll::Pending(missing.join(", "))
+        Poll::Pending(pending.join(", "))
     }
 }
 
-fn done<T>(outcome: Result<T, tokio::task::JoinError>) -> T {
+fn joined<T>(outcome: Result<T, tokio::task::JoinError>) -> T {
     match outcome {
         Ok(outcome) => outcome,
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),

@@ -66,16 +66,16 @@ impl Args {
         if self.follow {
             return follow(&global.dir, &filter, global.output);
         }
-        let mut events = Tail::from_the_beginning(&global.dir).more();
+        let mut events = Tail::from_start(&global.dir).read_new();
         events.retain(|event| filter.matches(event));
         output::print(global.output, &events, |events| text(events, self.all))
     }
 }
 
 fn follow(dir: &Path, filter: &Filter<'_>, format: Format) -> anyhow::Result<()> {
-    let mut tail = Tail::from_the_beginning(dir);
+    let mut tail = Tail::from_start(dir);
     loop {
-        for event in tail.more().iter().filter(|event| filter.matches(event)) {
+        for event in tail.read_new().iter().filter(|event| filter.matches(event)) {
             if !output::print_line(format, event, |event| line(event) + "\n")? {
                 return Ok(());
             }
@@ -100,7 +100,7 @@ fn text(events: &[Event], all: bool) -> String {
 fn row(event: &Event) -> [String; 3] {
     let cluster = event.cluster.as_ref().map_or("-", ClusterName::as_str);
     let time = event.time.strftime("%Y-%m-%dT%H:%M:%SZ");
-    [time.to_string(), cluster.to_owned(), event.what.to_string()]
+    [time.to_string(), cluster.to_owned(), event.kind.to_string()]
 }
 
 #[cfg(test)]

@@ -223,7 +223,7 @@ impl Model {
     /// The events in the list. Milestones are shown as bars instead.
     pub(super) fn listed_events(&self) -> impl DoubleEndedIterator<Item = &Event> {
         let events = self.events.iter();
-        events.filter(|event| !matches!(event.what, EventKind::Passed { .. }))
+        events.filter(|event| !matches!(event.kind, EventKind::Passed { .. }))
     }
 
     /// The last start of the selected cluster.

@@ -79,7 +79,7 @@ impl Poller {
 
 /// Polls the host until the receiver is gone.
 fn poll_host(dir: &Path, sender: &Sender<Message>) {
-    let mut tail = Tail::from_the_beginning(dir);
+    let mut tail = Tail::from_start(dir);
     loop {
         let clusters = Message::Clusters(Timestamp::now(), clusters(dir));
         if sender.send(clusters).is_err() {
@@ -87,7 +87,7 @@ fn poll_host(dir: &Path, sender: &Sender<Message>) {
         }
         let next = Instant::now() + POLL_INTERVAL;
         while Instant::now() < next {
-            let events = tail.more();
+            let events = tail.read_new();
             let new = !events.is_empty();
             if new && sender.send(Message::Events(events)).is_err() {
                 return;

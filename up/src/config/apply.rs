@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use parbake_cluster::labels_and_taints::Marks;
+use parbake_cluster::machine_plan::Boot;
 use parbake_cluster::{Client, Description, Node, NodeName, Role, pod_security};
 use parbake_machine::cgroup::Limits;
 use parbake_machine::fs::Dirs;
@@ -16,7 +17,7 @@ use parbake_machine::plan::{Bind, Forward, MachinePlan, Plan};
 use super::host::HostSize;
 use super::{Config, ConfigError, component, control_plane, kubelet};
 
-/// The plan with `config` applied to its machines and ports. `restart` says that the machines have run before.
+/// The plan with `config` applied to its machines and ports.
 ///
 /// # Errors
 /// A static pod manifest in a node's layers cannot be changed, or the size of the host cannot be read.
@@ -24,7 +25,7 @@ pub(crate) fn configure(
     mut plan: Plan,
     config: &Config,
     cluster: &Description,
-    restart: bool,
+    boot: Boot,
 ) -> Result<Plan, ConfigError> {
     for node in cluster.nodes() {
         let name = node.name.as_str();
@@ -33,7 +34,7 @@ pub(crate) fn configure(
             .iter_mut()
             .find(|machine| machine.endpoint.name == name)
         {
-            configure_machine(machine, config, cluster, node, &plan.host, restart)?;
+            configure_machine(machine, config, cluster, node, &plan.host, boot)?;
         }
     }
     plan.forwards.extend(forwards(config, cluster));
@@ -50,7 +51,7 @@ pub(crate) fn configure_machine(
     cluster: &Description,
     node: &Node,
     host: &HostSettings,
-    restart: bool,
+    boot: Boot,
 ) -> Result<(), ConfigError> {
     let own = config.node(&node.name);
     machine.limits = Limits {
@@ -65,7 +66,7 @@ pub(crate) fn configure_machine(
         .collect();
     machine.binds.extend(binds(config, &node.name));
     // Files of a machine that has run may have been changed.
-    let upper = restart.then(|| Dirs(&machine.dir).upper());
+    let upper = (boot == Boot::Restart).then(|| Dirs(&machine.dir).upper());
     let stack: Vec<PathBuf> = machine.layers.iter().cloned().chain(upper).collect();
     if node.role == Role::ControlPlane {
         for (program, change) in control_plane::changes(config) {
@@ -80,7 +81,11 @@ pub(crate) fn configure_machine(
     machine.files.extend(kubelet::swap(&own, &stack)?);
     machine.files.extend(kubelet::flags(config, &stack)?);
     // The first start writes this file anyway.
-    let stack = if restart { stack.as_slice() } else { &[] };
+    let stack = if boot == Boot::Restart {
+        stack.as_slice()
+    } else {
+        &[]
+    };
     let size = || HostSize::of(Path::new("/"));
     machine
         .files

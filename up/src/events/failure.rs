@@ -1,19 +1,19 @@
-//! An error in one line.
+//! Errors as one line of text.
 
 use std::error::Error;
 use std::iter::successors;
 
 use parbake_artifact::printable;
 
-/// How long a line may be, in characters: the log is bounded, and people look at it in a table.
-const LENGTH: usize = 300;
+/// Maximum length in characters. The log is bounded, and readers show it in a table.
+const MAX_LENGTH: usize = 300;
 
-/// The first line of an error and of what caused it, fit for a terminal.
-pub(super) fn line(error: &dyn Error) -> String {
+/// The first lines of an error and of its causes, without control characters.
+pub(super) fn one_line(error: &dyn Error) -> String {
     let causes = successors(Some(error), |error: &&dyn Error| (*error).source());
-    let firsts = causes.filter_map(|cause| cause.to_string().lines().next().map(str::to_owned));
-    let mut text = printable(&firsts.collect::<Vec<_>>().join(": "));
-    if let Some((end, _)) = text.char_indices().nth(LENGTH) {
+    let lines = causes.filter_map(|cause| cause.to_string().lines().next().map(str::to_owned));
+    let mut text = printable(&lines.collect::<Vec<_>>().join(": "));
+    if let Some((end, _)) = text.char_indices().nth(MAX_LENGTH) {
         text.truncate(end);
         text.push('…');
     }
@@ -24,7 +24,7 @@ pub(super) fn line(error: &dyn Error) -> String {
 mod tests {
     use std::io;
 
-    use super::line;
+    use super::one_line;
 
     #[derive(Debug, thiserror::Error)]
     #[error("{text}")]
@@ -35,7 +35,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cause_gives_its_first_line() {
+    fn line_has_the_first_line_of_every_cause() {
         let long = "x".repeat(400);
         let cases = [
             (
@@ -49,7 +49,7 @@ mod tests {
         for (text, source, expected) in cases {
             let text = text.to_owned();
             let source = source.map(io::Error::other);
-            assert_eq!(line(&Outer { text, source }), expected);
+            assert_eq!(one_line(&Outer { text, source }), expected);
         }
     }
 }

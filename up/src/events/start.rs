@@ -1,46 +1,44 @@
-//! A start of a cluster, told by its events.
+//! The progress of a start, reconstructed from events.
 
 use jiff::Timestamp;
 use parbake_cluster::readiness::Milestone;
 
 use super::{Event, EventKind};
-use crate::ClusterName;
+use crate::name::ClusterName;
 
-/// How far the last start of a cluster came.
+/// The last start of a cluster.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Start {
-    /// When it began.
     pub began: Timestamp,
-    /// Milestones with the seconds that they took, in the order in which they were passed.
+    /// Milestones with the seconds since the start began, in the order in which they were reached.
     pub passed: Vec<(Milestone, f64)>,
-    /// Where it stands.
     pub state: StartState,
 }
 
-/// Where a start stands.
+/// The state of a start.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StartState {
-    /// It goes on, or was killed.
+    /// It is running, or was killed.
     Open,
-    /// Everything was ready after so many seconds.
+    /// Everything was ready after this many seconds.
     Ready(f64),
-    /// It failed, for this reason.
+    /// It failed for this reason.
     Failed(String),
     /// The cluster was stopped or removed before it was ready.
     Ended,
 }
 
 impl Start {
-    /// The last start of the cluster `name` in a log.
+    /// The last start of the cluster `name` in `events`; `None` if there is none, or the cluster was removed.
     pub fn last<'a>(events: impl IntoIterator<Item = &'a Event>, name: &ClusterName) -> Option<Self> {
         let own = events
             .into_iter()
             .filter(|event| event.cluster.as_ref() == Some(name));
-        own.fold(None, Self::with)
+        own.fold(None, Self::apply)
     }
 
-    fn with(start: Option<Self>, event: &Event) -> Option<Self> {
-        if let EventKind::Starting { .. } = event.what {
+    fn apply(start: Option<Self>, event: &Event) -> Option<Self> {
+        if let EventKind::Starting { .. } = event.kind {
             return Some(Self {
                 began: event.time,
                 passed: Vec::new(),
@@ -48,7 +46,7 @@ impl Start {
             });
         }
         let mut start = start?;
-        match &event.what {
+        match &event.kind {
             EventKind::Removed => return None,
             EventKind::Passed { milestone, seconds } if start.state == StartState::Open => {
                 start.passed.push((*milestone, *seconds));
@@ -83,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_start_counts() {
+    fn last_start_wins() {
         const BEGAN: &str = r#""cluster":"ci","event":"starting","nodes":1"#;
         const API: &str = r#""cluster":"ci","event":"passed","milestone":"api","seconds":1.5"#;
         const READY: &str = r#""cluster":"ci","event":"ready","seconds":4.0"#;

@@ -1,4 +1,4 @@
-//! One line more in the log.
+//! Appending to the log, and rotating it.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -9,12 +9,12 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::{Event, FILE, FORMER};
 
-/// How many bytes a file may have before a new one is begun.
-const LIMIT: u64 = 1 << 20;
+/// Size in bytes at which the log is rotated.
+const ROTATE_AT: u64 = 1 << 20;
 
-/// Writes `event` to the end of the log below `dir`, which must exist.
+/// Appends `event` to the log in `dir`, which must exist.
 pub(super) fn append(dir: &Path, event: &Event) -> io::Result<()> {
-    append_within(dir, event, LIMIT)
+    append_within(dir, event, ROTATE_AT)
 }
 
 fn append_within(dir: &Path, event: &Event, limit: u64) -> io::Result<()> {
@@ -24,8 +24,8 @@ fn append_within(dir: &Path, event: &Event, limit: u64) -> io::Result<()> {
         file = open(dir)?;
     }
     let mut line = String::new();
-    // Of a writer that was cut off: what comes now is not to be lost with it.
-    if !ends_a_line(&file)? {
+    // A crash truncated the last line. This event must not be lost with it.
+    if !ends_with_newline(&file)? {
         line.push('\n');
     }
     line.push_str(&serde_json::to_string(event)?);
@@ -42,7 +42,7 @@ fn open(dir: &Path) -> io::Result<File> {
         .open(dir.join(FILE))
 }
 
-fn ends_a_line(file: &File) -> io::Result<bool> {
+fn ends_with_newline(file: &File) -> io::Result<bool> {
     let length = file.metadata()?.len();
     let mut last = [b'\n'];
     if length > 0 {
@@ -51,19 +51,19 @@ fn ends_a_line(file: &File) -> io::Result<bool> {
     Ok(last == *b"\n")
 }
 
-/// Makes room, unless another process is at it or has done it already.
+/// Rotates the log, unless another process is doing so or has done so already.
 fn rotate(dir: &Path, full: &File) -> io::Result<()> {
     if flock(full, FlockOperation::NonBlockingLockExclusive).is_err() {
         return Ok(());
     }
     let path = dir.join(FILE);
-    let named = match fs::metadata(&path) {
-        Ok(named) => named,
-        // Another one made room and has not begun the new file yet.
+    let current = match fs::metadata(&path) {
+        Ok(current) => current,
+        // Another process rotated it and has not created the new file yet.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
-    if named.ino() == full.metadata()?.ino() {
+    if current.ino() == full.metadata()?.ino() {
         fs::rename(&path, dir.join(FORMER))?;
     }
     Ok(())
@@ -87,8 +87,8 @@ mod tests {
     }
 
     fn nodes(dir: &Path) -> Vec<usize> {
-        let events = Tail::from_the_beginning(dir).more();
-        let number = |event: Event| match event.what {
+        let events = Tail::from_start(dir).read_new();
+        let number = |event: Event| match event.kind {
             EventKind::Starting { nodes } => nodes,
             other => panic!("{other:?}"),
         };
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn the_log_is_bounded() {
+    fn log_size_is_bounded() {
         let dir = tempfile::tempdir().unwrap();
         for number in 0..100 {
             append_within(dir.path(), &event(number), 500).unwrap();
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_late_rotates_nothing() {
+    fn late_writer_does_not_rotate_again() {
         let dir = tempfile::tempdir().unwrap();
         append_within(dir.path(), &event(1), 1000).unwrap();
         let full = File::open(dir.path().join(FILE)).unwrap();
@@ -117,14 +117,14 @@ mod tests {
         append_within(dir.path(), &event(2), 1000).unwrap();
         rotate(dir.path(), &full).unwrap();
         assert_eq!(nodes(dir.path()), [1, 2]);
-        // Nor where the new file is not there yet.
+        // Nor before the new file exists.
         fs::remove_file(dir.path().join(FILE)).unwrap();
         rotate(dir.path(), &full).unwrap();
         assert_eq!(nodes(dir.path()), [1]);
     }
 
     #[test]
-    fn a_line_that_was_cut_off_takes_no_other_with_it() {
+    fn truncated_line_does_not_affect_the_next() {
         let dir = tempfile::tempdir().unwrap();
         append_within(dir.path(), &event(1), 1000).unwrap();
         let mut file = File::options().append(true).open(dir.path().join(FILE)).unwrap();
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn writers_do_not_mix_their_lines() {
+    fn concurrent_writers_do_not_mix_lines() {
         let dir = tempfile::tempdir().unwrap();
         thread::scope(|scope| {
             for writer in 0..4 {
@@ -157,11 +157,11 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_is_left_out() {
+    fn unwritable_event_is_dropped() {
         let dir = tempfile::tempdir().unwrap();
-        let none = dir.path().join("none");
-        Log::new(&none).record(EventKind::Stopped);
-        assert!(!none.exists());
-        assert!(Tail::from_the_beginning(&none).more().is_empty());
+        let missing = dir.path().join("missing");
+        Log::new(&missing).record(EventKind::Stopped);
+        assert!(!missing.exists());
+        assert!(Tail::from_start(&missing).read_new().is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! A copy of a running cluster's files, at one moment.
+//! A copy of the files of a running cluster, all from one moment.
 
 use std::fs;
 use std::path::Path;
@@ -12,10 +12,11 @@ use parbake_machine::fs::tmpfs;
 use parbake_machine::process::Cmd;
 use parbake_machine::supervisor::Running;
 
+use crate::clusters::Cluster;
+use crate::error::Error;
 use crate::state::ClusterLock;
-use crate::{Cluster, Error};
 
-/// Copies what the machines own while they stand still; gives for how long they did.
+/// Pauses the machines and copies what they own. Returns how long they were paused.
 pub(super) fn copy(
     cluster: &Cluster,
     from: &ClusterLock,
@@ -26,7 +27,7 @@ pub(super) fn copy(
     let nodes = cluster.record().cluster.nodes();
     for node in nodes {
         let dir = machine_plan::machine_dir(to.dir(), node);
-        fs::create_dir_all(&dir).map_err(failed("make", &dir))?;
+        fs::create_dir_all(&dir).map_err(failed("create", &dir))?;
     }
     let paused = cluster.running().pause_scoped(supervise)?;
     let copied = thread::scope(|scope| {
@@ -45,12 +46,12 @@ pub(super) fn copy(
     Ok(after?)
 }
 
-/// What is not on disk yet is in the page cache, where a copy finds it.
+/// Copies a machine's files. What is not on disk yet is in the page cache, where the copy finds it.
 fn copy_machine(running: &Running, node: &Node, from: &Path, to: &Path) -> Result<(), Error> {
     let [from, to] = [from, to].map(|dir| machine_plan::machine_dir(dir, node));
     let parts = [Dirs(&from).upper(), Dirs(&from).plain(Path::new(""))];
-    // Owners, links, times and overlayfs' attributes are part of it, and a file system may share the blocks. etcd's log
-    // is mostly room that it has reserved.
+    // Keeps owners, links, times and overlayfs' attributes, and shares blocks where the file system can. etcd preallocates its
+    // log, so sparse files matter.
     Cmd::new("cp")
         .args(["-a", "--reflink=auto", "--sparse=always", "--"])
         .args(parts)

@@ -1,4 +1,4 @@
-//! Credentials of the running cluster in files where nobody would look for them, such as a copy of `admin.conf`.
+//! Credentials of the cluster in users' files, such as a copy of `admin.conf` in `/root`.
 
 use std::fs::{self, File};
 use std::io;
@@ -14,49 +14,48 @@ use parbake_machine::fs::files::failed;
 use serde::Serialize;
 use walkdir::WalkDir;
 
-use crate::Error;
+use crate::error::Error;
 use crate::state::ClusterLock;
 
-/// Where the components of a node keep their keys.
-const KEYS: [&str; 2] = ["etc/kubernetes/pki", "var/lib/kubelet/pki"];
-/// The field of a kubeconfig that holds a key.
+/// Directories with the keys of a node's components.
+const KEY_DIRS: [&str; 2] = ["etc/kubernetes/pki", "var/lib/kubelet/pki"];
+/// The field of a kubeconfig that contains a key.
 const KEY_DATA: &str = "client-key-data:";
-/// Shorter lines of a key's text are its last, and may be anything.
-const SHORTEST: usize = 32;
+/// Shorter lines are the last of a key, and too short to identify it.
+const MIN_LENGTH: usize = 32;
 
-/// A file that held a credential of the cluster and is not in the artifact.
+/// A file that is not in the artifact because it contained a credential of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ExcludedFile {
-    /// The node.
     pub node: String,
-    /// The file's path on it.
+    /// Its path on the node.
     pub path: PathBuf,
 }
 
-/// Texts that give the keys of a cluster away.
+/// Strings that identify the keys of a cluster.
 #[derive(Debug)]
 pub(super) struct Secrets(Vec<String>);
 
 impl Secrets {
-    /// Collects the keys of all nodes' components from the copy in `scratch`, before they are removed there.
+    /// Reads the keys of all nodes' components from the copy in `scratch`. They must not have been removed yet.
     pub(super) fn collect(scratch: &ClusterLock, cluster: &Description) -> Result<Self, Error> {
-        let mut texts = Vec::new();
+        let mut strings = Vec::new();
         for node in cluster.nodes() {
             let upper = Dirs(&machine_plan::machine_dir(scratch.dir(), node)).upper();
-            let keys = KEYS.iter().flat_map(|dir| regular_files(&upper.join(dir)));
+            let keys = KEY_DIRS.iter().flat_map(|dir| regular_files(&upper.join(dir)));
             for path in keys.chain(kubeconfigs(&upper)?) {
-                // They are texts; what is none holds no key as text.
+                // Keys are text, so other files contain none.
                 let text = fs::read_to_string(&path).unwrap_or_default();
-                texts.extend(needles(&text));
+                strings.extend(needles(&text));
             }
         }
-        texts.sort();
-        texts.dedup();
-        Ok(Self(texts))
+        strings.sort();
+        strings.dedup();
+        Ok(Self(strings))
     }
 
-    /// Removes every file that holds one of them from the copy; the database forgets by itself.
-    pub(super) fn leave_out(
+    /// Removes every file from the copy that contains one of them. The database is purged by other means.
+    pub(super) fn remove_files(
         &self,
         scratch: &ClusterLock,
         cluster: &Description,
@@ -72,7 +71,7 @@ impl Secrets {
             for root in [dirs.upper(), dirs.plain(Path::new(""))] {
                 let database = root.join(ETCD);
                 for path in regular_files(&root).filter(|path| !path.starts_with(&database)) {
-                    if !holds(&search, &path).map_err(failed("read", &path))? {
+                    if !contains(&search, &path).map_err(failed("read", &path))? {
                         continue;
                     }
                     fs::remove_file(&path).map_err(failed("remove", &path))?;
@@ -88,7 +87,7 @@ impl Secrets {
     }
 }
 
-/// The lines of each private key (RFC 7468), and each key in base64 once more, as kubeconfigs have it.
+/// The lines of each private key (RFC 7468) in `text`, and the base64 encoding of each whole key, as kubeconfigs have it.
 fn needles(text: &str) -> Vec<String> {
     let encoded = text.lines().filter_map(|line| line.trim().strip_prefix(KEY_DATA));
     let encoded: Vec<String> = encoded.map(|data| data.trim().to_owned()).collect();
@@ -104,7 +103,7 @@ fn needles(text: &str) -> Vec<String> {
                 if inside && text.starts_with(line) {
                     found.push(STANDARD.encode(&text));
                 }
-            } else if inside && line.len() >= SHORTEST {
+            } else if inside && line.len() >= MIN_LENGTH {
                 found.push(line.to_owned());
             }
         }
@@ -113,14 +112,14 @@ fn needles(text: &str) -> Vec<String> {
 }
 
 fn regular_files(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    // What cannot be read cannot be packed either, which will say so.
+    // Unreadable entries are reported when the layer is packed.
     let entries = WalkDir::new(dir).into_iter().flatten();
     entries
         .filter(|entry| entry.file_type().is_file())
         .map(walkdir::DirEntry::into_path)
 }
 
-fn holds(search: &AhoCorasick, path: &Path) -> io::Result<bool> {
+fn contains(search: &AhoCorasick, path: &Path) -> io::Result<bool> {
     match search.stream_find_iter(File::open(path)?).next() {
         Some(Ok(_)) => Ok(true),
         Some(Err(error)) => Err(error),
@@ -138,7 +137,7 @@ mod tests {
     const LINE: &str = "MHcCAQEEIDd1bW15IGtleSBvZiBhIHRlc3QgdGhhdCBvcGVucyBub3RoaW5nIGF0";
 
     #[test]
-    fn a_key_is_known_as_a_file_and_in_a_kubeconfig() {
+    fn key_is_found_as_pem_and_in_a_kubeconfig() {
         let pem = format!("-----BEGIN EC PRIVATE KEY-----\n{LINE}\nAAAA\n-----END EC PRIVATE KEY-----\n");
         let found = needles(&pem);
         assert_eq!(found, [STANDARD.encode(&pem), LINE.to_owned()]);
@@ -146,7 +145,7 @@ mod tests {
         assert!(found.iter().all(|needle| needles(&kubeconfig).contains(needle)));
         let certificate = pem.replace("EC PRIVATE KEY", "CERTIFICATE");
         assert!(needles(&certificate).is_empty());
-        // A key behind its certificate, as kubelets have them.
+        // The kubelet has its certificate and key in one file.
         assert_eq!(needles(&(certificate + &pem)), [LINE]);
     }
 }

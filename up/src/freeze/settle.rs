@@ -1,41 +1,37 @@
-//! The copy made fit to be frozen: alone, under an identity of its own, with nothing but runtimes and the database at work.
+//! Prepares the copy of a cluster for packing: it boots in isolation, under an identity of its own, with only the container
+//! runtimes and the database running.
 
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use parbake_artifact::{Artifact, Store};
-use parbake_cluster::machine_plan::{self, LaunchContext};
+use parbake_cluster::launch::api_port;
+use parbake_cluster::machine_plan::{self, Boot};
 use parbake_cluster::readiness::wait_until_api;
 use parbake_cluster::sanitize_files::{self, Owner};
-use parbake_cluster::wait::{Poll, Wait};
-use parbake_cluster::{Client, ContainerRuntime, Description, Node, connect, purge};
+use parbake_cluster::{Client, ContainerRuntime, Description, Node, connect, purge, runtime_config};
 use parbake_machine::fs::Dirs;
 use parbake_machine::fs::files::failed;
 use parbake_machine::fs::overlay;
-use parbake_machine::host::HostSettings;
+use parbake_machine::process::Cmd;
 use parbake_machine::supervisor::Running;
 
-use super::Options;
-use crate::Error;
-use crate::host_ports::forward;
+use crate::error::Error;
 use crate::identity::{self, Identity};
-use crate::layer_stacks::{stack_of, stacks};
-use crate::standalone_control_plane::{self, StandaloneControlPlane};
-use crate::state::{ClusterLock, Record};
+use crate::launch::{Launch, Launcher};
+use crate::standalone_control_plane::{self, KUBERNETES_UNITS, StandaloneControlPlane};
+use crate::state::ClusterLock;
 
-/// What does not start on the copy: no workload may run, and no container of the control plane.
-const MASKED: [&str; 5] = [
-    "kubelet.service",
-    "parbake-head-start.service",
-    "parbake-iptables.service",
-    "parbake-ip6tables.service",
-    "parbake-registry.service",
-];
-/// How long the runtimes, and the API, may take to answer.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Compacts the database to its newest revision, so that deleted secrets are in no old one. The tool is the node's own or
-/// that of etcd's image.
+/// The unit of the cluster's registry, which does not start on the copy either.
+const REGISTRY_UNIT: &str = "parbake-registry.service";
+/// How long the API of the copy may take to answer.
+const API_TIMEOUT: Duration = Duration::from_secs(60);
+/// Flag of the API server: webhooks do not run on the copy, so their answers cannot be waited for.
+const NO_WEBHOOKS: &str = "--disable-admission-plugins=MutatingAdmissionWebhook,ValidatingAdmissionWebhook";
+/// Flag of etcd: one member of several has no majority. The others get a copy of its database in the end.
+const SINGLE_MEMBER: &str = "--force-new-cluster";
+/// Compacts the database to its newest revision, so that older ones do not contain deleted secrets. `etcdctl` is the node's own
+/// or the one in etcd's image.
 const COMPACT: &str = r#"
 for dir in /var/lib/parbake/images/etcd/*/usr/local/bin; do PATH=$PATH:$dir; done
 ctl() {
@@ -45,75 +41,71 @@ ctl() {
 revision=$(ctl endpoint status --write-out=fields | sed -n 's/^"Revision" : //p')
 ctl compact --physical "$revision"
 "#;
-/// Boots the copy in `scratch`, has it forget what must not be frozen, and stops it; gives how many secrets it keeps.
+
+/// Boots the copy in `scratch`, removes from it what must not be frozen, and stops it. Returns the number of secrets that it
+/// keeps.
 pub(super) async fn settle(
-    options: &Options,
-    host: &HostSettings,
-    store: &Store,
-    parent: &Artifact,
-    record: &Record,
+    launcher: &Launcher,
+    cluster: &Description,
     scratch: &ClusterLock,
+    supervise: &Cmd,
 ) -> Result<u64, Error> {
     let _step = tracing::info_span!("step", what = "settle the copy").entered();
-    let cluster = &record.cluster;
-    // Before there is a new identity: the old one must not be left beside it.
+    // Before there is a new identity, so that nothing of the old one stays beside it.
     for node in cluster.nodes() {
         sanitize_files::scrub(&upper(scratch, node), Owner::User)?;
     }
-    let stacks = stacks(store, parent, cluster)?;
+    let stacks = launcher.stacks(cluster)?;
     let identity = Identity::new(cluster, &identity::Options::default())?;
-    let surroundings = LaunchContext {
+    let masked = [&KUBERNETES_UNITS[..], &[REGISTRY_UNIT]].concat();
+    let (running, _plan) = launcher.start(Launch {
         id: &format!("freeze-{}", std::process::id()),
         dir: scratch.dir(),
-        host,
-        // Its API is the first control plane's, with or without others.
-        forwards: vec![forward(cluster, None)],
+        cluster,
+        stacks: &stacks,
+        boot: Boot::First,
+        forwards: vec![api_port(cluster, None)],
         internet: false,
         end_with_parent: true,
-        again: false,
-    };
-    let files = |node: &Node| {
-        let files = identity.files(node).into_iter();
-        files.chain(standalone_control_plane::masks(&MASKED)).collect()
-    };
-    let stack = |node: &Node| stack_of(&stacks, node);
-    let plan = machine_plan::plan(cluster, surroundings, stack, files)?;
-    let running = Running::start(&plan, &options.supervise)?;
+        files: &|node| {
+            let files = identity.files(node).into_iter();
+            files.chain(standalone_control_plane::masks(&masked)).collect()
+        },
+        config: None,
+        supervise,
+    })?;
     for node in cluster.nodes() {
-        forget_pods(&running, cluster.runtime(), node).await?;
+        forget_pods(&running, cluster.runtime(), node)?;
     }
-    let plane = &cluster.nodes()[0];
-    // A user may have changed the manifests since.
-    let mut layers = stack_of(&stacks, plane);
-    layers.push(upper(scratch, plane));
+    let first = &cluster.nodes()[0];
+    let mut layers = stacks.get(first);
+    // Users may have changed the manifests.
+    layers.push(upper(scratch, first));
+    let mut standalone = StandaloneControlPlane::read(&layers)?.with_api_server_flag(NO_WEBHOOKS);
+    if cluster.control_planes().nth(1).is_some() {
+        standalone = standalone.with_etcd_flag(SINGLE_MEMBER);
+    }
     let url = format!("https://{}", running.ports()[0]);
     let client = connect(&identity.super_admin_kubeconfig(&url)).await?;
-    // Whoever is asked by the API server before it changes something does not run.
-    let without_webhooks = "--disable-admission-plugins=MutatingAdmissionWebhook,ValidatingAdmissionWebhook";
-    let mut alone = StandaloneControlPlane::read(&layers)?.with_api_server_flag(without_webhooks);
-    if cluster.control_planes().nth(1).is_some() {
-        // One member of several has no majority, and the others get its database in the end.
-        alone = alone.with_etcd_flag("--force-new-cluster");
-    }
-    let ended = alone.start(&running, plane.name.as_str())?;
+    let exited = standalone.start(&running, first.name.as_str())?;
     let kept = tokio::select! {
-        kept = forget(&client, &running, plane) => kept?,
-        error = ended => return Err(error),
+        kept = purge_database(&client, &running, first) => kept?,
+        error = exited => return Err(error),
     };
     drop(client);
-    standalone_control_plane::end(&running, plane.name.as_str())?;
+    standalone_control_plane::stop(&running, first.name.as_str())?;
     let _stopped = running.stop()?;
     for node in cluster.nodes() {
         let upper = upper(scratch, node);
         sanitize_files::scrub(&upper, Owner::User)?;
-        standalone_control_plane::unmask(&upper, &MASKED).map_err(failed("remove", &upper))?;
+        standalone_control_plane::unmask(&upper, &masked).map_err(failed("remove masks in", &upper))?;
     }
-    let planes: Vec<_> = cluster
+    let control_planes: Vec<_> = cluster
         .control_planes()
         .map(|node| (node, upper(scratch, node)))
         .collect();
-    sanitize_files::renew_database(&planes, &etcd_tool(cluster, &stack_of(&stacks, plane))?)?;
-    for (_, upper) in &planes {
+    sanitize_files::renew_database(&control_planes, &etcd_tool(cluster, &stacks.get(first))?)?;
+    for (_, upper) in &control_planes {
         overlay::mark_opaque(&upper.join(sanitize_files::ETCD).join("member"))?;
     }
     Ok(kept)
@@ -123,33 +115,27 @@ fn upper(scratch: &ClusterLock, node: &Node) -> PathBuf {
     Dirs(&machine_plan::machine_dir(scratch.dir(), node)).upper()
 }
 
-async fn forget_pods(running: &Running, runtime: ContainerRuntime, node: &Node) -> Result<(), Error> {
+/// Removes all pods from the container runtime of `node`.
+fn forget_pods(running: &Running, runtime: ContainerRuntime, node: &Node) -> Result<(), Error> {
     let name = node.name.as_str();
-    let answers = running.command(name, ["crictl", "version"])?;
-    Wait::new(format!("the runtime of `{name}` to answer"), PATIENCE)
-        .until(|| async {
-            match answers.run() {
-                Ok(_) => Poll::Seen(()),
-                Err(error) => Poll::Pending(error.to_string()),
-            }
-        })
-        .await?;
+    runtime_config::wait_until_it_answers(&running.command(name, ["crictl", "version"])?)?;
     let forget = runtime.answers().forget_pods;
     running.command(name, ["sh", "-euc", forget])?.run()?;
     Ok(())
 }
 
-async fn forget(client: &Client, running: &Running, plane: &Node) -> Result<u64, Error> {
-    wait_until_api(client, PATIENCE).await?;
+/// Removes credentials and what belongs to the running cluster from the database. Returns the number of secrets left.
+async fn purge_database(client: &Client, running: &Running, first: &Node) -> Result<u64, Error> {
+    wait_until_api(client, API_TIMEOUT).await?;
     purge::forget(client).await?;
     let kept = purge::count_secrets(client).await?;
     running
-        .command(plane.name.as_str(), ["sh", "-euc", COMPACT])?
+        .command(first.name.as_str(), ["sh", "-euc", COMPACT])?
         .run()?;
     Ok(kept)
 }
 
-/// etcd's offline tool in layers: among a node's own programs, or in the image of etcd.
+/// The path of etcd's offline tool in `layers`: among the node's own programs, or in etcd's image.
 fn etcd_tool(cluster: &Description, layers: &[PathBuf]) -> Result<PathBuf, Error> {
     let tool = cluster.kubernetes().dialect().etcd_tool();
     let images = |layer: &PathBuf| {

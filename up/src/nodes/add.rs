@@ -3,87 +3,80 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use parbake_artifact::Store;
-use parbake_cluster::{Description, Node};
-use parbake_machine::host::{Host, Purpose};
+use parbake_cluster::Node;
 
 use super::Join;
 use crate::config;
+use crate::error::Error;
 use crate::events::{EventKind, Log};
-use crate::layer_stacks::shared_stack;
+use crate::launch::Launcher;
+use crate::name::ClusterName;
 use crate::recover::{LockedCluster, recover};
 use crate::signals::interrupted;
-use crate::{ClusterName, Error};
 
-/// What nodes to add, and where.
+/// How many nodes to add, and to which cluster.
 #[derive(Debug)]
 pub struct AddOptions {
-    /// The cluster.
     pub name: ClusterName,
-    /// How many nodes.
+    /// The number of nodes.
     pub count: usize,
-    /// How long it may take until they are ready.
+    /// Limit until they are ready.
     pub wait: Duration,
-    /// Where parbake keeps its state.
+    /// The state directory.
     pub dir: PathBuf,
 }
 
 /// Nodes that were added and are ready.
 #[derive(Debug)]
 pub struct Added {
-    /// The nodes.
     pub nodes: Vec<Node>,
     /// How long it took.
     pub after: Duration,
 }
 
-/// Adds workers to a running cluster, from what its artifact has, and waits until they are ready.
+/// Adds workers to a running cluster, from the layers of its artifact, and waits until they are ready.
 ///
 /// # Errors
-/// The first step that failed; the cluster has the nodes that it had before.
+/// The first step that failed. The cluster has the same nodes as before.
 pub async fn add(options: &AddOptions) -> Result<Added, Error> {
     let started = Instant::now();
     let LockedCluster {
-        lock: claim,
+        lock,
         mut record,
         running,
         client,
     } = LockedCluster::find(&options.dir, &options.name).await?;
-    let host = Host::detect(&options.dir).require(Purpose::Up)?;
-    let store = Store::open(&options.dir.join("store"))?;
-    let artifact = store.get_by_digest(&record.tag, &record.artifact)?;
-    let baked = Description::of_artifact(&artifact.config.cluster)?;
-    let new = record.cluster.more(options.count, &baked)?;
+    let launcher = Launcher::for_record(&options.dir, &record)?;
+    let new = record.cluster.more(options.count, &launcher.baked)?;
     let cluster = record.cluster.with([record.cluster.nodes(), &new].concat())?;
-    let layers = shared_stack(&store, &artifact)?;
-    let config = config::load(claim.dir(), &cluster, false)?;
+    launcher.check(&cluster, record.internet)?;
+    let config = config::load(lock.dir(), &cluster, false)?;
     record.changes.arriving.clone_from(&new);
-    claim.write(&record)?;
-    let arrival = Join {
-        claim: &claim,
-        host: &host.decide(),
+    lock.write(&record)?;
+    let join = Join {
+        lock: &lock,
+        launcher: &launcher,
         cluster: &cluster,
         new: &new,
-        layers: &layers,
         internet: record.internet,
         config: &config,
         wait: options.wait,
     };
     let outcome = tokio::select! {
-        outcome = arrival.run(&running, &client) => outcome,
+        outcome = join.run(&running, &client) => outcome,
         () = interrupted() => Err(Error::NodeChangeInterrupted),
     };
     if let Err(error) = outcome {
-        // What failed says why; what is in the way of undoing it comes second, and the next command tries again.
-        if let Err(error) = recover(&claim, &mut record, running, &client).await {
+        if let Err(error) = recover(&lock, &mut record, running, &client).await {
+            // The user sees why the nodes failed; the next command cleans up.
             tracing::warn!(%error, "could not remove what the failed nodes left");
         }
         return Err(error);
     }
-    claim.sync()?;
+    lock.sync()?;
     record.cluster = cluster;
     record.changes.arriving.clear();
-    claim.write(&record)?;
+    lock.write(&record)?;
     let after = started.elapsed();
     Log::of(&options.dir, &options.name).record(EventKind::NodesAdded {
         nodes: new.iter().map(|node| node.name.clone()).collect(),

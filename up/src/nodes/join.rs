@@ -1,17 +1,15 @@
-//! The way of nodes that were not baked into a cluster that runs.
+//! Nodes that were not baked, on their way into a running cluster.
 
 use std::fs;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use parbake_cluster::join::Invitation;
-use parbake_cluster::machine_plan::{self, LaunchContext};
+use parbake_cluster::launch::boot_step;
 use parbake_cluster::readiness::{DnsProbe, wait_until_arrived};
 use parbake_cluster::wait::TimedOut;
 use parbake_cluster::{Client, Description, Node, hosts, labels_and_taints};
 use parbake_machine::fs::files::failed;
-use parbake_machine::host::HostSettings;
 use parbake_machine::plan::{SeedContent, SeedFile};
 use parbake_machine::supervisor::Running;
 use tokio::task::spawn_blocking;
@@ -20,52 +18,50 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::config::{self, Config, ConfigError};
+use crate::diagnosis::Diagnosis;
+use crate::error::Error;
+use crate::launch::Launcher;
 use crate::recover::alive;
 use crate::state::{ClusterLock, own_kubeconfig};
-use crate::{Diagnosis, Error};
 
-/// Nodes that are to join.
+/// Nodes to join to a running cluster.
 pub(crate) struct Join<'a> {
-    pub(crate) claim: &'a ClusterLock,
-    pub(crate) host: &'a HostSettings,
-    /// The cluster with them.
+    pub(crate) lock: &'a ClusterLock,
+    pub(crate) launcher: &'a Launcher,
+    /// The cluster including the new nodes.
     pub(crate) cluster: &'a Description,
     pub(crate) new: &'a [Node],
-    /// The unpacked layers that all machines share, bottom first.
-    pub(crate) layers: &'a [PathBuf],
-    /// Whether the cluster has a way to the outside.
     pub(crate) internet: bool,
-    /// What nodes are to be beyond what was baked.
     pub(crate) config: &'a Config,
-    /// How long it may take until they are ready.
+    /// Limit until the nodes are ready.
     pub(crate) wait: Duration,
 }
 
 impl Join<'_> {
-    /// Boots the nodes' machines beside those of `running`, has them join and waits until they are ready; gives what runs
-    /// then. After an error, and where this is dropped half-way, there is something left for [`super::recover`].
+    /// Boots the machines of the new nodes, joins them and waits until they are ready. Returns the machines that run then.
+    /// After an error, or if the future is dropped, [`crate::recover`] has to remove what is left.
     pub(crate) async fn run(&self, running: &Running, client: &Client) -> Result<Running, Error> {
         let (boot, started) = (Timestamp::now(), Instant::now());
-        let path = own_kubeconfig(self.claim.dir());
+        let path = own_kubeconfig(self.lock.dir());
         let kubeconfig = fs::read_to_string(&path).map_err(failed("read", &path))?;
-        let invited = Invitation::issue(client, self.cluster, &kubeconfig);
-        let (invitation, booted) = tokio::join!(invited, self.boot(running));
+        let invitation = Invitation::issue(client, self.cluster, &kubeconfig);
+        let (invitation, booted) = tokio::join!(invitation, self.boot(running));
         let invitation = invitation?;
         let joined = match booted {
             Ok(running) => match timeout(self.wait, self.join(&invitation, client, &running)).await {
                 Ok(Ok(())) => Ok(running),
                 Ok(Err(error)) => Err(error),
-                Err(_) => Err(self.not_ready(&running, self.stuck())),
+                Err(_) => Err(self.not_ready(&running, self.join_timed_out())),
             },
             Err(error) => Err(error),
         };
         if let Err(error) = invitation.withdraw(client).await {
-            tracing::warn!(%error, "could not delete a bootstrap token; it expires by itself");
+            tracing::warn!(%error, "could not delete a bootstrap token; it will expire");
         }
         let running = joined?;
         let left = self.wait.saturating_sub(started.elapsed());
-        let vantages = DnsProbe::of_nodes(&running, self.new)?;
-        let ready = wait_until_arrived(client, self.cluster, self.new, boot, vantages, left).instrument(
+        let probes = DnsProbe::of_nodes(&running, self.new)?;
+        let ready = wait_until_arrived(client, self.cluster, self.new, boot, probes, left).instrument(
             tracing::info_span!("step", what = "wait until the new nodes are ready"),
         );
         let marks = config::labels_and_taints(self.config, self.new);
@@ -76,45 +72,29 @@ impl Join<'_> {
     }
 
     fn not_ready(&self, running: &Running, timed_out: TimedOut) -> Error {
-        let diagnosis = Diagnosis::collect(running, self.cluster, self.claim.dir());
-        Error::NotReady { timed_out, diagnosis }
+        Error::NotReady {
+            timed_out,
+            diagnosis: Diagnosis::collect(running, self.cluster, self.lock.dir()),
+        }
     }
 
-    /// kubeadm has more patience than whoever waits for it.
-    fn stuck(&self) -> TimedOut {
+    /// kubeadm itself would wait longer than the user's limit.
+    fn join_timed_out(&self) -> TimedOut {
         TimedOut {
             what: "the new nodes to join".to_owned(),
             limit: self.wait,
-            last: "kubeadm at work".to_owned(),
+            last: "kubeadm is running".to_owned(),
         }
     }
 
     async fn boot(&self, running: &Running) -> Result<Running, Error> {
-        let what = match self.new.len() {
-            1 => "boot 1 machine".to_owned(),
-            count => format!("boot {count} machines"),
-        };
-        let surroundings = LaunchContext {
-            // What belongs to the cluster as a whole is its supervisor's by now.
-            id: "",
-            dir: self.claim.dir(),
-            host: self.host,
-            forwards: Vec::new(),
-            internet: self.internet,
-            end_with_parent: false,
-            again: false,
-        };
-        let machine = |node: &Node| {
-            let layers = self.layers.to_vec();
-            let mut machine =
-                machine_plan::machine(self.cluster, &surroundings, node, layers, vec![machine_id()])?;
-            config::configure_machine(&mut machine, self.config, self.cluster, node, self.host, false)?;
-            Ok::<_, Error>(machine)
-        };
-        let machines = self.new.iter().map(machine).collect::<Result<Vec<_>, _>>()?;
-        let (running, dir) = (running.clone(), self.claim.dir().to_owned());
+        let (dir, files) = (self.lock.dir().to_owned(), || vec![new_machine_id()]);
+        let machines =
+            self.launcher
+                .plan_joining(&dir, self.cluster, self.new, self.internet, self.config, files)?;
+        let running = running.clone();
         let booted = spawn_blocking(move || running.add(&dir, machines));
-        match booted.instrument(tracing::info_span!("step", what)).await {
+        match booted.instrument(boot_step(self.new.len())).await {
             Ok(outcome) => Ok(outcome?),
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
@@ -131,9 +111,9 @@ impl Join<'_> {
     }
 }
 
-/// Version 4 of a UUID, as systemd makes its machine ids (machine-id(5)). A machine that has one is not on its first boot,
-/// for which systemd would set its units anew.
-fn machine_id() -> SeedFile {
+/// A new machine id, a version 4 UUID like those of systemd (machine-id(5)). Without one systemd would treat the boot as the
+/// machine's first and reset its units to their presets.
+fn new_machine_id() -> SeedFile {
     SeedFile {
         path: "etc/machine-id".into(),
         content: SeedContent::File {

@@ -10,33 +10,32 @@ use parbake_cluster::summary::NodeSummary;
 use parbake_cluster::{Description, Node, NodeName, Role};
 use serde::Serialize;
 
-use crate::state::{cluster_dir, read};
-use crate::{ClusterName, Error, Status, status};
+use crate::error::Error;
+use crate::name::ClusterName;
+use crate::state::read_existing;
+use crate::status::{Status, status};
 
-/// A node of a cluster.
+/// A node in the output of `parbake node list`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NodeListing {
-    /// Its name.
     pub name: NodeName,
-    /// Whether it is ready, as far as the API could be asked.
+    /// `None` if the API did not answer.
     pub ready: Option<bool>,
-    /// What runs on it.
     pub role: Role,
-    /// Where it came from.
     pub origin: Origin,
     /// Its address in the nodes' network.
     pub address: IpAddr,
-    /// Where its pods get their addresses from.
+    /// The subnet of its pods.
     pub pods: IpNet,
 }
 
-/// Where a node came from.
+/// How a node came into the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
-    /// The artifact, frozen.
+    /// It is in the artifact.
     Baked,
-    /// It joined, or will at the first start.
+    /// It joined later, or will at the first start.
     Joined,
 }
 
@@ -49,27 +48,28 @@ impl fmt::Display for Origin {
     }
 }
 
-/// The nodes of a cluster, in whatever state it is.
+/// The nodes of a cluster in any state.
 ///
 /// # Errors
-/// There is none of this name, its state is damaged, or its artifact is gone.
+/// There is no such cluster, its state is damaged, or its artifact is missing.
 pub async fn list(state: &Path, name: &ClusterName) -> Result<Vec<NodeListing>, Error> {
-    let seen = status(state, name).await?;
-    let record = read(&cluster_dir(state, name))?.ok_or_else(|| Error::NotFound { name: name.clone() })?;
+    let status = status(state, name).await?;
+    let record = read_existing(state, name)?;
     let store = Store::open(&state.join("store"))?;
     let artifact = store.get_by_digest(&record.tag, &record.artifact)?;
     let baked = Description::of_artifact(&artifact.config.cluster)?;
     let nodes = record.cluster.nodes().iter();
-    Ok(nodes.map(|node| listed(node, &baked, &seen)).collect())
+    Ok(nodes.map(|node| listing(node, &baked, &status)).collect())
 }
 
-fn listed(node: &Node, baked: &Description, seen: &Status) -> NodeListing {
-    let summary = |summary: &NodeSummary| summary.name == node.name.as_str() && summary.ready;
-    let asked = !seen.pods.is_empty();
-    let ready = seen.nodes.iter().any(|status| summary(&status.node));
+fn listing(node: &Node, baked: &Description, status: &Status) -> NodeListing {
+    let is_ready = |summary: &NodeSummary| summary.name == node.name.as_str() && summary.ready;
+    // Without an answer of the API there are no pods.
+    let answered = !status.pods.is_empty();
+    let ready = status.nodes.iter().any(|status| is_ready(&status.node));
     NodeListing {
         name: node.name.clone(),
-        ready: asked.then_some(ready),
+        ready: answered.then_some(ready),
         role: node.role,
         origin: match baked.node(&node.name) {
             Some(_) => Origin::Baked,

@@ -7,36 +7,35 @@ use parbake_cluster::drain::{self, DrainError};
 use parbake_cluster::{Client, NodeName, Role};
 use tracing::Instrument;
 
+use crate::error::Error;
 use crate::events::{EventKind, Log};
+use crate::name::ClusterName;
 use crate::recover::{LockedCluster, recover};
 use crate::signals::interrupted;
 use crate::state::{ClusterLock, Record};
-use crate::{ClusterName, Error};
 
-/// What node to remove, and how.
+/// Which node to remove, and how.
 #[derive(Debug)]
 pub struct RemoveOptions {
-    /// The cluster.
     pub name: ClusterName,
-    /// The node.
     pub node: NodeName,
-    /// Remove pods that nobody makes anew, and all that have not left in time.
+    /// Remove the node even if it has pods without a controller, or pods that do not leave in time.
     pub force: bool,
-    /// How long its pods may take to leave.
+    /// Limit for the drain.
     pub wait: Duration,
-    /// Where parbake keeps its state.
+    /// The state directory.
     pub dir: PathBuf,
 }
 
-/// Removes a worker from a running cluster: its pods leave, its machine is powered off, and nothing is left of either.
+/// Removes a worker from a running cluster: drains it, powers its machine off and deletes all traces of it.
 ///
 /// # Errors
-/// There is no such node, it is a control plane, or its pods did not leave: it stays then. Or something could not be
-/// removed, which the next command tries again.
+/// There is no such node, it is a control plane, or it could not be drained; it stays in the cluster then. Or something could
+/// not be removed, which the next command tries again.
 pub async fn remove(options: &RemoveOptions) -> Result<(), Error> {
     let node = &options.node;
     let LockedCluster {
-        lock: claim,
+        lock,
         mut record,
         running,
         client,
@@ -51,29 +50,29 @@ pub async fn remove(options: &RemoveOptions) -> Result<(), Error> {
     if !options.force {
         drain::check(&client, node).await?;
     }
-    empty(options, &claim, &mut record, &client).await?;
-    let stay = record.cluster.nodes().iter().filter(|other| other.name != *node);
-    record.cluster = record.cluster.with(stay.cloned().collect())?;
+    drain_node(options, &lock, &mut record, &client).await?;
+    let others = record.cluster.nodes().iter().filter(|other| other.name != *node);
+    record.cluster = record.cluster.with(others.cloned().collect())?;
     record.changes.cordoned.clear();
     record.changes.departing = vec![found];
-    claim.write(&record)?;
-    recover(&claim, &mut record, running, &client).await?;
+    lock.write(&record)?;
+    recover(&lock, &mut record, running, &client).await?;
     Log::of(&options.dir, &options.name).record(EventKind::NodeRemoved { node: node.clone() });
     Ok(())
 }
 
-/// Has the node's pods leave. After an error the node takes pods as before.
-async fn empty(
+/// Cordons and drains the node. After an error it is as it was before.
+async fn drain_node(
     options: &RemoveOptions,
-    claim: &ClusterLock,
+    lock: &ClusterLock,
     record: &mut Record,
     client: &Client,
 ) -> Result<(), Error> {
     let node = &options.node;
-    // One that its users closed stays closed, should it stay.
+    // A node that a user has cordoned must stay cordoned if the drain fails.
     if drain::is_open(client, node).await? {
         record.changes.cordoned = vec![node.clone()];
-        claim.write(record)?;
+        lock.write(record)?;
     }
     let drained = async {
         drain::cordon(client, node).await?;
@@ -87,21 +86,21 @@ async fn empty(
     let error = match outcome {
         Ok(()) => return Ok(()),
         Err(Error::Drain(DrainError::TimedOut(timed_out))) if options.force => {
-            tracing::warn!("{timed_out}\nthey go with the node");
+            tracing::warn!("{timed_out}\nthese pods are removed with the node");
             return Ok(());
         }
         Err(error) => error,
     };
-    // What failed says why; what is in the way of undoing it comes second, and the next command tries again.
-    let reopened = async {
+    let uncordoned = async {
         for node in &record.changes.cordoned {
             drain::uncordon(client, node).await?;
         }
         record.changes.cordoned.clear();
-        claim.write(record)
+        lock.write(record)
     };
-    if let Err(error) = reopened.await {
-        tracing::warn!(%error, "could not let pods onto the node again");
+    if let Err(error) = uncordoned.await {
+        // The user sees why the drain failed; the next command tries again.
+        tracing::warn!(%error, "could not uncordon the node");
     }
     Err(error)
 }

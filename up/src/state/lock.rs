@@ -184,8 +184,7 @@ mod tests {
     use std::{fs, thread};
 
     use super::{ClusterLock, Phase, cluster_dir, kubeconfig, own_kubeconfig};
-    use crate::state::record::tests::record;
-    use crate::state::sweep_freezes;
+    use crate::state::{sweep_freezes, test_record};
     use crate::{ClusterName, Error};
 
     #[test]
@@ -229,7 +228,11 @@ mod tests {
             (Phase::Restarting, false),
         ] {
             let lock = ClusterLock::acquire(state.path(), &name).unwrap();
-            lock.write(&crate::Record { phase, ..record() }).unwrap();
+            lock.write(&crate::Record {
+                phase,
+                ..test_record()
+            })
+            .unwrap();
             let file = lock.dir().join("file");
             fs::write(&file, "").unwrap();
             drop(lock);

@@ -1,10 +1,10 @@
-//! Whether an object that manifests made is ready: a function of what the API says of it.
+//! Readiness of an object, from its JSON.
 
 use serde_json::Value;
 
-/// What an object still lacks; nothing where it is ready, or where there is nothing to wait for in its kind.
-pub(super) fn missing(object: &Value) -> Option<String> {
-    let lacks = match object["kind"].as_str()? {
+/// Why an object is not ready; `None` if it is, or if its kind has no readiness.
+pub(super) fn not_ready(object: &Value) -> Option<String> {
+    let reason = match object["kind"].as_str()? {
         "Deployment" => replicas(object, "availableReplicas", true),
         "StatefulSet" => {
             let rolls = object["spec"]["updateStrategy"]["type"] != "OnDelete";
@@ -16,8 +16,10 @@ pub(super) fn missing(object: &Value) -> Option<String> {
         }
         "Pod" => pod(object),
         "Job" if object["spec"]["suspend"] == true => None,
-        "Job" => condition(object, "Complete").or_lacks("is not complete"),
-        "CustomResourceDefinition" => condition(object, "Established").or_lacks("is not established"),
+        "Job" => (!condition(object, "Complete")).then(|| "is not complete".to_owned()),
+        "CustomResourceDefinition" => {
+            (!condition(object, "Established")).then(|| "is not established".to_owned())
+        }
         _ => None,
     }?;
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
@@ -26,40 +28,30 @@ pub(super) fn missing(object: &Value) -> Option<String> {
         None => name.to_owned(),
     };
     let kind = object["kind"].as_str().unwrap_or_default().to_lowercase();
-    Some(format!("{kind} {name} {lacks}"))
-}
-
-trait Holds {
-    fn or_lacks(self, text: &str) -> Option<String>;
-}
-
-impl Holds for bool {
-    fn or_lacks(self, text: &str) -> Option<String> {
-        (!self).then(|| text.to_owned())
-    }
+    Some(format!("{kind} {name} {reason}"))
 }
 
 fn replicas(object: &Value, ready: &str, rolls: bool) -> Option<String> {
     let wanted = number(&object["spec"]["replicas"]).unwrap_or(1);
     let updated = number(&object["status"]["updatedReplicas"]).unwrap_or(0);
-    if rolls && updated < wanted && seen(object) {
-        return Some(format!("has {updated} of {wanted} pods of its latest kind"));
+    if rolls && updated < wanted && observed(object) {
+        return Some(format!("has {updated} of {wanted} pods updated"));
     }
     counted(object, wanted, ready)
 }
 
 fn counted(object: &Value, wanted: i64, ready: &str) -> Option<String> {
-    if !seen(object) {
-        return Some("was not looked at yet".to_owned());
+    if !observed(object) {
+        return Some("is not observed by its controller yet".to_owned());
     }
     let ready = number(&object["status"][ready]).unwrap_or(0);
     (ready < wanted).then(|| format!("has {ready} of {wanted} pods ready"))
 }
 
-/// Whether its controller has seen what is wanted now.
-fn seen(object: &Value) -> bool {
-    let observed = number(&object["status"]["observedGeneration"]).unwrap_or(0);
-    observed >= number(&object["metadata"]["generation"]).unwrap_or(0)
+/// True if the controller has observed the current generation.
+fn observed(object: &Value) -> bool {
+    let generation = number(&object["status"]["observedGeneration"]).unwrap_or(0);
+    generation >= number(&object["metadata"]["generation"]).unwrap_or(0)
 }
 
 fn pod(object: &Value) -> Option<String> {
@@ -68,9 +60,9 @@ fn pod(object: &Value) -> Option<String> {
     (!done).then(|| format!("is {} and not ready", phase.to_lowercase()))
 }
 
-/// Why a pod is not ready, as its scheduler and its kubelet have it; nothing where it is.
-pub(super) fn hindrance(pod: &Value) -> Option<String> {
-    missing(pod)?;
+/// Why a pod is not ready, according to its scheduler and kubelet; `None` if it is ready.
+pub(super) fn pod_problem(pod: &Value) -> Option<String> {
+    not_ready(pod)?;
     let status = &pod["status"];
     let conditions = status["conditions"].as_array().into_iter().flatten();
     let unscheduled = conditions
@@ -108,7 +100,7 @@ fn number(value: &Value) -> Option<i64> {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{hindrance, missing};
+    use super::{not_ready, pod_problem};
 
     fn object(kind: &str, generation: u64, spec: Value, status: Value) -> Value {
         let metadata = json!({"name": "a", "namespace": "b", "generation": generation});
@@ -116,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn ready_is_what_its_controller_says_of_what_is_wanted_now() {
+    fn readiness_follows_the_current_generation() {
         let condition = |name: &str| json!({"conditions": [{"type": name, "status": "True"}]});
         let cases = [
             ("ConfigMap", 0, json!({}), json!({}), None),
@@ -125,21 +117,21 @@ mod tests {
                 1,
                 json!({}),
                 json!({}),
-                Some("deployment b/a was not looked at yet"),
+                Some("deployment b/a is not observed by its controller yet"),
             ),
             (
                 "Deployment",
                 2,
                 json!({"replicas": 2}),
                 json!({"observedGeneration": 1, "updatedReplicas": 2, "availableReplicas": 2}),
-                Some("deployment b/a was not looked at yet"),
+                Some("deployment b/a is not observed by its controller yet"),
             ),
             (
                 "Deployment",
                 2,
                 json!({"replicas": 2}),
                 json!({"observedGeneration": 2, "updatedReplicas": 1, "availableReplicas": 2}),
-                Some("deployment b/a has 1 of 2 pods of its latest kind"),
+                Some("deployment b/a has 1 of 2 pods updated"),
             ),
             (
                 "Deployment",
@@ -190,13 +182,13 @@ mod tests {
             ("Job", 0, json!({}), condition("Complete"), None),
         ];
         for (kind, generation, spec, status, expected) in cases {
-            let found = missing(&object(kind, generation, spec.clone(), status.clone()));
+            let found = not_ready(&object(kind, generation, spec.clone(), status.clone()));
             assert_eq!(found.as_deref(), expected, "{kind} {spec} {status}");
         }
     }
 
     #[test]
-    fn a_pod_says_what_is_in_its_way() {
+    fn pod_problem_comes_from_scheduler_or_kubelet() {
         let unscheduled = json!({"phase": "Pending", "conditions": [
             {"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available"},
         ]});
@@ -212,7 +204,7 @@ mod tests {
             (json!({"phase": "Pending"}), None),
             (json!({"phase": "Succeeded"}), None),
         ] {
-            let found = hindrance(&object("Pod", 0, json!({}), status.clone()));
+            let found = pod_problem(&object("Pod", 0, json!({}), status.clone()));
             assert_eq!(found.as_deref(), expected, "{status}");
         }
     }

@@ -36,7 +36,7 @@ fn row<'a>(model: &Model, event: &'a Event, palette: Palette) -> Row<'a> {
     Row::new([
         Cell::new(format!("{:>3}", age(elapsed))).style(palette.faint()),
         Cell::new(cluster),
-        Cell::new(event.what.to_string()).style(style(&event.what, palette)),
+        Cell::new(event.kind.to_string()).style(style(&event.kind, palette)),
     ])
 }
 

@@ -1,14 +1,13 @@
 //! Boots the machines and runs `kubeadm init` and `kubeadm join` on them.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use parbake_cluster::join;
-use parbake_cluster::machine_plan::{self, LaunchContext};
+use parbake_cluster::launch;
+use parbake_cluster::machine_plan::{Boot, LaunchContext};
 use parbake_cluster::{Description, Node, Role};
 use parbake_machine::fs::files::failed;
 use parbake_machine::host::Host;
-use parbake_machine::plan::Forward;
 use parbake_machine::process::Cmd;
 use parbake_machine::supervisor::Running;
 
@@ -54,32 +53,23 @@ impl Bootstrap<'_> {
 
     /// Boots the machines in parallel and waits for their container runtimes.
     pub(in crate::bake) fn boot(&self) -> Result<Running, Error> {
-        let what = match self.cluster.nodes().len() {
-            1 => "boot 1 machine".to_owned(),
-            count => format!("boot {count} machines"),
-        };
-        let _step = tracing::info_span!("step", what).entered();
-        let decisions = self.host.decide();
-        let surroundings = LaunchContext {
+        let context = LaunchContext {
             id: &self.id,
             dir: &self.dir,
-            host: &decisions,
-            forwards: vec![Forward {
-                listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-                to: self.cluster.api_server(),
-                movable: false,
-            }],
+            host: &self.host.decide(),
+            forwards: vec![launch::api_port(self.cluster, None)],
             internet: false,
             end_with_parent: true,
-            again: false,
+            boot: Boot::First,
         };
-        let plan = machine_plan::plan(
+        let (running, _plan) = launch::start_machines(
             self.cluster,
-            surroundings,
+            context,
             |_| self.layers.clone(),
             |node| kubeadm::init_files(self.cluster, node, &self.token, self.profile),
+            Ok::<_, Error>,
+            self.supervise,
         )?;
-        let running = Running::start(&plan, self.supervise)?;
         for node in self.cluster.nodes() {
             wait_for_runtime(&running, node.name.as_str())?;
         }
