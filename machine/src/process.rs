@@ -3,6 +3,7 @@
 //! Children are started through [`Cmd`] alone: they die with the thread that started them, every one is traced, and an
 //! error holds the whole command and the end of its standard error.
 
+mod foreground;
 mod inherited;
 mod pid;
 mod stream;
@@ -187,6 +188,17 @@ impl Cmd {
     pub fn run_attached(&self) -> Result<ExitStatus, Error> {
         tracing::debug!(command = %self.display(), "running attached");
         let status = self.command().and_then(|mut command| command.status());
+        status.map_err(|error| self.not_started(error))
+    }
+
+    /// Like [`Self::run_attached`], and passes SIGHUP, SIGINT, SIGQUIT and SIGTERM on to the command. It is the last thing
+    /// that this process does: from then on, these signals do not end it.
+    ///
+    /// # Errors
+    /// As for [`Self::run_attached`].
+    pub fn run_in_foreground(&self) -> Result<ExitStatus, Error> {
+        tracing::debug!(command = %self.display(), "running in the foreground");
+        let status = self.command().and_then(foreground::run);
         status.map_err(|error| self.not_started(error))
     }
 

@@ -16,6 +16,7 @@ mod reference;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    parbake_machine::process::reset_inherited_state();
     parbake_machine::malloc::return_freed_memory();
     let cli = match cli::parse() {
         Ok(cli) => cli,

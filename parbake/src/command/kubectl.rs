@@ -28,7 +28,7 @@ impl Args {
     pub(crate) fn run(self, global: &GlobalArgs) -> anyhow::Result<ExitCode> {
         let cluster = Cluster::find(&global.dir, &self.cluster.name)?;
         let kubectl = cluster.kubectl(&global.dir, &self.arguments)?;
-        Ok(super::exit_code(kubectl.run_attached()?))
+        Ok(super::exit_code(kubectl.run_in_foreground()?))
     }
 }
 
