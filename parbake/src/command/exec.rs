@@ -61,5 +61,7 @@ fn run(
     command: &[String],
 ) -> anyhow::Result<ExitCode> {
     let cluster = Cluster::find(&global.dir, &cluster.name)?;
-    Ok(super::exit_code(cluster.command(node, command)?.run_in_foreground()?))
+    Ok(super::exit_code(
+        cluster.command(node, command)?.run_in_foreground()?,
+    ))
 }
