@@ -1,35 +1,38 @@
-//! Where an artifact is in a registry: `REGISTRY/REPOSITORY[:TAG][@DIGEST]`.
+//! The place of an artifact in a registry: `REGISTRY/REPOSITORY[:TAG][@DIGEST]`.
 //!
-//! The grammar is that of Docker's references (`reference.Reference` of distribution/reference), with one difference:
-//! the registry must be named. Nothing is ever looked for on Docker Hub because somebody misspelt a local name.
+//! The grammar is that of Docker's references (`reference.Reference` of distribution/reference), except that the registry
+//! is mandatory: a misspelt local name must never be looked for on Docker Hub.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
+use oci_spec::distribution::Reference as OciReference;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::printable::printable;
 use crate::tag::{Tag, TagError};
 
-/// The tag that is meant where none is given.
 const DEFAULT_TAG: &str = "latest";
 /// Digits of a digest that tell artifacts apart in a local name.
 const SHORT_DIGEST: usize = 12;
+/// Takes the place of an IPv6 address while a reference is parsed.
+const PLACEHOLDER: &str = "ipv6.invalid";
 
-/// Where an artifact is in a registry, for example `registry.example.org/clusters/k8s-1.34:v5`. Without tag and digest
-/// it means the tag `latest`.
+/// The place of an artifact in a registry, for example `registry.example.org/clusters/k8s-1.34:v5`. Without tag and digest
+/// the tag is `latest`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Reference {
-    image: oci_spec::distribution::Reference,
+    image: OciReference,
     digest: Option<Digest>,
 }
 
-/// A text that is no [`Reference`].
+/// A text that is not a [`Reference`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{}` is no reference: {problem}; one is REGISTRY/REPOSITORY[:TAG][@DIGEST], such as registry.example.org/clusters/k8s-1.34",
+    "`{}` is not a reference: {problem}; use REGISTRY/REPOSITORY[:TAG][@DIGEST], such as registry.example.org/clusters/k8s-1.34",
     printable(text)
 )]
 pub struct ReferenceError {
@@ -38,17 +41,16 @@ pub struct ReferenceError {
 }
 
 impl Reference {
-    /// Host name and port of the registry.
+    /// Host name or address of the registry, with its port if that is given.
     pub fn registry(&self) -> &str {
         self.image.registry()
     }
 
-    /// The repository in the registry.
     pub fn repository(&self) -> &str {
         self.image.repository()
     }
 
-    /// The tag; `None` when there is only a digest.
+    /// The tag; `None` if there is only a digest.
     pub fn tag(&self) -> Option<&str> {
         self.image.tag()
     }
@@ -58,7 +60,7 @@ impl Reference {
         self.digest.as_ref()
     }
 
-    /// The same repository, pinned to the manifest of this digest.
+    /// The manifest with this digest in the same repository, without a tag.
     pub fn pinned(&self, digest: &Digest) -> Self {
         Self {
             image: self.image.clone_with_digest(digest.to_string()),
@@ -66,11 +68,11 @@ impl Reference {
         }
     }
 
-    /// The same, its tag included, but nothing else than the manifest of this digest.
+    /// The manifest with this digest in the same repository, with the same tag.
     pub fn at(&self, digest: &Digest) -> Self {
         match self.tag() {
             Some(tag) => Self {
-                image: oci_spec::distribution::Reference::with_tag_and_digest(
+                image: OciReference::with_tag_and_digest(
                     self.registry().to_owned(),
                     self.repository().to_owned(),
                     tag.to_owned(),
@@ -82,7 +84,7 @@ impl Reference {
         }
     }
 
-    /// What its tag means, whatever digest it has; the tag `latest` where there is none.
+    /// The tag without the digest; the tag is `latest` if there is none.
     pub fn unpinned(&self) -> Self {
         self.with_tag(self.tag().unwrap_or(DEFAULT_TAG))
     }
@@ -94,7 +96,7 @@ impl Reference {
 
     fn with_tag(&self, tag: &str) -> Self {
         Self {
-            image: oci_spec::distribution::Reference::with_tag(
+            image: OciReference::with_tag(
                 self.registry().to_owned(),
                 self.repository().to_owned(),
                 tag.to_owned(),
@@ -103,17 +105,17 @@ impl Reference {
         }
     }
 
-    /// Whether the other one is in the same repository of the same registry.
+    /// True if both are in one repository of one registry.
     pub fn same_repository(&self, other: &Self) -> bool {
         (self.registry(), self.repository()) == (other.registry(), other.repository())
     }
 
-    /// What the artifact is called in the store unless somebody says otherwise: the last part of the repository, then
-    /// `-TAG` where a tag other than `latest` is given, or `-` and the first 12 digits where only a digest is. So two
-    /// tags of a repository do not take each other's name.
+    /// The default name of the artifact in the store: the last part of the repository, followed by `-TAG` for a tag other
+    /// than `latest`, or by `-` and the first 12 digits of the digest if there is only that. So two tags of a repository
+    /// have different names.
     ///
     /// # Errors
-    /// When that is too long for a name.
+    /// The name is too long.
     pub fn local_name(&self) -> Result<Tag, TagError> {
         let last = self.repository().rsplit('/').next().unwrap_or_default();
         match (self.tag(), &self.digest) {
@@ -124,7 +126,34 @@ impl Reference {
     }
 }
 
-/// Whether the first part of a reference is a registry; Docker goes by the same signs.
+/// Parses a reference in Docker's grammar, with an IPv6 address in brackets as a registry, too, which the library does not
+/// accept. The error describes the problem without the text.
+pub(crate) fn parse_reference(text: &str) -> Result<OciReference, String> {
+    let parse = |text: &str| text.parse::<OciReference>().map_err(|error| error.to_string());
+    let Some((address, rest)) = text.strip_prefix('[').and_then(|text| text.split_once(']')) else {
+        return parse(text);
+    };
+    if address.parse::<Ipv6Addr>().is_err() {
+        return Err(format!("`{address}` is not an IPv6 address"));
+    }
+    if !rest.starts_with([':', '/']) {
+        return Err("a `/` or a port must follow the registry's address".to_owned());
+    }
+    let parsed = parse(&format!("{PLACEHOLDER}{rest}"))?;
+    let Some(port) = parsed.registry().strip_prefix(PLACEHOLDER) else {
+        return Err("it has no repository".to_owned());
+    };
+    let (registry, repository) = (format!("[{address}]{port}"), parsed.repository().to_owned());
+    Ok(match (parsed.tag(), parsed.digest()) {
+        (Some(tag), Some(digest)) => {
+            OciReference::with_tag_and_digest(registry, repository, tag.to_owned(), digest.to_owned())
+        }
+        (None, Some(digest)) => OciReference::with_digest(registry, repository, digest.to_owned()),
+        (tag, None) => OciReference::with_tag(registry, repository, tag.unwrap_or(DEFAULT_TAG).to_owned()),
+    })
+}
+
+/// True if the first part of a reference is a registry, by Docker's rules.
 fn is_registry(text: &str) -> bool {
     text == "localhost" || text.contains(['.', ':'])
 }
@@ -137,9 +166,7 @@ impl TryFrom<String> for Reference {
             text: text.clone(),
             problem,
         };
-        let image: oci_spec::distribution::Reference = text
-            .parse()
-            .map_err(|error: oci_spec::distribution::ParseError| wrong(error.to_string()))?;
+        let image = parse_reference(&text).map_err(wrong)?;
         if !text.split_once('/').is_some_and(|(first, _)| is_registry(first)) {
             return Err(wrong("it names no registry".to_owned()));
         }
@@ -182,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn parts() {
+    fn references_have_parts() {
         let whole = reference("127.0.0.1:5000/clusters/k8s-1.34:v5");
         assert_eq!(whole.registry(), "127.0.0.1:5000");
         assert_eq!(
@@ -192,7 +219,7 @@ mod tests {
         assert_eq!(
             reference("example.org/a").to_string(),
             "example.org/a:latest",
-            "one spelling for one thing"
+            "the default tag is written out"
         );
         let digest = Digest::of(b"manifest");
         let pinned = whole.pinned(&digest);
@@ -237,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn local_names() {
+    fn local_names_come_from_repository_and_tag() {
         let digest = Digest::of(b"manifest");
         let cases = [
             ("example.org/clusters/k8s-1.34".to_owned(), "k8s-1.34".to_owned()),
@@ -257,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_names_no_place() {
+    fn malformed_references_are_rejected() {
         let upper = format!("example.org/a@sha256:{}", "A".repeat(64));
         let cases = [
             ("", "must have at least one component"),
@@ -277,6 +304,36 @@ mod tests {
                 serde_json::from_value::<Reference>(text.into()).is_err(),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn registries_may_be_ipv6_addresses() {
+        let digest = Digest::of(b"manifest");
+        let plain = reference("[::1]:5000/a/app:v1");
+        assert_eq!((plain.registry(), plain.repository()), ("[::1]:5000", "a/app"));
+        assert_eq!(plain.tag(), Some("v1"));
+        assert_eq!(
+            reference("[2001:db8::1]/app").to_string(),
+            "[2001:db8::1]/app:latest"
+        );
+        for text in [
+            "[::1]:5000/app:v1".to_owned(),
+            format!("[::1]/app@{digest}"),
+            format!("[::1]:5000/app:v1@{digest}"),
+        ] {
+            assert_eq!(reference(&text).to_string(), text);
+        }
+        assert_eq!(plain.pinned(&digest).registry(), "[::1]:5000");
+        for text in [
+            "[::1]",
+            "[::1]:5000",
+            "[::1]app",
+            "[1.2.3.4]/app",
+            "[fe80::1%eth0]/app",
+            "[::1/app",
+        ] {
+            assert!(text.parse::<Reference>().is_err(), "{text}");
         }
     }
 }

@@ -1,12 +1,12 @@
-//! The local store: artifacts and unpacked layers, shared read-only by all clusters. Its directory is drawn
-//! in the [crate's documentation](crate).
+//! The local store: artifacts and unpacked layers, shared read-only by all clusters. The [crate's documentation](crate) shows
+//! its directory.
 //!
-//! Whatever appears under its final name is whole: blobs and `index.json` are written under another name,
-//! synced and renamed, layers are unpacked in `tmp/`, synced and renamed, and moved back there before they are removed.
-//! What a killed process leaves is in `tmp/`, and goes with the next [`ExclusiveStore::sweep`].
+//! Files are complete once they have their final name: blobs and `index.json` are written under another name, synced and
+//! renamed; layers are unpacked in `tmp/`, synced and renamed, and moved back there before they are removed. What a killed
+//! process leaves is in `tmp/`, and is removed by the next [`ExclusiveStore::sweep`].
 //!
-//! Any number of processes read and write at once: names change under `index.lock`, a layer is unpacked under a lock of
-//! its own. Only what takes something away has to be [`ExclusiveStore`].
+//! Any number of processes read and write at once: the index changes under `index.lock`, and each layer is unpacked under its
+//! own lock. Only removal needs an [`ExclusiveStore`].
 
 mod artifacts;
 mod blobs;
@@ -50,11 +50,12 @@ pub use verify::VerifyStats;
 
 /// Version of the OCI image layout (OCI image-spec 1.1, image-layout.md).
 const LAYOUT_VERSION: &str = "1.0.0";
-/// Digits of a digest that name an unpacked layer: an overlay's options hold one such path a layer, in one page.
+/// Digits of a digest in the name of an unpacked layer. An overlay's mount options hold the paths of all its layers, and are
+/// limited to one page.
 const UNPACKED_NAME: usize = 32;
 
-/// The store in one directory. As long as the value lives, nobody takes anything away; any number of processes may have
-/// it open. All methods may be called from several threads.
+/// An open store, from which nothing is removed meanwhile. Any number of processes may have it open, and all methods may be
+/// called from several threads.
 #[derive(Debug)]
 pub struct Store {
     dir: PathBuf,
@@ -62,13 +63,13 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store in `dir`, and makes it when it is not there. Waits for a sweep to end.
+    /// Opens the store in `dir`, and creates it if it does not exist. Waits for a running sweep.
     ///
     /// # Errors
-    /// When the directory cannot be made or is a layout of another version.
+    /// The directory cannot be created, or is a layout of another version.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         if !dir.is_dir() {
-            // Its parents hold other state; only the store itself has to be closed to other users.
+            // Parents hold other state; only the store itself must be closed to other users.
             if let Some(parent) = dir.parent() {
                 fs::create_dir_all(parent).map_err(StoreError::io("make", parent))?;
             }
@@ -91,12 +92,12 @@ impl Store {
         &self.dir
     }
 
-    /// Where the blob of this digest is, or would be.
+    /// The path of a blob, whether it exists or not.
     pub fn blob_path(&self, digest: &Digest) -> PathBuf {
         self.dir.join("blobs/sha256").join(digest.hex())
     }
 
-    /// Where the layer of this digest is unpacked, or would be.
+    /// The path of an unpacked layer, whether it exists or not.
     pub fn unpacked_path(&self, digest: &Digest) -> PathBuf {
         self.dir.join("unpacked").join(&digest.hex()[..UNPACKED_NAME])
     }

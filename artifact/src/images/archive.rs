@@ -1,96 +1,79 @@
-//! What is in a file of images, and whether all of it is.
+//! Image archives: read in full, and written as an OCI image layout of nothing but the images for this host.
 
-use std::collections::BTreeMap;
-use std::io::{self, BufRead, BufReader, Write};
-use std::path::{Component, Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read, Write};
+use std::path::Path;
 
-use oci_spec::distribution::Reference;
-use sha2::{Digest as _, Sha256};
-use tar::{Builder, EntryType, Header};
-
-use super::bundle::{Entry, walk};
 use super::error::ImageError;
+use super::files::{Files, INDEX, decompressed};
+use super::image::{Blob, Image, Manifest};
+use super::layout::{self, Layout};
+use super::name::ImageName;
 use super::{docker, oci};
 use crate::digest::Digest;
 
-/// Larger files are no descriptions of anything.
-const DESCRIPTION: u64 = 4 << 20;
-/// How much of such is kept in all.
-const DESCRIPTIONS: usize = 64 << 20;
-
-/// The file that names the images, and what is to be in it.
-pub(super) type Index = (&'static str, Vec<u8>);
-
-/// A file of images that was found to be whole.
+/// An image archive that was read and found complete.
 #[derive(Debug)]
 pub struct Archive {
-    path: PathBuf,
-    /// Full names of the images, in the file's order.
+    files: Files,
+    images: Vec<Image>,
     names: Vec<String>,
-    index: Index,
+    layout: Layout,
     digest: Digest,
 }
 
-/// All that is known of the files in an archive after one look.
-#[derive(Debug, Default)]
-pub(super) struct Files {
-    /// Sizes by name. Links have none.
-    pub(super) sizes: BTreeMap<PathBuf, Option<u64>>,
-    /// What may be JSON, by name.
-    pub(super) texts: BTreeMap<PathBuf, Vec<u8>>,
-    /// Where links lead, by name.
-    pub(super) links: BTreeMap<PathBuf, PathBuf>,
-    kept: usize,
-    /// The SHA-256 of every file.
-    sums: BTreeMap<PathBuf, String>,
-    /// Blobs that are not what their names say.
-    spoilt: Vec<PathBuf>,
+/// A name, and the manifest or index that gets it.
+struct Named {
+    name: String,
+    target: Manifest,
+    /// Indexes and manifests below the target.
+    below: Vec<Manifest>,
 }
 
 impl Archive {
-    /// Reads all of `path`: an OCI image layout as a directory or an archive, or what `docker save` writes, as it is or
-    /// compressed with gzip, xz or zstd. `name` is for a single image, in the place of the name it has.
+    /// Reads all of `path`: an OCI image layout in a directory or an archive, or the output of `docker save`, plain or
+    /// compressed with gzip, xz or zstd. `name` replaces the names of the only image.
     ///
     /// # Errors
-    /// It cannot be read, is no image archive, or lacks something. See [`ImageError`].
-    pub fn examine(path: &Path, name: Option<&Reference>) -> Result<Self, ImageError> {
-        // Before anything is read: what cannot be opened is no matter of its content.
-        let kind = path.metadata().map_err(|source| ImageError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        if !kind.is_file() && !kind.is_dir() {
-            return Err(ImageError::NoArchive {
-                path: path.to_owned(),
-                why: "it is no file or directory, and has to be read more than once".to_owned(),
-            });
-        }
-        let files = Files::of(path)?;
-        let (names, index) = if files.texts.contains_key(Path::new(oci::INDEX)) {
-            oci::read(path, &files, name)?
-        } else if files.texts.contains_key(Path::new(docker::MANIFEST)) {
-            docker::read(path, &files, name)?
-        } else {
-            return Err(ImageError::NoArchive {
-                path: path.to_owned(),
-                why: format!("it has neither `{}` nor `{}`", oci::INDEX, docker::MANIFEST),
-            });
-        };
-        if let Some(spoilt) = files.spoilt.first() {
-            return Err(ImageError::Damaged {
-                path: path.to_owned(),
-                problem: format!("`{}` does not match its digest", spoilt.display()),
-            });
-        }
-        Ok(Self {
-            digest: files.digest(&index),
-            path: path.to_owned(),
-            names,
-            index,
-        })
+    /// See [`ImageError`].
+    pub fn examine(path: &Path, name: Option<&ImageName>) -> Result<Self, ImageError> {
+        let files = read(path)?;
+        let images = images(&files)?;
+        let named = names(path, &images, name)?;
+        Ok(Self::new(files, images, named))
     }
 
-    /// Identifies all that [`Archive::write_to`] writes: the same images under the same names have the same digest.
+    /// Like [`Archive::examine`] for a single image whose name does not matter.
+    pub(crate) fn examine_unnamed(path: &Path) -> Result<Self, ImageError> {
+        let files = read(path)?;
+        let images = images(&files)?;
+        single(path, &images)?;
+        Ok(Self::new(files, images, Vec::new()))
+    }
+
+    fn new(files: Files, images: Vec<Image>, named: Vec<Named>) -> Self {
+        let mut layout = Layout::default();
+        for Named { name, target, below } in &named {
+            layout.name(target.descriptor(), name);
+            for Manifest { digest, text, .. } in below.iter().chain([target]) {
+                layout.blobs.insert(digest.clone(), text.clone());
+            }
+        }
+        let parts = images
+            .iter()
+            .flat_map(|image| image.layers.iter().chain([&image.config]));
+        let parts: String = parts.map(|part| format!("{}\n", part.digest)).collect();
+        let index = String::from_utf8_lossy(&layout.index()).into_owned();
+        Self {
+            digest: Digest::of(format!("{parts}{index}").as_bytes()),
+            names: named.into_iter().map(|named| named.name).collect(),
+            files,
+            images,
+            layout,
+        }
+    }
+
+    /// Identifies what [`Archive::write_to`] writes: equal images with equal names have equal digests.
     pub fn digest(&self) -> &Digest {
         &self.digest
     }
@@ -100,153 +83,191 @@ impl Archive {
         &self.names
     }
 
-    /// Writes it as an archive that is not compressed, with the names in its last file.
+    /// Writes an OCI image layout of the images as an uncompressed tar archive. The index, which names the images, is its
+    /// last file, so that a cut-off stream imports nothing.
     ///
     /// # Errors
-    /// What reading and writing say.
+    /// Reading the archive again, or writing.
     pub fn write_to(&self, to: &mut dyn Write) -> io::Result<()> {
-        let mut archive = Builder::new(to);
-        let (index, text) = &self.index;
-        walk(&self.path, &mut |path, entry| {
-            // Of an archive that is in both forms, only one is passed on.
-            if [oci::INDEX, docker::MANIFEST].map(Path::new).contains(&path) {
-                return Ok(());
-            }
-            let mut header = header();
-            match entry {
-                Entry::File(size, content) => {
-                    header.set_size(size);
-                    archive.append_data(&mut header, path, content)
-                }
-                Entry::Link(kind, to) => {
-                    header.set_entry_type(kind);
-                    header.set_size(0);
-                    archive.append_link(&mut header, path, to)
-                }
-            }
-        })?;
-        let mut header = header();
-        header.set_size(text.len() as u64);
-        archive.append_data(&mut header, index, text.as_slice())?;
+        let mut archive = tar::Builder::new(to);
+        layout::append(&mut archive, layout::MARKER_TEXT, layout::MARKER)?;
+        let blobs: BTreeMap<usize, &Digest> = self
+            .images
+            .iter()
+            .flat_map(|image| image.layers.iter().chain([&image.config]))
+            .filter_map(|blob| Some((blob.number?, &blob.digest)))
+            .collect();
+        self.files.reread(
+            |number| blobs.contains_key(&number),
+            &mut |number, size, content| {
+                let name = layout::blob_name(blobs[&number]);
+                layout::append_stream(&mut archive, &name, size, content)
+            },
+        )?;
+        for (name, text) in self.layout.blob_files() {
+            layout::append(&mut archive, text, &name)?;
+        }
+        layout::append(&mut archive, &self.layout.index(), INDEX)?;
         archive.into_inner()?.flush()
     }
-}
 
-fn header() -> Header {
-    let mut header = Header::new_gnu();
-    header.set_mode(0o644);
-    header
-}
-
-impl Files {
-    /// Looks at all files in `path`.
-    pub(super) fn of(path: &Path) -> Result<Self, ImageError> {
-        let mut files = Self::default();
-        let seen = walk(path, &mut |name, entry| files.add(name, entry));
-        seen.map_err(|error| {
-            let path = path.to_owned();
-            if files.sizes.is_empty() {
-                // What the reader stumbled over would quote the file.
-                let why = match error.kind() {
-                    io::ErrorKind::Other => "it cannot be read as a tar archive".to_owned(),
-                    _ => error.to_string(),
-                };
-                ImageError::NoArchive { path, why }
-            } else {
-                let problem = error.to_string();
-                ImageError::Damaged { path, problem }
-            }
-        })?;
-        Ok(files)
+    /// Number of layers of the first image.
+    pub(crate) fn layer_count(&self) -> usize {
+        self.layers().len()
     }
 
-    fn add(&mut self, name: &Path, entry: Entry<'_>) -> io::Result<()> {
-        let (size, content) = match entry {
-            Entry::File(size, content) => (size, content),
-            Entry::Link(kind, to) => {
-                self.sizes.insert(name.to_owned(), None);
-                self.links.insert(name.to_owned(), target(name, kind, &to));
-                return Ok(());
-            }
-        };
-        self.sizes.insert(name.to_owned(), Some(size));
-        let mut hasher = Sha256::new();
-        let mut text = Vec::new();
-        let may_be_text = size <= DESCRIPTION && self.kept < DESCRIPTIONS;
-        if may_be_text {
-            content.read_to_end(&mut text)?;
-            hasher.update(&text);
-        } else {
-            hash(BufReader::with_capacity(1 << 18, content), &mut hasher)?;
-        }
-        let sum = hex::encode(hasher.finalize());
-        if blob_digest(name).is_some_and(|expected| expected != sum) {
-            self.spoilt.push(name.to_owned());
-        }
-        self.sums.insert(name.to_owned(), sum);
-        if may_be_text && text.first().is_some_and(|first| b"{[ \n\t".contains(first)) {
-            self.kept += text.len();
-            self.texts.insert(name.to_owned(), text);
-        }
-        Ok(())
+    /// The layers of the first image, bottom first.
+    fn layers(&self) -> &[Blob] {
+        self.images
+            .first()
+            .map(|image| image.layers.as_slice())
+            .unwrap_or_default()
     }
 
-    fn digest(&self, (name, text): &Index) -> Digest {
-        let indexes = [oci::INDEX, docker::MANIFEST].map(Path::new);
-        let files = self
-            .sums
+    /// Calls `visit` with each layer of the first image that `wanted` accepts, by number, and its decompressed content, in
+    /// the order of the archive.
+    ///
+    /// # Errors
+    /// Reading the archive, or `visit`.
+    pub(crate) fn read_layers(
+        &self,
+        wanted: impl Fn(usize) -> bool,
+        visit: &mut dyn FnMut(usize, &mut dyn Read) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut layers: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (index, layer) in self
+            .layers()
             .iter()
-            .filter(|(name, _)| !indexes.contains(&name.as_path()));
-        let lines = files.map(|(name, sum)| format!("{sum} {}\n", name.display()));
-        let index = format!("{name}\n{}", String::from_utf8_lossy(text));
-        Digest::of(lines.chain([index]).collect::<String>().as_bytes())
-    }
-
-    /// The text of the blob `digest`; nothing where it is missing or no text.
-    pub(super) fn blob(&self, digest: &str) -> Option<&[u8]> {
-        self.texts.get(&blob(digest)?).map(Vec::as_slice)
-    }
-
-    /// Whether the blob `digest` is there with `size` bytes.
-    pub(super) fn has_blob(&self, digest: &str, size: u64) -> bool {
-        blob(digest).is_some_and(|path| self.sizes.get(&path) == Some(&Some(size)))
+            .enumerate()
+            .filter(|(index, _)| wanted(*index))
+        {
+            if let Some(number) = layer.number {
+                layers.entry(number).or_default().push(index);
+            }
+        }
+        self.files.reread(
+            |number| layers.contains_key(&number),
+            &mut |number, _, content| {
+                // An identical layer further up changes what is between them; it is applied last.
+                let index = layers[&number].last().copied().unwrap_or_default();
+                visit(index, &mut decompressed(content)?)
+            },
+        )
     }
 }
 
-/// The name in the archive that a link leads to.
-fn target(name: &Path, kind: EntryType, to: &Path) -> PathBuf {
-    let mut target = match kind {
-        EntryType::Symlink => name.parent().map(Path::to_owned).unwrap_or_default(),
-        _ => PathBuf::new(),
+fn read(path: &Path) -> Result<Files, ImageError> {
+    let metadata = path.metadata().map_err(|source| ImageError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    if !metadata.is_file() && !metadata.is_dir() {
+        let why = "it is not a regular file or a directory, and has to be read twice";
+        return Err(ImageError::not_an_archive(path, why));
+    }
+    Files::read(path)
+}
+
+fn images(files: &Files) -> Result<Vec<Image>, ImageError> {
+    if files.contains(INDEX) {
+        oci::images(files)
+    } else if files.contains(docker::MANIFEST) {
+        docker::images(files)
+    } else {
+        let why = format!("it has neither `{INDEX}` nor `{}`", docker::MANIFEST);
+        Err(ImageError::not_an_archive(files.path(), why))
+    }
+}
+
+/// An error unless all of `images` are one.
+fn single(path: &Path, images: &[Image]) -> Result<(), ImageError> {
+    let mut digests: Vec<&Digest> = images.iter().map(|image| &image.manifest.digest).collect();
+    digests.sort_unstable();
+    digests.dedup();
+    match digests.len() {
+        1 => Ok(()),
+        _ => Err(ImageError::Several {
+            path: path.to_owned(),
+            names: images.iter().flat_map(labels).collect(),
+        }),
+    }
+}
+
+/// What to call an image in a message.
+fn labels(image: &Image) -> Vec<String> {
+    match image.tags.is_empty() {
+        true => vec![image.manifest.digest.to_string()],
+        false => image.tags.clone(),
+    }
+}
+
+fn names(path: &Path, images: &[Image], name: Option<&ImageName>) -> Result<Vec<Named>, ImageError> {
+    if let Some(name) = name {
+        single(path, images)?;
+        return images
+            .first()
+            .map_or(Ok(Vec::new()), |image| named(path, image, name));
+    }
+    let (mut all, mut unnamed): (Vec<Named>, Vec<String>) = (Vec::new(), Vec::new());
+    for image in images {
+        for label in labels(image) {
+            // A bare tag would be a name on Docker Hub.
+            let is_full = image.tags.contains(&label) && label.contains(['/', ':']);
+            match label.parse::<ImageName>().ok().filter(|_| is_full) {
+                Some(name) => all.extend(named(path, image, &name)?),
+                None => unnamed.push(format!("`{label}`")),
+            }
+        }
+    }
+    if !unnamed.is_empty() {
+        return Err(ImageError::Unnamed {
+            path: path.to_owned(),
+            tags: unnamed,
+            total: images.len(),
+        });
+    }
+    let mut known = BTreeSet::new();
+    all.retain(|named| known.insert(named.name.clone()));
+    Ok(all)
+}
+
+/// The names under which runtimes find an image that pods call `name`: with a tag and a digest there are two.
+fn named(path: &Path, image: &Image, name: &ImageName) -> Result<Vec<Named>, ImageError> {
+    let plain = |name: String| Named {
+        name,
+        target: image
+            .corrected_manifest()
+            .unwrap_or_else(|| image.manifest.clone()),
+        below: Vec::new(),
     };
-    for component in to.components() {
-        match component {
-            Component::Normal(part) => target.push(part),
-            Component::ParentDir => drop(target.pop()),
-            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+    let Some(digest) = name.digest() else {
+        return Ok(vec![plain(name.whole())]);
+    };
+    let mut names: Vec<Named> = name.tagged().map(plain).into_iter().collect();
+    let chain: Vec<&Manifest> = image.indexes.iter().chain([&image.manifest]).collect();
+    let target = chain
+        .iter()
+        .position(|manifest| manifest.digest.as_str() == digest);
+    match target {
+        // CRI-O insists on the very document that the digest is of, even if it is an index.
+        Some(position) => names.push(Named {
+            name: name.pinned(),
+            target: chain[position].clone(),
+            below: chain[position + 1..].iter().copied().cloned().collect(),
+        }),
+        None if names.is_empty() => {
+            return Err(ImageError::WrongDigest {
+                path: path.to_owned(),
+                name: name.whole(),
+                found: image.manifest.digest.to_string(),
+            });
         }
+        None => tracing::warn!(
+            "the image `{}` has the digest {}; it is loaded as `{}` only",
+            name.whole(),
+            image.manifest.digest,
+            names[0].name
+        ),
     }
-    target
-}
-
-fn hash(mut content: impl BufRead, hasher: &mut Sha256) -> io::Result<()> {
-    loop {
-        let read = content.fill_buf()?;
-        if read.is_empty() {
-            return Ok(());
-        }
-        hasher.update(read);
-        let length = read.len();
-        content.consume(length);
-    }
-}
-
-/// The path of a blob (OCI image layout, 'blobs').
-pub(super) fn blob(digest: &str) -> Option<PathBuf> {
-    let digest: Digest = digest.parse().ok()?;
-    Some(Path::new("blobs/sha256").join(digest.hex()))
-}
-
-fn blob_digest(name: &Path) -> Option<&str> {
-    name.strip_prefix("blobs/sha256").ok()?.to_str()
+    Ok(names)
 }

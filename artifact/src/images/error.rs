@@ -1,70 +1,79 @@
-//! What can be wrong with a file of images.
+//! Errors of image archives.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// A file of images that cannot be used.
+/// Why an image archive cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    /// The file or directory could not be read.
     #[error("could not read `{}`", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// It is something else.
+    Read { path: PathBuf, source: io::Error },
     #[error(
-        "`{}` is no image archive: {why}; what can be loaded is the output of `docker save` or `podman save`, \
+        "`{}` is not an image archive: {why}; supported are the output of `docker save` or `podman save`, \
          an archive or a directory with an OCI image layout, and archives compressed with gzip, xz or zstd",
         path.display()
     )]
-    NoArchive {
-        /// The file.
+    NotAnArchive { path: PathBuf, why: String },
+    #[error("the image archive `{}` is damaged: {problem}; create it again", path.display())]
+    Damaged { path: PathBuf, problem: String },
+    /// `tags` has what images without a full name are called instead.
+    #[error(
+        "`{}` has {} without a full name: {}; {}",
+        path.display(),
+        if tags.len() == 1 { "an image" } else { "images" },
+        tags.join(", "),
+        naming_advice(*total)
+    )]
+    Unnamed {
         path: PathBuf,
-        /// What is wrong.
-        why: String,
+        tags: Vec<String>,
+        /// Number of images in the archive.
+        total: usize,
     },
-    /// It is an image archive, but something in it is missing or spoilt.
-    #[error("the image archive `{}` is damaged: {problem}; make it anew", path.display())]
-    Damaged {
-        /// The file.
+    #[error(
+        "`--as` names one image, and `{}` has {}: {}; copy the one to load into a file of its own, for example with \
+         `docker save` or `skopeo copy`, or omit `--as` to load all under their own names",
+        path.display(),
+        names.len(),
+        names.join(", ")
+    )]
+    Several { path: PathBuf, names: Vec<String> },
+    #[error("the image `{name}` in `{}` has the digest {found}; correct the name, or set one with `--as`", path.display())]
+    WrongDigest {
         path: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
-    /// An image has no name that a pod could use.
-    #[error("an image in `{}` has no name; give it one with `--as`", path.display())]
-    NoName {
-        /// The file.
-        path: PathBuf,
-    },
-    /// One name was given for several images.
-    #[error("`--as` names one image, and `{}` holds {}: {}", path.display(), names.len(), names.join(", "))]
-    Several {
-        /// The file.
-        path: PathBuf,
-        /// What they are called; a dash for those without a name.
-        names: Vec<String>,
-    },
-    /// A name in the file is none.
-    #[error("an image in `{}` is called `{name}`, which is no image name; give it one with `--as`", path.display())]
-    BadName {
-        /// The file.
-        path: PathBuf,
-        /// The name.
         name: String,
+        found: String,
     },
-    /// The image cannot run here.
     #[error("the image `{name}` is for {found}, the nodes are {wanted}")]
     Architecture {
-        /// The image.
         name: String,
-        /// What it is for.
         found: String,
-        /// What the nodes are.
         wanted: &'static str,
     },
+}
+
+impl ImageError {
+    pub(super) fn not_an_archive(path: &Path, why: impl Into<String>) -> Self {
+        Self::NotAnArchive {
+            path: path.to_owned(),
+            why: why.into(),
+        }
+    }
+
+    pub(super) fn damaged(path: &Path, problem: impl Into<String>) -> Self {
+        Self::Damaged {
+            path: path.to_owned(),
+            problem: problem.into(),
+        }
+    }
+}
+
+fn naming_advice(images: usize) -> &'static str {
+    match images {
+        1 => "name it with `--as`",
+        _ => {
+            "save each under a name such as `registry.example.org/app:v1`, or copy one into a file of its own with \
+             `skopeo copy` and name it with `--as`"
+        }
+    }
 }

@@ -1,256 +1,183 @@
-//! Archives with an OCI image layout (OCI image specification, 'Image Layout Specification').
+//! Reads OCI image layouts (OCI image-spec 1.1, image-layout.md).
 
-use std::path::{Path, PathBuf};
+use serde::de::DeserializeOwned;
 
-use oci_spec::distribution::Reference;
-use serde::Deserialize;
-use serde_json::{Map, Value};
-
-use super::archive::{Files, Index, blob};
+use super::document::{Descriptor, Document, MAX_DEPTH, Platform};
 use super::error::ImageError;
+use super::files::{Compression, FileInfo, Files, INDEX};
+use super::image::{Blob, Image, Manifest};
+use crate::config::host_architecture;
 
-/// The file that names the images.
-pub(super) const INDEX: &str = "index.json";
-/// What containerd calls an imported image by, before all else.
-const CONTAINERD_NAME: &str = "io.containerd.image.name";
-/// OCI image specification, 'Pre-Defined Annotation Keys'. Mostly a mere tag, which is no name.
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
-/// An index in an index in an index is somebody's joke.
-const DEEPEST: usize = 3;
-
-/// What matters of an index or a manifest, whichever it is.
-#[derive(Debug, Deserialize)]
-struct Document {
-    #[serde(default)]
-    manifests: Vec<Descriptor>,
-    config: Option<Descriptor>,
-    #[serde(default)]
-    layers: Vec<Descriptor>,
+/// What a descriptor leads to.
+enum Found {
+    Image(Box<Image>),
+    /// Images for these platforms only.
+    OtherPlatforms(Vec<String>),
+    /// A signature, an attestation or another artifact.
+    NotAnImage,
 }
 
-#[derive(Debug, Deserialize)]
-struct Descriptor {
-    digest: String,
-    size: u64,
-    platform: Option<Platform>,
-    /// Where else the content can be had: then it need not be here.
-    #[serde(default)]
-    urls: Vec<String>,
-    #[serde(default)]
-    annotations: Map<String, Value>,
-}
-
-/// What a program runs on: of a descriptor, or of an image's configuration.
-#[derive(Debug, Deserialize)]
-struct Platform {
-    architecture: String,
-}
-
-/// Names of the images, and the index that says them.
-///
-/// # Errors
-/// See [`ImageError`].
-pub(super) fn read(
-    path: &Path,
-    files: &Files,
-    name: Option<&Reference>,
-) -> Result<(Vec<String>, Index), ImageError> {
-    let text = files.texts.get(Path::new(INDEX)).map(Vec::as_slice);
-    let look = Look { path, files };
-    let no_index = |why: serde_json::Error| ImageError::NoArchive {
-        path: path.to_owned(),
-        why: format!("its `{INDEX}` makes no sense: {why}"),
-    };
-    let text = text.unwrap_or_default();
-    let index: Document = serde_json::from_slice(text).map_err(no_index)?;
-    let mut value: Value = serde_json::from_slice(text).map_err(no_index)?;
-    if index.manifests.is_empty() {
-        return Err(look.damaged(format!("its `{INDEX}` lists no image")));
-    }
-    let names = look.names(&index, name)?;
-    for (descriptor, name) in index.manifests.iter().zip(&names) {
-        look.check(descriptor, name, DEEPEST)?;
-    }
-    let descriptors = value.get_mut("manifests").and_then(Value::as_array_mut);
-    for (descriptor, name) in descriptors.into_iter().flatten().zip(&names) {
-        let annotations = descriptor.as_object_mut().map(|fields| {
-            let annotations = fields
-                .entry("annotations")
-                .or_insert_with(|| Value::Object(Map::new()));
-            annotations.as_object_mut()
-        });
-        if let Some(Some(annotations)) = annotations {
-            // Tools with containers/image know an image by the other one (containers-transports(5), `oci-archive`).
-            for key in [CONTAINERD_NAME, REF_NAME] {
-                annotations.insert(key.to_owned(), Value::String(name.clone()));
+/// The images for this host, each as often as the index lists it. Artifacts beside them are skipped, and so is what is for
+/// other platforms, whose blobs may be missing.
+pub(super) fn images(files: &Files) -> Result<Vec<Image>, ImageError> {
+    let layout = Layout { files };
+    let index: Document = serde_json::from_slice(files.text(INDEX)).map_err(|error| {
+        ImageError::not_an_archive(files.path(), format!("`{INDEX}` is not valid: {error}"))
+    })?;
+    let (mut images, mut others) = (Vec::new(), Vec::new());
+    for descriptor in &index.manifests {
+        let tag = descriptor.name();
+        let label = tag.clone().unwrap_or_else(|| descriptor.digest.to_string());
+        match layout.find(descriptor, &label, MAX_DEPTH)? {
+            Found::Image(mut image) => {
+                image.tags = tag.into_iter().collect();
+                images.push(*image);
             }
+            Found::OtherPlatforms(found) => others.push((tag, label, found)),
+            Found::NotAnImage => {}
         }
     }
-    Ok((names, (INDEX, value.to_string().into_bytes())))
-}
-
-/// Paths of the layers of the first image in an image layout, the lowest first.
-///
-/// # Errors
-/// See [`ImageError`].
-pub(super) fn layers(path: &Path, files: &Files) -> Result<Vec<PathBuf>, ImageError> {
-    let look = Look { path, files };
-    let text = files.texts.get(Path::new(INDEX)).map(Vec::as_slice);
-    let index: Document = serde_json::from_slice(text.unwrap_or_default())
-        .map_err(|why| look.damaged(format!("its `{INDEX}` makes no sense: {why}")))?;
-    let Some(first) = index.manifests.first() else {
-        return Err(look.damaged(format!("its `{INDEX}` lists no image")));
+    // One index may list an image once for every platform, all under the same name or under none.
+    let is_covered = |tag: &Option<String>| match tag {
+        Some(tag) => images.iter().any(|image| image.tags.contains(tag)),
+        None => !images.is_empty(),
     };
-    let layers = look.layers(first, &first.digest, DEEPEST)?;
-    Ok(layers.iter().filter_map(|digest| blob(digest)).collect())
+    if let Some((_, name, found)) = others.into_iter().find(|(tag, ..)| !is_covered(tag)) {
+        return Err(ImageError::Architecture {
+            name,
+            found: found.join(", "),
+            wanted: host_architecture(),
+        });
+    }
+    if images.is_empty() {
+        return Err(layout.damaged(format!("`{INDEX}` lists no image")));
+    }
+    Ok(images)
 }
 
-struct Look<'a> {
-    path: &'a Path,
+struct Layout<'a> {
     files: &'a Files,
 }
 
-impl Look<'_> {
+impl Layout<'_> {
     fn damaged(&self, problem: String) -> ImageError {
-        ImageError::Damaged {
-            path: self.path.to_owned(),
-            problem,
+        ImageError::damaged(self.files.path(), problem)
+    }
+
+    /// Follows a descriptor to the image for this host.
+    fn find(&self, descriptor: &Descriptor, name: &str, depth: usize) -> Result<Found, ImageError> {
+        if descriptor.is_artifact() {
+            return Ok(Found::NotAnImage);
         }
-    }
-
-    fn names(&self, index: &Document, name: Option<&Reference>) -> Result<Vec<String>, ImageError> {
-        let given = |descriptor: &Descriptor| {
-            let text = |key: &str| descriptor.annotations.get(key)?.as_str().map(str::to_owned);
-            text(CONTAINERD_NAME).or_else(|| text(REF_NAME).filter(|name| name.contains(['/', ':'])))
-        };
-        let names: Vec<Option<String>> = index.manifests.iter().map(given).collect();
-        chosen(self.path, names, name)
-    }
-
-    /// Follows a descriptor to its end: everything that the nodes need is there.
-    fn check(&self, descriptor: &Descriptor, name: &str, depth: usize) -> Result<(), ImageError> {
-        let digest = &descriptor.digest;
-        let document = self.document(descriptor, name)?;
+        if let Some(platform) = &descriptor.platform
+            && platform.rank_on_host().is_none()
+        {
+            return Ok(Found::OtherPlatforms(vec![platform.to_string()]));
+        }
+        let file = self.blob(descriptor, name)?;
+        let document: Document = self.parse(descriptor, file, name)?;
+        if document.is_artifact() {
+            return Ok(Found::NotAnImage);
+        }
+        let media_type = document
+            .media_type
+            .as_deref()
+            .or(descriptor.media_type.as_deref());
+        let manifest = Manifest::new(media_type, file.text.clone().unwrap_or_default());
         if let Some(config) = &document.config {
-            self.check_architecture(config, name)?;
-            let mut parts = document.layers.iter().chain([config]);
-            let missing =
-                parts.find(|part| part.urls.is_empty() && !self.files.has_blob(&part.digest, part.size));
-            return match missing {
-                Some(part) => Err(self.damaged(format!("`{name}` lacks {}", part.digest))),
-                None => Ok(()),
-            };
+            return self.image(config, &document.layers, manifest, name);
         }
-        // One image for several architectures; archives often hold that of one.
-        let ours = |below: &&Descriptor| {
-            let platform = below.platform.as_ref();
-            platform.is_none_or(|platform| platform.architecture == architecture())
+        let Some(depth) = depth.checked_sub(1) else {
+            return Err(self.damaged(format!("{} of `{name}` is nested too deeply", descriptor.digest)));
         };
-        let Some(below) = document.manifests.iter().find(ours) else {
-            let mut found: Vec<&str> = document
-                .manifests
-                .iter()
-                .filter_map(|below| Some(below.platform.as_ref()?.architecture.as_str()))
-                .collect();
-            found.dedup();
-            return Err(ImageError::Architecture {
-                name: name.to_owned(),
-                found: found.join(", "),
-                wanted: architecture(),
-            });
-        };
-        match depth.checked_sub(1) {
-            Some(depth) => self.check(below, name, depth),
-            None => Err(self.damaged(format!("{digest} of `{name}` is nested too deeply"))),
-        }
+        self.find_in_index(&document, manifest, name, depth)
     }
 
-    /// The layers of the image for this host, the lowest first.
-    fn layers(&self, descriptor: &Descriptor, name: &str, depth: usize) -> Result<Vec<String>, ImageError> {
-        let document = self.document(descriptor, name)?;
-        if document.config.is_some() {
-            return Ok(document.layers.into_iter().map(|layer| layer.digest).collect());
-        }
-        let ours = |below: &&Descriptor| {
-            let platform = below.platform.as_ref();
-            platform.is_none_or(|platform| platform.architecture == architecture())
-        };
-        match (document.manifests.iter().find(ours), depth.checked_sub(1)) {
-            (Some(below), Some(depth)) => self.layers(below, name, depth),
-            _ => Err(self.damaged(format!("`{name}` leads to no image for {}", architecture()))),
-        }
-    }
-
-    fn document(&self, descriptor: &Descriptor, name: &str) -> Result<Document, ImageError> {
-        let Descriptor { digest, size, .. } = descriptor;
-        let text = self
-            .files
-            .blob(digest)
-            .filter(|_| self.files.has_blob(digest, *size));
-        let text = text.ok_or_else(|| self.damaged(format!("`{name}` lacks {digest}")))?;
-        serde_json::from_slice(text)
-            .map_err(|error| self.damaged(format!("{digest} of `{name}` makes no sense: {error}")))
-    }
-
-    fn check_architecture(&self, config: &Descriptor, name: &str) -> Result<(), ImageError> {
-        let text = self.files.blob(&config.digest).unwrap_or_default();
-        check_architecture(text, name)
-    }
-}
-
-/// The names that images get: the one that was given for the only one, or their own, made complete.
-///
-/// # Errors
-/// See [`ImageError`].
-pub(super) fn chosen(
-    path: &Path,
-    names: Vec<Option<String>>,
-    name: Option<&Reference>,
-) -> Result<Vec<String>, ImageError> {
-    let path = || path.to_owned();
-    if let Some(name) = name {
-        return match names.len() {
-            1 => Ok(vec![name.whole()]),
-            _ => {
-                let names = names
-                    .into_iter()
-                    .map(|name| name.unwrap_or_else(|| "-".to_owned()));
-                let names = names.collect();
-                Err(ImageError::Several { path: path(), names })
+    fn find_in_index(
+        &self,
+        index: &Document,
+        text: Manifest,
+        name: &str,
+        depth: usize,
+    ) -> Result<Found, ImageError> {
+        let mut candidates: Vec<&Descriptor> = index.manifests.iter().collect();
+        candidates.sort_by_key(|descriptor| descriptor.platform.as_ref().and_then(Platform::rank_on_host));
+        let (mut others, mut failed) = (Vec::new(), None);
+        for descriptor in candidates {
+            match self.find(descriptor, name, depth) {
+                Ok(Found::Image(mut image)) => {
+                    image.indexes.insert(0, text);
+                    return Ok(Found::Image(image));
+                }
+                Ok(Found::OtherPlatforms(found)) => others.extend(found),
+                Ok(Found::NotAnImage) => {}
+                Err(error) => failed = failed.or(Some(error)),
             }
-        };
-    }
-    let complete = |name: Option<String>| {
-        let name = name.ok_or_else(|| ImageError::NoName { path: path() })?;
-        match name.parse::<Reference>() {
-            Ok(reference) => Ok(reference.whole()),
-            Err(_) => Err(ImageError::BadName { path: path(), name }),
         }
-    };
-    names.into_iter().map(complete).collect()
-}
-
-/// Whether an image with the configuration `text` can run on this host; what says nothing can.
-///
-/// # Errors
-/// [`ImageError::Architecture`].
-pub(super) fn check_architecture(text: &[u8], name: &str) -> Result<(), ImageError> {
-    let platform: Option<Platform> = serde_json::from_slice(text).ok();
-    match platform {
-        Some(platform) if platform.architecture != architecture() => Err(ImageError::Architecture {
-            name: name.to_owned(),
-            found: platform.architecture,
-            wanted: architecture(),
-        }),
-        _ => Ok(()),
+        others.dedup();
+        match failed {
+            Some(error) => Err(error),
+            None if others.is_empty() => Ok(Found::NotAnImage),
+            None => Ok(Found::OtherPlatforms(others)),
+        }
     }
-}
 
-/// Go's name of this host's architecture (OCI image specification, 'Image Index', `platform.architecture`).
-fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
+    fn image(
+        &self,
+        config: &Descriptor,
+        layers: &[Descriptor],
+        manifest: Manifest,
+        name: &str,
+    ) -> Result<Found, ImageError> {
+        let file = self.blob(config, name)?;
+        let text = file.text.as_deref().unwrap_or_default();
+        match serde_json::from_slice::<Platform>(text) {
+            Ok(platform) if platform.is_unknown() => return Ok(Found::NotAnImage),
+            Ok(platform) if platform.rank_on_host().is_none() => {
+                return Ok(Found::OtherPlatforms(vec![platform.to_string()]));
+            }
+            Ok(_) => {}
+            // Helm charts and the like have configs of their own.
+            Err(_) => return Ok(Found::NotAnImage),
+        }
+        let layer = |layer: &Descriptor| match self.blob(layer, name) {
+            Ok(file) => Ok(Blob::from(file)),
+            Err(_) if !layer.urls.is_empty() => Ok(Blob {
+                digest: layer.digest.clone(),
+                size: layer.size,
+                number: None,
+                compression: Compression::None,
+            }),
+            Err(error) => Err(error),
+        };
+        let layers = layers.iter().map(layer).collect::<Result<_, _>>()?;
+        Ok(Found::Image(Box::new(Image {
+            tags: Vec::new(),
+            manifest,
+            indexes: Vec::new(),
+            config: Blob::from(file),
+            layers,
+        })))
+    }
+
+    fn blob(&self, descriptor: &Descriptor, name: &str) -> Result<&FileInfo, ImageError> {
+        match self.files.blob(&descriptor.digest) {
+            Ok(file) if file.size == descriptor.size => Ok(file),
+            Ok(file) => {
+                let (Descriptor { digest, size, .. }, found) = (descriptor, file.size);
+                Err(self.damaged(format!("{digest} of `{name}` has {found} bytes, not {size}")))
+            }
+            Err(problem) => Err(self.damaged(format!("{problem}, which `{name}` needs"))),
+        }
+    }
+
+    fn parse<T: DeserializeOwned>(
+        &self,
+        descriptor: &Descriptor,
+        file: &FileInfo,
+        name: &str,
+    ) -> Result<T, ImageError> {
+        serde_json::from_slice(file.text.as_deref().unwrap_or_default())
+            .map_err(|error| self.damaged(format!("{} of `{name}` is not valid: {error}", descriptor.digest)))
     }
 }

@@ -1,5 +1,3 @@
-//! Tests of pins.
-
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown, symlink};
 use std::path::Path;
@@ -18,7 +16,7 @@ fn pinned(what: &str) -> Reference {
 }
 
 #[test]
-fn says_where_something_is_wrong() {
+fn errors_have_line_and_column() {
     let cases = [
         ("", "line 1, column 1: missing field `artifact`"),
         (
@@ -39,11 +37,11 @@ fn says_where_something_is_wrong() {
         ),
         ("artifact = \n", "line 1, column 12: string values must be quoted"),
     ];
-    for (text, said) in cases {
+    for (text, expected) in cases {
         let error = Pin::parse(Path::new("p/parbake.toml"), text)
             .unwrap_err()
             .to_string();
-        assert!(error.starts_with(&format!("`p/parbake.toml`, {said}")), "{error}");
+        assert!(error.starts_with(&format!("`p/parbake.toml`, {expected}")), "{error}");
         assert!(!error.contains('\n'), "{error}");
     }
     let pin = Pin::parse(Path::new(FILE), "artifact = \"example.org/a\"").unwrap();
@@ -52,7 +50,7 @@ fn says_where_something_is_wrong() {
 }
 
 #[test]
-fn the_nearest_file_counts() {
+fn nearest_file_is_used() {
     let temp = tempfile::tempdir().unwrap();
     let below = temp.path().join("project/below");
     fs::create_dir_all(&below).unwrap();
@@ -60,7 +58,7 @@ fn the_nearest_file_counts() {
     let (before, written) = write(&temp.path().join("project"), &pinned("a"), false).unwrap();
     assert_eq!(before, None);
     assert_eq!(Pin::find(&below).unwrap(), Some(written.clone()));
-    // From below, too, it is the project's that changes.
+    // Writing from a subdirectory changes the project's file.
     let (before, now) = write(&below, &pinned("b"), true).unwrap();
     assert_eq!(before, Some(written));
     assert_eq!(now.path, temp.path().join("project").join(FILE));
@@ -70,7 +68,7 @@ fn the_nearest_file_counts() {
 }
 
 #[test]
-fn what_else_is_there_stays() {
+fn other_content_is_preserved() {
     let text = format!(
         "# ours\n\nplain-http = true # no TLS yet\n# which\nartifact   = '{}' # v5\n# end\n",
         pinned("a")
@@ -86,7 +84,7 @@ fn what_else_is_there_stays() {
 }
 
 #[test]
-fn the_file_stays_whose_it_is() {
+fn owners_are_preserved() {
     let temp = tempfile::tempdir().unwrap();
     let file = temp.path().join("elsewhere.toml");
     fs::write(&file, "artifact = \"example.org/a\"\n").unwrap();
@@ -96,7 +94,7 @@ fn the_file_stays_whose_it_is() {
     assert!(temp.path().join(FILE).is_symlink());
     let metadata = fs::metadata(&file).unwrap();
     assert_eq!((metadata.uid(), metadata.gid()), (7, 8));
-    // A new one belongs to whom the directory belongs to.
+    // A new file gets the owner of its directory.
     let dir = temp.path().join("project");
     fs::create_dir(&dir).unwrap();
     chown(&dir, Some(9), Some(10)).unwrap();
@@ -108,7 +106,7 @@ fn the_file_stays_whose_it_is() {
 }
 
 #[test]
-fn what_is_not_understood_is_left_alone() {
+fn invalid_files_are_not_changed() {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join(FILE);
     fs::write(&path, "artifact = \n").unwrap();

@@ -85,11 +85,6 @@ pub(super) fn walk(
     Ok(Digest::from_hasher(all))
 }
 
-/// Reads everything that `visit` would make, and makes nothing.
-pub(super) fn read(_: &Entry, content: &mut dyn Read) -> Result<(), io::Error> {
-    io::copy(content, &mut io::sink()).map(drop)
-}
-
 fn xattrs(path: &Path) -> io::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
     let names = match xattr::list(path) {
         Err(error) if error.kind() == io::ErrorKind::Unsupported => return Ok(BTreeMap::new()),

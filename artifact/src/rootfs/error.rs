@@ -1,4 +1,4 @@
-//! Why something cannot be a root file system.
+//! Errors of root file systems.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,81 +6,36 @@ use std::path::{Path, PathBuf};
 use crate::images::ImageError;
 use crate::printable::printable;
 
-/// Why a root file system cannot be read or unpacked.
+/// Why a root file system cannot be read or unpacked. `entry` is a path in the root file system.
 #[derive(Debug, thiserror::Error)]
 pub enum RootFsError {
-    /// It could not be read.
     #[error("could not read `{}`", path.display())]
-    Read {
-        /// The file or directory.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// It is compressed in a way that is not understood.
-    #[error("`{}` is compressed with {with}; unpack it first, for example with `{with} -dk`, or use gzip, xz or zstd", path.display())]
-    Compressed {
-        /// The file.
-        path: PathBuf,
-        /// The tool.
-        with: &'static str,
-    },
-    /// It is something else.
-    #[error("`{}` is no directory, tar archive or container image: {why}", path.display())]
-    Unknown {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        why: String,
-    },
-    /// The container image is not whole.
+    Read { path: PathBuf, source: io::Error },
+    #[error("`{}` is compressed with {tool}, which is not supported; decompress it with `{tool} -dk`, or use gzip, xz or zstd", path.display())]
+    Compressed { path: PathBuf, tool: &'static str },
+    #[error("`{}` is not a directory, tar archive or container image: {why}", path.display())]
+    Unknown { path: PathBuf, why: String },
     #[error(transparent)]
     Image(#[from] ImageError),
-    /// There are several images.
-    #[error("`{}` holds {} images, and a node has one OS; save one alone", path.display(), names.len())]
-    Several {
-        /// The file.
-        path: PathBuf,
-        /// What they are called.
-        names: Vec<String>,
-    },
-    /// The archive ends before its end mark, or makes no sense.
-    #[error("`{}` is cut off or damaged; get it anew", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What the reader says.
-        #[source]
-        source: io::Error,
-    },
-    /// An entry that a tree must not have.
+    #[error("`{}` has {} images, and a node has one OS; save one image alone", path.display(), names.len())]
+    Several { path: PathBuf, names: Vec<String> },
+    /// The archive ends before its end mark, or is malformed.
+    #[error("`{}` is cut off or damaged; download or create it again", path.display())]
+    Damaged { path: PathBuf, source: io::Error },
     #[error("`{}` cannot be unpacked: its `{}` {reason}", path.display(), printable(&entry.to_string_lossy()))]
     Refused {
-        /// The file or directory.
         path: PathBuf,
-        /// The entry's path in it.
         entry: PathBuf,
-        /// What is wrong with it.
         reason: String,
     },
-    /// An entry could not be made.
     #[error("could not make `{}` of `{}`", printable(&entry.to_string_lossy()), path.display())]
     Make {
-        /// The file or directory that has it.
         path: PathBuf,
-        /// The entry's path in it.
         entry: PathBuf,
-        /// Why.
-        #[source]
         source: io::Error,
     },
-    /// Somebody writes to it.
     #[error("`{}` changed while it was read; stop what writes to it", path.display())]
-    Changed {
-        /// The file or directory.
-        path: PathBuf,
-    },
+    Changed { path: PathBuf },
 }
 
 impl RootFsError {

@@ -1,4 +1,4 @@
-//! What was given, found out before anything is made of it.
+//! Finds out what a root file system is stored in, before anything is unpacked.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,106 +11,100 @@ use super::writer::Tree;
 use crate::digest::{Digest, HashingStream};
 use crate::images::{self, Archive, ImageError};
 
-/// Compressed files that are not read here: first bytes, and the tool.
-const FOREIGN: [(&[u8], &str); 2] = [(b"BZh", "bzip2"), (b"\x04\x22\x4d\x18", "lz4")];
-/// What an image is called that needs no name.
-const NAMELESS: &str = "localhost/node-os:latest";
+/// Compression formats that are not supported: first bytes, and the tool.
+const UNSUPPORTED: [(&[u8], &str); 2] = [(b"BZh", "bzip2"), (b"\x04\x22\x4d\x18", "lz4")];
 
 /// A root file system that can be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct RootFs {
     path: PathBuf,
-    kind: Kind,
+    source: Source,
     digest: Digest,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Kind {
+#[derive(Debug)]
+enum Source {
     Directory,
     /// Plain, or compressed with gzip, xz or zstd.
-    Archive,
-    /// Paths of its layers in the bundle, the lowest first.
-    Image(Vec<PathBuf>),
+    TarArchive,
+    Image(Box<Archive>),
 }
 
 impl RootFs {
-    /// Reads all of `path`: a directory, a tar archive as it is or compressed with gzip, xz or zstd, an OCI image layout as a
-    /// directory or an archive, or what `docker save` writes. A directory or an archive with the marks of an image is one.
+    /// Reads all of `path`: a directory, a tar archive, an OCI image layout in a directory or an archive, or the output of
+    /// `docker save`; archives may be compressed with gzip, xz or zstd. A directory or archive that looks like an image is
+    /// one.
     ///
     /// # Errors
-    /// It cannot be read, is none of these, or is not whole. See [`RootFsError`].
+    /// See [`RootFsError`].
     pub fn examine(path: &Path) -> Result<Self, RootFsError> {
         let metadata = path.metadata().map_err(RootFsError::read(path))?;
-        let (kind, digest) = if metadata.is_dir() {
+        let (source, digest) = if metadata.is_dir() {
             match images::LAYOUT.iter().all(|name| path.join(name).is_file()) {
                 true => image(path)?,
-                false => (Kind::Directory, look_at(path)?),
+                false => (Source::Directory, digest_of_directory(path)?),
             }
         } else if metadata.is_file() {
-            foreign(path)?;
+            check_compression(path)?;
             match holds_image(path)? {
                 true => image(path)?,
-                false => (Kind::Archive, digest_of(path)?),
+                false => (Source::TarArchive, digest_of_file(path)?),
             }
         } else {
-            let why = "it has to be read more than once".to_owned();
-            let path = path.to_owned();
-            return Err(RootFsError::Unknown { path, why });
+            return Err(RootFsError::Unknown {
+                path: path.to_owned(),
+                why: "it has to be read twice, which only files and directories can".to_owned(),
+            });
         };
         Ok(Self {
             path: path.to_owned(),
-            kind,
+            source,
             digest,
         })
     }
 
-    /// Identifies all that [`RootFs::unpack`] makes: of a directory everything in it, of an archive its bytes, of an image
-    /// its parts.
+    /// Identifies what [`RootFs::unpack`] makes: the digest of a directory's tree, of an archive's bytes, or of an image's
+    /// parts.
     pub fn digest(&self) -> &Digest {
         &self.digest
     }
 
-    /// What it is, in a word: `directory`, `archive` or `image`.
+    /// `directory`, `archive` or `image`.
     pub fn kind(&self) -> &'static str {
-        match self.kind {
-            Kind::Directory => "directory",
-            Kind::Archive => "archive",
-            Kind::Image(_) => "image",
+        match self.source {
+            Source::Directory => "directory",
+            Source::TarArchive => "archive",
+            Source::Image(_) => "image",
         }
     }
 
-    /// Unpacks it into the empty directory `to`. Needs root, for owners.
+    /// Unpacks the root file system into the empty directory `to`. Needs root, for owners.
     ///
     /// # Errors
-    /// See [`RootFsError`]; what is in `to` is worthless then.
+    /// See [`RootFsError`]; what is in `to` must not be used then.
     pub fn unpack(&self, to: &Path) -> Result<(), RootFsError> {
         let tree = Tree::open(to).map_err(RootFsError::read(to))?;
         let path = &self.path;
-        match &self.kind {
-            Kind::Directory => {
+        match &self.source {
+            Source::Directory => {
                 let found = directory::walk(path, |entry, content| {
                     let make = RootFsError::make(path, &entry.path);
                     tree.put(entry, content).map_err(make)
                 })?;
-                self.same(&found)
+                self.check_unchanged(&found)
             }
-            Kind::Archive => {
+            Source::TarArchive => {
                 let file = images::open(path).map_err(RootFsError::read(path))?;
                 stream::unpack(file, &tree, Form::Whole, path)?;
-                self.same(&digest_of(path)?)
+                self.check_unchanged(&digest_of_file(path)?)
             }
-            Kind::Image(layers) => layers.iter().try_for_each(|layer| {
-                let mut outcome = None;
-                let visited = images::read_layer(path, layer, &mut |content| {
-                    outcome = Some(stream::unpack(content, &tree, Form::Layer, path));
-                });
-                visited.map_err(RootFsError::read(path))?;
-                outcome.unwrap_or_else(|| Err(RootFsError::Changed { path: path.clone() }))
-            }),
+            Source::Image(archive) => {
+                (0..archive.layer_count()).try_for_each(|layer| unpack_layer(path, archive, layer, &tree))
+            }
         }
     }
 
-    fn same(&self, found: &Digest) -> Result<(), RootFsError> {
+    fn check_unchanged(&self, found: &Digest) -> Result<(), RootFsError> {
         match *found == self.digest {
             true => Ok(()),
             false => Err(RootFsError::Changed {
@@ -120,14 +114,28 @@ impl RootFs {
     }
 }
 
-fn look_at(dir: &Path) -> Result<Digest, RootFsError> {
-    directory::walk(dir, |entry, content| {
-        let read = RootFsError::read(&dir.join(&entry.path));
-        directory::read(entry, content).map_err(read)
+fn unpack_layer(path: &Path, archive: &Archive, layer: usize, tree: &Tree) -> Result<(), RootFsError> {
+    let mut outcome = None;
+    let read = archive.read_layers(|other| other == layer, &mut |_, content| {
+        outcome = Some(stream::unpack(content, tree, Form::Layer, path));
+        Ok(())
+    });
+    read.map_err(RootFsError::read(path))?;
+    outcome.unwrap_or_else(|| {
+        Err(RootFsError::Changed {
+            path: path.to_owned(),
+        })
     })
 }
 
-fn digest_of(path: &Path) -> Result<Digest, RootFsError> {
+fn digest_of_directory(dir: &Path) -> Result<Digest, RootFsError> {
+    directory::walk(dir, |entry, content| {
+        let read = RootFsError::read(&dir.join(&entry.path));
+        io::copy(content, &mut io::sink()).map(drop).map_err(read)
+    })
+}
+
+fn digest_of_file(path: &Path) -> Result<Digest, RootFsError> {
     let read = || -> io::Result<Digest> {
         let mut file = HashingStream::new(File::open(path)?);
         io::copy(&mut file, &mut io::sink())?;
@@ -136,29 +144,31 @@ fn digest_of(path: &Path) -> Result<Digest, RootFsError> {
     read().map_err(RootFsError::read(path))
 }
 
-fn image(path: &Path) -> Result<(Kind, Digest), RootFsError> {
-    let name = NAMELESS.parse().ok();
-    match Archive::examine(path, name.as_ref()) {
-        Ok(archive) => Ok((Kind::Image(images::layers_of(path)?), archive.digest().clone())),
+fn image(path: &Path) -> Result<(Source, Digest), RootFsError> {
+    match Archive::examine_unnamed(path) {
+        Ok(archive) => {
+            let digest = archive.digest().clone();
+            Ok((Source::Image(Box::new(archive)), digest))
+        }
         Err(ImageError::Several { path, names }) => Err(RootFsError::Several { path, names }),
         Err(error) => Err(error.into()),
     }
 }
 
-fn foreign(path: &Path) -> Result<(), RootFsError> {
+fn check_compression(path: &Path) -> Result<(), RootFsError> {
     let mut start = Vec::new();
     let read = File::open(path).and_then(|file| file.take(8).read_to_end(&mut start));
     read.map_err(RootFsError::read(path))?;
-    match FOREIGN.iter().find(|(magic, _)| start.starts_with(magic)) {
+    match UNSUPPORTED.iter().find(|(magic, _)| start.starts_with(magic)) {
         None => Ok(()),
-        Some((_, with)) => Err(RootFsError::Compressed {
+        Some((_, tool)) => Err(RootFsError::Compressed {
             path: path.to_owned(),
-            with,
+            tool,
         }),
     }
 }
 
-/// Whether the archive has the marks of an image; all of it is read, so that what is cut off is found before it is used.
+/// True if the archive looks like an image. All of it is read, so that a cut-off archive is noticed before it is used.
 fn holds_image(path: &Path) -> Result<bool, RootFsError> {
     let (mut entries, mut marks) = (0_u64, 0);
     let walked = images::walk_names(path, &mut |name| {
@@ -169,19 +179,17 @@ fn holds_image(path: &Path) -> Result<bool, RootFsError> {
             false => usize::from(is_layout),
         };
     });
+    let unknown = |why: String| RootFsError::Unknown {
+        path: path.to_owned(),
+        why,
+    };
     match (walked, entries) {
         (Err(source), 1..) => Err(RootFsError::Damaged {
             path: path.to_owned(),
             source,
         }),
-        (Err(error), 0) => Err(RootFsError::Unknown {
-            path: path.to_owned(),
-            why: error.to_string(),
-        }),
-        (Ok(()), 0) => Err(RootFsError::Unknown {
-            path: path.to_owned(),
-            why: "it is empty".to_owned(),
-        }),
+        (Err(error), 0) => Err(unknown(error.to_string())),
+        (Ok(()), 0) => Err(unknown("it is empty".to_owned())),
         (Ok(()), _) => Ok(marks >= images::LAYOUT.len()),
     }
 }

@@ -1,4 +1,4 @@
-//! Artifacts in a store: made, found, removed.
+//! Artifacts in a store: creating, importing and reading them.
 
 use std::fs;
 
@@ -13,60 +13,55 @@ use crate::reference::Reference;
 use crate::referrers::{Document, Referrer};
 use crate::tag::Tag;
 
-/// How the titles of layers begin that are one machine's own: `machine/node01`.
+/// Prefix of the titles of machines' own layers: `machine/node01`.
 pub const MACHINE_LAYER: &str = "machine/";
 
 /// A frozen cluster in the store.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Artifact {
-    /// Its local name.
     pub tag: Tag,
-    /// Digest of its manifest: equal digests are equal clusters.
+    /// Digest of its manifest.
     pub digest: Digest,
-    /// What the cluster is.
     pub config: Config,
-    /// Its layers, in the manifest's order.
+    /// In the manifest's order.
     pub layers: Vec<Layer>,
-    /// From where it was pulled; those made here have none.
+    /// The reference it was pulled from; `None` if it was made here.
     pub origin: Option<Reference>,
-    /// How many secrets of its users it holds, if whoever made it counted them.
+    /// Number of its users' secrets, if it was counted.
     pub secrets: Option<u64>,
 }
 
-/// A name in the store.
+/// A name in the store, and its artifact or the reason why that cannot be used.
 #[derive(Debug)]
 pub struct ListEntry {
     /// The name.
     pub tag: Tag,
-    /// The artifact, or what is wrong with it.
     pub artifact: Result<Artifact, StoreError>,
 }
 
-/// An artifact that is to be made; its layers are in the store.
+/// An artifact to create from layers in the store.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewArtifact {
-    /// When the cluster was frozen.
+    /// Time of the freeze.
     pub created: Timestamp,
-    /// Name of the provider.
     pub provider: String,
-    /// The machines and what they are stacked from.
     pub machines: Vec<MachineLayers>,
-    /// What only the users of this crate understand.
+    /// Data of this crate's users, opaque here.
     pub cluster: serde_json::Value,
     /// All layers.
     pub layers: Vec<Layer>,
-    /// How many secrets of its users it holds, if that was counted.
+    /// Number of its users' secrets, if it was counted.
     pub secrets: Option<u64>,
 }
 
 impl Artifact {
-    /// The layers of a machine, bottom first; `None` when there is no such machine.
+    /// The layers of a machine, bottom first; `None` if there is no such machine.
     pub fn machine_layers(&self, name: &str) -> Option<Vec<&Layer>> {
         let machine = self.config.machines.iter().find(|machine| machine.name == name)?;
         machine.layers.iter().map(|digest| self.layer(digest)).collect()
     }
 
-    /// The layers that all machines are stacked from, bottom first: what a machine starts with that was not frozen.
+    /// The layers that all machines share, bottom first.
     pub fn shared_layers(&self) -> Vec<&Layer> {
         let first = self.config.machines.first();
         let stack = first.map(|machine| machine.layers.as_slice()).unwrap_or_default();
@@ -77,12 +72,11 @@ impl Artifact {
             .collect()
     }
 
-    /// The layer of this digest.
     pub fn layer(&self, digest: &Digest) -> Option<&Layer> {
         self.layers.iter().find(|layer| layer.digest == *digest)
     }
 
-    /// What it takes in a registry, in bytes: every layer once.
+    /// Size in a registry in bytes: the sum of its different layers.
     pub fn size(&self) -> u64 {
         let by_digest: std::collections::BTreeMap<_, _> = self
             .layers
@@ -94,23 +88,22 @@ impl Artifact {
 }
 
 impl Store {
-    /// Makes an artifact and gives it the name `tag`, which it takes from the artifact that had it.
+    /// Creates an artifact with the name `tag`, which is moved if another artifact has it.
     ///
     /// # Errors
-    /// When the draft contradicts itself, a layer is not in the store, or the store cannot be written. The
-    /// name means what it meant before then.
-    pub fn put(&self, tag: &Tag, draft: NewArtifact) -> Result<Artifact, StoreError> {
-        self.put_with_documents(tag, draft, |_| Vec::new())
+    /// The artifact is inconsistent, a layer is not in the store, or the store cannot be written. The tag is unchanged then.
+    pub fn put(&self, tag: &Tag, artifact: NewArtifact) -> Result<Artifact, StoreError> {
+        self.put_with_documents(tag, artifact, |_| Vec::new())
     }
 
-    /// The same, with documents about the artifact; they appear together.
+    /// Like [`Store::put`], with documents about the artifact, atomically.
     ///
     /// # Errors
     /// As for [`Store::put`].
     pub fn put_with_documents(
         &self,
         tag: &Tag,
-        draft: NewArtifact,
+        artifact: NewArtifact,
         documents: impl FnOnce(&Artifact) -> Vec<Document>,
     ) -> Result<Artifact, StoreError> {
         let NewArtifact {
@@ -120,7 +113,7 @@ impl Store {
             cluster,
             layers,
             secrets,
-        } = draft;
+        } = artifact;
         let config = Config {
             version: config::VERSION,
             created,
@@ -150,16 +143,16 @@ impl Store {
             origin: None,
             secrets,
         };
-        let attached = self.put_documents(&manifest, &documents(&artifact))?;
-        self.point(tag, &manifest, &attached, None)?;
+        let referrers = self.put_documents(&manifest, &documents(&artifact))?;
+        self.set_tag(tag, &manifest, &referrers, None)?;
         Ok(artifact)
     }
 
-    /// Gives the name `tag` to an artifact from elsewhere: `manifest` is its manifest's exact bytes, and its config and
-    /// layers were written with [`Store::blob_writer`] before. The name remembers `origin`.
+    /// Imports an artifact as `tag`: `manifest` has the exact bytes of its manifest; its config and layers were written with
+    /// [`Store::blob_writer`] before. `origin` is recorded.
     ///
     /// # Errors
-    /// As for [`Store::get`]; the name means what it meant before then.
+    /// As for [`Store::get`]; the tag is unchanged then.
     pub fn import(
         &self,
         tag: &Tag,
@@ -169,36 +162,35 @@ impl Store {
         self.import_with_referrers(tag, manifest, origin, &[])
     }
 
-    /// The same, with what is attached to it and was written before.
+    /// Like [`Store::import`], with referrers that were written before.
     pub(crate) fn import_with_referrers(
         &self,
         tag: &Tag,
         manifest: &[u8],
         origin: Option<&Reference>,
-        attached: &[Referrer],
+        referrers: &[Referrer],
     ) -> Result<Artifact, StoreError> {
         let digest = Digest::of(manifest);
         let artifact = self.read_artifact(tag, digest, manifest, origin.cloned())?;
         self.check_present(&artifact.layers)?;
         let blob = self.put_document(manifest)?;
-        self.point(tag, &blob, attached, origin)?;
+        self.set_tag(tag, &blob, referrers, origin)?;
         Ok(artifact)
     }
 
-    /// The artifact called `tag`. Its manifest and config are checked against their digests, its layers when they
-    /// are unpacked.
+    /// The artifact named `tag`. Its manifest and config are verified; its layers are when they are unpacked.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] names those there are.
+    /// [`StoreError::NotFound`] with all names.
     pub fn get(&self, tag: &Tag) -> Result<Artifact, StoreError> {
         let (digest, manifest) = self.manifest_bytes(tag)?;
         self.read_artifact(tag, digest, &manifest, self.origin(tag)?)
     }
 
-    /// The artifact whose manifest has that digest, whatever its former name `tag` means by now.
+    /// The artifact whose manifest has this digest. `tag` is its former name, which may now be that of another artifact.
     ///
     /// # Errors
-    /// It is in the store no more, or damaged.
+    /// It is missing or damaged.
     pub fn get_by_digest(&self, tag: &Tag, digest: &Digest) -> Result<Artifact, StoreError> {
         let bytes = match fs::metadata(self.blob_path(digest)) {
             Ok(found) => self.document(&BlobRef {
@@ -211,7 +203,7 @@ impl Store {
         self.read_artifact(tag, digest.clone(), &bytes, None)
     }
 
-    /// Exact bytes and digest of the manifest of `tag`, to publish it.
+    /// Digest and exact bytes of the manifest of `tag`, to publish it.
     ///
     /// # Errors
     /// As for [`Store::get`].
@@ -224,10 +216,10 @@ impl Store {
         ))
     }
 
-    /// Every name, in order, with its artifact, or with what is wrong with that one.
+    /// All names, in order, with their artifacts.
     ///
     /// # Errors
-    /// When the index cannot be read.
+    /// The index cannot be read.
     pub fn list(&self) -> Result<Vec<ListEntry>, StoreError> {
         let list = |tag: Tag| ListEntry {
             artifact: self.get(&tag),
@@ -236,13 +228,13 @@ impl Store {
         Ok(self.tags()?.into_iter().map(list).collect())
     }
 
-    /// The manifest of `tag`, its blobs unseen.
+    /// The manifest of `tag`; its blobs are not read.
     pub(super) fn manifest(&self, tag: &Tag) -> Result<Manifest, StoreError> {
         let (_, bytes) = self.manifest_bytes(tag)?;
         Manifest::from_json(&bytes).map_err(|source| unusable(tag, source))
     }
 
-    /// The names of the artifacts that have this layer, as far as their manifests can be read.
+    /// The names of artifacts with this layer, except those whose manifest cannot be read.
     pub(super) fn tags_with(&self, digest: &Digest) -> Vec<Tag> {
         let has = |tag: &Tag| {
             self.manifest(tag)
@@ -305,6 +297,6 @@ fn unusable(tag: &Tag, source: ManifestError) -> StoreError {
 fn damaged(tag: &Tag, what: &str) -> StoreError {
     StoreError::Damaged {
         tag: tag.clone(),
-        blobs: vec![format!("{what} is missing or has other bytes")],
+        blobs: vec![format!("{what} is missing or corrupt")],
     }
 }

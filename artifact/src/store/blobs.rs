@@ -1,4 +1,4 @@
-//! Blobs: files named by the digest of what is in them.
+//! Blobs: files named after the digest of their content.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -10,10 +10,10 @@ use super::{Store, StoreError};
 use crate::digest::{Digest, HashingStream};
 use crate::manifest::BlobRef;
 
-/// More than any manifest or config has, in bytes: a bound on what is read into memory.
+/// Maximum size of a manifest or config in bytes: a limit on what is read into memory.
 const MAX_DOCUMENT: u64 = 64 << 20;
 
-/// Takes in a blob from outside; nothing appears in the store before [`BlobWriter::finish`].
+/// Writes a blob from outside. It appears in the store with [`BlobWriter::finish`].
 pub struct BlobWriter<'a> {
     store: &'a Store,
     expected: BlobRef,
@@ -21,11 +21,11 @@ pub struct BlobWriter<'a> {
 }
 
 impl Store {
-    /// Whether the blob is here and has the bytes its digest says: it is read in full. A damaged one counts as
-    /// missing, so that fetching it again repairs it.
+    /// True if the blob exists and matches its digest; it is read in full. A corrupt blob counts as missing, so that fetching
+    /// it again repairs it.
     ///
     /// # Errors
-    /// When it is there but cannot be read.
+    /// It exists but cannot be read.
     pub fn has_blob(&self, digest: &Digest, size: u64) -> Result<bool, StoreError> {
         let path = self.blob_path(digest);
         match fs::metadata(&path) {
@@ -37,10 +37,10 @@ impl Store {
         Ok(digest_of_file(&path)? == *digest)
     }
 
-    /// Starts taking in a blob of `size` bytes.
+    /// A writer for a blob of `size` bytes.
     ///
     /// # Errors
-    /// When no temporary file can be made.
+    /// No temporary file can be created.
     pub fn blob_writer(&self, digest: &Digest, size: u64) -> Result<BlobWriter<'_>, StoreError> {
         let expected = BlobRef {
             digest: digest.clone(),
@@ -53,13 +53,13 @@ impl Store {
         })
     }
 
-    /// A file that is gone when it is dropped.
+    /// A file that is removed on drop.
     pub(crate) fn temp_file(&self) -> Result<NamedTempFile, StoreError> {
         let tmp = self.tmp();
         NamedTempFile::with_prefix_in("blob-", &tmp).map_err(StoreError::io("write in", &tmp))
     }
 
-    /// Puts a complete temporary file into its place, unless a good one is there.
+    /// Moves a complete temporary file into place, unless the blob exists.
     pub(super) fn keep_blob(&self, file: NamedTempFile, blob: &BlobRef) -> Result<(), StoreError> {
         if self.has_blob(&blob.digest, blob.size)? {
             return Ok(());
@@ -80,7 +80,7 @@ impl Store {
         Ok(blob)
     }
 
-    /// Reads a small blob; `None` when it is missing, too large, or not what its digest says.
+    /// Reads a small blob; `None` if it is missing, too large or corrupt.
     pub(crate) fn document(&self, blob: &BlobRef) -> Result<Option<Vec<u8>>, StoreError> {
         let path = self.blob_path(&blob.digest);
         let file = match File::open(&path) {
@@ -92,11 +92,11 @@ impl Store {
         file.take(MAX_DOCUMENT)
             .read_to_end(&mut bytes)
             .map_err(StoreError::io("read", &path))?;
-        let is_it = bytes.len() as u64 == blob.size && Digest::of(&bytes) == blob.digest;
-        Ok(is_it.then_some(bytes))
+        let is_intact = bytes.len() as u64 == blob.size && Digest::of(&bytes) == blob.digest;
+        Ok(is_intact.then_some(bytes))
     }
 
-    /// Replaces a file, so that there is always the old or the new one.
+    /// Replaces a file atomically.
     pub(super) fn replace_file(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
         let mut file = self.temp_file()?;
         file.write_all(bytes)
@@ -113,10 +113,10 @@ impl Store {
 }
 
 impl BlobWriter<'_> {
-    /// Checks what was written and puts it into the store.
+    /// Verifies the blob and moves it into the store.
     ///
     /// # Errors
-    /// [`StoreError::WrongBlob`] when the bytes are others than announced; nothing is kept then.
+    /// [`StoreError::WrongBlob`] if it does not match its digest and size; it is discarded then.
     pub fn finish(self) -> Result<(), StoreError> {
         let (file, found, found_size) = self.out.finish();
         let BlobRef { digest, size } = &self.expected;
@@ -143,7 +143,7 @@ impl Write for BlobWriter<'_> {
     }
 }
 
-/// Makes a rename last: the name is in the directory, not in the file.
+/// Makes a rename durable by syncing the directory.
 pub(super) fn sync_parent(path: &Path) -> Result<(), StoreError> {
     let parent = path.parent().unwrap_or(Path::new("/"));
     File::open(parent)

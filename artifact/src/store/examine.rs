@@ -113,7 +113,7 @@ impl Store {
         sound: &mut BTreeMap<Digest, u64>,
         report: &mut Examination,
     ) -> Result<(), StoreError> {
-        for (attached, blobs) in self.attached_with_blobs(&artifact.digest)? {
+        for (attached, blobs) in self.referrers_with_blobs(&artifact.digest)? {
             let mut whole = true;
             for BlobRef { digest, size } in blobs {
                 if self.has_blob(&digest, size)? {

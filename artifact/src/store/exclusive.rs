@@ -1,21 +1,21 @@
-//! The store while nobody else uses it.
+//! The store while no other process uses it.
 
 use std::ops::Deref;
 
 use super::{Store, StoreError, lock};
 
-/// The store while no other process and no other value of this one has it open: whoever opens it waits. Only now may
-/// something be taken away.
+/// The store while no other process and no other [`Store`] of this process has it open; opening it waits. Only then may
+/// things be removed.
 ///
-/// What clusters use is to be asked for now, not before: a cluster may have been started in between.
+/// Ask which layers clusters use after this lock is held: a cluster may have been started before.
 #[derive(Debug)]
 pub struct ExclusiveStore<'a>(&'a Store);
 
 impl Store {
-    /// Has the store alone, if nobody else uses it.
+    /// Locks the store exclusively.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] when somebody does.
+    /// [`StoreError::Busy`] if it is in use elsewhere.
     pub fn exclusive(&mut self) -> Result<ExclusiveStore<'_>, StoreError> {
         if lock::try_upgrade(&self.in_use, &self.dir.join("lock"))? {
             return Ok(ExclusiveStore(self));
@@ -37,7 +37,7 @@ impl Deref for ExclusiveStore<'_> {
 impl Drop for ExclusiveStore<'_> {
     fn drop(&mut self) {
         if let Err(error) = lock::downgrade(&self.0.in_use, &self.0.dir.join("lock")) {
-            tracing::warn!(%error, "others have to wait for this process to end");
+            tracing::warn!(%error, "could not unlock the store; other processes wait until this one ends");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `index.json`: which tag is which manifest (OCI image-spec 1.1, image-layout.md, "index.json file").
+//! `index.json`: the manifests of tags (OCI image-spec 1.1, image-layout.md, "index.json file").
 
 use std::fs;
 use std::io;
@@ -12,24 +12,24 @@ use crate::reference::Reference;
 use crate::referrers::{MANIFEST_MEDIA_TYPE, Referrer};
 use crate::tag::Tag;
 
-/// The annotation that holds a tag (OCI image-spec 1.1, annotations.md).
+/// The annotation with a tag (OCI image-spec 1.1, annotations.md).
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
-/// The annotation that holds the [`Reference`] from which the artifact was pulled; those made here have none.
+/// The annotation with the [`Reference`] that the artifact was pulled from.
 const ORIGIN: &str = "dev.parbake.origin";
 
 impl Store {
     /// The names of all artifacts, in order.
     ///
     /// # Errors
-    /// When the index cannot be read.
+    /// The index cannot be read.
     pub fn tags(&self) -> Result<Vec<Tag>, StoreError> {
         Ok(self.references()?.into_iter().map(|(tag, _)| tag).collect())
     }
 
-    /// From where the artifact called `tag` was pulled; `None` when it was made here, or there is none of that name.
+    /// The reference that the artifact `tag` was pulled from; `None` if it was made here or does not exist.
     ///
     /// # Errors
-    /// When the index cannot be read.
+    /// The index cannot be read.
     pub fn origin(&self, tag: &Tag) -> Result<Option<Reference>, StoreError> {
         let index = self.read_index()?;
         let mut manifests = index.manifests().iter();
@@ -37,21 +37,20 @@ impl Store {
         Ok(found.and_then(origin_of))
     }
 
-    /// The name of an artifact that was pulled from exactly there, or, where the reference has a digest, of any that
-    /// has this digest.
+    /// The name of the artifact that was pulled from `reference`; if that has a digest, of any artifact with this digest.
     ///
     /// # Errors
-    /// When the index cannot be read.
+    /// The index cannot be read.
     pub fn find(&self, reference: &Reference) -> Result<Option<Tag>, StoreError> {
-        let is_it = |manifest: &&Descriptor| match reference.digest() {
+        let matches = |manifest: &&Descriptor| match reference.digest() {
             Some(digest) => manifest.digest().as_ref() == digest.as_str(),
             None => origin_of(manifest).as_ref() == Some(reference),
         };
         let index = self.read_index()?;
-        Ok(index.manifests().iter().filter(is_it).find_map(tag_of))
+        Ok(index.manifests().iter().filter(matches).find_map(tag_of))
     }
 
-    /// Every tag and its manifest. What other tools put into the index under no proper tag is not ours.
+    /// All tags and their manifests. Entries of other tools that have no valid tag are ignored.
     pub(super) fn references(&self) -> Result<Vec<(Tag, BlobRef)>, StoreError> {
         let mut references: Vec<_> = self
             .read_index()?
@@ -77,12 +76,12 @@ impl Store {
         }
     }
 
-    /// Points a tag to a manifest, with what is attached to that.
-    pub(super) fn point(
+    /// Points a tag to a manifest, and attaches `referrers` to that.
+    pub(super) fn set_tag(
         &self,
         tag: &Tag,
         manifest: &BlobRef,
-        attached: &[Referrer],
+        referrers: &[Referrer],
         origin: Option<&Reference>,
     ) -> Result<(), StoreError> {
         let origin = origin.map(Reference::to_string);
@@ -95,13 +94,13 @@ impl Store {
         self.change_index(|manifests| {
             manifests.retain(|other| tag_of(other).as_ref() != Some(tag));
             manifests.push(descriptor(MANIFEST_MEDIA_TYPE, manifest, &annotations));
-            attach(manifests, &manifest.digest, attached);
+            attach(manifests, &manifest.digest, referrers);
             Ok(())
         })
     }
 
-    /// Forgets names, all of them at once.
-    pub(super) fn forget(&self, tags: &[Tag]) -> Result<(), StoreError> {
+    /// Removes tags, all or none.
+    pub(super) fn remove_tags(&self, tags: &[Tag]) -> Result<(), StoreError> {
         if tags.is_empty() {
             return Ok(());
         }
@@ -116,7 +115,7 @@ impl Store {
         })
     }
 
-    /// Replaces the index; what was attached to manifests that are no longer in it goes too.
+    /// Replaces the index, without referrers of manifests that it no longer has.
     pub(super) fn change_index(
         &self,
         change: impl FnOnce(&mut Vec<Descriptor>) -> Result<(), StoreError>,

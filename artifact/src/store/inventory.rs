@@ -1,4 +1,4 @@
-//! What is in a store, what it takes on disk, and what of it is shared.
+//! The content of a store, its size on disk, and what is shared.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,23 +9,23 @@ use super::{Store, StoreError, UNPACKED_NAME, disk_usage};
 use crate::digest::Digest;
 use crate::tag::Tag;
 
-/// All that a store holds. Sizes are bytes on disk: blocks allocated.
+/// The content of a store. Sizes are bytes on disk: allocated blocks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Inventory {
-    /// What each artifact consists of, by [`key`]; of one that is damaged only what is known.
+    /// The parts of each artifact, by [`key`]; those of a damaged artifact as far as they are known.
     artifacts: BTreeMap<Tag, BTreeSet<String>>,
     items: BTreeMap<String, Item>,
     leftovers: Usage,
 }
 
-/// A blob and what it is unpacked to, each in bytes, if it is there.
+/// Sizes of a blob and of its unpacked form in bytes, if they exist.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Item {
     blob: Option<u64>,
     unpacked: Option<u64>,
 }
 
-/// A number of things and what they take together.
+/// A number of files and directories, and their total size.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     /// How many.
@@ -34,22 +34,22 @@ pub struct Usage {
     pub bytes: u64,
 }
 
-/// What one artifact takes.
+/// The disk usage of an artifact.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ArtifactUsage {
-    /// Bytes on disk: blobs and what is unpacked of them.
+    /// Bytes on disk: blobs and unpacked layers.
     pub bytes: u64,
-    /// What of that no other artifact needs.
+    /// Bytes that no other artifact needs.
     pub own: u64,
-    /// Names that need some of the rest.
+    /// Names of artifacts that need some of the rest.
     pub shared_with: Vec<Tag>,
 }
 
 impl Store {
-    /// Looks at everything in the store; takes some time, for unpacked layers are many files.
+    /// Measures everything in the store. Takes some time, since unpacked layers have many files.
     ///
     /// # Errors
-    /// When something cannot be read. It is no error when something disappears meanwhile.
+    /// Something cannot be read. Files that disappear meanwhile are ignored.
     pub fn inventory(&self) -> Result<Inventory, StoreError> {
         let mut inventory = Inventory::default();
         for (tag, reference) in self.references()? {
@@ -57,7 +57,7 @@ impl Store {
             if let Ok(manifest) = self.manifest(&tag) {
                 keys.extend(manifest.blobs().map(|blob| key(blob.digest.hex())));
             }
-            for (_, blobs) in self.attached_with_blobs(&reference.digest)? {
+            for (_, blobs) in self.referrers_with_blobs(&reference.digest)? {
                 keys.extend(blobs.iter().map(|blob| key(blob.digest.hex())));
             }
             inventory.artifacts.insert(tag, keys);
@@ -76,33 +76,32 @@ impl Store {
 }
 
 impl Inventory {
-    /// Blobs: manifests, configs, compressed layers.
+    /// Manifests, configs and packed layers.
     pub fn blobs(&self) -> Usage {
         self.items.values().filter_map(|item| item.blob).collect()
     }
 
-    /// Unpacked layers.
     pub fn unpacked(&self) -> Usage {
         self.items.values().filter_map(|item| item.unpacked).collect()
     }
 
-    /// What is being written, or was when a process was killed.
+    /// Files that are being written, or were left by a killed process.
     pub fn leftovers(&self) -> Usage {
         self.leftovers
     }
 
-    /// What more than one artifact needs, counted once.
+    /// Parts that several artifacts need, counted once.
     pub fn shared(&self) -> Usage {
         let is_shared = |key: &String| self.artifacts.values().filter(|keys| keys.contains(key)).count() > 1;
         self.sum(|key| is_shared(key))
     }
 
-    /// What no artifact needs; clusters may.
+    /// Parts that no artifact needs; clusters may.
     pub fn unnamed(&self) -> Usage {
         self.sum(|key| !self.artifacts.values().any(|keys| keys.contains(key)))
     }
 
-    /// What the artifact called `tag` takes; nothing where there is none.
+    /// The disk usage of the artifact `tag`; zero if it does not exist.
     pub fn share(&self, tag: &Tag) -> ArtifactUsage {
         let none = BTreeSet::new();
         let keys = self.artifacts.get(tag).unwrap_or(&none);
@@ -118,8 +117,8 @@ impl Inventory {
         }
     }
 
-    /// What goes when the artifacts `removed` go and a sweep follows; `in_use` are the layers of clusters. What is being
-    /// written counts as left over.
+    /// What removing the artifacts `removed` and a sweep would free, if clusters use the layers `in_use`. Files that are being
+    /// written count as leftovers.
     pub fn freed_by(&self, removed: &[Tag], in_use: &BTreeSet<Digest>) -> Usage {
         let in_use: BTreeSet<String> = in_use.iter().map(|digest| key(digest.hex())).collect();
         let stays = |key: &String| {
@@ -144,9 +143,9 @@ impl Inventory {
 
 impl FromIterator<u64> for Usage {
     fn from_iter<I: IntoIterator<Item = u64>>(sizes: I) -> Self {
-        sizes.into_iter().fold(Self::default(), |part, bytes| Self {
-            count: part.count + 1,
-            bytes: part.bytes + bytes,
+        sizes.into_iter().fold(Self::default(), |usage, bytes| Self {
+            count: usage.count + 1,
+            bytes: usage.bytes + bytes,
         })
     }
 }
@@ -183,7 +182,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// Artifacts `one` of the layers a and b and `two` of b and c; d is nobody's.
+    /// Artifact `one` has the layers a and b, `two` has b and c; no artifact has d.
     fn inventory() -> Inventory {
         let keys = |names: &[&str]| names.iter().map(|name| digest_key(name)).collect();
         let item = |name: &str, blob, unpacked| (digest_key(name), Item { blob, unpacked });
@@ -204,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_up() {
+    fn usage_is_summed_up() {
         let inventory = inventory();
         let part = |count, bytes| Usage { count, bytes };
         assert_eq!(inventory.blobs(), part(3, 7));
@@ -214,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_own_from_shared() {
+    fn own_and_shared_parts_are_distinguished() {
         let inventory = inventory();
         let share = |bytes, own, other: &str| ArtifactUsage {
             bytes,
@@ -227,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn foresees_what_is_freed() {
+    fn freed_bytes_are_predicted() {
         let inventory = inventory();
         let (one, two) = (tag("one"), tag("two"));
         let used = |names: &[&str]| -> BTreeSet<Digest> {

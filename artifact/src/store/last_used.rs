@@ -1,5 +1,5 @@
-//! When artifacts were last used: the modification time of an empty file for each name. Nothing is lost with it that
-//! matters, so it is never synced, and starting a cluster waits for no disk.
+//! The time of last use of each artifact: the modification time of an empty file. It is not synced, so that starting a cluster
+//! does not wait for the disk.
 
 use std::fs::File;
 use std::io;
@@ -12,10 +12,10 @@ use super::{Store, StoreError};
 use crate::tag::Tag;
 
 impl Store {
-    /// Notes that the artifact called `tag` is used now. What makes or pulls one notes that too.
+    /// Records that the artifact `tag` is used now, as creating and pulling it also do.
     ///
     /// # Errors
-    /// When the file cannot be made or changed.
+    /// The file cannot be created or changed.
     pub fn mark_used(&self, tag: &Tag) -> Result<(), StoreError> {
         let path = self.used_path(tag);
         let mut options = File::options();
@@ -24,11 +24,11 @@ impl Store {
             .map_err(StoreError::io("write", &path))
     }
 
-    /// When the artifact called `tag` was last made, pulled or started. Where nobody noted it (older versions did not),
-    /// when its manifest came here; `None` where that is missing too.
+    /// When the artifact `tag` was last made, pulled or started. Older versions did not record it: then the time when its
+    /// manifest was stored; `None` if that is missing.
     ///
     /// # Errors
-    /// When there is no such artifact, or that cannot be read.
+    /// The artifact does not exist, or the time cannot be read.
     pub fn last_used(&self, tag: &Tag) -> Result<Option<Timestamp>, StoreError> {
         for path in [self.used_path(tag), self.blob_path(&self.reference(tag)?.digest)] {
             match std::fs::metadata(&path).and_then(|metadata| metadata.modified()) {

@@ -1,4 +1,4 @@
-//! Layers in a store: packed into blobs, unpacked into directories.
+//! Packs layers into blobs and unpacks them into directories.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,7 +13,7 @@ use crate::layer::{Layer, PackOptions, Packed, UnpackError, is_bookkeeping, pack
 use crate::manifest::BlobRef;
 
 impl Store {
-    /// Packs the directory `dir`, in overlayfs form, into a blob. When an equal one is there, that is kept.
+    /// Packs the directory `dir`, in overlayfs form, into a blob, unless an equal one exists.
     ///
     /// # Errors
     /// See [`PackError`](crate::PackError); nothing is stored then.
@@ -21,9 +21,9 @@ impl Store {
         Ok(self.pack_blob(title, dir, options)?.layer(title))
     }
 
-    /// Packs `dir` like [`Store::add_layer`] and has the layer unpacked too: by moving `dir` into the store when
-    /// that is the same as unpacking (nothing clamped, excluded or left out; same file system), by unpacking otherwise.
-    /// So `dir` may be gone afterwards; whether it is, it is of no more use.
+    /// Packs `dir` like [`Store::add_layer`], and provides the unpacked layer: by moving `dir` into the store if that equals
+    /// unpacking (nothing clamped, excluded or left out; same file system), else by unpacking. `dir` must not be used
+    /// afterwards.
     ///
     /// # Errors
     /// As for [`Store::add_layer`] and [`Store::unpacked`].
@@ -37,18 +37,17 @@ impl Store {
         Ok(layer)
     }
 
-    /// The directory where the layer is unpacked in overlayfs form, to be an overlay's lower directory; unpacks it when
-    /// that has not been done. Several threads and processes may ask for the same layer at once.
-    /// Nobody may write to the directory.
+    /// The directory of the unpacked layer, for use as a lower directory of overlays; unpacks the layer if necessary. Several
+    /// threads and processes may call this at once. The directory must not be written to.
     ///
     /// # Errors
-    /// When the blob is missing, damaged, or holds what a layer must not hold.
+    /// The blob is missing, damaged or not a valid layer.
     pub fn unpacked(&self, layer: &Layer) -> Result<PathBuf, StoreError> {
         let path = self.unpacked_path(&layer.digest);
         if path.is_dir() {
             return Ok(path);
         }
-        let _only_one = self.lock_layer(layer)?;
+        let _lock = self.lock_layer(layer)?;
         if path.is_dir() {
             return Ok(path);
         }
@@ -62,7 +61,7 @@ impl Store {
         Ok(path)
     }
 
-    /// Gives the blob of a layer to `read`.
+    /// Calls `read` with the blob of a layer.
     pub(crate) fn read_layer<T>(
         &self,
         layer: &Layer,
@@ -93,10 +92,10 @@ impl Store {
         Ok(packed)
     }
 
-    /// Makes `dir` the unpacked form; `false` when it is on another file system.
+    /// Moves `dir` into the store as the unpacked layer; false if it is on another file system.
     fn adopt(&self, layer: &Layer, dir: &Path) -> Result<bool, StoreError> {
         let path = self.unpacked_path(&layer.digest);
-        let _only_one = self.lock_layer(layer)?;
+        let _lock = self.lock_layer(layer)?;
         if path.is_dir() {
             return Ok(true);
         }
@@ -122,8 +121,8 @@ impl Store {
     }
 }
 
-/// Moves a complete directory to where others find it. After a power cut it must be whole or absent, and it is many
-/// files, so the whole file system is synced.
+/// Moves a complete directory into place. It must be complete or absent after a power failure, and has many files, so the whole
+/// file system is synced.
 fn keep_unpacked(dir: &Path, path: &Path) -> Result<(), StoreError> {
     let opened = File::open(dir).map_err(StoreError::io("read", dir))?;
     rustix::fs::syncfs(&opened).map_err(|errno| StoreError::io("write", dir)(errno.into()))?;
@@ -131,7 +130,7 @@ fn keep_unpacked(dir: &Path, path: &Path) -> Result<(), StoreError> {
     sync_parent(path)
 }
 
-/// Takes off what overlay noted for the mount that `dir` was the upper directory of.
+/// Removes overlay's bookkeeping attributes from a former upper directory.
 fn drop_bookkeeping(dir: &Path) -> Result<(), StoreError> {
     for entry in WalkDir::new(dir) {
         let entry = entry.map_err(|error| StoreError::io("read", dir)(error.into()))?;

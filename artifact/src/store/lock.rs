@@ -1,4 +1,4 @@
-//! Locks between processes: flock(2), which the kernel drops with the process that holds it.
+//! Locks between processes: flock(2), which ends with the process.
 
 use std::fs::{File, OpenOptions};
 use std::path::Path;
@@ -8,28 +8,28 @@ use rustix::io::Errno;
 
 use super::StoreError;
 
-/// Waits until nobody holds it exclusively.
+/// Locks a file shared, after exclusive locks have ended.
 pub(super) fn shared(path: &Path) -> Result<File, StoreError> {
     take(path, FlockOperation::LockShared)
 }
 
-/// Waits until nobody holds it.
+/// Locks a file exclusively, after all locks have ended.
 pub(super) fn exclusive(path: &Path) -> Result<File, StoreError> {
     take(path, FlockOperation::LockExclusive)
 }
 
-/// Turns a shared lock into an exclusive one, unless others share it; then it stays shared and this is `false`.
+/// Turns a shared lock into an exclusive one; false, with the lock still shared, if others share it.
 pub(super) fn try_upgrade(file: &File, path: &Path) -> Result<bool, StoreError> {
     let failed = |errno: Errno| StoreError::io("lock", path)(errno.into());
     match flock(file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(true),
-        // A conversion that fails has let go of the old lock (flock(2), "Linux implementation").
+        // A failed conversion has released the old lock (flock(2), "Linux implementation details").
         Err(Errno::WOULDBLOCK) => downgrade(file, path).map(|()| false),
         Err(errno) => Err(failed(errno)),
     }
 }
 
-/// Lets others share it again.
+/// Turns an exclusive lock into a shared one.
 pub(super) fn downgrade(file: &File, path: &Path) -> Result<(), StoreError> {
     retry(|| flock(file, FlockOperation::LockShared))
         .map_err(|errno| StoreError::io("lock", path)(errno.into()))

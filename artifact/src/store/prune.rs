@@ -1,4 +1,4 @@
-//! Which artifacts are old enough to go.
+//! Selects old artifacts for removal.
 
 use std::cmp::Reverse;
 
@@ -8,22 +8,22 @@ use super::{Store, StoreError};
 use crate::digest::Digest;
 use crate::tag::Tag;
 
-/// An artifact that might go.
+/// An artifact that may be pruned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PruneCandidate {
     /// Its name.
     pub tag: Tag,
-    /// When it was last made, pulled or started; the beginning of time where nobody knows.
+    /// When it was last made, pulled or started; the Unix epoch if unknown.
     pub last_used: Timestamp,
-    /// Whether a cluster was started from it and is still there.
+    /// True if a cluster that was started from it exists.
     pub in_use: bool,
 }
 
 impl Store {
-    /// All artifacts, those that are damaged too. `in_use` knows the manifests of those from which clusters were started.
+    /// All artifacts, including damaged ones. `in_use` is true for manifests that clusters were started from.
     ///
     /// # Errors
-    /// When the index, or when one was last used, cannot be read.
+    /// The index or the time of last use cannot be read.
     pub fn candidates(&self, in_use: impl Fn(&Digest) -> bool) -> Result<Vec<PruneCandidate>, StoreError> {
         let mut candidates = Vec::new();
         for (tag, reference) in self.references()? {
@@ -37,17 +37,17 @@ impl Store {
     }
 }
 
-/// What is pruned: what neither rule keeps. Without rules nothing is.
+/// Rules for what to keep. Everything else is pruned; without rules, nothing is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Retention {
-    /// Keep so many, those used last.
+    /// Keep this many, those used last.
     pub keep: Option<usize>,
-    /// Keep what was used since so long ago.
+    /// Keep what was used within this time.
     pub older_than: Option<SignedDuration>,
 }
 
 impl Retention {
-    /// The names that go, in order. What a cluster uses stays, and counts among those that are kept.
+    /// The names to remove, in order. Artifacts in use stay, and count towards `keep`.
     pub fn select(&self, mut candidates: Vec<PruneCandidate>, now: Timestamp) -> Vec<Tag> {
         if self.keep.is_none() && self.older_than.is_none() {
             return Vec::new();
@@ -61,14 +61,14 @@ impl Retention {
         });
         let age = |candidate: &PruneCandidate| now.duration_since(candidate.last_used);
         let is_old = |candidate: &PruneCandidate| self.older_than.is_none_or(|limit| age(candidate) > limit);
-        let mut picked: Vec<Tag> = candidates
+        let mut selected: Vec<Tag> = candidates
             .into_iter()
             .skip(self.keep.unwrap_or(0))
             .filter(|candidate| !candidate.in_use && is_old(candidate))
             .map(|candidate| candidate.tag)
             .collect();
-        picked.sort_unstable();
-        picked
+        selected.sort_unstable();
+        selected
     }
 }
 
@@ -78,7 +78,7 @@ mod tests {
 
     use super::{PruneCandidate, Retention};
 
-    /// Used one, two, ... hours before `now`, of which the third is in use.
+    /// Artifacts last used one, two, ... hours before `now`; the third is in use.
     fn candidates(now: Timestamp) -> Vec<PruneCandidate> {
         let candidate = |(number, name): (usize, &str)| PruneCandidate {
             tag: name.parse().unwrap(),
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn keeps_what_any_rule_keeps() {
+    fn artifacts_that_any_rule_keeps_stay() {
         let now: Timestamp = "2026-01-31T12:00:00Z".parse().unwrap();
         let hours = SignedDuration::from_hours;
         let cases: [(Option<usize>, Option<SignedDuration>, &[&str]); 9] = [
@@ -108,9 +108,9 @@ mod tests {
             (Some(2), Some(hours(2)), &["a"]),
         ];
         for (keep, older_than, expected) in cases {
-            let picked = Retention { keep, older_than }.select(candidates(now), now);
-            let picked: Vec<_> = picked.iter().map(|tag| tag.as_str()).collect();
-            assert_eq!(picked, expected, "{keep:?} {older_than:?}");
+            let selected = Retention { keep, older_than }.select(candidates(now), now);
+            let selected: Vec<_> = selected.iter().map(|tag| tag.as_str()).collect();
+            assert_eq!(selected, expected, "{keep:?} {older_than:?}");
         }
     }
 }

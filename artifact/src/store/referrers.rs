@@ -1,8 +1,8 @@
-//! What is attached to artifacts in the store: documents and signatures.
+//! Referrers of artifacts in the store: documents and signatures.
 //!
-//! Their manifests are in `index.json` beside those with a tag, each with the digest of its artifact's manifest in the
-//! annotation `dev.parbake.subject`. They come and go with it: what refers to no artifact with a tag is left out when
-//! the index is written, and swept.
+//! `index.json` lists their manifests without a tag, with the digest of the artifact's manifest in the annotation
+//! `dev.parbake.subject`. They live as long as their artifact has a tag: orphans are dropped whenever the index is written,
+//! and swept.
 
 use std::collections::BTreeSet;
 
@@ -15,47 +15,47 @@ use crate::referrers::{Document, DocumentKind, DocumentManifest, EMPTY, MANIFEST
 use crate::signature::{MAX_PAYLOAD, Payload, PublicKey, SignatureManifest, VerifiedSignature};
 use crate::tag::Tag;
 
-/// The annotation that says to which manifest something is attached.
+/// The annotation with the digest of the manifest that a referrer belongs to.
 const SUBJECT: &str = "dev.parbake.subject";
 
 impl Store {
-    /// What is attached to the artifact whose manifest has the digest `subject`.
+    /// The referrers of the artifact whose manifest has the digest `subject`.
     ///
     /// # Errors
-    /// When the index cannot be read.
+    /// The index cannot be read.
     pub fn referrers(&self, subject: &Digest) -> Result<Vec<Referrer>, StoreError> {
         let index = self.read_index()?;
         let entries = index.manifests().iter();
         let own = entries.filter(|entry| subject_of(entry).as_ref() == Some(subject));
-        Ok(own.filter_map(attached).collect())
+        Ok(own.filter_map(referrer_of).collect())
     }
 
-    /// Attaches documents to an artifact that has a tag; those of the same kind that it had are let go.
+    /// Attaches documents to the artifact `tag`, in place of those of the same kinds.
     ///
     /// # Errors
-    /// When the artifact or the store's files cannot be read or written.
+    /// The artifact or the store's files cannot be read or written.
     pub fn attach_documents(&self, tag: &Tag, documents: &[Document]) -> Result<(), StoreError> {
         let subject = self.reference(tag)?;
-        let attached = self.put_documents(&subject, documents)?;
-        self.attach(&subject.digest, &attached)
+        let referrers = self.put_documents(&subject, documents)?;
+        self.attach(&subject.digest, &referrers)
     }
 
     /// The texts of all documents of one kind about an artifact.
     ///
     /// # Errors
-    /// [`StoreError::Attachment`] when one of them is not whole.
+    /// [`StoreError::Attachment`] if one of them is damaged.
     pub fn documents(&self, subject: &Digest, kind: DocumentKind) -> Result<Vec<Vec<u8>>, StoreError> {
         let own = self.referrers(subject)?.into_iter();
-        let texts = own.filter(|attached| attached.document() == Some(kind));
+        let texts = own.filter(|referrer| referrer.document() == Some(kind));
         texts
-            .map(|attached| self.document_text(subject, &attached))
+            .map(|referrer| self.document_text(subject, &referrer))
             .collect()
     }
 
-    /// The first good signature of an artifact by one of `keys`; `None` when it has none.
+    /// The first valid signature of an artifact by one of `keys`.
     ///
     /// # Errors
-    /// When the store's files cannot be read.
+    /// The store's files cannot be read.
     pub fn find_signature(
         &self,
         subject: &Digest,
@@ -64,14 +64,14 @@ impl Store {
         self.find_signature_among(subject, &self.referrers(subject)?, keys)
     }
 
-    /// The same, among what is not attached yet.
+    /// Like [`Store::find_signature`], among `referrers`, which need not be attached yet.
     pub(crate) fn find_signature_among(
         &self,
         subject: &Digest,
-        attached: &[Referrer],
+        referrers: &[Referrer],
         keys: &[PublicKey],
     ) -> Result<Option<VerifiedSignature>, StoreError> {
-        for signatures in attached.iter().filter(|attached| attached.is_signatures()) {
+        for signatures in referrers.iter().filter(|referrer| referrer.is_signatures()) {
             let Some(manifest) = self.signatures(signatures)? else {
                 continue;
             };
@@ -92,9 +92,9 @@ impl Store {
         Ok(None)
     }
 
-    /// The manifest of an artifact's signatures; `None` when it is not whole.
-    pub(crate) fn signatures(&self, attached: &Referrer) -> Result<Option<SignatureManifest>, StoreError> {
-        let bytes = self.document(&attached.manifest())?;
+    /// The manifest of an artifact's signatures; `None` if it is damaged.
+    pub(crate) fn signatures(&self, referrer: &Referrer) -> Result<Option<SignatureManifest>, StoreError> {
+        let bytes = self.document(&referrer.manifest())?;
         Ok(bytes.and_then(|bytes| SignatureManifest::from_json(&bytes).ok()))
     }
 
@@ -114,28 +114,28 @@ impl Store {
         documents.iter().map(put).collect()
     }
 
-    /// Attaches what is in the store to an artifact that has a tag, in place of what it had of the same types.
-    pub(crate) fn attach(&self, subject: &Digest, attached: &[Referrer]) -> Result<(), StoreError> {
+    /// Attaches referrers in the store to an artifact with a tag, in place of those of the same types.
+    pub(crate) fn attach(&self, subject: &Digest, referrers: &[Referrer]) -> Result<(), StoreError> {
         self.change_index(|manifests| {
-            attach(manifests, subject, attached);
+            attach(manifests, subject, referrers);
             Ok(())
         })
     }
 
-    /// Every blob of what is attached to artifacts. What cannot be read has none.
-    pub(super) fn attached_blobs(&self) -> Result<BTreeSet<Digest>, StoreError> {
+    /// All blobs of all referrers. A manifest that cannot be read has none.
+    pub(super) fn referrer_blobs(&self) -> Result<BTreeSet<Digest>, StoreError> {
         let mut blobs = BTreeSet::new();
         let index = self.read_index()?;
-        for attached in index.manifests().iter().filter_map(attached) {
-            blobs.extend(self.blobs_of(&attached)?.into_iter().map(|blob| blob.digest));
-            blobs.insert(attached.digest);
+        for referrer in index.manifests().iter().filter_map(referrer_of) {
+            blobs.extend(self.blobs_of(&referrer)?.into_iter().map(|blob| blob.digest));
+            blobs.insert(referrer.digest);
         }
         Ok(blobs)
     }
 
-    /// The blobs that an attached manifest refers to.
-    pub(crate) fn blobs_of(&self, attached: &Referrer) -> Result<Vec<BlobRef>, StoreError> {
-        let bytes = self.document(&attached.manifest())?.unwrap_or_default();
+    /// The blobs that a referrer's manifest lists.
+    pub(crate) fn blobs_of(&self, referrer: &Referrer) -> Result<Vec<BlobRef>, StoreError> {
+        let bytes = self.document(&referrer.manifest())?.unwrap_or_default();
         let blobs = |bytes: &[u8]| -> Result<Vec<BlobRef>, ManifestError> {
             let manifest: oci_spec::image::ImageManifest =
                 serde_json::from_slice(bytes).map_err(|error| ManifestError::Json(error.into()))?;
@@ -145,51 +145,51 @@ impl Store {
         Ok(blobs(&bytes).unwrap_or_default())
     }
 
-    /// What is attached to an artifact, each with the blobs that it consists of.
-    pub(super) fn attached_with_blobs(
+    /// The referrers of an artifact, each with its blobs, its manifest included.
+    pub(super) fn referrers_with_blobs(
         &self,
         subject: &Digest,
     ) -> Result<Vec<(Referrer, Vec<BlobRef>)>, StoreError> {
-        let with_blobs = |attached: Referrer| {
-            let mut blobs = self.blobs_of(&attached)?;
-            blobs.push(attached.manifest());
-            Ok((attached, blobs))
+        let with_blobs = |referrer: Referrer| {
+            let mut blobs = self.blobs_of(&referrer)?;
+            blobs.push(referrer.manifest());
+            Ok((referrer, blobs))
         };
         self.referrers(subject)?.into_iter().map(with_blobs).collect()
     }
 
-    fn document_text(&self, subject: &Digest, attached: &Referrer) -> Result<Vec<u8>, StoreError> {
-        let manifest = self.document(&attached.manifest())?;
+    fn document_text(&self, subject: &Digest, referrer: &Referrer) -> Result<Vec<u8>, StoreError> {
+        let manifest = self.document(&referrer.manifest())?;
         let manifest = manifest.and_then(|bytes| DocumentManifest::from_json(&bytes).ok().flatten());
         let text = match manifest.filter(|manifest| manifest.subject == *subject) {
             Some(manifest) => self.document(&manifest.text)?,
             None => None,
         };
         text.ok_or_else(|| StoreError::Attachment {
-            media_type: attached.media_type.clone(),
-            digest: attached.digest.clone(),
+            media_type: referrer.media_type.clone(),
+            digest: referrer.digest.clone(),
         })
     }
 }
 
-/// Adds attachments in place of others of the same types.
-pub(super) fn attach(manifests: &mut Vec<Descriptor>, subject: &Digest, attached: &[Referrer]) {
+/// Adds referrers in place of others of the same types.
+pub(super) fn attach(manifests: &mut Vec<Descriptor>, subject: &Digest, referrers: &[Referrer]) {
     manifests.retain(|entry| {
-        let replaced = attached.iter().any(|new| {
+        let replaced = referrers.iter().any(|new| {
             let kind = entry.artifact_type().as_ref().map(ToString::to_string);
             kind.as_deref() == Some(new.media_type.as_str())
         });
         subject_of(entry).as_ref() != Some(subject) || !replaced
     });
-    manifests.extend(attached.iter().map(|attached| {
+    manifests.extend(referrers.iter().map(|referrer| {
         let annotations = [(SUBJECT, subject.as_str())];
-        let mut entry = descriptor(MANIFEST_MEDIA_TYPE, &attached.manifest(), &annotations);
-        entry.set_artifact_type(Some(MediaType::Other(attached.media_type.clone())));
+        let mut entry = descriptor(MANIFEST_MEDIA_TYPE, &referrer.manifest(), &annotations);
+        entry.set_artifact_type(Some(MediaType::Other(referrer.media_type.clone())));
         entry
     }));
 }
 
-/// The manifests without what is attached to others that are not among them.
+/// Removes referrers of manifests that are not listed.
 pub(super) fn without_orphans(mut manifests: Vec<Descriptor>) -> Vec<Descriptor> {
     let is_own = |entry: &Descriptor| subject_of(entry).is_none();
     let subjects: BTreeSet<Digest> = manifests
@@ -198,7 +198,7 @@ pub(super) fn without_orphans(mut manifests: Vec<Descriptor>) -> Vec<Descriptor>
         .filter_map(|entry| Some(blob_ref(entry).ok()?.digest))
         .collect();
     manifests.retain(|entry| subject_of(entry).is_none_or(|subject| subjects.contains(&subject)));
-    // Those with a tag first: whoever looks at the file looks for them.
+    // Those with a tag first, for people who read the file.
     manifests.sort_by_key(|entry| !is_own(entry));
     manifests
 }
@@ -207,7 +207,7 @@ fn subject_of(entry: &Descriptor) -> Option<Digest> {
     entry.annotations().as_ref()?.get(SUBJECT)?.parse().ok()
 }
 
-fn attached(entry: &Descriptor) -> Option<Referrer> {
+fn referrer_of(entry: &Descriptor) -> Option<Referrer> {
     subject_of(entry)?;
     let media_type = entry.artifact_type().as_ref()?.to_string();
     Some(Referrer::new(&media_type, &blob_ref(entry).ok()?))

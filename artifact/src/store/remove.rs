@@ -1,4 +1,4 @@
-//! Removes artifacts, and frees what only they needed.
+//! Removes artifacts, and frees what only they need.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -8,24 +8,24 @@ use crate::digest::Digest;
 use crate::manifest::BlobRef;
 use crate::tag::Tag;
 
-/// What became of a removal.
+/// The outcome of a removal.
 #[derive(Debug)]
 pub enum Removed {
-    /// The names are gone, and so is what nothing else needs.
+    /// Tags and unneeded files were removed.
     Freed(SweepStats),
-    /// The names are gone. What only they needed is still there, for this reason: somebody else uses the store, or what
-    /// another artifact needs cannot be known. The next removal or [`ExclusiveStore::sweep`] frees it.
+    /// The tags were removed. Their files remain because of this error: the store is in use elsewhere, or another artifact is
+    /// damaged, so that the files it needs are unknown. The next removal or [`ExclusiveStore::sweep`] frees them.
     Later(StoreError),
 }
 
 impl Store {
-    /// Forgets the names `tags`, all or none, and frees what no other name and no cluster needs. `in_use` tells the
-    /// layers that clusters use; it is asked when no cluster can be started meanwhile.
+    /// Removes the tags, all or none, and frees what no other tag and no cluster needs. `in_use` returns the layers that
+    /// clusters use; it is called while no cluster can be started.
     ///
-    /// Where the disk is so full that the index cannot be written, the artifacts' unpacked layers make room for it.
+    /// If the disk is too full to write the index, the artifacts' unpacked layers are removed first.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] names those there are. Otherwise when the store cannot be written, or `in_use` fails.
+    /// [`StoreError::NotFound`] with all names; the store cannot be written; or `in_use` fails.
     pub fn remove<E: From<StoreError>>(
         &mut self,
         tags: &[Tag],
@@ -35,25 +35,25 @@ impl Store {
             self.reference(tag)?;
         }
         let busy = match self.exclusive() {
-            Ok(alone) => return Ok(alone.remove(tags, &in_use()?)?),
+            Ok(store) => return Ok(store.remove(tags, &in_use()?)?),
             Err(busy @ StoreError::Busy { .. }) => busy,
             Err(error) => return Err(error.into()),
         };
-        self.forget(tags)?;
+        self.remove_tags(tags)?;
         Ok(Removed::Later(busy))
     }
 }
 
 impl ExclusiveStore<'_> {
-    /// The same as [`Store::remove`]; `in_use` are the layers that clusters use.
+    /// Like [`Store::remove`]; `in_use` are the layers that clusters use.
     ///
     /// # Errors
-    /// As there.
+    /// As for [`Store::remove`].
     pub fn remove(&self, tags: &[Tag], in_use: &BTreeSet<Digest>) -> Result<Removed, StoreError> {
-        match self.forget(tags) {
+        match self.remove_tags(tags) {
             Err(error) if is_full(&error) => {
                 self.make_room(tags, in_use)?;
-                self.forget(tags)?;
+                self.remove_tags(tags)?;
             }
             outcome => outcome?,
         }
@@ -64,16 +64,16 @@ impl ExclusiveStore<'_> {
         }
     }
 
-    /// Removes what can be had again without a network: left-overs, and unpacked layers of artifacts that are to go.
+    /// Removes leftovers and the unpacked layers of artifacts that are to be removed.
     fn make_room(&self, tags: &[Tag], in_use: &BTreeSet<Digest>) -> Result<(), StoreError> {
-        // Those whose manifest cannot be read have no say here, and are an obstacle to no other.
+        // Damaged manifests do not keep the others from being removed.
         let manifests = tags.iter().filter_map(|tag| self.manifest(tag).ok());
         let layers: BTreeSet<Digest> = manifests
             .flat_map(|manifest| manifest.blobs().cloned().collect::<Vec<BlobRef>>())
             .map(|blob| blob.digest)
             .collect();
         self.discard_unpacked(layers.difference(in_use))?;
-        // Where that is not possible, there may be room all the same.
+        // Even if this fails, there may be enough room now.
         let _ = self.sweep(in_use);
         Ok(())
     }

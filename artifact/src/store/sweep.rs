@@ -1,4 +1,4 @@
-//! Frees what nobody needs.
+//! Removes files that are not needed.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirEntry, File};
@@ -9,28 +9,28 @@ use super::{ExclusiveStore, Store, StoreError, UNPACKED_NAME, disk_usage};
 use crate::digest::Digest;
 use crate::manifest::{BlobRef, Manifest};
 
-/// What a sweep freed.
+/// What a sweep removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SweepStats {
     /// Blobs removed.
     pub blobs: usize,
     /// Unpacked layers removed.
     pub unpacked: usize,
-    /// Left-overs of killed processes removed.
+    /// Leftovers of killed processes.
     pub leftovers: usize,
     /// Bytes freed on disk.
     pub bytes: u64,
 }
 
 impl ExclusiveStore<'_> {
-    /// Removes blobs and unpacked layers that no name refers to and that are not in `keep` (the layers of running
-    /// clusters, and the manifests they came with, which keep their configs too), and what killed processes left.
+    /// Removes what killed processes left, and blobs and unpacked layers that no tag needs and that are not in `keep`: the
+    /// layers of clusters, and their manifests, which also keep their configs.
     ///
     /// # Errors
-    /// An artifact whose manifest cannot be read: what it needs is not known. Nothing is removed then.
+    /// The manifest of an artifact cannot be read, so the files it needs are unknown. Nothing is removed then.
     pub fn sweep(&self, keep: &BTreeSet<Digest>) -> Result<SweepStats, StoreError> {
         let mut needed = keep.clone();
-        needed.extend(self.attached_blobs()?);
+        needed.extend(self.referrer_blobs()?);
         for digest in keep {
             needed.extend(self.config_of(digest));
         }
@@ -45,7 +45,7 @@ impl ExclusiveStore<'_> {
         let tags: BTreeSet<&str> = references.iter().map(|(tag, _)| tag.as_str()).collect();
         let mut bytes = 0;
         sweep_dir(self, "used", &tags, &mut bytes)?;
-        // Last of all what is in `tmp/`, where the others go to be removed.
+        // `tmp/` last, since the others are moved there to be removed.
         let (blobs, _) = sweep_dir(self, "blobs/sha256", &blobs, &mut bytes)?;
         let (unpacked, _) = sweep_dir(self, "unpacked", &layers, &mut bytes)?;
         let (all, locks) = sweep_dir(self, "tmp", &BTreeSet::new(), &mut bytes)?;
@@ -57,10 +57,7 @@ impl ExclusiveStore<'_> {
         })
     }
 
-    /// Removes unpacked layers; they can be unpacked again as long as their blobs are here.
-    ///
-    /// # Errors
-    /// When one cannot be removed.
+    /// Removes unpacked layers. They can be unpacked again from their blobs.
     pub(super) fn discard_unpacked<'a>(
         &self,
         digests: impl IntoIterator<Item = &'a Digest>,
@@ -76,7 +73,7 @@ impl ExclusiveStore<'_> {
 }
 
 impl Store {
-    /// The config of the manifest that `digest` is, if it is one: layers are not read for that.
+    /// The config of the manifest `digest`; `None` if it is not a manifest. Layers are not read.
     fn config_of(&self, digest: &Digest) -> Option<Digest> {
         let mut start = [0];
         let mut file = File::open(self.blob_path(digest)).ok()?;
@@ -92,7 +89,7 @@ fn short(digest: &Digest) -> &str {
     &digest.hex()[..UNPACKED_NAME]
 }
 
-/// Removes what is in a directory of the store under other names than those; how many there were, and how many of them
+/// Removes everything in a directory of the store except `keep`. Returns how many items were removed, and how many of them
 /// were lock files.
 fn sweep_dir(
     store: &Store,
@@ -120,13 +117,12 @@ fn sweep_dir(
     Ok((removed, locks))
 }
 
-/// Whether it is a file that holds nothing but a lock.
+/// True for a lock file.
 pub(super) fn is_lock(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "lock")
 }
 
-/// Removes a directory. Killed in the middle it would look whole, so it loses its name first; in a way that needs no
-/// space, for there may be none left.
+/// Removes a directory. It is renamed first, so that a half-removed one never looks complete. Needs no disk space.
 fn remove_dir(store: &Store, path: &Path) -> Result<(), StoreError> {
     let failed = |path: &Path| StoreError::io("remove", path);
     let tmp = store.tmp();
@@ -134,11 +130,11 @@ fn remove_dir(store: &Store, path: &Path) -> Result<(), StoreError> {
         return fs::remove_dir_all(path).map_err(failed(path));
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let nameless = tmp.join(format!("remove-{name}"));
-    match fs::remove_dir_all(&nameless) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(&nameless)(error)),
+    let renamed = tmp.join(format!("remove-{name}"));
+    match fs::remove_dir_all(&renamed) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(&renamed)(error)),
         _ => {}
     }
-    fs::rename(path, &nameless).map_err(failed(path))?;
-    fs::remove_dir_all(&nameless).map_err(failed(&nameless))
+    fs::rename(path, &renamed).map_err(failed(path))?;
+    fs::remove_dir_all(&renamed).map_err(failed(&renamed))
 }

@@ -1,4 +1,4 @@
-//! What files take on disk.
+//! Disk usage of files.
 
 use std::collections::HashSet;
 use std::io;
@@ -7,14 +7,13 @@ use std::path::Path;
 
 use walkdir::WalkDir;
 
-/// `st_blocks` counts in this unit on Linux, whatever the file system (stat(2)).
+/// The unit of `st_blocks` on Linux (stat(2)).
 const STAT_BLOCK: u64 = 512;
 
-/// Bytes that a file or tree takes on disk: blocks allocated, a file with several names once. Links are not
-/// followed.
+/// Disk usage of a file or tree in bytes: allocated blocks, hard links counted once. Symbolic links are not followed.
 ///
 /// # Errors
-/// When something in it cannot be read.
+/// Something in it cannot be read.
 pub fn disk_usage(path: &Path) -> io::Result<u64> {
     let mut seen = HashSet::new();
     let mut bytes = 0;

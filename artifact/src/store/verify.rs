@@ -46,7 +46,7 @@ impl Store {
                 }
             }
         }
-        for (attached, blobs) in self.attached_with_blobs(&digest)? {
+        for (attached, blobs) in self.referrers_with_blobs(&digest)? {
             for blob in blobs {
                 if self.has_blob(&blob.digest, blob.size)? {
                     verified.blobs += 1;

@@ -1,4 +1,4 @@
-//! Tests of key files; those that cosign and openssl wrote are tried end to end.
+//! Files that cosign and openssl wrote are tested end to end.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::{PrivateKey, PublicKey};
 
-/// The fixed head of every SubjectPublicKeyInfo on P-256 with an uncompressed point (RFC 5480, section 2).
+/// The constant start of every SubjectPublicKeyInfo on P-256 with an uncompressed point (RFC 5480, section 2).
 const HEAD: &str = "3059301306072a8648ce3d020106082a8648ce3d030107034200";
 
 fn pkcs8() -> Vec<u8> {
@@ -45,7 +45,7 @@ fn encrypted(pkcs8: &[u8], password: &str) -> Value {
 }
 
 #[test]
-fn what_one_key_signs_only_its_own_public_key_verifies() {
+fn only_the_matching_public_key_verifies() {
     let dir = tempfile::tempdir().unwrap();
     let key = PrivateKey::load(&file(&dir, "key", "PRIVATE KEY", &pkcs8()), None).unwrap();
     let signature = key.sign(b"message").unwrap();
@@ -62,7 +62,7 @@ fn what_one_key_signs_only_its_own_public_key_verifies() {
 }
 
 #[test]
-fn encrypted_keys_open_with_their_password() {
+fn encrypted_keys_need_their_password() {
     let dir = tempfile::tempdir().unwrap();
     let pkcs8 = pkcs8();
     let text = encrypted(&pkcs8, "secret").to_string();
@@ -79,7 +79,7 @@ fn encrypted_keys_open_with_their_password() {
 }
 
 #[test]
-fn what_is_no_such_key_is_one_error() {
+fn other_files_are_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let sealed = |change: fn(&mut Value)| {
         let mut value = encrypted(&pkcs8(), "secret");
@@ -96,8 +96,8 @@ fn what_is_no_such_key_is_one_error() {
         let error = PrivateKey::load(&path, Some("secret")).unwrap_err().to_string();
         assert!(error.contains(problem), "{error}");
     }
-    let greedy = sealed(|value| value["kdf"]["params"]["N"] = (1_u64 << 40).into());
-    let error = PrivateKey::load(&greedy, Some("secret")).unwrap_err().to_string();
+    let large = sealed(|value| value["kdf"]["params"]["N"] = (1_u64 << 40).into());
+    let error = PrivateKey::load(&large, Some("secret")).unwrap_err().to_string();
     assert!(error.contains("it wants scrypt with N"), "{error}");
     let text = dir.path().join("text");
     fs::write(&text, "no key").unwrap();
@@ -107,7 +107,7 @@ fn what_is_no_such_key_is_one_error() {
     ] {
         assert!(error.to_string().contains("holds no p"), "{error}");
     }
-    // Ed25519 (RFC 8410), and a private key where a public one is wanted.
+    // Ed25519 (RFC 8410), and a private key in place of a public one.
     let ed25519 = [hex::decode("302a300506032b6570032100").unwrap(), vec![1; 32]].concat();
     let cases = [
         (file(&dir, "ed", "PUBLIC KEY", &ed25519), "none of ECDSA on P-256"),
