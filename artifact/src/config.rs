@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! {
-//!   "version": 1,                         format version; a newer one is refused
+//!   "version": 1,                         format version; newer ones are rejected
 //!   "created": "2026-01-31T12:00:00Z",    RFC 3339
-//!   "parbake": "0.1.0",                   who made it
+//!   "parbake": "0.1.0",                   version that froze it
 //!   "architecture": "amd64", "os": "linux",
 //!   "provider": "k8s-1.34",
 //!   "machines": [{"name": "node01", "layers": ["sha256:...", ...]}, ...],    bottom layer first
 //!   "cluster": {...},                     opaque here
-//!   "rootfs": {"type": "layers", "diff_ids": ["sha256:...", ...]}            one a layer of the manifest
+//!   "rootfs": {"type": "layers", "diff_ids": ["sha256:...", ...]}            one per layer of the manifest
 //! }
 //! ```
 //! `created`, `architecture`, `os` and `rootfs` mean what they mean in an OCI image config (OCI image-spec 1.1,
@@ -24,53 +24,50 @@ use crate::digest::Digest;
 use crate::layer::Layer;
 use crate::printable::{JsonError, is_printable, printable};
 
-/// The format version written, and the newest understood.
+/// The format version that is written, and the newest that is supported.
 pub const VERSION: u64 = 1;
 
-/// Layers that an artifact may list.
+/// Maximum number of layers of an artifact.
 pub(crate) const MAX_LAYERS: usize = 1000;
 const MAX_MACHINES: usize = 1000;
-/// Layers that overlayfs stacks (Linux, fs/overlayfs/params.h, `OVL_MAX_STACK`).
+/// Maximum number of layers in an overlay (Linux, fs/overlayfs/params.h, `OVL_MAX_STACK`).
 const MAX_STACK: usize = 500;
-/// Bytes of a layer's blob; a thousand of them are still a number.
+/// Maximum size of a layer's blob in bytes; the sum of a thousand still fits 64 bits.
 const MAX_LAYER_SIZE: u64 = 1 << 40;
-/// What all layers may unpack to, in bytes: this much, and so many times what they have packed.
-const FREE_SIZE: u64 = 16 << 30;
+/// Maximum unpacked size of all layers in bytes: a fixed amount, plus a multiple of their packed size.
+const BASE_UNPACKED_SIZE: u64 = 16 << 30;
 const MAX_RATIO: u64 = 256;
-/// Bytes of a title or name.
+/// Maximum length of a title or name in bytes.
 const MAX_TITLE: usize = 255;
 
-/// What the frozen cluster is. Unknown fields are errors: a field that changes the meaning must raise the version.
+/// The config of an artifact. Unknown fields are errors: a field that changes the meaning must raise the version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Format version, [`VERSION`].
     pub version: u64,
-    /// When the cluster was frozen.
+    /// Time of the freeze.
     pub created: Timestamp,
-    /// Version of the parbake that froze it.
+    /// Version of the parbake that froze the cluster.
     pub parbake: String,
-    /// CPU architecture in Go's spelling (`amd64`, `arm64`).
+    /// Go's name for the CPU architecture (`amd64`, `arm64`).
     pub architecture: String,
     /// Always `linux`.
     pub os: String,
-    /// Name of the provider it was baked from.
+    /// Name of the provider that the cluster was baked from.
     pub provider: String,
-    /// The machines, in the cluster's order.
     pub machines: Vec<MachineLayers>,
-    /// What only the users of this crate understand.
+    /// Data of this crate's users, opaque here.
     pub cluster: serde_json::Value,
-    /// The layers' digests before compression.
     pub rootfs: RootFs,
 }
 
-/// One machine and the layers its root file system is stacked from.
+/// A machine and the layers of its root file system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MachineLayers {
-    /// Host name of the machine: an RFC 1123 label.
+    /// Host name: an RFC 1123 label.
     pub name: String,
-    /// Layers, bottom first: shared ones, then its own.
+    /// Bottom layer first: shared layers, then the machine's own.
     pub layers: Vec<Digest>,
 }
 
@@ -88,33 +85,24 @@ pub struct RootFs {
 /// Why a config cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// Written by a newer parbake.
     #[error(
         "artifact format version {found} is newer than this parbake understands ({VERSION}); upgrade parbake"
     )]
-    Newer {
-        /// The version found.
-        found: u64,
-    },
-    /// A version that never was.
-    #[error("artifact format version {found} is not known; it must be between 1 and {VERSION}")]
-    UnknownVersion {
-        /// The version found.
-        found: u64,
-    },
-    /// No JSON, or not of this shape.
-    #[error("the artifact's config cannot be read")]
+    Newer { found: u64 },
+    #[error("artifact format version {found} is invalid; it must be between 1 and {VERSION}")]
+    UnknownVersion { found: u64 },
+    #[error("the artifact's config is not valid")]
     Json(#[source] JsonError),
-    /// Well-formed, but contradicts itself or the manifest; all problems at once.
-    #[error("the artifact's config is not consistent: {}", printable(&.0.join("; ")))]
+    /// Well-formed, but inconsistent in itself or with the manifest; all problems at once.
+    #[error("the artifact's config is inconsistent: {}", printable(&.0.join("; ")))]
     Invalid(Vec<String>),
 }
 
 impl Config {
-    /// Reads a config; call [`Config::check`] next.
+    /// Parses a config; call [`Config::check`] next.
     ///
     /// # Errors
-    /// A newer version is [`ConfigError::Newer`], whatever else is in it.
+    /// [`ConfigError::Newer`] for a newer version, whatever else the config has.
     pub fn from_json(bytes: &[u8]) -> Result<Self, ConfigError> {
         #[derive(Deserialize)]
         struct Versioned {
@@ -131,19 +119,19 @@ impl Config {
         }
     }
 
-    /// Checks the config against itself and the manifest's layers. What it takes to use an artifact is bounded by what it
-    /// takes to fetch it:
+    /// Checks the config for consistency, in itself and with the manifest's layers. The cost of using an artifact is bounded
+    /// by the cost of fetching it:
     ///
-    /// | bound | is | a bake has |
+    /// | bound | limit | typical bake |
     /// |---|---|---|
     /// | layers and machines | 1000 each | 19 and 3 |
-    /// | layers of a machine | 500, as overlayfs has it | 17 |
-    /// | bytes of a layer, as it is stored | 1 TiB | 87 MB |
-    /// | bytes of all layers, unpacked | 16 GiB and 256 times what is stored | 3.6 times |
-    /// | bytes of a name or title | 255, all of it printable | 29 |
+    /// | layers of a machine | 500, overlayfs's limit | 17 |
+    /// | bytes of a layer, packed | 1 TiB | 87 MB |
+    /// | bytes of all layers, unpacked | 16 GiB + 256 times the packed size | 3.6 times |
+    /// | bytes of a name or title | 255, printable | 29 |
     ///
     /// # Errors
-    /// [`ConfigError::Invalid`] with every problem found.
+    /// [`ConfigError::Invalid`] with all problems.
     pub fn check(&self, layers: &[Layer]) -> Result<(), ConfigError> {
         let mut problems = Vec::new();
         if self.rootfs.kind != "layers" {
@@ -162,15 +150,15 @@ impl Config {
             .zip(layers)
             .any(|(id, layer)| *id != layer.diff_id)
         {
-            problems.push("its diff ids are not those of the layers".to_owned());
+            problems.push("its diff ids differ from those of the layers".to_owned());
         }
-        for (what, text) in [
+        for (field, text) in [
             ("parbake", &self.parbake),
             ("architecture", &self.architecture),
             ("provider", &self.provider),
         ] {
             if !is_title(text) {
-                problems.push(format!("`{what}` is no printable text"));
+                problems.push(format!("`{field}` is not printable text"));
             }
         }
         check_layers(layers, &mut problems);
@@ -200,31 +188,38 @@ fn check_layers(layers: &[Layer], problems: &mut Vec<String>) {
         }
         let facts = (&layer.diff_id, layer.size, layer.unpacked_size);
         if *by_digest.entry(&layer.digest).or_insert(facts) != facts {
-            problems.push(format!("layer {} is listed twice and differently", layer.digest));
+            problems.push(format!(
+                "layer {} is listed twice with different properties",
+                layer.digest
+            ));
         }
     }
 }
 
-/// A small blob must not fill the disk, or keep the processor busy for hours.
+/// A small download must not fill the disk, or take hours to unpack.
 fn check_sizes(layers: &[Layer], problems: &mut Vec<String>) {
     let mut seen = BTreeSet::new();
     let (mut stored, mut unpacked) = (0_u64, 0_u64);
     for layer in layers.iter().filter(|layer| seen.insert(&layer.digest)) {
         if layer.size > MAX_LAYER_SIZE {
-            problems.push(format!("layer {} has more than 1 TiB", layer.digest));
+            problems.push(format!("layer {} is larger than 1 TiB", layer.digest));
             return;
         }
         stored = stored.saturating_add(layer.size);
         unpacked = unpacked.saturating_add(layer.unpacked_size);
     }
-    if unpacked > stored.saturating_mul(MAX_RATIO).saturating_add(FREE_SIZE) {
+    if unpacked
+        > stored
+            .saturating_mul(MAX_RATIO)
+            .saturating_add(BASE_UNPACKED_SIZE)
+    {
         problems.push(format!(
             "its layers have {stored} bytes and unpack to {unpacked}, more than {MAX_RATIO} times as much"
         ));
     }
 }
 
-/// Whether it can be shown in a line: a layer's title, a provider's name.
+/// True for text that can be shown in one line, as a layer's title or a provider's name.
 fn is_title(text: &str) -> bool {
     !text.is_empty() && text.len() <= MAX_TITLE && text.chars().all(is_printable)
 }
@@ -245,7 +240,7 @@ fn check_machines(machines: &[MachineLayers], layers: &[Layer], problems: &mut V
     for MachineLayers { name, layers } in machines {
         if !is_label(name) {
             problems.push(format!(
-                "`{name}` is no host name (RFC 1123: lower-case letters, digits and `-`)"
+                "`{name}` is not a host name (RFC 1123: lower-case letters, digits and `-`)"
             ));
         }
         if !names.insert(name) {
@@ -268,7 +263,7 @@ fn check_machines(machines: &[MachineLayers], layers: &[Layer], problems: &mut V
                     "machine `{name}` needs layer {digest}, which the manifest does not list"
                 ));
             }
-            // Overlayfs refuses the same directory twice in one stack.
+            // Overlayfs rejects a directory that occurs twice in a stack.
             if !seen.insert(digest) {
                 problems.push(format!("machine `{name}` lists layer {digest} twice"));
             }
@@ -285,7 +280,7 @@ fn is_label(name: &str) -> bool {
         && !name.ends_with('-')
 }
 
-/// This machine's architecture in Go's spelling, as OCI configs have it.
+/// Go's name for this host's architecture, as OCI configs have it.
 pub(crate) fn host_architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",

@@ -1,18 +1,17 @@
-//! What makes an artifact's layers out of those of an older one. All that is offered for a pair of artifacts is one
-//! manifest, which every tool finds that lists referrers (OCI image-spec 1.1, manifest.md, "Guidelines for Artifact
-//! Usage"):
+//! Deltas between the layers of an artifact and those of an older one. Those of a pair of artifacts have one manifest, a
+//! referrer of the new artifact (OCI image-spec 1.1, manifest.md, "Guidelines for Artifact Usage"):
 //!
 //! ```text
 //! manifest          artifactType: application/vnd.parbake.delta.v1, subject: the new artifact's manifest
-//! │                 dev.parbake.delta.from-artifact: digest of the old one's
+//! │                 dev.parbake.delta.from-artifact: digest of the old artifact's manifest
 //! ├── config        application/vnd.oci.empty.v1+json: {}
 //! └── layers[]      application/vnd.parbake.delta.layer.v1: a delta, see `layer/delta.rs`
 //!     └── annotations
-//!         ├── dev.parbake.delta.from, from-diff-id    the old layer: digest of its blob, and of its plain stream
-//!         └── dev.parbake.delta.to, to-diff-id        the layer that it makes
+//!         ├── dev.parbake.delta.from, from-diff-id    the old layer: digest of its blob, and of its uncompressed stream
+//!         └── dev.parbake.delta.to, to-diff-id        the new layer, likewise
 //! ```
 //!
-//! Nobody has to trust them: what they make is checked by the digest that the artifact's own manifest has.
+//! They need no trust: their output is checked against the digest in the artifact's own manifest.
 
 use std::collections::HashMap;
 
@@ -33,28 +32,28 @@ const FROM_DIFF_ID: &str = "dev.parbake.delta.from-diff-id";
 const TO: &str = "dev.parbake.delta.to";
 const TO_DIFF_ID: &str = "dev.parbake.delta.to-diff-id";
 
-/// What makes one layer out of another.
+/// A delta between two layers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Delta {
     /// Digest of the old layer's blob.
     pub(crate) from: Digest,
-    /// Digest of the new one's.
+    /// Digest of the new layer's blob.
     pub(crate) to: Digest,
     pub(crate) blob: BlobRef,
 }
 
-/// What a manifest of deltas says.
+/// The manifest of deltas between two artifacts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DeltaManifest {
     /// Digest of the new artifact's manifest.
     pub(crate) subject: Digest,
-    /// Digest of the old artifact's manifest, if it says so.
+    /// Digest of the old artifact's manifest, if it is given.
     pub(crate) from: Option<Digest>,
     pub(crate) deltas: Vec<Delta>,
 }
 
 impl DeltaManifest {
-    /// What a manifest says, if it is one of deltas. Those of its layers that are of another kind are passed over.
+    /// Parses a manifest; `None` if it is not one of deltas. Layers of other kinds are skipped.
     pub(crate) fn from_json(bytes: &[u8]) -> Result<Option<Self>, ManifestError> {
         let manifest: ImageManifest =
             serde_json::from_slice(bytes).map_err(|error| ManifestError::Json(error.into()))?;
@@ -75,7 +74,8 @@ impl DeltaManifest {
         }))
     }
 
-    /// The manifest of deltas for the manifest `subject`, from the one with the digest `from`: each with its layers.
+    /// Writes the manifest of deltas to the manifest `subject` from the one with the digest `from`. Each delta comes with its
+    /// old and its new layer.
     pub(crate) fn to_json(subject: &BlobRef, from: &Digest, deltas: &[(&Layer, &Layer, BlobRef)]) -> Vec<u8> {
         let config = BlobRef {
             digest: Digest::of(EMPTY),
@@ -104,7 +104,7 @@ impl DeltaManifest {
     }
 }
 
-/// Whether what refers to a manifest says that it is deltas.
+/// True if the descriptor of a referrer is that of deltas.
 pub(crate) fn is_deltas(entry: &Descriptor) -> bool {
     let kind = entry.artifact_type().as_ref();
     kind.is_some_and(|kind| kind.as_ref() == ARTIFACT_TYPE)
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn comes_back() {
+    fn manifests_round_trip() {
         let read = DeltaManifest::from_json(&sample()).unwrap().unwrap();
         assert_eq!(read.subject, blob("subject").digest);
         assert_eq!(read.from, Some(Digest::of(b"from")));
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_something_else_is_passed_over() {
+    fn other_manifests_and_layers_are_ignored() {
         let text = String::from_utf8(sample()).unwrap();
         let read = |text: &str| DeltaManifest::from_json(text.as_bytes()).unwrap();
         assert_eq!(read(&text.replace(ARTIFACT_TYPE, "application/other")), None);

@@ -1,7 +1,7 @@
-//! What differs between two artifacts, file by file.
+//! Compares two artifacts file by file.
 //!
-//! Layers are compared by title. Two of the same digest are the same and are not read; two others are both streamed, and
-//! checked against their digests while they are.
+//! Layers are compared by title. Those with equal digests are not read; others are streamed, and checked against their digests
+//! on the way.
 
 mod config;
 mod files;
@@ -16,49 +16,42 @@ use crate::store::{Artifact, Store, StoreError};
 pub use config::FieldChange;
 pub use files::{Attribute, Change, FileChange};
 
-/// What differs between the artifacts `a` and `b`.
+/// The differences between the artifacts `a` and `b`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Difference {
-    /// Digest of the manifest of `a`. When both are equal, so are the artifacts, and all below is empty.
+    /// Digest of the manifest of `a`. If both digests are equal, all lists are empty.
     pub a: Digest,
-    /// Digest of the manifest of `b`.
     pub b: Digest,
-    /// Fields of the configs, except those that follow from the layers.
+    /// Fields of the configs, except those that follow from machines and layers.
     pub config: Vec<FieldChange>,
-    /// Machines that only one has, or that are stacked from layers of other titles.
+    /// Machines that only one artifact has, or whose layers have other titles.
     pub machines: Vec<MachineChange>,
-    /// How many layers, by title, are the same in both.
+    /// Number of layers that are equal in both.
     pub same_layers: usize,
-    /// The other layers, those of `a` in its order, then those that only `b` has.
+    /// The other layers: those of `a` in its order, then those that only `b` has.
     pub layers: Vec<LayerChange>,
 }
 
-/// A machine that is not the same in both.
+/// A machine that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MachineChange {
-    /// Its name.
     pub name: String,
-    /// The titles of its layers in `a`, bottom first; `None` where it is not there.
+    /// Titles of its layers in `a`, bottom first; `None` if `a` has no such machine.
     pub a: Option<Vec<String>>,
-    /// The same in `b`.
     pub b: Option<Vec<String>>,
 }
 
-/// A layer that is not the same in both.
+/// A layer that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LayerChange {
-    /// Its title.
     pub title: String,
-    /// The layer in `a`; `None` where it is not there.
     pub a: Option<Layer>,
-    /// The layer in `b`.
     pub b: Option<Layer>,
-    /// What differs in it, by path, where both have it. Nothing when the same files are packed in another way.
+    /// Files that differ, by path, if both artifacts have the layer. Empty if the same files are packed differently.
     pub files: Vec<FileChange>,
 }
 
 impl Difference {
-    /// Whether nothing differs.
     pub fn is_empty(&self) -> bool {
         self.config.is_empty() && self.machines.is_empty() && self.layers.is_empty()
     }
@@ -68,7 +61,7 @@ impl Store {
     /// Compares two artifacts of this store.
     ///
     /// # Errors
-    /// When a layer that has to be read is missing, damaged, or holds what no layer may hold.
+    /// A layer that has to be read is missing, damaged or not valid.
     pub fn diff(&self, a: &Artifact, b: &Artifact) -> Result<Difference, StoreError> {
         let mut layers = Vec::new();
         let mut same_layers = 0;

@@ -12,15 +12,15 @@ use crate::printable::printable;
 const PREFIX: &str = "sha256:";
 const HEX_LENGTH: usize = 64;
 
-/// The SHA-256 of some bytes, spelled `sha256:` and 64 lower-case hexadecimal digits.
+/// A SHA-256, written as `sha256:` and 64 lower-case hexadecimal digits.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest(String);
 
-/// A text that is no [`Digest`].
+/// A text that is not a [`Digest`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{}` is no digest; one is `sha256:` and 64 lower-case hexadecimal digits",
+    "`{}` is not a digest; use `sha256:` and 64 lower-case hexadecimal digits",
     printable(text)
 )]
 pub struct DigestError {
@@ -28,12 +28,11 @@ pub struct DigestError {
 }
 
 impl Digest {
-    /// The digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         Self::from_hasher(Sha256::new_with_prefix(bytes))
     }
 
-    /// The 64 hexadecimal digits alone.
+    /// The 64 hexadecimal digits.
     pub fn hex(&self) -> &str {
         &self.0[PREFIX.len()..]
     }
@@ -86,7 +85,7 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// Hashes and counts what passes through it: give it a reader or a writer.
+/// Hashes and counts the bytes that pass through a reader or a writer.
 pub struct HashingStream<S> {
     inner: S,
     hasher: Sha256,
@@ -94,7 +93,6 @@ pub struct HashingStream<S> {
 }
 
 impl<S> HashingStream<S> {
-    /// Nothing has passed yet.
     pub fn new(inner: S) -> Self {
         Self {
             inner,
@@ -103,12 +101,12 @@ impl<S> HashingStream<S> {
         }
     }
 
-    /// The reader or writer again, the digest of what passed, and its length in bytes.
+    /// Returns the reader or writer, the digest of what passed, and its length in bytes.
     pub fn finish(self) -> (S, Digest, u64) {
         (self.inner, Digest::from_hasher(self.hasher), self.length)
     }
 
-    /// How much has passed, in bytes.
+    /// Number of bytes that have passed.
     pub fn length(&self) -> u64 {
         self.length
     }
@@ -148,14 +146,14 @@ mod tests {
     const EMPTY: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
     #[test]
-    fn known_digest() {
+    fn digest_of_nothing_is_known() {
         assert_eq!(Digest::of(b"").to_string(), EMPTY);
         assert_eq!(Digest::of(b"").hex(), &EMPTY[7..]);
         assert_eq!(EMPTY.parse::<Digest>().unwrap(), Digest::of(b""));
     }
 
     #[test]
-    fn refuses_other_texts() {
+    fn other_texts_are_rejected() {
         let upper = EMPTY.to_uppercase();
         for text in [
             "",
@@ -168,7 +166,9 @@ mod tests {
         ] {
             let error = text.parse::<Digest>().unwrap_err();
             assert!(
-                error.to_string().starts_with(&format!("`{text}` is no digest")),
+                error
+                    .to_string()
+                    .starts_with(&format!("`{text}` is not a digest")),
                 "{error}"
             );
             assert!(serde_json::from_value::<Digest>(text.into()).is_err());
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn hashes_both_ways() {
+    fn readers_and_writers_are_hashed() {
         let mut writer = HashingStream::new(Vec::new());
         writer.write_all(b"abc").unwrap();
         let (written, digest, length) = writer.finish();

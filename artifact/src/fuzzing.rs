@@ -1,6 +1,6 @@
-//! What is fuzzed: everything that reads bytes from a registry. Each function takes any bytes and panics when something
-//! is wrong; `fuzz/` feeds them, and so do this crate's tests with the inputs in `fuzz/seeds/NAME/`, where every input
-//! that ever made one panic has its place.
+//! Fuzz targets for everything that reads bytes from a registry. Each function takes arbitrary bytes, and panics on a bug. They
+//! are run by `fuzz/`, and by this crate's tests with the inputs in `fuzz/seeds/NAME/`, which include every input that ever
+//! found a bug.
 
 use std::fs;
 use std::path::Path;
@@ -14,11 +14,11 @@ use crate::manifest::{self, Manifest};
 use crate::reference::Reference;
 use crate::tag::Tag;
 
-/// What a fuzzed layer may unpack to, in bytes.
+/// Declared unpacked size of a fuzzed layer in bytes.
 const UNPACKED_SIZE: u64 = 1 << 20;
-/// What a fuzzed delta may make, in bytes: more than two pieces.
+/// Maximum output of a fuzzed delta in bytes: more than two pieces.
 const DELTA_SIZE: u64 = 9 << 20;
-/// What a fuzzed delta is applied to: all pairs of some bytes, so that copies from different places differ.
+/// The stream that fuzzed deltas are applied to: all pairs of some bytes, so that copies from different offsets differ.
 const DELTA_FROM: [u8; 4096] = {
     let mut bytes = [0; 4096];
     let mut at = 0;
@@ -33,10 +33,10 @@ const DELTA_FROM: [u8; 4096] = {
     bytes
 };
 
-/// A layer: `z` and the compressed stream, or anything else and the plain stream, whose headers get the right checksums.
+/// A layer: `z` and the compressed stream, or any other byte and the uncompressed stream, whose header checksums are corrected.
 ///
 /// # Panics
-/// When something outside of the destination changes, or what was unpacked does not survive packing.
+/// Something outside of the destination changed, or packing the result again gives another tree.
 pub fn layer(input: &[u8]) {
     let Some((kind, stream)) = input.split_first() else {
         return;
@@ -56,14 +56,14 @@ pub fn layer(input: &[u8]) {
     let names = fs::read_dir(place.path()).expect("it is still there").count();
     assert_eq!(names, 2, "something was made or removed outside");
     if outcome.is_ok() {
-        survives_packing(&unpacked, &place.path().join("again"));
+        check_packing(&unpacked, &place.path().join("again"));
     }
 }
 
-/// A delta, from a stream of four kilobytes.
+/// A delta from a stream of 4 KiB.
 ///
 /// # Panics
-/// When it makes more than it may, or something else the second time.
+/// It makes more than the limit, or is not deterministic.
 pub fn delta(input: &[u8]) {
     let apply = || layer::apply_delta(&DELTA_FROM, input, DELTA_SIZE);
     if let Ok(made) = apply() {
@@ -75,7 +75,7 @@ pub fn delta(input: &[u8]) {
 /// The records of an extended header.
 ///
 /// # Panics
-/// When records that can be read are not the same after they were written.
+/// Records that are valid do not survive a round trip.
 pub fn pax(input: &[u8]) {
     layer::check_records(input);
 }
@@ -83,17 +83,17 @@ pub fn pax(input: &[u8]) {
 /// A manifest, a zero byte, and its config.
 ///
 /// # Panics
-/// When what is accepted is not what was checked.
+/// A manifest or config is accepted that violates its own checks.
 pub fn manifest(input: &[u8]) {
     let (manifest, config) = match input.iter().position(|byte| *byte == 0) {
         Some(zero) => (&input[..zero], &input[zero + 1..]),
         None => (input, &b""[..]),
     };
-    // By itself too, for few manifests and configs fit together.
-    let _ = Config::from_json(config).map_err(|error| shown(&error));
+    // On its own as well, since few manifests and configs match.
+    let _ = Config::from_json(config).map_err(|error| check_printable(&error));
     let listed = match Manifest::from_json(manifest) {
         Ok(listed) => listed,
-        Err(error) => return shown(&error),
+        Err(error) => return check_printable(&error),
     };
     match listed.with_config(config) {
         Ok((config, layers)) => {
@@ -103,25 +103,25 @@ pub fn manifest(input: &[u8]) {
             let again = Manifest::from_json(&again).expect("what is written can be read");
             assert_eq!(again, listed);
         }
-        Err(error) => shown(&error),
+        Err(error) => check_printable(&error),
     }
 }
 
 /// A tag, a digest or a reference.
 ///
 /// # Panics
-/// When one that is accepted is not itself as text, or could lead out of a directory.
+/// A valid one does not survive a round trip, or could lead out of a directory.
 pub fn names(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else {
         return;
     };
     match text.parse::<Tag>() {
         Ok(tag) => assert!(tag.as_str() == text && is_name(text), "{text:?}"),
-        Err(error) => shown(&error),
+        Err(error) => check_printable(&error),
     }
     match text.parse::<Digest>() {
         Ok(digest) => assert!(digest.as_str() == text && is_name(digest.hex()), "{text:?}"),
-        Err(error) => shown(&error),
+        Err(error) => check_printable(&error),
     }
     match text.parse::<Reference>() {
         Ok(reference) => {
@@ -131,12 +131,12 @@ pub fn names(input: &[u8]) {
                 assert!(is_name(name.as_str()), "{name}");
             }
         }
-        Err(error) => shown(&error),
+        Err(error) => check_printable(&error),
     }
 }
 
 /// A tree that was unpacked can be packed, and gives the same bytes when that is unpacked and packed again.
-fn survives_packing(unpacked: &Path, again: &Path) {
+fn check_packing(unpacked: &Path, again: &Path) {
     let options = PackOptions::default();
     let (blob, first) = pack(unpacked, Vec::new(), &options).expect("what was unpacked can be packed");
     fs::create_dir(again).expect("it can be written to");
@@ -145,7 +145,7 @@ fn survives_packing(unpacked: &Path, again: &Path) {
     assert_eq!(first, second, "equal trees give equal bytes");
 }
 
-/// A layer that describes the blob honestly, as far as that matters before its end.
+/// A layer with the blob's own digest and size.
 fn described(blob: &[u8]) -> Layer {
     Layer {
         title: "fuzzed".to_owned(),
@@ -156,7 +156,7 @@ fn described(blob: &[u8]) -> Layer {
     }
 }
 
-/// No fuzzer guesses a checksum; whoever makes a hostile stream computes it.
+/// Corrects the checksums of all headers: a fuzzer does not guess them, but an attacker computes them.
 fn with_checksums(stream: &[u8]) -> Vec<u8> {
     const BLOCK: usize = 512;
     let mut stream = stream.to_vec();
@@ -178,8 +178,8 @@ fn with_checksums(stream: &[u8]) -> Vec<u8> {
     stream
 }
 
-/// An error goes to somebody's terminal.
-fn shown(error: &dyn std::error::Error) {
+/// Errors are shown on a terminal.
+fn check_printable(error: &dyn std::error::Error) {
     for error in std::iter::successors(Some(error), |error| error.source()) {
         assert!(is_plain(&error.to_string()), "{:?}", error.to_string());
     }
@@ -189,7 +189,7 @@ fn is_plain(text: &str) -> bool {
     !text.is_empty() && !text.chars().any(char::is_control)
 }
 
-/// Whether it is one name in a directory.
+/// True for the name of one file in a directory.
 fn is_name(text: &str) -> bool {
     !text.contains('/') && !text.starts_with('.') && is_plain(text)
 }

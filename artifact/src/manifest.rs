@@ -20,42 +20,25 @@ pub const TITLE_ANNOTATION: &str = "dev.parbake.layer.title";
 /// Annotation of a layer: [`Layer::unpacked_size`] in decimal.
 pub const UNPACKED_SIZE_ANNOTATION: &str = "dev.parbake.layer.unpacked-size";
 
-/// Annotation of the manifest: [`Artifact::secrets`](crate::Artifact::secrets) in decimal. No reader needs to know it.
+/// Annotation of the manifest: [`Artifact::secrets`](crate::Artifact::secrets) in decimal; optional.
 pub const SECRETS_ANNOTATION: &str = "dev.parbake.secrets";
 
 /// Why a manifest cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// No OCI image manifest.
-    #[error("it is no OCI image manifest")]
+    #[error("it is not an OCI image manifest")]
     Json(#[source] JsonError),
-    /// An image, or some other artifact.
     #[error(
-        "it is no parbake artifact: its config is `{}`, not `{CONFIG_MEDIA_TYPE}`",
+        "it is not a parbake artifact: its config is `{}`, not `{CONFIG_MEDIA_TYPE}`",
         printable(found)
     )]
-    NotAnArtifact {
-        /// Media type of the config.
-        found: String,
-    },
-    /// A layer of another kind, or without the annotations it must have.
-    #[error("its layer {} has no proper `{what}`", printable(digest))]
-    Layer {
-        /// Which one.
-        digest: String,
-        /// What is missing or wrong.
-        what: &'static str,
-    },
-    /// More layers than an artifact can have.
+    NotAnArtifact { found: String },
+    #[error("its layer {} has no valid `{what}`", printable(digest))]
+    Layer { digest: String, what: &'static str },
     #[error("it lists {found} layers, more than the {MAX_LAYERS} that an artifact can have")]
-    TooMany {
-        /// How many it lists.
-        found: usize,
-    },
-    /// A digest that is no SHA-256.
+    TooMany { found: usize },
     #[error(transparent)]
     Digest(#[from] DigestError),
-    /// A config that does not fit.
     #[error(transparent)]
     Config(#[from] ConfigError),
 }
@@ -68,7 +51,6 @@ pub(crate) struct BlobRef {
 }
 
 impl BlobRef {
-    /// That of these bytes.
     pub(crate) fn of(bytes: &[u8]) -> Self {
         Self {
             digest: Digest::of(bytes),
@@ -77,11 +59,11 @@ impl BlobRef {
     }
 }
 
-/// What a manifest says.
+/// The manifest of an artifact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Manifest {
     pub(crate) config: BlobRef,
-    /// How many secrets its makers counted.
+    /// Number of its users' secrets, if it was counted.
     pub(crate) secrets: Option<u64>,
     layers: Vec<ListedLayer>,
 }
@@ -117,12 +99,12 @@ impl Manifest {
         })
     }
 
-    /// Every blob it refers to.
+    /// All blobs that it refers to.
     pub(crate) fn blobs(&self) -> impl Iterator<Item = &BlobRef> {
         std::iter::once(&self.config).chain(self.layers.iter().map(|layer| &layer.blob))
     }
 
-    /// The title of a layer; the config and others have none.
+    /// The title of a layer; `None` for other blobs.
     pub(crate) fn title(&self, digest: &Digest) -> Option<&str> {
         self.layers
             .iter()
@@ -130,7 +112,7 @@ impl Manifest {
             .map(|layer| layer.title.as_str())
     }
 
-    /// Reads the config that belongs to it, checks it, and puts the layers together from both.
+    /// Parses and checks its config, and combines both into layers.
     pub(crate) fn with_config(&self, config: &[u8]) -> Result<(Config, Vec<Layer>), ManifestError> {
         let config = Config::from_json(config)?;
         let layers: Vec<Layer> = self
@@ -155,7 +137,7 @@ impl Manifest {
     }
 }
 
-/// The manifest of a config and layers, as it is stored.
+/// Writes the manifest of a config and layers.
 pub(crate) fn to_json(config: &BlobRef, layers: &[Layer], secrets: Option<u64>) -> Vec<u8> {
     let secrets = secrets.map(|count| (SECRETS_ANNOTATION.to_owned(), count.to_string()));
     let manifest = ImageManifestBuilder::default()
@@ -171,7 +153,6 @@ pub(crate) fn to_json(config: &BlobRef, layers: &[Layer], secrets: Option<u64>) 
     canonical_json(&manifest)
 }
 
-/// A descriptor with annotations.
 pub(crate) fn descriptor(media_type: &str, blob: &BlobRef, annotations: &[(&str, &str)]) -> Descriptor {
     let digest: oci_spec::image::Digest = blob
         .digest
@@ -194,7 +175,6 @@ pub(crate) fn descriptor(media_type: &str, blob: &BlobRef, annotations: &[(&str,
     descriptor.build().expect("all required fields are set above")
 }
 
-/// What a descriptor points to.
 pub(crate) fn blob_ref(descriptor: &Descriptor) -> Result<BlobRef, DigestError> {
     Ok(BlobRef {
         digest: descriptor.digest().as_ref().parse()?,
@@ -202,7 +182,7 @@ pub(crate) fn blob_ref(descriptor: &Descriptor) -> Result<BlobRef, DigestError> 
     })
 }
 
-/// JSON with sorted keys: the crate's annotations are a hash map, and equal manifests must give equal bytes.
+/// JSON with sorted keys: annotations are in a hash map, and equal manifests must give equal bytes.
 pub(crate) fn canonical_json(value: &impl Serialize) -> Vec<u8> {
     fn sorted(value: Value) -> Value {
         match value {
@@ -281,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn comes_back() {
+    fn manifests_round_trip() {
         let manifest = Manifest::from_json(&sample()).unwrap();
         assert_eq!(
             manifest.config,
@@ -292,7 +272,7 @@ mod tests {
         );
         assert_eq!(manifest.blobs().count(), 3);
         assert_eq!(manifest.secrets, Some(3));
-        // Those of before the count have none, and none is made up.
+        // Older artifacts have no count.
         let text = String::from_utf8(sample()).unwrap();
         let uncounted = text.replace(r#""annotations":{"dev.parbake.secrets":"3"},"#, "");
         assert_ne!(uncounted, text);
@@ -302,12 +282,12 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_artifact() {
+    fn other_manifests_are_rejected() {
         let text = String::from_utf8(sample()).unwrap();
         let error = |text: &str| Manifest::from_json(text.as_bytes()).unwrap_err().to_string();
-        assert!(error("{}").contains("no OCI image manifest"));
+        assert!(error("{}").contains("not an OCI image manifest"));
         let image = text.replace("vnd.parbake.cluster.config", "vnd.oci.image.config");
-        assert!(error(&image).contains("no parbake artifact"));
+        assert!(error(&image).contains("not a parbake artifact"));
         let gzip = text.replace(LAYER_MEDIA_TYPE, "application/vnd.oci.image.layer.v1.tar+gzip");
         assert!(error(&gzip).contains("`media type`"));
         assert!(error(&text.replace("1024", "-1")).contains("unpacked-size"));

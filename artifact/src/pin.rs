@@ -1,4 +1,4 @@
-//! `parbake.toml`: the artifact that a project uses.
+//! `parbake.toml`: the artifact of a project.
 //!
 //! ```toml
 //! # What `parbake up` starts here; `parbake pin --update` renews it.
@@ -6,8 +6,8 @@
 //! plain-http = true    # only for a registry without TLS
 //! ```
 //!
-//! The digest says which artifact is meant, on every machine and for ever; the tag says where a newer one is looked for.
-//! Like Cargo's, the file is that of the directory or of the nearest one above it.
+//! The digest pins the artifact; updates are looked for under the tag. As with Cargo, the file is that of the directory or of
+//! its nearest ancestor that has one.
 
 mod write;
 
@@ -23,53 +23,34 @@ use crate::reference::Reference;
 
 pub use write::write;
 
-/// The file's name.
 pub const FILE: &str = "parbake.toml";
 
 /// A project's pin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pin {
-    /// The file that it is in.
     pub path: PathBuf,
-    /// What is pinned.
     pub artifact: Reference,
-    /// Whether the registry has no TLS.
+    /// True if the registry has no TLS.
     pub plain_http: bool,
 }
 
-/// What can go wrong with a pin.
 #[derive(Debug, thiserror::Error)]
 pub enum PinError {
-    /// The file system refused.
     #[error("cannot {act} `{}`", .path.display())]
     Io {
-        /// What was tried: `read`, `write`.
         act: &'static str,
-        /// With what.
         path: PathBuf,
-        /// Why.
         source: io::Error,
     },
-    /// The file says something that it cannot say.
     #[error("`{}`, line {line}, column {column}: {message}", .path.display())]
     Content {
-        /// The file.
         path: PathBuf,
-        /// Line, from 1.
         line: usize,
-        /// Column in characters, from 1.
         column: usize,
-        /// What is wrong.
         message: String,
     },
-    /// A reference without a digest.
-    #[error("`{}` names `{artifact}` without a digest, which may mean another artifact tomorrow; `parbake pin --update` adds it", .path.display())]
-    Unpinned {
-        /// The file.
-        path: PathBuf,
-        /// What it names.
-        artifact: String,
-    },
+    #[error("`{}` names `{artifact}` without a digest, so the artifact can change; add it with `parbake pin --update`", .path.display())]
+    Unpinned { path: PathBuf, artifact: String },
 }
 
 #[derive(Debug, Deserialize)]
@@ -81,10 +62,10 @@ struct Document {
 }
 
 impl Pin {
-    /// The pin of the project that `dir` is in; `None` where there is none.
+    /// The pin of the project that `dir` is in, if it has one.
     ///
     /// # Errors
-    /// When the file cannot be read or understood.
+    /// The file cannot be read or is not valid.
     pub fn find(dir: &Path) -> Result<Option<Self>, PinError> {
         for dir in dir.ancestors() {
             let path = dir.join(FILE);
@@ -103,13 +84,13 @@ impl Pin {
         Ok(None)
     }
 
-    /// Reads the `text` of the file at `path`.
+    /// Parses the `text` of the file at `path`.
     ///
     /// # Errors
-    /// Says where something is wrong.
+    /// [`PinError::Content`] with line and column.
     pub fn parse(path: &Path, text: &str) -> Result<Self, PinError> {
         let document: Document =
-            toml::from_str(text).map_err(|error| wrong(path, text, error.span(), error.message()))?;
+            toml::from_str(text).map_err(|error| content_error(path, text, error.span(), error.message()))?;
         Ok(Self {
             path: path.to_owned(),
             artifact: document.artifact,
@@ -117,10 +98,10 @@ impl Pin {
         })
     }
 
-    /// The digest that is pinned.
+    /// The pinned digest.
     ///
     /// # Errors
-    /// [`PinError::Unpinned`] when there is none.
+    /// [`PinError::Unpinned`] if there is none.
     pub fn digest(&self) -> Result<&Digest, PinError> {
         self.artifact.digest().ok_or_else(|| PinError::Unpinned {
             path: self.path.clone(),
@@ -129,8 +110,8 @@ impl Pin {
     }
 }
 
-/// The error that a TOML parser has with `text`.
-fn wrong(path: &Path, text: &str, span: Option<Range<usize>>, message: &str) -> PinError {
+/// The error of a TOML parser in `text`.
+fn content_error(path: &Path, text: &str, span: Option<Range<usize>>, message: &str) -> PinError {
     let (line, column) = position(text, span.unwrap_or_default());
     PinError::Content {
         path: path.to_owned(),
@@ -140,7 +121,7 @@ fn wrong(path: &Path, text: &str, span: Option<Range<usize>>, message: &str) -> 
     }
 }
 
-/// Line and column of the start of `span`, from 1; a column counts characters.
+/// Line and column of the start of `span`, from 1; columns count characters.
 fn position(text: &str, span: Range<usize>) -> (usize, usize) {
     let before = text.get(..span.start).unwrap_or(text);
     let line = before.rsplit('\n').next().unwrap_or_default();

@@ -1,9 +1,9 @@
-//! Which artifacts may be used on this host: `DIR/policy.toml`.
+//! The policy on artifacts that may be used on this host: `DIR/policy.toml`.
 //!
 //! ```toml
-//! refuse-unsigned = true                  # what none of `keys` signed is neither pulled nor started
-//! keys = ["/etc/parbake/cosign.pub"]      # public keys, from the folder of this file on; one of them is enough
-//! allow-local = true                      # what was baked or frozen on this host needs no signature; else it does
+//! refuse-unsigned = true                  # reject artifacts without a signature by one of `keys`, at pull and start
+//! keys = ["/etc/parbake/cosign.pub"]      # public keys, relative to this file's directory
+//! allow-local = true                      # artifacts baked or frozen on this host need no signature
 //! ```
 
 use std::fs;
@@ -17,16 +17,14 @@ use crate::referrers::Referrer;
 use crate::signature::{KeyError, PublicKey};
 use crate::store::{Artifact, Store, StoreError};
 
-/// The file's name in parbake's state directory.
 const FILE: &str = "policy.toml";
 
-/// Which artifacts may be used on this host. By default, all.
+/// The policy on artifacts that may be used on this host. By default, all may.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
     required: Option<Required>,
 }
 
-/// What an artifact must have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Required {
     path: PathBuf,
@@ -34,58 +32,34 @@ struct Required {
     allow_local: bool,
 }
 
-/// Why an artifact may not be used, or nobody knows whether it may.
+/// Why an artifact may not be used, or the policy cannot be applied.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
-    /// The policy cannot be read.
     #[error("cannot read the policy `{}`", .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The policy makes no sense.
+    Read { path: PathBuf, source: io::Error },
     #[error("the policy `{}` is not valid", .path.display())]
     Syntax {
-        /// The file.
         path: PathBuf,
-        /// Why, with line and column.
         source: Box<toml::de::Error>,
     },
-    /// The policy asks for signatures by nobody.
-    #[error("the policy `{}` refuses what is unsigned, but lists no `keys`; add the public keys to trust", .path.display())]
-    NoKeys {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A key of the policy cannot be used.
-    #[error("the policy `{}` cannot be followed", .path.display())]
-    Key {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: KeyError,
-    },
-    /// Nobody whom the policy trusts has signed the artifact.
+    #[error("the policy `{}` requires signatures but lists no `keys`; add the public keys to trust", .path.display())]
+    NoKeys { path: PathBuf },
+    #[error("the policy `{}` cannot be applied", .path.display())]
+    Key { path: PathBuf, source: KeyError },
     #[error(
-        "`{artifact}` has no signature by a key that `{}` trusts ({found}); have it signed with `parbake publish --sign` or `cosign sign`, then pull it again",
+        "`{artifact}` has no signature by a key in `{}` ({found}); sign it with `parbake publish --sign` or `cosign sign`, then pull it again",
         .path.display()
     )]
     Unsigned {
-        /// Its name or reference.
         artifact: String,
-        /// The policy.
         path: PathBuf,
-        /// What it has instead.
         found: String,
     },
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// What the file says.
+/// The content of the file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct File {
@@ -97,10 +71,10 @@ struct File {
 }
 
 impl Policy {
-    /// Reads the policy in parbake's state directory; without a file everything may be used.
+    /// Loads the policy from parbake's state directory; without a file everything may be used.
     ///
     /// # Errors
-    /// When the file or one of its keys makes no sense, also where nothing is refused.
+    /// The file or one of its keys is not valid, even if signatures are not required.
     pub fn load(dir: &Path) -> Result<Self, PolicyError> {
         let path = dir.join(FILE);
         let text = match fs::read_to_string(&path) {
@@ -136,10 +110,10 @@ impl Policy {
         })
     }
 
-    /// Whether the artifact may be started.
+    /// Checks that the artifact may be started.
     ///
     /// # Errors
-    /// [`PolicyError::Unsigned`] when it may not.
+    /// [`PolicyError::Unsigned`] if it may not.
     pub fn check(&self, store: &Store, artifact: &Artifact) -> Result<(), PolicyError> {
         match &self.required {
             Some(required) if artifact.origin.is_none() && required.allow_local => Ok(()),
@@ -155,20 +129,20 @@ impl Policy {
         let Some(required) = &self.required else {
             return Ok(());
         };
-        let attached = store.referrers(&artifact.digest)?;
-        required.check(store, artifact.tag.as_str(), &artifact.digest, &attached)
+        let referrers = store.referrers(&artifact.digest)?;
+        required.check(store, artifact.tag.as_str(), &artifact.digest, &referrers)
     }
 
-    /// Whether what was found with these attachments may be pulled.
+    /// Checks that an artifact with these referrers may be pulled.
     pub(crate) fn check_pulled(
         &self,
         store: &Store,
         reference: &str,
         digest: &Digest,
-        attached: &[Referrer],
+        referrers: &[Referrer],
     ) -> Result<(), PolicyError> {
         match &self.required {
-            Some(required) => required.check(store, reference, digest, attached),
+            Some(required) => required.check(store, reference, digest, referrers),
             None => Ok(()),
         }
     }
@@ -180,17 +154,17 @@ impl Required {
         store: &Store,
         artifact: &str,
         digest: &Digest,
-        attached: &[Referrer],
+        referrers: &[Referrer],
     ) -> Result<(), PolicyError> {
         if store
-            .find_signature_among(digest, attached, &self.keys)?
+            .find_signature_among(digest, referrers, &self.keys)?
             .is_some()
         {
             return Ok(());
         }
-        let is_signed = attached.iter().any(Referrer::is_signatures);
+        let is_signed = referrers.iter().any(Referrer::is_signatures);
         let found = if is_signed {
-            "it was signed by others, or the signature is of something else"
+            "it is signed with other keys, or the signature is of something else"
         } else {
             "it is unsigned"
         };

@@ -1,8 +1,8 @@
-//! Text from outside that goes to a terminal.
+//! Makes text from outside safe for a terminal.
 
 use std::fmt;
 
-/// The text with what would steer a terminal, or hide or reorder other text, spelled as `\u{...}`.
+/// Escapes characters that control a terminal, or hide or reorder other text, as `\u{...}`.
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
@@ -15,8 +15,8 @@ pub fn printable(text: &str) -> String {
     shown
 }
 
-/// Whether a terminal shows it in its place: no control character (Unicode category Cc), and none of the invisible ones
-/// that change what is around them (those of Cf: joiners, marks of direction, tags; and separators of lines).
+/// False for control characters (Unicode category Cc), for invisible ones that change the text around them (of category
+/// Cf: joiners, direction marks, tags), and for line separators.
 pub(crate) fn is_printable(character: char) -> bool {
     !character.is_control()
         && !matches!(
@@ -33,7 +33,7 @@ pub(crate) fn is_printable(character: char) -> bool {
         )
 }
 
-/// What serde has to say of JSON from outside, which it quotes as it came.
+/// A serde error about JSON from outside, which it quotes; its text is made printable.
 #[derive(Debug)]
 pub struct JsonError(serde_json::Error);
 
@@ -56,7 +56,7 @@ mod tests {
     use super::printable;
 
     #[test]
-    fn only_what_a_terminal_shows_stays() {
+    fn unprintable_characters_are_escaped() {
         assert_eq!(printable("k8s-1.34 `ä` 日本"), "k8s-1.34 `ä` 日本");
         assert_eq!(printable("a\u{1b}[2Jb\r\n\0"), "a\\u{1b}[2Jb\\u{d}\\u{a}\\u{0}");
         assert_eq!(

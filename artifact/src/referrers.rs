@@ -1,7 +1,7 @@
-//! What is attached to an artifact: documents about it, and its signatures.
+//! Referrers of an artifact: documents about it, and its signatures.
 //!
-//! A document is an artifact of its own, of one layer, that says in `subject` what it is about (OCI image-spec 1.1,
-//! manifest.md, "Guidelines for Artifact Usage"), so that every tool finds it that lists referrers:
+//! A document is an artifact of its own with one layer, whose `subject` is the artifact that it describes (OCI image-spec
+//! 1.1, manifest.md, "Guidelines for Artifact Usage"), so that every tool that lists referrers finds it:
 //!
 //! ```text
 //! manifest        artifactType: the document's media type, subject: the artifact's manifest
@@ -15,30 +15,27 @@ use crate::digest::Digest;
 use crate::manifest::{BlobRef, ManifestError, blob_ref, canonical_json, descriptor};
 use crate::signature;
 
-/// The annotation that names a layer (OCI image-spec 1.1, annotations.md): the file that other tools make of it.
+/// The annotation that other tools take a layer's file name from (OCI image-spec 1.1, annotations.md).
 const TITLE: &str = "org.opencontainers.image.title";
-/// The media type of every manifest here.
 pub(crate) const MANIFEST_MEDIA_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(crate) const EMPTY_MEDIA_TYPE: &str = "application/vnd.oci.empty.v1+json";
 /// The empty config (OCI image-spec 1.1, manifest.md, "Guidance for an Empty Descriptor").
 pub(crate) const EMPTY: &[u8] = b"{}";
-/// More than a document has, in bytes.
+/// Maximum size of a document in bytes.
 pub(crate) const MAX_DOCUMENT: u64 = 16 << 20;
 
-/// What a document about an artifact says.
+/// The kind of a document about an artifact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DocumentKind {
-    /// What the artifact consists of: CycloneDX 1.6 as JSON.
+    /// The artifact's components: CycloneDX 1.6 as JSON.
     Sbom,
-    /// What it was made from, and how: an in-toto Statement v1 with SLSA provenance v1.
+    /// The artifact's sources and build: an in-toto Statement v1 with SLSA provenance v1.
     Provenance,
 }
 
 impl DocumentKind {
-    /// All kinds.
     pub const ALL: [Self; 2] = [Self::Sbom, Self::Provenance];
 
-    /// The registered media type.
     pub fn media_type(self) -> &'static str {
         match self {
             Self::Sbom => "application/vnd.cyclonedx+json",
@@ -61,16 +58,14 @@ impl DocumentKind {
 /// A document about an artifact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
-    /// What it says.
     pub kind: DocumentKind,
-    /// Its text.
     pub text: Vec<u8>,
 }
 
-/// Something that is attached to an artifact in the store.
+/// A document or the signatures of an artifact in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Referrer {
-    /// The media type of a document, or of what cosign signs.
+    /// The media type of a document, or of cosign's payloads.
     pub media_type: String,
     /// Digest of its manifest.
     pub digest: Digest,
@@ -94,18 +89,18 @@ impl Referrer {
         }
     }
 
-    /// Whether it holds the artifact's signatures.
+    /// True for the artifact's signatures.
     pub fn is_signatures(&self) -> bool {
         self.media_type == signature::MEDIA_TYPE
     }
 
-    /// What the document says; `None` for signatures.
+    /// The kind of the document; `None` for signatures.
     pub fn document(&self) -> Option<DocumentKind> {
         DocumentKind::of(&self.media_type)
     }
 }
 
-/// What the manifest of a document says.
+/// The manifest of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DocumentManifest {
     pub(crate) kind: DocumentKind,
@@ -115,8 +110,8 @@ pub(crate) struct DocumentManifest {
 }
 
 impl DocumentManifest {
-    /// What a manifest says, if it is one of a document: others may attach what they like. Types as in OCI
-    /// image-spec 1.1, manifest.md: without `artifactType` the config's type counts.
+    /// Parses a manifest; `None` if it is not that of a document, since other tools attach what they like. Without
+    /// `artifactType` the config's media type counts (OCI image-spec 1.1, manifest.md).
     pub(crate) fn from_json(bytes: &[u8]) -> Result<Option<Self>, ManifestError> {
         let manifest: ImageManifest =
             serde_json::from_slice(bytes).map_err(|error| ManifestError::Json(error.into()))?;
@@ -140,7 +135,7 @@ impl DocumentManifest {
         }))
     }
 
-    /// The manifest of a document about `subject`.
+    /// Writes the manifest of a document about `subject`.
     pub(crate) fn to_json(kind: DocumentKind, subject: &BlobRef, text: &BlobRef) -> Vec<u8> {
         let config = BlobRef {
             digest: Digest::of(EMPTY),
@@ -178,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_says_what_it_is_about() {
+    fn documents_name_their_subject() {
         let (subject, text) = (blob("subject"), blob("text"));
         let bytes = DocumentManifest::to_json(DocumentKind::Sbom, &subject, &text);
         let read = DocumentManifest::from_json(&bytes).unwrap().unwrap();
@@ -191,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_attach_is_no_document() {
+    fn other_manifests_are_ignored() {
         let bytes = DocumentManifest::to_json(DocumentKind::Provenance, &blob("subject"), &blob("text"));
         let text = String::from_utf8(bytes).unwrap();
         let other = text.replace("vnd.in-toto+json", "vnd.other+json");

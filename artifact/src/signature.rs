@@ -1,16 +1,16 @@
-//! Signatures that cosign makes and checks (cosign, `specs/SIGNATURE_SPEC.md`), with key pairs: ECDSA on P-256 with
-//! SHA-256. No service on the network has a part in it.
+//! Signatures compatible with cosign (`specs/SIGNATURE_SPEC.md`), made with key pairs: ECDSA on P-256 with SHA-256. No network
+//! service is involved.
 //!
-//! What is signed is a small text that names the artifact's manifest by its digest, and so all that it refers to:
+//! The signed payload names the artifact's manifest by its digest, and thereby everything that it refers to:
 //!
 //! ```text
 //! {"critical": {"identity": {"docker-reference": "REGISTRY/REPOSITORY"},
 //!               "image": {"docker-manifest-digest": "sha256:HEX"},
 //!               "type": "cosign container image signature"},
-//!  "optional": {"dev.parbake.attached.MEDIA-TYPE": "sha256:HEX"}}      documents beside it, by their manifests
+//!  "optional": {"dev.parbake.attached.MEDIA-TYPE": "sha256:HEX"}}      documents, by their manifests
 //! ```
 //!
-//! All signatures of an artifact are the layers of one manifest, with the tag `sha256-HEX.sig` in its repository.
+//! The signatures of an artifact are the layers of one manifest, tagged `sha256-HEX.sig` in its repository.
 
 mod key;
 mod manifest;
@@ -20,14 +20,14 @@ pub use key::{KeyError, PrivateKey, PublicKey};
 pub(crate) use manifest::{MAX_PAYLOAD, MEDIA_TYPE, SignatureManifest};
 pub(crate) use payload::Payload;
 
-/// How keys are named in `optional` that say which documents were beside the artifact; the media type comes after it.
+/// Prefix of keys in `optional` that name documents; the media type follows.
 pub(crate) const ATTACHED_CLAIM: &str = "dev.parbake.attached.";
 
-/// A signature that is good: whose, and of which documents besides the artifact itself.
+/// A valid signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedSignature {
-    /// Which of the keys made it, by its place in the list that was given.
+    /// Index of the key that made it.
     pub key: usize,
-    /// Digests of the manifests of documents that it covers too.
+    /// Digests of the manifests of documents that it covers.
     pub documents: Vec<crate::digest::Digest>,
 }

@@ -87,7 +87,6 @@ impl Store {
         Ok(store)
     }
 
-    /// The directory it is in.
     pub fn dir(&self) -> &Path {
         &self.dir
     }

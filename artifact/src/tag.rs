@@ -7,17 +7,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::printable::printable;
 
-const LONGEST: usize = 128;
+const MAX_LENGTH: usize = 128;
 
 /// The local name of an artifact, for example `k8s-1.34`: `[A-Za-z0-9_][A-Za-z0-9._-]{0,127}`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Tag(String);
 
-/// A text that is no [`Tag`].
+/// A text that is not a [`Tag`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{}` is no artifact name; use 1 to 128 letters, digits, `.`, `_` and `-`, not starting with `.` or `-`",
+    "`{}` is not an artifact name; use 1 to 128 letters, digits, `.`, `_` and `-`, not starting with `.` or `-`",
     printable(text)
 )]
 pub struct TagError {
@@ -25,7 +25,6 @@ pub struct TagError {
 }
 
 impl Tag {
-    /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -38,7 +37,7 @@ impl TryFrom<String> for Tag {
         let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
         let starts_well = text.bytes().next().is_some_and(word);
         if starts_well
-            && text.len() <= LONGEST
+            && text.len() <= MAX_LENGTH
             && text.bytes().all(|byte| word(byte) || b".-".contains(&byte))
         {
             Ok(Self(text))
@@ -73,7 +72,7 @@ mod tests {
     use super::Tag;
 
     #[test]
-    fn grammar() {
+    fn tags_follow_the_grammar() {
         let longest = "x".repeat(128);
         for text in ["k8s-1.34", "_x", "A", &longest] {
             assert_eq!(text.parse::<Tag>().unwrap().as_str(), text);

@@ -151,7 +151,7 @@ fn invalid_pin_is_one_error() {
         ("artifact = 1\n", "line 1, column 12: invalid type"),
         (
             "artifact = \"k8s-1.34\"\n",
-            "line 1, column 12: `k8s-1.34` is no reference",
+            "line 1, column 12: `k8s-1.34` is not a reference",
         ),
         (
             "artifact = \"localhost/a\"\nextra = 1\n",

@@ -22,7 +22,7 @@ const CASES: [Case; 6] = [
     ),
     (
         |config| config["surprise"] = json!(true),
-        &["the artifact's config cannot be read", "unknown field `surprise`"],
+        &["the artifact's config is not valid", "unknown field `surprise`"],
     ),
     (
         |config| config["machines"][0]["name"] = json!("node02"),
@@ -30,7 +30,7 @@ const CASES: [Case; 6] = [
     ),
     (
         |config| config["rootfs"]["diff_ids"] = json!([]),
-        &["the artifact's config is not consistent", "0 diff ids"],
+        &["the artifact's config is inconsistent", "0 diff ids"],
     ),
     (
         |config| config["cluster"]["nodes"][0]["address"] = json!("10.89.0.999"),
@@ -60,7 +60,7 @@ pub(crate) fn config(place: &Place) -> Outcome {
     // A config that is not JSON but has the right digest, and one with the wrong digest.
     store.with_config(
         |config| Ok(config[..config.len() / 2].to_owned()),
-        || refused(place, &["the artifact's config cannot be read"]),
+        || refused(place, &["the artifact's config is not valid"]),
     )?;
     let path = store.blob(&store.manifest()?["config"]["digest"]);
     let whole = fs::read(&path).map_err(|error| error.to_string())?;

@@ -261,7 +261,7 @@ pub(crate) fn policy(place: &Place) -> Outcome {
     ])?;
     refuses(
         &["pull", &plain, "--plain-http"],
-        &["signed by others, or the signature is of something else"],
+        &["signed with other keys, or the signature is of something else"],
     )?;
     let listed = other.json(place, &["artifact", "list"])?;
     check(listed.as_array().is_some_and(|listed| listed.len() == 1), || {

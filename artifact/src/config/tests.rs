@@ -1,11 +1,10 @@
-//! Tests of the config: the checked-in sample must stay readable for ever.
-
 use serde_json::{Value, json};
 
 use super::Config;
 use crate::digest::Digest;
 use crate::layer::Layer;
 
+/// Must stay readable in all later versions.
 const SAMPLE: &str = include_str!("../../samples/config-v1.json");
 
 fn digest(number: u8) -> Digest {
@@ -23,7 +22,7 @@ fn layers() -> Vec<Layer> {
     vec![layer("os", 1), layer("machine/node01", 2)]
 }
 
-/// What `check` says of the sample after `change`.
+/// The error of `check` for the sample after `change`.
 fn problems(change: impl FnOnce(&mut Config, &mut Vec<Layer>)) -> String {
     let (mut config, mut layers) = (Config::from_json(SAMPLE.as_bytes()).unwrap(), layers());
     change(&mut config, &mut layers);
@@ -31,7 +30,7 @@ fn problems(change: impl FnOnce(&mut Config, &mut Vec<Layer>)) -> String {
 }
 
 #[test]
-fn sample_of_version_1_is_understood() {
+fn version_1_sample_is_read() {
     let config = Config::from_json(SAMPLE.as_bytes()).unwrap();
     config.check(&layers()).unwrap();
     assert_eq!(config.provider, "k8s-1.34");
@@ -43,7 +42,7 @@ fn sample_of_version_1_is_understood() {
 }
 
 #[test]
-fn newer_versions_are_refused_before_anything_else_is_read() {
+fn newer_versions_are_rejected_first() {
     let error = Config::from_json(br#"{"version": 2, "news": true}"#).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -53,12 +52,12 @@ fn newer_versions_are_refused_before_anything_else_is_read() {
         Config::from_json(br#"{"version": 0}"#)
             .unwrap_err()
             .to_string()
-            .contains("not known")
+            .contains("is invalid")
     );
 }
 
 #[test]
-fn unknown_fields_are_refused_everywhere() {
+fn unknown_fields_are_rejected_everywhere() {
     for place in ["", "/machines/0", "/rootfs"] {
         let mut value: Value = serde_json::from_str(SAMPLE).unwrap();
         value.pointer_mut(place).unwrap()["surprise"] = json!(1);
@@ -69,25 +68,26 @@ fn unknown_fields_are_refused_everywhere() {
 }
 
 #[test]
-fn every_contradiction_is_named() {
+fn all_inconsistencies_are_reported() {
     assert!(problems(|config, _| config.machines.clear()).contains("no machine"));
     assert!(problems(|config, _| config.machines[0].layers.clear()).contains("`node01` has no layer"));
     assert!(problems(|config, _| config.machines[0].layers.push(digest(9))).contains("does not list"));
     assert!(problems(|config, _| config.machines[0].layers.push(digest(1))).contains("twice"));
     let twin = |config: &mut Config, _: &mut Vec<Layer>| config.machines.push(config.machines[0].clone());
     assert!(problems(twin).contains("two machines are called `node01`"));
-    assert!(problems(|config, _| config.rootfs.diff_ids.swap(0, 1)).contains("not those of the layers"));
+    assert!(
+        problems(|config, _| config.rootfs.diff_ids.swap(0, 1)).contains("differ from those of the layers")
+    );
     assert!(problems(|_, layers| layers.truncate(1)).contains("2 diff ids for 1 layers"));
     assert!(problems(|_, layers| layers[1].title = "os".into()).contains("two layers are called `os`"));
     assert!(problems(|_, layers| layers[1].title = "a\n".into()).contains("no printable title"));
     assert!(problems(|config, _| config.os = "plan9".into()).contains("`plan9`"));
     for name in ["", "Node", "-a", "a-", "a.b", "a/b", "../x", &"a".repeat(64)] {
         assert!(
-            problems(|config, _| config.machines[0].name = name.into()).contains("no host name"),
+            problems(|config, _| config.machines[0].name = name.into()).contains("not a host name"),
             "{name}"
         );
     }
-    // All at once, not one after the other.
     let both = problems(|config, _| {
         config.os = "plan9".into();
         config.machines.clear();

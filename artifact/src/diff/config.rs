@@ -1,4 +1,4 @@
-//! What differs between two configs.
+//! Compares two configs.
 
 use std::collections::BTreeSet;
 
@@ -8,18 +8,16 @@ use serde_json::Value;
 use crate::config::Config;
 use crate::printable::printable;
 
-/// A field that is not the same in both.
+/// A field that differs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FieldChange {
-    /// Where it is, as a JSON pointer (RFC 6901): `/cluster/nodes/0/address`.
+    /// A JSON pointer (RFC 6901): `/cluster/nodes/0/address`.
     pub field: String,
-    /// Its value in `a`; `None` where it is not there.
     pub a: Option<Value>,
-    /// Its value in `b`.
     pub b: Option<Value>,
 }
 
-/// The innermost fields that differ. Machines and diff ids are left out: they are compared as what they stand for.
+/// The innermost fields that differ. Machines and diff ids are left out: they are compared as machines and layers.
 pub(super) fn changes(a: &Config, b: &Config) -> Vec<FieldChange> {
     let comparable = |config: &Config| {
         let mut value = serde_json::to_value(config).expect("all keys of a config are strings");
@@ -34,7 +32,7 @@ pub(super) fn changes(a: &Config, b: &Config) -> Vec<FieldChange> {
     changes
 }
 
-/// As deep as serde_json lets a document be nested, 128 levels, and no deeper.
+/// The recursion is as deep as the document, at most 128 levels (serde_json's limit).
 fn compare(field: &str, a: Option<&Value>, b: Option<&Value>, changes: &mut Vec<FieldChange>) {
     match (a, b) {
         (Some(Value::Object(in_a)), Some(Value::Object(in_b))) => {

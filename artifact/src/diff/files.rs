@@ -1,4 +1,4 @@
-//! What differs between the files of two layers.
+//! Compares the files of two layers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
@@ -10,43 +10,37 @@ use serde::Serialize;
 use crate::layer::{Facts, Type};
 use crate::printable::printable;
 
-/// A path at which two layers do not have the same.
+/// A path at which two layers differ.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FileChange {
-    /// Below the layer's root, `.` for that itself; with what is no UTF-8 or would steer a terminal made visible.
+    /// Relative to the layer's root, which is `.`; what is not UTF-8 or not printable is escaped.
     pub path: String,
-    /// What is different.
     #[serde(flatten)]
     pub change: Change,
 }
 
-/// What is different at a path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "change")]
 pub enum Change {
-    /// Only `a` has it.
     OnlyA,
-    /// Only `b` has it.
     OnlyB,
-    /// Both have it, and it differs in these.
     Differs {
         /// At least one.
         attributes: Vec<Attribute>,
     },
 }
 
-/// Something about a file that is not the same in both.
+/// A property of a file that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Attribute {
     /// `type`, `content`, `size`, `target`, `opaque`, `mode`, `owner`, `mtime`, or `xattr NAME`.
     pub name: String,
-    /// What it is in `a`, for people; of contents and attributes the digest. `None` where it is not there.
+    /// The value in `a` for people; for contents and extended attributes their digest. `None` if `a` has none.
     pub a: Option<String>,
-    /// What it is in `b`.
     pub b: Option<String>,
 }
 
-/// Every path that differs, in order.
+/// All paths that differ, in order.
 pub(super) fn changes(a: BTreeMap<PathBuf, Facts>, mut b: BTreeMap<PathBuf, Facts>) -> Vec<FileChange> {
     let mut changes = BTreeMap::new();
     for (path, in_a) in a {
@@ -61,13 +55,13 @@ pub(super) fn changes(a: BTreeMap<PathBuf, Facts>, mut b: BTreeMap<PathBuf, Fact
     }
     changes.extend(b.into_keys().map(|path| (path, Change::OnlyB)));
     let change = |(path, change): (PathBuf, Change)| FileChange {
-        path: shown(&path),
+        path: display(&path),
         change,
     };
     changes.into_iter().map(change).collect()
 }
 
-fn shown(path: &Path) -> String {
+fn display(path: &Path) -> String {
     if path.as_os_str().is_empty() {
         return ".".to_owned();
     }
@@ -81,7 +75,7 @@ fn text(bytes: &[u8]) -> String {
     }
 }
 
-/// How an attribute is called, and what it is.
+/// Name and value of an attribute.
 type Named = (&'static str, fn(&Facts) -> Option<String>);
 
 fn attributes(a: &Facts, b: &Facts) -> Vec<Attribute> {
@@ -125,7 +119,7 @@ fn type_name(kind: Type) -> &'static str {
     }
 }
 
-/// In RFC 3339; as seconds where no calendar reaches.
+/// RFC 3339; in seconds if the time is outside of its range.
 fn time((seconds, nanoseconds): (i64, u32)) -> String {
     let nanoseconds = nanoseconds.cast_signed();
     match Timestamp::new(seconds, nanoseconds) {

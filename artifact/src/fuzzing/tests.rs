@@ -1,6 +1,6 @@
-//! Makes the seeds of the fuzz targets, and feeds all that are committed to the same functions.
+//! Generates the seeds of the fuzz targets, and runs the targets with all committed inputs.
 //!
-//! `PARBAKE_WRITE_SEEDS=1 cargo test -p parbake-artifact seeds` writes them anew.
+//! `PARBAKE_WRITE_SEEDS=1 cargo test -p parbake-artifact seeds` writes the seeds again.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::layer::Layer;
 use crate::layer::test_stream::Stream;
 use crate::manifest::{BlobRef, to_json};
 
-/// Where an input of a target goes, and the input.
+/// Target, name and content of an input.
 type Seed = (&'static str, &'static str, Vec<u8>);
 
 fn dir(target: &str) -> PathBuf {
@@ -27,7 +27,7 @@ fn dir(target: &str) -> PathBuf {
 }
 
 #[test]
-fn committed_seeds_are_those_made_here() {
+fn committed_seeds_are_current() {
     let write = std::env::var_os("PARBAKE_WRITE_SEEDS").is_some();
     for (target, name, bytes) in seeds() {
         let path = dir(target).join(name);
@@ -38,26 +38,26 @@ fn committed_seeds_are_those_made_here() {
         let committed = fs::read(&path).unwrap_or_default();
         assert!(
             committed == bytes,
-            "{} is another one: PARBAKE_WRITE_SEEDS=1 cargo test -p parbake-artifact seeds",
+            "{} is outdated; run PARBAKE_WRITE_SEEDS=1 cargo test -p parbake-artifact seeds",
             path.display()
         );
     }
 }
 
-/// What is mutated should be something to begin with.
+/// Mutations should start from a valid layer.
 #[test]
-fn the_largest_seed_is_sound() {
+fn largest_seed_is_valid() {
     let temp = tempfile::tempdir().unwrap();
     let (blob, layer) = everything().blob();
     crate::layer::unpack(&blob[..], &layer, temp.path()).unwrap();
 }
 
-/// A target and what runs it.
+/// Name and function of a target.
 type Target = (&'static str, fn(&[u8]));
 
-/// Also those that a fuzzer found once.
+/// Includes inputs that a fuzzer found.
 #[test]
-fn every_committed_input_is_survived() {
+fn committed_inputs_do_not_panic() {
     let targets: [Target; 5] = [
         ("delta", delta),
         ("layer", layer),
@@ -78,7 +78,7 @@ fn seeds() -> Vec<Seed> {
     [layers(), deltas(), records(), manifests(), texts()].concat()
 }
 
-/// A pax record, whose length counts its own digits.
+/// A pax record; its length includes its own digits.
 fn record(key: &str, value: &[u8]) -> Vec<u8> {
     let rest = key.len() + value.len() + 3;
     let has = |digits: &usize| (rest + digits).to_string().len() == *digits;
@@ -91,7 +91,7 @@ fn stream() -> Stream {
     Stream::default().dir("./")
 }
 
-/// Everything that a layer may have.
+/// Every kind of entry that a layer may have.
 fn everything() -> Stream {
     stream()
         .file(".wh.gone", b"")
@@ -137,7 +137,7 @@ fn deltas() -> Vec<Seed> {
 }
 
 #[test]
-fn the_sound_delta_is_sound() {
+fn sound_delta_seed_is_valid() {
     let new = [b"new", &DELTA_FROM[1000..], &DELTA_FROM[..500]].concat();
     let delta = fs::read(dir("delta").join("sound")).unwrap();
     assert!(crate::layer::apply_delta(&DELTA_FROM, &delta, 1 << 20).unwrap() == new);
@@ -227,7 +227,7 @@ fn texts() -> Vec<Seed> {
     ]
 }
 
-/// Few names, so that entries meet, and such as lead elsewhere.
+/// Few names, so that entries collide, and names that lead elsewhere.
 const NAMES: [&str; 11] = [
     "a",
     "b",
@@ -266,8 +266,7 @@ fn path() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
-    /// Whatever entries come in whatever order, nothing outside is touched, and what can be unpacked can be packed and gives
-    /// the same bytes when that is unpacked and packed again.
+    /// No sequence of entries touches anything outside, and an unpacked layer survives packing, unpacking and packing.
     #[test]
     fn any_entries(
         root in prop_oneof![9 => Just(true), 1 => Just(false)],

@@ -14,61 +14,34 @@ use crate::printable::printable;
 pub enum PackError {
     /// A file could not be read.
     #[error("cannot read `{}`", .path.display())]
-    Read {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Read { path: PathBuf, source: io::Error },
     /// The stream could not be written.
     #[error("cannot write the layer")]
     Write(#[source] io::Error),
     /// A name that would be read as a deletion.
     #[error("`{}` cannot be in a layer, where names that begin with `.wh.` are deletions; rename or exclude it", .path.display())]
-    ReservedName {
-        /// Where.
-        path: PathBuf,
-    },
+    ReservedName { path: PathBuf },
     /// A path that unpacking would refuse.
     #[error("`{}` cannot be in a layer", .path.display())]
-    Path {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        source: PathProblem,
-    },
+    Path { path: PathBuf, source: PathProblem },
     /// An overlay feature that layers cannot express.
     #[error(
         "`{}` has the overlay attribute `{xattr}`, which layers cannot express; \
          mount with `redirect_dir=off,metacopy=off,index=off`", .path.display()
     )]
-    OverlayFeature {
-        /// Where.
-        path: PathBuf,
-        /// The attribute's name.
-        xattr: String,
-    },
+    OverlayFeature { path: PathBuf, xattr: String },
     /// More than unpacking would take.
     #[error("it has more than {MAX_ENTRIES} files and directories, more than a layer can have; exclude some")]
     TooMany,
     /// Longer names and more attributes than unpacking would take.
     #[error("`{}` has more than {MAX_RECORDS} bytes of extended attributes; remove some", .path.display())]
-    Attributes {
-        /// Where.
-        path: PathBuf,
-    },
+    Attributes { path: PathBuf },
     /// Something is mounted in the directory.
     #[error("`{}` is on another file system than the layer; unmount or exclude it", .path.display())]
-    MountPoint {
-        /// Where.
-        path: PathBuf,
-    },
+    MountPoint { path: PathBuf },
     /// Somebody is still writing.
     #[error("`{}` changed while it was read; stop what writes to it", .path.display())]
-    Changed {
-        /// Where.
-        path: PathBuf,
-    },
+    Changed { path: PathBuf },
 }
 
 /// Why a layer was not unpacked. Whatever is in the directory by then is worthless.
@@ -81,7 +54,6 @@ pub enum UnpackError {
     Damaged {
         /// What the layer declares.
         expected: Digest,
-        /// Its length in bytes.
         size: u64,
         /// What was read.
         found: Digest,
@@ -95,7 +67,6 @@ pub enum UnpackError {
     WrongContent {
         /// The diff id declared.
         expected: Digest,
-        /// Its length in bytes.
         size: u64,
         /// What it unpacks to.
         found: Digest,
@@ -130,7 +101,6 @@ pub enum UnpackError {
     Make {
         /// The entry's path in the layer.
         path: PathBuf,
-        /// Why.
         source: io::Error,
     },
 }

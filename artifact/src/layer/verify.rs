@@ -24,7 +24,6 @@ const BUFFER: usize = 256 * 1024;
 pub struct Mismatch {
     /// Where, relative to the layer's root; the root itself is the empty path.
     pub path: PathBuf,
-    /// What it is.
     pub kind: MismatchKind,
 }
 

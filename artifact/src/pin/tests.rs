@@ -25,7 +25,7 @@ fn errors_have_line_and_column() {
         ),
         (
             "# ä\nartifact = \"k8s-1.34\"\n",
-            "line 2, column 12: `k8s-1.34` is no reference: it names no registry",
+            "line 2, column 12: `k8s-1.34` is not a reference: it names no registry",
         ),
         (
             "artifact = \"example.org/a\"\nsurprise = 1\n",

@@ -1,4 +1,4 @@
-//! Writes a pin, and leaves alone whatever else is in the file.
+//! Writes a pin, and preserves everything else in the file.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
@@ -11,15 +11,14 @@ use toml_edit::{DocumentMut, Item, Value};
 use super::{FILE, Pin, PinError};
 use crate::reference::Reference;
 
-/// Whatever a new file says besides.
-const HEAD: &str = "# What `parbake up` starts here; `parbake pin --update` renews it.\n";
+/// The comment at the top of a new file.
+const HEADER: &str = "# What `parbake up` starts here; `parbake pin --update` renews it.\n";
 
-/// Pins `artifact` in the project that `dir` is in: in its `parbake.toml`, or in a new one in `dir`. Comments and the
-/// order of things stay; `plain_http` is said where it is true, and taken out where it is not. Gives back what was
-/// pinned before, if anything was, and what is now.
+/// Pins `artifact` in the project that `dir` is in: in its `parbake.toml`, or in a new one in `dir`. Comments and order are
+/// preserved; `plain-http` is written only if it is true. Returns the previous pin, if any, and the new one.
 ///
 /// # Errors
-/// When the file that is there is not understood, or cannot be written; it is as it was then.
+/// The file is not valid or cannot be written; it is unchanged then.
 pub fn write(dir: &Path, artifact: &Reference, plain_http: bool) -> Result<(Option<Pin>, Pin), PinError> {
     let before = Pin::find(dir)?;
     let path = match &before {
@@ -32,7 +31,7 @@ pub fn write(dir: &Path, artifact: &Reference, plain_http: bool) -> Result<(Opti
     };
     let text = match before {
         Some(_) => fs::read_to_string(&path).map_err(io("read", &path))?,
-        None => HEAD.to_owned(),
+        None => HEADER.to_owned(),
     };
     let text = edit(&path, &text, artifact, plain_http)?;
     replace(&path, text.as_bytes()).map_err(io("write", &path))?;
@@ -50,9 +49,9 @@ pub(super) fn edit(
     artifact: &Reference,
     plain_http: bool,
 ) -> Result<String, PinError> {
-    let mut document: DocumentMut = text
-        .parse()
-        .map_err(|error: toml_edit::TomlError| super::wrong(path, text, error.span(), error.message()))?;
+    let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
+        super::content_error(path, text, error.span(), error.message())
+    })?;
     set(&mut document, "artifact", artifact.to_string().into());
     if plain_http {
         set(&mut document, "plain-http", true.into());
@@ -62,7 +61,7 @@ pub(super) fn edit(
     Ok(document.to_string())
 }
 
-/// Sets a value; what is written around the old one stays, such as a comment behind it.
+/// Sets a value, and preserves the whitespace and comments around the old one.
 fn set(document: &mut DocumentMut, key: &str, mut value: Value) {
     match document.get_mut(key).and_then(Item::as_value_mut) {
         Some(old) => {
@@ -75,9 +74,9 @@ fn set(document: &mut DocumentMut, key: &str, mut value: Value) {
     }
 }
 
-/// The old file or the new one, whatever happens; it stays its owner's, who is hardly root.
+/// Replaces the file atomically. Its owner, who is rarely root, stays.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // A link stays one.
+    // A symbolic link stays one.
     let path: PathBuf = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let dir = path.parent().unwrap_or(Path::new("/"));
     let (owner, mode) = match fs::metadata(&path) {

@@ -1,7 +1,7 @@
-//! Key pairs as cosign has them: PEM files (RFC 7468).
+//! Key pairs in cosign's formats: PEM files (RFC 7468).
 //!
 //! ```text
-//! ENCRYPTED SIGSTORE PRIVATE KEY   JSON: scrypt makes a key of the password, NaCl's secretbox holds PKCS #8
+//! ENCRYPTED SIGSTORE PRIVATE KEY   JSON: PKCS #8 in NaCl's secretbox, its key derived with scrypt
 //! PRIVATE KEY                      PKCS #8 (RFC 5958), as `openssl genpkey` writes it
 //! PUBLIC KEY                       SubjectPublicKeyInfo (RFC 5280, section 4.1)
 //! ```
@@ -22,69 +22,50 @@ use serde::Deserialize;
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
-/// More than any key file has, in bytes.
+/// Maximum size of a key file in bytes.
 const MAX_FILE: u64 = 64 << 10;
-/// How cosign calls its encrypted keys; before 2.0 it used the other name.
+/// PEM labels of cosign's encrypted keys; the second is that of versions before 2.0.
 const ENCRYPTED: [&str; 2] = ["ENCRYPTED SIGSTORE PRIVATE KEY", "ENCRYPTED COSIGN PRIVATE KEY"];
 const PLAIN: &str = "PRIVATE KEY";
 const PUBLIC: &str = "PUBLIC KEY";
 /// id-ecPublicKey and prime256v1 (RFC 5480, sections 2.1.1 and 2.1.1.1).
 const EC: &str = "1.2.840.10045.2.1";
 const P256: &str = "1.2.840.10045.3.1.7";
-/// What scrypt may be asked for at most: 1 GiB. cosign's own keys take 64 MiB.
+/// Maximum memory of scrypt in bytes. cosign's own keys take 64 MiB.
 const MAX_SCRYPT: u64 = 1 << 30;
-const SECRET: usize = 32;
-const NONCE: usize = 24;
+const KEY_LENGTH: usize = 32;
+const NONCE_LENGTH: usize = 24;
 
-/// A key file that cannot be used.
+/// Why a key file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// It cannot be read.
     #[error("cannot read the key `{}`", .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// It holds no key of the kind that is needed.
-    #[error("`{}` holds no {wanted}: {problem}", .path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("`{}` is not a {wanted}: {problem}", .path.display())]
     Kind {
-        /// The file.
         path: PathBuf,
-        /// `private key`, `public key`.
+        /// `private key` or `public key`.
         wanted: &'static str,
-        /// What it holds instead.
         problem: String,
     },
-    /// It is encrypted, and no password was given.
-    #[error("the key `{}` is encrypted; give its password in the environment variable COSIGN_PASSWORD", .path.display())]
-    NoPassword {
-        /// The file.
-        path: PathBuf,
-    },
-    /// It is encrypted with another password.
+    #[error("the key `{}` is encrypted; set its password in the environment variable COSIGN_PASSWORD", .path.display())]
+    NoPassword { path: PathBuf },
     #[error("the password in COSIGN_PASSWORD does not open the key `{}`", .path.display())]
-    WrongPassword {
-        /// The file.
-        path: PathBuf,
-    },
+    WrongPassword { path: PathBuf },
 }
 
-/// A key that signs.
 #[derive(Debug)]
 pub struct PrivateKey {
     pair: EcdsaKeyPair,
 }
 
-/// A key that tells whether the [`PrivateKey`] it belongs to signed something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicKey {
     /// The uncompressed point (SEC 1, section 2.3.3).
     point: Vec<u8>,
 }
 
-/// What an encrypted key's PEM holds (go-securesystemslib, `encrypted/encrypted.go`).
+/// The content of an encrypted key's PEM (go-securesystemslib, `encrypted/encrypted.go`).
 #[derive(Deserialize)]
 struct Encrypted {
     kdf: Kdf,
@@ -114,10 +95,10 @@ struct Cipher {
 }
 
 impl PrivateKey {
-    /// Reads a private key. `password` is what an encrypted one is opened with.
+    /// Loads a private key. `password` decrypts an encrypted one.
     ///
     /// # Errors
-    /// When it cannot be read or opened, or is no key on P-256.
+    /// It cannot be read or decrypted, or is not a key on P-256.
     pub fn load(path: &Path, password: Option<&str>) -> Result<Self, KeyError> {
         let wrong = |problem: &str| KeyError::Kind {
             path: path.to_owned(),
@@ -131,8 +112,8 @@ impl PrivateKey {
                 let password = password.ok_or_else(|| KeyError::NoPassword {
                     path: path.to_owned(),
                 })?;
-                let opened = open(pem.contents(), password).map_err(|problem| wrong(&problem))?;
-                opened.ok_or_else(|| KeyError::WrongPassword {
+                let decrypted = decrypt(pem.contents(), password).map_err(|problem| wrong(&problem))?;
+                decrypted.ok_or_else(|| KeyError::WrongPassword {
                     path: path.to_owned(),
                 })?
             }
@@ -145,17 +126,16 @@ impl PrivateKey {
         let (algorithm, random) = (&ECDSA_P256_SHA256_ASN1_SIGNING, SystemRandom::new());
         EcdsaKeyPair::from_pkcs8(algorithm, &pkcs8, &random)
             .map(|pair| Self { pair })
-            .map_err(|error| wrong(&format!("it is none of ECDSA on P-256 ({error})")))
+            .map_err(|error| wrong(&format!("it is not an ECDSA key on P-256 ({error})")))
     }
 
-    /// The key that checks what this one signs.
     pub fn public(&self) -> PublicKey {
         PublicKey {
             point: self.pair.public_key().as_ref().to_vec(),
         }
     }
 
-    /// Signs: ASN.1 (RFC 3279, section 2.2.3) in base64. `None` when the host has no randomness.
+    /// A signature in ASN.1 (RFC 3279, section 2.2.3), base64. `None` if the host has no source of randomness.
     pub(crate) fn sign(&self, message: &[u8]) -> Option<String> {
         let signature = self.pair.sign(&SystemRandom::new(), message).ok()?;
         Some(STANDARD.encode(signature.as_ref()))
@@ -163,10 +143,10 @@ impl PrivateKey {
 }
 
 impl PublicKey {
-    /// Reads a public key.
+    /// Loads a public key.
     ///
     /// # Errors
-    /// When it cannot be read, or is no key on P-256.
+    /// It cannot be read, or is not a key on P-256.
     pub fn load(path: &Path) -> Result<Self, KeyError> {
         let wrong = |problem: &str| KeyError::Kind {
             path: path.to_owned(),
@@ -177,11 +157,11 @@ impl PublicKey {
         if pem.tag() != PUBLIC {
             return Err(wrong(&format!("its PEM says `{}`", pem.tag())));
         }
-        let point = point(pem.contents()).ok_or_else(|| wrong("it is none of ECDSA on P-256"))?;
+        let point = point(pem.contents()).ok_or_else(|| wrong("it is not an ECDSA key on P-256"))?;
         Ok(Self { point })
     }
 
-    /// Whether the signature, ASN.1 in base64, is this key's under the message.
+    /// True if the signature (ASN.1, base64) of the message was made with this key pair.
     pub(crate) fn verifies(&self, message: &[u8], signature: &str) -> bool {
         let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &self.point);
         STANDARD
@@ -195,7 +175,7 @@ fn read(path: &Path, wanted: &'static str) -> Result<pem::Pem, KeyError> {
         path: path.to_owned(),
         source,
     };
-    // Not for ever from a device that somebody named by mistake.
+    // A device could be endless.
     if fs::metadata(path).map_err(failed)?.len() > MAX_FILE {
         return Err(failed(io::ErrorKind::FileTooLarge.into()));
     }
@@ -207,19 +187,19 @@ fn read(path: &Path, wanted: &'static str) -> Result<pem::Pem, KeyError> {
     })
 }
 
-/// The point of a SubjectPublicKeyInfo, if it is one on P-256.
+/// The point of a SubjectPublicKeyInfo; `None` if it is not on P-256.
 fn point(der: &[u8]) -> Option<Vec<u8>> {
     let (rest, info) = SubjectPublicKeyInfo::from_der(der).ok()?;
     let curve = info.algorithm.parameters.as_ref()?.as_oid().ok()?;
-    let is_it = rest.is_empty()
+    let is_p256 = rest.is_empty()
         && info.algorithm.algorithm.to_id_string() == EC
         && curve.to_id_string() == P256
         && info.subject_public_key.data.len() == 65;
-    is_it.then(|| info.subject_public_key.data.to_vec())
+    is_p256.then(|| info.subject_public_key.data.to_vec())
 }
 
-/// The PKCS #8 in an encrypted key; `None` when the password is wrong.
-fn open(text: &[u8], password: &str) -> Result<Option<Vec<u8>>, String> {
+/// The PKCS #8 in an encrypted key; `None` if the password is wrong.
+fn decrypt(text: &[u8], password: &str) -> Result<Option<Vec<u8>>, String> {
     let Encrypted {
         kdf,
         cipher,
@@ -231,19 +211,21 @@ fn open(text: &[u8], password: &str) -> Result<Option<Vec<u8>>, String> {
     let ScryptParams { n, r, p } = kdf.params;
     let memory = n.saturating_mul(128).saturating_mul(u64::from(r));
     if !n.is_power_of_two() || memory > MAX_SCRYPT || p > 16 {
-        return Err(format!("it wants scrypt with N {n}, r {r} and p {p}"));
+        return Err(format!(
+            "its scrypt parameters N {n}, r {r} and p {p} are not supported"
+        ));
     }
     let log_n = u8::try_from(n.trailing_zeros()).unwrap_or(u8::MAX);
     let params = scrypt::Params::new(log_n, r, p).map_err(|error| error.to_string())?;
     let decode = |text: &str| STANDARD.decode(text).map_err(|error| error.to_string());
-    let mut secret = [0; SECRET];
+    let mut secret = [0; KEY_LENGTH];
     scrypt::scrypt(password.as_bytes(), &decode(&kdf.salt)?, &params, &mut secret)
         .map_err(|error| error.to_string())?;
-    let nonce: [u8; NONCE] = decode(&cipher.nonce)?
+    let nonce: [u8; NONCE_LENGTH] = decode(&cipher.nonce)?
         .try_into()
         .map_err(|_| "its nonce is not 24 bytes long".to_owned())?;
-    let opener = XSalsa20Poly1305::new(&secret.into());
-    Ok(opener
+    let cipher = XSalsa20Poly1305::new(&secret.into());
+    Ok(cipher
         .decrypt(&nonce.into(), decode(&ciphertext)?.as_slice())
         .ok())
 }

@@ -1,4 +1,4 @@
-//! The manifest that holds all signatures of an artifact (cosign, `specs/SIGNATURE_SPEC.md`, "OCI Image Manifest V1").
+//! The manifest of all signatures of an artifact (cosign, `specs/SIGNATURE_SPEC.md`, "OCI Image Manifest V1").
 
 use oci_spec::image::{Descriptor, ImageManifest, ImageManifestBuilder, MediaType};
 use serde_json::json;
@@ -8,13 +8,13 @@ use crate::manifest::{BlobRef, ManifestError, blob_ref, canonical_json, descript
 
 /// Media type of a signed payload.
 pub(crate) const MEDIA_TYPE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
-/// More than a payload has, in bytes.
+/// Maximum size of a payload in bytes.
 pub(crate) const MAX_PAYLOAD: u64 = 64 << 10;
 /// The annotation of a payload's descriptor that holds its signature.
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 const CONFIG_MEDIA_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 
-/// All signatures of an artifact, those of kinds that are not understood included.
+/// All signatures of an artifact, including those of unknown kinds.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct SignatureManifest {
     layers: Vec<Descriptor>,
@@ -29,7 +29,7 @@ impl SignatureManifest {
         })
     }
 
-    /// The config and the manifest that refers to it. Other tools want an image's config; there is nothing to say in it.
+    /// Writes config and manifest. The config is an empty image config, which other tools expect.
     pub(crate) fn to_json(&self) -> (Vec<u8>, Vec<u8>) {
         let ids: Vec<_> = self
             .layers
@@ -56,7 +56,7 @@ impl SignatureManifest {
         (config, canonical_json(&manifest))
     }
 
-    /// Payloads and their signatures, as far as they are of the kind that is understood.
+    /// Payloads and their signatures, except those of unknown kinds.
     pub(crate) fn signatures(&self) -> impl Iterator<Item = (BlobRef, &str)> {
         self.layers.iter().filter_map(|layer| {
             let signature = layer.annotations().as_ref()?.get(SIGNATURE)?;
@@ -65,7 +65,7 @@ impl SignatureManifest {
         })
     }
 
-    /// Every blob that goes with it, payloads of other kinds included.
+    /// All payloads, including those of unknown kinds.
     pub(crate) fn blobs(&self) -> Result<Vec<BlobRef>, ManifestError> {
         let blobs: Result<_, _> = self.layers.iter().map(blob_ref).collect();
         Ok(blobs?)
@@ -76,7 +76,7 @@ impl SignatureManifest {
         self.layers.push(descriptor(MEDIA_TYPE, payload, &annotations));
     }
 
-    /// Adds those of another one that are not here.
+    /// Adds the signatures of `other` that are missing.
     pub(crate) fn merge(&mut self, other: &Self) {
         for layer in &other.layers {
             if !self.layers.contains(layer) {
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn signatures_of_several_are_kept_side_by_side() {
+    fn merge_keeps_all_signatures() {
         let mut ours = SignatureManifest::default();
         ours.add(&payload("a", 1), "c2ln");
         let mut theirs = ours.clone();
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_payload_is_no_signature() {
+    fn payloads_of_other_kinds_are_ignored() {
         let mut manifest = SignatureManifest::default();
         manifest.add(&payload("large", MAX_PAYLOAD + 1), "c2ln");
         assert_eq!(manifest.signatures().count(), 0);

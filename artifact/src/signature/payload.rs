@@ -1,4 +1,4 @@
-//! What is signed: the simple signing payload (cosign, `specs/SIGNATURE_SPEC.md`, "Simple Signing").
+//! The signed payload (cosign, `specs/SIGNATURE_SPEC.md`, "Simple Signing").
 
 use std::collections::BTreeMap;
 
@@ -9,13 +9,13 @@ use super::ATTACHED_CLAIM;
 use crate::digest::Digest;
 use crate::manifest::canonical_json;
 
-/// What cosign signs and checks; atomic signatures have another type.
+/// Atomic's signatures have another type.
 const TYPE: &str = "cosign container image signature";
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Payload {
     critical: Critical,
-    /// Claims that only some understand, as far as they are texts.
+    /// Optional claims.
     #[serde(default)]
     optional: Option<BTreeMap<String, Value>>,
 }
@@ -30,7 +30,7 @@ struct Critical {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Identity {
-    /// Where it was signed; nobody goes by it, for artifacts are copied with their signatures.
+    /// Where it was signed. Not checked, since artifacts are copied with their signatures.
     #[serde(rename = "docker-reference")]
     docker_reference: String,
 }
@@ -42,9 +42,9 @@ struct Image {
 }
 
 impl Payload {
-    /// For the manifest with this digest in the repository `REGISTRY/REPOSITORY`; `attached` are media types and
-    /// digests of documents that are signed with it.
-    pub(crate) fn new(repository: &str, manifest: &Digest, attached: &[(String, Digest)]) -> Self {
+    /// The payload for the manifest with this digest in the repository `REGISTRY/REPOSITORY`, and for documents by media type
+    /// and digest.
+    pub(crate) fn new(repository: &str, manifest: &Digest, documents: &[(String, Digest)]) -> Self {
         let claim = |(kind, digest): &(String, Digest)| {
             let digest = Value::String(digest.to_string());
             (format!("{ATTACHED_CLAIM}{kind}"), digest)
@@ -59,7 +59,7 @@ impl Payload {
                 },
                 kind: TYPE.to_owned(),
             },
-            optional: (!attached.is_empty()).then(|| attached.iter().map(claim).collect()),
+            optional: (!documents.is_empty()).then(|| documents.iter().map(claim).collect()),
         }
     }
 
@@ -67,16 +67,17 @@ impl Payload {
         canonical_json(self)
     }
 
-    /// What the payload says, if it is one for this manifest.
+    /// Parses a payload; `None` if it is not one for this manifest.
     pub(crate) fn for_manifest(bytes: &[u8], manifest: &Digest) -> Option<Self> {
         let payload: Self = serde_json::from_slice(bytes).ok()?;
         let critical = &payload.critical;
-        let is_it = critical.kind == TYPE && critical.image.docker_manifest_digest == manifest.as_str();
-        is_it.then_some(payload)
+        let is_for_manifest =
+            critical.kind == TYPE && critical.image.docker_manifest_digest == manifest.as_str();
+        is_for_manifest.then_some(payload)
     }
 
-    /// Digests of the documents that are signed with it.
-    pub(crate) fn attached(&self) -> Vec<Digest> {
+    /// Digests of the documents that it covers.
+    pub(crate) fn documents(&self) -> Vec<Digest> {
         let claims = self.optional.iter().flatten();
         claims
             .filter(|(name, _)| name.starts_with(ATTACHED_CLAIM))
@@ -91,7 +92,7 @@ mod tests {
     use crate::digest::Digest;
 
     #[test]
-    fn names_the_manifest_as_cosign_does() {
+    fn payloads_are_those_of_cosign() {
         let (manifest, sbom) = (Digest::of(b"manifest"), Digest::of(b"sbom"));
         let plain = Payload::new("example.org/k8s", &manifest, &[]).to_json();
         let expected = format!(
@@ -100,24 +101,24 @@ mod tests {
         assert_eq!(String::from_utf8(plain.clone()).unwrap(), expected);
         let more = Payload::new("example.org/k8s", &manifest, &[("a/b".to_owned(), sbom.clone())]);
         let read = Payload::for_manifest(&more.to_json(), &manifest).unwrap();
-        assert_eq!((read.attached(), &read), (vec![sbom], &more));
+        assert_eq!((read.documents(), &read), (vec![sbom], &more));
         assert!(
             Payload::for_manifest(&plain, &manifest)
                 .unwrap()
-                .attached()
+                .documents()
                 .is_empty()
         );
     }
 
     #[test]
-    fn another_manifest_or_another_kind_is_not_meant() {
+    fn payloads_of_other_manifests_and_types_are_rejected() {
         let manifest = Digest::of(b"manifest");
         let text = String::from_utf8(Payload::new("a", &manifest, &[]).to_json()).unwrap();
         assert!(Payload::for_manifest(text.as_bytes(), &Digest::of(b"other")).is_none());
         let atomic = text.replace("cosign container", "atomic container");
         assert!(Payload::for_manifest(atomic.as_bytes(), &manifest).is_none());
         assert!(Payload::for_manifest(b"{}", &manifest).is_none());
-        // cosign writes other claims than texts into `optional`, if asked to.
+        // cosign can add claims that are not strings.
         let more = text.replace("null", r#"{"timestamp": 1}"#);
         assert!(Payload::for_manifest(more.as_bytes(), &manifest).is_some());
     }

@@ -34,7 +34,6 @@ pub struct Artifact {
 /// A name in the store, and its artifact or the reason why that cannot be used.
 #[derive(Debug)]
 pub struct ListEntry {
-    /// The name.
     pub tag: Tag,
     pub artifact: Result<Artifact, StoreError>,
 }
@@ -48,7 +47,6 @@ pub struct NewArtifact {
     pub machines: Vec<MachineLayers>,
     /// Data of this crate's users, opaque here.
     pub cluster: serde_json::Value,
-    /// All layers.
     pub layers: Vec<Layer>,
     /// Number of its users' secrets, if it was counted.
     pub secrets: Option<u64>,

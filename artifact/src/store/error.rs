@@ -17,65 +17,44 @@ pub enum StoreError {
     Io {
         /// What was tried: `read`, `make`.
         act: &'static str,
-        /// With what.
         path: PathBuf,
-        /// Why.
         source: io::Error,
     },
     /// The directory is something else.
     #[error("`{}` is not the marker of an OCI image layout; give another directory", .path.display())]
     Layout {
-        /// The marker.
         path: PathBuf,
-        /// Why.
         source: serde_json::Error,
     },
     /// A layout from the future.
     #[error("`{}` says version `{found}` of the OCI image layout, only `1.0.0` is understood; upgrade parbake", .path.display())]
-    LayoutVersion {
-        /// The marker.
-        path: PathBuf,
-        /// What it says.
-        found: String,
-    },
+    LayoutVersion { path: PathBuf, found: String },
     /// `index.json` cannot be understood.
     #[error("`{}` is no OCI image index; repair it, or remove the store and provision again", .path.display())]
     Index {
-        /// The file.
         path: PathBuf,
-        /// Why.
         source: serde_json::Error,
     },
     /// No artifact of that name.
     #[error("there is no artifact `{tag}` here ({}); `parbake provision {tag}` makes it", there_are(.have))]
     NotFound {
-        /// The name.
         tag: Tag,
         /// The names there are.
         have: Vec<Tag>,
     },
     /// Somebody else uses the store.
     #[error("the store `{}` is in use by another parbake; try again when that has ended", .dir.display())]
-    Busy {
-        /// The store.
-        dir: PathBuf,
-    },
+    Busy { dir: PathBuf },
     /// A manifest or config that cannot be used.
     #[error(
         "artifact `{tag}` cannot be used; `parbake artifact remove {tag}`, then provision or pull it again"
     )]
-    Artifact {
-        /// Its name.
-        tag: Tag,
-        /// Why.
-        source: ManifestError,
-    },
+    Artifact { tag: Tag, source: ManifestError },
     /// A document about an artifact that is not whole.
     #[error(
         "the `{media_type}` that is attached to the artifact is damaged ({digest}); pull or provision it again"
     )]
     Attachment {
-        /// What it is.
         media_type: String,
         /// Digest of its manifest.
         digest: Digest,
@@ -83,7 +62,6 @@ pub enum StoreError {
     /// Blobs that are missing or have other bytes than their digest says.
     #[error("artifact `{tag}` is damaged: {}; `parbake artifact remove {tag}`, then provision or pull it again", .blobs.join(", "))]
     Damaged {
-        /// Its name.
         tag: Tag,
         /// What each blob is and what is wrong with it.
         blobs: Vec<String>,
@@ -91,39 +69,23 @@ pub enum StoreError {
     /// A layer that cannot be unpacked.
     #[error("layer `{title}` cannot be unpacked; {}, then provision or pull again", remove(.tags))]
     Unpack {
-        /// Its title.
         title: String,
-        /// Artifacts that have it.
         tags: Vec<Tag>,
-        /// Why.
         source: UnpackError,
     },
     /// A layer that is not in the store.
     #[error("layer `{title}` ({digest}) is not in the store; {}, then provision or pull again", remove(.tags))]
     MissingLayer {
-        /// Its title.
         title: String,
-        /// Its digest.
         digest: Digest,
-        /// Artifacts that have it.
         tags: Vec<Tag>,
     },
     /// A directory that cannot be made a layer.
     #[error("cannot pack layer `{title}`")]
-    Pack {
-        /// Its title.
-        title: String,
-        /// Why.
-        source: PackError,
-    },
+    Pack { title: String, source: PackError },
     /// A new artifact that contradicts itself.
     #[error("cannot make artifact `{tag}`")]
-    NewArtifact {
-        /// Its name.
-        tag: Tag,
-        /// Why.
-        source: ConfigError,
-    },
+    NewArtifact { tag: Tag, source: ConfigError },
     /// Bytes from outside that are not what they were announced as.
     #[error(
         "the data of {expected} is not what it should be: {found_size} bytes of {size}, {found}; fetch it again"

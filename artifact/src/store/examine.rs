@@ -32,7 +32,6 @@ pub struct Examination {
 pub struct Problem {
     /// The artifacts that need it.
     pub tags: Vec<Tag>,
-    /// What it is.
     pub kind: ProblemKind,
 }
 

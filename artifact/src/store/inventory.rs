@@ -28,7 +28,6 @@ struct Item {
 /// A number of files and directories, and their total size.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// How many.
     pub count: usize,
     /// Bytes on disk.
     pub bytes: u64,

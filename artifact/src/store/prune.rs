@@ -11,7 +11,6 @@ use crate::tag::Tag;
 /// An artifact that may be pruned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PruneCandidate {
-    /// Its name.
     pub tag: Tag,
     /// When it was last made, pulled or started; the Unix epoch if unknown.
     pub last_used: Timestamp,

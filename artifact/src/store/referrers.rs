@@ -84,7 +84,7 @@ impl Store {
                 };
                 let signer = keys.iter().position(|key| key.verifies(&bytes, signature));
                 if let (Some(key), Some(payload)) = (signer, Payload::for_manifest(&bytes, subject)) {
-                    let documents = payload.attached();
+                    let documents = payload.documents();
                     return Ok(Some(VerifiedSignature { key, documents }));
                 }
             }

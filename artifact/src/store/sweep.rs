@@ -12,9 +12,7 @@ use crate::manifest::{BlobRef, Manifest};
 /// What a sweep removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SweepStats {
-    /// Blobs removed.
     pub blobs: usize,
-    /// Unpacked layers removed.
     pub unpacked: usize,
     /// Leftovers of killed processes.
     pub leftovers: usize,

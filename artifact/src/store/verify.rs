@@ -11,7 +11,6 @@ use crate::tag::Tag;
 pub struct VerifyStats {
     /// Blobs read: manifest, config and layers, each once, and what is attached.
     pub blobs: usize,
-    /// Bytes read.
     pub bytes: u64,
 }
 

@@ -120,7 +120,7 @@ fn machines_that_are_paths() {
     ] {
         assert_refused(
             |_, config| config["machines"][0]["name"] = json!(name),
-            "is no host name",
+            "is not a host name",
         );
     }
 }
@@ -137,18 +137,18 @@ fn annotations_that_lie() {
             "no proper `dev.parbake.layer.unpacked-size`",
         );
     }
-    assert_refused(annotation(size, json!(1)), "is no OCI image manifest");
+    assert_refused(annotation(size, json!(1)), "is not an OCI image manifest");
     assert_refused(
         annotation(size, json!(u64::MAX.to_string())),
         "more than 256 times as much",
     );
     assert_refused(
         |manifest, _| manifest["layers"][0]["size"] = json!(-1),
-        "is no OCI image manifest",
+        "is not an OCI image manifest",
     );
     assert_refused(
         |manifest, _| manifest["layers"][0]["size"] = json!(1e300),
-        "is no OCI image manifest",
+        "is not an OCI image manifest",
     );
 }
 
@@ -245,7 +245,7 @@ fn deep_and_broken_json() {
                 .import_bytes(&manifest(&layers), config.as_bytes())
                 .unwrap_err(),
         );
-        assert!(error.contains("config cannot be read"), "{error}");
+        assert!(error.contains("config is not valid"), "{error}");
     }
     for manifest in [
         b"[".repeat(1 << 20),
@@ -254,6 +254,6 @@ fn deep_and_broken_json() {
         Vec::new(),
     ] {
         let error = chain(&site.import_as_is(&manifest).unwrap_err());
-        assert!(error.contains("is no OCI image manifest"), "{error}");
+        assert!(error.contains("is not an OCI image manifest"), "{error}");
     }
 }

@@ -127,13 +127,4 @@ pub enum Error {
         /// The image's short name.
         short_name: String,
     },
-    /// An image's parts could not be described as JSON.
-    #[error("could not describe the image `{reference}`")]
-    ImageDescription {
-        /// The image's full name.
-        reference: String,
-        /// Why.
-        #[source]
-        source: oci_spec::OciSpecError,
-    },
 }

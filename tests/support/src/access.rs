@@ -37,7 +37,7 @@ pub fn images(place: &Place) -> Outcome {
     let before = images_of(place, "node02")?;
     place.refused(
         &["image", "load", &layout],
-        &["has no name; give it one with `--as`"],
+        &["without a full name", "name it with `--as`"],
     )?;
     tool(
         &[
@@ -64,7 +64,7 @@ pub fn images(place: &Place) -> Outcome {
     let file = |name: &str| work.join(name).display().to_string();
     let whole = fs::read(work.join("o.tar")).map_err(|error| error.to_string())?;
     for (name, content, message) in [
-        ("text", &b"no archive"[..], "is no image archive: "),
+        ("text", &b"no archive"[..], "is not an image archive: "),
         ("cut.tar", &whole[..whole.len() / 2], "is damaged: "),
     ] {
         fs::write(work.join(name), content).map_err(|error| error.to_string())?;

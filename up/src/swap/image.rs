@@ -1,26 +1,26 @@
-//! A new image from one that a node has, with one program in it replaced.
+//! Makes an image from one that a node has, with one program in it replaced.
 //!
-//! The runtime has thrown the packed layers away, so it is asked for the image's files as containers see them, which become
-//! the only layer of the new image. What the image says of how it runs stays.
+//! Runtimes discard packed layers, so the image's files are read as containers see them, and become the only layer of the new
+//! image. Its configuration (entry point, environment, user) stays.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
-use parbake_artifact::images::ImageName;
+use parbake_artifact::images::{ImageName, Layout, SingleLayerImage};
 use parbake_artifact::{Digest, HashingStream};
 use parbake_cluster::{ContainerRuntime, NodeName};
 use parbake_machine::executable::ARCHITECTURE;
 use parbake_machine::fs::files::failed;
 use parbake_machine::supervisor::Running;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tar::{Archive, Builder, EntryType};
 
 use super::{Program, SwapError};
 use crate::Error;
 use crate::recover::node_files;
 
-/// Where images have their programs.
+/// Directories of programs in images.
 const DIRS: [&str; 7] = [
     "usr/local/bin",
     "usr/local/sbin",
@@ -30,14 +30,12 @@ const DIRS: [&str; 7] = [
     "sbin",
     "",
 ];
-/// What comes before the digest in the tag of a new image.
-const MARK: &str = "swap.";
-/// How much of the digest: a tag has 128 characters at most.
-const SHORT: usize = 12;
-/// The time of everything that is made here (RFC 3339), so that equal files give equal images.
-const EPOCH: &str = "1970-01-01T00:00:00Z";
+/// Precedes the program's digest in the tag of a new image.
+const TAG_MARK: &str = "swap.";
+/// Digits of the digest in a tag, which has 128 characters at most.
+const SHORT_DIGEST: usize = 12;
 
-/// What the image that takes the place of `old` is called.
+/// The name of the image that replaces `old`.
 pub(super) fn name(old: &str, digest: &Digest) -> Result<ImageName, SwapError> {
     let bad = |why: String| SwapError::Image {
         image: old.to_owned(),
@@ -45,31 +43,30 @@ pub(super) fn name(old: &str, digest: &Digest) -> Result<ImageName, SwapError> {
     };
     let parsed: ImageName = old.parse().map_err(|error| bad(format!("{error}")))?;
     let (registry, repository) = (parsed.registry(), parsed.repository());
-    let before = match old.contains('@') {
+    let tag = match old.contains('@') {
         true => "",
         false => parsed.tag().unwrap_or_default(),
     };
-    let before = match before.split_once(MARK) {
-        Some((before, _)) => before.trim_end_matches('-'),
-        None => before,
+    let tag = match tag.split_once(TAG_MARK) {
+        Some((original, _)) => original.trim_end_matches('-'),
+        None => tag,
     };
-    let dash = if before.is_empty() { "" } else { "-" };
-    let tag = format!("{before}{dash}{}", mark(digest));
-    format!("{registry}/{repository}:{tag}")
+    let dash = if tag.is_empty() { "" } else { "-" };
+    format!("{registry}/{repository}:{tag}{dash}{}", suffix(digest))
         .parse()
         .map_err(|error| bad(format!("{error}")))
 }
 
-/// Whether an image is one that was made with the program of this digest.
+/// True if the image was made with the program of this digest.
 pub(super) fn is_with(image: &str, digest: &Digest) -> bool {
-    image.ends_with(&mark(digest))
+    image.ends_with(&suffix(digest))
 }
 
-fn mark(digest: &Digest) -> String {
-    format!("{MARK}{}", &digest.hex()[..SHORT])
+fn suffix(digest: &Digest) -> String {
+    format!("{TAG_MARK}{}", &digest.hex()[..SHORT_DIGEST])
 }
 
-/// Writes an OCI image layout of the image `old`, which `node` has, with `program` in it, to the directory `to`; gives the
+/// Writes an OCI image layout of the image `old`, which `node` has, with `program` in it, to the directory `to`. Returns the
 /// digest of its layer.
 pub(super) fn make(
     running: &Running,
@@ -78,7 +75,7 @@ pub(super) fn make(
     old: &str,
     program: &Program,
     to: &Path,
-) -> Result<String, Error> {
+) -> Result<Digest, Error> {
     let bad = |why: String| SwapError::Image {
         image: old.to_owned(),
         why,
@@ -87,15 +84,15 @@ pub(super) fn make(
     let blobs = to.join("blobs/sha256");
     fs::create_dir_all(&blobs).map_err(failed("make", &blobs))?;
     let inspect = ["crictl", "--timeout=10s", "inspecti", "--output=json", old];
-    let told = running.command(node.as_str(), inspect)?.run();
-    let told = told.map_err(|source| SwapError::Node {
-        act: format!("ask for the image `{old}`"),
+    let inspected = running.command(node.as_str(), inspect)?.run();
+    let inspected = inspected.map_err(|source| SwapError::Node {
+        act: format!("inspect the image `{old}`"),
         node: node.clone(),
         source,
     })?;
-    let told: Value = serde_json::from_str(&told.stdout).map_err(|error| bad(error.to_string()))?;
-    let process = told.pointer("/info/imageSpec/config");
-    let process = process.ok_or_else(|| bad("the runtime does not say how it runs".to_owned()))?;
+    let inspected: Value = serde_json::from_str(&inspected.stdout).map_err(|error| bad(error.to_string()))?;
+    let process = inspected.pointer("/info/imageSpec/config");
+    let process = process.ok_or_else(|| bad("the runtime does not report its configuration".to_owned()))?;
     let path = blobs.join("layer");
     let words = ["sh", "-euc", runtime.answers().tree, "sh", node_files::DIR, old];
     let tree = running.command(node.as_str(), words)?;
@@ -107,8 +104,8 @@ pub(super) fn make(
         }
         packed
     });
-    let layer = match (packed, problem) {
-        (Ok(layer), _) => layer,
+    let (layer, size) = match (packed, problem) {
+        (Ok(packed), _) => packed,
         (Err(_), Some(why)) => return Err(bad(why).into()),
         (Err(source), None) => {
             let act = format!("read the image `{old}`");
@@ -116,33 +113,44 @@ pub(super) fn make(
             return Err(SwapError::Node { act, node, source }.into());
         }
     };
-    let size = fs::metadata(&path).map_err(failed("read", &path))?.len();
-    let blob = blobs.join(&layer);
-    fs::rename(&path, &blob).map_err(failed("rename", &path))?;
-    describe(to, process, &layer, size).map_err(failed("write", to))?;
-    Ok(format!("sha256:{layer}"))
+    fs::rename(&path, blobs.join(layer.hex())).map_err(failed("rename", &path))?;
+    layout(process, &layer, size)
+        .write_to_dir(to)
+        .map_err(failed("write", to))?;
+    Ok(layer)
 }
 
-/// Writes the layer to `to`; gives the hexadecimal digits of its SHA-256.
-fn pack(from: &mut dyn Read, program: &Program, to: &Path) -> io::Result<String> {
+fn layout(process: &Value, layer: &Digest, size: u64) -> Layout {
+    Layout::of_single_layer(&SingleLayerImage {
+        name: None,
+        architecture: ARCHITECTURE,
+        process,
+        created_by: "parbake swap",
+        layer,
+        size,
+    })
+}
+
+/// Writes the layer to `to`. Returns its digest and length in bytes.
+fn pack(from: &mut dyn Read, program: &Program, to: &Path) -> io::Result<(Digest, u64)> {
     let wanted: Vec<PathBuf> = DIRS
         .iter()
         .map(|dir| Path::new(dir).join(&program.name))
         .collect();
     let loader = program.loader.as_deref().and_then(Path::file_name);
     let mut builder = Builder::new(HashingStream::new(File::create(to)?));
-    let (mut replaced, mut loads) = (false, loader.is_none());
+    let (mut is_replaced, mut has_loader) = (false, loader.is_none());
     for entry in Archive::new(from).entries()? {
         let mut entry = entry?;
-        let path: PathBuf = entry.path()?.components().skip_while(is_here).collect();
+        let path = without_dot(&entry.path()?);
         let mut header = entry.header().clone();
-        loads |= path.file_name() == loader && loader.is_some();
+        has_loader |= path.file_name() == loader && loader.is_some();
         let xattrs: Vec<(String, Vec<u8>)> = entry
             .pax_extensions()?
             .into_iter()
             .flatten()
             .flatten()
-            .filter_map(|one| Some((one.key().ok()?.to_owned(), one.value_bytes().to_vec())))
+            .filter_map(|record| Some((record.key().ok()?.to_owned(), record.value_bytes().to_vec())))
             .filter(|(key, _)| key.starts_with("SCHILY.xattr."))
             .collect();
         if !xattrs.is_empty() {
@@ -160,10 +168,10 @@ fn pack(from: &mut dyn Read, program: &Program, to: &Path) -> io::Result<String>
             header.set_size(file.metadata()?.len());
             header.set_mtime(0);
             builder.append_data(&mut header, &path, &mut file)?;
-            replaced = true;
+            is_replaced = true;
         } else if let Some(target) = entry.link_name()? {
             let target = match kind {
-                EntryType::Link => target.components().skip_while(is_here).collect(),
+                EntryType::Link => without_dot(&target),
                 _ => target.into_owned(),
             };
             builder.append_link(&mut header, &path, target)?;
@@ -171,56 +179,21 @@ fn pack(from: &mut dyn Read, program: &Program, to: &Path) -> io::Result<String>
             builder.append_data(&mut header, &path, &mut entry)?;
         }
     }
-    let (mut file, digest, _) = builder.into_inner()?.finish();
+    let (mut file, digest, size) = builder.into_inner()?.finish();
     file.flush()?;
-    if !replaced {
+    if !is_replaced {
         return Err(io::Error::other(format!("it has no program `{}`", program.name)));
     }
-    if !loads {
-        let why = "the file needs a dynamic loader, which it has not; build it with `CGO_ENABLED=0`";
+    if !has_loader {
+        let why = "the file needs a dynamic loader that the image lacks; build it with `CGO_ENABLED=0`";
         return Err(io::Error::other(why));
     }
-    Ok(digest.hex().to_owned())
+    Ok((digest, size))
 }
 
-fn is_here(component: &std::path::Component<'_>) -> bool {
-    *component == std::path::Component::CurDir
-}
-
-/// Writes what an image layout has beside its layer (OCI image specification 1.1, 'Image Layout').
-fn describe(to: &Path, process: &Value, layer: &str, size: u64) -> io::Result<()> {
-    let blob = |kind: &str, value: &Value| -> io::Result<Value> {
-        let text = serde_json::to_vec(value)?;
-        let digest = Digest::of(&text);
-        fs::write(to.join("blobs/sha256").join(digest.hex()), &text)?;
-        let media_type = format!("application/vnd.oci.image.{kind}.v1+json");
-        Ok(json!({"mediaType": media_type, "digest": digest, "size": text.len()}))
-    };
-    let digest = format!("sha256:{layer}");
-    let config = blob(
-        "config",
-        &json!({
-            "created": EPOCH,
-            "architecture": ARCHITECTURE,
-            "os": "linux",
-            "config": process,
-            "rootfs": { "type": "layers", "diff_ids": [digest] },
-            "history": [{ "created": EPOCH, "created_by": "parbake swap" }],
-        }),
-    )?;
-    let media_type = "application/vnd.oci.image.layer.v1.tar";
-    let manifest = blob(
-        "manifest",
-        &json!({
-            "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": config,
-            "layers": [{ "mediaType": media_type, "digest": digest, "size": size }],
-        }),
-    )?;
-    let index = json!({"schemaVersion": 2, "manifests": [manifest]});
-    fs::write(to.join("index.json"), index.to_string())?;
-    fs::write(to.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)
+fn without_dot(path: &Path) -> PathBuf {
+    let is_dot = |component: &Component<'_>| *component == Component::CurDir;
+    path.components().skip_while(is_dot).collect()
 }
 
 #[cfg(test)]
@@ -235,11 +208,11 @@ mod tests {
     use serde_json::json;
     use tar::{Builder, EntryType, Header};
 
-    use super::{describe, is_with, name, pack};
+    use super::{is_with, layout, name, pack};
     use crate::swap::Program;
 
     #[test]
-    fn new_images_are_called_by_what_is_in_them() {
+    fn new_images_are_named_after_the_programs_digest() {
         let digest = Digest::of(b"one");
         let mark = format!("swap.{}", &digest.hex()[..12]);
         for (old, new) in [
@@ -291,7 +264,7 @@ mod tests {
     }
 
     fn program(dir: &Path, loader: Option<&str>) -> Program {
-        let path = dir.join("given");
+        let path = dir.join("program");
         fs::write(&path, "new, and longer").unwrap();
         Program {
             name: "coredns".to_owned(),
@@ -302,14 +275,14 @@ mod tests {
     }
 
     #[test]
-    fn one_file_is_another() {
+    fn only_the_program_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
-        let layout = dir.path().join("image");
-        fs::create_dir_all(layout.join("blobs/sha256")).unwrap();
-        let path = layout.join("blobs/sha256/layer");
-        let digest = pack(&mut tree().as_slice(), &program(dir.path(), None), &path).unwrap();
+        let to = dir.path().join("image");
+        fs::create_dir_all(to.join("blobs/sha256")).unwrap();
+        let path = to.join("blobs/sha256/layer");
+        let (digest, size) = pack(&mut tree().as_slice(), &program(dir.path(), None), &path).unwrap();
         let bytes = fs::read(&path).unwrap();
-        assert_eq!(Digest::of(&bytes).hex(), digest);
+        assert_eq!((Digest::of(&bytes), bytes.len() as u64), (digest.clone(), size));
         let mut archive = tar::Archive::new(bytes.as_slice());
         let capability = archive.entries().unwrap().any(|entry| {
             let mut entry = entry.unwrap();
@@ -321,34 +294,34 @@ mod tests {
                 .map(|one| one.unwrap().key().unwrap().to_owned());
             named && keys.any(|key| key == "SCHILY.xattr.security.capability")
         });
-        assert!(capability, "capabilities of the old file are the new one's");
-        fs::rename(&path, layout.join("blobs/sha256").join(&digest)).unwrap();
+        assert!(capability, "the new file keeps the capabilities of the old one");
+        fs::rename(&path, to.join("blobs/sha256").join(digest.hex())).unwrap();
         let process = json!({"Entrypoint": ["/coredns"]});
-        describe(&layout, &process, &digest, bytes.len() as u64).unwrap();
+        layout(&process, &digest, size).write_to_dir(&to).unwrap();
         let name = "example.org/coredns:1".parse().unwrap();
-        let archive = images::Archive::examine(&layout, Some(&name)).unwrap();
+        let archive = images::Archive::examine(&to, Some(&name)).unwrap();
         assert_eq!(archive.names(), ["example.org/coredns:1"]);
         let out = ["coredns", "etc"].map(|name| dir.path().join(name));
         let wanted = [("/coredns", &out[0]), ("/etc/coredns", &out[1])];
         let wanted: BTreeMap<_, _> = wanted.map(|(inside, to)| (inside.to_owned(), to.clone())).into();
-        images::extract_files(&layout, &wanted).unwrap();
+        images::extract_files(&to, &wanted).unwrap();
         let texts = out.map(|path| fs::read_to_string(path).unwrap());
         assert_eq!(texts, ["new, and longer", "no program"]);
     }
 
     #[test]
-    fn an_image_must_have_the_program_and_what_it_needs() {
+    fn image_must_have_the_program_and_its_loader() {
         let dir = tempfile::tempdir().unwrap();
-        let said = |program: &Program| {
+        let problem = |program: &Program| {
             let packed = pack(&mut tree().as_slice(), program, &dir.path().join("layer"));
             packed.unwrap_err().to_string()
         };
         let dynamic = program(dir.path(), Some("/lib64/ld.so"));
-        assert!(said(&dynamic).contains("needs a dynamic loader"));
+        assert!(problem(&dynamic).contains("needs a dynamic loader"));
         let other = Program {
             name: "etcd".to_owned(),
             ..program(dir.path(), None)
         };
-        assert_eq!(said(&other), "it has no program `etcd`");
+        assert_eq!(problem(&other), "it has no program `etcd`");
     }
 }

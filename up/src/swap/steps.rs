@@ -245,7 +245,7 @@ impl Swap<'_> {
         let names: Vec<String> = nodes.iter().map(NodeName::to_string).collect();
         images::load_into_nodes(self.running, runtime, &names, &scratch, Some(&new))?;
         for node in &names {
-            node_files::remove_compressed_layer(self.running, runtime, node, &layer);
+            node_files::remove_compressed_layer(self.running, runtime, node, layer.as_str());
         }
         remove_dir(&scratch)?;
         Ok(new.to_string())

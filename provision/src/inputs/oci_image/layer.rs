@@ -1,4 +1,4 @@
-//! The contents of an image's one layer.
+//! The content of an image's layer.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -11,7 +11,7 @@ use walkdir::WalkDir;
 
 use super::{Image, header};
 
-/// Everything in the layer by its path below the root. The order of the paths puts directories before what is in them.
+/// Items by their path below the root, in an order that puts directories before their children.
 pub(super) struct Layer(BTreeMap<PathBuf, Item>);
 
 struct Item {
@@ -27,7 +27,7 @@ enum Content {
 }
 
 impl Layer {
-    /// The image's tree, with its files and links put over it.
+    /// Collects the image's tree, then the files, directories and links that are added to it.
     pub(super) fn collect(image: &Image<'_>) -> io::Result<Self> {
         let mut layer = Self(BTreeMap::new());
         for entry in WalkDir::new(image.tree).min_depth(1) {
@@ -77,7 +77,7 @@ impl Layer {
         Ok(layer)
     }
 
-    /// Adds root's own item, and the directories above it that are not there yet.
+    /// Adds an item owned by root, with its parent directories where they are missing.
     fn put(&mut self, path: &str, mode: u32, content: Content) {
         let path = Path::new(path.trim_start_matches('/'));
         for parent in path.ancestors().skip(1).filter(|parent| *parent != Path::new("")) {

@@ -12,7 +12,7 @@ use super::{Image, write};
 
 const NAME: &str = "registry.example/kube-proxy:v1.34.4";
 
-/// Writes an image with a tree, a file and a link, and returns the archive's bytes.
+/// The bytes of an archive of an image with a tree, a file and a link.
 fn image(dir: &Path) -> Vec<u8> {
     let tree = dir.join("tree");
     fs::create_dir_all(tree.join("usr/sbin")).unwrap();
@@ -64,7 +64,7 @@ fn blob<'a>(layout: &'a BTreeMap<String, Vec<u8>>, descriptor: &Value) -> &'a [u
 }
 
 #[test]
-fn the_layout_holds_together() {
+fn layout_is_complete() {
     let dir = tempfile::tempdir().unwrap();
     let layout = entries(&image(dir.path()));
     assert_eq!(layout.len(), 5);
@@ -135,7 +135,7 @@ fn equal_inputs_give_equal_bytes() {
 }
 
 #[test]
-fn other_tools_can_read_it() {
+fn skopeo_reads_the_archive() {
     let dir = tempfile::tempdir().unwrap();
     image(dir.path());
     let inspect = Cmd::new("skopeo")
