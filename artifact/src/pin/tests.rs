@@ -41,7 +41,10 @@ fn errors_have_line_and_column() {
         let error = Pin::parse(Path::new("p/parbake.toml"), text)
             .unwrap_err()
             .to_string();
-        assert!(error.starts_with(&format!("`p/parbake.toml`, {expected}")), "{error}");
+        assert!(
+            error.starts_with(&format!("`p/parbake.toml`, {expected}")),
+            "{error}"
+        );
         assert!(!error.contains('\n'), "{error}");
     }
     let pin = Pin::parse(Path::new(FILE), "artifact = \"example.org/a\"").unwrap();

@@ -24,7 +24,10 @@ impl Store {
         let (repairable, remaining): (Vec<_>, Vec<_>) = problems.into_iter().partition(
             |problem| matches!(&problem.kind, ProblemKind::Unpacked(layer, _) if !in_use.contains(&layer.digest)),
         );
-        let layers: Vec<&Layer> = repairable.iter().filter_map(|problem| layer(&problem.kind)).collect();
+        let layers: Vec<&Layer> = repairable
+            .iter()
+            .filter_map(|problem| layer(&problem.kind))
+            .collect();
         store.discard_unpacked(layers.iter().map(|layer| &layer.digest))?;
         drop(store);
         // Others may use the store again; they wait for layers that are being unpacked.
