@@ -21,7 +21,10 @@ use crate::events::{EventKind, Log};
 use crate::host_ports;
 use crate::kubeconfig::remove_context;
 use crate::name::ClusterName;
-use crate::state::{ClusterLock, Phase, Record, cluster_dir, kubeconfig, read, read_existing, sweep_freezes};
+use crate::state::{
+    ClusterLock, Phase, Record, admin_kubeconfig, cluster_dir, read, read_existing, restore_kubeconfig,
+    sweep_freezes,
+};
 
 /// How long a freeze may pause a cluster. Commands that need the cluster wait that long for it.
 const FREEZE_TIMEOUT: Duration = Duration::from_millis(1500);
@@ -268,23 +271,14 @@ impl Cluster {
         found.ok_or_else(|| Error::NoRegistry { name: name.clone() })
     }
 
-    /// The path of the administrator's kubeconfig.
-    pub fn kubeconfig(&self) -> PathBuf {
-        kubeconfig(&self.dir)
-    }
-
     /// The path of the administrator's kubeconfig of a cluster that has been started before, running or not.
     ///
     /// # Errors
     /// There is no such cluster, or it was never started.
     pub fn find_kubeconfig(state: &Path, name: &ClusterName) -> Result<PathBuf, Error> {
         read_existing(state, name)?;
-        let path = kubeconfig(&cluster_dir(state, name));
-        if path.exists() {
-            Ok(path)
-        } else {
-            Err(Error::NotRunning { name: name.clone() })
-        }
+        let path = restore_kubeconfig(&cluster_dir(state, name))?;
+        path.ok_or_else(|| Error::NotRunning { name: name.clone() })
     }
 
     /// The effective configuration of a cluster, running or not.
@@ -304,7 +298,7 @@ impl Cluster {
     /// # Errors
     /// The kubeconfig cannot be read or used.
     pub async fn client(&self) -> Result<Client, Error> {
-        Ok(connect_file(&self.kubeconfig()).await?)
+        Ok(connect_file(&admin_kubeconfig(&self.dir)).await?)
     }
 
     /// The command `words`, run as root on the node `node`.
@@ -320,7 +314,8 @@ impl Cluster {
     /// # Errors
     /// The artifact contains no kubectl.
     pub fn kubectl(&self, state: &Path, words: &[String]) -> Result<Cmd, Error> {
-        kubectl(state, &self.record.layers, self.kubeconfig(), words)
+        let kubeconfig = restore_kubeconfig(&self.dir)?.unwrap_or_else(|| admin_kubeconfig(&self.dir));
+        kubectl(state, &self.record.layers, kubeconfig, words)
     }
 }
 

@@ -16,7 +16,7 @@ use parbake_machine::fs::files::{failed, replace};
 use serde::{Deserialize, Serialize};
 
 pub use crate::error::KubeconfigError;
-use crate::state::{ClusterLock, kubeconfig};
+use crate::state::{ClusterLock, admin_kubeconfig, restore_kubeconfig};
 use crate::{ClusterName, Error};
 use document::{Document, Entry};
 pub use file::SudoUser;
@@ -124,9 +124,25 @@ pub(crate) fn remove_context(dir: &Path, name: &ClusterName) {
     });
 }
 
-/// Updates the cluster in `dir` in the kubeconfigs that it was merged into, for instance after its port changed. Failures
-/// are warnings.
+/// Updates the cluster in `dir` in the kubeconfig for users and in those that it was merged into, for instance after its
+/// port changed. Failures are warnings.
 pub(crate) fn update_contexts(dir: &Path, name: &ClusterName) {
+    let set_server = || -> Result<(), Error> {
+        let entry = cluster_entry(dir)?;
+        if let Some(path) = restore_kubeconfig(dir)? {
+            file::edit(&path, None, |document| {
+                document.set_server(&entry);
+                Ok(())
+            })?;
+        }
+        Ok(())
+    };
+    if let Err(error) = set_server() {
+        tracing::warn!(
+            "the kubeconfig of cluster `{name}` is outdated: {}",
+            with_causes(&error)
+        );
+    }
     let outdated = |context: &str, file: &Path| {
         let file = file.display();
         format!(
@@ -174,7 +190,7 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 
 /// The entry of the cluster in `dir`, from parbake's own copy of its kubeconfig.
 fn cluster_entry(dir: &Path) -> Result<Entry, Error> {
-    let path = kubeconfig(dir);
+    let path = admin_kubeconfig(dir);
     let text = fs::read_to_string(&path).map_err(failed("read", &path))?;
     Ok(Entry::parse(&text).map_err(KubeconfigError::invalid(&path))?)
 }

@@ -4,7 +4,8 @@
 //! DIR/clusters/NAME/          locked (flock) by the command that works on the cluster
 //! ├── cluster.json            the cluster's record, written before anything else
 //! ├── cluster.toml            its configuration, see `config`
-//! ├── kubeconfig              the administrator's kubeconfig
+//! ├── kubeconfig              the administrator's kubeconfig, for users, who may edit it
+//! ├── admin.kubeconfig        parbake's own copy of it
 //! ├── super-admin.kubeconfig  parbake's own, which bypasses RBAC
 //! ├── supervisor.json, .log   the running machines, see `parbake_machine::supervisor`
 //! └── machines/node01/        a machine's own directory, see `parbake_machine::fs::dirs`
@@ -27,7 +28,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use parbake_artifact::Digest;
-use parbake_machine::fs::files::failed;
+use parbake_machine::fs::files::{failed, replace};
 
 use crate::error::Error;
 use crate::name::ClusterName;
@@ -40,6 +41,7 @@ pub(crate) use record::{read, read_existing};
 pub use swapped::Swapped;
 
 const KUBECONFIG: &str = "kubeconfig";
+const ADMIN: &str = "admin.kubeconfig";
 const SUPER_ADMIN: &str = "super-admin.kubeconfig";
 
 /// The absolute path of the state directory `dir`, with symbolic links resolved. The directory need not exist. Only a relative
@@ -86,9 +88,29 @@ pub(crate) fn host_id(name: &ClusterName, lock: &ClusterLock) -> String {
     format!("{name}-{}", &digest.hex()[..8])
 }
 
-/// The administrator's kubeconfig of the cluster in `dir`.
+/// The administrator's kubeconfig of the cluster in `dir`, for users. They may have edited or deleted it.
 pub(crate) fn kubeconfig(dir: &Path) -> PathBuf {
     dir.join(KUBECONFIG)
+}
+
+/// Parbake's own copy of the administrator's kubeconfig. Old clusters have only that for users.
+pub(crate) fn admin_kubeconfig(dir: &Path) -> PathBuf {
+    let own = dir.join(ADMIN);
+    if own.exists() { own } else { kubeconfig(dir) }
+}
+
+/// The path of the users' kubeconfig, which is written again if a user deleted it. `None` before the first start.
+pub(crate) fn restore_kubeconfig(dir: &Path) -> Result<Option<PathBuf>, Error> {
+    let (path, own) = (kubeconfig(dir), admin_kubeconfig(dir));
+    if !path.exists() {
+        match fs::read(&own) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            text => {
+                replace(&path, &text.map_err(failed("read", &own))?, 0o600).map_err(failed("write", &path))?
+            }
+        }
+    }
+    Ok(Some(path))
 }
 
 /// The kubeconfig that parbake itself uses for the cluster in `dir`. Old clusters have only the administrator's.

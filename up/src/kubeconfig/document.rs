@@ -12,6 +12,7 @@ const LISTS: [(&str, &str); 3] = [
 const CURRENT: &str = "current-context";
 /// The field that identifies a cluster.
 const AUTHORITY: &str = "certificate-authority-data";
+const SERVER: &str = "server";
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Document(Map<String, Value>);
@@ -109,6 +110,16 @@ impl Document {
         let clusters = self.0.get("clusters").and_then(Value::as_array);
         let named = clusters.and_then(|items| items.iter().find(|item| item["name"] == name));
         named.is_some_and(|named| named["cluster"][AUTHORITY] == entry.cluster[AUTHORITY])
+    }
+
+    /// Sets the server of the cluster of `entry`, whatever its name.
+    pub(super) fn set_server(&mut self, entry: &Entry) {
+        let clusters = self.0.get_mut("clusters").and_then(Value::as_array_mut);
+        for item in clusters.into_iter().flatten() {
+            if item["cluster"][AUTHORITY] == entry.cluster[AUTHORITY] {
+                item["cluster"][SERVER] = entry.cluster[SERVER].clone();
+            }
+        }
     }
 
     /// Removes the cluster, user and context `name`, unless they belong to another cluster.
@@ -211,6 +222,22 @@ mod tests {
         let other = Entry::parse(&PARBAKES.replace("QQ==", "Qg==")).unwrap();
         document.remove("parbake-ci", &other).unwrap();
         assert_eq!(document, before);
+    }
+
+    #[test]
+    fn set_server_changes_only_the_cluster_of_the_entry() {
+        let both = format!(
+            "{PARBAKES}contexts:\n- {{name: mine, context: {{cluster: kubernetes, user: admin, namespace: n}}}}\n"
+        )
+        .replace(
+            "users:",
+            "- {name: work, cluster: {certificate-authority-data: Qg==, server: 'https://127.0.0.1:1'}}\nusers:",
+        );
+        let mut document = Document::parse(&both).unwrap();
+        let moved = PARBAKES.replace("127.0.0.1:1", "127.0.0.1:2");
+        document.set_server(&Entry::parse(&moved).unwrap());
+        let expected = both.replacen("127.0.0.1:1", "127.0.0.1:2", 1);
+        assert_eq!(document, Document::parse(&expected).unwrap());
     }
 
     #[test]

@@ -10,7 +10,10 @@ use parbake_machine::supervisor::Stopped;
 use rustix::fs::{FlockOperation, flock};
 
 use super::record::FILE;
-use super::{Phase, Record, SUPER_ADMIN, cluster_dir, kubeconfig, own_kubeconfig, read, remove_dir};
+use super::{
+    ADMIN, Phase, Record, SUPER_ADMIN, admin_kubeconfig, cluster_dir, kubeconfig, own_kubeconfig, read,
+    remove_dir,
+};
 use crate::error::Error;
 use crate::identity::with_server;
 use crate::name::ClusterName;
@@ -104,15 +107,17 @@ impl ClusterLock {
         write_private(&self.dir.join(FILE), &text)
     }
 
-    /// Writes the administrator's kubeconfig and parbake's own. Both contain a key of the cluster.
+    /// Writes the administrator's kubeconfig, for users and for parbake, and that of the super administrator. They contain
+    /// keys of the cluster.
     pub(crate) fn write_kubeconfigs(&self, admin: &str, own: &str) -> Result<(), Error> {
         write_private(&self.dir.join(SUPER_ADMIN), own)?;
+        write_private(&self.dir.join(ADMIN), admin)?;
         write_private(&kubeconfig(&self.dir), admin)
     }
 
-    /// Changes the server in the kubeconfigs.
+    /// Changes the server in parbake's own kubeconfigs.
     pub(crate) fn set_kubeconfig_server(&self, server: &str) -> Result<(), Error> {
-        for path in [kubeconfig(&self.dir), own_kubeconfig(&self.dir)] {
+        for path in [admin_kubeconfig(&self.dir), own_kubeconfig(&self.dir)] {
             let text = fs::read_to_string(&path).map_err(failed("read", &path))?;
             write_private(&path, &with_server(&text, server))?;
         }
@@ -183,12 +188,12 @@ fn write_private(path: &Path, text: &str) -> Result<(), Error> {
 mod tests {
     use std::{fs, thread};
 
-    use super::{ClusterLock, Phase, cluster_dir, kubeconfig, own_kubeconfig};
-    use crate::state::{sweep_freezes, test_record};
+    use super::{ClusterLock, Phase, admin_kubeconfig, cluster_dir, kubeconfig, own_kubeconfig};
+    use crate::state::{restore_kubeconfig, sweep_freezes, test_record};
     use crate::{ClusterName, Error};
 
     #[test]
-    fn server_changes_in_both_kubeconfigs() {
+    fn server_changes_in_parbakes_own_kubeconfigs() {
         let state = tempfile::tempdir().unwrap();
         let lock = ClusterLock::acquire(state.path(), &ClusterName::default()).unwrap();
         let text = |own: &str, port: u16| format!("user: {own}\n    server: \"https://127.0.0.1:{port}\"\n");
@@ -196,11 +201,26 @@ mod tests {
             .unwrap();
         lock.set_kubeconfig_server("https://127.0.0.1:2").unwrap();
         for (path, own) in [
-            (kubeconfig(lock.dir()), "admin"),
+            (admin_kubeconfig(lock.dir()), "admin"),
             (own_kubeconfig(lock.dir()), "own"),
         ] {
             assert_eq!(fs::read_to_string(path).unwrap(), text(own, 2));
         }
+    }
+
+    #[test]
+    fn deleted_kubeconfig_is_restored() {
+        let state = tempfile::tempdir().unwrap();
+        let lock = ClusterLock::acquire(state.path(), &ClusterName::default()).unwrap();
+        assert_eq!(restore_kubeconfig(lock.dir()).unwrap(), None);
+        lock.write_kubeconfigs("admin", "own").unwrap();
+        let users = kubeconfig(lock.dir());
+        fs::remove_file(&users).unwrap();
+        assert_eq!(restore_kubeconfig(lock.dir()).unwrap(), Some(users.clone()));
+        assert_eq!(fs::read_to_string(&users).unwrap(), "admin");
+        fs::write(&users, "edited").unwrap();
+        restore_kubeconfig(lock.dir()).unwrap();
+        assert_eq!(fs::read_to_string(&users).unwrap(), "edited");
     }
 
     #[test]
