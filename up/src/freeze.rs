@@ -12,8 +12,8 @@
 //! all machines.
 //!
 //! The copy lives in `DIR/freeze/NAME/`, see [`crate::state`]. If the freeze is killed, its machines end with it, and the next
-//! `freeze`, `up` or `down` removes the directory. A process of its own pauses the cluster, and resumes it when the freeze ends
-//! for whatever reason.
+//! `freeze`, `up` or `down` removes the directory. A process of its own pauses the cluster, and resumes it when the freeze ends,
+//! however it ends.
 
 mod copy;
 mod pack;
@@ -117,7 +117,7 @@ pub async fn freeze(options: &Options) -> Result<FreezeReport, Error> {
         Log::of(&options.dir, &options.name).record(EventKind::Frozen { artifact });
     }
     if let Err(error) = scratch.remove() {
-        // The outcome stands; the next freeze cleans up.
+        // The artifact is complete, or the user sees why it is not; the next freeze cleans up.
         tracing::warn!(%error, "could not remove what the freeze left");
     }
     outcome

@@ -50,11 +50,12 @@ mod tests {
         assert_eq!(registry(&with.cluster, &ports), Some(ports[1]));
         assert_eq!(registry(&with.cluster, &[]), None);
         assert_eq!(forwards(&with)[1].listen.port(), 0);
-        with.registry = Some(ports[1]);
-        let wanted = forwards(&with);
-        assert_eq!(wanted[1].listen, ports[1]);
-        assert!(wanted.iter().all(|forward| forward.movable));
-        assert_eq!(wanted[0].to, with.cluster.api_server());
-        assert_eq!(wanted[1].to.to_string(), "10.89.0.11:5000");
+        let last = ports[1];
+        with.registry = Some(last);
+        let ports = forwards(&with);
+        assert_eq!(ports[1].listen, last);
+        assert!(ports.iter().all(|forward| forward.movable));
+        assert_eq!(ports[0].to, with.cluster.api_server());
+        assert_eq!(ports[1].to.to_string(), "10.89.0.11:5000");
     }
 }

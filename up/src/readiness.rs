@@ -29,7 +29,7 @@ pub(crate) struct Starting<'a> {
 /// The outcome of the wait.
 pub(crate) struct Ready {
     pub(crate) milestones: Result<Milestones, TimedOut>,
-    /// Whether the API accepted what the configuration says about nodes and namespaces.
+    /// The outcome of configuring nodes and namespaces.
     pub(crate) configured: Result<(), ConfigError>,
 }
 
@@ -53,11 +53,11 @@ impl Starting<'_> {
         ));
         let services =
             services_ready::wait_until_ready(self.running, expected.cluster, &services_probes, limit);
-        let marks = config::labels_and_taints(config, expected.cluster.nodes());
+        let settings = config::labels_and_taints(config, expected.cluster.nodes());
         let (milestones, services, marked, exempted) = tokio::join!(
             ready,
             services,
-            labels_and_taints::set(client, &marks, limit),
+            labels_and_taints::set(client, &settings, limit),
             config::exempt_namespaces(config, client, self.exempt_before, limit),
         );
         Ok(Ready {

@@ -73,17 +73,17 @@ pub(crate) async fn recover(
         cordoned,
         swapping,
     } = &record.changes;
-    let gone: Vec<Node> = arriving.iter().chain(departing).cloned().collect();
-    if !gone.is_empty() {
-        running = power_off(lock, running, &gone).await?;
-        hosts::remove(&running, &alive(&running, record.cluster.nodes(), &[]), &gone).await?;
+    let removed: Vec<Node> = arriving.iter().chain(departing).cloned().collect();
+    if !removed.is_empty() {
+        running = power_off(lock, running, &removed).await?;
+        hosts::remove(&running, &alive(&running, record.cluster.nodes(), &[]), &removed).await?;
         join::withdraw_all(client).await?;
         let names: Vec<_> = arriving.iter().map(|node| node.name.clone()).collect();
         cleanup::forget_nodes(client, &names, FORGET_TIMEOUT).await?;
         let before = [record.cluster.nodes(), departing.as_slice()].concat();
         let before = record.cluster.with(before)?;
         cleanup::remove_nodes(client, &before, &record.cluster, FORGET_TIMEOUT).await?;
-        for node in &gone {
+        for node in &removed {
             remove_dir(&machine_dir(lock.dir(), node))?;
         }
     }

@@ -50,7 +50,7 @@ const SUPER_ADMIN: &str = "super-admin.kubeconfig";
 /// Names on the host (cgroups, network namespaces) are derived from the path, so one directory must have one path.
 ///
 /// # Errors
-/// `dir` is relative and there is no working directory, or a directory on the way cannot be read.
+/// `dir` is relative and there is no working directory, or the path is invalid.
 pub fn resolve_state_dir(dir: &Path) -> Result<PathBuf, Error> {
     let failed = |source| Error::StateDir {
         path: dir.to_owned(),
@@ -72,6 +72,8 @@ pub fn resolve_state_dir(dir: &Path) -> Result<PathBuf, Error> {
                 missing.push(name);
                 existing = parent;
             }
+            // Only root may use the directory. Let the command itself report that.
+            (Err(error), _, _) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(absolute),
             (Err(error), _, _) => return Err(failed(error)),
         }
     }

@@ -64,8 +64,8 @@ impl Join<'_> {
         let ready = wait_until_arrived(client, self.cluster, self.new, boot, probes, left).instrument(
             tracing::info_span!("step", what = "wait until the new nodes are ready"),
         );
-        let marks = config::labels_and_taints(self.config, self.new);
-        let (marked, ready) = tokio::join!(labels_and_taints::set(client, &marks, left), ready);
+        let settings = config::labels_and_taints(self.config, self.new);
+        let (marked, ready) = tokio::join!(labels_and_taints::set(client, &settings, left), ready);
         ready.map_err(|timed_out| self.not_ready(&running, timed_out))?;
         marked.map_err(ConfigError::Marks)?;
         Ok(running)

@@ -11,8 +11,8 @@ pub(super) fn not_ready(object: &Value) -> Option<String> {
             replicas(object, "readyReplicas", rolls)
         }
         "DaemonSet" => {
-            let wanted = number(&object["status"]["desiredNumberScheduled"]).unwrap_or(0);
-            counted(object, wanted, "numberReady")
+            let desired = number(&object["status"]["desiredNumberScheduled"]).unwrap_or(0);
+            count_ready(object, desired, "numberReady")
         }
         "Pod" => pod(object),
         "Job" if object["spec"]["suspend"] == true => None,
@@ -32,20 +32,20 @@ pub(super) fn not_ready(object: &Value) -> Option<String> {
 }
 
 fn replicas(object: &Value, ready: &str, rolls: bool) -> Option<String> {
-    let wanted = number(&object["spec"]["replicas"]).unwrap_or(1);
+    let desired = number(&object["spec"]["replicas"]).unwrap_or(1);
     let updated = number(&object["status"]["updatedReplicas"]).unwrap_or(0);
-    if rolls && updated < wanted && observed(object) {
-        return Some(format!("has {updated} of {wanted} pods updated"));
+    if rolls && updated < desired && observed(object) {
+        return Some(format!("has {updated} of {desired} pods updated"));
     }
-    counted(object, wanted, ready)
+    count_ready(object, desired, ready)
 }
 
-fn counted(object: &Value, wanted: i64, ready: &str) -> Option<String> {
+fn count_ready(object: &Value, desired: i64, ready: &str) -> Option<String> {
     if !observed(object) {
         return Some("is not observed by its controller yet".to_owned());
     }
     let ready = number(&object["status"][ready]).unwrap_or(0);
-    (ready < wanted).then(|| format!("has {ready} of {wanted} pods ready"))
+    (ready < desired).then(|| format!("has {ready} of {desired} pods ready"))
 }
 
 /// True if the controller has observed the current generation.
