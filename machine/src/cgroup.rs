@@ -8,6 +8,7 @@
 mod freezer;
 mod limits;
 mod plan;
+mod remount;
 mod usage;
 
 use std::fs::{self, File, OpenOptions};
@@ -23,6 +24,8 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 pub use limits::Limits;
 pub use plan::CgroupPlan;
+pub use remount::CgroupMount;
+pub(crate) use remount::remount;
 pub use usage::Usage;
 
 /// How long processes may take to end or to freeze.

@@ -1,8 +1,8 @@
-//! What this host is, what follows from it, and whether it will do.
+//! Differences between hosts.
 //!
-//! The only place where hosts differ: [`Host::probe`] finds out, [`Host::decide`] says what parbake does because of
-//! it, [`checks`] and [`Host::require`] say whether that is enough and what to do if not. A [`Host`] is plain data, so
-//! everything after the probe is a function that a table of made-up hosts can test.
+//! [`Host::probe`] collects facts, [`Host::decide`] derives the settings for this host, [`checks`] and [`Host::require`]
+//! report what is missing and how to fix it. A [`Host`] is plain data, so that everything after the probe is tested with
+//! sample hosts.
 
 mod apply;
 mod cgroup;
@@ -33,12 +33,12 @@ pub use tool::Tool;
 pub use trial::ProbeResult;
 pub use version::Version;
 
-/// Facts about the host, as far as parbake's work depends on them.
+/// Facts about the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
     /// The effective user is root.
     pub root: bool,
-    /// The CPU architecture in Rust's words, such as `x86_64`.
+    /// The CPU architecture as Rust names it, such as `x86_64`.
     pub architecture: String,
     /// The release of the running kernel, such as `6.1.0-18-amd64` (uname(2)).
     pub kernel: String,
@@ -46,88 +46,74 @@ pub struct Host {
     pub systemd: bool,
     /// Names of the effective capabilities, such as `CAP_SYS_ADMIN` (capabilities(7)).
     pub capabilities: BTreeSet<String>,
-    /// The control groups.
     pub cgroups: Cgroups,
-    /// The namespaces.
     pub namespaces: Namespaces,
-    /// The overlay file system.
     pub overlay: Overlay,
-    /// The network.
     pub network: Network,
-    /// Programs that parbake calls and that were found, by name.
+    /// The installed ones of the programs that parbake calls, by name.
     pub tools: BTreeMap<String, Tool>,
-    /// Where parbake keeps its state.
     pub state_dir: StateDir,
-    /// Main memory.
     pub memory: Memory,
-    /// Limits of the kernel that clusters run into.
     pub limits: Limits,
-    /// The state of SELinux.
     pub selinux: Selinux,
-    /// AppArmor is on.
     pub apparmor: bool,
 }
 
-/// The namespaces of the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Namespaces {
-    /// The kinds the kernel knows, by their names in `/proc/self/ns` (namespaces(7)).
+    /// The kinds that the kernel supports, by their names in `/proc/self/ns` (namespaces(7)).
     pub kinds: BTreeSet<String>,
-    /// Making one of each kind that a machine needs.
+    /// The trial to create one of each kind that a machine needs.
     pub create: ProbeResult,
 }
 
-/// The overlay file system of the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Overlay {
-    /// The kernel's part.
     pub kernel: KernelSupport,
-    /// An overlay whose directories are on the file system of the state directory: a whiteout, an opaque directory,
+    /// The trial of an overlay whose directories are on the file system of the state directory: a whiteout, an opaque directory,
     /// `trusted.*` attributes.
     pub state_dir: ProbeResult,
 }
 
-/// What the kernel and its tools can do for a cluster's network.
+/// What the kernel and its tools support for a cluster's network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
-    /// Connection tracking, without which no service address works.
+    /// Connection tracking, which service addresses need.
     pub conntrack: KernelSupport,
-    /// Packets that stay on a bridge pass the firewall as well.
+    /// Packets that stay on a bridge pass the packet filter.
     pub bridge_netfilter: KernelSupport,
-    /// A bridge with a veth pair, in a namespace of its own.
+    /// The trial of a bridge with a veth pair.
     pub bridge: ProbeResult,
-    /// Rules of the kinds that kube-proxy writes, by the host's `iptables-restore`.
+    /// The trial of rules of the kinds that kube-proxy writes, with the host's `iptables-restore`.
     pub iptables: ProbeResult,
-    /// A table with a chain, by the host's `nft`.
+    /// The trial of a table with a chain, with the host's `nft`.
     pub nftables: ProbeResult,
-    /// Interfaces that a program serves can be made: `/dev/net/tun` is there.
+    /// `/dev/net/tun` exists.
     pub tun: bool,
 }
 
 /// Where parbake keeps its state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateDir {
-    /// The directory; it need not exist yet.
+    /// Need not exist.
     pub path: PathBuf,
-    /// Bytes that root may still write there.
+    /// Free space for root.
     pub free_bytes: u64,
 }
 
 /// Main memory, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
-    /// All of it.
     pub total_bytes: u64,
-    /// What can be had without swapping.
     pub available_bytes: u64,
     /// Swap space, used or not.
     pub swap_bytes: u64,
 }
 
-/// Limits of the kernel that clusters run into. [`None`] where the kernel does not have it.
+/// Kernel limits that clusters can exceed; `None` if the kernel does not have the limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// `fs.inotify.max_user_instances`: each machine's systemd, kubelet and runtime take a dozen.
+    /// `fs.inotify.max_user_instances`: systemd, kubelet and runtime of a machine take a dozen.
     pub inotify_instances: Option<u64>,
     /// `fs.inotify.max_user_watches`.
     pub inotify_watches: Option<u64>,

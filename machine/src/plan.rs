@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf, absolute};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::cgroup::{CgroupPlan, Limits};
+use crate::cgroup::{CgroupMount, CgroupPlan, Limits};
 pub use crate::net::{Balancer, Endpoint, Forward};
 
 /// A cluster's machines and their network.
@@ -182,6 +182,9 @@ pub struct HostSettings {
     /// systemd-nspawn mounts all but `name=systemd` read-only.
     pub remount_v1_rw: bool,
     pub cgroups: CgroupPlan,
+    /// Hierarchies that the supervisor mounts again in a cgroup namespace of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remount_cgroups: Vec<CgroupMount>,
     /// Kernel modules to load before a cluster starts.
     pub modules: Vec<String>,
     /// Kernel limits to raise, since they are too low for several clusters.

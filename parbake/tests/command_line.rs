@@ -79,7 +79,7 @@ fn doctor_fails_without_root() {
         .env("PARBAKE_DIR", dir.path());
     let output = run(command.arg("doctor"));
     let line = "FAILED   user             not root\n";
-    let remedy = "-> run parbake as root, for instance with `sudo`\n";
+    let remedy = "-> run parbake as root, such as with `sudo`\n";
     assert!(text(&output.stdout).starts_with(line), "{output:?}");
     assert!(text(&output.stdout).contains(remedy), "{output:?}");
     assert_eq!(output.status.code(), Some(1));

@@ -41,7 +41,7 @@ impl Overlay {
         // By descriptor: mount options are limited to a page, which long paths would exceed.
         let open = |path: &PathBuf| File::open(path).map_err(failed("open the layer", path));
         let layers = layers.iter().rev().map(open).collect::<Result<Vec<_>, _>>()?;
-        let lower: Vec<String> = layers.iter().map(|dir| fd_path(dir)).collect();
+        let lower: Vec<String> = layers.iter().map(fd_path).collect();
         let mut options = format!("{SELF_CONTAINED},lowerdir={},upperdir=", lower.join(":")).into_bytes();
         options.extend_from_slice(upper.as_os_str().as_bytes());
         options.extend_from_slice(b",workdir=");

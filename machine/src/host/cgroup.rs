@@ -1,4 +1,4 @@
-//! The control groups of the host: which versions are mounted where, and where this process is in them.
+//! The cgroup hierarchies of the host, and this process's own cgroups.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,68 +7,69 @@ use procfs::process::{MountInfo, MountInfos};
 use procfs::{FromRead, ProcResult, ProcessCGroup, ProcessCGroups};
 use serde::{Deserialize, Serialize};
 
-/// Where every distribution mounts its control groups.
+/// Where every distribution mounts cgroups.
 const ROOT: &str = "/sys/fs/cgroup";
 
-/// Which versions of control groups the host uses, in systemd's words (systemd.io/CGROUP_DELEGATION).
+/// The cgroup versions of the host, as systemd names them (systemd.io/CGROUP_DELEGATION).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CgroupLayout {
-    /// None is mounted.
+    /// No hierarchy is mounted.
     Absent,
-    /// Version 1 only: one hierarchy for each controller or set of controllers.
+    /// v1 only: one hierarchy for each controller or set of controllers.
     V1,
-    /// Version 1 with all controllers, and an empty version 2 beside it.
+    /// v1 with all controllers, and v2 without any.
     Hybrid,
-    /// Version 2 only, at `/sys/fs/cgroup`.
+    /// v2 only, at `/sys/fs/cgroup`.
     V2,
 }
 
-/// The control groups of the host (cgroups(7)).
+/// The cgroups of the host (cgroups(7)).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cgroups {
-    /// The versions in use.
     pub layout: CgroupLayout,
-    /// The mounted hierarchies, version 1 first in the kernel's order, version 2 last.
+    /// The mounted hierarchies: v1 in the kernel's order, then v2.
     pub hierarchies: Vec<Hierarchy>,
 }
 
-/// One mounted hierarchy of control groups.
+/// A mounted cgroup hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hierarchy {
     /// 1 or 2.
     pub version: u8,
-    /// Its controllers; of a named hierarchy without any, `name=NAME`, as in `/proc/self/cgroup`.
+    /// As in `/proc/self/cgroup`; `name=NAME` for a named hierarchy without controllers.
     pub controllers: Vec<String>,
-    /// Where it is mounted.
     pub mount_point: PathBuf,
-    /// The directory of this process's own control group, below `mount_point`.
+    /// The directory of this process's own cgroup, at or below `mount_point`.
     pub own: PathBuf,
-    /// It is not mounted read-only.
+    /// Only a subtree is mounted, which is not the root of this process's cgroup namespace: the container shares that of
+    /// its host.
+    #[serde(default)]
+    pub is_subtree: bool,
     pub writable: bool,
 }
 
 impl Cgroups {
-    /// Looks at this process's mounts and control groups.
+    /// Reads this process's mounts and cgroups.
     pub(super) fn probe() -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         let unified = |mount_point: &Path| {
             let controllers = fs::read_to_string(mount_point.join("cgroup.controllers")).unwrap_or_default();
             controllers.split_whitespace().map(str::to_owned).collect()
         };
-        // A kernel whose files cannot be understood is one without control groups: the check will say so.
+        // Files that cannot be parsed count as no cgroups, which the checks report.
         Self::parse(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"), unified).unwrap_or(Self {
             layout: CgroupLayout::Absent,
             hierarchies: Vec::new(),
         })
     }
 
-    /// Reads the texts of `/proc/self/mountinfo` and `/proc/self/cgroup` (proc(5)); `unified` gives the controllers
-    /// that version 2 has at a mount point.
+    /// Parses `/proc/self/mountinfo` and `/proc/self/cgroup` (proc(5)). `unified` returns the v2 controllers at a mount
+    /// point.
     fn parse(mounts: &str, groups: &str, unified: impl Fn(&Path) -> Vec<String>) -> ProcResult<Self> {
         let mounts = MountInfos::from_read(mounts.as_bytes())?.0;
         let mut groups = ProcessCGroups::from_read(groups.as_bytes())?.0;
-        // The kernel lists version 2 as number 0 and the youngest hierarchy first.
+        // The kernel lists v2 as hierarchy 0, and the newest hierarchy first.
         groups.sort_by_key(|group| (group.hierarchy == 0, group.hierarchy));
         let hierarchies: Vec<Hierarchy> = groups
             .iter()
@@ -85,6 +86,7 @@ impl Cgroups {
                     controllers,
                     mount_point: mount.mount_point.clone(),
                     own: own_dir(group, mount),
+                    is_subtree: is_subtree(mount),
                     writable: !mount.mount_options.contains_key("ro"),
                 })
             })
@@ -106,22 +108,22 @@ impl Cgroups {
         Ok(Self { layout, hierarchies })
     }
 
-    /// The hierarchy that has `controller`.
+    /// The hierarchy of `controller`.
     pub fn hierarchy(&self, controller: &str) -> Option<&Hierarchy> {
         self.hierarchies
             .iter()
             .find(|hierarchy| hierarchy.controllers.iter().any(|name| name == controller))
     }
 
-    /// Version 2's hierarchy, which is empty on a hybrid host.
+    /// The v2 hierarchy, which has no controllers on a hybrid host.
     pub fn unified(&self) -> Option<&Hierarchy> {
         self.hierarchies.iter().find(|hierarchy| hierarchy.version == 2)
     }
 }
 
-/// The mount of a hierarchy; the one below `/sys/fs/cgroup` where there are several.
+/// The mount of a hierarchy, preferably the one below `/sys/fs/cgroup`.
 fn mount_of<'a>(group: &ProcessCGroup, mounts: &'a [MountInfo]) -> Option<&'a MountInfo> {
-    let fits = |mount: &&MountInfo| match (mount.fs_type.as_str(), group.hierarchy) {
+    let is_hierarchy = |mount: &&MountInfo| match (mount.fs_type.as_str(), group.hierarchy) {
         ("cgroup2", 0) => true,
         ("cgroup", 1..) => {
             group
@@ -137,12 +139,17 @@ fn mount_of<'a>(group: &ProcessCGroup, mounts: &'a [MountInfo]) -> Option<&'a Mo
     let below_root = |mount: &&MountInfo| mount.mount_point.starts_with(ROOT);
     mounts
         .iter()
-        .filter(fits)
+        .filter(is_hierarchy)
         .find(below_root)
-        .or_else(|| mounts.iter().find(fits))
+        .or_else(|| mounts.iter().find(is_hierarchy))
 }
 
-/// In a container without a cgroup namespace the mount shows only the part below the container's own group.
+/// A path that begins with `/..` is outside of the namespace.
+fn is_subtree(mount: &MountInfo) -> bool {
+    mount.root != "/" && !mount.root.starts_with("/..")
+}
+
+/// In a container without a cgroup namespace the mount shows only the container's own subtree.
 fn own_dir(group: &ProcessCGroup, mount: &MountInfo) -> PathBuf {
     let own = Path::new(&group.pathname);
     let below = own.strip_prefix(&mount.root).unwrap_or(Path::new(""));
@@ -171,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_the_layouts_apart() {
+    fn layouts_are_told_apart() {
         let v1_only = HYBRID
             .lines()
             .filter(|line| !line.contains("cgroup2"))
@@ -182,7 +189,7 @@ mod tests {
             ("hybrid", HYBRID.to_owned(), HYBRID_GROUPS, CgroupLayout::Hybrid),
             ("version 1", v1_only, HYBRID_GROUPS, CgroupLayout::V1),
             (
-                "version 2 with an old hierarchy beside it",
+                "version 2 with an additional v1 hierarchy",
                 format!("{V2}35 30 0:31 / /mnt/old rw - cgroup cgroup rw,name=elogind\n"),
                 "1:name=elogind:/\n0::/",
                 CgroupLayout::V2,
@@ -195,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_every_hierarchy_and_the_process_in_it() {
+    fn every_hierarchy_and_its_own_cgroup_are_found() {
         let cgroups = parse(HYBRID, HYBRID_GROUPS);
         let found: Vec<_> = cgroups
             .hierarchies
@@ -228,10 +235,13 @@ mod tests {
     }
 
     #[test]
-    fn a_container_sees_only_its_own_part() {
+    fn container_sees_only_its_own_subtree() {
         let mounts = V2.replace("0:26 / ", "0:26 /docker/abc ");
         let own = |group: &str| parse(&mounts, group).hierarchies[0].own.clone();
         assert_eq!(own("0::/docker/abc"), Path::new("/sys/fs/cgroup/"));
         assert_eq!(own("0::/docker/abc/sub"), Path::new("/sys/fs/cgroup/sub"));
+        let is_subtree = |mounts: &str| parse(mounts, "0::/docker/abc").hierarchies[0].is_subtree;
+        assert!(is_subtree(&mounts) && !is_subtree(V2));
+        assert!(!is_subtree(&V2.replace("0:26 / ", "0:26 /../.. ")));
     }
 }

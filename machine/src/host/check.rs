@@ -1,4 +1,4 @@
-//! Whether the host will do, and what to do if not.
+//! Checks whether a host is supported, with a remedy for each problem.
 
 mod internet;
 mod network;
@@ -15,21 +15,21 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::Host;
-use super::tool::{Need, WANTED};
+use super::tool::{Need, REQUIREMENTS};
 use super::trial::ProbeResult;
 use crate::Error;
 
-/// What the host is checked for.
+/// What a host is checked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Purpose {
     /// Running clusters.
     Up,
-    /// Baking them, which runs machines too.
+    /// Baking clusters, which runs machines too.
     Provision,
-    /// Both, where only what `up` needs can fail: what the bake alone needs is a warning.
+    /// Both: what only a bake needs is a warning.
     All,
-    /// Running a cluster with a way to the outside: what that takes beside [`Purpose::Up`].
+    /// What a cluster with internet access needs in addition to [`Purpose::Up`].
     Internet,
 }
 
@@ -42,7 +42,7 @@ impl FromStr for Purpose {
             "provision" => Ok(Self::Provision),
             "all" => Ok(Self::All),
             _ => Err(Error::message(format!(
-                "`{text}` is nothing to check a host for: say `up`, `provision` or `all`"
+                "`{text}` is not a purpose; use `up`, `provision` or `all`"
             ))),
         }
     }
@@ -63,24 +63,21 @@ impl fmt::Display for Purpose {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// As it should be.
     Ok,
-    /// It works, but something is worse than it could be.
+    /// It works with restrictions.
     Warning,
-    /// It cannot work.
     Failed,
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
-    /// What was looked at, in a word or two.
+    /// One or two words.
     pub name: String,
-    /// Whether it will do.
     pub status: Status,
-    /// What was found, and what that means where it is not obvious.
+    /// What was found, and what that means.
     pub found: String,
-    /// What to do about it, unless all is well.
+    /// How to fix it; `None` if it is ok.
     pub remedy: Option<String>,
 }
 
@@ -119,10 +116,10 @@ fn listed(failed: &[Check]) -> String {
 }
 
 impl Host {
-    /// The host itself, if it will do for `purpose`.
+    /// Returns the host if it supports `purpose`.
     ///
     /// # Errors
-    /// All checks that failed, with what to do about each.
+    /// All checks that failed, each with its remedy.
     pub fn require(self, purpose: Purpose) -> Result<Self, Error> {
         let mut failed = checks(&self, purpose);
         failed.retain(|check| check.status == Status::Failed);
@@ -137,7 +134,7 @@ impl Host {
     }
 }
 
-/// Checks the host, in the order in which a person would mend it.
+/// Checks the host, in the order in which problems should be fixed.
 pub fn checks(host: &Host, purpose: Purpose) -> Vec<Check> {
     if purpose == Purpose::Internet {
         return internet::checks(host);
@@ -170,11 +167,19 @@ pub fn checks(host: &Host, purpose: Purpose) -> Vec<Check> {
         room::memory(host),
     ]);
     checks.push(room::disk(host, purpose));
-    checks.extend(WANTED.iter().filter_map(|wanted| match (wanted.need, purpose) {
-        (Need::Machine, _) | (Need::Provision, Purpose::Provision) => Some(program::program(host, wanted)),
-        (Need::Provision, Purpose::All) => Some(only_for("provision", program::program(host, wanted))),
-        _ => None,
-    }));
+    checks.extend(
+        REQUIREMENTS
+            .iter()
+            .filter_map(|required| match (required.need, purpose) {
+                (Need::Machine, _) | (Need::Provision, Purpose::Provision) => {
+                    Some(program::program(host, required))
+                }
+                (Need::Provision, Purpose::All) => {
+                    Some(only_for("provision", program::program(host, required)))
+                }
+                _ => None,
+            }),
+    );
     if purpose == Purpose::All {
         let internet = internet::checks(host).into_iter();
         checks.extend(internet.map(|check| only_for("up --internet", check)));
@@ -182,7 +187,7 @@ pub fn checks(host: &Host, purpose: Purpose) -> Vec<Check> {
     checks
 }
 
-fn tried(name: &str, works: &str, trial: &ProbeResult, remedy: &str) -> Check {
+fn outcome(name: &str, works: &str, trial: &ProbeResult, remedy: &str) -> Check {
     match trial {
         ProbeResult::Works => Check::ok(name, works),
         ProbeResult::Failed(reason) => Check::failed(name, reason, remedy),
@@ -192,7 +197,7 @@ fn tried(name: &str, works: &str, trial: &ProbeResult, remedy: &str) -> Check {
     }
 }
 
-/// What only `command` needs does not keep anyone from running clusters.
+/// A failure that affects only `command` becomes a warning.
 fn only_for(command: &str, check: Check) -> Check {
     if check.status == Status::Failed {
         let found = format!("{} (only `parbake {command}` needs it)", check.found);

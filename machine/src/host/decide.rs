@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::Host;
-use super::cgroup::CgroupLayout;
+use super::cgroup::{CgroupLayout, Hierarchy};
 use super::kernel::KernelSupport;
-use crate::cgroup::CgroupPlan;
+use crate::cgroup::{CgroupMount, CgroupPlan};
 use crate::plan::{HostSettings, KernelLimit};
 
 /// The directory of parbake's cgroups, in every hierarchy.
@@ -48,6 +48,7 @@ impl Host {
             },
             remount_v1_rw: v1,
             cgroups: self.cgroup_plan(),
+            remount_cgroups: self.remounts(),
             modules: self.missing_modules(),
             limits: self.low_limits(),
         }
@@ -77,6 +78,19 @@ impl Host {
                 leaf,
             }
         }
+    }
+
+    fn remounts(&self) -> Vec<CgroupMount> {
+        let subtrees = self.cgroups.hierarchies.iter();
+        let subtrees = subtrees.filter(|hierarchy| hierarchy.is_subtree);
+        let remount = |hierarchy: &Hierarchy| CgroupMount {
+            mount_point: hierarchy.mount_point.clone(),
+            v1_options: (hierarchy.version == 1).then(|| match hierarchy.controllers.as_slice() {
+                [name] if name.starts_with("name=") => format!("none,{name}"),
+                controllers => controllers.join(","),
+            }),
+        };
+        subtrees.map(remount).collect()
     }
 
     fn missing_modules(&self) -> Vec<String> {
@@ -190,6 +204,29 @@ mod tests {
         };
         assert_eq!(parent, PathBuf::from("/sys/fs/cgroup/parbake"));
         assert_eq!(leaf, PathBuf::from("/sys/fs/cgroup/parbake-host"));
+    }
+
+    #[test]
+    fn container_in_the_hosts_cgroup_namespace_mounts_hierarchies_again() {
+        let mut host = hybrid_container();
+        assert_eq!(host.decide().remount_cgroups, []);
+        for hierarchy in &mut host.cgroups.hierarchies {
+            hierarchy.is_subtree = true;
+        }
+        let remounts = host.decide().remount_cgroups;
+        let options: Vec<_> = remounts.iter().map(|mount| mount.v1_options.as_deref()).collect();
+        let expected = [
+            "none,name=systemd",
+            "cpu,cpuacct",
+            "cpuset",
+            "memory",
+            "devices",
+            "freezer",
+            "pids",
+        ];
+        let expected = expected.map(Some).into_iter().chain([None]);
+        assert_eq!(options, expected.collect::<Vec<_>>());
+        assert_eq!(remounts[3].mount_point, PathBuf::from("/sys/fs/cgroup/memory"));
     }
 
     #[test]

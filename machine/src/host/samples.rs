@@ -1,4 +1,4 @@
-//! Hosts for tests: the kinds that parbake runs on.
+//! Sample hosts for tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use super::{
 
 const GIB: u64 = 1 << 30;
 
-/// A server with version 2 and systemd that lacks nothing.
+/// A complete server with cgroup v2 and systemd.
 pub(super) fn v2_systemd() -> Host {
     Host {
         root: true,
@@ -97,7 +97,7 @@ pub(super) fn v2_systemd() -> Host {
     }
 }
 
-/// A container with version 2 whose PID 1 is a shell.
+/// A container with cgroup v2 whose PID 1 is a shell.
 pub(super) fn v2_container() -> Host {
     Host {
         systemd: false,
@@ -105,7 +105,7 @@ pub(super) fn v2_container() -> Host {
     }
 }
 
-/// An old server with version 1 and systemd.
+/// An old server with cgroup v1 and systemd.
 pub(super) fn v1() -> Host {
     let hierarchies = vec![
         hierarchy(1, "systemd", "name=systemd"),
@@ -122,7 +122,7 @@ pub(super) fn v1() -> Host {
     }
 }
 
-/// A CI container on a hybrid host, without `CAP_SYS_RESOURCE` and with the kernel's own inotify limit.
+/// A CI container on a hybrid host, without `CAP_SYS_RESOURCE` and with the kernel's default inotify limit.
 pub(super) fn hybrid_container() -> Host {
     let mut host = Host {
         systemd: false,
@@ -135,7 +135,7 @@ pub(super) fn hybrid_container() -> Host {
     host
 }
 
-/// What an ordinary user sees of [`v2_systemd`].
+/// [`v2_systemd`] as an unprivileged user sees it.
 pub(super) fn not_root() -> Host {
     let mut host = Host {
         root: false,
@@ -183,6 +183,7 @@ fn hierarchy(version: u8, dir: &str, controllers: &str) -> Hierarchy {
         controllers,
         own: PathBuf::clone(&mount_point),
         mount_point,
+        is_subtree: false,
         writable: true,
     }
 }

@@ -11,144 +11,142 @@ use serde::{Deserialize, Serialize};
 use super::version::Version;
 use crate::process::Cmd;
 
-/// A program that was found.
+/// An installed program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tool {
-    /// Where it is.
     pub path: PathBuf,
-    /// Its version, where it matters and the program tells.
+    /// Known only of programs that must have a minimum version.
     pub version: Option<Version>,
 }
 
-/// What a program is needed for.
+/// The purpose of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Need {
-    /// Every machine.
+    /// Running machines.
     Machine,
-    /// The bake alone.
+    /// Baking only.
     Provision,
-    /// A way to the outside, for clusters that are to have one.
+    /// Clusters with access to the internet.
     Internet,
-    /// Only what the checks of the kernel call, or nothing on most hosts.
+    /// Needed by the checks only, or not on most hosts.
     Optional,
 }
 
 /// A program that parbake calls.
-pub(super) struct Wanted {
+pub(super) struct Requirement {
     pub(super) name: &'static str,
     pub(super) need: Need,
-    /// What it does here.
     pub(super) task: &'static str,
-    /// Debian's package.
+    /// The Debian package.
     pub(super) package: &'static str,
-    /// The arguments that make it print its version, and the oldest one that will do.
-    pub(super) oldest: Option<(&'static [&'static str], &'static [u32])>,
+    /// The arguments that print the version, and the minimum version.
+    pub(super) min_version: Option<(&'static [&'static str], &'static [u32])>,
 }
 
 /// Every program that parbake calls on the host.
-pub(super) const WANTED: &[Wanted] = &[
-    Wanted {
+pub(super) const REQUIREMENTS: &[Requirement] = &[
+    Requirement {
         name: "systemd-nspawn",
         need: Need::Machine,
         task: "runs the machines",
         package: "systemd-container",
-        oldest: Some((&["--version"], &[245])),
+        min_version: Some((&["--version"], &[245])),
     },
-    Wanted {
+    Requirement {
         name: "nsenter",
         need: Need::Machine,
         task: "enters the machines",
         package: "util-linux",
-        oldest: None,
+        min_version: None,
     },
-    Wanted {
+    Requirement {
         name: "mmdebstrap",
         need: Need::Provision,
         task: "builds the node OS",
         package: "mmdebstrap",
-        oldest: None,
+        min_version: None,
     },
-    Wanted {
+    Requirement {
         name: "apt-get",
         need: Need::Provision,
         task: "fetches the node OS's packages",
         package: "apt",
-        oldest: None,
+        min_version: None,
     },
-    Wanted {
+    Requirement {
         name: "dpkg-deb",
         need: Need::Provision,
         task: "unpacks the node OS's packages",
         package: "dpkg",
-        oldest: None,
+        min_version: None,
     },
-    Wanted {
+    Requirement {
         name: "go",
         need: Need::Provision,
         task: "builds Kubernetes from its modules",
         package: "golang-go",
-        // The first that fetches the toolchain that a module asks for (go.dev/doc/toolchain).
-        oldest: Some((&["version"], &[1, 21])),
+        // The first one that downloads the toolchain that a module needs (go.dev/doc/toolchain).
+        min_version: Some((&["version"], &[1, 21])),
     },
-    Wanted {
+    Requirement {
         name: "cc",
         need: Need::Provision,
         task: "builds the pause container",
         package: "gcc libc6-dev",
-        oldest: None,
+        min_version: None,
     },
-    Wanted {
+    Requirement {
         name: "slirp4netns",
         need: Need::Internet,
-        task: "carries what leaves a cluster",
+        task: "connects clusters with the internet",
         package: "slirp4netns",
-        oldest: None,
+        min_version: None,
     },
-    Wanted {
+    Requirement {
         name: "modprobe",
         need: Need::Optional,
         task: "loads kernel modules",
         package: "kmod",
-        oldest: None,
+        min_version: None,
     },
-    Wanted {
+    Requirement {
         name: "iptables-restore",
         need: Need::Optional,
-        task: "tries the kernel's packet filter",
+        task: "checks the kernel's packet filter",
         package: "iptables",
-        oldest: None,
+        min_version: None,
     },
-    Wanted {
+    Requirement {
         name: "nft",
         need: Need::Optional,
-        task: "tries the kernel's packet filter",
+        task: "checks the kernel's packet filter",
         package: "nftables",
-        oldest: None,
+        min_version: None,
     },
 ];
 
-/// Looks for all of them.
+/// Finds all programs that are installed.
 pub(super) fn find_all() -> BTreeMap<String, Tool> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let found = WANTED.iter().filter_map(|wanted| {
-        let path = find(wanted.name, &path)?;
-        let version = wanted.oldest.and_then(|(args, _)| version(&path, args));
-        Some((wanted.name.to_owned(), Tool { path, version }))
+    let found = REQUIREMENTS.iter().filter_map(|required| {
+        let path = find(required.name, &path)?;
+        let version = required.min_version.and_then(|(args, _)| version(&path, args));
+        Some((required.name.to_owned(), Tool { path, version }))
     });
     found.collect()
 }
 
-/// Looks for the program `name` anew, without its version: it may have been installed since it was looked for.
-pub(super) fn look(name: &str) -> Option<Tool> {
+/// Finds the program `name`, without its version.
+pub(super) fn find_one(name: &str) -> Option<Tool> {
     let path = find(name, &env::var_os("PATH").unwrap_or_default())?;
     Some(Tool { path, version: None })
 }
 
-/// `PATH` first, then where administrators' programs and Go's own archive are, which `su` and `sudo` leave out.
+/// Searches `PATH`, then directories of administrators' programs and of Go's archive, which `su` and `sudo` remove from it.
 fn find(name: &str, path: &OsStr) -> Option<PathBuf> {
-    let usual = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/go/bin"].map(PathBuf::from);
+    let more = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/go/bin"].map(PathBuf::from);
     env::split_paths(path)
-        .chain(usual)
+        .chain(more)
         .map(|dir| dir.join(name))
         .find(|file| is_executable(file))
 }
@@ -159,7 +157,7 @@ fn is_executable(file: &Path) -> bool {
 }
 
 fn version(program: &Path, args: &[&str]) -> Option<Version> {
-    // The version that is installed, not the one that some go.mod nearby asks for.
+    // The installed version, not the one that a go.mod in this directory selects.
     let output = Cmd::new(program)
         .args(args)
         .env("GOTOOLCHAIN", "local")
@@ -177,7 +175,7 @@ mod tests {
     use super::{find, version};
 
     #[test]
-    fn only_what_can_be_executed_is_found() {
+    fn only_executable_files_are_found() {
         let dir = tempfile::tempdir().unwrap();
         let program = dir.path().join("parbake-test-tool");
         fs::write(&program, "#!/bin/sh\necho tool $1 2.7.1\n").unwrap();

@@ -1,5 +1,5 @@
-//! All trials of a host, and what is remembered of them: they cost more than the rest of a start of machines, and what
-//! worked since the host booted works again.
+//! Running the trials of a host, and caching their outcome: they take longer than the rest of a start, and what has worked
+//! once works until the host reboots.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,10 +12,10 @@ use super::tool::{self, Tool};
 use super::trial::{self, ProbeResult};
 use crate::fs::files;
 
-/// The file in the state directory that remembers.
-const MEMORY: &str = "host.json";
+/// The cache file in the state directory.
+const FILE: &str = "host.json";
 
-/// What was tried, and the programs that were found for it.
+/// The outcomes of the trials, and the programs that were found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Trials {
@@ -27,20 +27,20 @@ pub(super) struct Trials {
     pub(super) tools: BTreeMap<String, Tool>,
 }
 
-/// Trials that are remembered, and for which circumstances.
+/// Cached trials and the circumstances in which they are valid.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Memory {
+struct Cache {
     circumstances: Vec<String>,
     trials: Trials,
 }
 
 impl Trials {
-    /// Tries everything; `dir` is the directory that overlays are to be on.
+    /// Runs all trials. `dir` is where overlays are tried.
     pub(super) fn run(root: bool, dir: &Path) -> Self {
         let attempt = |trial: &dyn Fn() -> ProbeResult| if root { trial() } else { ProbeResult::not_root() };
         let tools = tool::find_all();
-        // Side by side, since the kernel makes and unmakes namespaces at leisure.
+        // In parallel, since the kernel takes its time to create and remove namespaces.
         let (overlay, bridge, iptables, nftables) = thread::scope(|scope| {
             let overlay = scope.spawn(|| attempt(&|| trial::overlay(dir)));
             let bridge = scope.spawn(|| attempt(&trial::bridge));
@@ -67,24 +67,24 @@ impl Trials {
         }
     }
 
-    /// What `state_dir` remembers for circumstances like these.
+    /// The cached trials, if they are valid in the current circumstances.
     pub(super) fn recall(state_dir: &Path) -> Option<Self> {
-        let memory = Memory::read(state_dir)?;
-        let still_there = memory.trials.tools.values().all(|tool| tool.path.exists());
-        (memory.circumstances == circumstances() && still_there).then_some(memory.trials)
+        let cache = Cache::read(state_dir)?;
+        let still_there = cache.trials.tools.values().all(|tool| tool.path.exists());
+        (cache.circumstances == circumstances() && still_there).then_some(cache.trials)
     }
 
-    /// Remembers them in `state_dir` if all of it worked. Where that may not be written the next one tries again.
+    /// Caches the trials if all of them worked. Does nothing if the directory is not writable.
     pub(super) fn remember(self, state_dir: &Path) {
         if !self.all_work() || Self::recall(state_dir).as_ref() == Some(&self) {
             return;
         }
-        let memory = Memory {
+        let cache = Cache {
             circumstances: circumstances(),
             trials: self,
         };
-        if let Ok(text) = serde_json::to_vec_pretty(&memory) {
-            let _ = files::replace(&state_dir.join(MEMORY), &text, 0o644);
+        if let Ok(text) = serde_json::to_vec_pretty(&cache) {
+            let _ = files::replace(&state_dir.join(FILE), &text, 0o644);
         }
     }
 
@@ -101,14 +101,14 @@ impl Trials {
     }
 }
 
-impl Memory {
+impl Cache {
     fn read(state_dir: &Path) -> Option<Self> {
-        serde_json::from_str(&fs::read_to_string(state_dir.join(MEMORY)).ok()?).ok()
+        serde_json::from_str(&fs::read_to_string(state_dir.join(FILE)).ok()?).ok()
     }
 }
 
-/// What the outcome of trials depends on: this boot of the kernel, this process's namespaces, rights and search path, and
-/// this version of the trials.
+/// What the outcome depends on: the version of parbake, the boot of the kernel, and the namespaces, capabilities and search
+/// path of this process.
 fn circumstances() -> Vec<String> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let namespace = |kind: &str| {
@@ -131,18 +131,18 @@ fn circumstances() -> Vec<String> {
 mod tests {
     use std::fs;
 
-    use super::{MEMORY, Memory, Trials};
+    use super::{Cache, FILE, Trials};
 
     #[test]
-    fn what_worked_is_remembered_for_the_same_circumstances_only() {
+    fn trials_are_cached_for_the_same_circumstances_only() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(Trials::recall(dir.path()), None);
         let trials = Trials::run(true, dir.path());
         trials.clone().remember(dir.path());
         assert_eq!(Trials::recall(dir.path()), Some(trials));
-        let mut memory = Memory::read(dir.path()).unwrap();
-        memory.circumstances[1] = "another boot".to_owned();
-        fs::write(dir.path().join(MEMORY), serde_json::to_string(&memory).unwrap()).unwrap();
+        let mut cache = Cache::read(dir.path()).unwrap();
+        cache.circumstances[1] = "another boot".to_owned();
+        fs::write(dir.path().join(FILE), serde_json::to_string(&cache).unwrap()).unwrap();
         assert_eq!(Trials::recall(dir.path()), None);
     }
 }

@@ -20,7 +20,7 @@ use super::client::Running;
 use super::control;
 use super::machine_set::{self, MachineSet};
 use super::protocol::{CGROUP, Request, Response, STATE, State, remove_files, write};
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, remount};
 use crate::error::{Error, failed};
 use crate::fs::overlay;
 use crate::net::slirp::{self, Slirp};
@@ -129,6 +129,7 @@ fn run(plan: &Plan, cgroup: &Cgroup, terminated: Terminated) -> Result<(), Error
     // Before those of its machines, which keep its parent from being removed.
     cgroup.create()?;
     let host_run = overlay::private_mounts()?;
+    remount(&plan.host.remount_cgroups)?;
     let mut spans = Spans::default();
     let roots = spans.time("mount the roots", || {
         machine_set::make_roots(&plan.machines, &host_run)

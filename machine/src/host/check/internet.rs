@@ -1,35 +1,38 @@
-//! Checks of what a cluster's way to the outside needs.
+//! Checks for clusters with internet access.
 
 use crate::Error;
 use crate::host::Host;
-use crate::host::tool::{Need, WANTED, look};
+use crate::host::tool::{Need, REQUIREMENTS, find_one};
 use crate::host::trial::ProbeResult;
 
 use super::program::program;
 use super::{Check, Purpose};
 
-/// The programs that make the way: [`crate::net::network`].
+/// The programs that [`crate::net::slirp`] calls.
 const PROGRAMS: [&str; 2] = ["slirp4netns", "nft"];
 
 impl Host {
-    /// Whether the host can give a cluster a way to the outside. Programs are looked for anew: what is remembered of a host
-    /// may be older than they are.
+    /// Checks that the host supports clusters with internet access. Searches for programs again, since cached trials may be
+    /// older than they are.
     ///
     /// # Errors
-    /// All checks that failed, with what to do about each.
+    /// All checks that failed, each with its remedy.
     pub fn require_internet(&self) -> Result<(), Error> {
         let mut now = self.clone();
         for name in PROGRAMS {
             now.tools.remove(name);
-            now.tools.extend(look(name).map(|tool| (name.to_owned(), tool)));
+            now.tools
+                .extend(find_one(name).map(|tool| (name.to_owned(), tool)));
         }
         now.require(Purpose::Internet).map(drop)
     }
 }
 
 pub(super) fn checks(host: &Host) -> Vec<Check> {
-    let programs = WANTED.iter().filter(|wanted| wanted.need == Need::Internet);
-    let mut checks: Vec<Check> = programs.map(|wanted| program(host, wanted)).collect();
+    let programs = REQUIREMENTS
+        .iter()
+        .filter(|required| required.need == Need::Internet);
+    let mut checks: Vec<Check> = programs.map(|required| program(host, required)).collect();
     checks.extend([tun(host), masquerading(host)]);
     checks
 }
@@ -55,6 +58,6 @@ fn masquerading(host: &Host) -> Check {
             reason,
             "boot a kernel with CONFIG_NF_TABLES, CONFIG_NFT_NAT and CONFIG_NFT_MASQ",
         ),
-        (ProbeResult::Works | ProbeResult::NotTried(_), true) => Check::ok(name, "can be done by nftables"),
+        (ProbeResult::Works | ProbeResult::NotTried(_), true) => Check::ok(name, "works with nftables"),
     }
 }

@@ -1,4 +1,4 @@
-//! Checks of what can run out: memory, disk space, limits of the kernel.
+//! Checks of memory, disk space and kernel limits.
 
 use crate::host::Host;
 use crate::host::decide::{INOTIFY_INSTANCES, INOTIFY_WATCHES};
@@ -6,9 +6,9 @@ use crate::host::decide::{INOTIFY_INSTANCES, INOTIFY_WATCHES};
 use super::{Check, Purpose, only_for};
 
 const GIB: u64 = 1 << 30;
-/// Free disk space that a cluster needs at its start.
+/// Free disk space that a cluster needs to start.
 const DISK_UP: u64 = 2 * GIB;
-/// Free disk space that a bake of three nodes needs in the state directory; it was seen to take half of it.
+/// Free disk space that a bake of three nodes needs in the state directory, about twice what it uses.
 const DISK_PROVISION: u64 = 5 * GIB;
 
 pub(super) fn inotify(host: &Host) -> Check {
@@ -47,7 +47,7 @@ pub(super) fn keyrings(host: &Host) -> Check {
             )
         }
         Some(keys) => Check::ok("keyrings", format!("{keys} for root")),
-        None => Check::ok("keyrings", "the kernel has none, so there is no limit"),
+        None => Check::ok("keyrings", "the kernel has none, and no limit"),
     }
 }
 

@@ -1,15 +1,15 @@
-//! Checks of the kernel, the user's rights and the control groups.
+//! Checks of the kernel, the user and the cgroups.
 
 use crate::host::Host;
 use crate::host::cgroup::CgroupLayout;
 use crate::host::kernel::{KernelSupport, Selinux};
 use crate::host::version::Version;
 
-use super::{Check, tried};
+use super::{Check, outcome};
 
-/// The oldest kernel that kubeadm's own check of the system lets pass.
-const OLDEST_KERNEL: [u32; 2] = [4, 19];
-/// Without these no machine runs, with what each is for.
+/// The oldest kernel that kubeadm's preflight check accepts.
+const MIN_KERNEL: [u32; 2] = [4, 19];
+/// Capabilities that every machine needs, and why.
 const NEEDED_CAPABILITIES: [(&str, &str); 11] = [
     ("CAP_SYS_ADMIN", "mounts and namespaces"),
     ("CAP_NET_ADMIN", "the cluster's network"),
@@ -28,11 +28,7 @@ pub(super) fn user(host: &Host) -> Check {
     if host.root {
         Check::ok("user", "root")
     } else {
-        Check::failed(
-            "user",
-            "not root",
-            "run parbake as root, for instance with `sudo`",
-        )
+        Check::failed("user", "not root", "run parbake as root, such as with `sudo`")
     }
 }
 
@@ -49,11 +45,11 @@ pub(super) fn architecture(host: &Host) -> Check {
 
 pub(super) fn kernel(host: &Host) -> Check {
     match Version::find(&host.kernel) {
-        Some(version) if version >= Version::new(OLDEST_KERNEL) => Check::ok("kernel", &host.kernel),
+        Some(version) if version >= Version::new(MIN_KERNEL) => Check::ok("kernel", &host.kernel),
         _ => Check::failed(
             "kernel",
             &host.kernel,
-            "boot Linux 4.19 or newer: Kubernetes asks for it",
+            "boot Linux 4.19 or newer, which Kubernetes requires",
         ),
     }
 }
@@ -64,7 +60,7 @@ pub(super) fn init(host: &Host) -> Check {
         if host.systemd {
             "systemd is PID 1"
         } else {
-            "PID 1 is not systemd, which will do"
+            "PID 1 is not systemd, which is supported"
         },
     )
 }
@@ -93,11 +89,11 @@ pub(super) fn capabilities(host: &Host) -> Check {
     } else if host.has_capability("CAP_SYS_RESOURCE") {
         Check::ok(name, "all that are needed")
     } else {
-        let found = "all but CAP_SYS_RESOURCE: pods' OOM scores stay as they are, and nothing else changes";
+        let found = "all but CAP_SYS_RESOURCE: OOM scores of pods cannot be lowered";
         Check::warning(
             name,
             found,
-            "give the container CAP_SYS_RESOURCE if pods must be killed in the right order",
+            "give the container CAP_SYS_RESOURCE if the order in which pods are killed matters",
         )
     }
 }
@@ -116,9 +112,21 @@ pub(super) fn cgroup_layout(host: &Host) -> Check {
             "remount them writable, or run the container privileged",
         );
     }
+    let is_subtree = host
+        .cgroups
+        .hierarchies
+        .iter()
+        .any(|hierarchy| hierarchy.is_subtree);
+    if is_subtree && host.cgroups.layout == CgroupLayout::V2 {
+        return Check::failed(
+            name,
+            "the container shares the cgroup namespace of its host",
+            "run the container with `--cgroupns=private`",
+        );
+    }
     match host.cgroups.layout {
         CgroupLayout::V1 => Check::ok(name, "version 1"),
-        CgroupLayout::Hybrid => Check::ok(name, "version 1, with version 2 beside it"),
+        CgroupLayout::Hybrid => Check::ok(name, "version 1 and version 2"),
         CgroupLayout::V2 => Check::ok(name, "version 2"),
         CgroupLayout::Absent => Check::failed(
             name,
@@ -129,7 +137,7 @@ pub(super) fn cgroup_layout(host: &Host) -> Check {
 }
 
 pub(super) fn cgroup_controllers(host: &Host) -> Check {
-    // What kubeadm's check of the system demands (k8s.io/system-validators, cgroup_validator_linux.go).
+    // What kubeadm's preflight check requires (k8s.io/system-validators, cgroup_validator_linux.go).
     let needed: &[&str] = match host.cgroups.layout {
         CgroupLayout::V2 => &["cpu", "cpuset", "memory"],
         _ => &["cpu", "cpuacct", "cpuset", "devices", "freezer", "memory"],
@@ -141,21 +149,21 @@ pub(super) fn cgroup_controllers(host: &Host) -> Check {
             .filter(|controller| host.cgroups.hierarchy(controller).is_none());
         missing.copied().collect::<Vec<_>>().join(", ")
     };
-    let (demanded, wanted) = (missing(needed), missing(&["pids"]));
-    if !demanded.is_empty() {
-        let found = format!("missing: {demanded}");
+    let (missing_required, missing_optional) = (missing(needed), missing(&["pids"]));
+    if !missing_required.is_empty() {
+        let found = format!("missing: {missing_required}");
         Check::failed(
             name,
             found,
-            "switch them on: kernel command line, or the container's configuration",
+            "enable them: kernel command line, or the container's configuration",
         )
-    } else if wanted.is_empty() {
-        Check::ok(name, "all that Kubernetes asks for")
+    } else if missing_optional.is_empty() {
+        Check::ok(name, "all that Kubernetes requires")
     } else {
-        let remedy = "switch the controller `pids` on if pods must be held to a number of processes";
+        let remedy = "enable the controller `pids` to limit the processes of pods";
         Check::warning(
             name,
-            "no `pids`: limits on the number of processes do nothing",
+            "no `pids`: limits on the number of processes have no effect",
             remedy,
         )
     }
@@ -171,8 +179,8 @@ pub(super) fn namespaces(host: &Host) -> Check {
         let found = format!("missing: {}", missing.join(", "));
         return Check::failed("namespaces", found, "boot a kernel that has them");
     }
-    let remedy = "let parbake make namespaces: run the container privileged, and without a seccomp filter";
-    tried(
+    let remedy = "allow parbake to create namespaces: run the container privileged, without a seccomp filter";
+    outcome(
         "namespaces",
         "all kinds that are needed",
         &host.namespaces.create,
@@ -191,7 +199,7 @@ pub(super) fn overlay(host: &Host) -> Check {
         "keep parbake's state on a disk's ext4 or xfs: a volume instead of a container's own file system at \
          `{dir}`, or another place with `--dir`"
     );
-    tried(
+    outcome(
         "overlay",
         &format!("works on the file system of `{dir}`"),
         &host.overlay.state_dir,
@@ -231,7 +239,7 @@ pub(super) fn selinux(host: &Host) -> Check {
         Selinux::Permissive => Check::ok("SELinux", "permissive"),
         Selinux::Enforcing => Check::warning(
             "SELinux",
-            "enforcing: it may forbid what machines do",
+            "enforcing: it may deny what machines do",
             "make it permissive if a cluster fails: `setenforce 0`",
         ),
     }

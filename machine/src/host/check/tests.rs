@@ -2,8 +2,8 @@ use super::{Purpose, Status, checks};
 use crate::host::samples::{hybrid_container, not_root, v1, v2_container, v2_systemd};
 use crate::host::{CgroupLayout, Host, KernelSupport, ProbeResult, Selinux, Version};
 
-/// Names of the checks that are not fine.
-fn complaints(host: &Host, purpose: Purpose) -> Vec<(String, Status)> {
+/// The checks that are not ok.
+fn problems(host: &Host, purpose: Purpose) -> Vec<(String, Status)> {
     let bad = checks(host, purpose)
         .into_iter()
         .filter(|check| check.status != Status::Ok);
@@ -11,11 +11,11 @@ fn complaints(host: &Host, purpose: Purpose) -> Vec<(String, Status)> {
 }
 
 #[test]
-fn good_hosts_pass_everything() {
+fn complete_hosts_pass_all_checks() {
     for host in [v2_systemd(), v2_container(), v1()] {
         for purpose in [Purpose::Up, Purpose::Provision, Purpose::All] {
             assert_eq!(
-                complaints(&host, purpose),
+                problems(&host, purpose),
                 [],
                 "{purpose}: {:?}",
                 host.cgroups.layout
@@ -26,16 +26,16 @@ fn good_hosts_pass_everything() {
 }
 
 #[test]
-fn a_ci_container_passes_with_warnings() {
+fn ci_container_passes_with_warnings() {
     let warnings = ["capabilities", "inotify"].map(|name| (name.to_owned(), Status::Warning));
-    assert_eq!(complaints(&hybrid_container(), Purpose::Provision), warnings);
+    assert_eq!(problems(&hybrid_container(), Purpose::Provision), warnings);
     assert!(hybrid_container().require(Purpose::Provision).is_ok());
 }
 
 #[test]
-fn each_lack_is_named_with_a_remedy() {
-    type Spoil = fn(&mut Host);
-    let cases: &[(&str, Status, &str, Spoil)] = &[
+fn each_problem_has_a_remedy() {
+    type Change = fn(&mut Host);
+    let cases: &[(&str, Status, &str, Change)] = &[
         ("architecture", Status::Failed, "x86-64", |host| {
             host.architecture = "riscv64".into()
         }),
@@ -53,6 +53,9 @@ fn each_lack_is_named_with_a_remedy() {
         }),
         ("control groups", Status::Failed, "remount", |host| {
             host.cgroups.hierarchies[0].writable = false
+        }),
+        ("control groups", Status::Failed, "--cgroupns=private", |host| {
+            host.cgroups.hierarchies[0].is_subtree = true
         }),
         ("controllers", Status::Failed, "command line", |host| {
             host.cgroups.hierarchies[0]
@@ -152,11 +155,11 @@ fn each_lack_is_named_with_a_remedy() {
             host.tools.remove("cc");
         }),
     ];
-    for (name, status, remedy, spoil) in cases {
+    for (name, status, remedy, change) in cases {
         let mut host = v2_systemd();
-        spoil(&mut host);
+        change(&mut host);
         assert_eq!(
-            complaints(&host, Purpose::Provision),
+            problems(&host, Purpose::Provision),
             [((*name).to_owned(), *status)],
             "{name}: {remedy}"
         );
@@ -174,25 +177,25 @@ fn each_lack_is_named_with_a_remedy() {
 }
 
 #[test]
-fn what_only_the_bake_needs_stops_only_the_bake() {
+fn requirements_of_a_bake_affect_only_a_bake() {
     let mut host = v2_systemd();
     host.tools.remove("mmdebstrap");
     host.state_dir.free_bytes = 3 << 30;
-    assert_eq!(complaints(&host, Purpose::Up), []);
+    assert_eq!(problems(&host, Purpose::Up), []);
     let both = |status| ["disk space", "mmdebstrap"].map(|name| (name.to_owned(), status));
-    assert_eq!(complaints(&host, Purpose::All), both(Status::Warning));
-    assert_eq!(complaints(&host, Purpose::Provision), both(Status::Failed));
+    assert_eq!(problems(&host, Purpose::All), both(Status::Warning));
+    assert_eq!(problems(&host, Purpose::Provision), both(Status::Failed));
     host.state_dir.free_bytes = 1 << 30;
     assert_eq!(
-        complaints(&host, Purpose::All)[0],
+        problems(&host, Purpose::All)[0],
         ("disk space".to_owned(), Status::Failed)
     );
 }
 
 #[test]
-fn what_only_a_way_to_the_outside_needs_stops_only_that() {
-    type Spoil = fn(&mut Host);
-    let cases: &[(&str, &str, Spoil)] = &[
+fn requirements_of_internet_access_affect_only_that() {
+    type Change = fn(&mut Host);
+    let cases: &[(&str, &str, Change)] = &[
         ("slirp4netns", "apt-get install slirp4netns", |host| {
             host.tools.remove("slirp4netns");
         }),
@@ -205,15 +208,15 @@ fn what_only_a_way_to_the_outside_needs_stops_only_that() {
             host.network.nftables = ProbeResult::Failed("no table".into());
         }),
     ];
-    for (name, remedy, spoil) in cases {
+    for (name, remedy, change) in cases {
         let mut host = v2_systemd();
-        spoil(&mut host);
+        change(&mut host);
         assert_eq!(
-            complaints(&host, Purpose::Internet),
+            problems(&host, Purpose::Internet),
             [((*name).to_owned(), Status::Failed)],
             "{remedy}"
         );
-        let all = complaints(&host, Purpose::All);
+        let all = problems(&host, Purpose::All);
         assert!(all.contains(&((*name).to_owned(), Status::Warning)), "{all:?}");
         assert!(host.clone().require(Purpose::Up).is_ok());
         let error = host.require(Purpose::Internet).unwrap_err().to_string();
@@ -226,16 +229,16 @@ fn what_only_a_way_to_the_outside_needs_stops_only_that() {
 }
 
 #[test]
-fn an_ordinary_user_is_told_just_that() {
+fn unprivileged_user_gets_one_problem() {
     let error = not_root().require(Purpose::Up).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "this host is not ready for `parbake up`:\n  user: not root; run parbake as root, for instance with `sudo`"
+        "this host is not ready for `parbake up`:\n  user: not root; run parbake as root, such as with `sudo`"
     );
 }
 
 #[test]
-fn the_error_lists_all_that_failed() {
+fn error_lists_all_failed_checks() {
     let mut host = v2_systemd();
     host.tools.remove("nsenter");
     host.overlay.kernel = KernelSupport::Missing;
