@@ -2,6 +2,7 @@
 
 pub mod dirs;
 pub mod files;
+pub(crate) mod mount;
 pub mod overlay;
 pub mod root;
 pub mod tmpfs;

@@ -13,7 +13,7 @@ mod probe;
 mod swap;
 mod tool;
 mod trial;
-mod trials;
+mod trial_cache;
 mod version;
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod executable;
 pub mod fs;
 pub mod host;
 pub mod malloc;
+mod namespace;
 pub mod net;
 pub mod plan;
 pub mod process;

@@ -8,8 +8,8 @@ mod inherited;
 mod pid;
 mod stream;
 
+pub(crate) use inherited::raise_open_files_limit;
 pub use inherited::reset_inherited_state;
-pub(crate) use inherited::{raise_open_files_limit, unshare};
 pub use pid::ProcessId;
 
 use std::ffi::{OsStr, OsString};

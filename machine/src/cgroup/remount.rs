@@ -9,13 +9,13 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use rustix::mount::{MountFlags, mount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
 
+use super::failed;
 use crate::Error;
-use crate::fs::files::failed;
-use crate::process::unshare;
+use crate::namespace::unshare;
 
 /// A v1 hierarchy, or the v2 hierarchy of a hybrid host, of which only a subtree is mounted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +35,9 @@ impl CgroupMount {
         fs::write(self.mount_point.join(file), "0")
     }
 
-    fn mount(&self) -> io::Result<()> {
+    /// Replaces the mount: the kernel refuses to mount the same file system over it.
+    fn remount(&self) -> io::Result<()> {
+        unmount(&self.mount_point, UnmountFlags::DETACH)?;
         let kind = match self.v1_options {
             Some(_) => "cgroup",
             None => "cgroup2",
@@ -61,12 +63,12 @@ pub(crate) fn remount(hierarchies: &[CgroupMount]) -> Result<(), Error> {
     // The namespace begins at the cgroups that the process is in.
     for hierarchy in hierarchies {
         let dir = &hierarchy.mount_point;
-        hierarchy.join().map_err(failed("join the cgroup", dir))?;
+        hierarchy.join().map_err(failed("join", dir))?;
     }
     unshare(UnshareFlags::NEWCGROUP).map_err(crate::error::failed("create a cgroup namespace"))?;
     for hierarchy in hierarchies {
         let dir = &hierarchy.mount_point;
-        hierarchy.mount().map_err(failed("mount cgroups at", dir))?;
+        hierarchy.remount().map_err(failed("mount again", dir))?;
     }
     Ok(())
 }
@@ -74,14 +76,17 @@ pub(crate) fn remount(hierarchies: &[CgroupMount]) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::fd::AsRawFd;
     use std::path::Path;
     use std::thread;
+    use std::time::{Duration, Instant};
 
-    use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
+    use rustix::fs::{CWD, Mode, OFlags, openat};
+    use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
     use rustix::thread::UnshareFlags;
 
     use super::{CgroupMount, remount};
-    use crate::process::unshare;
+    use crate::namespace::unshare;
 
     #[test]
     fn subtree_of_a_hierarchy_becomes_the_root_of_the_namespace() {
@@ -96,7 +101,15 @@ mod tests {
             let inside = scope.spawn(|| {
                 unshare(UnshareFlags::FS | UnshareFlags::NEWNS).unwrap();
                 mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE).unwrap();
-                mount_bind(&container, mount_point).unwrap();
+                // A container's own `/sys/fs/cgroup`.
+                let subtree = openat(CWD, &container, OFlags::PATH, Mode::empty()).unwrap();
+                mount("test", "/sys/fs/cgroup", "tmpfs", MountFlags::empty(), None).unwrap();
+                fs::create_dir(mount_point).unwrap();
+                mount_bind(
+                    format!("/proc/thread-self/fd/{}", subtree.as_raw_fd()),
+                    mount_point,
+                )
+                .unwrap();
                 let memory = CgroupMount {
                     mount_point: mount_point.to_owned(),
                     v1_options: Some("memory".to_owned()),
@@ -115,11 +128,15 @@ mod tests {
                     last.is_some_and(|line| line.contains(" / /sys/fs/cgroup/memory ")),
                 )
             });
-            inside.join().unwrap()
+            inside.join().unwrap_or_default()
         });
-        let removed = fs::remove_dir(&container);
+        // The kernel takes a moment to remove the thread.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while let Err(error) = fs::remove_dir(&container) {
+            assert!(Instant::now() < deadline, "{error}");
+            thread::sleep(Duration::from_millis(5));
+        }
         assert_eq!(group.as_deref(), Some("/"));
         assert!(is_whole);
-        removed.unwrap();
     }
 }

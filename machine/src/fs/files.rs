@@ -121,7 +121,7 @@ mod tests {
     use rustix::thread::UnshareFlags;
 
     use super::replace;
-    use crate::process::unshare;
+    use crate::namespace::unshare;
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o7777

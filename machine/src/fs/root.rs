@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, fchmod, fstat, mkdirat, openat, openat2};
 use rustix::io::Errno;
 
-use super::overlay::{self, HostRun, Overlay};
+use super::mount::{self, HostRun};
+use super::overlay::Overlay;
 use super::{Dirs, files, tmpfs};
 use crate::error::{Error, failed};
 use crate::plan::{Bind, MachinePlan, Plan, SeedContent, SeedFile};
@@ -116,7 +117,7 @@ fn mount_inside(root: &OwnedFd, source: &OwnedFd, to: &Path, read_only: bool) ->
         }
     };
     let mount_point = mount_point().map_err(in_root("create the mount point", to))?;
-    overlay::bind(source, &mount_point, read_only)
+    mount::bind(source, &mount_point, read_only)
 }
 
 /// Fills a plain directory on the machine's first boot from the topmost layer that has it. Plain directories are small:
@@ -239,9 +240,9 @@ mod tests {
     use rustix::thread::UnshareFlags;
 
     use super::{fill_plain, mount_inside, seed};
-    use crate::fs::overlay::private_mounts;
+    use crate::fs::mount::private_mounts;
+    use crate::namespace::unshare;
     use crate::plan::{SeedContent, SeedFile};
-    use crate::process::unshare;
 
     fn file(path: &str) -> SeedFile {
         SeedFile {

@@ -14,7 +14,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with, syncfs};
 use crate::Error;
 use crate::fs::Dirs;
 use crate::fs::files::failed;
-use crate::fs::overlay;
+use crate::fs::{mount, overlay};
 use crate::plan::InMemory;
 use crate::process::Cmd;
 
@@ -23,7 +23,7 @@ pub(crate) fn fill(from: &OwnedFd, dirs: &Dirs<'_>, dir: &InMemory) -> Result<Pa
     remove_all(&dirs.write_back())?;
     let memory = dirs.memory(&dir.path);
     fs::create_dir_all(&memory).map_err(failed("create", &memory))?;
-    overlay::tmpfs(&memory, dir.bytes)?;
+    mount::tmpfs(&memory, dir.bytes)?;
     let from = format!("/proc/{}/fd/{}/.", std::process::id(), from.as_raw_fd());
     copy_all(Path::new(&from), &memory)?;
     Ok(memory)

@@ -3,7 +3,7 @@
 mod internet;
 mod network;
 mod program;
-mod room;
+mod resources;
 mod system;
 
 #[cfg(test)]
@@ -161,12 +161,12 @@ pub fn checks(host: &Host, purpose: Purpose) -> Vec<Check> {
     checks.extend([
         network::nftables(host),
         system::modules(host),
-        room::inotify(host),
-        room::keyrings(host),
+        resources::inotify(host),
+        resources::keyrings(host),
         system::selinux(host),
-        room::memory(host),
+        resources::memory(host),
     ]);
-    checks.push(room::disk(host, purpose));
+    checks.push(resources::disk(host, purpose));
     checks.extend(
         REQUIREMENTS
             .iter()

@@ -9,7 +9,7 @@ use procfs::{FromRead, Meminfo};
 
 use super::cgroup::Cgroups;
 use super::kernel::{self, Modules};
-use super::trials::Trials;
+use super::trial_cache::Trials;
 use super::{Host, Limits, Memory, Namespaces, Network, Overlay, StateDir};
 
 impl Host {

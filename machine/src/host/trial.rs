@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::tool::Tool;
 use crate::fs::overlay;
+use crate::namespace::unshare;
 use crate::net::{Endpoint, NetNs, Network};
-use crate::process::{Cmd, unshare};
+use crate::process::Cmd;
 
 /// The outcome of a trial, with the reason unless it worked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

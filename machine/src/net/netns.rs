@@ -11,7 +11,8 @@ use std::thread;
 
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
-use crate::process::{ProcessId, unshare};
+use crate::namespace::unshare;
+use crate::process::ProcessId;
 
 /// The file system of namespaces (statfs(2)).
 const NSFS_MAGIC: i64 = 0x6e73_6673;

@@ -93,8 +93,8 @@ mod tests {
     use rustix::thread::UnshareFlags;
 
     use super::{check, path, set, set_all};
+    use crate::namespace::unshare;
     use crate::net::NetNs;
-    use crate::process::unshare;
 
     #[test]
     fn names_are_those_of_sysctl() {

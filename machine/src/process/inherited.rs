@@ -1,10 +1,9 @@
-//! What a process inherits: umask, open files, limits, namespaces.
+//! What a process inherits: umask, open files, limits.
 
 use std::io;
 
 use rustix::fs::Mode;
 use rustix::process::{Resource, getrlimit, setrlimit, umask};
-use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 /// The files that are marked one by one on kernels without close_range(2).
 const MAX_FILES: i32 = 4096;
@@ -20,16 +19,6 @@ pub(crate) fn raise_open_files_limit() -> io::Result<()> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     Ok(setrlimit(Resource::Nofile, limit)?)
-}
-
-/// Moves the calling thread into new namespaces, or gives it its own working directory and umask.
-pub(crate) fn unshare(flags: UnshareFlags) -> io::Result<()> {
-    debug_assert!(!flags.contains(UnshareFlags::FILES));
-    // SAFETY: only `FILES` is unsafe, since other threads could not use the descriptors of this one.
-    #[expect(unsafe_code, reason = "one flag of many is unsafe")]
-    unsafe {
-        Ok(unshare_unsafe(flags)?)
-    }
 }
 
 /// Marks all files but standard input, output and error as to be closed by exec. Async-signal-safe.
@@ -60,7 +49,8 @@ mod tests {
     use rustix::process::{Resource, getrlimit, umask};
     use rustix::thread::UnshareFlags;
 
-    use super::{raise_open_files_limit, reset_inherited_state, unshare};
+    use super::{raise_open_files_limit, reset_inherited_state};
+    use crate::namespace::unshare;
 
     #[test]
     fn caller_s_umask_is_reset() {

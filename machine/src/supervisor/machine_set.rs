@@ -15,7 +15,7 @@ use crate::boot;
 use crate::cgroup::Cgroup;
 use crate::error::{Error, failed};
 use crate::fs::Dirs;
-use crate::fs::overlay::HostRun;
+use crate::fs::mount::HostRun;
 use crate::fs::root::{self, Root};
 use crate::net::early_listener::EarlyListener;
 use crate::net::{NetNs, Network, sysctl};

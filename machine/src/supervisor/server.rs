@@ -22,7 +22,7 @@ use super::machine_set::{self, MachineSet};
 use super::protocol::{CGROUP, Request, Response, STATE, State, remove_files, write};
 use crate::cgroup::{Cgroup, remount};
 use crate::error::{Error, failed};
-use crate::fs::overlay;
+use crate::fs::mount::private_mounts;
 use crate::net::slirp::{self, Slirp};
 use crate::net::{Network, forward, load_balancer};
 use crate::plan::Plan;
@@ -128,7 +128,7 @@ fn run(plan: &Plan, cgroup: &Cgroup, terminated: Terminated) -> Result<(), Error
     Cgroup::evacuate(&plan.host.cgroups)?;
     // Before those of its machines, which keep its parent from being removed.
     cgroup.create()?;
-    let host_run = overlay::private_mounts()?;
+    let host_run = private_mounts()?;
     remount(&plan.host.remount_cgroups)?;
     let mut spans = Spans::default();
     let roots = spans.time("mount the roots", || {

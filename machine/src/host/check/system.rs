@@ -76,7 +76,7 @@ pub(super) fn capabilities(host: &Host) -> Check {
     if !host.root {
         Check::warning(
             name,
-            "not looked at: an ordinary user has none",
+            "not checked: an unprivileged user has none",
             "run parbake as root",
         )
     } else if !missing.is_empty() {

@@ -7,11 +7,12 @@ use rustix::thread::UnshareFlags;
 
 use super::{RESOLVER, Slirp};
 use crate::cgroup::Cgroup;
-use crate::fs::overlay;
+use crate::fs::mount::private_mounts;
 use crate::host::Host;
+use crate::namespace::unshare;
 use crate::net::network::{add_address, find_link, inside};
 use crate::net::{Endpoint, NetNs, Network};
-use crate::process::{Cmd, unshare};
+use crate::process::Cmd;
 
 /// An address outside of every cluster (RFC 5737).
 const SERVER: &str = "203.0.113.7";
@@ -132,7 +133,7 @@ fn error_contains_the_last_output_of_slirp4netns() {
     let error = thread::scope(|scope| {
         let failed = scope.spawn(|| {
             unshare(UnshareFlags::FS | UnshareFlags::NEWNS).unwrap();
-            overlay::private_mounts().unwrap();
+            private_mounts().unwrap();
             // A host without the tun device.
             Cmd::new("mount")
                 .args(["-t", "tmpfs", "none", "/dev/net"])
