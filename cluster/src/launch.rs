@@ -7,8 +7,9 @@ use parbake_machine::plan::{Forward, Plan, SeedFile};
 use parbake_machine::process::Cmd;
 use parbake_machine::supervisor::Running;
 
-use crate::machine_plan::{self, LaunchContext};
-use crate::{Description, Node};
+use crate::error::Error;
+use crate::model::description::{Description, Node};
+use crate::model::machine_plan::{self, LaunchContext};
 
 /// Plans the machines of `cluster` (see [`machine_plan::plan`]), applies `configure` to the plan and starts them in parallel.
 ///
@@ -23,7 +24,7 @@ pub fn start_machines<E>(
     supervise: &Cmd,
 ) -> Result<(Running, Plan), E>
 where
-    E: From<machine_plan::Error> + From<parbake_machine::Error>,
+    E: From<Error> + From<parbake_machine::Error>,
 {
     let _step = boot_step(cluster.nodes().len()).entered();
     let plan = configure(machine_plan::plan(cluster, context, layers, files)?)?;

@@ -1,23 +1,21 @@
-//! A pod on every node to ask the cluster's DNS from, for measurements.
+//! A pod on every node from which the benchmark queries the cluster's DNS.
 //!
-//! It is a static pod (Kubernetes documentation, 'Create static Pods') of the image that the runtime keeps for every
-//! pod's namespaces, so every node has it and nothing needs to schedule it. What counts is its network, which the
-//! kubelet, the runtime and the pod network make as they do for any pod.
+//! It is a static pod (Kubernetes documentation, 'Create static Pods') of the runtime's sandbox image, which every node has,
+//! so nothing needs to schedule it or pull an image. Its network is set up like that of any pod.
 
 use std::time::{Duration, Instant};
 
 use parbake_machine::plan::SeedFile;
 use serde_json::json;
 
-use crate::description::Description;
-use crate::machine_plan::public_file;
+use crate::model::description::Description;
 use crate::readiness::{DnsProbe, wait_until_dns};
 use crate::wait::TimedOut;
 
-/// Where the kubelet finds it, below a node's root.
+/// The manifest's path below a node's root.
 pub const MANIFEST: &str = "etc/kubernetes/manifests/parbake-probe.yaml";
 
-/// The pod's manifest, with `image` as [`crate::runtime_config::sandbox_image`] has it.
+/// The pod's manifest. `image` is [`crate::model::runtime_config::sandbox_image`].
 pub fn manifest(image: &str) -> String {
     // JSON is YAML.
     json!({
@@ -33,16 +31,16 @@ pub fn manifest(image: &str) -> String {
     .to_string()
 }
 
-/// The same as a file of a node that has not booted yet.
+/// The manifest as a file to seed before a node boots.
 pub fn file(image: &str) -> SeedFile {
-    public_file(MANIFEST, manifest(image))
+    SeedFile::public(MANIFEST, manifest(image))
 }
 
-/// The time from `started` until the cluster's DNS has answered in a pod on each node ([`DnsProbe::of_pods`]), through its
+/// The time from `started` until the cluster's DNS has answered in a pod on each node ([`DnsProbe::for_pods`]), through its
 /// service address.
 ///
 /// # Errors
-/// [`TimedOut`] with the nodes that got no answer, and what they got instead.
+/// [`TimedOut`] with the nodes that got no answer.
 pub async fn dns_answers(
     cluster: &Description,
     pods: Vec<DnsProbe>,
@@ -60,7 +58,7 @@ mod tests {
     use super::manifest;
 
     #[test]
-    fn the_manifest_is_a_pod_with_a_network_of_its_own() {
+    fn manifest_is_a_pod_with_its_own_network() {
         let pod: Pod = serde_json::from_str(&manifest("example/pause:3")).unwrap();
         let spec = pod.spec.unwrap();
         assert_eq!(spec.containers[0].image.as_deref(), Some("example/pause:3"));

@@ -1,29 +1,29 @@
-//! Waiting until a cluster is honestly ready.
+//! Waiting until a cluster is ready.
 //!
-//! The database of a thawed cluster says 'Ready' from the day of its bake. So only evidence that is newer
-//! than this boot counts:
+//! The database of a thawed cluster says 'Ready' since its bake, so only evidence that is newer than this boot counts:
 //!
 //! | what | evidence |
 //! |---|---|
-//! | the API | `/readyz` says ok |
-//! | each node | its lease is renewed since boot, its kubelet has posted Ready since boot, and no taint says otherwise |
-//! | each pod | all containers started since boot and ready; none is waiting for a node |
-//! | each replica set | all its pods exist |
-//! | DNS | the API's name is answered through the DNS service address, asked from each node |
+//! | the API | `/readyz` succeeds |
+//! | each node | its lease was renewed since boot, its kubelet has reported Ready since boot, and no taint contradicts it |
+//! | each pod | all containers have started since boot and are ready; it has a node |
+//! | each replica set and stateful set | all its pods exist |
+//! | DNS | queries from each node for the API's name, through the DNS service address, are answered |
 //!
-//! [`judge`] decides on nodes and pods, without a clock or a network of its own. Nodes that join later are judged by
-//! [`wait_until_arrived`].
+//! Completed pods, and everything that is being deleted, do not count. [`evaluate()`] decides about nodes and pods as a pure
+//! function. [`wait_until_joined`] is for nodes that join later.
 
-mod arrival;
+mod component;
 mod dns;
-mod evidence;
-mod judge;
-mod missing;
+mod evaluate;
+mod freshness;
+mod joined;
+mod not_ready;
 mod observe;
 mod pods;
 
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -31,47 +31,46 @@ use kube::Client;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
-pub use arrival::wait_until_arrived;
-pub use dns::DnsProbe;
-pub(crate) use dns::Question;
-pub use evidence::Since;
-pub(crate) use judge::node_reason;
-pub use judge::{Observed, Verdict, judge};
-pub use missing::Missing;
-pub(crate) use observe::{NODE_LEASES, observe};
-
-use crate::description::Description;
-use crate::name::NodeName;
+use crate::model::description::Description;
+use crate::model::name::NodeName;
 use crate::wait::{Poll, TimedOut, Wait};
+pub use component::{wait_until_kubelet, wait_until_static_pod};
+pub(crate) use dns::DnsQuery;
 use dns::DnsWatch;
-use observe::readyz;
+pub use dns::{DnsProbe, wait_until_node_dns};
+pub use evaluate::{Evaluation, evaluate};
+pub use freshness::EvidenceWindow;
+pub use joined::wait_until_joined;
+pub use not_ready::NotReady;
+pub use observe::ApiSnapshot;
+use observe::{observe, readyz};
 
-/// The pause between two looks at the API. Its answers come from its watch cache and cost it little.
-const PAUSE: Duration = Duration::from_millis(50);
-/// How long `/readyz` may take. Less than a whole look may, so that a look says something even while the way to the API
-/// is open and nobody answers.
-const ANSWER: Duration = Duration::from_millis(2500);
+/// The pause between two requests to the API, which answers them cheaply from its watch cache.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// The time for `/readyz`. Shorter than that of a whole attempt, so that an attempt has an outcome even if connections
+/// are accepted but not answered.
+const READYZ_TIMEOUT: Duration = Duration::from_millis(2500);
 
-/// What is expected to become ready, and since when.
+/// What is to become ready, and since when.
 #[derive(Debug, Clone, Copy)]
 pub struct Expected<'a> {
-    /// The cluster, with those of its nodes that run.
+    /// The cluster, with only the nodes that run.
     pub cluster: &'a Description,
-    /// The nodes' clock when the first machine was started; in containers that is the host's clock.
+    /// When the first machine was started, by the nodes' clock, which containers share with the host.
     ///
-    /// Kubernetes tells the start of containers and the kubelet's reports in whole seconds, so what happened
-    /// earlier in the very second of the boot counts as newer. A stop takes longer than that; whoever starts
-    /// machines less than a second after killing them must wait that second.
+    /// Kubernetes truncates the start of containers and the kubelet's reports to seconds, so events of the same second
+    /// before the boot count as newer. A shutdown takes longer than that; who kills machines and starts them again must wait
+    /// for the next second.
     pub boot: Timestamp,
-    /// What [`Milestones`] are counted from.
+    /// The time that [`Milestones`] are counted from.
     pub started: Instant,
 }
 
-/// A part of the way to readiness.
+/// A step on the way to readiness.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Milestone {
-    /// `/readyz` says ok.
+    /// `/readyz` succeeds.
     Api,
     /// All nodes are ready.
     Nodes,
@@ -92,27 +91,22 @@ impl fmt::Display for Milestone {
     }
 }
 
-/// When each part was first seen ready, counted from [`Expected::started`].
+/// When each milestone was first reached, counted from [`Expected::started`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Milestones {
-    /// `/readyz` said ok.
     pub api: Duration,
-    /// All nodes were ready.
     pub nodes: Duration,
-    /// DNS answered on all nodes.
     pub dns: Duration,
-    /// All pods were ready.
     pub pods: Duration,
-    /// Everything was, in one look.
+    /// When everything was ready at the same time.
     pub ready: Duration,
 }
 
 impl Milestones {
-    /// Counts in nodes that joined later, and were all ready at `time`. The API was there before.
-    pub fn all_at(&mut self, time: Duration) {
-        let api = self.api;
+    /// Includes nodes that joined later and were all ready at `time`.
+    pub fn count_joined(&mut self, time: Duration) {
         *self = Self {
-            api,
+            api: self.api,
             nodes: time,
             dns: time,
             pods: time,
@@ -121,135 +115,120 @@ impl Milestones {
     }
 }
 
-/// Waits until `/readyz` says ok.
+/// Waits until `/readyz` succeeds.
 ///
 /// # Errors
 /// [`TimedOut`] with the API's last answer.
 pub async fn wait_until_api(client: &Client, limit: Duration) -> Result<(), TimedOut> {
-    Wait::new("the API to be ready", limit)
-        .pause(PAUSE)
-        .until(|| async {
-            match readyz(client).await {
-                Ok(()) => Poll::Seen(()),
-                Err(answer) => Poll::Pending(answer),
-            }
-        })
-        .await
+    let wait = Wait::new("the API to be ready", limit).interval(POLL_INTERVAL);
+    wait.until(|| async {
+        match readyz(client).await {
+            Ok(()) => Poll::Ready(()),
+            Err(answer) => Poll::Pending(answer),
+        }
+    })
+    .await
 }
 
-/// Waits until the cluster's DNS has answered all of `vantages`, one on each node, through its service address.
+/// Waits until the cluster's DNS has answered all of `probes`, one for each node, through its service address.
 ///
 /// # Errors
-/// [`TimedOut`] that lists the nodes without an answer.
+/// [`TimedOut`] with the nodes that got no answer.
 pub async fn wait_until_dns(
     cluster: &Description,
-    vantages: Vec<DnsProbe>,
+    probes: Vec<DnsProbe>,
     limit: Duration,
 ) -> Result<(), TimedOut> {
-    let watch = DnsWatch::start(cluster, vantages);
-    Wait::new("DNS to answer", limit)
-        .pause(PAUSE)
-        .until(|| async {
-            let missing = watch.missing();
-            if missing.is_empty() {
-                Poll::Seen(())
-            } else {
-                Poll::Pending(missing::list(&missing))
-            }
-        })
-        .await
+    let watch = DnsWatch::start(cluster, cluster.nodes(), probes);
+    let wait = Wait::new("DNS to answer", limit).interval(POLL_INTERVAL);
+    wait.until(|| async {
+        let unanswered = watch.unanswered();
+        match unanswered.is_empty() {
+            true => Poll::Ready(()),
+            false => Poll::Pending(not_ready::list(&unanswered)),
+        }
+    })
+    .await
 }
 
-/// Waits until the cluster is ready. `reached` is told each milestone as it is passed.
-///
-/// `vantages` must hold one vantage for every node of the cluster: DNS is asked for from each.
+/// Waits until the cluster is ready, and calls `on_reached` for each milestone. `probes` must hold one for every node of the
+/// cluster.
 ///
 /// # Errors
-/// [`TimedOut`] that lists all that is still missing.
+/// [`TimedOut`] with everything that is not ready.
 pub async fn wait_until_ready(
     client: &Client,
     expected: &Expected<'_>,
-    vantages: Vec<DnsProbe>,
+    probes: Vec<DnsProbe>,
     limit: Duration,
-    reached: impl FnMut(Milestone, Duration) + Send,
+    on_reached: impl FnMut(Milestone, Duration) + Send,
 ) -> Result<Milestones, TimedOut> {
-    let nodes: Vec<NodeName> = expected
-        .cluster
-        .nodes()
-        .iter()
-        .map(|node| node.name.clone())
-        .collect();
-    let dns = DnsWatch::start(expected.cluster, vantages);
-    let log = Mutex::new(Log {
+    let nodes = expected.cluster.nodes();
+    let names: Vec<NodeName> = nodes.iter().map(|node| node.name.clone()).collect();
+    let dns = DnsWatch::start(expected.cluster, nodes, probes);
+    let log = Mutex::new(MilestoneLog {
         started: expected.started,
         times: [None; 4],
-        reached,
+        on_reached,
     });
     Wait::new("the cluster to be ready", limit)
-        .pause(PAUSE)
-        .until(|| look(client, &nodes, expected.boot, &dns, &log))
+        .interval(POLL_INTERVAL)
+        .until(|| check(client, &names, expected.boot, &dns, &log))
         .await
 }
 
-async fn look(
+async fn check(
     client: &Client,
     nodes: &[NodeName],
     boot: Timestamp,
     dns: &DnsWatch,
-    log: &Mutex<Log<impl FnMut(Milestone, Duration) + Send>>,
+    log: &Mutex<MilestoneLog<impl FnMut(Milestone, Duration) + Send>>,
 ) -> Poll<Milestones> {
-    let mut missing = Vec::new();
-    let no_dns = dns.missing();
-    let mut passed = vec![(Milestone::Dns, no_dns.is_empty())];
-    let answer = timeout(ANSWER, readyz(client)).await;
+    let mut reasons = Vec::new();
+    let unanswered = dns.unanswered();
+    let mut reached = vec![(Milestone::Dns, unanswered.is_empty())];
+    let answer = timeout(READYZ_TIMEOUT, readyz(client)).await;
     match answer.unwrap_or_else(|_| Err("no answer".to_owned())) {
-        Err(answer) => missing.push(Missing::Api { answer }),
+        Err(answer) => reasons.push(NotReady::Api { answer }),
         Ok(()) => {
-            passed.push((Milestone::Api, true));
+            reached.push((Milestone::Api, true));
             match observe(client).await {
-                Err(error) => missing.push(Missing::Api { answer: error.line() }),
-                Ok(observed) => {
-                    let verdict = judge(
-                        &observed,
-                        nodes,
-                        &Since {
-                            boot,
-                            now: Timestamp::now(),
-                        },
-                    );
-                    passed.push((Milestone::Nodes, verdict.nodes.is_empty()));
-                    passed.push((Milestone::Pods, verdict.pods.is_empty()));
-                    missing.extend(verdict.nodes);
-                    missing.extend(verdict.pods);
+                Err(error) => reasons.push(NotReady::Api { answer: error.line() }),
+                Ok(snapshot) => {
+                    let evaluation = evaluate(&snapshot, nodes, &EvidenceWindow::until_now(boot));
+                    reached.push((Milestone::Nodes, evaluation.nodes.is_empty()));
+                    reached.push((Milestone::Pods, evaluation.pods.is_empty()));
+                    reasons.extend(evaluation.nodes);
+                    reasons.extend(evaluation.pods);
                 }
             }
         }
     }
-    missing.extend(no_dns);
-    let mut log = log.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    for (milestone, _) in passed.into_iter().filter(|(_, passed)| *passed) {
-        log.pass(milestone);
+    reasons.extend(unanswered);
+    let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+    for (milestone, _) in reached.into_iter().filter(|(_, is_reached)| *is_reached) {
+        log.record(milestone);
     }
     match log.all() {
-        Some(milestones) if missing.is_empty() => Poll::Seen(milestones),
-        _ => Poll::Pending(missing::list(&missing)),
+        Some(milestones) if reasons.is_empty() => Poll::Ready(milestones),
+        _ => Poll::Pending(not_ready::list(&reasons)),
     }
 }
 
-/// When each milestone was passed first.
-struct Log<R> {
+/// Records when each milestone was first reached.
+struct MilestoneLog<R> {
     started: Instant,
     times: [Option<Duration>; 4],
-    reached: R,
+    on_reached: R,
 }
 
-impl<R: FnMut(Milestone, Duration)> Log<R> {
-    fn pass(&mut self, milestone: Milestone) {
+impl<R: FnMut(Milestone, Duration)> MilestoneLog<R> {
+    fn record(&mut self, milestone: Milestone) {
         let elapsed = self.started.elapsed();
         let time = &mut self.times[milestone as usize];
         if time.is_none() {
             *time = Some(elapsed);
-            (self.reached)(milestone, elapsed);
+            (self.on_reached)(milestone, elapsed);
         }
     }
 
@@ -271,11 +250,11 @@ mod tests {
 
     use jiff::Timestamp;
 
-    use super::{Expected, Log, Milestone, wait_until_ready};
-    use crate::addressing::Subnets;
-    use crate::client::connect;
-    use crate::description::{Description, Role};
-    use crate::name::{ClusterDomain, NodeName};
+    use super::{Expected, Milestone, MilestoneLog, wait_until_ready};
+    use crate::model::addressing::Subnets;
+    use crate::api::client::connect;
+    use crate::model::description::{Description, Role};
+    use crate::model::name::{ClusterDomain, NodeName};
 
     fn cluster() -> Description {
         let [nodes, pods, services] =
@@ -292,30 +271,30 @@ mod tests {
     }
 
     #[test]
-    fn a_milestone_is_passed_once() {
-        let mut told = Vec::new();
-        let mut log = Log {
+    fn each_milestone_is_reported_once() {
+        let mut reached = Vec::new();
+        let mut log = MilestoneLog {
             started: Instant::now(),
             times: [None; 4],
-            reached: |milestone, _| told.push(milestone),
+            on_reached: |milestone, _| reached.push(milestone),
         };
-        log.pass(Milestone::Api);
-        log.pass(Milestone::Api);
-        log.pass(Milestone::Nodes);
-        log.pass(Milestone::Dns);
+        log.record(Milestone::Api);
+        log.record(Milestone::Api);
+        log.record(Milestone::Nodes);
+        log.record(Milestone::Dns);
         assert_eq!(log.all(), None);
-        log.pass(Milestone::Pods);
+        log.record(Milestone::Pods);
         let all = log.all().unwrap();
         assert!(all.api <= all.pods && all.pods <= all.ready);
         assert_eq!(
-            told,
+            reached,
             [Milestone::Api, Milestone::Nodes, Milestone::Dns, Milestone::Pods]
         );
     }
 
-    /// Nobody listens there: the time-out says so, and can be awaited on any thread.
+    /// Nothing listens at the address; the future can also be awaited on any thread.
     #[tokio::test]
-    async fn the_time_out_says_what_is_missing() {
+    async fn timeout_lists_everything_that_is_not_ready() {
         let config = "{apiVersion: v1, kind: Config, current-context: c, \
             contexts: [{name: c, context: {cluster: c, user: u}}], users: [{name: u, user: {}}], \
             clusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}]}";
@@ -338,7 +317,7 @@ mod tests {
         });
         let error = error.await.unwrap().unwrap_err().to_string();
         assert!(
-            error.contains("\n  DNS on node `node01`: no place to ask from"),
+            error.contains("\n  DNS on node `node01`: no probe"),
             "{error}"
         );
         assert!(

@@ -1,95 +1,127 @@
-//! Waiting for a named condition, with a deadline.
+//! Polling for a named condition, with a deadline.
 
+use std::error::Error;
 use std::time::Duration;
 
-use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout};
 
-/// What one look at the world showed.
+/// The outcome of one attempt.
 #[derive(Debug)]
 pub enum Poll<T> {
     /// The condition holds.
-    Seen(T),
-    /// It does not hold yet; what was seen instead, for the error.
+    Ready(T),
+    /// It does not hold yet. The text says why, for [`TimedOut::last`].
     Pending(String),
 }
 
-/// A wait that ended without its condition.
-#[derive(Debug, Error, PartialEq, Eq)]
+/// A condition did not hold before the deadline.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("gave up after {:.1} s waiting for {what}; last seen: {last}", limit.as_secs_f64())]
 pub struct TimedOut {
-    /// What was waited for.
+    /// The condition, as a noun: 'the API to answer'.
     pub what: String,
-    /// How long.
     pub limit: Duration,
-    /// What the last look showed.
+    /// The outcome of the last finished attempt.
     pub last: String,
 }
 
-/// A wait: what for, how long, and how often to look.
+/// A condition to wait for, with its timeout and poll interval.
 #[derive(Debug)]
 pub struct Wait {
     what: String,
     limit: Duration,
-    pause: Duration,
-    attempt: Duration,
+    interval: Duration,
+    attempt_timeout: Duration,
 }
 
 impl Wait {
-    /// A wait for `what` (a noun: 'the API to answer') of at most `limit`, with a look every 100 ms, none of
-    /// which may take longer than 3 s.
+    /// A wait for `what` (a noun: 'the API to answer') of at most `limit`, with an attempt every 100 ms, each of at most 3 s.
     pub fn new(what: impl Into<String>, limit: Duration) -> Self {
-        let (pause, attempt) = (Duration::from_millis(100), Duration::from_secs(3));
         Self {
             what: what.into(),
             limit,
-            pause,
-            attempt,
+            interval: Duration::from_millis(100),
+            attempt_timeout: Duration::from_secs(3),
         }
     }
 
-    /// Sets the pause between two looks.
+    /// Sets the pause between two attempts.
     #[must_use]
-    pub fn pause(self, pause: Duration) -> Self {
-        Self { pause, ..self }
+    pub fn interval(self, interval: Duration) -> Self {
+        Self { interval, ..self }
     }
 
-    /// Sets how long a single look may take before it is dropped and made anew: what was sent into a machine
-    /// that was not there yet may never be answered.
+    /// Sets the time after which an attempt is abandoned and repeated: a packet that was sent to a machine before it was up
+    /// may never be answered.
     #[must_use]
-    pub fn attempt(self, attempt: Duration) -> Self {
-        Self { attempt, ..self }
+    pub fn attempt_timeout(self, attempt_timeout: Duration) -> Self {
+        Self {
+            attempt_timeout,
+            ..self
+        }
     }
 
-    /// Looks until the condition holds. There is always at least one look.
+    /// Polls until the condition holds, at least once.
     ///
     /// # Errors
-    /// [`TimedOut`] with what the last finished look showed.
-    pub async fn until<T, L, F>(self, mut look: L) -> Result<T, TimedOut>
+    /// [`TimedOut`] with the outcome of the last finished attempt.
+    pub async fn until<T, L, F>(self, mut attempt: L) -> Result<T, TimedOut>
     where
         L: FnMut() -> F,
         F: Future<Output = Poll<T>>,
     {
         let deadline = Instant::now() + self.limit;
-        let mut last = "nothing".to_owned();
+        let mut last = None;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            match timeout(self.attempt.min(left), look()).await {
-                Ok(Poll::Seen(value)) => return Ok(value),
-                Ok(Poll::Pending(seen)) => last = seen,
-                Err(_) if last == "nothing" => "no answer".clone_into(&mut last),
+            match timeout(self.attempt_timeout.min(left), attempt()).await {
+                Ok(Poll::Ready(value)) => return Ok(value),
+                Ok(Poll::Pending(reason)) => last = Some(reason),
                 Err(_) => {}
             }
-            if Instant::now() + self.pause >= deadline {
+            if Instant::now() + self.interval >= deadline {
                 return Err(TimedOut {
                     what: self.what,
                     limit: self.limit,
-                    last,
+                    last: last.unwrap_or_else(|| "no answer".to_owned()),
                 });
             }
-            sleep(self.pause).await;
+            sleep(self.interval).await;
         }
     }
+
+    /// Retries until an attempt succeeds.
+    ///
+    /// # Errors
+    /// [`TimedOut`] with the last error.
+    pub async fn until_ok<T, E, L, F>(self, mut attempt: L) -> Result<T, TimedOut>
+    where
+        E: Error,
+        L: FnMut() -> F,
+        F: Future<Output = Result<T, E>>,
+    {
+        self.until(|| {
+            let outcome = attempt();
+            async {
+                match outcome.await {
+                    Ok(value) => Poll::Ready(value),
+                    Err(error) => Poll::Pending(one_line(&error)),
+                }
+            }
+        })
+        .await
+    }
+}
+
+/// An error and its sources in one line.
+pub(crate) fn one_line(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        line += &format!(": {cause}");
+        source = cause.source();
+    }
+    line
 }
 
 #[cfg(test)]
@@ -100,29 +132,29 @@ mod tests {
     use super::{Poll, TimedOut, Wait};
 
     #[tokio::test(start_paused = true)]
-    async fn returns_what_was_seen() {
-        let mut looks = 0;
-        let seen = Wait::new("three", Duration::from_secs(9))
+    async fn value_of_the_first_ready_poll_is_returned() {
+        let mut attempts = 0;
+        let outcome = Wait::new("three", Duration::from_secs(9))
             .until(|| {
-                looks += 1;
-                ready(if looks == 3 {
-                    Poll::Seen("three")
+                attempts += 1;
+                ready(if attempts == 3 {
+                    Poll::Ready("three")
                 } else {
-                    Poll::Pending(looks.to_string())
+                    Poll::Pending(attempts.to_string())
                 })
             })
             .await;
-        assert_eq!((seen, looks), (Ok("three"), 3));
+        assert_eq!((outcome, attempts), (Ok("three"), 3));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn tells_the_last_thing_seen() {
-        let mut looks = 0;
-        let wait = Wait::new("the moon", Duration::from_millis(1500)).pause(Duration::from_millis(500));
+    async fn timeout_reports_the_last_observation() {
+        let mut attempts = 0;
+        let wait = Wait::new("the moon", Duration::from_millis(1500)).interval(Duration::from_millis(500));
         let error: TimedOut = wait
             .until(|| {
-                looks += 1;
-                ready(Poll::<()>::Pending(format!("cloud {looks}")))
+                attempts += 1;
+                ready(Poll::<()>::Pending(format!("cloud {attempts}")))
             })
             .await
             .unwrap_err();
@@ -133,21 +165,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_look_that_hangs_is_made_anew() {
-        let mut looks = 0;
-        let seen = Wait::new("an answer", Duration::from_secs(9))
+    async fn hanging_attempts_are_repeated() {
+        let mut attempts = 0;
+        let outcome = Wait::new("an answer", Duration::from_secs(9))
             .until(|| {
-                looks += 1;
-                let look = looks;
+                attempts += 1;
+                let attempt = attempts;
                 async move {
-                    if look == 1 {
+                    if attempt == 1 {
                         pending::<()>().await;
                     }
-                    Poll::Seen(look)
+                    Poll::Ready(attempt)
                 }
             })
             .await;
-        assert_eq!(seen, Ok(2));
+        assert_eq!(outcome, Ok(2));
         let error = Wait::new("an answer", Duration::from_secs(9))
             .until(pending::<Poll<()>>)
             .await

@@ -1,8 +1,7 @@
-//! A first workload: what a user does with a cluster that is ready, and waits for.
+//! A sample workload for the benchmark: a namespace with a deployment of one pod, and a service in front of it.
 //!
-//! A namespace with a deployment of one pod and a service in front of it. The pod is of an image that every cluster has
-//! on all nodes, CoreDNS, told to answer for a name of its own; so it is reached when the service's address gives that
-//! answer. Nothing is taken away afterwards.
+//! The pod runs CoreDNS, whose image every node has, configured to answer for one name. The workload is up when its service
+//! address gives that answer. It is not deleted afterwards.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -16,55 +15,38 @@ use kube::{Api, Client};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use thiserror::Error;
 
-use crate::api_error::ApiError;
-use crate::description::{Description, Role};
-use crate::readiness::{DnsProbe, Question};
-use crate::wait::{Poll, TimedOut, Wait};
+use crate::api::objects::SYSTEM_NAMESPACE;
+use crate::api::response::request_failed;
+use crate::error::Error;
+use crate::model::description::{Description, Role};
+use crate::readiness::{DnsProbe, DnsQuery};
+use crate::wait::{Poll, Wait};
 
-/// The namespace, and the name of everything in it.
+/// The name of the namespace and of all objects in it.
 const NAME: &str = "parbake-first";
-/// What is asked for through the service.
-const QUESTION: &str = "first.parbake.test.";
-/// What is answered: an address that is nobody's (RFC 5737).
+/// The name that the pod answers for.
+const QUERY: &str = "first.parbake.test.";
+/// The answer, a documentation address (RFC 5737).
 const ANSWER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-/// Where the pod listens; a lower port would take a capability.
+/// The pod's port; a lower one would need a capability.
 const PORT: u16 = 5353;
-/// Where the service does.
 const SERVICE_PORT: u16 = 53;
-/// The deployment whose image is used, and its namespace.
-const DNS: (&str, &str) = ("kube-system", "coredns");
+/// The deployment whose image is used.
+const COREDNS: &str = "coredns";
 
-/// A first workload that did not come up.
-#[derive(Debug, Error)]
-pub enum WorkloadError {
-    /// The API refused something.
-    #[error(transparent)]
-    Api(#[from] ApiError),
-    /// The cluster has no image to run.
-    #[error("the deployment `{}/{}` names no image", DNS.0, DNS.1)]
-    NoImage,
-    /// The service got no address.
-    #[error("the service `{NAME}` was given no address")]
-    NoAddress,
-    /// The service's address did not answer.
-    #[error(transparent)]
-    TimedOut(#[from] TimedOut),
-}
-
-/// Deploys the workload on a worker, or on the control plane where there is none, and waits until its service answers
-/// `vantage`. The cluster is ready.
+/// Deploys the workload on a worker, or on the control plane if there is none, and waits until its service answers `probe`.
+/// The cluster must be ready.
 ///
 /// # Errors
-/// What the API refused, or [`TimedOut`] with what came last instead of the answer.
+/// A request failed, or [`Error::TimedOut`] with the last failure.
 pub async fn run_first(
     client: &Client,
     cluster: &Description,
-    vantage: &DnsProbe,
+    probe: &DnsProbe,
     limit: Duration,
-) -> Result<(), WorkloadError> {
-    let image = image(client).await?;
+) -> Result<(), Error> {
+    let image = coredns_image(client).await?;
     let namespace: Namespace = object(json!({ "metadata": { "name": NAME } }));
     create(&Api::all(client.clone()), "namespace", &namespace).await?;
     let maps: Api<ConfigMap> = Api::namespaced(client.clone(), NAME);
@@ -79,43 +61,46 @@ pub async fn run_first(
     let address = service
         .spec
         .and_then(|spec| spec.cluster_ip?.parse::<IpAddr>().ok());
-    let question = Question {
-        server: SocketAddr::from((address.ok_or(WorkloadError::NoAddress)?, SERVICE_PORT)),
-        name: QUESTION.to_owned(),
-        answer: ANSWER.into(),
+    let address = address.ok_or_else(|| Error::NoAddress {
+        service: NAME.to_owned(),
+    })?;
+    let query = DnsQuery {
+        server: SocketAddr::from((address, SERVICE_PORT)),
+        name: QUERY.to_owned(),
+        expected: ANSWER.into(),
     };
-    let wait = Wait::new("the first pod of a new deployment", limit).pause(Duration::from_millis(50));
+    let wait = Wait::new("the first pod of a new deployment", limit).interval(Duration::from_millis(50));
     let answered = wait.until(|| async {
-        match question.ask(vantage).await {
-            Ok(()) => Poll::Seen(()),
+        match query.send(probe).await {
+            Ok(()) => Poll::Ready(()),
             Err(last) => Poll::Pending(last),
         }
     });
     Ok(answered.await?)
 }
 
-async fn image(client: &Client) -> Result<String, WorkloadError> {
-    let (namespace, name) = DNS;
-    let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
-    let act = format!("read the deployment `{namespace}/{name}`");
-    let dns = api.get(name).await.map_err(ApiError::new(act))?;
-    let pod = dns.spec.and_then(|spec| spec.template.spec);
+async fn coredns_image(client: &Client) -> Result<String, Error> {
+    let api: Api<Deployment> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
+    let deployment = format!("{SYSTEM_NAMESPACE}/{COREDNS}");
+    let act = format!("get the deployment `{deployment}`");
+    let coredns = api.get(COREDNS).await.map_err(request_failed(act))?;
+    let pod = coredns.spec.and_then(|spec| spec.template.spec);
     let container = pod.and_then(|pod| pod.containers.into_iter().next());
     container
         .and_then(|container| container.image)
-        .ok_or(WorkloadError::NoImage)
+        .ok_or(Error::NoImage { deployment })
 }
 
-async fn create<K>(api: &Api<K>, kind: &str, object: &K) -> Result<K, ApiError>
+async fn create<K>(api: &Api<K>, kind: &str, object: &K) -> Result<K, Error>
 where
     K: Clone + DeserializeOwned + Serialize + std::fmt::Debug,
 {
     let created = api.create(&PostParams::default(), object).await;
-    created.map_err(ApiError::new(format!("make the {kind} `{NAME}`")))
+    created.map_err(request_failed(format!("create the {kind} `{NAME}`")))
 }
 
 fn corefile() -> ConfigMap {
-    let text = format!(".:{PORT} {{\n    hosts {{\n        {ANSWER} {QUESTION}\n    }}\n}}\n");
+    let text = format!(".:{PORT} {{\n    hosts {{\n        {ANSWER} {QUERY}\n    }}\n}}\n");
     ConfigMap {
         metadata: ObjectMeta {
             name: Some(NAME.to_owned()),
@@ -126,10 +111,13 @@ fn corefile() -> ConfigMap {
     }
 }
 
-/// All that is not named is as users leave it: token, probes, security context.
+/// Everything else, such as probes and security context, is left at its default, as in most users' deployments.
 fn deployment(cluster: &Description, image: &str) -> Deployment {
-    let alone = cluster.nodes().iter().all(|node| node.role == Role::ControlPlane);
-    let tolerated = json!([{ "key": "node-role.kubernetes.io/control-plane", "operator": "Exists" }]);
+    let has_worker = cluster.nodes().iter().any(|node| node.role == Role::Worker);
+    let tolerations = match has_worker {
+        true => json!([]),
+        false => json!([{ "key": "node-role.kubernetes.io/control-plane", "operator": "Exists" }]),
+    };
     object(json!({
         "metadata": { "name": NAME },
         "spec": {
@@ -145,7 +133,7 @@ fn deployment(cluster: &Description, image: &str) -> Deployment {
                         "args": ["-conf", "/etc/coredns/Corefile"],
                         "volumeMounts": [{ "name": "config", "mountPath": "/etc/coredns" }],
                     }],
-                    "tolerations": if alone { tolerated } else { json!([]) },
+                    "tolerations": tolerations,
                     "volumes": [{ "name": "config", "configMap": { "name": NAME } }],
                 },
             },
@@ -164,15 +152,15 @@ fn service() -> Service {
 }
 
 fn object<K: DeserializeOwned>(value: Value) -> K {
-    serde_json::from_value(value).expect("what stands in this file is of its kind's shape; its tests try it")
+    serde_json::from_value(value).expect("the objects of this file are valid, which its tests check")
 }
 
 #[cfg(test)]
 mod tests {
     use super::{NAME, corefile, deployment, service};
-    use crate::addressing::Subnets;
-    use crate::description::{Description, Role};
-    use crate::name::{ClusterDomain, NodeName};
+    use crate::model::addressing::Subnets;
+    use crate::model::description::{Description, Role};
+    use crate::model::name::{ClusterDomain, NodeName};
 
     fn cluster(workers: usize) -> Description {
         let [nodes, pods, services] =
@@ -190,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn it_runs_on_a_worker_where_there_is_one() {
+    fn pod_tolerates_the_control_plane_only_without_workers() {
         for (workers, tolerations) in [(0, 1), (2, 0)] {
             let spec = deployment(&cluster(workers), "example/dns:1").spec.unwrap();
             let pod = spec.template.spec.unwrap();
@@ -200,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn the_service_leads_to_the_pod_and_the_pod_to_its_configuration() {
+    fn service_selects_the_pod_and_the_pod_mounts_its_configuration() {
         let spec = deployment(&cluster(0), "example/dns:1").spec.unwrap();
         let labels = spec.template.metadata.unwrap().labels.unwrap();
         let service = service();

@@ -140,6 +140,19 @@ pub struct SeedFile {
     pub content: SeedContent,
 }
 
+impl SeedFile {
+    /// A world-readable regular file.
+    pub fn public(path: &str, text: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            content: SeedContent::File {
+                mode: 0o644,
+                text: text.into(),
+            },
+        }
+    }
+}
+
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub enum SeedContent {

@@ -1,4 +1,4 @@
-//! Asking the cluster's DNS from inside the nodes.
+//! Querying the cluster's DNS from inside the nodes.
 
 use std::fmt;
 use std::io;
@@ -13,33 +13,33 @@ use parbake_machine::supervisor::Running;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::missing::Missing;
-use crate::description::{Description, Node};
-use crate::name::NodeName;
+use super::not_ready::NotReady;
+use crate::model::description::{Description, Node};
+use crate::model::name::NodeName;
+use crate::wait::{Poll, TimedOut, Wait};
 
-/// How long an answer may take before the question is asked anew.
-const ANSWER: Duration = Duration::from_millis(200);
-/// The pause before that.
-const PAUSE: Duration = Duration::from_millis(50);
+/// The time for an answer, after which the query is repeated.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(200);
+/// The pause between two queries.
+const QUERY_INTERVAL: Duration = Duration::from_millis(50);
 const PORT: u16 = 53;
-/// More than any answer to a single question for an address.
-const BUFFER: usize = 1500;
+/// More than any answer to a query for one address.
+const BUFFER_SIZE: usize = 1500;
 
 type MakeSocket = Box<dyn Fn(IpAddr) -> io::Result<UdpSocket> + Send + Sync>;
 
-/// A node to ask from.
+/// A node, or a pod on it, that sends DNS queries.
 ///
-/// Every question goes out through a new socket: a question that was sent before the service address led
-/// anywhere leaves an entry in the node's connection tracking, and later ones from the same port would follow
-/// it into nowhere.
+/// Every query uses a new socket: a query sent before the service address is reachable leaves an entry in the node's
+/// connection tracking, which would misroute later ones from the same port.
 pub struct DnsProbe {
     node: NodeName,
     socket: MakeSocket,
 }
 
 impl DnsProbe {
-    /// The vantage of `node`; `socket` makes an unconnected socket inside its network namespace, bound to the address that
-    /// it is given: the unspecified one of the family that is needed.
+    /// A probe of `node`. `socket` creates an unconnected socket in its network namespace, bound to the unspecified address
+    /// that it is given.
     pub fn new(
         node: NodeName,
         socket: impl Fn(IpAddr) -> io::Result<UdpSocket> + Send + Sync + 'static,
@@ -50,175 +50,187 @@ impl DnsProbe {
         }
     }
 
-    /// The vantages of all nodes of `cluster`: their own network namespaces.
+    /// Probes in the network namespaces of all nodes of `cluster`.
     ///
     /// # Errors
-    /// A node's machine does not run.
-    pub fn of_machines(
-        running: &Running,
-        cluster: &Description,
-    ) -> Result<Vec<Self>, parbake_machine::Error> {
-        Self::of_nodes(running, cluster.nodes())
+    /// A machine does not run.
+    pub fn for_cluster(running: &Running, cluster: &Description) -> Result<Vec<Self>, parbake_machine::Error> {
+        Self::for_nodes(running, cluster.nodes())
     }
 
-    /// The same of some nodes.
+    /// Probes in the network namespaces of `nodes`.
     ///
     /// # Errors
-    /// A node's machine does not run.
-    pub fn of_nodes(running: &Running, nodes: &[Node]) -> Result<Vec<Self>, parbake_machine::Error> {
-        let vantage = |node: &Node| {
+    /// A machine does not run.
+    pub fn for_nodes(running: &Running, nodes: &[Node]) -> Result<Vec<Self>, parbake_machine::Error> {
+        let probe = |node: &Node| {
             let network = running.network(node.name.as_str())?;
-            let socket = move |any| network.run(|| UdpSocket::bind((any, 0)));
+            let socket = move |unspecified| network.run(|| UdpSocket::bind((unspecified, 0)));
             Ok(Self::new(node.name.clone(), socket))
         };
-        nodes.iter().map(vantage).collect()
+        nodes.iter().map(probe).collect()
     }
-}
 
-impl DnsProbe {
-    /// Vantages inside pods: on each node of `cluster` any pod with a network of its own, as soon as there is one.
+    /// Probes inside pods: on each node of `cluster` any pod with its own network, as soon as there is one.
     ///
     /// # Errors
-    /// A node's machine does not run.
-    pub fn of_pods(running: &Running, cluster: &Description) -> Result<Vec<Self>, parbake_machine::Error> {
-        let vantage = |node: &Node| {
+    /// A machine does not run.
+    pub fn for_pods(running: &Running, cluster: &Description) -> Result<Vec<Self>, parbake_machine::Error> {
+        let probe = |node: &Node| {
             let machine = running.init(node.name.as_str())?;
-            let socket = move |any| {
+            let socket = move |unspecified| {
                 let networks = NetNs::of_pods(&machine)?;
                 let none = || io::Error::other("no pod has a network yet");
                 let pod = networks.first().ok_or_else(none)?;
-                pod.run(|| UdpSocket::bind((any, 0)))
+                pod.run(|| UdpSocket::bind((unspecified, 0)))
             };
             Ok(Self::new(node.name.clone(), socket))
         };
-        cluster.nodes().iter().map(vantage).collect()
+        cluster.nodes().iter().map(probe).collect()
     }
 }
 
 impl fmt::Debug for DnsProbe {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Vantage")
+        out.debug_struct("DnsProbe")
             .field("node", &self.node)
             .finish_non_exhaustive()
     }
 }
 
-/// What is asked for, and what must be answered.
+/// A query for an address, and the answer that it must get.
 #[derive(Debug, Clone)]
-pub(crate) struct Question {
-    /// Who is asked.
+pub(crate) struct DnsQuery {
     pub(crate) server: SocketAddr,
-    /// The name, with a dot at its end.
+    /// The name, with a trailing dot.
     pub(crate) name: String,
-    /// The address it must have.
-    pub(crate) answer: IpAddr,
+    pub(crate) expected: IpAddr,
 }
 
-impl Question {
-    /// Asks once. The error says what came instead of the answer.
-    pub(crate) async fn ask(&self, vantage: &DnsProbe) -> Result<(), String> {
+impl DnsQuery {
+    /// Sends the query once. The error says what came instead of the expected answer.
+    pub(crate) async fn send(&self, probe: &DnsProbe) -> Result<(), String> {
         let socket = || {
-            let socket = (vantage.socket)(unspecified(self.server))?;
+            let socket = (probe.socket)(unspecified(self.server))?;
             socket.set_nonblocking(true)?;
             tokio::net::UdpSocket::from_std(socket)
         };
-        let socket = socket().map_err(|error| format!("could not make a socket: {error}"))?;
-        let (id, query) =
-            encode(&self.name, self.answer).map_err(|error| format!("could not ask: {error}"))?;
+        let socket = socket().map_err(|error| format!("could not create a socket: {error}"))?;
+        let (id, message) =
+            encode(&self.name, self.expected).map_err(|error| format!("could not encode the query: {error}"))?;
         let exchange = async {
-            // Connected, so that only this server is heard and a refusal by ICMP shows at once.
+            // Connected, so that only this server is heard and an ICMP rejection is reported at once.
             socket.connect(self.server).await?;
-            socket.send(&query).await?;
-            let mut buffer = vec![0; BUFFER];
+            socket.send(&message).await?;
+            let mut buffer = vec![0; BUFFER_SIZE];
             let length = socket.recv(&mut buffer).await?;
             buffer.truncate(length);
             io::Result::Ok(buffer)
         };
-        match timeout(ANSWER, exchange).await {
+        match timeout(ANSWER_TIMEOUT, exchange).await {
             Err(_) => Err(format!(
                 "no answer from {} within {} ms",
                 self.server,
-                ANSWER.as_millis()
+                ANSWER_TIMEOUT.as_millis()
             )),
-            Ok(Err(error)) => Err(format!("asking {}: {error}", self.server)),
+            Ok(Err(error)) => Err(format!("query to {}: {error}", self.server)),
             Ok(Ok(answer)) => check(&answer, id, self),
         }
     }
 }
 
-/// Asks from every node in the background until each got its answer. Ends when dropped.
+/// Queries from every node in the background until each has its answer. Stops when dropped.
 pub(super) struct DnsWatch {
-    /// What came last for each node; `None` once it was the right answer.
+    /// The last failure on each node; `None` after the right answer.
     last: Vec<(NodeName, Arc<Mutex<Option<String>>>)>,
     _tasks: JoinSet<()>,
 }
 
 impl DnsWatch {
-    /// Starts asking for the API's name, from the vantage of every node of the cluster.
-    pub(super) fn start(cluster: &Description, vantages: Vec<DnsProbe>) -> Self {
-        Self::start_on(cluster, cluster.nodes(), vantages)
-    }
-
-    /// The same on some of its nodes.
-    pub(super) fn start_on(cluster: &Description, nodes: &[Node], vantages: Vec<DnsProbe>) -> Self {
+    /// Queries the API's name from the probes of `nodes`.
+    pub(super) fn start(cluster: &Description, nodes: &[Node], probes: Vec<DnsProbe>) -> Self {
         let networks = cluster.networks();
-        let question = Question {
+        let query = DnsQuery {
             server: SocketAddr::from((networks.dns, PORT)),
             name: format!("kubernetes.default.svc.{}.", cluster.domain()),
-            answer: networks.api,
+            expected: networks.api,
         };
-        Self::ask_all(
+        Self::query_all(
             nodes.iter().map(|node| node.name.clone()).collect(),
-            vantages,
-            &question,
+            probes,
+            &query,
         )
     }
 
-    fn ask_all(nodes: Vec<NodeName>, vantages: Vec<DnsProbe>, question: &Question) -> Self {
+    fn query_all(nodes: Vec<NodeName>, probes: Vec<DnsProbe>, query: &DnsQuery) -> Self {
         let mut tasks = JoinSet::new();
         let last: Vec<_> = nodes
             .into_iter()
-            .map(|node| {
-                (
-                    node,
-                    Arc::new(Mutex::new(Some("no place to ask from".to_owned()))),
-                )
-            })
+            .map(|node| (node, Arc::new(Mutex::new(Some("no probe".to_owned())))))
             .collect();
-        for vantage in vantages {
-            if let Some((_, last)) = last.iter().find(|(node, _)| *node == vantage.node) {
-                tasks.spawn(ask_until_answered(vantage, question.clone(), Arc::clone(last)));
+        for probe in probes {
+            if let Some((_, last)) = last.iter().find(|(node, _)| *node == probe.node) {
+                tasks.spawn(query_until_answered(probe, query.clone(), Arc::clone(last)));
             }
         }
         Self { last, _tasks: tasks }
     }
 
     /// The nodes without an answer so far.
-    pub(super) fn missing(&self) -> Vec<Missing> {
-        let missing = |(node, last): &(NodeName, Arc<Mutex<Option<String>>>)| {
+    pub(super) fn unanswered(&self) -> Vec<NotReady> {
+        let unanswered = |(node, last): &(NodeName, Arc<Mutex<Option<String>>>)| {
             let last = last.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-            Some(Missing::Dns {
+            Some(NotReady::Dns {
                 node: node.clone(),
                 last,
             })
         };
-        self.last.iter().filter_map(missing).collect()
+        self.last.iter().filter_map(unanswered).collect()
     }
 }
 
-async fn ask_until_answered(vantage: DnsProbe, question: Question, last: Arc<Mutex<Option<String>>>) {
+async fn query_until_answered(probe: DnsProbe, query: DnsQuery, last: Arc<Mutex<Option<String>>>) {
     loop {
-        let result = question.ask(&vantage).await;
-        let done = result.is_ok();
+        let result = query.send(&probe).await;
+        let is_answered = result.is_ok();
         *last.lock().unwrap_or_else(PoisonError::into_inner) = result.err();
-        if done {
+        if is_answered {
             return;
         }
-        sleep(PAUSE).await;
+        sleep(QUERY_INTERVAL).await;
     }
 }
 
-/// The address that a socket is bound to which is to reach `server`, whatever the addresses of the host are.
+/// Waits until the nodes' DNS server, if there is one, has answered every one of `probes` with the first node's address.
+///
+/// # Errors
+/// [`TimedOut`] with the last failure.
+pub async fn wait_until_node_dns(
+    cluster: &Description,
+    probes: &[DnsProbe],
+    limit: Duration,
+) -> Result<(), TimedOut> {
+    let Some(server) = cluster.name_server() else {
+        return Ok(());
+    };
+    let query = DnsQuery {
+        server: SocketAddr::from((server, PORT)),
+        name: format!("{}.", cluster.nodes()[0].name),
+        expected: cluster.nodes()[0].address,
+    };
+    let wait = Wait::new("the DNS server of the nodes", limit);
+    wait.until(|| async {
+        for probe in probes {
+            if let Err(failure) = query.send(probe).await {
+                return Poll::Pending(failure);
+            }
+        }
+        Poll::Ready(())
+    })
+    .await
+}
+
+/// The unspecified address of the server's family, for a socket that reaches it.
 fn unspecified(server: SocketAddr) -> IpAddr {
     match server {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -226,9 +238,9 @@ fn unspecified(server: SocketAddr) -> IpAddr {
     }
 }
 
-/// A question for the addresses of the family of `answer` that `name` has.
-fn encode(name: &str, answer: IpAddr) -> Result<(u16, Vec<u8>), hickory_proto::ProtoError> {
-    let kind = match answer {
+/// A query for the addresses of `name` in the family of `expected`, with its id.
+fn encode(name: &str, expected: IpAddr) -> Result<(u16, Vec<u8>), hickory_proto::ProtoError> {
+    let kind = match expected {
         IpAddr::V4(_) => RecordType::A,
         IpAddr::V6(_) => RecordType::AAAA,
     };
@@ -238,25 +250,25 @@ fn encode(name: &str, answer: IpAddr) -> Result<(u16, Vec<u8>), hickory_proto::P
     Ok((message.metadata.id, message.to_vec()?))
 }
 
-fn check(answer: &[u8], id: u16, question: &Question) -> Result<(), String> {
-    let message = Message::from_vec(answer).map_err(|error| format!("an answer that is no DNS: {error}"))?;
+fn check(answer: &[u8], id: u16, query: &DnsQuery) -> Result<(), String> {
+    let message = Message::from_vec(answer).map_err(|error| format!("an invalid answer: {error}"))?;
     if message.metadata.id != id || message.metadata.message_type != MessageType::Response {
-        return Err("an answer to another question".to_owned());
+        return Err("an answer to another query".to_owned());
     }
     if message.metadata.response_code != ResponseCode::NoError {
-        return Err(format!("`{}`: {}", question.name, message.metadata.response_code));
+        return Err(format!("`{}`: {}", query.name, message.metadata.response_code));
     }
     let found: Vec<IpAddr> = message
         .answers
         .iter()
         .filter_map(|record| RData::ip_addr(&record.data))
         .collect();
-    if found.contains(&question.answer) {
+    if found.contains(&query.expected) {
         return Ok(());
     }
     Err(format!(
         "`{}` is {found:?} instead of {}",
-        question.name, question.answer
+        query.name, query.expected
     ))
 }
 
@@ -271,8 +283,8 @@ mod tests {
     use hickory_proto::rr::{RData, Record, RecordType};
     use tokio::time::{sleep, timeout};
 
-    use super::{DnsProbe, DnsWatch, Question, check};
-    use crate::name::NodeName;
+    use super::{DnsProbe, DnsQuery, DnsWatch, check};
+    use crate::model::name::NodeName;
 
     const API: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
 
@@ -290,24 +302,24 @@ mod tests {
         message.to_vec().unwrap()
     }
 
-    fn question(server: &UdpSocket) -> Question {
-        Question {
+    fn query(server: &UdpSocket) -> DnsQuery {
+        DnsQuery {
             server: server.local_addr().unwrap(),
             name: "kubernetes.default.svc.cluster.local.".to_owned(),
-            answer: API.into(),
+            expected: API.into(),
         }
     }
 
-    fn vantage(number: usize) -> DnsProbe {
+    fn probe(number: usize) -> DnsProbe {
         DnsProbe::new(NodeName::numbered(number), |_| UdpSocket::bind("127.0.0.1:0"))
     }
 
     #[tokio::test]
-    async fn asks_from_every_node_until_the_answer_is_right() {
+    async fn every_node_queries_until_the_answer_is_right() {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let question = question(&server);
-        // Two nodes: their first questions are not answered, the next answered wrongly, the rest rightly.
-        // Serves until the test's process ends.
+        let query = query(&server);
+        // Two nodes: their first queries are not answered, the next wrongly, the rest correctly. Serves until the process
+        // ends.
         thread::spawn(move || {
             for turn in 0.. {
                 let mut buffer = [0; 512];
@@ -324,10 +336,10 @@ mod tests {
             }
         });
         let nodes = vec![NodeName::numbered(1), NodeName::numbered(2)];
-        let watch = DnsWatch::ask_all(nodes, vec![vantage(1), vantage(2)], &question);
-        assert_eq!(watch.missing().len(), 2);
+        let watch = DnsWatch::query_all(nodes, vec![probe(1), probe(2)], &query);
+        assert_eq!(watch.unanswered().len(), 2);
         let answered = async {
-            while !watch.missing().is_empty() {
+            while !watch.unanswered().is_empty() {
                 sleep(Duration::from_millis(5)).await;
             }
         };
@@ -335,31 +347,31 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_node_without_a_vantage_stays_missing() {
+    async fn node_without_a_probe_stays_unanswered() {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let watch = DnsWatch::ask_all(vec![NodeName::numbered(1)], vec![vantage(2)], &question(&server));
-        let missing: Vec<String> = watch.missing().iter().map(ToString::to_string).collect();
-        assert_eq!(missing, ["DNS on node `node01`: no place to ask from"]);
+        let watch = DnsWatch::query_all(vec![NodeName::numbered(1)], vec![probe(2)], &query(&server));
+        let unanswered: Vec<String> = watch.unanswered().iter().map(ToString::to_string).collect();
+        assert_eq!(unanswered, ["DNS on node `node01`: no probe"]);
     }
 
     #[test]
-    fn answers_are_checked() {
-        let question = question(&UdpSocket::bind("127.0.0.1:0").unwrap());
-        let (id, query) = super::encode(&question.name, question.answer).unwrap();
-        let verdict = |bytes: &[u8], id: u16| check(bytes, id, &question).err().unwrap_or_default();
-        assert_eq!(verdict(&answer(&query, Ok(API)), id), "");
+    fn wrong_answers_are_rejected() {
+        let query = query(&UdpSocket::bind("127.0.0.1:0").unwrap());
+        let (id, message) = super::encode(&query.name, query.expected).unwrap();
+        let failure = |bytes: &[u8], id: u16| check(bytes, id, &query).err().unwrap_or_default();
+        assert_eq!(failure(&answer(&message, Ok(API)), id), "");
         assert_eq!(
-            verdict(&answer(&query, Ok(API)), !id),
-            "an answer to another question"
+            failure(&answer(&message, Ok(API)), !id),
+            "an answer to another query"
         );
-        assert_eq!(verdict(&query, id), "an answer to another question");
-        assert!(verdict(&answer(&query, Err(ResponseCode::NXDomain)), id).contains("Non-Existent Domain"));
-        let wrong = verdict(&answer(&query, Ok(Ipv4Addr::LOCALHOST)), id);
+        assert_eq!(failure(&message, id), "an answer to another query");
+        assert!(failure(&answer(&message, Err(ResponseCode::NXDomain)), id).contains("Non-Existent Domain"));
+        let wrong = failure(&answer(&message, Ok(Ipv4Addr::LOCALHOST)), id);
         assert!(wrong.ends_with("is [127.0.0.1] instead of 10.96.0.1"), "{wrong}");
-        // Who expects an address of IPv6 asks for one.
+        // An IPv6 address is queried as AAAA.
         let six: IpAddr = "fd00:10:96::1".parse().unwrap();
-        let asked = Message::from_vec(&super::encode(&question.name, six).unwrap().1).unwrap();
+        let asked = Message::from_vec(&super::encode(&query.name, six).unwrap().1).unwrap();
         assert_eq!(asked.queries[0].query_type(), RecordType::AAAA);
-        assert!(verdict(b"no dns", id).starts_with("an answer that is no DNS"));
+        assert!(failure(b"no dns", id).starts_with("an invalid answer"));
     }
 }

@@ -1,89 +1,85 @@
-//! The judgement of pods and of the sets that should have them.
+//! Evaluating pods, and the sets that should have them.
 
 use k8s_openapi::api::core::v1::{Container, ContainerState, ContainerStatus, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 
-use super::evidence::Since;
-use super::judge::Observed;
-use super::missing::Missing;
-use crate::name::NodeName;
+use super::freshness::EvidenceWindow;
+use super::not_ready::NotReady;
+use super::observe::ApiSnapshot;
+use crate::api::objects::MIRROR_POD;
+use crate::model::name::NodeName;
 
-/// What a kubelet marks the API's copy of a static pod with.
-const MIRROR: &str = "kubernetes.io/config.mirror";
-
-/// Finds the pods that are not ready: those that wait for a node, and those on the expected nodes with a
-/// container that has not started since boot or is not ready.
-pub(super) fn judge_pods(pods: &[Pod], expected: &[NodeName], since: &Since) -> Vec<Missing> {
-    let concerns = |pod: &&Pod| match bound_to(pod) {
+/// The pods that are not ready: pods without a node, and pods on the expected nodes with a container that has not started
+/// since boot or is not ready.
+pub(super) fn unready_pods<'a>(
+    snapshot: &ApiSnapshot,
+    pods: impl IntoIterator<Item = &'a Pod>,
+    expected: &[NodeName],
+    window: &EvidenceWindow,
+) -> Vec<NotReady> {
+    let is_expected = |pod: &&Pod| match bound_to(pod) {
         Some(node) => expected.iter().any(|name| name.as_str() == node),
         None => true,
     };
-    let reasons = |pod: &Pod| -> Vec<Missing> {
+    let reasons = |pod: &Pod| {
         let name = full_name(&pod.metadata);
-        pod_reasons(pod, since)
+        pod_reasons(pod, window)
             .into_iter()
-            .map(|reason| Missing::Pod {
+            .map(move |reason| NotReady::Pod {
                 pod: name.clone(),
                 reason,
             })
-            .collect()
     };
-    pods.iter()
-        .filter(|pod| is_alive(pod))
-        .filter(concerns)
+    pods.into_iter()
+        .filter(|pod| is_alive(pod) && !snapshot.is_terminating(pod.metadata.namespace.as_ref()))
+        .filter(is_expected)
         .flat_map(reasons)
         .collect()
 }
 
-/// Finds the sets that lack pods. Without it, a pod that nobody has made anew yet would not be missed.
-pub(super) fn judge_sets(observed: &Observed) -> Vec<Missing> {
-    let replica_sets = observed.replica_sets.iter().map(|set| {
-        (
-            "replica set",
-            &set.metadata,
-            set.spec.as_ref().and_then(|spec| spec.replicas),
-        )
+/// The sets with too few pods. Pods that no controller has created yet would be overlooked otherwise.
+pub(super) fn incomplete_sets(snapshot: &ApiSnapshot) -> Vec<NotReady> {
+    let replica_sets = snapshot.replica_sets.iter().map(|set| {
+        let replicas = set.spec.as_ref().and_then(|spec| spec.replicas);
+        ("replica set", &set.metadata, replicas)
     });
-    let stateful_sets = observed.stateful_sets.iter().map(|set| {
-        (
-            "stateful set",
-            &set.metadata,
-            set.spec.as_ref().and_then(|spec| spec.replicas),
-        )
+    let stateful_sets = snapshot.stateful_sets.iter().map(|set| {
+        let replicas = set.spec.as_ref().and_then(|spec| spec.replicas);
+        ("stateful set", &set.metadata, replicas)
     });
-    let lacking = |(kind, set, replicas): (&'static str, &ObjectMeta, Option<i32>)| {
-        // One is the API's default.
+    let incomplete = |(kind, set, replicas): (&'static str, &ObjectMeta, Option<i32>)| {
+        if set.deletion_timestamp.is_some() || snapshot.is_terminating(set.namespace.as_ref()) {
+            return None;
+        }
+        // The API's default is one.
         let want = usize::try_from(replicas.unwrap_or(1)).unwrap_or(0);
-        let owned = |pod: &&Pod| {
-            pod.owner_references()
-                .iter()
-                .any(|owner| Some(&owner.uid) == set.uid.as_ref())
+        let is_owned = |pod: &&Pod| {
+            let mut owners = pod.owner_references().iter();
+            owners.any(|owner| Some(&owner.uid) == set.uid.as_ref())
         };
-        let have = observed
-            .pods
-            .iter()
-            .filter(|pod| is_alive(pod))
-            .filter(owned)
-            .count();
-        (have < want).then(|| Missing::Pods {
+        let pods = snapshot.pods.iter();
+        let have = pods.filter(|pod| is_alive(pod)).filter(is_owned).count();
+        (have < want).then(|| NotReady::Pods {
             kind,
             name: full_name(set),
             have,
             want,
         })
     };
-    replica_sets.chain(stateful_sets).filter_map(lacking).collect()
+    replica_sets.chain(stateful_sets).filter_map(incomplete).collect()
 }
 
-/// Whether the pod runs or is meant to: it is not done, nor on its way out. The mirror of a static pod is
-/// never done, whatever it says, because the kubelet starts the pod again.
+/// True if the pod runs or should run: it is neither completed nor being deleted. The mirror of a static pod is never
+/// completed, whatever its status, because the kubelet restarts the pod.
 fn is_alive(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    let done = matches!(phase, Some("Succeeded" | "Failed")) && !pod.annotations().contains_key(MIRROR);
-    !done && pod.metadata.deletion_timestamp.is_none()
+    let is_completed =
+        matches!(phase, Some("Succeeded" | "Failed")) && !pod.annotations().contains_key(MIRROR_POD);
+    !is_completed && pod.metadata.deletion_timestamp.is_none()
 }
 
+/// The node of a pod.
 pub(super) fn bound_to(pod: &Pod) -> Option<&str> {
     pod.spec
         .as_ref()?
@@ -97,7 +93,7 @@ fn full_name(meta: &ObjectMeta) -> String {
     format!("{namespace}/{name}")
 }
 
-fn pod_reasons(pod: &Pod, since: &Since) -> Vec<String> {
+fn pod_reasons(pod: &Pod, window: &EvidenceWindow) -> Vec<String> {
     let status = pod.status.as_ref();
     let Some(spec) = pod.spec.as_ref().filter(|_| bound_to(pod).is_some()) else {
         let conditions = status
@@ -106,86 +102,78 @@ fn pod_reasons(pod: &Pod, since: &Since) -> Vec<String> {
         let scheduled = conditions
             .iter()
             .find(|condition| condition.type_ == "PodScheduled");
-        let why = scheduled.and_then(|condition| condition.message.as_deref());
-        return vec![format!(
-            "has no node yet{}",
-            why.map(|why| format!(": {why}")).unwrap_or_default()
-        )];
+        let message = scheduled.and_then(|condition| condition.message.as_deref());
+        return vec![with_message("has no node yet", message)];
     };
-    let main = (
-        spec.containers.iter(),
-        status.and_then(|status| status.container_statuses.as_deref()),
-    );
-    // An init container that is restarted always is a sidecar, and runs as long as the pod.
+    let statuses = status.and_then(|status| status.container_statuses.as_deref());
+    let init_statuses = status.and_then(|status| status.init_container_statuses.as_deref());
+    // An init container that is always restarted is a sidecar, and runs as long as the pod.
     let sidecars = spec
         .init_containers
         .iter()
         .flatten()
         .filter(|init| init.restart_policy.as_deref() == Some("Always"));
-    let sidecars = (
-        sidecars,
-        status.and_then(|status| status.init_container_statuses.as_deref()),
-    );
     let reason = |container: &Container, statuses: Option<&[ContainerStatus]>| {
-        let status = statuses
-            .unwrap_or_default()
-            .iter()
-            .find(|status| status.name == container.name);
-        let reason = container_reason(spec, status, since)?;
+        let mut statuses = statuses.unwrap_or_default().iter();
+        let status = statuses.find(|status| status.name == container.name);
+        let reason = container_reason(spec, status, window)?;
         Some(format!("container `{}` {reason}", container.name))
     };
-    let main = main.0.filter_map(|container| reason(container, main.1));
-    let sidecars = sidecars.0.filter_map(|container| reason(container, sidecars.1));
-    main.chain(sidecars).collect()
+    let containers = spec
+        .containers
+        .iter()
+        .filter_map(|container| reason(container, statuses));
+    let sidecars = sidecars.filter_map(|container| reason(container, init_statuses));
+    containers.chain(sidecars).collect()
 }
 
-fn container_reason(pod: &PodSpec, status: Option<&ContainerStatus>, since: &Since) -> Option<String> {
+fn container_reason(
+    pod: &PodSpec,
+    status: Option<&ContainerStatus>,
+    window: &EvidenceWindow,
+) -> Option<String> {
     let Some(status) = status else {
         return Some("has no status yet".to_owned());
     };
-    match &status.state {
-        Some(ContainerState {
-            running: Some(running),
-            ..
-        }) => {
-            let started = running
-                .started_at
-                .as_ref()
-                .is_some_and(|time| since.whole_seconds(time.0));
-            match (started, status.ready) {
-                (false, _) => Some("not started since boot".to_owned()),
-                (true, false) => Some("runs, not ready".to_owned()),
-                (true, true) => None,
-            }
+    let ContainerState {
+        running,
+        terminated,
+        waiting,
+    } = status.state.clone().unwrap_or_default();
+    if let Some(running) = running {
+        let has_started = running
+            .started_at
+            .is_some_and(|time| window.contains_second(time.0));
+        return match (has_started, status.ready) {
+            (false, _) => Some("not started since boot".to_owned()),
+            (true, false) => Some("is running, but not ready".to_owned()),
+            (true, true) => None,
+        };
+    }
+    if let Some(end) = terminated {
+        let restart_policy = pod.restart_policy.as_deref();
+        if end.exit_code == 0 && restart_policy.is_some_and(|policy| policy != "Always") {
+            return None;
         }
-        Some(ContainerState {
-            terminated: Some(end),
-            ..
-        }) => {
-            let may_end = pod
-                .restart_policy
-                .as_deref()
-                .is_some_and(|policy| policy != "Always");
-            let reason = end.reason.as_deref().unwrap_or("unknown");
-            (end.exit_code != 0 || !may_end)
-                .then(|| format!("terminated: {reason} (exit code {})", end.exit_code))
-        }
-        Some(ContainerState {
-            waiting: Some(waiting),
-            ..
-        }) => {
-            let reason = waiting.reason.as_deref().unwrap_or("unknown");
-            // The message of a crash loop names the pod again; those of other reasons say what is wrong.
-            let message = waiting
-                .message
-                .as_deref()
-                .filter(|_| reason != "CrashLoopBackOff");
-            Some(format!(
-                "waiting: {reason}{}",
-                message.map(|text| format!(": {text}")).unwrap_or_default()
-            ))
-        }
-        _ => Some("waiting".to_owned()),
+        let reason = end.reason.as_deref().unwrap_or("unknown");
+        return Some(format!("terminated: {reason} (exit code {})", end.exit_code));
+    }
+    let Some(waiting) = waiting else {
+        return Some("waiting".to_owned());
+    };
+    let reason = waiting.reason.as_deref().unwrap_or("unknown");
+    // The message of a crash loop only repeats the pod's name; other messages say what is wrong.
+    let message = waiting
+        .message
+        .as_deref()
+        .filter(|_| reason != "CrashLoopBackOff");
+    Some(with_message(&format!("waiting: {reason}"), message))
+}
+
+fn with_message(reason: &str, message: Option<&str>) -> String {
+    match message {
+        Some(message) => format!("{reason}: {message}"),
+        None => reason.to_owned(),
     }
 }
 
@@ -193,15 +181,15 @@ fn container_reason(pod: &PodSpec, status: Option<&ContainerStatus>, since: &Sin
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{judge_pods, judge_sets};
-    use crate::name::NodeName;
-    use crate::readiness::evidence::Since;
-    use crate::readiness::judge::Observed;
+    use super::{incomplete_sets, unready_pods};
+    use crate::model::name::NodeName;
+    use crate::readiness::freshness::EvidenceWindow;
+    use crate::readiness::observe::ApiSnapshot;
 
     const BAKED: &str = "2026-02-01T08:00:00Z";
     const FRESH: &str = "2026-03-01T10:00:05Z";
 
-    /// A ready pod of two containers on node01; the tests break it.
+    /// A ready pod with two containers on node01, which the tests change.
     fn pod() -> Value {
         let status = |name: &str| {
             json!({"name": name, "image": "", "imageID": "", "restartCount": 1, "ready": true,
@@ -224,13 +212,13 @@ mod tests {
     }
 
     fn reasons(pod: Value) -> String {
-        let since = Since {
+        let window = EvidenceWindow {
             boot: "2026-03-01T10:00:00.7Z".parse().unwrap(),
             now: "2026-03-01T10:00:20Z".parse().unwrap(),
         };
         let pods = [serde_json::from_value(pod).unwrap()];
-        let missing = judge_pods(&pods, &[NodeName::numbered(1)], &since);
-        missing
+        let reasons = unready_pods(&ApiSnapshot::default(), &pods, &[NodeName::numbered(1)], &window);
+        reasons
             .iter()
             .map(ToString::to_string)
             .collect::<Vec<_>>()
@@ -238,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn only_containers_of_this_boot_count() {
+    fn only_containers_started_since_boot_are_ready() {
         assert_eq!(reasons(pod()), "");
         let state = "/status/containerStatuses/1/state";
         let cases = [
@@ -271,7 +259,7 @@ mod tests {
             (
                 "/status/containerStatuses/0/ready",
                 json!(false),
-                "container `one` runs, not ready",
+                "container `one` is running, but not ready",
             ),
             (
                 "/status/containerStatuses",
@@ -290,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pending_pod_says_why() {
+    fn pending_pod_has_the_schedulers_message() {
         let mut pod = changed("/spec/nodeName", json!(null));
         pod["status"] = json!({"phase": "Pending", "conditions": [
             {"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available"}]});
@@ -298,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn sidecars_count_and_other_init_containers_do_not() {
+    fn sidecars_count_but_other_init_containers_do_not() {
         let mut pod = pod();
         pod["spec"]["initContainers"] =
             json!([{"name": "side", "restartPolicy": "Always"}, {"name": "once"}]);
@@ -309,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn pods_that_are_done_or_elsewhere_do_not_count() {
+    fn completed_pods_and_pods_on_other_nodes_do_not_count() {
         let stale = json!({"running": {"startedAt": BAKED}});
         let broken = || changed("/status/containerStatuses/1/state", stale.clone());
         let with = |path: &str, value: Value| {
@@ -330,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_of_a_job_may_end() {
+    fn container_of_a_job_may_terminate() {
         let mut pod = changed(
             "/status/containerStatuses/1/state",
             json!({"terminated": {"exitCode": 0, "reason": "Completed"}}),
@@ -342,43 +330,68 @@ mod tests {
     }
 
     #[test]
-    fn sets_must_have_all_their_pods() {
+    fn sets_with_too_few_pods_are_incomplete() {
         let set = |uid: &str, spec: Value| json!({"metadata": {"namespace": "a", "name": "b", "uid": uid}, "spec": spec});
         let spec = |replicas: i32| json!({"replicas": replicas, "selector": {}, "serviceName": ""});
-        let lacking = |uid: &str, replicas: i32, pods: Vec<Value>| {
-            let observed = Observed {
+        let reasons = |uid: &str, replicas: i32, pods: Vec<Value>| {
+            let snapshot = ApiSnapshot {
                 pods: serde_json::from_value(pods.into()).unwrap(),
                 replica_sets: serde_json::from_value(json!([set(uid, spec(replicas))])).unwrap(),
-                ..Observed::default()
+                ..ApiSnapshot::default()
             };
-            judge_sets(&observed)
+            incomplete_sets(&snapshot)
                 .iter()
                 .map(ToString::to_string)
                 .collect::<Vec<_>>()
                 .join("; ")
         };
-        assert_eq!(lacking("u1", 1, vec![pod()]), "");
-        assert_eq!(lacking("u1", 0, vec![]), "");
+        assert_eq!(reasons("u1", 1, vec![pod()]), "");
+        assert_eq!(reasons("u1", 0, vec![]), "");
         assert_eq!(
-            lacking("u1", 2, vec![pod()]),
+            reasons("u1", 2, vec![pod()]),
             "replica set `a/b`: 1 of 2 pods exist"
         );
         assert_eq!(
-            lacking("u2", 1, vec![pod()]),
+            reasons("u2", 1, vec![pod()]),
             "replica set `a/b`: 0 of 1 pods exist"
         );
         let leaving = changed("/metadata/deletionTimestamp", json!(FRESH));
         assert_eq!(
-            lacking("u1", 1, vec![leaving]),
+            reasons("u1", 1, vec![leaving]),
             "replica set `a/b`: 0 of 1 pods exist"
         );
-        let observed = Observed {
+        let snapshot = ApiSnapshot {
             stateful_sets: serde_json::from_value(json!([set("u1", spec(1))])).unwrap(),
-            ..Observed::default()
+            ..ApiSnapshot::default()
         };
         assert_eq!(
-            judge_sets(&observed)[0].to_string(),
+            incomplete_sets(&snapshot)[0].to_string(),
             "stateful set `a/b`: 0 of 1 pods exist"
         );
+    }
+
+    #[test]
+    fn terminating_namespaces_and_sets_do_not_count() {
+        let set = |name: &str, deleted: Value| {
+            json!({"metadata": {"namespace": "kube-system", "name": name, "uid": name, "deletionTimestamp": deleted},
+                "spec": {"replicas": 1, "selector": {}}})
+        };
+        let stale = changed("/status/containerStatuses", json!([]));
+        let mut snapshot = ApiSnapshot {
+            pods: serde_json::from_value(json!([stale])).unwrap(),
+            replica_sets: serde_json::from_value(json!([set("x", json!(null)), set("y", json!(FRESH))])).unwrap(),
+            ..ApiSnapshot::default()
+        };
+        let window = EvidenceWindow {
+            boot: "2026-03-01T10:00:00Z".parse().unwrap(),
+            now: "2026-03-01T10:00:20Z".parse().unwrap(),
+        };
+        let reasons = |snapshot: &ApiSnapshot| {
+            let pods = unready_pods(snapshot, &snapshot.pods, &[NodeName::numbered(1)], &window).len();
+            (pods, incomplete_sets(snapshot).len())
+        };
+        assert_eq!(reasons(&snapshot), (2, 1));
+        snapshot.terminating_namespaces.insert("kube-system".to_owned());
+        assert_eq!(reasons(&snapshot), (0, 0));
     }
 }
