@@ -133,7 +133,7 @@ fn init(context: &Context, artifact: &Tag, nodes: usize) -> Result<Sample> {
 }
 
 async fn first_pod(client: &Client, running: &Running, cluster: &Description) -> Result<()> {
-    let probes = DnsProbe::of_machines(running, cluster)?;
+    let probes = DnsProbe::for_cluster(running, cluster)?;
     let probe = probes.first().context("the cluster has no node")?;
     Ok(workload::run_first(client, cluster, probe, TIMEOUT).await?)
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use parbake_artifact::{Artifact, Store, Tag};
-use parbake_cluster::runtime_config;
+use parbake_cluster::model::runtime_config;
 use parbake_provision::bake::{self, Outcome};
 use parbake_provision::inputs::{self, BinaryOverride, Overrides, Source};
 use parbake_provision::provider::{Addon, ClusterSize, Provider};

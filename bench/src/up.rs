@@ -30,10 +30,10 @@ pub struct Options {
 /// The artifact is missing or has too few nodes, or a cluster did not start.
 pub fn run(context: &Context, options: &Options) -> Result<UpReport> {
     let artifact = Store::open(&context.dir.join("store"))?.get(&options.artifact)?;
-    let baked = Description::of_artifact(&artifact.config.cluster)?;
+    let baked = Description::from_artifact(&artifact.config.cluster)?;
     // Fail now, not after an hour.
     for nodes in &options.nodes {
-        baked.with_nodes(*nodes)?;
+        baked.first_nodes(*nodes)?;
     }
     let cases = cases(
         baked.nodes().len(),

@@ -26,12 +26,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use parbake_artifact::{Artifact, MACHINE_LAYER, Store, StoreError, Tag};
-use parbake_cluster::client::ClientError;
-use parbake_cluster::head_start::HeadStartError;
-use parbake_cluster::sanitize_files::ScrubError;
-use parbake_cluster::version_compat::UnfitHost;
-use parbake_cluster::{ApiError, BrokenDescription, DescriptionError};
-use parbake_cluster::{machine_plan, runtime_config};
+use parbake_cluster::DescriptionError;
 use parbake_machine::host::{Host, Purpose};
 use parbake_machine::process::Cmd;
 
@@ -83,7 +78,7 @@ pub enum Error {
     #[error(transparent)]
     Machine(#[from] parbake_machine::Error),
     #[error(transparent)]
-    Unfit(#[from] UnfitHost),
+    Cluster(#[from] parbake_cluster::Error),
     #[error(
         "nodes have no `{0}`, which removes deleted secrets from etcd's files; add it to `os.binaries` of the provider"
     )]
@@ -95,23 +90,9 @@ pub enum Error {
     #[error(transparent)]
     Description(#[from] DescriptionError),
     #[error(transparent)]
-    Plan(#[from] machine_plan::Error),
-    #[error(transparent)]
-    Runtime(#[from] runtime_config::Error),
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    #[error(transparent)]
-    Api(#[from] ApiError),
-    #[error(transparent)]
-    HeadStart(#[from] HeadStartError),
-    #[error(transparent)]
-    Scrub(#[from] ScrubError),
-    #[error(transparent)]
     Images(#[from] MissingImages),
     #[error("the cluster did not become ready")]
     NotReady(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error(transparent)]
-    Artifact(#[from] BrokenDescription),
     #[error("node `{0}` was not assigned pod addresses of every IP family of the cluster")]
     PodAddresses(String),
     #[error("another bake of `{0}` is running; wait for it, or choose another name with `--tag`")]
@@ -125,7 +106,7 @@ pub enum Error {
 pub fn provision(options: &Options) -> Result<Outcome, Error> {
     let host = Host::detect(&options.dir).require(Purpose::Provision)?;
     let cluster = options.provider.describe_sized(options.size)?;
-    cluster.suits(&host)?;
+    cluster.check_host(&host)?;
     let inputs = inputs::prepare(
         &options.provider,
         &options.source,

@@ -1,8 +1,9 @@
 //! kubeadm's configuration and patches, as pure functions of the cluster's description.
 //!
-//! They use the newest API versions; [`parbake_cluster::version_compat`] converts them for the cluster's version.
+//! They use the newest API versions; [`parbake_cluster::model::version_compat`] converts them for the cluster's version.
 
-use parbake_cluster::{Description, Node, Role, join};
+use parbake_cluster::{Description, Node, Role};
+use parbake_cluster::api::join;
 use parbake_machine::plan::{SeedContent, SeedFile};
 use serde_json::{Value, json};
 
@@ -29,7 +30,7 @@ pub(crate) enum Profile {
 
 /// The seeded files of a control plane: the configuration for `kubeadm init`, and patches.
 pub(crate) fn init_files(cluster: &Description, node: &Node, token: &str, profile: Profile) -> Vec<SeedFile> {
-    let dialect = cluster.kubernetes().dialect();
+    let dialect = cluster.kubernetes().compat();
     let documents = [
         dialect.kubeadm(init(cluster, node, token, profile)),
         dialect.kubeadm(cluster_configuration(cluster, profile)),
@@ -59,7 +60,7 @@ pub(crate) fn join_config(
     profile: Profile,
 ) -> String {
     let endpoint = cluster.api_server().to_string();
-    let mut join = join::document(cluster.runtime(), node, &endpoint, token, ca_hash);
+    let mut join = join::join_configuration(cluster.runtime(), node, &endpoint, token, ca_hash);
     join["nodeRegistration"] = registration(cluster, node);
     if node.role == Role::ControlPlane {
         join["controlPlane"] = json!({ "localAPIEndpoint": local_endpoint(cluster, node) });
@@ -67,7 +68,7 @@ pub(crate) fn join_config(
             join["patches"] = json!({ "directory": PATCHES });
         }
     }
-    yaml(&[cluster.kubernetes().dialect().kubeadm(join)])
+    yaml(&[cluster.kubernetes().compat().kubeadm(join)])
 }
 
 /// The address of the API server on the control plane `node`.
@@ -92,7 +93,7 @@ fn init(cluster: &Description, node: &Node, token: &str, profile: Profile) -> Va
 }
 
 fn registration(cluster: &Description, node: &Node) -> Value {
-    let mut registration = join::registration(cluster.runtime(), node);
+    let mut registration = join::node_registration(cluster.runtime(), node);
     if cluster.nodes().iter().all(|node| node.role == Role::ControlPlane) {
         // Workloads must be able to run on control planes if there are no workers.
         registration["taints"] = json!([]);
@@ -113,8 +114,8 @@ fn cluster_configuration(cluster: &Description, profile: Profile) -> Value {
         "kubernetesVersion": cluster.kubernetes(),
         "controlPlaneEndpoint": cluster.api_server(),
         "networking": {
-            "podSubnet": cluster.networks().list(|family| family.pods),
-            "serviceSubnet": cluster.networks().list(|family| family.services),
+            "podSubnet": cluster.networks().comma_separated(|family| family.pods),
+            "serviceSubnet": cluster.networks().comma_separated(|family| family.services),
             "dnsDomain": cluster.domain(),
         },
         "apiServer": { "certSANs": sans },
@@ -179,7 +180,7 @@ fn kube_proxy(cluster: &Description, profile: Profile) -> Value {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
         "mode": "iptables",
-        "clusterCIDR": cluster.networks().list(|family| family.pods),
+        "clusterCIDR": cluster.networks().comma_separated(|family| family.pods),
         // The limits of connection tracking cannot be set from a network namespace.
         "conntrack": {
             "maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s",

@@ -100,8 +100,8 @@ impl NodeRuntime {
         })
     }
 
-    pub(crate) fn answers(&self) -> &'static RuntimeProfile {
-        self.runtime().answers()
+    pub(crate) fn profile(&self) -> &'static RuntimeProfile {
+        self.runtime().profile()
     }
 
     fn runtime(&self) -> ContainerRuntime {
@@ -124,7 +124,7 @@ impl NodeRuntime {
             Self::CriO(_) => with_pause(&cri_o::FILES, pause),
             Self::Docker => with_pause(&docker::FILES, pause),
         };
-        let (containerd, own) = (ContainerRuntime::Containerd.answers(), self.answers());
+        let (containerd, own) = (ContainerRuntime::Containerd.profile(), self.profile());
         let is_containerd = self.runtime() == ContainerRuntime::Containerd;
         let common = FILES
             .into_iter()
@@ -185,7 +185,7 @@ pub(crate) fn write(root: &Path, runtime: &NodeRuntime, pause: &str) -> io::Resu
     }
     let wants = root.join("etc/systemd/system/multi-user.target.wants");
     fs::create_dir_all(&wants)?;
-    let own = runtime.answers().unit;
+    let own = runtime.profile().unit;
     for unit in std::iter::once(own).chain(ENABLED) {
         let dir = if unit == own && runtime.is_packaged() {
             "/lib/systemd/system"

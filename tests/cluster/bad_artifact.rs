@@ -35,13 +35,13 @@ const CASES: [Case; 6] = [
     (
         |config| config["cluster"]["nodes"][0]["address"] = json!("10.89.0.999"),
         &[
-            "the artifact's description of its cluster is broken",
+            "the artifact's description of its cluster is invalid",
             "invalid IP address",
         ],
     ),
     (
         |config| config["cluster"]["networks"]["pods"] = json!("10.89.0.0/16"),
-        &["the artifact's description of its cluster is broken", "10.89.0.0"],
+        &["the artifact's description of its cluster is invalid", "10.89.0.0"],
     ),
 ];
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use parbake_cluster::connect;
 use parbake_cluster::launch::api_port;
-use parbake_cluster::machine_plan::Boot;
+use parbake_cluster::model::machine_plan::Boot;
 use parbake_cluster::readiness::wait_until_api;
 use parbake_cluster::wait::{Poll, Wait};
 use parbake_machine::supervisor::Running;
@@ -37,7 +37,7 @@ pub async fn baseline(options: &Options) -> Result<Duration, Error> {
 
 async fn measure(options: &Options, lock: &ClusterLock) -> Result<Duration, Error> {
     let launcher = Launcher::for_tag(&options.dir, &options.tag, &mut Spans::default())?;
-    let cluster = launcher.baked.with_nodes(1)?;
+    let cluster = launcher.baked.first_nodes(1)?;
     launcher.check(&cluster, false)?;
     let node = &cluster.nodes()[0];
     let stacks = launcher.stacks(&cluster)?;
@@ -49,7 +49,7 @@ async fn measure(options: &Options, lock: &ClusterLock) -> Result<Duration, Erro
         false,
     ))?;
     let identity = Identity::new(&cluster, &identity::Options::default())?;
-    let masked = [&KUBERNETES_UNITS[..], &[cluster.runtime().answers().unit]].concat();
+    let masked = [&KUBERNETES_UNITS[..], &[cluster.runtime().profile().unit]].concat();
     let (running, _plan) = launcher.start(Launch {
         id: &host_id(&options.name, lock),
         dir: lock.dir(),
@@ -79,11 +79,11 @@ async fn measure(options: &Options, lock: &ClusterLock) -> Result<Duration, Erro
 /// Waits until the boot of `node` has finished.
 async fn wait_until_booted(running: &Running, node: &str, limit: Duration) -> Result<(), Error> {
     let state = running.command(node, ["sh", "-c", "systemctl is-system-running || true"])?;
-    let wait = Wait::new("the machine to finish its boot", limit).pause(Duration::from_millis(200));
+    let wait = Wait::new("the machine to finish its boot", limit).interval(Duration::from_millis(200));
     wait.until(|| async {
         match state.run() {
             // systemctl(1): 'degraded' means running with failed units.
-            Ok(output) if ["running", "degraded"].contains(&output.stdout.trim()) => Poll::Seen(()),
+            Ok(output) if ["running", "degraded"].contains(&output.stdout.trim()) => Poll::Ready(()),
             Ok(output) => Poll::Pending(output.stdout),
             Err(error) => Poll::Pending(error.to_string()),
         }

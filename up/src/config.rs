@@ -40,7 +40,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use parbake_cluster::diagnostics::Problems;
-use parbake_cluster::labels_and_taints::Taint;
+use parbake_cluster::model::labels_and_taints::Taint;
 use parbake_cluster::toml_document::Document;
 use parbake_cluster::{NodeName, Role};
 use schemars::JsonSchema;

@@ -9,7 +9,7 @@ mod report;
 
 use std::process::ExitStatus;
 
-use parbake_cluster::machine_plan::IMAGES_DIR;
+use parbake_cluster::model::machine_plan::IMAGES_DIR;
 
 use crate::{Cluster, ClusterName};
 pub use markdown::RunInfo;

@@ -15,7 +15,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parbake_cluster::{Description, machine_plan};
+use parbake_cluster::Description;
+use parbake_cluster::model::machine_plan;
 use parbake_machine::fs::Dirs;
 use parbake_machine::supervisor::Running;
 

@@ -9,15 +9,7 @@ use std::path::PathBuf;
 
 use parbake_artifact::images::ImageError;
 use parbake_artifact::{PolicyError, StoreError, Tag};
-use parbake_cluster::client::ClientError;
-use parbake_cluster::drain::DrainError;
-use parbake_cluster::hosts::HostsError;
-use parbake_cluster::join::JoinError;
-use parbake_cluster::sanitize_files::ScrubError;
-use parbake_cluster::version_compat::UnfitHost;
-use parbake_cluster::{
-    ApiError, BrokenDescription, DescriptionError, NodeName, cleanup, machine_plan, runtime_config, wait,
-};
+use parbake_cluster::{DescriptionError, NodeName, wait};
 
 use crate::config::ConfigError;
 use crate::diagnosis::Diagnosis;
@@ -35,9 +27,8 @@ pub enum Error {
     /// A command, a file operation or a machine failed, or the host is not supported.
     #[error(transparent)]
     Machine(#[from] parbake_machine::Error),
-    /// The artifact's version of Kubernetes cannot run on this host.
     #[error(transparent)]
-    UnsupportedHost(#[from] UnfitHost),
+    Cluster(#[from] parbake_cluster::Error),
     #[error("could not resolve the state directory `{}`", path.display())]
     StateDir {
         path: PathBuf,
@@ -53,8 +44,6 @@ pub enum Error {
     /// The signature policy of the host rejects the artifact.
     #[error(transparent)]
     Policy(#[from] Box<PolicyError>),
-    #[error(transparent)]
-    Description(#[from] BrokenDescription),
     #[error("the artifact has no layers for node `{0}`; remove it and provision or pull it again")]
     NoLayers(String),
     #[error("the artifact contains no kubectl; use your own with `parbake kubeconfig`")]
@@ -126,10 +115,6 @@ pub enum Error {
     #[error("could not create the cluster's new identity")]
     Identity(#[from] IdentityError),
     #[error(transparent)]
-    Plan(#[from] machine_plan::Error),
-    #[error(transparent)]
-    Runtime(#[from] runtime_config::Error),
-    #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
     TimedOut(#[from] wait::TimedOut),
@@ -141,12 +126,10 @@ pub enum Error {
     ApiUnavailable {
         name: ClusterName,
         #[source]
-        source: ApiError,
+        source: parbake_cluster::Error,
     },
     #[error("interrupted; the cluster keeps running, and nothing is left of the freeze")]
     FreezeInterrupted,
-    #[error(transparent)]
-    Sanitize(#[from] ScrubError),
     #[error("could not read the static pod manifest `{}`", path.display())]
     StaticPod {
         path: PathBuf,
@@ -170,14 +153,6 @@ pub enum Error {
     NodeNotFound { name: NodeName, known: Vec<String> },
     #[error("interrupted; the cluster has the same nodes as before")]
     NodeChangeInterrupted,
-    #[error(transparent)]
-    Join(#[from] JoinError),
-    #[error(transparent)]
-    Hosts(#[from] HostsError),
-    #[error(transparent)]
-    Drain(#[from] DrainError),
-    #[error(transparent)]
-    Cleanup(#[from] cleanup::CleanupError),
 
     // Other commands.
     #[error(transparent)]
@@ -196,10 +171,6 @@ pub enum Error {
     Logs(#[from] LogsError),
     #[error(transparent)]
     Swap(#[from] SwapError),
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    #[error(transparent)]
-    Api(#[from] ApiError),
 }
 
 impl Error {

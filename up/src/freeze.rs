@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use parbake_artifact::{Artifact, Store, Tag};
-use parbake_cluster::in_flight::{self, InFlight};
+use parbake_cluster::api::unfinished::{Unfinished, self};
 use parbake_machine::process::Cmd;
 
 use crate::clusters::Cluster;
@@ -59,7 +59,7 @@ pub struct FreezeReport {
     /// Compressed size of the layers that the parent artifact does not have.
     pub own_bytes: u64,
     /// Operations that were in flight. The artifact has them in that state.
-    pub in_flight: Vec<InFlight>,
+    pub in_flight: Vec<Unfinished>,
     /// How long the cluster was paused.
     pub paused: Duration,
     /// Files that contained a credential of the cluster.
@@ -123,9 +123,9 @@ pub async fn freeze(options: &Options) -> Result<FreezeReport, Error> {
     outcome
 }
 
-async fn in_flight(cluster: &Cluster, name: &ClusterName) -> Result<Vec<InFlight>, Error> {
+async fn in_flight(cluster: &Cluster, name: &ClusterName) -> Result<Vec<Unfinished>, Error> {
     let _step = tracing::info_span!("step", what = "find what is in flight").entered();
-    let found = in_flight::look(&cluster.client().await?).await;
+    let found = unfinished::list(&cluster.client().await?).await;
     found.map_err(|source| Error::ApiUnavailable {
         name: name.clone(),
         source,

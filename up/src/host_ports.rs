@@ -26,16 +26,16 @@ pub(crate) fn registry(cluster: &Description, ports: &[SocketAddr]) -> Option<So
 mod tests {
     use std::net::SocketAddr;
 
-    use parbake_cluster::Offered;
+    use parbake_cluster::BuiltinServices;
 
     use super::{forwards, registry};
     use crate::state::{Record, test_record};
 
     fn record(registry: bool) -> Record {
         let record = test_record();
-        let services = Offered { dns: false, registry };
+        let services = BuiltinServices { dns: false, registry };
         Record {
-            cluster: record.cluster.offering(services),
+            cluster: record.cluster.with_builtin_services(services),
             ..record
         }
     }

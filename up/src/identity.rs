@@ -37,7 +37,7 @@ use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use parbake_cluster::ca_publish::Authorities;
+use parbake_cluster::sanitize::ca_publish::CertificateAuthorities;
 use parbake_cluster::{Description, Node, NodeName, Role};
 use parbake_machine::plan::SeedFile;
 use thiserror::Error;
@@ -132,7 +132,7 @@ impl Identity {
         };
         // Since 1.29 kubeadm binds the administrators' group to a role, so that their rights can be revoked. Before, the
         // only group was the one that bypasses authorization.
-        let dialect = cluster.kubernetes().dialect();
+        let dialect = cluster.kubernetes().compat();
         let admins = if dialect.has_super_admin() {
             "kubeadm:cluster-admins"
         } else {
@@ -185,8 +185,8 @@ impl Identity {
     }
 
     /// What must be published inside the cluster; `api_url` is [`Description::api_url`].
-    pub fn authorities<'a>(&'a self, api_url: &'a str) -> Authorities<'a> {
-        Authorities {
+    pub fn authorities<'a>(&'a self, api_url: &'a str) -> CertificateAuthorities<'a> {
+        CertificateAuthorities {
             cluster: &self.ca,
             front_proxy: &self.front_proxy_ca,
             api_url,

@@ -121,7 +121,7 @@ fn load_into(
         node: node.to_owned(),
         source,
     };
-    let answers = runtime.answers();
+    let answers = runtime.profile();
     command(&["sh", "-euc", answers.import, "sh"])?
         .args(archive.names())
         .stream_input(|to| archive.write_to(to))

@@ -24,7 +24,7 @@ use std::path::Path;
 
 use parbake_artifact::{Artifact, Digest, Policy, Store, Tag};
 use parbake_cluster::launch::start_machines;
-use parbake_cluster::machine_plan::{self, Boot, LaunchContext};
+use parbake_cluster::model::machine_plan::{Boot, LaunchContext, self};
 use parbake_cluster::{Description, Node};
 use parbake_machine::host::{Host, HostSettings, Purpose};
 use parbake_machine::plan::{Forward, MachinePlan, Plan, SeedFile};
@@ -86,7 +86,7 @@ impl Launcher {
         Ok(Self {
             settings: host.decide(),
             host,
-            baked: Description::of_artifact(&artifact.config.cluster)?,
+            baked: Description::from_artifact(&artifact.config.cluster)?,
             store,
             artifact,
         })
@@ -94,7 +94,7 @@ impl Launcher {
 
     /// Checks that the host can run `cluster`, with Internet access if requested.
     pub(crate) fn check(&self, cluster: &Description, internet: bool) -> Result<(), Error> {
-        cluster.suits(&self.host)?;
+        cluster.check_host(&self.host)?;
         if internet {
             self.host.require_internet()?;
             egress::require_ipv4(cluster)?;

@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 
 use parbake_artifact::Tag;
 use parbake_cluster::readiness::wait_until_api;
-use parbake_cluster::{Description, Node, NodeName, connect_file, machine_plan};
+use parbake_cluster::{Description, Node, NodeName, connect_file};
+use parbake_cluster::model::machine_plan;
 use parbake_machine::fs::{Dirs, tmpfs};
 use parbake_machine::supervisor::{LOG, Running, Stopped};
 
@@ -49,7 +50,7 @@ pub fn create(
     internet: bool,
 ) -> Result<Record, Error> {
     let (store, artifact) = trusted_artifact(state, &tag, None)?;
-    let baked = Description::of_artifact(&artifact.config.cluster)?;
+    let baked = Description::from_artifact(&artifact.config.cluster)?;
     let (config, cluster) = config.resolve(&baked)?;
     if internet {
         egress::require_ipv4(&cluster)?;

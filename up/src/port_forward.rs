@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use parbake_cluster::Role;
-use parbake_cluster::services::ServicePort;
+use parbake_cluster::api::services::ServicePort;
 
 use crate::signals::interrupted;
 use crate::{Cluster, ClusterName, Error};

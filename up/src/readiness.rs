@@ -5,7 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use parbake_cluster::readiness::{DnsProbe, Expected, Milestones, wait_until_ready};
 use parbake_cluster::wait::TimedOut;
-use parbake_cluster::{Client, labels_and_taints};
+use parbake_cluster::Client;
+use parbake_cluster::api::nodes::set_labels_and_taints;
 use parbake_machine::supervisor::Running;
 use tracing::Instrument;
 
@@ -44,7 +45,7 @@ impl Starting<'_> {
             ..
         } = *self;
         let [for_readiness, for_services] =
-            [(), ()].map(|()| DnsProbe::of_machines(self.running, expected.cluster));
+            [(), ()].map(|()| DnsProbe::for_cluster(self.running, expected.cluster));
         let services_probes = for_services?;
         let ready = wait_until_ready(client, expected, for_readiness?, limit, self.log.milestones());
         let ready = ready.instrument(tracing::info_span!(
@@ -57,12 +58,12 @@ impl Starting<'_> {
         let (milestones, services, marked, exempted) = tokio::join!(
             ready,
             services,
-            labels_and_taints::set(client, &settings, limit),
+            set_labels_and_taints(client, &settings, limit),
             config::exempt_namespaces(config, client, self.exempt_before, limit),
         );
         Ok(Ready {
             milestones: milestones.and_then(|milestones| services.map(|()| milestones)),
-            configured: marked.map_err(ConfigError::Marks).and(exempted),
+            configured: marked.map_err(ConfigError::Cluster).and(exempted),
         })
     }
 }

@@ -10,8 +10,9 @@ pub(crate) mod undo;
 use std::path::Path;
 use std::time::Duration;
 
-use parbake_cluster::machine_plan::machine_dir;
-use parbake_cluster::{Client, Node, cleanup, connect_file, drain, hosts, join};
+use parbake_cluster::model::machine_plan::machine_dir;
+use parbake_cluster::{Client, Node, connect_file};
+use parbake_cluster::api::{drain, etc_hosts, join, nodes};
 use parbake_machine::supervisor::Running;
 use tokio::task::spawn_blocking;
 use tracing::Instrument;
@@ -76,13 +77,13 @@ pub(crate) async fn recover(
     let removed: Vec<Node> = arriving.iter().chain(departing).cloned().collect();
     if !removed.is_empty() {
         running = power_off(lock, running, &removed).await?;
-        hosts::remove(&running, &alive(&running, record.cluster.nodes(), &[]), &removed).await?;
-        join::withdraw_all(client).await?;
+        etc_hosts::remove(&running, &alive(&running, record.cluster.nodes(), &[]), &removed).await?;
+        join::revoke_all(client).await?;
         let names: Vec<_> = arriving.iter().map(|node| node.name.clone()).collect();
-        cleanup::forget_nodes(client, &names, FORGET_TIMEOUT).await?;
+        nodes::delete_nodes(client, &names, FORGET_TIMEOUT).await?;
         let before = [record.cluster.nodes(), departing.as_slice()].concat();
-        let before = record.cluster.with(before)?;
-        cleanup::remove_nodes(client, &before, &record.cluster, FORGET_TIMEOUT).await?;
+        let before = record.cluster.with_nodes(before)?;
+        nodes::remove_nodes(client, &before, &record.cluster, FORGET_TIMEOUT).await?;
         for node in &removed {
             remove_dir(&machine_dir(lock.dir(), node))?;
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use parbake_cluster::connect_file;
-use parbake_cluster::machine_plan::Boot;
+use parbake_cluster::model::machine_plan::Boot;
 use parbake_cluster::readiness::{Expected, Milestones};
 use parbake_machine::process::Cmd;
 use parbake_machine::supervisor::{Running, Stopped};

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use parbake_cluster::Description;
-use parbake_cluster::builtin_services::names_answer;
+use parbake_cluster::readiness::wait_until_node_dns;
 use parbake_cluster::readiness::DnsProbe;
 use parbake_cluster::wait::{Poll, TimedOut, Wait};
 use parbake_machine::supervisor::Running;
@@ -21,7 +21,7 @@ pub(crate) async fn wait_until_ready(
     probes: &[DnsProbe],
     limit: Duration,
 ) -> Result<(), TimedOut> {
-    let names = names_answer(cluster, probes, limit);
+    let names = wait_until_node_dns(cluster, probes, limit);
     let (names, registry) = tokio::join!(names, registry_answers(running, cluster, limit));
     names.and(registry)
 }
@@ -33,7 +33,7 @@ async fn registry_answers(running: &Running, cluster: &Description, limit: Durat
     Wait::new("the cluster's registry", limit)
         .until(|| async {
             match status_line(port).await {
-                Ok(line) if line.contains(" 200 ") => Poll::Seen(()),
+                Ok(line) if line.contains(" 200 ") => Poll::Ready(()),
                 Ok(line) if line.is_empty() => Poll::Pending("it does not listen yet".to_owned()),
                 Ok(line) => Poll::Pending(line),
                 Err(error) => Poll::Pending(error.to_string()),

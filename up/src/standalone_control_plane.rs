@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use parbake_cluster::machine_plan::IMAGES_DIR;
+use parbake_cluster::model::machine_plan::IMAGES_DIR;
 use parbake_machine::plan::{SeedContent, SeedFile};
 use parbake_machine::process::Cmd;
 use parbake_machine::supervisor::Running;

@@ -17,9 +17,12 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use parbake_artifact::Tag;
-use parbake_cluster::machine_plan::Boot;
+use parbake_cluster::model::machine_plan::Boot;
 use parbake_cluster::readiness::{DnsProbe, Expected, Milestones};
-use parbake_cluster::{Client, Description, Node, ca_publish, cleanup, connect, probe, runtime_config};
+use parbake_cluster::{Client, Description, Node, connect, probe};
+use parbake_cluster::api::nodes;
+use parbake_cluster::model::runtime_config;
+use parbake_cluster::sanitize::ca_publish;
 use parbake_machine::fs::root;
 use parbake_machine::plan::{Plan, SeedFile};
 use parbake_machine::process::Cmd;
@@ -185,10 +188,10 @@ impl Thaw<'_> {
 
     async fn run(&self, mut record: Record, mut spans: Spans) -> Result<ThawReport, Error> {
         self.lock.write(&record)?;
-        let joining: Vec<Node> = record.cluster.joined(&self.launcher.baked).cloned().collect();
+        let joining: Vec<Node> = record.cluster.joined_nodes(&self.launcher.baked).cloned().collect();
         // Joining nodes are the last ones of the cluster.
         let baked = record.cluster.nodes().len() - joining.len();
-        let cluster = record.cluster.with_nodes(baked)?;
+        let cluster = record.cluster.first_nodes(baked)?;
         let identity = spans.time("create a new identity", || {
             Identity::new(&cluster, &identity::Options::default())
         })?;
@@ -224,7 +227,7 @@ impl Thaw<'_> {
             };
             running = join.run(&running, &client).await?;
             self.lock.sync()?;
-            milestones.all_at(self.started.instant.elapsed());
+            milestones.count_joined(self.started.instant.elapsed());
         }
         let workloads = Workloads {
             state: &self.options.dir,
@@ -305,7 +308,7 @@ impl Thaw<'_> {
         if !self.options.probe {
             return Ok(None);
         }
-        let pods = DnsProbe::of_pods(running, expected.cluster)?;
+        let pods = DnsProbe::for_pods(running, expected.cluster)?;
         let answered = probe::dns_answers(expected.cluster, pods, expected.started, self.left()).await?;
         Ok(Some(answered))
     }
@@ -322,13 +325,16 @@ impl Thaw<'_> {
     ) -> Result<Milestones, Error> {
         let left = self.left();
         let api_url = expected.cluster.api_url();
+        let (became_ready, readiness) = tokio::sync::oneshot::channel::<()>();
         let publish = async {
             let from = MonotonicTime::now();
-            let published = ca_publish::publish(client, identity.authorities(&api_url), left).await;
+            let authorities = identity.authorities(&api_url);
+            let until_ready = async { drop(readiness.await) };
+            let published = ca_publish::publish(client, authorities, left, until_ready).await;
             spans.record("publish the new CAs", from);
             published
         };
-        let remove = cleanup::remove_nodes(client, &self.launcher.baked, expected.cluster, left);
+        let remove = nodes::remove_nodes(client, &self.launcher.baked, expected.cluster, left);
         let starting = Starting {
             running,
             client,
@@ -338,7 +344,12 @@ impl Thaw<'_> {
             log: self.log,
             limit: left,
         };
-        let (published, removed, ready) = tokio::join!(publish, remove, starting.wait());
+        let ready = async {
+            let ready = starting.wait().await;
+            drop(became_ready);
+            ready
+        };
+        let (published, removed, ready) = tokio::join!(publish, remove, ready);
         let ready = ready?;
         // All of them time out together. The readiness timeout is the most detailed, so report that one.
         let milestones = ready.milestones.map_err(|timed_out| Error::NotReady {

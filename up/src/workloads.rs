@@ -123,8 +123,8 @@ impl Workloads<'_> {
     async fn wait(&self, manifests: &[PathBuf]) -> Result<(), Error> {
         let cmd = self.kubectl(&["get", "--output=json"], manifests)?;
         let left = self.deadline.saturating_duration_since(Instant::now());
-        let wait = Wait::new("the objects of the manifests to be ready", left).pause(POLL_INTERVAL);
-        let ready = wait.attempt(Duration::from_secs(30)).until(|| async {
+        let wait = Wait::new("the objects of the manifests to be ready", left).interval(POLL_INTERVAL);
+        let ready = wait.attempt_timeout(Duration::from_secs(30)).until(|| async {
             let command = cmd.clone();
             match joined(spawn_blocking(move || command.run()).await) {
                 Ok(output) => check(&output.stdout),
@@ -163,7 +163,7 @@ fn check(text: &str) -> Poll<()> {
     };
     let pending: Vec<String> = objects.iter().filter_map(not_ready).collect();
     if pending.is_empty() {
-        Poll::Seen(())
+        Poll::Ready(())
     } else {
         Poll::Pending(pending.join(", "))
     }

@@ -1,7 +1,7 @@
 //! `parbake freeze`
 
 use parbake_artifact::Tag;
-use parbake_cluster::in_flight::InFlight;
+use parbake_cluster::api::unfinished::Unfinished;
 use parbake_up::{ClusterName, ExcludedFile, FreezeOptions, FreezeReport, freeze};
 use serde::Serialize;
 
@@ -52,7 +52,7 @@ struct Report {
     paused_milliseconds: u64,
     /// Users' secrets in the artifact.
     secrets: u64,
-    in_flight: Vec<InFlight>,
+    in_flight: Vec<Unfinished>,
     /// Files that contained a credential of the cluster.
     left_out: Vec<ExcludedFile>,
 }
@@ -67,7 +67,7 @@ impl Args {
             dir: global.dir.clone(),
             supervise: supervise::command()?,
         }))??;
-        for InFlight { kind, name, state } in &frozen.in_flight {
+        for Unfinished { kind, name, state } in &frozen.in_flight {
             tracing::warn!("in progress: {kind} `{name}`: {state}");
         }
         for ExcludedFile { node, path } in &frozen.left_out {

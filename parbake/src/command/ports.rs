@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use parbake_cluster::services::{self, ServicePort, Wanted};
+use parbake_cluster::api::services::{ServicePort, ServiceSelector, self};
 use parbake_up::{Cluster, port_forward};
 use serde::Serialize;
 
@@ -23,7 +23,7 @@ The command forwards TCP until it is interrupted.";
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The service as [NAMESPACE/]SERVICE[:PORT], or a node port [default: list all]
-    service: Option<Wanted>,
+    service: Option<ServiceSelector>,
     #[command(flatten)]
     cluster: ClusterArgs,
     /// Listen on this port of 127.0.0.1, or on ADDRESS:PORT [default: any free port]
@@ -44,7 +44,7 @@ impl Args {
         let name = &self.cluster.name;
         let cluster = Cluster::find(&global.dir, name)?;
         super::block_on(async {
-            let all = services::fetch(&cluster.client().await?).await?;
+            let all = services::list_ports(&cluster.client().await?).await?;
             let Some(wanted) = self.service else {
                 return output::print(global.output, &all, |all| listed(all));
             };

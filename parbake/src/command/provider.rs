@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use parbake_cluster::{Description, KubernetesVersion, Offered, Role};
+use parbake_cluster::{BuiltinServices, Description, KubernetesVersion, Role};
 use parbake_provision::inputs::{LockPart, LockUpdate, check, update_lock};
 use parbake_provision::provider::{ContainerRuntime, Provider, ProviderName, Status, Variant, VariantName};
 use parbake_provision::upgrade::{self, Upgraded};
@@ -330,7 +330,7 @@ fn variant_line((name, variant): (&VariantName, &Variant)) -> String {
         [] => "no add-ons".to_owned(),
         addons => addons.join(", "),
     };
-    let services = variant.services.map(|Offered { dns, registry }| {
+    let services = variant.services.map(|BuiltinServices { dns, registry }| {
         let services = [(dns, "DNS"), (registry, "registry")];
         let names: Vec<&str> = services
             .iter()
@@ -377,10 +377,10 @@ fn text(info: &ProviderInfo) -> String {
         components.collect::<Vec<_>>().join(", "),
         info.images.join(", "),
         info.addons.join(", "),
-        networks.list(|family| family.nodes),
-        networks.list(|family| family.gateway),
-        networks.list(|family| family.pods),
-        networks.list(|family| family.services),
+        networks.comma_separated(|family| family.nodes),
+        networks.comma_separated(|family| family.gateway),
+        networks.comma_separated(|family| family.pods),
+        networks.comma_separated(|family| family.services),
         networks.dns,
     );
     let rows = info.cluster.nodes().iter().map(|node| {
@@ -391,8 +391,8 @@ fn text(info: &ProviderInfo) -> String {
         [
             node.name.to_string(),
             role.to_owned(),
-            node.list(|place| place.address),
-            node.list(|place| place.pod_cidr),
+            node.comma_separated(|family| family.address),
+            node.comma_separated(|family| family.pod_cidr),
         ]
     });
     text.push_str(&table(["NODE", "ROLE", "ADDRESS", "PODS"], rows));

@@ -1,7 +1,7 @@
 //! Models for tests, at a fixed time.
 
 use jiff::{SignedDuration, Timestamp};
-use parbake_cluster::summary::{NodeSummary, PodSummary};
+use parbake_cluster::api::summary::{NodeSummary, PodSummary};
 use parbake_up::events::Event;
 use parbake_up::{ClusterListing, ClusterState, NodeStatus, Port, ResourceUsage, Status};
 

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use parbake_artifact::images::runtime_name;
-use parbake_cluster::pod_images::{Lack, Named, lacking, named_by, named_in_cluster};
-use parbake_cluster::rollout::{Workload, wait_until_rolled_out};
+use parbake_cluster::api::pod_images::{ImageProblem, ImageReference, find_problems, images_in_cluster, images_in_object};
+use parbake_cluster::api::rollout::{Workload, wait_until_rolled_out};
 use parbake_cluster::{Client, Node};
 use parbake_machine::supervisor::Running;
 use serde_json::{Value, json};
@@ -29,9 +29,9 @@ const DEFINITION: &str = "CustomResourceDefinition";
     listed(.0),
     if .0.len() == 1 { "it" } else { "them" }
 )]
-pub struct MissingImages(Vec<Lack>);
+pub struct MissingImages(Vec<ImageProblem>);
 
-fn listed(lacks: &[Lack]) -> String {
+fn listed(lacks: &[ImageProblem]) -> String {
     let lacks: Vec<String> = lacks.iter().map(ToString::to_string).collect();
     lacks.join("; ")
 }
@@ -50,20 +50,20 @@ impl AvailableImages {
     pub(super) fn check_addons(&self, addons: &[Addon]) -> Result<(), MissingImages> {
         let objects = addons
             .iter()
-            .flat_map(|addon| addon.objects.iter().flat_map(named_by));
+            .flat_map(|addon| addon.objects.iter().flat_map(images_in_object));
         let also = addons.iter().flat_map(|addon| {
-            addon.recipe.also.iter().map(|image| Named {
-                by: format!("`also` of the add-on `{}`", addon.name),
+            addon.recipe.also.iter().map(|image| ImageReference {
+                object: format!("`also` of the add-on `{}`", addon.name),
                 image: image.clone(),
-                always: false,
-                made: false,
+                pulls_always: false,
+                is_generated: false,
             })
         });
         self.check(&objects.chain(also).collect::<Vec<_>>())
     }
 
-    fn check(&self, named: &[Named]) -> Result<(), MissingImages> {
-        let lacks = lacking(named, &self.0, runtime_name);
+    fn check(&self, named: &[ImageReference]) -> Result<(), MissingImages> {
+        let lacks = find_problems(named, &self.0, runtime_name);
         if lacks.is_empty() {
             return Ok(());
         }
@@ -72,7 +72,7 @@ impl AvailableImages {
 
     /// Checks the images that the cluster's objects name.
     async fn check_cluster(&self, client: &Client) -> Result<(), Error> {
-        let named = named_in_cluster(client).await?;
+        let named = images_in_cluster(client).await?;
         Ok(self.check(&named)?)
     }
 }
@@ -106,7 +106,7 @@ pub(super) fn apply(
         }
         kubectl_apply(running, control_plane, &rest)?;
         runtime.block_on(available.check_cluster(client))?;
-        let own = addon.objects.iter().filter_map(Workload::of);
+        let own = addon.objects.iter().filter_map(Workload::from_object);
         let workloads: Vec<Workload> = own.chain(addon.recipe.ready.iter().cloned()).collect();
         runtime
             .block_on(wait_until_rolled_out(client, &workloads, ROLLOUT_TIMEOUT))

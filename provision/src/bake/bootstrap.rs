@@ -8,7 +8,7 @@ use std::time::Instant;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use parbake_artifact::{Layer, Store};
-use parbake_cluster::cleanup::open_to_workloads;
+use parbake_cluster::api::nodes::untaint_control_plane;
 use parbake_cluster::readiness::{DnsProbe, Expected, wait_until_ready};
 use parbake_cluster::{Client, Description, Node, connect};
 use parbake_machine::fs::files::failed;
@@ -74,7 +74,7 @@ pub(super) fn bootstrap(
     wait(&running, &runtime, &client, cluster, boot, started)?;
     if bootstrap.others().is_empty() {
         // Otherwise no workload could run. A thaw without workers does the same.
-        runtime.block_on(open_to_workloads(&client, &first.name))?;
+        runtime.block_on(untaint_control_plane(&client, &first.name))?;
     }
     addons::apply(
         &running,
@@ -165,13 +165,13 @@ fn assigned_pod_addresses(
         let command =
             lines.find_map(|mut command| (command.next() == Some(node.name.as_str())).then_some(command))?;
         let networks: Result<Vec<IpNet>, _> = command.map(str::parse).collect();
-        node.with_pods(&networks.ok()?)
+        node.with_pod_cidrs(&networks.ok()?)
     };
     let nodes = cluster
         .nodes()
         .iter()
         .map(|node| with_assigned(node).ok_or_else(|| Error::PodAddresses(node.name.to_string())));
-    Ok(cluster.with(nodes.collect::<Result<_, _>>()?)?)
+    Ok(cluster.with_nodes(nodes.collect::<Result<_, _>>()?)?)
 }
 
 fn wait(
@@ -183,7 +183,7 @@ fn wait(
     started: Instant,
 ) -> Result<(), Error> {
     let _step = tracing::info_span!("step", what = "wait until everything is ready").entered();
-    let probes = DnsProbe::of_machines(running, cluster)?;
+    let probes = DnsProbe::for_cluster(running, cluster)?;
     let expected = Expected {
         cluster,
         boot,

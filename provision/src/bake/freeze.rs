@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 use parbake_artifact::{Artifact, Layer, MachineLayers, NewArtifact, Store};
-use parbake_cluster::sanitize_files::{self, Owner};
-use parbake_cluster::{Description, Node, machine_plan};
+use parbake_cluster::sanitize::node_files::{Owner, self};
+use parbake_cluster::{Description, Node};
+use parbake_cluster::model::machine_plan;
 use parbake_machine::fs::Dirs;
 
 use super::bootstrap::ReadyCluster;
@@ -38,11 +39,11 @@ pub(super) fn freeze(
     let mut machines = Vec::new();
     let upper = |node: &Node| Dirs(&machine_plan::machine_dir(&workspace.dir("cluster"), node)).upper();
     let control_planes: Vec<_> = cluster.control_planes().map(|node| (node, upper(node))).collect();
-    sanitize_files::renew_database(&control_planes, &tool.path)?;
+    node_files::rebuild_etcd(&control_planes, &tool.path)?;
     let _step = tracing::info_span!("step", what = "pack the files of the machines").entered();
     for node in cluster.nodes() {
         let upper = upper(node);
-        sanitize_files::scrub(&upper, Owner::Bake)?;
+        node_files::sanitize(&upper, Owner::Bake)?;
         let own = store.adopt_layer(&format!("{MACHINE_LAYER}{}", node.name), &upper, &layers::pack())?;
         let stack = [below.as_slice(), std::slice::from_ref(&own.digest)].concat();
         machines.push(MachineLayers {
@@ -65,6 +66,6 @@ pub(super) fn freeze(
 
 /// The tool that rewrites etcd's files, without which the keys of the bake would remain in them.
 pub(super) fn etcd_tool<'a>(cluster: &Description, inputs: &'a Inputs) -> Result<&'a Binary, Error> {
-    let tool = cluster.kubernetes().dialect().etcd_tool();
+    let tool = cluster.kubernetes().compat().etcd_tool();
     inputs.binaries.get(tool).ok_or(Error::NoEtcdTool(tool))
 }

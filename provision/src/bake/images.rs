@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use parbake_artifact::{Layer, Store};
 use parbake_cluster::RuntimeProfile;
-use parbake_cluster::machine_plan::IMAGES_DIR;
+use parbake_cluster::model::machine_plan::IMAGES_DIR;
 use parbake_machine::fs::Dirs;
 use parbake_machine::fs::files::failed;
 use parbake_machine::plan::Plan;
@@ -89,7 +89,7 @@ fn import(
         imported.push(after.difference(&before).cloned().collect());
         before = after;
     }
-    if let Some(forget) = runtime.forget_all_packed {
+    if let Some(forget) = runtime.remove_all_blobs {
         // The compressed layers are not needed again, and would double the size.
         run_script(&running, name, forget)?;
     }

@@ -12,7 +12,8 @@ use jiff::Timestamp;
 use parbake_artifact::{Artifact, Layer, Store, Tag};
 use parbake_cluster::readiness::{DnsProbe, Expected, Milestones, wait_until_ready};
 use parbake_cluster::wait::{Poll, Wait};
-use parbake_cluster::{Client, Description, Node, connect, machine_plan, probe, runtime_config};
+use parbake_cluster::{Client, Description, Node, connect, probe};
+use parbake_cluster::model::{machine_plan, runtime_config};
 use parbake_machine::fs::Dirs;
 use parbake_machine::host::{Host, Purpose};
 use parbake_machine::process::Cmd;
@@ -81,7 +82,7 @@ pub fn start_kubeadm_baseline(options: &KubeadmBaselineOptions) -> Result<Kubead
     let store = Store::open(&options.dir.join("store"))?;
     let artifact = store.get(&options.tag)?;
     let cluster = describe(&artifact, options.nodes)?;
-    cluster.suits(&host)?;
+    cluster.check_host(&host)?;
     let workspace = Workspace::lock(&options.dir, &options.workspace, false)?;
     let bootstrap = Bootstrap {
         id: format!("once-{}", std::process::id()),
@@ -114,8 +115,8 @@ pub fn start_kubeadm_baseline(options: &KubeadmBaselineOptions) -> Result<Kubead
 }
 
 fn describe(artifact: &Artifact, nodes: Option<usize>) -> Result<Description, Error> {
-    let baked = Description::of_artifact(&artifact.config.cluster)?;
-    Ok(baked.with_nodes(nodes.unwrap_or(baked.nodes().len()))?)
+    let baked = Description::from_artifact(&artifact.config.cluster)?;
+    Ok(baked.first_nodes(nodes.unwrap_or(baked.nodes().len()))?)
 }
 
 /// The layers that all machines share.
@@ -194,11 +195,11 @@ async fn wait(
 ) -> Result<Ready, Error> {
     let time_left = || options.wait.saturating_sub(expected.started.elapsed());
     let (kubeconfig, client) = connect_early(bootstrap, running, time_left()).await?;
-    let machines = DnsProbe::of_machines(running, bootstrap.cluster)?;
+    let machines = DnsProbe::for_cluster(running, bootstrap.cluster)?;
     let ready = wait_until_ready(&client, expected, machines, time_left(), |milestone, after| {
         tracing::debug!("{milestone} after {:.1} s", after.as_secs_f64());
     });
-    let pods = DnsProbe::of_pods(running, bootstrap.cluster)?;
+    let pods = DnsProbe::for_pods(running, bootstrap.cluster)?;
     let in_pods = probe::dns_answers(bootstrap.cluster, pods, expected.started, time_left());
     let both = tokio::try_join!(ready, in_pods);
     let (milestones, dns_in_pods) = both.map_err(|error| Error::NotReady(error.into()))?;
@@ -219,7 +220,7 @@ async fn connect_early(
         };
         let kubeconfig = bootstrap.kubeconfig(running, &written);
         match connect(&kubeconfig).await {
-            Ok(client) => Poll::Seen((kubeconfig, client)),
+            Ok(client) => Poll::Ready((kubeconfig, client)),
             // The file is incomplete.
             Err(error) => Poll::Pending(error.to_string()),
         }

@@ -10,13 +10,12 @@ use std::path::{Path, PathBuf};
 use ipnet::{IpNet, Ipv4Net};
 use parbake_artifact::{Layer, PackOptions, Store};
 use parbake_cluster::RuntimeProfile;
-use parbake_cluster::machine_plan::public_file;
-use parbake_cluster::runtime_config;
+use parbake_cluster::model::runtime_config;
 use parbake_machine::cgroup::Limits;
 use parbake_machine::fs::files::failed;
 use parbake_machine::host::Host;
 use parbake_machine::net::Endpoint;
-use parbake_machine::plan::{MachinePlan, Plan};
+use parbake_machine::plan::{MachinePlan, Plan, SeedFile};
 
 use super::workspace::{BuildHistory, Workspace, step};
 use super::{Error, Options, images, steps};
@@ -64,7 +63,7 @@ pub(super) fn shared(
     layers.extend(step(dir, store, history, &steps::images(inputs), || {
         let plan = importer(
             &workspace.dir("importer"),
-            inputs.runtime.answers(),
+            inputs.runtime.profile(),
             unpacked,
             host,
         )?;
@@ -72,7 +71,7 @@ pub(super) fn shared(
             store,
             &plan,
             &options.supervise,
-            inputs.runtime.answers(),
+            inputs.runtime.profile(),
             &inputs.images,
             &workspace.dir("images"),
         )
@@ -104,9 +103,9 @@ fn importer(dir: &Path, own: &RuntimeProfile, layers: Vec<PathBuf>, host: &Host)
     let decisions = host.decide();
     // Documentation addresses (RFC 5737): the machine has no peers.
     let network = |host| IpNet::from(Ipv4Net::new_assert(Ipv4Addr::new(192, 0, 2, host), 24));
-    let mut files = vec![public_file("etc/hostname", "importer\n")];
+    let mut files = vec![SeedFile::public("etc/hostname", "importer\n")];
     files.extend(
-        runtime_config::config(&layers, &decisions).map_err(parbake_cluster::machine_plan::Error::from)?,
+        runtime_config::containerd_config(&layers, &decisions)?,
     );
     Ok(Plan {
         id: format!("importer-{}", std::process::id()),

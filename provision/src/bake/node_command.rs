@@ -1,6 +1,7 @@
 //! Runs commands on the machines of a bake.
 
-use parbake_cluster::{Node, runtime_config};
+use parbake_cluster::Node;
+use parbake_cluster::model::runtime_config;
 use parbake_machine::process::{self, Cmd};
 use parbake_machine::supervisor::Running;
 
@@ -25,5 +26,5 @@ pub(super) fn kubectl(running: &Running, node: &Node, args: &[&str]) -> Result<C
 /// Waits until the container runtime of `node` answers.
 pub(super) fn wait_for_runtime(running: &Running, node: &str) -> Result<(), Error> {
     let question = running.command(node, ["crictl", "version"])?;
-    Ok(runtime_config::wait_until_it_answers(&question)?)
+    Ok(runtime_config::wait_until_runtime_answers(&question)?)
 }

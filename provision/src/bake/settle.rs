@@ -1,7 +1,9 @@
 //! Prepares a ready cluster for freezing: removes its credentials and whatever would delay the next start, compacts the
 //! database and stops all pods.
 
-use parbake_cluster::{Client, ContainerRuntime, Description, head_start, purge};
+use parbake_cluster::{Client, ContainerRuntime, Description};
+use parbake_cluster::api::static_pod_prestart;
+use parbake_cluster::sanitize::purge;
 use parbake_machine::supervisor::Running;
 use tokio::runtime::Runtime;
 
@@ -58,7 +60,7 @@ ctl rmp -fa
 
 /// The shell script that stops all pods of a node with `runtime`.
 pub(super) fn stop_pods(runtime: ContainerRuntime) -> String {
-    format!("stop() {{ {}; }}{STOP_PODS}", runtime.answers().stop_pod)
+    format!("stop() {{ {}; }}{STOP_PODS}", runtime.profile().stop_pod)
 }
 
 /// Stops all pods and removes the cluster's credentials from files and database. The machines keep running. Returns the
@@ -72,7 +74,7 @@ pub(super) fn settle(
     let _step = tracing::info_span!("step", what = "settle").entered();
     let names: Vec<String> = cluster.nodes().iter().map(|node| node.name.to_string()).collect();
     for control_plane in cluster.control_planes() {
-        head_start::record(running, cluster.runtime(), control_plane)?;
+        static_pod_prestart::record(running, cluster.runtime(), control_plane)?;
     }
     let networks = cluster.networks();
     let tools = [
@@ -100,7 +102,7 @@ pub(super) fn settle(
             &format!("crictl --timeout=60s stop $(crictl ps -q --name '{names}')"),
         )?;
     }
-    runtime.block_on(purge::forget(client))?;
+    runtime.block_on(purge::purge_database(client))?;
     let secrets = runtime.block_on(purge::count_secrets(client))?;
     // Only the first control plane's database is frozen, for all of them.
     run_script(running, cluster.nodes()[0].name.as_str(), COMPACT)?;

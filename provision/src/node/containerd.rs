@@ -117,14 +117,14 @@ impl Containerd {
 
     /// Checks that the kubelet of `kubernetes` and this containerd support the same version of CRI.
     fn check_compatible(&self, kubernetes: &KubernetesVersion) -> Result<(), UnusableRuntime> {
-        let dialect = kubernetes.dialect();
+        let dialect = kubernetes.compat();
         let too_old = |from| UnusableRuntime::TooOld {
             kubernetes: kubernetes.clone(),
             from,
             version: self.version.clone(),
         };
         // containerd 1.6 added CRI v1, containerd 2.0 removed v1alpha2.
-        if !dialect.knows_cri_v1() && self.at_least(2, 0) {
+        if !dialect.supports_cri_v1() && self.at_least(2, 0) {
             return Err(UnusableRuntime::TooNew {
                 kubernetes: kubernetes.clone(),
                 before: "2.0",

@@ -91,7 +91,7 @@ mod tests {
         let daemon: serde_json::Value = serde_json::from_str(text("daemon.json")).unwrap();
         let runtime = daemon["default-runtime"].as_str().unwrap();
         assert_eq!(daemon["runtimes"][runtime]["path"], "/usr/lib/parbake/runc");
-        let own = ContainerRuntime::Docker.answers();
+        let own = ContainerRuntime::Docker.profile();
         assert_eq!(daemon["data-root"], format!("/{}", own.dir));
         assert!(
             text("cri-docker.service").contains(&format!("--container-runtime-endpoint={} ", own.socket))

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use parbake_cluster::{NodeName, Offered, Role};
+use parbake_cluster::{BuiltinServices, NodeName, Role};
 use semver::Version;
 
 use super::document::At;
@@ -223,7 +223,7 @@ pub(super) fn variants(
 pub(super) fn services(
     problems: &mut Collector<'_>,
     table: &str,
-    services: Offered,
+    services: BuiltinServices,
     span: &Range<usize>,
     os: &Os,
 ) {

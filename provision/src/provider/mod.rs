@@ -41,7 +41,7 @@ pub use self::runtime::{AlternativeRuntime, RuntimeNotAvailable};
 pub(crate) use self::runtime::{OS_SET, is_os};
 pub use self::variant::{InvalidVariantName, Variant, VariantName};
 pub use parbake_cluster::diagnostics::{Problem, Problems};
-pub use parbake_cluster::{ContainerRuntime, UnknownRuntime};
+pub use parbake_cluster::{ContainerRuntime, InvalidValue};
 
 /// The file that makes a folder a provider.
 const RECIPE: &str = "provider.toml";

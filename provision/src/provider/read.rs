@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::str::FromStr;
 
-use parbake_cluster::{NodeName, Offered, Role};
+use parbake_cluster::{BuiltinServices, NodeName, Role};
 
 use super::document::{At, Fields, whole};
 use super::recipe::{Generated, ImageRecipe, Modules, OUT, Os, PACKAGES, Recipe};
@@ -140,9 +140,9 @@ fn read_os(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Option<(
     ))
 }
 
-fn read_services(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> At<Offered> {
+fn read_services(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> At<BuiltinServices> {
     let span = fields.span().clone();
-    let services = Offered {
+    let services = BuiltinServices {
         dns: fields.flag(problems, "dns"),
         registry: fields.flag(problems, "registry"),
     };
@@ -153,7 +153,7 @@ fn read_services(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> At
 /// A variant and where its parts are.
 pub(super) struct ReadVariant {
     pub(super) addons: Vec<At<Segment>>,
-    pub(super) services: Option<At<Offered>>,
+    pub(super) services: Option<At<BuiltinServices>>,
 }
 
 impl ReadVariant {

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use parbake_cluster::{
-    ClusterDomain, Description, DescriptionError, IpFamilies, KubernetesVersion, NodeName, Offered, Role,
-};
+use parbake_cluster::{BuiltinServices, ClusterDomain, Description, DescriptionError, IpFamilies, KubernetesVersion, NodeName, Role};
 use semver::Version;
 
 use super::{AlternativeRuntime, ContainerRuntime, OS_SET, Published, Variant, VariantName, read};
@@ -107,7 +105,7 @@ pub struct Recipe {
     /// Values of add-ons' options, by name of the add-on.
     pub options: BTreeMap<String, BTreeMap<String, String>>,
     /// What the control plane runs for nodes and their users beside Kubernetes.
-    pub services: Offered,
+    pub services: BuiltinServices,
     /// Its variants, by name.
     pub variants: BTreeMap<VariantName, Variant>,
 }
@@ -256,7 +254,7 @@ impl Recipe {
         let mut nodes: Vec<_> = self.nodes.iter().cloned().chain(more).collect();
         if let Some(planes) = size.control_planes {
             if planes > count {
-                return Err(DescriptionError::TooFew {
+                return Err(DescriptionError::TooManyControlPlanes {
                     nodes: count,
                     control_planes: planes,
                 });
@@ -269,14 +267,14 @@ impl Recipe {
                 };
             }
         }
-        self.describe_nodes(&nodes)?.with_nodes(count)
+        self.describe_nodes(&nodes)?.first_nodes(count)
     }
 
     fn describe_nodes(&self, nodes: &[(NodeName, Role)]) -> Result<Description, DescriptionError> {
         let described = self
             .network
             .describe(self.kubernetes.clone(), ClusterDomain::default(), nodes)?;
-        Ok(described.offering(self.services).on(self.runtime))
+        Ok(described.with_builtin_services(self.services).with_runtime(self.runtime))
     }
 
     /// The Debian packages asked for, by name of the set that the lock keeps for them: `os`, `os/RUNTIME` for nodes with

@@ -132,7 +132,7 @@ fn a_cluster_may_have_more_workers_than_are_listed() {
 #[test]
 fn services_need_their_programs() {
     let services = |text: &str| format!("{GOOD}\n[services]\n{text}");
-    assert!(recipe().describe().unwrap().offered().is_nothing());
+    assert!(recipe().describe().unwrap().builtin_services().is_empty());
     let cases = [
         (
             "dns = true\n",
@@ -150,7 +150,7 @@ fn services_need_their_programs() {
         assert!(found.contains(expected), "{found}");
     }
     let text = services("dns = true\nregistry = false\n").replace("libstdc++6", "dnsmasq-base");
-    let offered = Recipe::parse(&text).unwrap().describe().unwrap().offered();
+    let offered = Recipe::parse(&text).unwrap().describe().unwrap().builtin_services();
     assert!(offered.dns && !offered.registry);
 }
 
@@ -353,7 +353,7 @@ fn each_mistake_is_named() {
         (
             "[network]",
             "runtime = \"podman\"\n[network]",
-            "7:11: `runtime`: `podman` is no container runtime; there are `containerd`, `cri-o` and `docker`",
+            "7:11: `runtime`: `podman` is not a container runtime; choose `containerd`, `cri-o` or `docker`",
         ),
         (
             "[network]",
@@ -452,7 +452,7 @@ fn a_variant_has_other_addons_and_the_same_pins() {
     };
     let names = |addons: &[Addon]| addons.iter().map(|addon| addon.name.clone()).collect::<Vec<_>>();
     let (mut slim, full) = (chosen("slim").unwrap(), chosen("full").unwrap());
-    assert!(slim.addons.is_empty() && slim.recipe.services.is_nothing());
+    assert!(slim.addons.is_empty() && slim.recipe.services.is_empty());
     assert_eq!(
         names(&full.addons),
         ["local-storage", "metrics-server", "traefik"]

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use parbake_cluster::Offered;
+use parbake_cluster::BuiltinServices;
 use serde::{Deserialize, Serialize};
 
 use super::names::is_name;
@@ -16,7 +16,7 @@ pub struct Variant {
     /// Its add-ons, in the order in which they are applied; each is one of `addons` or `optional` of its provider.
     pub addons: Vec<String>,
     /// What its control plane runs beside Kubernetes, where that is not as the provider has it.
-    pub services: Option<Offered>,
+    pub services: Option<BuiltinServices>,
 }
 
 /// A text that cannot be the name of a variant.

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use parbake_cluster::labels_and_taints::Marks;
-use parbake_cluster::machine_plan::Boot;
-use parbake_cluster::{Client, Description, Node, NodeName, Role, pod_security};
+use parbake_cluster::model::labels_and_taints::LabelsAndTaints;
+use parbake_cluster::model::machine_plan::Boot;
+use parbake_cluster::{Client, Description, Node, NodeName, Role};
+use parbake_cluster::api::pod_security;
 use parbake_machine::cgroup::Limits;
 use parbake_machine::fs::Dirs;
 use parbake_machine::host::HostSettings;
@@ -74,7 +75,7 @@ pub(crate) fn configure_machine(
                 .files
                 .extend(component::manifest(program, &change, &stack)?);
         }
-        let dialect = cluster.kubernetes().dialect();
+        let dialect = cluster.kubernetes().compat();
         machine.files.extend(control_plane::files(config, dialect)?);
         machine.in_memory = control_plane::in_memory(config);
     }
@@ -142,15 +143,15 @@ pub(crate) async fn exempt_namespaces(
     if config.api_server.pod_security.is_none() {
         return Ok(());
     }
-    Ok(pod_security::exempt(client, before, limit).await?)
+    Ok(pod_security::exempt_namespaces(client, before, limit).await?)
 }
 
 /// The labels and taints of those of `nodes` that have any.
-pub(crate) fn labels_and_taints(config: &Config, nodes: &[Node]) -> BTreeMap<NodeName, Marks> {
+pub(crate) fn labels_and_taints(config: &Config, nodes: &[Node]) -> BTreeMap<NodeName, LabelsAndTaints> {
     let of = |node: &Node| {
         let own = config.node(&node.name);
         let labels = own.labels.iter();
-        let marks = Marks {
+        let marks = LabelsAndTaints {
             labels: labels
                 .map(|(key, value)| (key.to_string(), value.to_string()))
                 .collect(),
@@ -159,5 +160,5 @@ pub(crate) fn labels_and_taints(config: &Config, nodes: &[Node]) -> BTreeMap<Nod
         (node.name.clone(), marks)
     };
     let all = nodes.iter().map(of);
-    all.filter(|(_, marks)| *marks != Marks::default()).collect()
+    all.filter(|(_, marks)| *marks != LabelsAndTaints::default()).collect()
 }

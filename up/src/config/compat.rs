@@ -8,7 +8,7 @@ use super::{Config, NodeConfig};
 
 /// Options that are newer than `version`.
 pub(super) fn unsupported(config: &Config, version: &KubernetesVersion) -> Vec<Finding> {
-    let dialect = version.dialect();
+    let dialect = version.compat();
     let mut findings = Vec::new();
     let mut report = |path: ValuePath, limitation: &str, since: &str| {
         let message = format!("Kubernetes {version} {limitation}; use Kubernetes {since} or newer");
@@ -22,7 +22,7 @@ pub(super) fn unsupported(config: &Config, version: &KubernetesVersion) -> Vec<F
         let path = ValuePath::of(["api-server", "pod-security"]);
         report(path, "has no pod security standards", "1.23");
     }
-    for (path, _) in nodes_with_swap(config).filter(|_| !dialect.knows_swap()) {
+    for (path, _) in nodes_with_swap(config).filter(|_| !dialect.supports_swap()) {
         report(path, "has a kubelet without swap support", "1.30");
     }
     findings

@@ -8,9 +8,8 @@
 //! /var/log/kubernetes/audit/audit.log           the audit log and its rotated files
 //! ```
 
-use parbake_cluster::machine_plan::public_file;
-use parbake_cluster::sanitize_files::ETCD;
-use parbake_cluster::version_compat::Dialect;
+use parbake_cluster::sanitize::node_files::ETCD_DIR;
+use parbake_cluster::model::version_compat::VersionCompat;
 use parbake_machine::plan::{InMemory, SeedFile};
 use serde_json::json;
 
@@ -103,15 +102,15 @@ fn api_server(config: &Config) -> Change {
 /// The directories that are kept in memory while the cluster runs.
 pub(super) fn in_memory(config: &Config) -> Vec<InMemory> {
     let data = (config.etcd.in_memory == Some(true)).then(|| InMemory {
-        path: ETCD.into(),
+        path: ETCD_DIR.into(),
         bytes: ETCD_MEMORY,
     });
     data.into_iter().collect()
 }
 
 /// The files that the API server reads.
-pub(super) fn files(config: &Config, dialect: Dialect<'_>) -> Result<Vec<SeedFile>, ConfigError> {
-    let file = |name: &str, text: String| public_file(FILES.file(name).trim_start_matches('/'), text);
+pub(super) fn files(config: &Config, dialect: VersionCompat<'_>) -> Result<Vec<SeedFile>, ConfigError> {
+    let file = |name: &str, text: String| SeedFile::public(FILES.file(name).trim_start_matches('/'), text);
     let policy = audit::policy(config)?.map(|text| file(POLICY_FILE, text));
     let standard = config.api_server.pod_security.zip(dialect.pod_security_api());
     let admission = standard.map(|(standard, api)| file(ADMISSION_FILE, admission(standard, api)));
@@ -119,7 +118,7 @@ pub(super) fn files(config: &Config, dialect: Dialect<'_>) -> Result<Vec<SeedFil
 }
 
 /// The API server's `AdmissionConfiguration` (`apiserver.config.k8s.io/v1`). It exempts the control plane's own pods; other
-/// baked pods are exempted by labels of their namespaces, see [`parbake_cluster::pod_security`].
+/// baked pods are exempted by labels of their namespaces, see [`parbake_cluster::api::pod_security`].
 fn admission(standard: PodSecurity, api: &str) -> String {
     let standard = standard.as_str();
     let configuration = json!({
@@ -293,7 +292,7 @@ spec:
         let config = Config::parse(ALL).unwrap();
         for (version, api) in [("v1.24.0", "v1beta1"), ("v1.34.4", "v1")] {
             let version: KubernetesVersion = version.parse().unwrap();
-            let files = files(&config, version.dialect()).unwrap();
+            let files = files(&config, version.compat()).unwrap();
             let texts: Vec<_> = files
                 .iter()
                 .map(|file| match &file.content {
@@ -317,6 +316,6 @@ spec:
             assert_eq!(own["exemptions"]["namespaces"][0], "kube-system");
         }
         let version: KubernetesVersion = "v1.34.4".parse().unwrap();
-        assert!(files(&Config::default(), version.dialect()).unwrap().is_empty());
+        assert!(files(&Config::default(), version.compat()).unwrap().is_empty());
     }
 }

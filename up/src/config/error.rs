@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use parbake_cluster::diagnostics::Problems;
 use parbake_cluster::toml_document::Finding;
-use parbake_cluster::{DescriptionError, labels_and_taints, pod_security};
+use parbake_cluster::DescriptionError;
 
 /// A configuration that is invalid or cannot be applied.
 #[derive(Debug, thiserror::Error)]
@@ -40,9 +40,7 @@ pub enum ConfigError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     #[error(transparent)]
-    Marks(#[from] labels_and_taints::MarkError),
-    #[error(transparent)]
-    Exempt(#[from] pod_security::ExemptError),
+    Cluster(#[from] parbake_cluster::Error),
     #[error("could not apply the manifests `{}`", path.display())]
     Apply {
         path: PathBuf,

@@ -10,9 +10,9 @@
 
 use std::path::{Path, PathBuf};
 
-use parbake_cluster::join::KubeletSettings;
-use parbake_cluster::machine_plan::public_file;
-use parbake_cluster::{NodeName, runtime_config};
+use parbake_cluster::api::join::KubeletSettings;
+use parbake_cluster::NodeName;
+use parbake_cluster::model::runtime_config;
 use parbake_machine::host::HostSettings;
 use parbake_machine::plan::SeedFile;
 use serde_json::{Map, Value, json};
@@ -47,7 +47,7 @@ pub(super) fn flags(config: &Config, stack: &[PathBuf]) -> Result<Option<SeedFil
         return Ok(None);
     };
     let words = set(words(&before), &arguments).join(" ");
-    Ok(Some(public_file(FLAGS, format!("{VARIABLE}=\"{words}\"\n"))))
+    Ok(Some(SeedFile::public(FLAGS, format!("{VARIABLE}=\"{words}\"\n"))))
 }
 
 /// The file with flags for this host, if the node has limits, or had limits when the file was written.
@@ -62,7 +62,7 @@ pub(super) fn reservation(
         let flags: Vec<String> = reserved(node, &size()?).into_iter().collect();
         return Ok(Some(runtime_config::kubelet_flags(host, &flags)));
     }
-    let before = read(stack, runtime_config::KUBELET)?.unwrap_or_default();
+    let before = read(stack, runtime_config::KUBELET_FLAGS)?.unwrap_or_default();
     let stale = before.contains(RESERVED);
     Ok(stale.then(|| runtime_config::kubelet_flags(host, &[])))
 }
@@ -103,7 +103,7 @@ pub(super) fn swap(node: &NodeConfig, stack: &[PathBuf]) -> Result<Option<SeedFi
     } else {
         fields.remove("memorySwap");
     }
-    Ok((after != before).then(|| public_file(CONFIGURATION, format!("{after:#}\n"))))
+    Ok((after != before).then(|| SeedFile::public(CONFIGURATION, format!("{after:#}\n"))))
 }
 
 /// The fields of the kubelet's configuration that let pods use swap.

@@ -2,7 +2,8 @@
 
 use std::str::FromStr;
 
-use parbake_cluster::labels_and_taints::{InvalidMark, check_key, check_value};
+use parbake_cluster::InvalidValue;
+use parbake_cluster::model::labels_and_taints::{check_key, check_value};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -20,17 +21,17 @@ pub struct LabelKey(String);
 #[schemars(with = "String", inline, extend("pattern" = "^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$"))]
 pub struct LabelValue(String);
 
-text_newtype!(LabelKey, InvalidMark, check_key);
-text_newtype!(LabelValue, InvalidMark, check_value);
+text_newtype!(LabelKey, InvalidValue, check_key);
+text_newtype!(LabelValue, InvalidValue, check_value);
 
 /// The value of `--label`: `KEY=VALUE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Label(pub LabelKey, pub LabelValue);
 
 impl FromStr for Label {
-    type Err = InvalidMark;
+    type Err = InvalidValue;
 
-    fn from_str(text: &str) -> Result<Self, InvalidMark> {
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         let (key, value) = text.split_once('=').unwrap_or((text, ""));
         Ok(Self(key.parse()?, value.parse()?))
     }

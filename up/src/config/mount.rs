@@ -114,7 +114,7 @@ impl FromStr for MountFlag {
                 host,
                 Some(
                     node.parse()
-                        .map_err(|error: parbake_cluster::InvalidName| InvalidValue(error.to_string()))?,
+                        .map_err(|error: parbake_cluster::InvalidValue| InvalidValue(error.to_string()))?,
                 ),
                 path,
             ),

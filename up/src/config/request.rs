@@ -107,7 +107,7 @@ impl ConfigRequest {
         let count = self.flags.count;
         // The flag takes precedence, so it is checked before the file.
         if let Some(count) = count {
-            baked.sized(count.into())?;
+            baked.scaled_to(count.into())?;
         }
         let config = self.merged(Some(ValidationContext {
             baked,
@@ -115,7 +115,7 @@ impl ConfigRequest {
             first_start: true,
         }))?;
         let cluster = match config.count {
-            Some(count) => baked.sized(count.into())?,
+            Some(count) => baked.scaled_to(count.into())?,
             None => baked.clone(),
         };
         Ok((config, cluster))
@@ -142,7 +142,7 @@ impl ConfigRequest {
 fn validate_in(config: &Config, context: ValidationContext<'_>) -> Result<Vec<Finding>, ConfigError> {
     let mut findings = Vec::new();
     let count = context.count.or(config.count);
-    let cluster = match count.map(|count| context.baked.sized(count.into())) {
+    let cluster = match count.map(|count| context.baked.scaled_to(count.into())) {
         None => context.baked.clone(),
         Some(Ok(cluster)) => cluster,
         Some(Err(error)) => {

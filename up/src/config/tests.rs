@@ -125,7 +125,7 @@ pod-security = "strict"
         (9, "`all-nodes.memory`: `10MiB` is too little memory"),
         (10, "`all-nodes.labels.a b`: `a b` is no key"),
         (10, "`all-nodes.labels.d`: `e f` is no value"),
-        (11, "`all-nodes.taints`: `x` is no taint such as"),
+        (11, "`all-nodes.taints`: `x` is not a taint such as"),
         (
             12,
             "`all-nodes.sysctls.kernel.pid_max`: `kernel.pid_max` is not a kernel parameter",

@@ -45,7 +45,7 @@ impl NodeProbe {
         let enter = running.command(node, timeout).ok().filter(|_| alive);
         Self {
             node: node.to_owned(),
-            runtime_unit: runtime.answers().unit,
+            runtime_unit: runtime.profile().unit,
             enter,
             console,
         }

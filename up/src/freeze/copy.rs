@@ -5,7 +5,8 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use parbake_cluster::{Node, machine_plan};
+use parbake_cluster::Node;
+use parbake_cluster::model::machine_plan;
 use parbake_machine::fs::Dirs;
 use parbake_machine::fs::files::failed;
 use parbake_machine::fs::tmpfs;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use parbake_artifact::{Artifact, Layer, MACHINE_LAYER, MachineLayers, NewArtifact, PackOptions, Tag};
-use parbake_cluster::machine_plan;
+use parbake_cluster::model::machine_plan;
 use parbake_cluster::{ContainerRuntime, Description, Node};
 use parbake_machine::fs::Dirs;
 use parbake_machine::fs::files::failed;
@@ -92,7 +92,7 @@ fn layer_dir(runtime: ContainerRuntime, node: &Node, scratch: &ClusterLock) -> R
     let dir = machine_plan::machine_dir(scratch.dir(), node);
     let dirs = Dirs(&dir);
     let upper = dirs.upper();
-    let state = runtime.answers().dir;
+    let state = runtime.profile().dir;
     let (plain, target) = (dirs.plain(state.as_ref()), upper.join(state));
     if target.exists() {
         fs::remove_dir_all(&target).map_err(failed("remove", &target))?;

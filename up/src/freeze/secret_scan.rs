@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use aho_corasick::AhoCorasick;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use parbake_cluster::sanitize_files::{ETCD, kubeconfigs};
-use parbake_cluster::{Description, machine_plan};
+use parbake_cluster::sanitize::node_files::{ETCD_DIR, kubeconfigs};
+use parbake_cluster::Description;
+use parbake_cluster::model::machine_plan;
 use parbake_machine::fs::Dirs;
 use parbake_machine::fs::files::failed;
 use serde::Serialize;
@@ -69,7 +70,7 @@ impl Secrets {
             let dir = machine_plan::machine_dir(scratch.dir(), node);
             let dirs = Dirs(&dir);
             for root in [dirs.upper(), dirs.plain(Path::new(""))] {
-                let database = root.join(ETCD);
+                let database = root.join(ETCD_DIR);
                 for path in regular_files(&root).filter(|path| !path.starts_with(&database)) {
                     if !contains(&search, &path).map_err(failed("read", &path))? {
                         continue;

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use parbake_cluster::launch::api_port;
-use parbake_cluster::machine_plan::{self, Boot};
+use parbake_cluster::model::machine_plan::{Boot, self};
 use parbake_cluster::readiness::wait_until_api;
-use parbake_cluster::sanitize_files::{self, Owner};
-use parbake_cluster::{Client, ContainerRuntime, Description, Node, connect, purge, runtime_config};
+use parbake_cluster::sanitize::node_files::{Owner, self};
+use parbake_cluster::{Client, ContainerRuntime, Description, Node, connect};
+use parbake_cluster::model::runtime_config;
+use parbake_cluster::sanitize::purge;
 use parbake_machine::fs::Dirs;
 use parbake_machine::fs::files::failed;
 use parbake_machine::fs::overlay;
@@ -53,7 +55,7 @@ pub(super) async fn settle(
     let _step = tracing::info_span!("step", what = "settle the copy").entered();
     // Before there is a new identity, so that nothing of the old one stays beside it.
     for node in cluster.nodes() {
-        sanitize_files::scrub(&upper(scratch, node), Owner::User)?;
+        node_files::sanitize(&upper(scratch, node), Owner::User)?;
     }
     let stacks = launcher.stacks(cluster)?;
     let identity = Identity::new(cluster, &identity::Options::default())?;
@@ -97,16 +99,16 @@ pub(super) async fn settle(
     let _stopped = running.stop()?;
     for node in cluster.nodes() {
         let upper = upper(scratch, node);
-        sanitize_files::scrub(&upper, Owner::User)?;
+        node_files::sanitize(&upper, Owner::User)?;
         standalone_control_plane::unmask(&upper, &masked).map_err(failed("remove masks in", &upper))?;
     }
     let control_planes: Vec<_> = cluster
         .control_planes()
         .map(|node| (node, upper(scratch, node)))
         .collect();
-    sanitize_files::renew_database(&control_planes, &etcd_tool(cluster, &stacks.get(first))?)?;
+    node_files::rebuild_etcd(&control_planes, &etcd_tool(cluster, &stacks.get(first))?)?;
     for (_, upper) in &control_planes {
-        overlay::mark_opaque(&upper.join(sanitize_files::ETCD).join("member"))?;
+        overlay::mark_opaque(&upper.join(node_files::ETCD_DIR).join("member"))?;
     }
     Ok(kept)
 }
@@ -118,8 +120,8 @@ fn upper(scratch: &ClusterLock, node: &Node) -> PathBuf {
 /// Removes all pods from the container runtime of `node`.
 fn forget_pods(running: &Running, runtime: ContainerRuntime, node: &Node) -> Result<(), Error> {
     let name = node.name.as_str();
-    runtime_config::wait_until_it_answers(&running.command(name, ["crictl", "version"])?)?;
-    let forget = runtime.answers().forget_pods;
+    runtime_config::wait_until_runtime_answers(&running.command(name, ["crictl", "version"])?)?;
+    let forget = runtime.profile().remove_pods;
     running.command(name, ["sh", "-euc", forget])?.run()?;
     Ok(())
 }
@@ -127,7 +129,7 @@ fn forget_pods(running: &Running, runtime: ContainerRuntime, node: &Node) -> Res
 /// Removes credentials and what belongs to the running cluster from the database. Returns the number of secrets left.
 async fn purge_database(client: &Client, running: &Running, first: &Node) -> Result<u64, Error> {
     wait_until_api(client, API_TIMEOUT).await?;
-    purge::forget(client).await?;
+    purge::purge_database(client).await?;
     let kept = purge::count_secrets(client).await?;
     running
         .command(first.name.as_str(), ["sh", "-euc", COMPACT])?
@@ -137,7 +139,7 @@ async fn purge_database(client: &Client, running: &Running, first: &Node) -> Res
 
 /// The path of etcd's offline tool in `layers`: among the node's own programs, or in etcd's image.
 fn etcd_tool(cluster: &Description, layers: &[PathBuf]) -> Result<PathBuf, Error> {
-    let tool = cluster.kubernetes().dialect().etcd_tool();
+    let tool = cluster.kubernetes().compat().etcd_tool();
     let images = |layer: &PathBuf| {
         let versions = fs::read_dir(layer.join(machine_plan::IMAGES_DIR).join("etcd"));
         let dirs = versions.into_iter().flatten().flatten();

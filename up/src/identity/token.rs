@@ -8,7 +8,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use parbake_cluster::tokens::{Account, Signer};
+use parbake_cluster::sanitize::tokens::{Account, Signer};
 use rcgen::{KeyPair, PublicKeyData};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
@@ -62,7 +62,7 @@ impl Signer for ServiceAccounts {
 mod tests {
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    use parbake_cluster::tokens::{Account, Signer};
+    use parbake_cluster::sanitize::tokens::{Account, Signer};
     use rcgen::{KeyPair, PublicKeyData};
     use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
     use serde_json::Value;

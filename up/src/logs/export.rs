@@ -22,7 +22,8 @@ use std::thread;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use parbake_cluster::{Node, Role, machine_plan};
+use parbake_cluster::{Node, Role};
+use parbake_cluster::model::machine_plan;
 use parbake_machine::fs::Dirs;
 use parbake_machine::fs::files::failed;
 use parbake_machine::process::Cmd;
@@ -171,7 +172,7 @@ fn collect_node(cluster: &Cluster, node: &Node, dir: &Path, redactor: &Redactor)
     part.check(name, "console.log", added);
     let command =
         |command_line: &[&str]| -> Result<Cmd, Error> { Ok(cluster.running().command(name, command_line)?) };
-    let runtime = cluster.record().cluster.runtime().answers();
+    let runtime = cluster.record().cluster.runtime().profile();
     let runtime_journal = [&JOURNAL[..], runtime.journal].concat();
     let runtime_log = (runtime.log, runtime_journal.as_slice());
     for (file, command_line) in NODE_FILES.into_iter().chain([runtime_log]) {

@@ -4,11 +4,13 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use parbake_cluster::join::Invitation;
+use parbake_cluster::api::join::JoinToken;
 use parbake_cluster::launch::boot_step;
-use parbake_cluster::readiness::{DnsProbe, wait_until_arrived};
+use parbake_cluster::readiness::{DnsProbe, wait_until_joined};
 use parbake_cluster::wait::TimedOut;
-use parbake_cluster::{Client, Description, Node, hosts, labels_and_taints};
+use parbake_cluster::{Client, Description, Node};
+use parbake_cluster::api::etc_hosts;
+use parbake_cluster::api::nodes::set_labels_and_taints;
 use parbake_machine::fs::files::failed;
 use parbake_machine::plan::{SeedContent, SeedFile};
 use parbake_machine::supervisor::Running;
@@ -44,7 +46,7 @@ impl Join<'_> {
         let (boot, started) = (Timestamp::now(), Instant::now());
         let path = own_kubeconfig(self.lock.dir());
         let kubeconfig = fs::read_to_string(&path).map_err(failed("read", &path))?;
-        let invitation = Invitation::issue(client, self.cluster, &kubeconfig);
+        let invitation = JoinToken::create(client, self.cluster, &kubeconfig);
         let (invitation, booted) = tokio::join!(invitation, self.boot(running));
         let invitation = invitation?;
         let joined = match booted {
@@ -55,19 +57,19 @@ impl Join<'_> {
             },
             Err(error) => Err(error),
         };
-        if let Err(error) = invitation.withdraw(client).await {
+        if let Err(error) = invitation.revoke(client).await {
             tracing::warn!(%error, "could not delete a bootstrap token; it will expire");
         }
         let running = joined?;
         let left = self.wait.saturating_sub(started.elapsed());
-        let probes = DnsProbe::of_nodes(&running, self.new)?;
-        let ready = wait_until_arrived(client, self.cluster, self.new, boot, probes, left).instrument(
+        let probes = DnsProbe::for_nodes(&running, self.new)?;
+        let ready = wait_until_joined(client, self.cluster, self.new, boot, probes, left).instrument(
             tracing::info_span!("step", what = "wait until the new nodes are ready"),
         );
         let settings = config::labels_and_taints(self.config, self.new);
-        let (marked, ready) = tokio::join!(labels_and_taints::set(client, &settings, left), ready);
+        let (marked, ready) = tokio::join!(set_labels_and_taints(client, &settings, left), ready);
         ready.map_err(|timed_out| self.not_ready(&running, timed_out))?;
-        marked.map_err(ConfigError::Marks)?;
+        marked.map_err(ConfigError::Cluster)?;
         Ok(running)
     }
 
@@ -100,10 +102,10 @@ impl Join<'_> {
         }
     }
 
-    async fn join(&self, invitation: &Invitation, client: &Client, running: &Running) -> Result<(), Error> {
-        invitation.announce(client, self.new).await?;
+    async fn join(&self, invitation: &JoinToken, client: &Client, running: &Running) -> Result<(), Error> {
+        invitation.create_nodes(client, self.new).await?;
         let others = alive(running, self.cluster.nodes(), self.new);
-        hosts::add(running, &others, self.new).await?;
+        etc_hosts::add(running, &others, self.new).await?;
         let settings = |node: &Node| config::join_settings(self.config, &node.name);
         let nodes: Vec<_> = self.new.iter().map(|node| (node, settings(node))).collect();
         invitation.join(running, &nodes).await?;

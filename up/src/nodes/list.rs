@@ -6,7 +6,7 @@ use std::path::Path;
 
 use ipnet::IpNet;
 use parbake_artifact::Store;
-use parbake_cluster::summary::NodeSummary;
+use parbake_cluster::api::summary::NodeSummary;
 use parbake_cluster::{Description, Node, NodeName, Role};
 use serde::Serialize;
 
@@ -57,7 +57,7 @@ pub async fn list(state: &Path, name: &ClusterName) -> Result<Vec<NodeListing>, 
     let record = read_existing(state, name)?;
     let store = Store::open(&state.join("store"))?;
     let artifact = store.get_by_digest(&record.tag, &record.artifact)?;
-    let baked = Description::of_artifact(&artifact.config.cluster)?;
+    let baked = Description::from_artifact(&artifact.config.cluster)?;
     let nodes = record.cluster.nodes().iter();
     Ok(nodes.map(|node| listing(node, &baked, &status)).collect())
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use parbake_cluster::drain::{self, DrainError};
+use parbake_cluster::api::drain;
 use parbake_cluster::{Client, NodeName, Role};
 use tracing::Instrument;
 
@@ -48,11 +48,11 @@ pub async fn remove(options: &RemoveOptions) -> Result<(), Error> {
         return Err(Error::NodeIsControlPlane { node: node.clone() });
     }
     if !options.force {
-        drain::check(&client, node).await?;
+        drain::check_drainable(&client, node).await?;
     }
     drain_node(options, &lock, &mut record, &client).await?;
     let others = record.cluster.nodes().iter().filter(|other| other.name != *node);
-    record.cluster = record.cluster.with(others.cloned().collect())?;
+    record.cluster = record.cluster.with_nodes(others.cloned().collect())?;
     record.changes.cordoned.clear();
     record.changes.departing = vec![found];
     lock.write(&record)?;
@@ -70,7 +70,7 @@ async fn drain_node(
 ) -> Result<(), Error> {
     let node = &options.node;
     // A node that a user has cordoned must stay cordoned if the drain fails.
-    if drain::is_open(client, node).await? {
+    if drain::is_schedulable(client, node).await? {
         record.changes.cordoned = vec![node.clone()];
         lock.write(record)?;
     }
@@ -85,7 +85,7 @@ async fn drain_node(
     };
     let error = match outcome {
         Ok(()) => return Ok(()),
-        Err(Error::Drain(DrainError::TimedOut(timed_out))) if options.force => {
+        Err(Error::Cluster(parbake_cluster::Error::TimedOut(timed_out))) if options.force => {
             tracing::warn!("{timed_out}\nthese pods are removed with the node");
             return Ok(());
         }

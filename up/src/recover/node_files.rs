@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use parbake_artifact::Digest;
-use parbake_cluster::swap::wait_until_kubelet;
+use parbake_cluster::readiness::wait_until_kubelet;
 use parbake_cluster::wait::{Poll, Wait};
 use parbake_cluster::{Client, ContainerRuntime, NodeName};
 use parbake_machine::process::Output;
@@ -180,7 +180,7 @@ pub(crate) fn remove_compressed_layer(
     node: &str,
     digest: &str,
 ) {
-    let Some(script) = runtime.answers().forget_packed else {
+    let Some(script) = runtime.profile().remove_blob else {
         return;
     };
     if let Ok(command) = running.command(node, ["sh", "-euc", script, "sh", digest])
@@ -207,12 +207,12 @@ pub(crate) async fn restart(
     }
     match unit {
         "kubelet.service" => Ok(wait_until_kubelet(client, node, since, version, timeout).await?),
-        unit if ContainerRuntime::has_unit(unit) => {
+        unit if ContainerRuntime::is_runtime_unit(unit) => {
             let question = running.command(node.as_str(), ["crictl", "--timeout=3s", "version"])?;
             let wait = Wait::new(format!("the runtime of `{node}` to answer"), timeout);
             let answered = wait.until(|| async {
                 match question.run() {
-                    Ok(_) => Poll::Seen(()),
+                    Ok(_) => Poll::Ready(()),
                     Err(error) => Poll::Pending(error.to_string()),
                 }
             });
@@ -234,7 +234,7 @@ async fn wait_until_stable(
     let wait = Wait::new(format!("`{unit}` of `{node}` to run"), timeout);
     let active = wait.until(|| async {
         match question.run() {
-            Ok(_) => Poll::Seen(()),
+            Ok(_) => Poll::Ready(()),
             Err(_) => Poll::Pending("it is not active".to_owned()),
         }
     });

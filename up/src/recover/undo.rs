@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use parbake_cluster::rollout::{Workload, wait_until_rolled_out};
-use parbake_cluster::swap::{set_image, wait_until_static_pod};
+use parbake_cluster::api::rollout::{Workload, wait_until_rolled_out};
+use parbake_cluster::api::workload_images::set_image;
+use parbake_cluster::readiness::wait_until_static_pod;
 use parbake_cluster::{Client, NodeName};
 use parbake_machine::supervisor::Running;
 

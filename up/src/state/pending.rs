@@ -1,6 +1,6 @@
 //! Changes that a command has begun but not finished, recorded so that they can be undone.
 
-use parbake_cluster::swap::Runs;
+use parbake_cluster::api::workload_images::WorkloadContainer;
 use parbake_cluster::{Node, NodeName};
 use serde::{Deserialize, Serialize};
 
@@ -84,7 +84,7 @@ impl Undo {
         }
     }
 
-    pub(crate) fn image(run: &Runs) -> Self {
+    pub(crate) fn image(run: &WorkloadContainer) -> Self {
         Self::Image {
             workload: run.workload.to_string(),
             container: run.container.clone(),

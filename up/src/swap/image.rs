@@ -94,7 +94,7 @@ pub(super) fn make(
     let process = inspected.pointer("/info/imageSpec/config");
     let process = process.ok_or_else(|| bad("the runtime does not report its configuration".to_owned()))?;
     let path = blobs.join("layer");
-    let words = ["sh", "-euc", runtime.answers().tree, "sh", node_files::DIR, old];
+    let words = ["sh", "-euc", runtime.profile().tree, "sh", node_files::DIR, old];
     let tree = running.command(node.as_str(), words)?;
     let mut problem = None;
     let packed = tree.stream_output(|from| {

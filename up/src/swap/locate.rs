@@ -1,6 +1,6 @@
 //! Finds where a cluster runs a program from.
 
-use parbake_cluster::swap::{Runs, containers, short_name};
+use parbake_cluster::api::workload_images::{WorkloadContainer, image_name, list_containers};
 use parbake_cluster::{Client, Description, NodeName, Role};
 use parbake_machine::supervisor::Running;
 use serde_json::Value;
@@ -33,7 +33,7 @@ pub(super) enum Location {
         manifests: Vec<Manifest>,
     },
     /// The image of a workload's containers.
-    Workloads { runs: Vec<Runs> },
+    Workloads { runs: Vec<WorkloadContainer> },
 }
 
 /// The manifest of a static pod.
@@ -84,10 +84,10 @@ pub(super) async fn locate(
     if !pods.is_empty() {
         return Ok(in_static_pods(pods, program));
     }
-    let all = containers(client).await?;
-    let runs: Vec<Runs> = all
+    let all = list_containers(client).await?;
+    let runs: Vec<WorkloadContainer> = all
         .iter()
-        .filter(|run| short_name(&run.image) == name)
+        .filter(|run| image_name(&run.image) == name)
         .cloned()
         .collect();
     if !runs.is_empty() {
@@ -105,7 +105,7 @@ pub(super) async fn locate(
         }
         .into());
     }
-    let mut known: Vec<String> = all.iter().map(|run| short_name(&run.image).to_owned()).collect();
+    let mut known: Vec<String> = all.iter().map(|run| image_name(&run.image).to_owned()).collect();
     known.extend(Manifest::names(running, &cluster.nodes()[0].name)?);
     known.sort();
     known.dedup();
@@ -125,7 +125,7 @@ fn in_static_pods(mut pods: Vec<Manifest>, program: &Program) -> Option<Location
     })
 }
 
-fn in_workloads(mut runs: Vec<Runs>, program: &Program, is_subset: bool) -> Result<Option<Location>, Error> {
+fn in_workloads(mut runs: Vec<WorkloadContainer>, program: &Program, is_subset: bool) -> Result<Option<Location>, Error> {
     if is_subset {
         return Err(SwapError::RunsOnAllNodes(program.name.clone()).into());
     }
@@ -164,7 +164,7 @@ fn installed(
         path = Some(found);
     }
     let Some(path) = path else { return Ok(None) };
-    let runtime = cluster.runtime().answers();
+    let runtime = cluster.runtime().profile();
     let mut units = UNITS.into_iter().chain([(runtime.program, runtime.unit)]);
     let unit = units.find(|(name, _)| *name == program.name);
     Ok(Some((!outdated.is_empty()).then_some(Location::Installed {

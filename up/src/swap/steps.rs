@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use parbake_cluster::readiness::{DnsProbe, wait_until_api, wait_until_dns};
-use parbake_cluster::rollout::wait_until_rolled_out;
-use parbake_cluster::swap::{Runs, set_image, wait_until_static_pod};
+use parbake_cluster::api::rollout::wait_until_rolled_out;
+use parbake_cluster::api::workload_images::{WorkloadContainer, set_image};
+use parbake_cluster::readiness::wait_until_static_pod;
 use parbake_cluster::{Client, NodeName};
 use parbake_machine::supervisor::Running;
 use tracing::Instrument;
@@ -210,7 +211,7 @@ impl Swap<'_> {
         &self,
         record: &mut Record,
         program: &Program,
-        run: &Runs,
+        run: &WorkloadContainer,
         nodes: &[NodeName],
     ) -> Result<String, Error> {
         let image = self.load_image(record, program, &nodes[0], &run.image, nodes)?;
@@ -271,7 +272,7 @@ impl Swap<'_> {
     async fn wait_until_working(&self, record: &Record) -> Result<(), Error> {
         let wait = async {
             wait_until_api(self.client, self.time_left()).await?;
-            let probes = DnsProbe::of_machines(self.running, &record.cluster)?;
+            let probes = DnsProbe::for_cluster(self.running, &record.cluster)?;
             wait_until_dns(&record.cluster, probes, self.time_left()).await?;
             Ok(())
         };

@@ -82,7 +82,7 @@ fn inspected(artifact: Artifact, attached: Vec<attachments::Attachment>, os: Str
         size_bytes: layer.size,
         unpacked_bytes: layer.unpacked_size,
     });
-    let cluster = Description::of_artifact(&artifact.config.cluster);
+    let cluster = Description::from_artifact(&artifact.config.cluster);
     Inspected {
         runtime: cluster.ok().map(|cluster| cluster.runtime()),
         digest: artifact.digest.to_string(),

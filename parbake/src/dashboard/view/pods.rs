@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use parbake_cluster::summary::PodSummary;
+use parbake_cluster::api::summary::PodSummary;
 use parbake_up::Status;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Rect};

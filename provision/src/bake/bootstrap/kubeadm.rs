@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use parbake_cluster::join;
+use parbake_cluster::api::join;
 use parbake_cluster::launch;
-use parbake_cluster::machine_plan::{Boot, LaunchContext};
+use parbake_cluster::model::machine_plan::{Boot, LaunchContext};
 use parbake_cluster::{Description, Node, Role};
 use parbake_machine::fs::files::failed;
 use parbake_machine::host::Host;

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use parbake_artifact::images::{ImageName, runtime_name};
-use parbake_cluster::rollout::Workload;
+use parbake_cluster::api::rollout::Workload;
 
 use super::super::check;
 use super::super::document::{At, Fields, whole};

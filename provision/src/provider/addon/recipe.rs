@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use parbake_cluster::rollout::Workload;
+use parbake_cluster::api::rollout::Workload;
 use semver::Version;
 
 use super::super::recipe::{ImageRecipe, Modules};

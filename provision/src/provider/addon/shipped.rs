@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use parbake_artifact::images::runtime_name;
-use parbake_cluster::pod_images::{Named, lacking, named_by};
+use parbake_cluster::api::pod_images::{ImageReference, find_problems, images_in_object};
 
 use super::{Addon, Status};
 use crate::provider::Provider;
@@ -26,8 +26,8 @@ fn each_makes_every_image_that_it_names() {
     for addon in shipped() {
         let made = addon.recipe.images.values();
         let made: BTreeSet<String> = made.map(|image| image.reference.clone()).collect();
-        let named: Vec<Named> = addon.objects.iter().flat_map(named_by).collect();
-        let lacks = lacking(&named, &made, runtime_name);
+        let named: Vec<ImageReference> = addon.objects.iter().flat_map(images_in_object).collect();
+        let lacks = find_problems(&named, &made, runtime_name);
         assert!(lacks.is_empty(), "{}: {lacks:?}", addon.name);
         for also in &addon.recipe.also {
             assert!(made.contains(also), "{}: {also}", addon.name);

@@ -76,7 +76,7 @@ fn every_problem_is_said() {
         (
             "deployment/a/b",
             "service/a/b",
-            "`ready`: `service/a/b` is no workload",
+            "`ready`: `service/a/b` is not a workload",
         ),
         (
             "docker.io/library/helper:1",

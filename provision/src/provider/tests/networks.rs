@@ -10,7 +10,7 @@ fn networks_may_be_of_both_families() {
         .replace("\"10.244.0.0/16\"", "[\"10.244.0.0/16\", \"fd00:244::/56\"]")
         .replace("\"10.96.0.0/12\"", "[\"10.96.0.0/12\", \"fd00:96::/112\"]");
     let cluster = Recipe::parse(&text).unwrap().describe().unwrap();
-    let addresses = cluster.nodes()[1].list(|place| place.address);
+    let addresses = cluster.nodes()[1].comma_separated(|family| family.address);
     assert_eq!(addresses, "10.89.0.12,fd00:89::c");
     let overlapping = text.replace("fd00:96::/112", "fd00:89::/112");
     let said = problems(&overlapping);
