@@ -77,7 +77,9 @@ pub enum Error {
     NoCertificateAuthority,
     #[error("could not generate a bootstrap token")]
     BootstrapToken(#[source] getrandom::Error),
-    #[error("there is no service `{service}` with an address and a TCP port; `parbake ports` lists all services")]
+    #[error(
+        "there is no service `{service}` with an address and a TCP port; `parbake ports` lists all services"
+    )]
     UnknownService { service: String },
     #[error("`{service}` has several ports; choose one of {}", ports.join(", "))]
     AmbiguousService { service: String, ports: Vec<String> },

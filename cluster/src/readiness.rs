@@ -251,8 +251,8 @@ mod tests {
     use jiff::Timestamp;
 
     use super::{Expected, Milestone, MilestoneLog, wait_until_ready};
-    use crate::model::addressing::Subnets;
     use crate::api::client::connect;
+    use crate::model::addressing::Subnets;
     use crate::model::description::{Description, Role};
     use crate::model::name::{ClusterDomain, NodeName};
 
@@ -316,10 +316,7 @@ mod tests {
             .await
         });
         let error = error.await.unwrap().unwrap_err().to_string();
-        assert!(
-            error.contains("\n  DNS on node `node01`: no probe"),
-            "{error}"
-        );
+        assert!(error.contains("\n  DNS on node `node01`: no probe"), "{error}");
         assert!(
             error.contains("\n  API: ") && error.to_lowercase().contains("connection refused"),
             "{error}"

@@ -2,8 +2,8 @@
 //!
 //! They use the newest API versions; [`parbake_cluster::model::version_compat`] converts them for the cluster's version.
 
-use parbake_cluster::{Description, Node, Role};
 use parbake_cluster::api::join;
+use parbake_cluster::{Description, Node, Role};
 use parbake_machine::plan::{SeedContent, SeedFile};
 use serde_json::{Value, json};
 

@@ -41,7 +41,10 @@ const CASES: [Case; 6] = [
     ),
     (
         |config| config["cluster"]["networks"]["pods"] = json!("10.89.0.0/16"),
-        &["the artifact's description of its cluster is invalid", "10.89.0.0"],
+        &[
+            "the artifact's description of its cluster is invalid",
+            "10.89.0.0",
+        ],
     ),
 ];
 

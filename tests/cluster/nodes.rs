@@ -154,7 +154,10 @@ pub(crate) fn removed(place: &Place) -> Outcome {
     answers(place, NAME, NODE, "store-0")?;
     place.feed(&["--name", NAME, "kubectl", "apply", "-f", "-"], HELD)?;
     let remove = ["node", "remove", NODE, "--name", NAME, "--wait", "2s"];
-    place.refused(&remove, &["no controller would recreate `default/loose`", "--force"])?;
+    place.refused(
+        &remove,
+        &["no controller would recreate `default/loose`", "--force"],
+    )?;
     on(
         place,
         NAME,

@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use parbake_artifact::{Artifact, Store, Tag};
-use parbake_cluster::api::unfinished::{Unfinished, self};
+use parbake_cluster::api::unfinished::{self, Unfinished};
 use parbake_machine::process::Cmd;
 
 use crate::clusters::Cluster;

@@ -24,7 +24,7 @@ use std::path::Path;
 
 use parbake_artifact::{Artifact, Digest, Policy, Store, Tag};
 use parbake_cluster::launch::start_machines;
-use parbake_cluster::model::machine_plan::{Boot, LaunchContext, self};
+use parbake_cluster::model::machine_plan::{self, Boot, LaunchContext};
 use parbake_cluster::{Description, Node};
 use parbake_machine::host::{Host, HostSettings, Purpose};
 use parbake_machine::plan::{Forward, MachinePlan, Plan, SeedFile};

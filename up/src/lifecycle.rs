@@ -16,9 +16,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use parbake_artifact::Tag;
+use parbake_cluster::model::machine_plan;
 use parbake_cluster::readiness::wait_until_api;
 use parbake_cluster::{Description, Node, NodeName, connect_file};
-use parbake_cluster::model::machine_plan;
 use parbake_machine::fs::{Dirs, tmpfs};
 use parbake_machine::supervisor::{LOG, Running, Stopped};
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use parbake_cluster::readiness::{DnsProbe, Expected, Milestones, wait_until_ready};
-use parbake_cluster::wait::TimedOut;
 use parbake_cluster::Client;
 use parbake_cluster::api::nodes::set_labels_and_taints;
+use parbake_cluster::readiness::{DnsProbe, Expected, Milestones, wait_until_ready};
+use parbake_cluster::wait::TimedOut;
 use parbake_machine::supervisor::Running;
 use tracing::Instrument;
 

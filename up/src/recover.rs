@@ -10,9 +10,9 @@ pub(crate) mod undo;
 use std::path::Path;
 use std::time::Duration;
 
+use parbake_cluster::api::{drain, etc_hosts, join, nodes};
 use parbake_cluster::model::machine_plan::machine_dir;
 use parbake_cluster::{Client, Node, connect_file};
-use parbake_cluster::api::{drain, etc_hosts, join, nodes};
 use parbake_machine::supervisor::Running;
 use tokio::task::spawn_blocking;
 use tracing::Instrument;

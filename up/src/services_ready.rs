@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use parbake_cluster::Description;
-use parbake_cluster::readiness::wait_until_node_dns;
 use parbake_cluster::readiness::DnsProbe;
+use parbake_cluster::readiness::wait_until_node_dns;
 use parbake_cluster::wait::{Poll, TimedOut, Wait};
 use parbake_machine::supervisor::Running;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

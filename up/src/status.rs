@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use parbake_artifact::Digest;
-use parbake_cluster::api::summary::{NodeSummary, PodSummary, Summary, self};
+use parbake_cluster::api::summary::{self, NodeSummary, PodSummary, Summary};
 use parbake_cluster::{Node, Role, connect_file};
 use parbake_machine::cgroup::Usage;
 use parbake_machine::supervisor::Running;

@@ -17,12 +17,12 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use parbake_artifact::Tag;
-use parbake_cluster::model::machine_plan::Boot;
-use parbake_cluster::readiness::{DnsProbe, Expected, Milestones};
-use parbake_cluster::{Client, Description, Node, connect, probe};
 use parbake_cluster::api::nodes;
+use parbake_cluster::model::machine_plan::Boot;
 use parbake_cluster::model::runtime_config;
+use parbake_cluster::readiness::{DnsProbe, Expected, Milestones};
 use parbake_cluster::sanitize::ca_publish;
+use parbake_cluster::{Client, Description, Node, connect, probe};
 use parbake_machine::fs::root;
 use parbake_machine::plan::{Plan, SeedFile};
 use parbake_machine::process::Cmd;
@@ -188,7 +188,11 @@ impl Thaw<'_> {
 
     async fn run(&self, mut record: Record, mut spans: Spans) -> Result<ThawReport, Error> {
         self.lock.write(&record)?;
-        let joining: Vec<Node> = record.cluster.joined_nodes(&self.launcher.baked).cloned().collect();
+        let joining: Vec<Node> = record
+            .cluster
+            .joined_nodes(&self.launcher.baked)
+            .cloned()
+            .collect();
         // Joining nodes are the last ones of the cluster.
         let baked = record.cluster.nodes().len() - joining.len();
         let cluster = record.cluster.first_nodes(baked)?;

@@ -179,7 +179,11 @@ mod tests {
             (mirror, running(), Disposition::Stays),
             (owned("ReplicaSet"), running(), Disposition::Leaves),
             (owned("Job"), json!({"phase": "Succeeded"}), Disposition::Leaves),
-            (json!({"name": "a"}), json!({"phase": "Failed"}), Disposition::Leaves),
+            (
+                json!({"name": "a"}),
+                json!({"phase": "Failed"}),
+                Disposition::Leaves,
+            ),
             (json!({"name": "a"}), running(), Disposition::Unmanaged),
             (json!({"name": "a"}), json!({}), Disposition::Unmanaged),
             // An owner that is no controller recreates nothing.

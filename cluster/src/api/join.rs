@@ -154,8 +154,7 @@ impl JoinToken {
 
     /// The file for `kubeadm join --config` on `node`, in the version's format.
     fn configuration(&self, node: &Node, settings: &KubeletSettings) -> String {
-        let mut document =
-            join_configuration(self.runtime, node, &self.endpoint, &self.token, &self.ca_hash);
+        let mut document = join_configuration(self.runtime, node, &self.endpoint, &self.token, &self.ca_hash);
         if let Some(arguments) = document["nodeRegistration"]["kubeletExtraArgs"].as_array_mut() {
             let more = settings.arguments.iter();
             arguments.extend(more.map(|(name, value)| json!({ "name": name, "value": value })));

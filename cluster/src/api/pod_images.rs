@@ -28,7 +28,12 @@ const POD_KINDS: [PodKind; 8] = [
     pod_kind("apps", "v1", "ReplicaSet", TEMPLATE),
     pod_kind("batch", "v1", "Job", TEMPLATE),
     pod_kind("batch", "v1", "CronJob", "/spec/jobTemplate/spec/template/spec"),
-    pod_kind("batch", "v1beta1", "CronJob", "/spec/jobTemplate/spec/template/spec"),
+    pod_kind(
+        "batch",
+        "v1beta1",
+        "CronJob",
+        "/spec/jobTemplate/spec/template/spec",
+    ),
 ];
 
 const fn pod_kind(
@@ -103,7 +108,11 @@ pub fn images_in_object(object: &Value) -> Vec<ImageReference> {
     let namespace = text("/metadata/namespace").unwrap_or("default");
     let name = text("/metadata/name").unwrap_or_default();
     let object_name = format!("{} `{namespace}/{name}`", kind.to_lowercase());
-    images_in_pod(&object_name, false, object.pointer(pod_kind.spec).unwrap_or(&Value::Null))
+    images_in_pod(
+        &object_name,
+        false,
+        object.pointer(pod_kind.spec).unwrap_or(&Value::Null),
+    )
 }
 
 fn images_in_pod(object: &str, is_generated: bool, pod: &Value) -> Vec<ImageReference> {
@@ -280,7 +289,10 @@ mod tests {
         assert_eq!(problems("app:1"), "");
         let mut both = [pod("app:2"), pod("app:2"), pod("app:3")].concat();
         both[2].object = "deployment `a/y`".to_owned();
-        for reference in both.iter_mut().filter(|reference| reference.object.starts_with("pod")) {
+        for reference in both
+            .iter_mut()
+            .filter(|reference| reference.object.starts_with("pod"))
+        {
             reference.is_generated = true;
         }
         let found = find_problems(&both, &known, |name| name.to_owned());

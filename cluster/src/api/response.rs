@@ -51,7 +51,9 @@ pub(crate) fn is_admission_rejection(error: &kube::Error) -> bool {
     };
     match status.code {
         400 | 403 => true,
-        _ => status.message.contains("failed calling webhook") || status.message.contains("admission webhook"),
+        _ => {
+            status.message.contains("failed calling webhook") || status.message.contains("admission webhook")
+        }
     }
 }
 
@@ -97,17 +99,41 @@ pub(crate) mod tests {
     #[test]
     fn admission_rejections_are_recognized() {
         let cases = [
-            (403, "configmaps \"kube-root-ca.crt\" is forbidden: exceeded quota: q, requested: count/configmaps=1", true),
-            (400, "admission webhook \"policy.example.org\" denied the request: no owner label", true),
-            (500, "Internal error occurred: failed calling webhook \"policy.example.org\": connection refused", true),
-            (422, "admission webhook \"policy.example.org\" denied the request", true),
-            (500, "Internal error occurred: etcdserver: request timed out", false),
+            (
+                403,
+                "configmaps \"kube-root-ca.crt\" is forbidden: exceeded quota: q, requested: count/configmaps=1",
+                true,
+            ),
+            (
+                400,
+                "admission webhook \"policy.example.org\" denied the request: no owner label",
+                true,
+            ),
+            (
+                500,
+                "Internal error occurred: failed calling webhook \"policy.example.org\": connection refused",
+                true,
+            ),
+            (
+                422,
+                "admission webhook \"policy.example.org\" denied the request",
+                true,
+            ),
+            (
+                500,
+                "Internal error occurred: etcdserver: request timed out",
+                false,
+            ),
             (503, "apiserver not ready", false),
             (401, "Unauthorized", false),
             (409, "already exists", false),
         ];
         for (code, message, expected) in cases {
-            assert_eq!(is_admission_rejection(&refused(code, message)), expected, "{code} {message}");
+            assert_eq!(
+                is_admission_rejection(&refused(code, message)),
+                expected,
+                "{code} {message}"
+            );
         }
     }
 }

@@ -211,7 +211,10 @@ mod tests {
             ("shop/db", "shop/db"),
         ] {
             let error = find(text).unwrap_err().to_string();
-            assert!(error.starts_with(&format!("there is no service `{selector}`")), "{error}");
+            assert!(
+                error.starts_with(&format!("there is no service `{selector}`")),
+                "{error}"
+            );
         }
         let several = find("shop/web").unwrap_err();
         assert_eq!(

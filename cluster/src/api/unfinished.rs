@@ -89,7 +89,11 @@ fn pod(pod: &Pod) -> Option<Unfinished> {
 fn job(job: &Job) -> Option<Unfinished> {
     let active = job.status.as_ref()?.active.filter(|active| *active > 0)?;
     let pods = if active == 1 { "pod" } else { "pods" };
-    Some(unfinished("job", &job.metadata, format!("{active} {pods} active")))
+    Some(unfinished(
+        "job",
+        &job.metadata,
+        format!("{active} {pods} active"),
+    ))
 }
 
 fn claim(claim: &PersistentVolumeClaim) -> Option<Unfinished> {

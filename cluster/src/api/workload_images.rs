@@ -58,7 +58,11 @@ pub async fn list_containers(client: &Client) -> Result<Vec<WorkloadContainer>, 
     Ok(found)
 }
 
-fn containers_of(kind: Kind, meta: &ObjectMeta, template: Option<&PodTemplateSpec>) -> Vec<WorkloadContainer> {
+fn containers_of(
+    kind: Kind,
+    meta: &ObjectMeta,
+    template: Option<&PodTemplateSpec>,
+) -> Vec<WorkloadContainer> {
     let workload = Workload {
         kind,
         namespace: meta.namespace.clone().unwrap_or_default(),

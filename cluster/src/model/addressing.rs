@@ -170,7 +170,12 @@ mod tests {
     use crate::model::description::{Description, DescriptionError, Role};
     use crate::model::name::{ClusterDomain, NodeName};
 
-    fn describe(nodes: &str, pods: &str, services: &str, count: usize) -> Result<Description, DescriptionError> {
+    fn describe(
+        nodes: &str,
+        pods: &str,
+        services: &str,
+        count: usize,
+    ) -> Result<Description, DescriptionError> {
         let subnets = Subnets {
             nodes: nodes.parse().unwrap(),
             pods: pods.parse().unwrap(),
@@ -246,7 +251,10 @@ mod tests {
     fn dual_stack_addresses_follow_from_the_networks() {
         let cluster = dual(IPV4, IPV6).unwrap();
         let networks = cluster.networks();
-        assert_eq!(networks.comma_separated(|family| family.gateway), "10.89.0.1,fd00:10:89::1");
+        assert_eq!(
+            networks.comma_separated(|family| family.gateway),
+            "10.89.0.1,fd00:10:89::1"
+        );
         assert_eq!(
             networks.comma_separated(|family| family.pods),
             "10.244.0.0/16,fd00:10:244::/56"
@@ -254,7 +262,10 @@ mod tests {
         assert_eq!(networks.dns.to_string(), "10.96.0.10");
         assert_eq!(cluster.api_url(), "https://10.89.0.11:6443");
         let second = &cluster.nodes()[1];
-        assert_eq!(second.comma_separated(|place| place.address), "10.89.0.12,fd00:10:89::c");
+        assert_eq!(
+            second.comma_separated(|place| place.address),
+            "10.89.0.12,fd00:10:89::c"
+        );
         assert_eq!(
             second.comma_separated(|place| place.pod_cidr),
             "10.244.1.0/24,fd00:10:244:1::/64"

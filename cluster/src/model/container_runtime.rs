@@ -68,7 +68,10 @@ impl FromStr for ContainerRuntime {
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
         let found = ALL.into_iter().find(|runtime| runtime.as_str() == text);
         found.ok_or_else(|| {
-            InvalidValue::new(text, "a container runtime; choose `containerd`, `cri-o` or `docker`")
+            InvalidValue::new(
+                text,
+                "a container runtime; choose `containerd`, `cri-o` or `docker`",
+            )
         })
     }
 }

@@ -54,7 +54,10 @@ impl DnsProbe {
     ///
     /// # Errors
     /// A machine does not run.
-    pub fn for_cluster(running: &Running, cluster: &Description) -> Result<Vec<Self>, parbake_machine::Error> {
+    pub fn for_cluster(
+        running: &Running,
+        cluster: &Description,
+    ) -> Result<Vec<Self>, parbake_machine::Error> {
         Self::for_nodes(running, cluster.nodes())
     }
 
@@ -116,8 +119,8 @@ impl DnsQuery {
             tokio::net::UdpSocket::from_std(socket)
         };
         let socket = socket().map_err(|error| format!("could not create a socket: {error}"))?;
-        let (id, message) =
-            encode(&self.name, self.expected).map_err(|error| format!("could not encode the query: {error}"))?;
+        let (id, message) = encode(&self.name, self.expected)
+            .map_err(|error| format!("could not encode the query: {error}"))?;
         let exchange = async {
             // Connected, so that only this server is heard and an ICMP rejection is reported at once.
             socket.connect(self.server).await?;

@@ -46,7 +46,11 @@ pub fn evaluate(snapshot: &ApiSnapshot, expected: &[NodeName], window: &Evidence
 /// The lease shows that the kubelet reaches the API. The Ready condition shows what the kubelet reports: it posts the
 /// condition once after every start, and then only on changes or every five minutes. Nothing but the kubelet changes
 /// `lastHeartbeatTime`, so it is newer than the boot from the first post on.
-pub(super) fn node_reason(snapshot: &ApiSnapshot, name: &NodeName, window: &EvidenceWindow) -> Option<String> {
+pub(super) fn node_reason(
+    snapshot: &ApiSnapshot,
+    name: &NodeName,
+    window: &EvidenceWindow,
+) -> Option<String> {
     let Some(node) = snapshot.node(name) else {
         return Some("not in the API".to_owned());
     };

@@ -70,7 +70,12 @@ fn evaluate_joined(snapshot: &ApiSnapshot, nodes: &[Node], window: &EvidenceWind
         if has_proxy && !pods.iter().any(|pod| is_proxy(pod)) {
             reasons.push(node_not_ready("has no kube-proxy yet".to_owned()));
         }
-        reasons.extend(unready_pods(snapshot, pods, std::slice::from_ref(&node.name), window));
+        reasons.extend(unready_pods(
+            snapshot,
+            pods,
+            std::slice::from_ref(&node.name),
+            window,
+        ));
     }
     reasons
 }

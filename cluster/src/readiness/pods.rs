@@ -379,7 +379,8 @@ mod tests {
         let stale = changed("/status/containerStatuses", json!([]));
         let mut snapshot = ApiSnapshot {
             pods: serde_json::from_value(json!([stale])).unwrap(),
-            replica_sets: serde_json::from_value(json!([set("x", json!(null)), set("y", json!(FRESH))])).unwrap(),
+            replica_sets: serde_json::from_value(json!([set("x", json!(null)), set("y", json!(FRESH))]))
+                .unwrap(),
             ..ApiSnapshot::default()
         };
         let window = EvidenceWindow {

@@ -47,7 +47,11 @@ pub async fn purge_database(client: &Client) -> Result<(), Error> {
         .collect();
     let system_secrets: Api<Secret> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
     tokio::try_join!(
-        try_join_all(namespaces.iter().map(|namespace| purge_namespace(client, namespace))),
+        try_join_all(
+            namespaces
+                .iter()
+                .map(|namespace| purge_namespace(client, namespace))
+        ),
         delete(
             Api::<ConfigMap>::namespaced(client.clone(), CLUSTER_INFO.0),
             CLUSTER_INFO.1
@@ -77,11 +81,8 @@ pub async fn purge_database(client: &Client) -> Result<(), Error> {
 /// The request failed.
 pub async fn count_secrets(client: &Client) -> Result<u64, Error> {
     let all: Api<Secret> = Api::all(client.clone());
-    let others = ListParams::default().fields(&format!(
-        "type!={},type!={}",
-        tokens::TYPE,
-        tokens::STRIPPED_TYPE
-    ));
+    let others =
+        ListParams::default().fields(&format!("type!={},type!={}", tokens::TYPE, tokens::STRIPPED_TYPE));
     let found = all
         .list_metadata(&others)
         .await

@@ -105,8 +105,7 @@ pub(super) async fn renew(client: &Client, signer: &dyn Signer, ca: &str) -> Res
         let data: BTreeMap<_, _> = [TOKEN, CA].map(|key| (key, data.get(key))).into();
         let patch = Patch::Merge(json!({ "data": data }));
         let patched = api.patch_metadata(&name, &PatchParams::default(), &patch).await;
-        ignore_not_found(patched)
-            .map_err(request_failed(format!("write the token in `{namespace}/{name}`")))
+        ignore_not_found(patched).map_err(request_failed(format!("write the token in `{namespace}/{name}`")))
     }))
     .await?;
     Ok(())
@@ -147,7 +146,9 @@ async fn list(client: &Client, secret_type: &str) -> Result<Vec<Secret>, Error> 
     let found = all
         .list(&ListParams::default().fields(&format!("type={secret_type}")))
         .await;
-    Ok(found.map_err(request_failed("list service-account tokens"))?.items)
+    Ok(found
+        .map_err(request_failed("list service-account tokens"))?
+        .items)
 }
 
 async fn delete(api: &Api<Secret>, name: String) -> Result<(), Error> {

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use parbake_cluster::api::services::{ServicePort, ServiceSelector, self};
+use parbake_cluster::api::services::{self, ServicePort, ServiceSelector};
 use parbake_up::{Cluster, port_forward};
 use serde::Serialize;
 

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use parbake_artifact::images::runtime_name;
-use parbake_cluster::api::pod_images::{ImageProblem, ImageReference, find_problems, images_in_cluster, images_in_object};
+use parbake_cluster::api::pod_images::{
+    ImageProblem, ImageReference, find_problems, images_in_cluster, images_in_object,
+};
 use parbake_cluster::api::rollout::{Workload, wait_until_rolled_out};
 use parbake_cluster::{Client, Node};
 use parbake_machine::supervisor::Running;

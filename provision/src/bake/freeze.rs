@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 use parbake_artifact::{Artifact, Layer, MachineLayers, NewArtifact, Store};
-use parbake_cluster::sanitize::node_files::{Owner, self};
-use parbake_cluster::{Description, Node};
 use parbake_cluster::model::machine_plan;
+use parbake_cluster::sanitize::node_files::{self, Owner};
+use parbake_cluster::{Description, Node};
 use parbake_machine::fs::Dirs;
 
 use super::bootstrap::ReadyCluster;

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use parbake_artifact::{Artifact, Layer, Store, Tag};
+use parbake_cluster::model::{machine_plan, runtime_config};
 use parbake_cluster::readiness::{DnsProbe, Expected, Milestones, wait_until_ready};
 use parbake_cluster::wait::{Poll, Wait};
 use parbake_cluster::{Client, Description, Node, connect, probe};
-use parbake_cluster::model::{machine_plan, runtime_config};
 use parbake_machine::fs::Dirs;
 use parbake_machine::host::{Host, Purpose};
 use parbake_machine::process::Cmd;

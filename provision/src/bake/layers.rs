@@ -104,9 +104,7 @@ fn importer(dir: &Path, own: &RuntimeProfile, layers: Vec<PathBuf>, host: &Host)
     // Documentation addresses (RFC 5737): the machine has no peers.
     let network = |host| IpNet::from(Ipv4Net::new_assert(Ipv4Addr::new(192, 0, 2, host), 24));
     let mut files = vec![SeedFile::public("etc/hostname", "importer\n")];
-    files.extend(
-        runtime_config::containerd_config(&layers, &decisions)?,
-    );
+    files.extend(runtime_config::containerd_config(&layers, &decisions)?);
     Ok(Plan {
         id: format!("importer-{}", std::process::id()),
         dir: dir.to_owned(),

@@ -1,9 +1,9 @@
 //! Prepares a ready cluster for freezing: removes its credentials and whatever would delay the next start, compacts the
 //! database and stops all pods.
 
-use parbake_cluster::{Client, ContainerRuntime, Description};
 use parbake_cluster::api::static_pod_prestart;
 use parbake_cluster::sanitize::purge;
+use parbake_cluster::{Client, ContainerRuntime, Description};
 use parbake_machine::supervisor::Running;
 use tokio::runtime::Runtime;
 

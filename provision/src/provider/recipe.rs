@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use parbake_cluster::{BuiltinServices, ClusterDomain, Description, DescriptionError, IpFamilies, KubernetesVersion, NodeName, Role};
+use parbake_cluster::{
+    BuiltinServices, ClusterDomain, Description, DescriptionError, IpFamilies, KubernetesVersion, NodeName,
+    Role,
+};
 use semver::Version;
 
 use super::{AlternativeRuntime, ContainerRuntime, OS_SET, Published, Variant, VariantName, read};
@@ -274,7 +277,9 @@ impl Recipe {
         let described = self
             .network
             .describe(self.kubernetes.clone(), ClusterDomain::default(), nodes)?;
-        Ok(described.with_builtin_services(self.services).with_runtime(self.runtime))
+        Ok(described
+            .with_builtin_services(self.services)
+            .with_runtime(self.runtime))
     }
 
     /// The Debian packages asked for, by name of the set that the lock keeps for them: `os`, `os/RUNTIME` for nodes with

@@ -150,7 +150,11 @@ fn services_need_their_programs() {
         assert!(found.contains(expected), "{found}");
     }
     let text = services("dns = true\nregistry = false\n").replace("libstdc++6", "dnsmasq-base");
-    let offered = Recipe::parse(&text).unwrap().describe().unwrap().builtin_services();
+    let offered = Recipe::parse(&text)
+        .unwrap()
+        .describe()
+        .unwrap()
+        .builtin_services();
     assert!(offered.dns && !offered.registry);
 }
 

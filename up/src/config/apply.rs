@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parbake_cluster::api::pod_security;
 use parbake_cluster::model::labels_and_taints::LabelsAndTaints;
 use parbake_cluster::model::machine_plan::Boot;
 use parbake_cluster::{Client, Description, Node, NodeName, Role};
-use parbake_cluster::api::pod_security;
 use parbake_machine::cgroup::Limits;
 use parbake_machine::fs::Dirs;
 use parbake_machine::host::HostSettings;
@@ -160,5 +160,6 @@ pub(crate) fn labels_and_taints(config: &Config, nodes: &[Node]) -> BTreeMap<Nod
         (node.name.clone(), marks)
     };
     let all = nodes.iter().map(of);
-    all.filter(|(_, marks)| *marks != LabelsAndTaints::default()).collect()
+    all.filter(|(_, marks)| *marks != LabelsAndTaints::default())
+        .collect()
 }

@@ -8,8 +8,8 @@
 //! /var/log/kubernetes/audit/audit.log           the audit log and its rotated files
 //! ```
 
-use parbake_cluster::sanitize::node_files::ETCD_DIR;
 use parbake_cluster::model::version_compat::VersionCompat;
+use parbake_cluster::sanitize::node_files::ETCD_DIR;
 use parbake_machine::plan::{InMemory, SeedFile};
 use serde_json::json;
 

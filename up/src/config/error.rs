@@ -2,9 +2,9 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use parbake_cluster::DescriptionError;
 use parbake_cluster::diagnostics::Problems;
 use parbake_cluster::toml_document::Finding;
-use parbake_cluster::DescriptionError;
 
 /// A configuration that is invalid or cannot be applied.
 #[derive(Debug, thiserror::Error)]

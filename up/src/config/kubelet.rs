@@ -10,8 +10,8 @@
 
 use std::path::{Path, PathBuf};
 
-use parbake_cluster::api::join::KubeletSettings;
 use parbake_cluster::NodeName;
+use parbake_cluster::api::join::KubeletSettings;
 use parbake_cluster::model::runtime_config;
 use parbake_machine::host::HostSettings;
 use parbake_machine::plan::SeedFile;

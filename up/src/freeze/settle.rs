@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use parbake_cluster::launch::api_port;
-use parbake_cluster::model::machine_plan::{Boot, self};
-use parbake_cluster::readiness::wait_until_api;
-use parbake_cluster::sanitize::node_files::{Owner, self};
-use parbake_cluster::{Client, ContainerRuntime, Description, Node, connect};
+use parbake_cluster::model::machine_plan::{self, Boot};
 use parbake_cluster::model::runtime_config;
+use parbake_cluster::readiness::wait_until_api;
+use parbake_cluster::sanitize::node_files::{self, Owner};
 use parbake_cluster::sanitize::purge;
+use parbake_cluster::{Client, ContainerRuntime, Description, Node, connect};
 use parbake_machine::fs::Dirs;
 use parbake_machine::fs::files::failed;
 use parbake_machine::fs::overlay;

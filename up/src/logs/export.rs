@@ -22,8 +22,8 @@ use std::thread;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use parbake_cluster::{Node, Role};
 use parbake_cluster::model::machine_plan;
+use parbake_cluster::{Node, Role};
 use parbake_machine::fs::Dirs;
 use parbake_machine::fs::files::failed;
 use parbake_machine::process::Cmd;

@@ -48,7 +48,9 @@ pub async fn add(options: &AddOptions) -> Result<Added, Error> {
     } = LockedCluster::find(&options.dir, &options.name).await?;
     let launcher = Launcher::for_record(&options.dir, &record)?;
     let new = record.cluster.next_workers(options.count, &launcher.baked)?;
-    let cluster = record.cluster.with_nodes([record.cluster.nodes(), &new].concat())?;
+    let cluster = record
+        .cluster
+        .with_nodes([record.cluster.nodes(), &new].concat())?;
     launcher.check(&cluster, record.internet)?;
     let config = config::load(lock.dir(), &cluster, false)?;
     record.changes.arriving.clone_from(&new);

@@ -4,13 +4,13 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use parbake_cluster::api::etc_hosts;
 use parbake_cluster::api::join::JoinToken;
+use parbake_cluster::api::nodes::set_labels_and_taints;
 use parbake_cluster::launch::boot_step;
 use parbake_cluster::readiness::{DnsProbe, wait_until_joined};
 use parbake_cluster::wait::TimedOut;
 use parbake_cluster::{Client, Description, Node};
-use parbake_cluster::api::etc_hosts;
-use parbake_cluster::api::nodes::set_labels_and_taints;
 use parbake_machine::fs::files::failed;
 use parbake_machine::plan::{SeedContent, SeedFile};
 use parbake_machine::supervisor::Running;

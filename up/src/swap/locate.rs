@@ -125,7 +125,11 @@ fn in_static_pods(mut pods: Vec<Manifest>, program: &Program) -> Option<Location
     })
 }
 
-fn in_workloads(mut runs: Vec<WorkloadContainer>, program: &Program, is_subset: bool) -> Result<Option<Location>, Error> {
+fn in_workloads(
+    mut runs: Vec<WorkloadContainer>,
+    program: &Program,
+    is_subset: bool,
+) -> Result<Option<Location>, Error> {
     if is_subset {
         return Err(SwapError::RunsOnAllNodes(program.name.clone()).into());
     }

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use parbake_cluster::readiness::{DnsProbe, wait_until_api, wait_until_dns};
 use parbake_cluster::api::rollout::wait_until_rolled_out;
 use parbake_cluster::api::workload_images::{WorkloadContainer, set_image};
 use parbake_cluster::readiness::wait_until_static_pod;
+use parbake_cluster::readiness::{DnsProbe, wait_until_api, wait_until_dns};
 use parbake_cluster::{Client, NodeName};
 use parbake_machine::supervisor::Running;
 use tracing::Instrument;

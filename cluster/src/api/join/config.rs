@@ -35,7 +35,13 @@ pub struct KubeletSettings {
 
 /// The `JoinConfiguration` of `node`, in the newest format. `endpoint` is `ADDRESS:PORT` of the API, `ca_hash` the hash of
 /// its CA's public key, see [`ca_hash`].
-pub fn join_configuration(runtime: ContainerRuntime, node: &Node, endpoint: &str, token: &str, ca_hash: &str) -> Value {
+pub fn join_configuration(
+    runtime: ContainerRuntime,
+    node: &Node,
+    endpoint: &str,
+    token: &str,
+    ca_hash: &str,
+) -> Value {
     json!({
         "apiVersion": "kubeadm.k8s.io/v1beta4",
         "kind": "JoinConfiguration",

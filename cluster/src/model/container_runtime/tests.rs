@@ -31,7 +31,8 @@ fn names_survive_a_round_trip() {
 #[test]
 fn profiles_do_not_collide() {
     let all = ALL.map(ContainerRuntime::profile);
-    let different = |field: fn(&RuntimeProfile) -> &str| all.map(field).into_iter().collect::<BTreeSet<_>>().len();
+    let different =
+        |field: fn(&RuntimeProfile) -> &str| all.map(field).into_iter().collect::<BTreeSet<_>>().len();
     for field in [
         |profile: &RuntimeProfile| profile.unit,
         |profile: &RuntimeProfile| profile.socket,
@@ -59,9 +60,7 @@ fn scripts_are_valid_shell() {
             Some(profile.stop_pod),
         ];
         for script in scripts.into_iter().flatten() {
-            let status = Command::new("sh")
-                .args(["-n", "-c", script])
-                .status();
+            let status = Command::new("sh").args(["-n", "-c", script]).status();
             assert!(status.unwrap().success(), "{script}");
         }
     }

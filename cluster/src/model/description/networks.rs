@@ -98,7 +98,11 @@ pub(crate) fn overlap(one: &IpNet, other: &IpNet) -> bool {
 }
 
 /// Checks that `address` is in `network` and is neither its first nor its last address.
-pub(super) fn check_host_address(owner: &str, address: IpAddr, network: IpNet) -> Result<(), DescriptionError> {
+pub(super) fn check_host_address(
+    owner: &str,
+    address: IpAddr,
+    network: IpNet,
+) -> Result<(), DescriptionError> {
     if network.contains(&address) && address != network.network() && address != network.broadcast() {
         return Ok(());
     }

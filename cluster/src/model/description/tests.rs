@@ -64,7 +64,10 @@ fn dual_stack_description_survives_a_round_trip() {
     assert_eq!(serde_json::to_value(&description).unwrap(), dual());
     let four = description.scaled_to(4).unwrap();
     let fourth = &four.nodes()[3];
-    assert_eq!(fourth.comma_separated(|place| place.address), "10.89.0.14,fd00:10:89::e");
+    assert_eq!(
+        fourth.comma_separated(|place| place.address),
+        "10.89.0.14,fd00:10:89::e"
+    );
     assert_eq!(
         fourth.comma_separated(|place| place.pod_cidr),
         "10.244.3.0/24,fd00:10:244:3::/64"

@@ -143,7 +143,9 @@ fn dual_stack_clusters_need_a_newer_version() {
     for (minor, second, is_supported) in [(17, None, true), (17, Some(ipv6), false), (21, Some(ipv6), true)] {
         match cluster(minor, second).check_cgroups(CgroupLayout::Hybrid) {
             Ok(()) => assert!(is_supported, "{minor}"),
-            Err(Error::DualStack { version }) => assert_eq!((is_supported, version.as_str()), (false, "v1.17.0")),
+            Err(Error::DualStack { version }) => {
+                assert_eq!((is_supported, version.as_str()), (false, "v1.17.0"))
+            }
             Err(error) => panic!("{error}"),
         }
     }

@@ -54,20 +54,27 @@ fn api_server(rejects: impl Fn(&str) -> Option<(u16, &'static str)> + Send + Syn
             .and_then(|rest| rest.split('/').next());
         match (method, path) {
             ("GET", "/api/v1/namespaces") => (200, namespaces()),
-            ("GET", _) => (200, json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": []})),
+            ("GET", _) => (
+                200,
+                json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": []}),
+            ),
             ("POST", _) => match rejects(namespace.unwrap_or_default()) {
                 Some((code, message)) => (code, failure(code, message)),
-                None => (201, json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {}})),
+                None => (
+                    201,
+                    json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {}}),
+                ),
             },
-            _ => (200, json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {}})),
+            _ => (
+                200,
+                json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {}}),
+            ),
         }
     })
 }
 
 fn namespaces() -> Value {
-    let item = |name: &str| {
-        json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": {"name": name}})
-    };
+    let item = |name: &str| json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": {"name": name}});
     let mut gone = item("gone");
     gone["metadata"]["deletionTimestamp"] = json!("2026-03-01T10:00:00Z");
     json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": {},
@@ -79,13 +86,22 @@ fn failure(code: u16, message: &str) -> Value {
         "reason": "x"})
 }
 
-const WEBHOOK_DOWN: (u16, &str) = (500, "Internal error occurred: failed calling webhook \"x\": connection refused");
+const WEBHOOK_DOWN: (u16, &str) = (
+    500,
+    "Internal error occurred: failed calling webhook \"x\": connection refused",
+);
 
 #[tokio::test]
 async fn rejection_in_a_users_namespace_does_not_fail_the_thaw() {
-    for rejection in [WEBHOOK_DOWN, (403, "configmaps is forbidden: exceeded quota: q"), (400, "denied")] {
+    for rejection in [
+        WEBHOOK_DOWN,
+        (403, "configmaps is forbidden: exceeded quota: q"),
+        (400, "denied"),
+    ] {
         let server = api_server(move |namespace| (namespace == "shop").then_some(rejection));
-        publish(&server.client().await, AUTHORITIES, LIMIT, ready(())).await.unwrap();
+        publish(&server.client().await, AUTHORITIES, LIMIT, ready(()))
+            .await
+            .unwrap();
     }
 }
 
@@ -96,7 +112,9 @@ async fn rejected_config_map_is_retried_until_it_is_accepted() {
         let is_rejected = namespace == "shop" && attempts.fetch_add(1, Ordering::SeqCst) < 2;
         is_rejected.then_some(WEBHOOK_DOWN)
     });
-    publish(&server.client().await, AUTHORITIES, LIMIT, pending()).await.unwrap();
+    publish(&server.client().await, AUTHORITIES, LIMIT, pending())
+        .await
+        .unwrap();
     let created = |request: &&String| request.as_str() == "POST /api/v1/namespaces/shop/configmaps";
     assert_eq!(server.requests().iter().filter(created).count(), 3);
     assert!(!server.requests().iter().any(|request| request.contains("/gone/")));
@@ -105,10 +123,16 @@ async fn rejected_config_map_is_retried_until_it_is_accepted() {
 #[tokio::test]
 async fn other_failures_are_errors() {
     let limit = Duration::from_millis(300);
-    for (namespace, failure) in [("shop", (500, "etcdserver: request timed out")), ("kube-system", WEBHOOK_DOWN)] {
+    for (namespace, failure) in [
+        ("shop", (500, "etcdserver: request timed out")),
+        ("kube-system", WEBHOOK_DOWN),
+    ] {
         let server = api_server(move |other| (other == namespace).then_some(failure));
         let outcome = publish(&server.client().await, AUTHORITIES, limit, ready(())).await;
         let error = outcome.unwrap_err().to_string();
-        assert!(error.contains(&format!("`{namespace}/kube-root-ca.crt`")), "{error}");
+        assert!(
+            error.contains(&format!("`{namespace}/kube-root-ca.crt`")),
+            "{error}"
+        );
     }
 }
