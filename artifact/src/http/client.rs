@@ -26,7 +26,7 @@ pub struct ClientOptions {
     pub read_timeout: Duration,
 }
 
-/// What a client does with an answer that redirects it.
+/// How a client treats redirects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Redirects {
     /// Follow it; credentials are dropped where host or port change.

@@ -21,7 +21,7 @@ const DOCKER_HUB: &str = "docker.io";
 /// The name under which `docker login` stores the credential of Docker Hub.
 const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
 
-/// What identifies a user to a server.
+/// A user's credential for a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Credential {
     Password {

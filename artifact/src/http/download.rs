@@ -9,7 +9,7 @@ use super::retry::Backoff;
 use super::{CompleteFile, HttpError, PartialFile, Server};
 use crate::digest::Digest;
 
-/// What a download must yield.
+/// The expected content of a download.
 pub(crate) struct Expected<'a> {
     /// In error messages: "layer `os`".
     pub(crate) what: &'a str,
@@ -85,14 +85,15 @@ impl Body {
 /// Downloads to `file`, after what it already holds, retries temporary failures and checks the digest.
 ///
 /// # Errors
-/// What has arrived stays in the file, unless its digest is wrong.
+/// The file keeps everything received, unless its digest is wrong.
 pub(crate) async fn download(
     source: &impl RangeSource,
     file: &mut PartialFile,
     expected: &Expected<'_>,
     observer: &impl Observer,
 ) -> Result<CompleteFile, HttpError> {
-    // What several answers were joined to may not belong together: then one more download decides.
+    // Content that was joined from several answers may be inconsistent, for example after a change on the server. Only
+    // another download can tell that from a wrong digest.
     let mut was_restarted = false;
     loop {
         let was_joined = receive_all(source, file, expected, observer).await?;

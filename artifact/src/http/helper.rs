@@ -12,7 +12,7 @@ use tokio::time;
 
 use super::Credential;
 
-/// What a helper prints if it has no credential (docker-credential-helpers, `credentials/error.go`).
+/// Printed by a helper that has no credential (docker-credential-helpers, `credentials/error.go`).
 const NOT_FOUND: &str = "credentials not found";
 /// The user name that marks an identity token.
 const TOKEN_USER: &str = "<token>";

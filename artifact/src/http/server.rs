@@ -31,7 +31,7 @@ struct ErrorDetail {
 pub struct Hints {
     /// Appended to "cannot reach SERVER".
     pub unreachable: &'static str,
-    /// The same, if TLS failed.
+    /// Appended instead of `unreachable` if TLS failed.
     pub tls: &'static str,
     /// Follows "not found; ".
     pub not_found: &'static str,

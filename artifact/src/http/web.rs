@@ -36,7 +36,7 @@ impl WebClient {
     /// Checks once that there is something at `url`.
     ///
     /// # Errors
-    /// Why there is not.
+    /// Any answer but success.
     pub async fn check_exists(&self, url: &Url) -> Result<(), HttpError> {
         // A range of one byte, since not every mirror supports HEAD.
         self.file(url)
@@ -65,7 +65,7 @@ impl WebClient {
     /// `part` holds what has arrived; a later call continues it.
     ///
     /// # Errors
-    /// What the server reports; [`HttpError::Digest`], [`HttpError::TooLarge`], [`HttpError::File`].
+    /// Any answer but success; [`HttpError::Digest`], [`HttpError::TooLarge`], [`HttpError::File`].
     pub async fn download(
         &self,
         url: &Url,

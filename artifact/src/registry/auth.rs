@@ -14,21 +14,21 @@ const MAX_ANSWER: usize = 1 << 20;
 /// The name of this client for token servers that record one (OAuth2).
 const CLIENT_ID: &str = "parbake";
 
-/// What requests carry once a challenge was answered.
+/// The answer to a challenge, which all later requests carry.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Authorization {
     Basic { user: String, password: String },
     Bearer(String),
 }
 
-/// What a registry demands of a request.
+/// A registry's demand for authentication.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Challenge {
     Basic,
     Bearer {
         realm: String,
         service: Option<String>,
-        /// What the refused request needs, as `TYPE:NAME:ACTION,...`, separated by spaces.
+        /// The rights that the refused request needs, as `TYPE:NAME:ACTION,...`, separated by spaces.
         scope: Option<String>,
     },
 }

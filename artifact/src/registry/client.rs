@@ -29,7 +29,7 @@ pub(super) struct Client {
     is_insecure: bool,
     pub(super) server: Server,
     credentials: Credentials,
-    /// What tokens must allow: `repository:NAME:pull,push` (distribution, "Token Scope Documentation").
+    /// The rights to request in tokens: `repository:NAME:pull,push` (distribution, "Token Scope Documentation").
     scopes: Vec<String>,
     authorization: RwLock<Option<Authorization>>,
 }

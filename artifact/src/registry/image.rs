@@ -52,7 +52,7 @@ struct Platform {
 /// call for the same image left, which is continued.
 ///
 /// # Errors
-/// What the registry reports; [`RegistryError::UnusableImage`]; [`HttpError::Digest`] and [`HttpError::Length`] for wrong
+/// Failed requests; [`RegistryError::UnusableImage`]; [`HttpError::Digest`] and [`HttpError::Length`] for wrong
 /// content.
 pub async fn pull_image(
     reference: &Reference,

@@ -51,7 +51,7 @@ impl Repository {
         }
     }
 
-    /// What refers to the manifest `subject` (OCI distribution-spec 1.1, "Listing Referrers"), from the referrers API or from
+    /// The manifests that refer to the manifest `subject` (OCI distribution-spec 1.1, "Listing Referrers"), from the referrers API or from
     /// the index that clients keep under a tag. Only the first page is read, which is ample for baked artifacts.
     pub(super) async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, RegistryError> {
         let (path, action) = (self.path("referrers", subject.as_str()), "list referrers");

@@ -33,7 +33,7 @@ pub struct Published {
     pub deltas: Vec<PublishedDeltas>,
 }
 
-/// What is published with an artifact.
+/// Additions to a published artifact.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PublishOptions<'a> {
     /// Signs the artifact.

@@ -1,7 +1,7 @@
 //! Blobs that arrive in pieces, possibly in several processes one after the other.
 //!
 //! ```text
-//! tmp/HEX.part         what has arrived of the blob with this digest
+//! tmp/HEX.part         the received beginning of the blob with this digest
 //! tmp/HEX.part.lock    flock of the process that receives it
 //! ```
 //!
@@ -17,7 +17,7 @@ use crate::digest::Digest;
 use crate::http::{CompleteFile, PartialFile};
 use crate::manifest::BlobRef;
 
-/// A blob that only this process is receiving. What has arrived stays when the value is dropped or the process dies.
+/// A blob that only this process is receiving. Received bytes stay when the value is dropped or the process dies.
 pub(crate) struct PartialBlob {
     pub(crate) file: PartialFile,
     destination: PathBuf,

@@ -15,7 +15,7 @@ use crate::fixture::{chain, options, tag};
 /// `pull REFERENCE` or `publish REFERENCE`; the store is in the current directory.
 const ARGUMENTS: &str = "PARBAKE_TEST_ARGUMENTS";
 
-/// What the child process does.
+/// The main function of the child process.
 #[test]
 #[ignore = "other tests run it in a child process"]
 fn process() {

@@ -108,14 +108,14 @@ async fn layers_are_downloaded_in_full_without_intact_older_layers() {
     let (server, source) = (Server::start(), TestStore::with_both());
     let reference = server.reference("other");
     publish_deltas(&source, &reference).await;
-    let (gone, damaged) = (TestStore::with_older(), TestStore::with_older());
-    for layer in gone.store.get(&older()).unwrap().layers {
+    let (removed, damaged) = (TestStore::with_older(), TestStore::with_older());
+    for layer in removed.store.get(&older()).unwrap().layers {
         // Only the blob, not the unpacked layer.
-        fs::remove_file(gone.store.blob_path(&layer.digest)).unwrap();
+        fs::remove_file(removed.store.blob_path(&layer.digest)).unwrap();
     }
-    let pulled = gone.pull(&reference).await.unwrap();
+    let pulled = removed.pull(&reference).await.unwrap();
     assert_eq!(pulled.stats.delta_bytes, 0);
-    gone.store.verify(&tag()).unwrap();
+    removed.store.verify(&tag()).unwrap();
     for layer in damaged.store.get(&older()).unwrap().layers {
         let path = damaged.store.blob_path(&layer.digest);
         let mut bytes = fs::read(&path).unwrap();

@@ -33,7 +33,7 @@ async fn pull_survives_many_cuts() {
 #[tokio::test(flavor = "multi_thread")]
 async fn registry_that_disappears_is_one_error_and_the_next_pull_resumes() {
     let (server, source) = (Server::start(), TestStore::with_artifact());
-    source.publish(&server.reference("gone")).await.unwrap();
+    source.publish(&server.reference("disappears")).await.unwrap();
     let size = source.size();
     let mut cases = JoinSet::new();
     for part in 1..PARTS {
@@ -46,7 +46,7 @@ async fn registry_that_disappears_is_one_error_and_the_next_pull_resumes() {
                 "blob" => Fault::Metered(meter.clone()),
                 _ => Fault::None,
             });
-            let reference = proxy.reference("gone");
+            let reference = proxy.reference("disappears");
             let error = chain(&target.pull(&reference).await.unwrap_err());
             assert!(
                 error.contains("registry") && error.contains(&proxy.address()),

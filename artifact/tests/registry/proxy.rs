@@ -9,7 +9,7 @@ use std::thread::spawn;
 /// How much is forwarded at once, in bytes.
 const PIECE: usize = 4096;
 
-/// What happens to a request or its answer.
+/// A fault that is injected into a request or its answer.
 #[derive(Clone)]
 pub(crate) enum Fault {
     None,

@@ -1,7 +1,7 @@
-//! Fetching locked packages.
+//! Downloading locked packages.
 //!
-//! apt's own downloader does it: it knows this host's proxies and credentials, keeps connections open, and checks the
-//! locked digest while it writes.
+//! apt's own downloader is used: it knows this host's proxies and credentials, reuses connections, and verifies the digest
+//! while it writes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,10 +16,10 @@ use super::mirror::{Archives, DebianMirrors};
 use crate::provider::ProviderName;
 use crate::provider::lock::{Archive, Package};
 
-/// The directory of the cache that keeps the packages.
+/// The directory of the cache with the packages.
 const DIR: &str = "debs";
 
-/// The files of `packages`, from the cache or a mirror, each with its locked digest.
+/// Returns the files of `packages`, from the cache or a mirror, each with its locked digest.
 pub(super) fn fetch<'a>(
     provider: &ProviderName,
     packages: Vec<&'a Package>,
@@ -29,7 +29,7 @@ pub(super) fn fetch<'a>(
     let dir = cache.plain_dir(DIR)?;
     let mut missing = Vec::new();
     for package in &packages {
-        if !is_there(package, &path(&dir, package))? {
+        if !is_cached(package, &path(&dir, package))? {
             missing.push(*package);
         }
     }
@@ -51,7 +51,7 @@ fn path(dir: &Path, package: &Package) -> PathBuf {
     dir.join(format!("{}.deb", package.sha256))
 }
 
-fn is_there(package: &Package, path: &Path) -> Result<bool, Error> {
+fn is_cached(package: &Package, path: &Path) -> Result<bool, Error> {
     if !path.exists() {
         return Ok(false);
     }
@@ -75,8 +75,8 @@ fn download(
 ) -> Result<(), Error> {
     let temporary = cache.temp_dir()?;
     let to = |package: &Package| path(temporary.path(), package);
-    // All at once is fast; when that fails, one by one tells which package it is. A security update moves into the
-    // release itself in time, so the other archive is asked as well.
+    // One call is fast; if it fails, single calls find the package that is missing. A security update moves into the release
+    // itself over time, so the other archive is tried, too.
     let all = packages.iter().map(|package| (*package, package.archive));
     if run(archives, all, &to).is_err() {
         for package in packages.iter().filter(|package| !to(package).exists()) {

@@ -25,7 +25,7 @@ const DIGEST_SUFFIXES: [&str; 2] = [".sha256", ".sha256sum"];
 /// in their registry. kubeadm is downloaded, since it lists the images.
 ///
 /// # Errors
-/// What is not published, or cannot be downloaded.
+/// Files and images that are not published, or cannot be downloaded.
 pub(in crate::inputs) fn pin(
     provider: &Provider,
     architecture: &str,

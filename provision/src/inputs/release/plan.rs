@@ -1,4 +1,4 @@
-//! What has to be downloaded for a bake: URLs from the provider file, digests from its lock.
+//! The list of downloads for a bake: URLs from the provider file, digests from its lock.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -74,7 +74,7 @@ impl Locations {
 }
 
 impl Plan {
-    /// What `provider` needs besides the `given` binaries and images, by their names.
+    /// Everything that `provider` needs besides the `given` binaries and images, by their names.
     ///
     /// # Errors
     /// [`ReleaseError::NotPinned`], [`ReleaseError::NoLocation`], [`ReleaseError::Url`].

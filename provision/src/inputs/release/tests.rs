@@ -286,7 +286,7 @@ fn server_that_always_fails_is_one_error() {
     fixture.download(&plan, None).unwrap();
 }
 
-/// What `auto` chooses for a plan, and how long that takes.
+/// The choice of `auto` for a plan, and how long it takes.
 fn choose(plan: Result<Plan, ReleaseError>, mirrors: &ReleaseMirrors, cache: &Path) -> (Chosen, Duration) {
     let start = Instant::now();
     let chosen = Source::Auto
