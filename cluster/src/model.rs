@@ -1,4 +1,4 @@
-//! What a cluster is: its description, and everything that follows from it without asking a running cluster.
+//! The description of a cluster, and everything that follows from it without a request to a running cluster.
 
 pub(crate) mod addressing;
 pub mod builtin_services;

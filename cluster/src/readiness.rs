@@ -51,7 +51,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// are accepted but not answered.
 const READYZ_TIMEOUT: Duration = Duration::from_millis(2500);
 
-/// What is to become ready, and since when.
+/// The cluster that is to become ready, and since when.
 #[derive(Debug, Clone, Copy)]
 pub struct Expected<'a> {
     /// The cluster, with only the nodes that run.

@@ -1,4 +1,4 @@
-//! What an artifact must not hold: removed before a freeze, made again by every thaw.
+//! Removing what an artifact must not hold before a freeze, and replacing it at every thaw.
 
 pub mod ca_publish;
 pub mod node_files;

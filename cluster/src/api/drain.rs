@@ -63,7 +63,7 @@ pub async fn is_schedulable(client: &Client, node: &NodeName) -> Result<bool, Er
     Ok(found.is_some_and(|node| node.spec.and_then(|spec| spec.unschedulable) != Some(true)))
 }
 
-/// Marks `node` unschedulable. A missing node is no error.
+/// Marks `node` unschedulable. A missing node is not an error.
 ///
 /// # Errors
 /// A request failed.
@@ -71,7 +71,7 @@ pub async fn cordon(client: &Client, node: &NodeName) -> Result<(), Error> {
     set_unschedulable(client, node, "cordon", json!(true)).await
 }
 
-/// Marks `node` schedulable. A missing node is no error.
+/// Marks `node` schedulable. A missing node is not an error.
 ///
 /// # Errors
 /// A request failed.
@@ -186,7 +186,7 @@ mod tests {
             ),
             (json!({"name": "a"}), running(), Disposition::Unmanaged),
             (json!({"name": "a"}), json!({}), Disposition::Unmanaged),
-            // An owner that is no controller recreates nothing.
+            // An owner that is not the controller recreates nothing.
             (non_controller, running(), Disposition::Unmanaged),
         ];
         for (metadata, status, expected) in cases {

@@ -60,8 +60,8 @@ pub struct Description {
     runtime: ContainerRuntime,
 }
 
-/// Services that the first control plane runs for nodes and their users, beside Kubernetes. Artifacts of older bakes have
-/// none.
+/// Services that the first control plane runs for nodes and their users, in addition to Kubernetes. Artifacts of older
+/// bakes have none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct BuiltinServices {

@@ -33,7 +33,7 @@ const KUBELET_ASSIGNMENTS: [&str; 2] = [
 /// The manifest of a control plane's API server.
 const API_SERVER: &str = "etc/kubernetes/manifests/kube-apiserver.yaml";
 
-/// What a plan needs beside the cluster's description.
+/// The inputs of a plan, in addition to the cluster's description.
 #[derive(Debug)]
 pub struct LaunchContext<'a> {
     /// Distinguishes the cluster's cgroups from others on the host: `[a-z0-9-]+`.
@@ -57,8 +57,7 @@ pub enum Boot {
     Restart,
 }
 
-/// Plans the machines of `cluster`. `layers` returns a node's layers, bottom first, and `files` the files to seed beside
-/// those of every node.
+/// Plans the machines of `cluster`. `layers` returns a node's layers, bottom first, and `files` its additional files.
 ///
 /// # Errors
 /// The runtime's configuration in the layers is invalid, or the layers cannot be read.

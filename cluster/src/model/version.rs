@@ -34,9 +34,7 @@ impl FromStr for KubernetesVersion {
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
         semver::Version::parse(text.strip_prefix('v').unwrap_or(text))
             .map(Self)
-            .map_err(|error| {
-                InvalidValue::new(text, format!("a Kubernetes version such as `v1.34.4`: {error}"))
-            })
+            .map_err(|_| InvalidValue::new(text, "a Kubernetes version such as `v1.34.4`"))
     }
 }
 

@@ -8,7 +8,7 @@ const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(1);
 
 /// The span of time that evidence must fall into.
 ///
-/// A time after `now` is no evidence either: it was frozen on a host whose clock was ahead.
+/// A time after `now` does not count either: it was frozen on a host whose clock was ahead.
 #[derive(Debug, Clone, Copy)]
 pub struct EvidenceWindow {
     /// When the first machine was started.

@@ -35,7 +35,7 @@ const REMOVED: [&str; 18] = [
     "var/lib/systemd",
     "var/log",
 ];
-/// Files that a bake removes as well.
+/// Files that only a bake removes.
 const REMOVED_BY_BAKE: [&str; 3] = ["root", "tmp", "var/tmp"];
 /// The port on which members of etcd reach each other.
 const ETCD_PEER_PORT: u16 = 2380;

@@ -23,7 +23,7 @@ const IGNORED_CHECKS: [&str; 5] = [
     "Swap",
 ];
 
-/// Settings of a joining node's kubelet, beside those of all kubelets.
+/// Settings of a joining node's kubelet, in addition to those of all kubelets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KubeletSettings {
     /// Arguments by name, without the two dashes. They override kubeadm's.

@@ -1,9 +1,9 @@
-# The library reads archives where they are: one from standard input is kept meanwhile.
+# The library reads archives from files, so that of standard input is stored meanwhile.
 mkdir -p /var/lib/parbake
 dir=$(mktemp -d /var/lib/parbake/import.XXXXXX)
 trap 'rm -rf -- "$dir"' EXIT
 cat >"$dir/archive"
-# containers-transports(5): an image layout has this file, what `docker save` writes has not.
+# containers-transports(5): an image layout has this file, an archive of `docker save` does not.
 if tar --list --file="$dir/archive" | grep -qx -e index.json -e ./index.json; then
     kind=oci-archive
 else

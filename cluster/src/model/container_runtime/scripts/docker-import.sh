@@ -1,11 +1,11 @@
-# Docker reads what `docker save` writes, which has a list of its own of what is in it (Docker image specification 1.2,
-# 'Combined Image JSON + Filesystem Changeset Format'). An image layout (OCI image specification 1.1, 'Image Layout') gets one.
+# Docker loads archives of `docker save`, which have a `manifest.json` (Docker image specification 1.2, 'Combined Image JSON +
+# Filesystem Changeset Format'). It is added to an image layout (OCI image specification 1.1, 'Image Layout').
 mkdir -p /var/lib/parbake
 dir=$(mktemp -d /var/lib/parbake/import.XXXXXX)
 trap 'rm -rf -- "$dir"' EXIT
 tar --extract --file=- --directory="$dir"
 blob() { echo "$dir/blobs/$(echo "$1" | tr : /)"; }
-# What the manifest of an image is, or the first part of an index that is for this machine.
+# The digest of the first manifest that matches.
 digest() { jq -r "first(.manifests[] | select($1)).digest" "$2"; }
 if [ -e "$dir/index.json" ]; then
     architecture=$(docker version --format '{{.Server.Arch}}')

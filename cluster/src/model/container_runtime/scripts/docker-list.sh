@@ -1,4 +1,4 @@
-# Docker keeps no manifests of what it loads: an image goes by the digest of its configuration.
+# Docker keeps no manifests of loaded images: their digest is that of the configuration.
 for name; do
     echo "$name image $(docker image inspect --format '{{.Id}}' "$name")"
 done

@@ -1,4 +1,4 @@
-# show_layers TOP LOWER DIR: the layer TOP and those of the list LOWER, which may be empty, in DIR.
+# show_layers TOP LOWER DIR: mounts the layer TOP and those of the list LOWER, which may be empty, at DIR.
 show_layers() {
     if [ "$2" ]; then
         mount -t overlay -o "ro,lowerdir=$1:$2" overlay "$3"

@@ -1,5 +1,4 @@
-# Shows the image's files in a directory and writes them to standard output. Each runtime has its own `show IMAGE DIR` and
-# `hide DIR`.
+# Mounts the image and writes its files to standard output. Each runtime defines `show IMAGE DIR` and `hide DIR`.
 mkdir -p "$1"
 dir=$(mktemp -d -- "$1/image.XXXXXX")
 trap 'hide "$dir" 2>/dev/null || true; rmdir "$dir"' EXIT
