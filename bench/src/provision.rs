@@ -141,7 +141,7 @@ impl Bench<'_> {
     fn provision(&self, manifests: &[PathBuf], kubelet: Option<PathBuf>) -> Result<Artifact> {
         let mut provider = self.options.provider.clone();
         for path in manifests {
-            provider.add(Addon::load(path, &BTreeMap::new())?)?;
+            provider.add_addon(Addon::load(path, &BTreeMap::new())?)?;
         }
         let binaries = kubelet.map(|path| BinaryOverride {
             name: COMPONENT.to_owned(),

@@ -73,7 +73,7 @@ fn like_containerd(place: &Place, chosen: &Chosen, more: fn(&Place) -> Outcome) 
 fn refused(place: &Place) -> Outcome {
     place.refused(
         &["provision", "k8s-1.17", "--runtime", "cri-o"],
-        &["`k8s-1.17` does not offer the container runtime `cri-o`; bake with `containerd`"],
+        &["`k8s-1.17` does not support the container runtime `cri-o`; use `containerd`"],
     )?;
     let shown = place.json(&["provider", "show", PROVIDER])?;
     check(

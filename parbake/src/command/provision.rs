@@ -190,10 +190,10 @@ impl Args {
             provider.select_ip_stack(stack);
         }
         for addon in &content.addons {
-            provider.choose(addon)?;
+            provider.select_addon(addon)?;
         }
         for path in &content.manifests {
-            provider.add(Addon::load(path, &BTreeMap::new())?)?;
+            provider.add_addon(Addon::load(path, &BTreeMap::new())?)?;
         }
         let tag = match self.tag {
             Some(tag) => tag,

@@ -54,7 +54,7 @@ impl AvailableImages {
             .iter()
             .flat_map(|addon| addon.objects.iter().flat_map(images_in_object));
         let also = addons.iter().flat_map(|addon| {
-            addon.recipe.also.iter().map(|image| ImageReference {
+            addon.recipe.extra_images.iter().map(|image| ImageReference {
                 object: format!("`also` of the add-on `{}`", addon.name),
                 image: image.clone(),
                 pulls_always: false,

@@ -137,7 +137,9 @@ images.driver = { reference = "example.org/driver:v1" }
         let folder = folder.path().join("driver");
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("addon.toml"), ADDON).unwrap();
-        provider.add(Addon::load(&folder, &[].into()).unwrap()).unwrap();
+        provider
+            .add_addon(Addon::load(&folder, &[].into()).unwrap())
+            .unwrap();
         let error = plan(&provider, &lock).unwrap_err().to_string();
         assert!(
             error.contains("`example.org/driver:v1` of the add-on `driver`")

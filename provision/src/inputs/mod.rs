@@ -153,7 +153,7 @@ fn gather(
     cache: &Path,
     looking: bool,
 ) -> Result<Inputs, Error> {
-    let lock = Lock::load(provider)?.chosen(&provider.recipe);
+    let lock = Lock::load(provider)?.for_runtime(&provider.recipe);
     let runtime = NodeRuntime::of(&provider.recipe, &lock)?;
     pinned(provider)?;
     let published = addon_images::plan(provider, &lock)?;
@@ -247,7 +247,7 @@ pub fn check(provider: &Provider) -> Result<(), Error> {
     for runtime in provider.recipe.available_runtimes() {
         let mut chosen = provider.clone();
         chosen.select_runtime(runtime).map_err(UnusableRuntime::from)?;
-        NodeRuntime::of(&chosen.recipe, &lock.clone().chosen(&chosen.recipe))?;
+        NodeRuntime::of(&chosen.recipe, &lock.clone().for_runtime(&chosen.recipe))?;
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use semver::Version;
 use super::Binary;
 use super::cache::{KeyBuilder, Locked};
 use super::error::Error;
-use crate::provider::{Modules, Provider};
+use crate::provider::{ModuleFile, Modules, Provider};
 use generate::Overlay;
 
 /// Changes whenever this file would build something else from the same inputs.
@@ -110,10 +110,10 @@ fn build(
     for (binary, package) in &modules.tests {
         key = key.field("test", binary).field(binary, package);
     }
-    for (name, (module, path)) in &modules.files {
+    for (name, ModuleFile { module, path }) in &modules.files {
         key = key.field("file", name).field(module, path);
     }
-    for (name, (module, path)) in &modules.c {
+    for (name, ModuleFile { module, path }) in &modules.c {
         key = key.field("c", name).field(module, path);
         key = key.field("compiler", c::compiler()?);
     }
@@ -138,11 +138,11 @@ fn build(
             let words = [compile.as_slice(), &arguments[1..]].concat();
             build(&words, &out.join(binary), &mut iter::once(package))?;
         }
-        for (name, (module, path)) in &modules.files {
+        for (name, ModuleFile { module, path }) in &modules.files {
             let from = sources_of(module, &go)?.join(path);
             fs::copy(&from, out.join(name)).map_err(failed("copy", &from))?;
         }
-        for (name, (module, path)) in &modules.c {
+        for (name, ModuleFile { module, path }) in &modules.c {
             c::build(&sources_of(module, &go)?.join(path), &out.join(name))?;
         }
         for binary in modules.commands.keys().chain(modules.tests.keys()) {

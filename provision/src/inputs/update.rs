@@ -72,7 +72,8 @@ pub fn update_lock(provider: &Provider, update: &LockUpdate<'_>) -> Result<Updat
         LockPart::All | LockPart::Release => Some(pinned(provider, &lock.architecture, update)?),
     };
     addon_images::pin(provider, before.as_ref(), &mut lock, update);
-    let release = lock.release.is_some();
+    let release = lock.release.as_ref();
+    let release = release.is_some_and(|release| release::is_complete(release, provider, &lock.architecture));
     let changed = lock.write(provider)?;
     Ok(UpdatedLock { changed, release })
 }

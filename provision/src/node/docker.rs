@@ -52,7 +52,7 @@ mod tests {
         let mut provider = Provider::load(&dir).unwrap();
         let plain = Lock::load(&provider).unwrap();
         provider.select_runtime(ContainerRuntime::Docker).unwrap();
-        let lock = plain.clone().chosen(&provider.recipe);
+        let lock = plain.clone().for_runtime(&provider.recipe);
         assert_eq!(check(&provider.recipe, &lock), Ok(()));
         // The lock of nodes with containerd.
         let error = check(&provider.recipe, &plain).unwrap_err();

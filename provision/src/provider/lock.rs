@@ -1,4 +1,4 @@
-//! The lock of a provider: which Debian packages exactly its package names mean.
+//! The lock of a provider: exact versions and digests of its inputs.
 //!
 //! ```toml
 //! # Written by `parbake provider update k8s-1.34`; do not edit.
@@ -6,16 +6,16 @@
 //! architecture = "amd64"
 //! suite = "bookworm"
 //!
-//! [sets.os]                                # `os`, and `image/NAME` for an image with packages
-//! requested = ["containerd"]               # as in the provider file when the lock was made
-//! packages = ["base-files", "containerd"]  # these and all that they need
+//! [sets.os]                                # `os`, `os/RUNTIME`, and `image/NAME` for an image with packages
+//! requested = ["containerd"]               # as in the provider file when the lock was written
+//! packages = ["base-files", "containerd"]  # these and their dependencies
 //!
-//! [addons.local-storage]                   # those that the provider file names, as they were when the lock was made
+//! [addons.local-storage]                   # add-ons of the provider file when the lock was written
 //! version = "0.0.30"
 //! sha256 = "..."                           # of all their files
-//! images = { "example.org/a:1" = "sha256:..." }  # those of its images that are published, where they could be reached
+//! images = { "example.org/a:1" = "sha256:..." }  # published images, if their registry was reachable
 //!
-//! [release.files.kubelet]                  # for source `release`; missing where nothing is pinned for it
+//! [release.files.kubelet]                  # for source `release`; absent if nothing is pinned for it
 //! url = "https://dl.k8s.io/release/v1.34.4/bin/linux/amd64/kubelet"
 //! digest = "sha256:..."
 //!
@@ -25,7 +25,7 @@
 //! [[package]]
 //! name = "containerd"
 //! version = "1.6.20~ds1-1+deb12u3"
-//! archive = "security"                     # or `main`: where it was found
+//! archive = "security"                     # or `main`
 //! filename = "pool/updates/main/c/containerd/containerd_1.6.20~ds1-1+deb12u3_amd64.deb"
 //! size = 25950104
 //! sha256 = "..."
@@ -41,46 +41,42 @@ use std::io;
 use parbake_artifact::Digest;
 use serde::{Deserialize, Serialize};
 
-pub use self::error::{Error, Invalid};
+pub use self::error::{Error, InvalidLock};
 pub use self::release::{PinnedFile, Release};
 use super::{Addon, OS_SET, Provider, Recipe, is_os};
 
-/// The version of the format.
 const VERSION: u32 = 1;
-/// The lock's name in a provider's folder.
 const FILE: &str = "lock.toml";
 
-/// Which Debian packages exactly a provider's package names mean.
+/// The lock of a provider.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lock {
     version: u32,
-    /// Debian's name of the architecture.
+    /// Debian's name.
     pub architecture: String,
-    /// The Debian release, by code name.
+    /// Code name of the Debian release.
     pub suite: String,
-    /// By name: `os`, `os/RUNTIME` for nodes with another runtime, and `image/NAME` for an image with packages.
+    /// `os`, `os/RUNTIME` for nodes with an alternative runtime, and `image/NAME` for an image with packages.
     pub sets: BTreeMap<String, PackageSet>,
-    /// The add-ons, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub addons: BTreeMap<String, PinnedAddon>,
-    /// What source `release` may take.
+    /// Pinned files and images for source `release`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<Release>,
-    /// All packages of all sets, by name.
+    /// The packages of all sets, by name.
     #[serde(rename = "package", with = "listed")]
     pub packages: BTreeMap<String, Package>,
 }
 
-/// An add-on as it was when the lock was made.
+/// An add-on at the time when the lock was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PinnedAddon {
-    /// Its version.
     pub version: Option<String>,
-    /// Identifies all of its files: 64 hexadecimal digits.
+    /// Of all files, in hexadecimal.
     pub sha256: String,
-    /// Its published images, by full name, as far as they could be reached.
+    /// Published images by full name, without those whose registry was unreachable.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub images: BTreeMap<String, Digest>,
 }
@@ -89,42 +85,39 @@ pub struct PinnedAddon {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PackageSet {
-    /// What the provider file asked for.
+    /// As in the provider file.
     pub requested: Vec<String>,
-    /// That and all it needs, sorted.
+    /// The requested packages and their dependencies, sorted.
     pub packages: Vec<String>,
 }
 
-/// One Debian package.
+/// A Debian package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Package {
-    /// Its name.
     pub name: String,
     /// Its version (Debian Policy, section 5.6.12).
     pub version: String,
-    /// Which of a mirror's archives has it.
     pub archive: Archive,
-    /// Its path below the archive's root, as in the archive's index.
+    /// Path below the archive's root.
     pub filename: String,
-    /// The size of the file in bytes.
+    /// In bytes.
     pub size: u64,
-    /// The SHA-256 of the file: 64 hexadecimal digits.
+    /// In hexadecimal.
     pub sha256: String,
 }
 
-/// The two archives that a stable release is made of.
+/// The archives of a stable Debian release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Archive {
-    /// The release itself and its updates.
+    /// The release and its point updates.
     Main,
-    /// Security updates.
     Security,
 }
 
 impl Lock {
-    /// A lock with these packages.
+    /// A lock with these packages, without pins for source `release`.
     pub fn new(
         architecture: String,
         provider: &Provider,
@@ -142,10 +135,10 @@ impl Lock {
         }
     }
 
-    /// Reads the lock of `provider` and compares it with the provider file.
+    /// Reads the lock of `provider` and checks that it matches the provider file.
     ///
     /// # Errors
-    /// When it is not there, malformed, or older than a change of the provider file.
+    /// The lock is missing, invalid or out of date.
     pub fn load(provider: &Provider) -> Result<Self, Error> {
         let path = provider.dir.join(FILE);
         let name = || provider.name.to_string();
@@ -157,45 +150,48 @@ impl Lock {
         let lock = Self::parse(&text).map_err(|source| Error::Invalid {
             provider: name(),
             path: path.clone(),
-            source: Box::new(source),
+            source,
         })?;
         match lock.difference(
             &provider.recipe,
             &provider.package_sets(),
             &pinned(provider.pinned_addons()),
         ) {
-            Some(what) => Err(Error::OutOfDate {
+            Some(change) => Err(Error::OutOfDate {
                 provider: name(),
                 path,
-                what,
+                change,
             }),
             None => Ok(lock),
         }
     }
 
-    /// Reads the text of a lock.
+    /// Parses and validates the text of a lock.
     ///
     /// # Errors
-    /// The first thing that is wrong with it.
-    pub fn parse(text: &str) -> Result<Self, Invalid> {
+    /// The first problem.
+    pub fn parse(text: &str) -> Result<Self, InvalidLock> {
         #[derive(Deserialize)]
         struct Format {
             version: u32,
         }
-        // The version first: another format may have other fields.
+        // The version is checked first: another format may have other fields.
         let format: Format = read(text)?;
         if format.version != VERSION {
-            return Err(Invalid::Version(format.version));
+            return Err(InvalidLock(format!(
+                "format version {} is not supported; this parbake knows version {VERSION}",
+                format.version
+            )));
         }
         let lock: Self = read(text)?;
         lock.check()?;
         Ok(lock)
     }
 
-    /// The text that [`Lock::parse`] reads.
+    /// The text of the lock.
     ///
     /// # Errors
-    /// None in practice: every lock has a form in TOML.
+    /// None in practice: every lock can be written as TOML.
     pub fn to_text(&self, provider: &str) -> Result<String, toml::ser::Error> {
         let body = toml::to_string_pretty(self)?;
         Ok(format!(
@@ -203,10 +199,10 @@ impl Lock {
         ))
     }
 
-    /// Writes the lock of `provider`, unless it is like this already. Returns whether it was written.
+    /// Writes the lock of `provider` and returns true if that changed it.
     ///
     /// # Errors
-    /// [`Error::Write`].
+    /// The file cannot be written.
     pub fn write(&self, provider: &Provider) -> Result<bool, Error> {
         let path = provider.dir.join(FILE);
         let failed = |source: io::Error| Error::Write {
@@ -226,16 +222,17 @@ impl Lock {
         Ok(true)
     }
 
-    /// The same for nodes with the runtime that is chosen in `recipe`: the set `os` is theirs, and there is none of others.
+    /// The lock for the selected runtime of `recipe`: its packages become the set `os`, and those of other runtimes are
+    /// removed.
     #[must_use]
-    pub(crate) fn chosen(mut self, recipe: &Recipe) -> Self {
-        let chosen = self.sets.remove(&recipe.os_set(recipe.runtime));
+    pub(crate) fn for_runtime(mut self, recipe: &Recipe) -> Self {
+        let selected = self.sets.remove(&recipe.os_set(recipe.runtime));
         self.sets.retain(|name, _| !is_os(name));
-        self.sets.extend(chosen.map(|set| (OS_SET.to_owned(), set)));
+        self.sets.extend(selected.map(|set| (OS_SET.to_owned(), set)));
         self
     }
 
-    /// The packages of the set `name`, in the lock's order. Empty where there is no such set.
+    /// The packages of a set; empty if there is no such set.
     pub fn set(&self, name: &str) -> Vec<&Package> {
         let names = self
             .sets
@@ -245,49 +242,44 @@ impl Lock {
         names.iter().filter_map(|name| self.packages.get(name)).collect()
     }
 
-    fn check(&self) -> Result<(), Invalid> {
+    fn check(&self) -> Result<(), InvalidLock> {
         for package in self.packages.values() {
-            let name = || package.name.clone();
-            if package.sha256.len() != 64
-                || !package
-                    .sha256
-                    .bytes()
-                    .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-            {
-                return Err(Invalid::Digest {
-                    package: name(),
-                    sha256: package.sha256.clone(),
-                });
+            let Package {
+                name,
+                sha256,
+                filename,
+                ..
+            } = package;
+            let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+            if sha256.len() != 64 || !sha256.bytes().all(is_hex) {
+                return Err(InvalidLock(format!(
+                    "package `{name}`: `{sha256}` is not a SHA-256 digest of 64 hexadecimal digits"
+                )));
             }
-            let below_pool = package.filename.starts_with("pool/")
-                && !package.filename.split('/').any(|part| part == "..");
-            if !below_pool || package.filename.contains(char::is_whitespace) {
-                return Err(Invalid::Filename {
-                    package: name(),
-                    filename: package.filename.clone(),
-                });
+            let is_below_pool =
+                filename.starts_with("pool/") && !filename.split('/').any(|part| part == "..");
+            if !is_below_pool || filename.contains(char::is_whitespace) {
+                return Err(InvalidLock(format!(
+                    "package `{name}`: `{filename}` is not the name of a file below `pool/`"
+                )));
             }
         }
         for (set, members) in &self.sets {
-            if let Some(package) = members
-                .packages
-                .iter()
-                .find(|package| !self.packages.contains_key(*package))
-            {
-                return Err(Invalid::Unknown {
-                    set: set.clone(),
-                    package: package.clone(),
-                });
+            let mut members = members.packages.iter();
+            if let Some(package) = members.find(|package| !self.packages.contains_key(*package)) {
+                return Err(InvalidLock(format!(
+                    "set `{set}` names the package `{package}`, which is not in the lock"
+                )));
             }
         }
         Ok(())
     }
 
-    /// What the provider file asks for and the lock does not have, or the other way round.
+    /// The first difference between the lock and the provider file.
     fn difference(
         &self,
         recipe: &Recipe,
-        wanted: &BTreeMap<String, Vec<String>>,
+        requested: &BTreeMap<String, Vec<String>>,
         addons: &BTreeMap<String, PinnedAddon>,
     ) -> Option<String> {
         if self.suite != recipe.os.suite {
@@ -297,23 +289,23 @@ impl Lock {
             ));
         }
         let names = self.addons.keys().chain(addons.keys());
-        let files = |of: &BTreeMap<String, PinnedAddon>, name: &String| {
-            let addon = of.get(name)?;
+        let files = |addons: &BTreeMap<String, PinnedAddon>, name: &String| {
+            let addon = addons.get(name)?;
             Some((addon.version.clone(), addon.sha256.clone()))
         };
         let mut changed = names.filter(|name| files(&self.addons, name) != files(addons, name));
         if let Some(name) = changed.next() {
             return Some(format!("the add-on `{name}` has changed"));
         }
-        if let Some(extra) = self.sets.keys().find(|set| !wanted.contains_key(*set)) {
-            return Some(format!("nothing asks for the set `{extra}`"));
+        if let Some(extra) = self.sets.keys().find(|set| !requested.contains_key(*set)) {
+            return Some(format!("the set `{extra}` is not needed"));
         }
-        wanted
+        requested
             .iter()
             .find_map(|(set, requested)| match self.sets.get(set) {
                 None => Some(format!("the set `{set}` is missing")),
                 Some(locked) if locked.requested != *requested => {
-                    Some(format!("the packages asked for in the set `{set}` have changed"))
+                    Some(format!("the requested packages of the set `{set}` have changed"))
                 }
                 Some(_) => None,
             })
@@ -333,18 +325,18 @@ fn pinned<'a>(addons: impl Iterator<Item = &'a Addon>) -> BTreeMap<String, Pinne
         .collect()
 }
 
-fn read<'t, T: Deserialize<'t>>(text: &'t str) -> Result<T, Invalid> {
-    toml::from_str(text).map_err(|error| Invalid::Syntax(Box::new(error)))
+fn read<'t, T: Deserialize<'t>>(text: &'t str) -> Result<T, InvalidLock> {
+    toml::from_str(text).map_err(|error: toml::de::Error| InvalidLock(error.to_string()))
 }
 
-/// A map of packages that is a list in the file.
+/// Serializes the map of packages as a list.
 mod listed {
     use std::collections::BTreeMap;
 
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
 
-    use super::{Invalid, Package};
+    use super::Package;
 
     pub(super) fn serialize<S: Serializer>(
         packages: &BTreeMap<String, Package>,
@@ -358,8 +350,9 @@ mod listed {
     ) -> Result<BTreeMap<String, Package>, D::Error> {
         let mut packages = BTreeMap::new();
         for package in Vec::<Package>::deserialize(from)? {
-            if let Some(twice) = packages.insert(package.name.clone(), package) {
-                return Err(D::Error::custom(Invalid::Twice(twice.name)));
+            if let Some(duplicate) = packages.insert(package.name.clone(), package) {
+                let name = duplicate.name;
+                return Err(D::Error::custom(format!("there are two packages named `{name}`")));
             }
         }
         Ok(packages)

@@ -1,11 +1,11 @@
-//! The name of a provider.
+//! Names of providers.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A text that cannot be the name of a provider.
+/// A text that is not a valid name of a provider.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{text}` is not a provider name: use lower-case letters and digits, with dots and dashes between them, \
@@ -21,13 +21,12 @@ pub struct InvalidProviderName {
 pub struct ProviderName(String);
 
 impl ProviderName {
-    /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Whether `text` may be part of the name of a folder and of an artifact.
+/// True if `text` can be part of the name of a folder and of an artifact.
 pub(super) fn is_name(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     (1..=63).contains(&text.len())
@@ -73,7 +72,7 @@ mod tests {
     use super::ProviderName;
 
     #[test]
-    fn names_are_names_of_folders() {
+    fn names_are_validated() {
         for good in ["k8s-1.34", "a", &"a".repeat(63)] {
             assert_eq!(good.parse::<ProviderName>().unwrap().as_str(), good);
         }

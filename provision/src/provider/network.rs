@@ -1,26 +1,28 @@
-//! `[network]` of a provider file, and the stacks that a bake may be asked for.
+//! `[network]` of a provider file, and the IP stack that a bake can select.
 //!
-//! Nodes, pods and services have a network of IPv4, one of IPv6, or a list of both; all three alike. The first of a list is
-//! the family that everything has its address in.
+//! Nodes, pods and services each have an IPv4 network, an IPv6 network, or a list of both, all three with the same families.
+//! The first family of a list is the primary one.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use parbake_cluster::diagnostics::Collector;
+use parbake_cluster::toml_document::{Document, Parsed, ValuePath};
 use parbake_cluster::{IpFamilies, Subnets};
+use serde::de::value::StrDeserializer;
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
-use super::document::{At, Fields};
-
-/// What nodes, pods and services have where a provider says nothing of IPv4.
+/// The networks of an IPv4 cluster whose provider has none.
 const IPV4: Subnets = Subnets {
     nodes: IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(10, 89, 0, 0), 24)),
     pods: IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(10, 244, 0, 0), 16)),
     services: IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(10, 96, 0, 0), 12)),
 };
-/// What they have where it says nothing of IPv6.
+/// The networks of an IPv6 cluster whose provider has none.
 const IPV6: Subnets = Subnets {
     nodes: IpNet::V6(Ipv6Net::new_assert(
         Ipv6Addr::new(0xfd00, 0x10, 0x89, 0, 0, 0, 0, 0),
@@ -35,28 +37,28 @@ const IPV6: Subnets = Subnets {
         112,
     )),
 };
-/// Local addresses that everybody chooses for himself (RFC 4193, section 3.1, with L = 1).
+/// Locally assigned addresses (RFC 4193, section 3.1, with L = 1).
 const LOCAL: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0), 8);
-/// The controller manager hands out the /64s of a network of at most 2^16 of them.
-const PODS: RangeInclusive<u8> = 48..=64;
-/// The API server takes no larger network of services.
-const SERVICES: RangeInclusive<u8> = 108..=123;
+/// The controller manager allocates a /64 per node, from a network with at most 2^16 of them.
+const POD_PREFIXES: RangeInclusive<u8> = 48..=64;
+/// The API server accepts no larger network for services.
+const SERVICE_PREFIXES: RangeInclusive<u8> = 108..=123;
 const FIELDS: [&str; 3] = ["nodes", "pods", "services"];
 
-/// Which families of addresses a cluster has.
+/// The IP families of a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IpStack {
-    /// IPv4 alone.
+    /// IPv4 only.
     Ipv4,
-    /// IPv6 alone.
+    /// IPv6 only.
     Ipv6,
-    /// Both; the first is the provider's own, or IPv4.
+    /// Both, with the provider's primary family first, or IPv4.
     Dual,
 }
 
-/// A text that is no [`IpStack`].
+/// A text that is not an [`IpStack`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no stack; there are `ipv4`, `ipv6` and `dual`")]
+#[error("`{0}` is not an IP stack; use `ipv4`, `ipv6` or `dual`")]
 pub struct InvalidIpStack(String);
 
 impl FromStr for IpStack {
@@ -73,9 +75,9 @@ impl FromStr for IpStack {
 }
 
 impl IpStack {
-    /// The networks of this stack: the provider's own where it has some, and usual ones where it has none.
+    /// The networks of this stack: those of the provider, or default ones for a family that the provider lacks.
     #[must_use]
-    pub fn of(self, own: IpFamilies) -> IpFamilies {
+    pub fn networks(self, own: IpFamilies) -> IpFamilies {
         let all = || std::iter::once(own.first).chain(own.second);
         let ipv4 = all().find(|subnets| !is_ipv6(&subnets.nodes)).unwrap_or(IPV4);
         let ipv6 = all().find(|subnets| is_ipv6(&subnets.nodes)).unwrap_or(IPV6);
@@ -93,56 +95,96 @@ fn is_ipv6(network: &IpNet) -> bool {
     matches!(network, IpNet::V6(_))
 }
 
-/// What is read of `[network]`.
-pub(super) fn read(problems: &mut Collector<'_>, mut fields: Fields<'_, '_>) -> Option<IpFamilies> {
-    let span = fields.span().clone();
-    let networks = FIELDS.map(|name| fields.one_or_more::<IpNet>(problems, name));
-    fields.finish(problems);
-    let [nodes, pods, services] = networks;
-    let networks = [nodes?, pods?, services?];
-    let mut sound = true;
-    for (index, (name, own)) in FIELDS.iter().zip(&networks).enumerate() {
-        for (network, span) in own {
-            let before = FIELDS.iter().zip(&networks[..index]);
-            let others =
-                before.flat_map(|(name, others)| others.iter().map(move |(other, _)| (*name, other)));
-            for problem in wrong(name, network, others) {
-                problems.add(span, format!("`network.{name}`: `{network}` {problem}"));
-                sound = false;
+/// The table `[network]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NetworkTable {
+    nodes: Option<OneOrMore<IpNet>>,
+    pods: Option<OneOrMore<IpNet>>,
+    services: Option<OneOrMore<IpNet>>,
+}
+
+impl NetworkTable {
+    /// Validates the networks; problems are reported.
+    pub(super) fn families(self, document: &mut Document<'_>) -> Option<IpFamilies> {
+        let nodes = document.require(["network", "nodes"], self.nodes);
+        let pods = document.require(["network", "pods"], self.pods);
+        let services = document.require(["network", "services"], self.services);
+        let networks = [nodes?.0, pods?.0, services?.0];
+        for (index, (field, list)) in FIELDS.iter().zip(&networks).enumerate() {
+            for (position, network) in list.iter().enumerate() {
+                let others = FIELDS.iter().zip(&networks[..index]);
+                let others = others.flat_map(|(field, list)| list.iter().map(move |other| (*field, other)));
+                for problem in problems(field, network, others) {
+                    let message = format!("`network.{field}`: `{network}` {problem}");
+                    document.report(&ValuePath::of(["network", *field]).index(position), message);
+                }
             }
         }
-    }
-    let families = networks.each_ref().map(|all| families(all));
-    let [first, pods, services] = &families;
-    let alike = first == pods && first == services;
-    if !alike || !matches!(first[..], [_] | [false, true] | [true, false]) {
-        let message = "`network`: `nodes`, `pods` and `services` must have the same families, in the same order: \
-                       IPv4, IPv6, or a list of one network of each";
-        problems.add(&span, message);
-        return None;
-    }
-    let subnets = |index: usize| {
-        let [nodes, pods, services] = networks.each_ref().map(|all| all.get(index).map(|(net, _)| *net));
-        Some(Subnets {
-            nodes: nodes?,
-            pods: pods?,
-            services: services?,
+        let families = networks
+            .each_ref()
+            .map(|list| list.iter().map(is_ipv6).collect::<Vec<_>>());
+        let [first, pods, services] = &families;
+        let equal = first == pods && first == services;
+        if !equal || !matches!(first[..], [_] | [false, true] | [true, false]) {
+            let message = "`network`: `nodes`, `pods` and `services` must have the same families, in the same order: \
+                           IPv4, IPv6, or a list of one network of each";
+            document.report(&ValuePath::of(["network"]), message);
+            return None;
+        }
+        let subnets = |index: usize| {
+            let [nodes, pods, services] = networks.each_ref().map(|list| list.get(index).copied());
+            Some(Subnets {
+                nodes: nodes?,
+                pods: pods?,
+                services: services?,
+            })
+        };
+        Some(IpFamilies {
+            first: subnets(0)?,
+            second: subnets(1),
         })
-    };
-    Some(IpFamilies {
-        first: subnets(0)?,
-        second: subnets(1),
-    })
-    .filter(|_| sound)
+    }
 }
 
-/// Of each network whether it is of IPv6.
-fn families(networks: &[At<IpNet>]) -> Vec<bool> {
-    networks.iter().map(|(network, _)| is_ipv6(network)).collect()
+/// A value that is parsed from a string, or a list of such values.
+struct OneOrMore<T>(Vec<T>);
+
+impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for OneOrMore<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OneOrMoreVisitor(PhantomData))
+    }
 }
 
-/// All that is wrong with the network `name`, in the words that follow it.
-fn wrong<'a>(name: &str, network: &IpNet, others: impl Iterator<Item = (&'a str, &'a IpNet)>) -> Vec<String> {
+struct OneOrMoreVisitor<T>(PhantomData<T>);
+
+impl<'de, T: FromStr<Err: fmt::Display>> Visitor<'de> for OneOrMoreVisitor<T> {
+    type Value = OneOrMore<T>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a string or a list of strings")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        let value = Parsed::deserialize(StrDeserializer::new(text))?;
+        Ok(OneOrMore(vec![value.0]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(Parsed(value)) = items.next_element()? {
+            values.push(value);
+        }
+        Ok(OneOrMore(values))
+    }
+}
+
+/// The problems of the network in `field`, as predicates.
+fn problems<'a>(
+    field: &str,
+    network: &IpNet,
+    others: impl Iterator<Item = (&'a str, &'a IpNet)>,
+) -> Vec<String> {
     let mut problems = Vec::new();
     if network.addr() != network.network() {
         problems.push(format!("has host bits set; write `{}`", network.trunc()));
@@ -152,25 +194,25 @@ fn wrong<'a>(name: &str, network: &IpNet, others: impl Iterator<Item = (&'a str,
             problems.push("is not a private network (RFC 1918)".to_owned());
         }
         IpNet::V6(own) if !LOCAL.contains(own) => {
-            problems.push(format!("is not a local network, one in `{LOCAL}` (RFC 4193)"));
+            problems.push(format!("is not a local network in `{LOCAL}` (RFC 4193)"));
         }
-        IpNet::V6(own) => problems.extend(size(name, own.prefix_len())),
+        IpNet::V6(own) => problems.extend(wrong_size(field, own.prefix_len())),
         IpNet::V4(_) => {}
     }
     let overlaps = others.filter(|(_, other)| network.contains(*other) || other.contains(network));
-    problems.extend(overlaps.map(|(name, other)| format!("overlaps `network.{name}`, `{other}`")));
+    problems.extend(overlaps.map(|(field, other)| format!("overlaps `network.{field}`, `{other}`")));
     problems
 }
 
-/// What is wrong with the size of a network of IPv6.
-fn size(name: &str, prefix: u8) -> Option<String> {
-    let allowed = match name {
-        "pods" => PODS,
-        "services" => SERVICES,
+fn wrong_size(field: &str, prefix: u8) -> Option<String> {
+    let allowed = match field {
+        "pods" => POD_PREFIXES,
+        "services" => SERVICE_PREFIXES,
         _ => return None,
     };
-    let range = (!allowed.contains(&prefix)).then(|| (allowed.start().to_owned(), allowed.end().to_owned()));
-    range.map(|(largest, smallest)| format!("is not of /{largest} to /{smallest}, as Kubernetes needs it"))
+    let (largest, smallest) = (allowed.start(), allowed.end());
+    (!allowed.contains(&prefix))
+        .then(|| format!("must be from /{largest} to /{smallest}, as Kubernetes requires"))
 }
 
 impl fmt::Display for IpStack {
@@ -190,25 +232,25 @@ mod tests {
     use super::{IPV4, IPV6, IpStack};
 
     #[test]
-    fn a_stack_is_of_the_providers_networks_where_it_has_some() {
+    fn stack_prefers_networks_of_the_provider() {
         let mut own = IPV6;
         own.nodes = "fd00:7::/64".parse().unwrap();
-        let alone = |first| IpFamilies { first, second: None };
-        let both = |first, second| IpFamilies {
+        let single = |first| IpFamilies { first, second: None };
+        let dual = |first, second| IpFamilies {
             first,
             second: Some(second),
         };
         for (stack, has, expected) in [
-            ("ipv4", alone(IPV4), alone(IPV4)),
-            ("ipv6", alone(IPV4), alone(IPV6)),
-            ("dual", alone(IPV4), both(IPV4, IPV6)),
-            ("dual", alone(own), both(IPV4, own)),
-            ("dual", both(own, IPV4), both(own, IPV4)),
-            ("ipv6", both(IPV4, own), alone(own)),
-            ("ipv4", both(own, IPV4), alone(IPV4)),
+            ("ipv4", single(IPV4), single(IPV4)),
+            ("ipv6", single(IPV4), single(IPV6)),
+            ("dual", single(IPV4), dual(IPV4, IPV6)),
+            ("dual", single(own), dual(IPV4, own)),
+            ("dual", dual(own, IPV4), dual(own, IPV4)),
+            ("ipv6", dual(IPV4, own), single(own)),
+            ("ipv4", dual(own, IPV4), single(IPV4)),
         ] {
             let stack: IpStack = stack.parse().unwrap();
-            assert_eq!(stack.of(has), expected, "{stack} of {has:?}");
+            assert_eq!(stack.networks(has), expected, "{stack} of {has:?}");
         }
         assert!("IPv4".parse::<IpStack>().is_err());
     }

@@ -1,30 +1,35 @@
-//! Where source `release` finds a binary.
+//! Where source `release` finds published binaries.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use serde::Deserialize;
+
 use super::Recipe;
 
 /// Where a binary is published.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub enum Published {
-    /// On a web server: the binary itself, or a `.tar.gz` with a file of its name. The URL has versions in braces:
+    /// On a web server: the binary itself, or a `.tar.gz` with a file of its name. The URL has placeholders for versions:
     /// `{kubernetes}`, `{arch}` and names of components.
     File(String),
     /// In one of the provider's images.
     InImage {
-        /// The image's short name.
+        /// Short name.
         image: String,
-        /// The absolute path in it.
+        /// Absolute.
         path: String,
     },
 }
 
-/// How a place in an image begins.
 const IN_IMAGE: &str = "image/";
 
 impl Published {
-    /// The URL of a file for `architecture` (Debian's name of it), or what is in braces and means nothing.
+    /// The URL of a file for `architecture` (Debian's name).
+    ///
+    /// # Errors
+    /// The name of an unknown placeholder.
     pub(crate) fn url(template: &str, recipe: &Recipe, architecture: &str) -> Result<String, String> {
         let kubernetes = recipe.kubernetes.to_string();
         let mut versions: BTreeMap<&str, String> = [
@@ -43,6 +48,14 @@ impl Published {
         }
         url.push_str(rest);
         Ok(url)
+    }
+}
+
+impl TryFrom<String> for Published {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
     }
 }
 
@@ -65,7 +78,7 @@ impl FromStr for Published {
                 Ok(Self::File(text.to_owned()))
             }
             _ => Err(format!(
-                "`{text}` is no place where a binary is published: give `https://HOST/PATH` or `image/NAME:/PATH`"
+                "`{text}` is not the location of a published binary: use `https://HOST/PATH` or `image/NAME:/PATH`"
             )),
         }
     }
@@ -79,7 +92,7 @@ mod tests {
     use crate::provider::Provider;
 
     #[test]
-    fn places_are_urls_or_paths_in_images() {
+    fn locations_are_urls_or_paths_in_images() {
         let parsed = |text: &str| text.parse::<Published>();
         assert_eq!(
             parsed("image/etcd:/usr/local/bin/etcdctl"),
@@ -99,12 +112,12 @@ mod tests {
             "image/etcd:bin",
             "image/etcd:/a/../b",
         ] {
-            assert!(parsed(bad).unwrap_err().contains("give `https://"), "{bad}");
+            assert!(parsed(bad).unwrap_err().contains("use `https://"), "{bad}");
         }
     }
 
     #[test]
-    fn urls_have_versions() {
+    fn placeholders_in_urls_are_replaced() {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../providers/k8s-1.34");
         let recipe = Provider::load(&dir).unwrap().recipe;
         let url = |text: &str| Published::url(text, &recipe, "arm64");

@@ -1,214 +1,272 @@
-//! What a provider file says, validated.
+//! The contents of a provider file.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use parbake_cluster::{
     BuiltinServices, ClusterDomain, Description, DescriptionError, IpFamilies, KubernetesVersion, NodeName,
     Role,
 };
 use semver::Version;
+use serde::Deserialize;
 
-use super::{AlternativeRuntime, ContainerRuntime, OS_SET, Published, Variant, VariantName, read};
-use parbake_cluster::diagnostics::Problems;
+use super::text::{self, Marker, Name, Word};
+use super::{ContainerRuntime, Published, Variant, VariantName};
 
-/// Where a generator leaves what it makes.
+/// The placeholder for the directory that a generator writes to.
 pub(super) const OUT: &str = "{out}";
-/// The packages that a generator reads.
+/// The placeholder for the packages that a generator reads.
 pub(super) const PACKAGES: &str = "{packages}";
 
-/// What a provider file says: one cluster, with everything it is made of.
+/// The lock's package set of the node OS with the default runtime.
+pub(crate) const OS_SET: &str = "os";
+/// The prefix of package sets of the node OS with an alternative runtime.
+const OS_PREFIX: &str = "os/";
+
+/// True if `set` is a package set of the node OS, with any runtime.
+pub(crate) fn is_os(set: &str) -> bool {
+    set == OS_SET || set.starts_with(OS_PREFIX)
+}
+
+/// The validated contents of a provider file: one cluster and everything that it is built from.
 ///
 /// ```toml
-/// kubernetes = "1.34.4"                 # what kubeadm is told to install
-/// nodes = [                             # exactly one control plane
+/// kubernetes = "1.34.4"
+/// nodes = [                             # control planes first, an odd number of them
 ///     { name = "node01", role = "control-plane" },
 ///     { name = "node02", role = "worker" },
 /// ]
+/// addons = ["local-storage"]            # of the folder `manifests` next to `providers`, in the order of their application
+/// optional = ["conformance"]            # further add-ons that a bake can select; pinned like the others
+/// options.local-storage = { path = "/srv" }  # values that differ from the add-on's defaults
+/// runtime = "containerd"                # the default container runtime; alternatives are `runtimes`, see `AlternativeRuntime`
 ///
-/// [network]                             # private, apart from each other
+/// [network]                             # private networks that do not overlap
 /// nodes = "10.89.0.0/24"                # IPv4, IPv6 in fd00::/8, or a list of one of each
-/// pods = "10.244.0.0/16"                # a /24 of it for every node, of IPv6 a /64
+/// pods = "10.244.0.0/16"                # every node gets a /24 of it, or a /64 of IPv6
 /// services = "10.96.0.0/12"
 ///
-/// [os]                                  # Debian; what is named here, and what that needs
+/// [os]                                  # Debian: these packages and their dependencies
 /// suite = "bookworm"
 /// packages = ["systemd-sysv", "containerd"]
-/// binaries = ["kubelet", "kubeadm"]     # what else every node has
-/// root = "os.tar"                       # instead of the packages: a directory, an archive or an image; may be left out
+/// binaries = ["kubelet", "kubeadm"]     # from `modules` or a release
+/// root = "os.tar"                       # optional, instead of the packages: a directory, an archive or an image
 ///
 /// [components]                          # versions of everything else that is built
 /// etcd = "3.6.5"
 /// pause = "3.10.1"
 ///
-/// [modules.kubernetes]                  # `modules/kubernetes/go.mod` and `go.sum` beside the provider file
-/// go = "1.26.8"                         # the toolchain that builds it
+/// [modules.kubernetes]                  # with `modules/kubernetes/go.mod` and `go.sum` next to the provider file
+/// go = "1.26.8"                         # the Go toolchain
 /// commands = { kubeadm = "k8s.io/kubernetes/cmd/kubeadm" }
-/// tags = ["minimal"]                    # which of its files count (go help buildconstraint); may be left out
-/// c = { pinns = "example.org/m//src" }  # programs of C: all `*.c` of a module's folder; may be left out
+/// tags = ["minimal"]                    # optional build tags (go help buildconstraint)
+/// c = { pinns = "example.org/m//src" }  # optional C programs: all `*.c` in a folder of a module
 /// variables = { "k8s.io/component-base/version.gitVersion" = "v1.34.4" }
-/// # Source files that a module was published without are `generated`, see `Generated`.
+/// # Source files that a published module lacks are `generated`, see `GeneratedFile`.
 ///
-/// [release]                             # where source `release` finds what nodes have; images are where kubeadm says
+/// [release]                             # where source `release` downloads binaries; images are where kubeadm expects them
 /// kubelet = "https://dl.k8s.io/release/v{kubernetes}/bin/linux/{arch}/kubelet"
 /// etcdctl = "image/etcd:/usr/local/bin/etcdctl"
 ///
 /// [images.etcd]                         # named as in `kubeadm config images list`
 /// files = { "/usr/local/bin/etcd" = "etcd" }
 /// links = { "/usr/sbin/iptables" = "xtables-nft-multi" }
-/// packages = ["iptables"]               # Debian packages beside the files, and what these need
+/// packages = ["iptables"]               # Debian packages, and their dependencies
 /// entrypoint = ["/usr/local/bin/etcd"]
 ///
-/// # Further up, among the first fields: add-ons of the folder `manifests` beside that of providers, in the order in which
-/// # they are applied, and what is different about their options.
-/// addons = ["local-storage"]
-/// # Further ones, which a bake has when it is asked for them: pinned like the others.
-/// optional = ["conformance"]
-/// options.local-storage = { path = "/srv" }
-/// # What runs containers: `containerd` where it is left out.
-/// runtime = "containerd"
-/// # Further runtimes, which can be chosen for a bake, are `runtimes`, see `AlternativeRuntime`.
-/// [services]                            # what the control plane runs beside Kubernetes; nothing where it is left out
+/// [services]                            # optional services on the control plane
 /// dns = true                            # names of nodes; needs the package `dnsmasq-base`
 /// registry = true                       # a registry, `registry:5000`; needs the binary `registry`
 ///
-/// [variants.slim]                       # the same with other add-ons, which `addons` or `optional` name
+/// [variants.slim]                       # the same cluster with other add-ons, all from `addons` or `optional`
 /// addons = []
-/// services = { dns = true }             # in the place of `services` above; as there where it is left out
+/// services = { dns = true }             # optional, instead of `services` above
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipe {
-    /// The version of Kubernetes.
     pub kubernetes: KubernetesVersion,
-    /// The nodes in order: their addresses follow from it. The first one is the control plane.
+    /// In the order of their addresses, control planes first.
     pub nodes: Vec<(NodeName, Role)>,
-    /// The cluster's networks.
     pub network: IpFamilies,
-    /// The node operating system.
     pub os: Os,
-    /// The packages of its own runtime's nodes, whichever is chosen.
+    /// The packages of nodes with the default runtime, whichever is selected.
     pub(super) default_packages: Vec<String>,
-    /// What runs containers on the nodes.
+    /// The selected container runtime.
     pub runtime: ContainerRuntime,
-    /// What the provider file has for it.
     pub default_runtime: ContainerRuntime,
-    /// What can be chosen instead.
+    /// The alternatives to the default runtime.
     pub runtimes: BTreeMap<ContainerRuntime, AlternativeRuntime>,
-    /// Versions by name of component (`etcd`, `coredns`, `pause`, ...).
+    /// Versions of components (`etcd`, `coredns`, `pause`, ...).
     pub components: BTreeMap<String, Version>,
-    /// What is built from Go modules, by name of the folder under `modules/`.
+    /// By name of the folder under `modules/`.
     pub modules: BTreeMap<String, Modules>,
-    /// Where binaries are published, by name; nothing for a provider that can only be built.
+    /// Published binaries by name; empty for a provider that can only be built from source.
     pub release: BTreeMap<String, Published>,
-    /// The container images, by short name (`kube-apiserver`, `etcd`, ...).
+    /// By short name (`kube-apiserver`, `etcd`, ...).
     pub images: BTreeMap<String, ImageRecipe>,
-    /// The add-ons, in the order in which they are applied.
+    /// In the order in which they are applied.
     pub addons: Vec<String>,
-    /// The names of add-ons that are baked only when they are asked for.
+    /// Add-ons that a bake can select.
     pub optional: Vec<String>,
-    /// Values of add-ons' options, by name of the add-on.
+    /// Options of add-ons, by name of the add-on.
     pub options: BTreeMap<String, BTreeMap<String, String>>,
-    /// What the control plane runs for nodes and their users beside Kubernetes.
     pub services: BuiltinServices,
-    /// Its variants, by name.
     pub variants: BTreeMap<VariantName, Variant>,
 }
 
-/// How large a cluster is to be, where it is not as the provider lists it.
+/// The size of a cluster, where it differs from the provider's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ClusterSize {
-    /// How many nodes.
     pub nodes: Option<usize>,
-    /// How many of them, the first ones, hold the control plane: an odd number, since of an even one no more may fail.
+    /// The first nodes; an odd number.
     pub control_planes: Option<usize>,
 }
 
-/// The node operating system.
+/// The node OS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Os {
     /// The Debian release, by code name.
     pub suite: String,
-    /// The Debian packages that are asked for; the lock adds what they need.
+    /// The requested Debian packages; the lock adds their dependencies.
     pub packages: Vec<String>,
-    /// The names of the binaries that nodes have beside the packages.
+    /// Binaries in addition to the packages.
     pub binaries: Vec<String>,
-    /// What nodes have instead of the packages: a directory, an archive or an image in a file, by its path below the
+    /// A root file system to use instead of the packages: a directory, an archive or an image file, by its path below the
     /// provider's folder, or an image in a registry, by its digest.
     pub root: Option<String>,
 }
 
-/// One main module and the commands that are built in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One Go main module and what is built from it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Modules {
-    /// The Go toolchain that builds it.
+    /// The version of the Go toolchain.
+    #[serde(deserialize_with = "text::parsed")]
     pub go: Version,
-    /// Name of the binary and import path of its `main` package.
+    /// Import paths of `main` packages, by name of the binary.
+    #[serde(default, deserialize_with = "text::named")]
     pub commands: BTreeMap<String, String>,
-    /// Name of the binary and import path of the package whose tests it holds.
+    /// Import paths of packages whose tests are built, by name of the binary.
+    #[serde(default, deserialize_with = "text::named")]
     pub tests: BTreeMap<String, String>,
-    /// Name of a file, which images may have as they have binaries, and where it is: in which module, and its path there.
-    pub files: BTreeMap<String, (String, String)>,
-    /// Name of a program of C, and where its sources are: in which module, and their folder there.
-    pub c: BTreeMap<String, (String, String)>,
-    /// Build tags, which say which of its files count (`go help buildconstraint`).
+    /// Files that images can contain like binaries, by name.
+    #[serde(default, deserialize_with = "text::named")]
+    pub files: BTreeMap<String, ModuleFile>,
+    /// Folders with the sources of C programs, by name of the binary.
+    #[serde(default, deserialize_with = "text::named")]
+    pub c: BTreeMap<String, ModuleFile>,
+    /// Build tags (`go help buildconstraint`).
+    #[serde(default, deserialize_with = "text::list::<Name, _>")]
     pub tags: Vec<String>,
     /// String variables that the linker sets, by `importpath.name`.
+    #[serde(default, deserialize_with = "text::map::<Word, Word, _>")]
     pub variables: BTreeMap<String, String>,
-    /// Source files that a module was published without, and how they are made: in which module, and their path there.
-    pub generated: BTreeMap<(String, String), Generated>,
+    /// Source files that a published module lacks.
+    #[serde(default)]
+    pub generated: BTreeMap<ModuleFile, GeneratedFile>,
 }
 
-/// How a source file is made that a module was published without.
+/// A file or folder of a module, written `MODULE//PATH`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ModuleFile {
+    pub module: String,
+    pub path: String,
+}
+
+impl TryFrom<String> for ModuleFile {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let is_inside = |path: &str| path.split('/').all(|part| !matches!(part, "" | "." | ".."));
+        match text.split_once("//") {
+            Some((module, path)) if is_inside(module) && is_inside(path) => Ok(Self {
+                module: module.to_owned(),
+                path: path.to_owned(),
+            }),
+            _ => Err(format!(
+                "`{text}` is not a file of a module, such as `example.org/module//path/of/file`"
+            )),
+        }
+    }
+}
+
+impl fmt::Display for ModuleFile {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}//{}", self.module, self.path)
+    }
+}
+
+/// How to generate a source file that a published module lacks.
 ///
 /// ```toml
 /// [modules.kubernetes.generated."k8s.io/kubernetes//pkg/generated/openapi/zz_generated.openapi.go"]
 /// by = "k8s.io/kube-openapi/cmd/openapi-gen"  # the generator, a package of the same `go.mod`
-/// marker = "+k8s:openapi-gen="                # packages with this word are its `{packages}`
+/// marker = "+k8s:openapi-gen="                # packages with this text are its `{packages}`
 /// arguments = ["--output-base", "{out}", "--input-dirs", "{packages}"]
 /// ```
 ///
-/// The generator runs in the folder of the `go.mod` and leaves the file below `{out}`, at `MODULE/PATH`. The commands are
-/// built as if the module had it (`go build -overlay`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Generated {
+/// The generator runs in the folder of the `go.mod` and writes the file to `{out}/MODULE/PATH`. Commands are built as if
+/// the module contained it (`go build -overlay`).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GeneratedFile {
     /// The import path of the generator's `main` package.
     pub by: String,
-    /// What the generator is told: `{out}` stands for a new directory, `{packages}` for the import paths of packages,
-    /// with commas between them.
+    /// The generator's arguments. `{out}` is replaced by a new directory, `{packages}` by import paths separated by commas.
+    #[serde(default)]
     pub arguments: Vec<String>,
-    /// Those of the packages that the commands are made of which have this text in one of their files.
+    /// Selects the packages, among all dependencies of the commands, that have this text in one of their files.
+    #[serde(default, deserialize_with = "text::optional::<Marker, _>")]
     pub marker: Option<String>,
 }
 
-/// What a container image is made of.
+/// A container runtime that can be selected in place of the default one.
+///
+/// ```toml
+/// [runtimes.cri-o]
+/// packages = ["conmon"]                 # in addition to `os.packages`
+/// binaries = ["crio", "pinns"]          # in addition to `os.binaries`
+/// without = ["containerd"]              # packages and binaries of `os` that such nodes do not have
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlternativeRuntime {
+    /// All requested Debian packages of a node.
+    pub packages: Vec<String>,
+    /// All binaries of a node in addition to the packages.
+    pub binaries: Vec<String>,
+    /// Modules that are built for this runtime only, by name of the folder under `modules/`.
+    pub modules: BTreeMap<String, Modules>,
+}
+
+/// The contents of a container image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImageRecipe {
-    /// Absolute path in the image and name of the binary that goes there.
+    /// Names of binaries, by absolute path in the image.
     pub files: BTreeMap<String, String>,
-    /// Those of `files` that run as their owner, root, whoever starts them (chmod(2), `S_ISUID` and `S_ISGID`).
+    /// Those of `files` with the setuid and setgid bits (chmod(2)).
     pub setuid: Vec<String>,
-    /// Absolute path in the image and target of the symbolic link that goes there.
+    /// Targets of symbolic links, by absolute path in the image.
     pub links: BTreeMap<String, String>,
-    /// Empty directories that everyone may write into, such as `/tmp` (mode 1777).
+    /// Empty directories with mode 1777, such as `/tmp`.
     pub directories: Vec<String>,
-    /// Debian packages that are unpacked into the image; the lock adds what they need.
+    /// Debian packages; the lock adds their dependencies.
     pub packages: Vec<String>,
-    /// The image's entry point; may be empty where the pod says what to run.
     pub entrypoint: Vec<String>,
-    /// What the entry point is given where the pod says nothing else.
+    /// Default arguments of the entry point.
     pub arguments: Vec<String>,
-    /// Who runs it where the pod does not say (OCI image configuration, `User`); root where empty.
+    /// The default user (OCI image configuration, `User`); root if empty.
     pub user: String,
 }
 
 impl ImageRecipe {
-    /// Whether nothing at all is said of it.
     pub(super) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-impl Generated {
-    /// What the generator is told when it has the directory `out` and is to read `packages`.
+impl GeneratedFile {
+    /// The generator's arguments for the directory `out` and these packages.
     pub(crate) fn arguments(&self, out: &str, packages: &[String]) -> Vec<String> {
         let packages = packages.join(",");
         let arguments = self.arguments.iter();
@@ -219,7 +277,7 @@ impl Generated {
 }
 
 impl Modules {
-    /// The names of all that comes of it.
+    /// The names of everything that is built, files included.
     pub fn binaries(&self) -> impl Iterator<Item = &String> {
         self.commands
             .keys()
@@ -230,31 +288,23 @@ impl Modules {
 }
 
 impl Recipe {
-    /// Reads and validates the text of a provider file.
+    /// The cluster, with every address.
     ///
     /// # Errors
-    /// Every problem of the text, with line and column: syntax, unknown fields, wrong types, bad values.
-    pub fn parse(text: &str) -> Result<Self, Problems> {
-        read::recipe(text)
-    }
-
-    /// The cluster that comes of it, with every address.
-    ///
-    /// # Errors
-    /// None for a recipe that was parsed: parsing has tried it.
+    /// None for a parsed recipe: parsing has checked it.
     pub fn describe(&self) -> Result<Description, DescriptionError> {
         self.describe_nodes(&self.nodes)
     }
 
-    /// The cluster of another `size`: with the first nodes, or with all of them and more, called `node04` and so on.
+    /// The cluster in another `size`. Additional nodes are workers named `node04` and so on.
     ///
     /// # Errors
-    /// A control plane would be left out, the networks have no room for so many, or a name comes twice.
+    /// There are fewer nodes than control planes, the networks are too small, or a name is used twice.
     pub fn describe_sized(&self, size: ClusterSize) -> Result<Description, DescriptionError> {
         let listed = self.nodes.len();
         let count = size.nodes.unwrap_or(listed.max(size.control_planes.unwrap_or(0)));
-        let more = (listed + 1..=count).map(|number| (NodeName::numbered(number), Role::Worker));
-        let mut nodes: Vec<_> = self.nodes.iter().cloned().chain(more).collect();
+        let additional = (listed + 1..=count).map(|number| (NodeName::numbered(number), Role::Worker));
+        let mut nodes: Vec<_> = self.nodes.iter().cloned().chain(additional).collect();
         if let Some(planes) = size.control_planes {
             if planes > count {
                 return Err(DescriptionError::TooManyControlPlanes {
@@ -282,13 +332,21 @@ impl Recipe {
             .with_runtime(self.runtime))
     }
 
-    /// The Debian packages asked for, by name of the set that the lock keeps for them: `os`, `os/RUNTIME` for nodes with
-    /// another runtime than the provider's own, and `image/NAME`.
+    /// The lock's package set for nodes with `runtime`.
+    pub(crate) fn os_set(&self, runtime: ContainerRuntime) -> String {
+        match self.runtimes.contains_key(&runtime) {
+            true => format!("{OS_PREFIX}{runtime}"),
+            false => OS_SET.to_owned(),
+        }
+    }
+
+    /// The requested Debian packages by the name of their set in the lock: `os`, `os/RUNTIME` for nodes with an alternative
+    /// runtime, and `image/NAME`.
     pub fn package_sets(&self) -> BTreeMap<String, Vec<String>> {
         let images = self.images.iter().filter(|(_, image)| !image.packages.is_empty());
         let runtimes = self.runtimes.iter();
         std::iter::once((OS_SET.to_owned(), self.default_packages.clone()))
-            .chain(runtimes.map(|(runtime, offered)| (self.os_set(*runtime), offered.packages.clone())))
+            .chain(runtimes.map(|(name, runtime)| (self.os_set(*name), runtime.packages.clone())))
             .chain(images.map(|(name, image)| (format!("image/{name}"), image.packages.clone())))
             .collect()
     }

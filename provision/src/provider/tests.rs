@@ -4,7 +4,7 @@ use std::fs;
 
 use parbake_cluster::{DescriptionError, Node, Role};
 
-use super::{Addon, ClusterSize, ContainerRuntime, Error, Provider, Recipe};
+use super::{Addon, ClusterSize, ContainerRuntime, Error, ModuleFile, Provider, Recipe};
 
 const GOOD: &str = r#"kubernetes = "1.34.4"
 nodes = [
@@ -53,14 +53,14 @@ fn problems(text: &str) -> String {
 }
 
 #[test]
-fn what_is_generated_is_read() {
+fn generated_files_are_parsed() {
     let text = GOOD.replace(
         "[modules.etcd]",
         "[modules.kubernetes.generated.\"example.org/a//b/c.go\"]\nby = \"example.org/gen\"\nmarker = \"+gen=\"\n\
          arguments = [\"--to\", \"{out}\", \"{packages}\"]\n[modules.etcd]",
     );
     let recipe = Recipe::parse(&text).unwrap();
-    let file = ("example.org/a".to_owned(), "b/c.go".to_owned());
+    let file: ModuleFile = "example.org/a//b/c.go".to_owned().try_into().unwrap();
     let generated = &recipe.modules["kubernetes"].generated[&file];
     assert_eq!(generated.by, "example.org/gen");
     assert_eq!(generated.marker.as_deref(), Some("+gen="));
@@ -68,7 +68,7 @@ fn what_is_generated_is_read() {
 }
 
 #[test]
-fn a_good_file_is_read() {
+fn valid_file_is_parsed() {
     let recipe = recipe();
     assert_eq!(recipe.kubernetes.to_string(), "v1.34.4");
     assert_eq!(recipe.nodes[1], ("node02".parse().unwrap(), Role::Worker));
@@ -94,7 +94,7 @@ fn size(nodes: Option<usize>, control_planes: Option<usize>) -> ClusterSize {
 }
 
 #[test]
-fn a_cluster_may_have_more_control_planes_than_are_listed() {
+fn clusters_can_have_more_control_planes_than_listed() {
     let roles = |nodes, planes| {
         let cluster = recipe().describe_sized(size(nodes, Some(planes)))?;
         let is_plane = |node: &Node| node.role == Role::ControlPlane;
@@ -107,7 +107,7 @@ fn a_cluster_may_have_more_control_planes_than_are_listed() {
 }
 
 #[test]
-fn a_cluster_may_have_more_workers_than_are_listed() {
+fn clusters_can_have_more_workers_than_listed() {
     let names = |count: usize| -> Vec<String> {
         let cluster = recipe().describe_sized(size(Some(count), None)).unwrap();
         let node = |node: &Node| format!("{} {}", node.name, node.address);
@@ -142,7 +142,10 @@ fn services_need_their_programs() {
             "registry = true\n",
             "`services.registry` needs `registry` in `os.binaries`",
         ),
-        ("dns = \"yes\"\n", "`services.dns` must be `true` or `false`"),
+        (
+            "dns = \"yes\"\n",
+            "`services.dns`: invalid type: string \"yes\", expected a boolean",
+        ),
         ("mail = true\n", "unknown field `services.mail`"),
     ];
     for (text, expected) in cases {
@@ -159,7 +162,7 @@ fn services_need_their_programs() {
 }
 
 #[test]
-fn a_file_with_three_mistakes_names_all_three() {
+fn all_problems_are_reported_at_once() {
     let text = GOOD
         .replace("kubernetes = \"1.34.4\"", "kubernetes = 1.34")
         .replace("suite = \"bookworm\"", "suit = \"bookworm\"")
@@ -167,22 +170,22 @@ fn a_file_with_three_mistakes_names_all_three() {
     assert_eq!(
         problems(&text),
         "4 problems:\n  \
-         1:14: `kubernetes` must be a string, not of type float\n  \
+         1:14: `kubernetes`: invalid type: floating point `1.34`, expected a string\n  \
          9:8: `network.pods`: `10.89.0.128/25` overlaps `network.nodes`, `10.89.0.0/24`\n  \
          12:1: `os.suite` is missing\n  \
-         13:1: unknown field `os.suit`; known here: `binaries`, `packages`, `root`, `suite`"
+         13:1: unknown field `os.suit`, expected one of `suite`, `packages`, `binaries`, `root`"
     );
 }
 
 #[test]
-fn syntax_errors_have_a_place_and_do_not_hide_the_rest() {
+fn syntax_errors_are_reported_alone_with_their_positions() {
     let text = problems("kubernetes = \"1.34.4\"\nnodes = [\nunknown = 1\n");
-    assert!(text.contains("problems:\n"), "{text}");
-    assert!(text.contains("`network` is missing"), "{text}");
+    assert!(text.contains("\n  3:"), "{text}");
+    assert!(!text.contains("`network` is missing"), "{text}");
 }
 
 #[test]
-fn each_mistake_is_named() {
+fn problems_are_reported() {
     let cases = [
         (
             "\"1.34.4\"",
@@ -197,12 +200,12 @@ fn each_mistake_is_named() {
         (
             "\"node02\"",
             "\"node01\"",
-            "4:5: there are two nodes of the name `node01`",
+            "4:5: there are two nodes named `node01`",
         ),
         (
             "\"worker\"",
             "\"control-plane\"",
-            "2:9: 2 control planes bear no more failures than 1: have an odd number",
+            "2:9: 2 control planes tolerate no more failures than 1: use an odd number",
         ),
         (
             "\"control-plane\"",
@@ -212,12 +215,12 @@ fn each_mistake_is_named() {
         (
             "\"worker\"",
             "\"king\"",
-            "4:31: `nodes.role`: `king` is no role; there are `control-plane` and `worker`",
+            "4:31: `nodes.role`: unknown variant `king`, expected `control-plane` or `worker`",
         ),
         (
             "role = \"worker\"",
             "role = \"worker\", size = 1",
-            "4:41: unknown field `nodes.size`",
+            "4:41: unknown field `nodes.size`, expected `name` or `role`",
         ),
         (
             "10.89.0.0/24",
@@ -254,7 +257,7 @@ fn each_mistake_is_named() {
         (
             "packages = [\"containerd\", \"libstdc++6\"]",
             "packages = \"a\"",
-            "must be a list of strings, not of type string",
+            "`os.packages`: invalid type: string \"a\", expected a sequence",
         ),
         (
             "[\"kubelet\"]",
@@ -290,22 +293,22 @@ fn each_mistake_is_named() {
         (
             "[modules.etcd]",
             "[modules.etcd]\nfiles = { a = \"example.org/a/../b\" }",
-            "`example.org/a/../b` is no file of a module",
+            "`example.org/a/../b` is not a file of a module",
         ),
         (
             "[modules.etcd]",
             "generated.\"a//b\" = { by = \"c\", arguments = [\"-o\"] }\n[modules.etcd]",
-            "`arguments` must say where the file is to be, with `{out}`",
+            "`arguments` must contain `{out}`, the directory for the generated file",
         ),
         (
             "[modules.etcd]",
             "generated.\"a//b\" = { by = \"c\", arguments = [\"{out}\"], marker = \"+x\" }\n[modules.etcd]",
-            "`marker` says what `{packages}` is: there must be both of them in it, or neither",
+            "`marker` selects the packages of `{packages}`: set both or neither",
         ),
         (
             "[modules.etcd]",
             "generated.\"a/b\" = { by = \"c\", arguments = [\"{out}\"] }\n[modules.etcd]",
-            "`a/b` is no file of a module",
+            "`a/b` is not a file of a module",
         ),
         (
             "[modules.etcd]",
@@ -332,12 +335,12 @@ fn each_mistake_is_named() {
         (
             "[network]",
             "addons = [\"a\", \"a\"]\n[network]",
-            "the add-on `a` is named twice",
+            "the add-on `a` is listed twice",
         ),
         (
             "[network]",
             "release.kubelet = \"http://h/a\"\n[network]",
-            "`release.kubelet`: `http://h/a` is no place where a binary is published",
+            "`release.kubelet`: `http://h/a` is not the location of a published binary",
         ),
         (
             "[network]",
@@ -347,32 +350,32 @@ fn each_mistake_is_named() {
         (
             "[network]",
             "release.etcdctl = \"image/db:/etcdctl\"\n[network]",
-            "`release.etcdctl` is in the image `db`, which `images` does not describe",
+            "`release.etcdctl` is in the image `db`, which is not in `images`",
         ),
         (
             "[network]",
             "addons = [\"a\"]\noptional = [\"a\"]\n[network]",
-            "the add-on `a` is named twice",
+            "the add-on `a` is listed twice",
         ),
         (
             "[network]",
             "runtime = \"podman\"\n[network]",
-            "7:11: `runtime`: `podman` is not a container runtime; choose `containerd`, `cri-o` or `docker`",
+            "7:11: `runtime`: unknown variant `podman`, expected one of `containerd`, `cri-o`, `docker`",
         ),
         (
             "[network]",
             "runtimes.containerd = {}\n[network]",
-            "`runtimes.containerd` is for another runtime than nodes have, which is `containerd`",
+            "`runtimes.containerd` must differ from the default runtime, `containerd`",
         ),
         (
             "[network]",
             "runtimes.cri-o = { without = [\"none\"] }\n[network]",
-            "`runtimes.cri-o.without` has `none`, which neither `os.packages` nor `os.binaries` names",
+            "`runtimes.cri-o.without` has `none`, which is neither in `os.packages` nor in `os.binaries`",
         ),
         (
             "[network]",
             "runtimes.cri-o = { binaries = [\"none\"] }\n[network]",
-            "has `none`, which nothing in `modules` builds",
+            "`runtimes.cri-o.binaries` has `none`, which nothing in `modules` builds",
         ),
         (
             "[network]",
@@ -382,27 +385,27 @@ fn each_mistake_is_named() {
         (
             "[network]",
             "variants.Slim = { addons = [] }\n[network]",
-            "7:10: `variants`: `Slim` is not the name of a variant: use lower-case letters",
+            "7:10: `variants.Slim`: `Slim` is not the name of a variant: use lower-case letters",
         ),
         (
             "[network]",
             "variants = [\"slim\"]\n[network]",
-            "7:12: `variants` must be a table, not of type array",
+            "7:12: `variants`: invalid type: sequence, expected a map",
         ),
         (
             "[network]",
             "variants.slim = { addons = [], nodes = 1 }\n[network]",
-            "7:32: unknown field `variants.slim.nodes`; known here: `addons`, `services`",
+            "7:32: unknown field `variants.slim.nodes`, expected `addons` or `services`",
         ),
         (
             "[network]",
             "addons = [\"a\"]\nvariants.full = { addons = [\"a\", \"b\"] }\n[network]",
-            "8:34: `variants.full` has the add-on `b`, which neither `addons` nor `optional` names",
+            "8:34: `variants.full` has the add-on `b`, which is neither in `addons` nor in `optional`",
         ),
         (
             "[network]",
             "optional = [\"a\"]\nvariants.full = { addons = [\"a\", \"a\"] }\n[network]",
-            "8:34: the add-on `a` is named twice in `variants.full`",
+            "8:34: the add-on `a` is listed twice in `variants.full`",
         ),
         (
             "[network]",
@@ -412,7 +415,7 @@ fn each_mistake_is_named() {
         (
             "[network]",
             "options.a = { path = \"/\" }\n[network]",
-            "`options.a` is for an add-on that neither `addons` nor `optional` names",
+            "`options.a` is for an add-on that is neither in `addons` nor in `optional`",
         ),
         (
             "[network]",
@@ -428,35 +431,35 @@ fn each_mistake_is_named() {
 }
 
 #[test]
-fn a_runtime_is_whole_before_all_else() {
+fn every_runtime_is_checked() {
     let providers = concat!(env!("CARGO_MANIFEST_DIR"), "/../providers").as_ref();
     let provider = Provider::find("k8s-1.34", providers).unwrap();
     crate::inputs::check(&provider).unwrap();
     for part in ["pinns", "conmon"] {
         let mut provider = provider.clone();
-        let offered = provider.recipe.runtimes.get_mut(&ContainerRuntime::CriO).unwrap();
-        offered.binaries.retain(|binary| binary != part);
-        offered.packages.retain(|package| package != part);
+        let runtime = provider.recipe.runtimes.get_mut(&ContainerRuntime::CriO).unwrap();
+        runtime.binaries.retain(|binary| binary != part);
+        runtime.packages.retain(|package| package != part);
         let error = crate::inputs::check(&provider).unwrap_err().to_string();
         let expected = match part {
             "pinns" => "nodes with the container runtime `cri-o` need `pinns`: name it",
-            _ => "(the packages asked for in the set `os/cri-o` have changed)",
+            _ => "(the requested packages of the set `os/cri-o` have changed)",
         };
         assert!(error.contains(expected), "{error}");
     }
 }
 
 #[test]
-fn a_variant_has_other_addons_and_the_same_pins() {
+fn variant_changes_addons_but_not_the_lock() {
     let providers = concat!(env!("CARGO_MANIFEST_DIR"), "/../providers").as_ref();
     let provider = Provider::find("k8s-1.34", providers).unwrap();
-    let chosen = |variant: &str| {
+    let select = |variant: &str| {
         let mut provider = provider.clone();
         provider.select_variant(variant).map(|()| provider)
     };
     let names = |addons: &[Addon]| addons.iter().map(|addon| addon.name.clone()).collect::<Vec<_>>();
-    let (mut slim, full) = (chosen("slim").unwrap(), chosen("full").unwrap());
-    assert!(slim.addons.is_empty() && slim.recipe.services.is_empty());
+    let (mut slim, full) = (select("slim").unwrap(), select("full").unwrap());
+    assert!(slim.addons.is_empty() && slim.recipe.services.is_nothing());
     assert_eq!(
         names(&full.addons),
         ["local-storage", "metrics-server", "traefik"]
@@ -470,10 +473,10 @@ fn a_variant_has_other_addons_and_the_same_pins() {
         [&provider, &slim, &full].map(Provider::tag),
         ["k8s-1.34", "k8s-1.34-slim", "k8s-1.34-full"]
     );
-    // What a variant is without may be asked for.
-    slim.choose("local-storage").unwrap();
+    // Add-ons that a variant lacks can be selected.
+    slim.select_addon("local-storage").unwrap();
     assert_eq!(names(&slim.addons), ["local-storage"]);
-    let unknown = chosen("fat").unwrap_err().to_string();
+    let unknown = select("fat").unwrap_err().to_string();
     assert_eq!(
         unknown,
         "`k8s-1.34` has no variant `fat`; there are `full`, `slim`"
@@ -481,14 +484,14 @@ fn a_variant_has_other_addons_and_the_same_pins() {
 }
 
 #[test]
-fn an_unknown_provider_is_answered_with_the_known_ones() {
+fn unknown_provider_lists_known_ones() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path();
     let missing = |name: &str| Provider::find(name, path).unwrap_err().to_string();
     assert_eq!(
         missing("k8s"),
         format!(
-            "there is no provider `k8s` in `{}`; there is none at all",
+            "there is no provider `k8s` in `{}`; there are none",
             path.display()
         )
     );
@@ -508,7 +511,7 @@ fn an_unknown_provider_is_answered_with_the_known_ones() {
 }
 
 #[test]
-fn a_wrong_file_is_named() {
+fn invalid_file_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x");
     fs::create_dir(&path).unwrap();
@@ -525,12 +528,12 @@ fn a_wrong_file_is_named() {
         std::error::Error::source(&error)
             .unwrap()
             .to_string()
-            .contains("1:14: `kubernetes` must be a string")
+            .contains("1:14: `kubernetes`: invalid type: integer `1`, expected a string")
     );
 }
 
 #[test]
-fn the_providers_of_this_repository_are_valid_and_locked() {
+fn providers_of_this_repository_are_valid_and_locked() {
     let providers = concat!(env!("CARGO_MANIFEST_DIR"), "/../providers").as_ref();
     let names = Provider::list(providers).unwrap();
     assert!(!names.is_empty());

@@ -1,6 +1,6 @@
-//! Variants of a provider: the same node OS, binaries and images, with more or fewer of its add-ons and services.
+//! Variants of a provider: the same node OS, binaries and images with other add-ons and services.
 //!
-//! What all variants have is in layers of the same digests, which a store keeps once.
+//! Variants share layers, which the store keeps once.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,17 +9,21 @@ use parbake_cluster::BuiltinServices;
 use serde::{Deserialize, Serialize};
 
 use super::names::is_name;
+use super::text::{self, Name};
 
-/// What a variant has other than its provider.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// The settings of a variant that differ from its provider.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Variant {
-    /// Its add-ons, in the order in which they are applied; each is one of `addons` or `optional` of its provider.
+    /// Add-ons in the order in which they are applied; each is in `addons` or `optional` of the provider.
+    #[serde(deserialize_with = "text::list::<Name, _>")]
     pub addons: Vec<String>,
-    /// What its control plane runs beside Kubernetes, where that is not as the provider has it.
+    /// The built-in services, if they differ from the provider's.
+    #[serde(default)]
     pub services: Option<BuiltinServices>,
 }
 
-/// A text that cannot be the name of a variant.
+/// A text that is not a valid name of a variant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{text}` is not the name of a variant: use lower-case letters and digits, with dots and dashes between them, \
@@ -29,13 +33,12 @@ pub struct InvalidVariantName {
     text: String,
 }
 
-/// The name of a variant, for example `slim`: with its provider's and a dash before it, it names an artifact.
+/// The name of a variant, for example `slim`. `PROVIDER-VARIANT` is the default tag of its artifact.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct VariantName(String);
 
 impl VariantName {
-    /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -78,7 +81,7 @@ mod tests {
     use super::VariantName;
 
     #[test]
-    fn names_are_ends_of_tags() {
+    fn names_are_validated() {
         for good in ["slim", "full", "1.2-a", &"a".repeat(63)] {
             assert_eq!(good.parse::<VariantName>().unwrap().as_str(), good);
         }

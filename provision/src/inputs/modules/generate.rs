@@ -15,12 +15,12 @@ use parbake_machine::fs::files::failed;
 use super::super::cache::{KeyBuilder, Locked};
 use super::super::error::Error;
 use super::{Go, sources_of};
-use crate::provider::{Generated, Modules};
+use crate::provider::{GeneratedFile, ModuleFile, Modules};
 
 /// What `go list` prints of each package: its import path, its directory and its files, with tabs between them.
 const PACKAGE: &str = "{{if not .Standard}}{{.ImportPath}}\t{{.Dir}}{{range .GoFiles}}\t{{.}}{{end}}{{end}}";
 
-/// Generated files, and the overlay that has them in their places.
+/// GeneratedFile files, and the overlay that has them in their places.
 pub(super) struct Overlay {
     file: PathBuf,
     _dir: TempDir,
@@ -35,7 +35,7 @@ impl Overlay {
 
 /// The key with all that determines what is generated.
 pub(super) fn key(mut key: KeyBuilder, modules: &Modules) -> KeyBuilder {
-    for ((module, path), generated) in &modules.generated {
+    for (ModuleFile { module, path }, generated) in &modules.generated {
         key = key.field("generated", module).field(path, &generated.by);
         key = key.field("marker", generated.marker.as_deref().unwrap_or_default());
         for argument in &generated.arguments {
@@ -52,7 +52,7 @@ pub(super) fn overlay(modules: &Modules, go: &Go<'_>, cache: &Locked) -> Result<
     }
     let dir = cache.temp_dir()?;
     let mut replace = BTreeMap::new();
-    for (number, ((module, path), generated)) in modules.generated.iter().enumerate() {
+    for (number, (ModuleFile { module, path }, generated)) in modules.generated.iter().enumerate() {
         let made = generate(
             module,
             path,
@@ -73,7 +73,7 @@ fn generate(
     module: &str,
     path: &str,
     modules: &Modules,
-    generated: &Generated,
+    generated: &GeneratedFile,
     go: &Go<'_>,
     dir: &Path,
 ) -> Result<PathBuf, Error> {
@@ -147,10 +147,10 @@ mod tests {
 
     use super::{has, key};
     use crate::inputs::cache::KeyBuilder;
-    use crate::provider::{Generated, Modules};
+    use crate::provider::{GeneratedFile, Modules};
 
     fn modules(marker: Option<&str>, arguments: &[&str]) -> Modules {
-        let generated = Generated {
+        let generated = GeneratedFile {
             by: "example/gen".into(),
             arguments: arguments.iter().map(|&word| word.into()).collect(),
             marker: marker.map(str::to_owned),
@@ -163,7 +163,7 @@ mod tests {
             c: [].into(),
             tags: Vec::new(),
             variables: [].into(),
-            generated: [(("example/a".into(), "b/c.go".into()), generated)].into(),
+            generated: [("example/a//b/c.go".to_owned().try_into().unwrap(), generated)].into(),
         }
     }
 

@@ -54,7 +54,8 @@ pub(in crate::inputs) fn pin(
     Ok(Release { files, images })
 }
 
-/// The `old` pins, if they are for the same files that `provider` takes now.
+/// The `old` pins that still apply to `provider`: those of files with the same URL, and those of images if kubeadm, which
+/// lists them, has not changed. `None` if no pin is left.
 pub(in crate::inputs) fn kept(
     old: Option<Release>,
     provider: &Provider,
@@ -63,10 +64,25 @@ pub(in crate::inputs) fn kept(
     let urls = Locations::new(provider, &BTreeSet::new(), architecture)
         .ok()?
         .files;
-    old.filter(|old| {
-        let mut urls = urls.iter();
-        urls.all(|(name, url)| old.files.get(name).is_some_and(|file| file.url == *url))
-    })
+    let mut release = old?;
+    release
+        .files
+        .retain(|name, file| urls.get(name) == Some(&file.url));
+    if !release.files.contains_key(KUBEADM) {
+        release.images.clear();
+    }
+    let is_empty = release.files.is_empty() && release.images.is_empty();
+    (!is_empty).then_some(release)
+}
+
+/// True if all files of `provider`, and images, are pinned.
+pub(in crate::inputs) fn is_complete(release: &Release, provider: &Provider, architecture: &str) -> bool {
+    let locations = Locations::new(provider, &BTreeSet::new(), architecture);
+    let has_files = locations.is_ok_and(|locations| {
+        let mut names = locations.files.keys();
+        names.all(|name| release.files.contains_key(name))
+    });
+    has_files && !release.images.is_empty()
 }
 
 async fn file_digests(

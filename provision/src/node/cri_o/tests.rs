@@ -21,7 +21,7 @@ fn chosen() -> (Provider, Lock) {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../providers/k8s-1.34");
     let mut provider = Provider::load(&dir).unwrap();
     provider.select_runtime(ContainerRuntime::CriO).unwrap();
-    let lock = Lock::load(&provider).unwrap().chosen(&provider.recipe);
+    let lock = Lock::load(&provider).unwrap().for_runtime(&provider.recipe);
     (provider, lock)
 }
 

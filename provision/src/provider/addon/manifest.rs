@@ -1,4 +1,4 @@
-//! The manifests of an add-on: which files, and which objects they have.
+//! The manifests of an add-on and their objects.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,26 +8,22 @@ use serde_json::Value;
 
 use super::error::AddonError;
 
-/// What manifests end in.
 const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 
-/// What is wrong with a manifest.
+/// An invalid manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// It is no YAML.
     #[error("{0}")]
     Syntax(String),
-    /// A document in it is no object of Kubernetes.
-    #[error("document {number}: `{field}` is missing or no text")]
-    NoObject {
-        /// Which one, from 1.
+    #[error("document {number}: `{field}` is missing or not a string")]
+    NotAnObject {
+        /// From 1.
         number: usize,
-        /// What it lacks.
         field: &'static str,
     },
 }
 
-/// The manifests of a folder, sorted by name; a file is its own.
+/// The manifests of a folder, sorted by name, or the file itself.
 pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>, AddonError> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
@@ -44,8 +40,8 @@ pub(super) fn files(path: &Path) -> Result<Vec<PathBuf>, AddonError> {
     Ok(files)
 }
 
-/// The objects of a manifest, those of lists each for itself. `@NAME@` becomes the value of the option `NAME`; which
-/// options were found is noted in `used`.
+/// The objects of a manifest, with lists flattened. `@NAME@` is replaced by the value of the option `NAME`, and the names
+/// of replaced options are added to `used`.
 pub(super) fn objects(
     path: &Path,
     text: &str,
@@ -54,10 +50,10 @@ pub(super) fn objects(
 ) -> Result<Vec<Value>, AddonError> {
     let mut text = text.to_owned();
     for (name, value) in options {
-        let place = format!("@{name}@");
-        if text.contains(&place) {
+        let placeholder = format!("@{name}@");
+        if text.contains(&placeholder) {
             used.insert(name.clone());
-            text = text.replace(&place, value);
+            text = text.replace(&placeholder, value);
         }
     }
     parse(&text).map_err(|source| AddonError::Manifest {
@@ -85,7 +81,7 @@ fn parse(text: &str) -> Result<Vec<Value>, ManifestError> {
                 ("metadata.name", "/metadata/name"),
             ] {
                 if !has(path) {
-                    return Err(ManifestError::NoObject { number, field });
+                    return Err(ManifestError::NotAnObject { number, field });
                 }
             }
             objects.push(object);
@@ -94,7 +90,7 @@ fn parse(text: &str) -> Result<Vec<Value>, ManifestError> {
     Ok(objects)
 }
 
-/// The items of a list, however deep; nothing for an empty document.
+/// The items of a possibly nested list; empty for an empty document.
 fn flattened(mut document: Value) -> Vec<Value> {
     if document.is_null() {
         return Vec::new();

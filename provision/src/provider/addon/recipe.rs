@@ -1,114 +1,194 @@
-//! What an add-on's file says, validated.
+//! The contents of an add-on's file.
 
 use std::collections::BTreeMap;
 
+use parbake_artifact::images::{ImageName, runtime_name};
 use parbake_cluster::api::rollout::Workload;
-use semver::Version;
-
-use super::super::recipe::{ImageRecipe, Modules};
-use super::error::AddonError;
-use super::read;
 use parbake_cluster::diagnostics::Problems;
+use parbake_cluster::toml_document::{Document, Parsed, ValuePath};
+use semver::Version;
+use serde::Deserialize;
 
-/// What an add-on's file says.
+use super::super::file::ImageTable;
+use super::super::recipe::{ImageRecipe, Modules};
+use super::super::text::{self, Name, Rule, Word};
+use super::super::validate;
+use super::error::AddonError;
+
+/// The validated contents of an add-on's file.
 ///
 /// ```toml
 /// version = "0.0.30"
 /// description = "local volumes and a default storage class"
-/// status = "tested"                     # or `untested`: nobody has seen it run
+/// status = "tested"                     # or `untested`
 ///
-/// # What must be rolled out beside all that the manifests themselves have.
+/// # Workloads that must be rolled out in addition to those of the manifests.
 /// ready = ["deployment/local-path-storage/local-path-provisioner"]
 /// # Images that only an argument or a config map names.
 /// also = ["docker.io/library/helper:1"]
 ///
-/// [options]                             # `@path@` in the manifests, unless a provider says otherwise
+/// [options]                             # replace `@path@` in the manifests; providers can set other values
 /// path = "/mnt/local-storage"
 ///
 /// [components]                          # versions of what is built
 /// local-path-provisioner = "0.0.30"
 ///
-/// [modules.local-path-provisioner]      # as in a provider file, `go.mod` and `go.sum` in the add-on's `modules/`
+/// [modules.local-path-provisioner]      # as in a provider file; `go.mod` and `go.sum` are in the add-on's `modules/`
 /// go = "1.26.8"
 /// commands = { local-path-provisioner = "github.com/rancher/local-path-provisioner" }
 ///
-/// [images.local-path-provisioner]       # as in a provider file; the packages are pinned by the provider's lock
+/// [images.local-path-provisioner]       # as in a provider file; packages are pinned by the provider's lock
 /// reference = "docker.io/rancher/local-path-provisioner:v0.0.30"
 /// files = { "/usr/bin/local-path-provisioner" = "local-path-provisioner" }
 ///
-/// [images.busybox]                      # nothing but the name: taken as it is published, by a digest in the provider's lock
+/// [images.busybox]                      # only a reference: a published image, pinned by the provider's lock
 /// reference = "docker.io/library/busybox:1.37.0"
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AddonRecipe {
-    /// Its version. None for manifests without an add-on's file.
+    /// `None` for manifests without an add-on file.
     pub version: Option<Version>,
-    /// What it is, in a few words.
     pub description: String,
-    /// Whether it is known to work.
     pub status: Status,
-    /// What must be rolled out beside all that the manifests themselves have.
+    /// Workloads that must be rolled out in addition to those of the manifests.
     pub ready: Vec<Workload>,
-    /// Images that only an argument or a config map names.
-    pub also: Vec<String>,
-    /// Defaults of its options.
+    /// Images that only an argument or a config map names: `also` in the file.
+    pub extra_images: Vec<String>,
+    /// Default values of options.
     pub options: BTreeMap<String, String>,
-    /// Versions of what is built, by name of component.
+    /// Versions of components that are built.
     pub components: BTreeMap<String, Version>,
-    /// What is built from Go modules, by name of the folder under `modules/`.
+    /// By name of the folder under `modules/`.
     pub modules: BTreeMap<String, Modules>,
-    /// The container images that are made for it, by short name.
+    /// By short name.
     pub images: BTreeMap<String, AddonImage>,
 }
 
 /// An image of an add-on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddonImage {
-    /// Its full name, as pods have it.
+    /// The full name that pods use.
     pub reference: String,
-    /// What it is made of; empty where it is published.
+    /// Empty for a published image.
     pub recipe: ImageRecipe,
 }
 
+/// An add-on's file. Required fields are optional here, so that all that are missing are reported at once.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AddonFile {
+    version: Option<Parsed<Version>>,
+    description: Option<String>,
+    status: Option<Status>,
+    #[serde(default)]
+    ready: Vec<Parsed<Workload>>,
+    #[serde(default, deserialize_with = "text::list::<FullImageName, _>")]
+    also: Vec<String>,
+    #[serde(default, deserialize_with = "text::map::<Name, Word, _>")]
+    options: BTreeMap<String, String>,
+    #[serde(default, deserialize_with = "text::named_parsed")]
+    components: BTreeMap<String, Version>,
+    #[serde(default, deserialize_with = "text::named")]
+    modules: BTreeMap<String, Modules>,
+    #[serde(default, deserialize_with = "text::named")]
+    images: BTreeMap<String, ImageTable>,
+}
+
+impl AddonFile {
+    fn into_recipe(self, document: &mut Document<'_>) -> Option<AddonRecipe> {
+        let version = document.require(["version"], self.version);
+        let description = document.require(["description"], self.description);
+        let status = document.require(["status"], self.status);
+        let mut images = BTreeMap::new();
+        for (name, mut table) in self.images {
+            let reference = document.require(["images", &name, "reference"], table.reference.take());
+            if let Some(Err(message)) = reference.as_deref().map(FullImageName::check) {
+                let path = ValuePath::of(["images", &name, "reference"]);
+                document.report(&path, format!("`{path}`: {message}"));
+            }
+            let (reference, recipe) = (reference.unwrap_or_default(), table.into());
+            images.insert(name, AddonImage { reference, recipe });
+        }
+        let built = images.iter().filter(|(_, image)| !image.is_published());
+        let built = built.map(|(name, image)| (name.clone(), image.recipe.clone()));
+        let built: BTreeMap<_, _> = built.collect();
+        if document.is_intact(["modules"]) && document.is_intact(["components"]) {
+            document.report_all(validate::modules(&self.modules, &self.components));
+        }
+        if document.is_intact(["modules"]) && document.is_intact(["images"]) {
+            document.report_all(validate::images(&built));
+            document.report_all(validate::binaries(&[], &built, &self.modules));
+        }
+        Some(AddonRecipe {
+            version: Some(version?.0),
+            description: description?,
+            status: status?,
+            ready: self.ready.into_iter().map(|workload| workload.0).collect(),
+            extra_images: self.also,
+            options: self.options,
+            components: self.components,
+            modules: self.modules,
+            images,
+        })
+    }
+}
+
+/// The complete name of an image, with registry and tag.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct FullImageName;
+
+impl Rule for FullImageName {
+    fn check(text: &str) -> Result<(), String> {
+        let is_valid = text.parse::<ImageName>().is_ok();
+        match runtime_name(text) {
+            complete if is_valid && complete == text => Ok(()),
+            complete if is_valid => Err(format!("`{text}` is not complete; write `{complete}`")),
+            _ => Err(format!("`{text}` is not the name of an image")),
+        }
+    }
+}
+
 impl AddonImage {
-    /// Whether it is taken as it is published, since nothing says what it is made of.
+    /// True if the image is not built, but pulled.
     pub fn is_published(&self) -> bool {
         self.recipe.is_empty()
     }
 }
 
-/// Whether an add-on is known to work.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Whether the end-to-end tests cover an add-on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// A test runs it.
     Tested,
-    /// Nobody has seen it run, or it is not ours.
     #[default]
     Untested,
 }
 
 impl AddonRecipe {
-    /// Reads and validates the text of an add-on's file.
+    /// Parses and validates an add-on's file.
     ///
     /// # Errors
-    /// Every problem of the text, with line and column.
+    /// All problems of the file, with line and column.
     pub fn parse(text: &str) -> Result<Self, Problems> {
-        read::recipe(text)
+        let mut document = Document::parse(text)?;
+        let file = document.deserialize::<AddonFile>();
+        let recipe = file.and_then(|file| file.into_recipe(&mut document));
+        document.finish(recipe)
     }
 
-    /// The images that are taken as they are published, by short name and full name.
+    /// Short and full names of the published images.
     pub(crate) fn published(&self) -> impl Iterator<Item = (&str, &str)> {
         let images = self.images.iter().filter(|(_, image)| image.is_published());
         images.map(|(name, image)| (name.as_str(), image.reference.as_str()))
     }
 
-    /// Its options, with the values in `chosen`.
+    /// The options with the values in `selected`.
     pub(super) fn with_options(
         &self,
         addon: &str,
-        chosen: &BTreeMap<String, String>,
+        selected: &BTreeMap<String, String>,
     ) -> Result<BTreeMap<String, String>, AddonError> {
-        if let Some(option) = chosen.keys().find(|option| !self.options.contains_key(*option)) {
+        if let Some(option) = selected.keys().find(|option| !self.options.contains_key(*option)) {
             return Err(AddonError::Option {
                 addon: addon.to_owned(),
                 option: option.clone(),
@@ -116,7 +196,7 @@ impl AddonRecipe {
             });
         }
         let mut options = self.options.clone();
-        options.extend(chosen.clone());
+        options.extend(selected.clone());
         Ok(options)
     }
 }

@@ -1,4 +1,4 @@
-//! The add-ons that come with parbake: each is whole, and makes every image that it names.
+//! Tests of the add-ons in this repository.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -22,21 +22,21 @@ fn shipped() -> Vec<Addon> {
 }
 
 #[test]
-fn each_makes_every_image_that_it_names() {
+fn every_image_in_manifests_is_built_or_published() {
     for addon in shipped() {
         let made = addon.recipe.images.values();
         let made: BTreeSet<String> = made.map(|image| image.reference.clone()).collect();
         let named: Vec<ImageReference> = addon.objects.iter().flat_map(images_in_object).collect();
         let lacks = find_problems(&named, &made, runtime_name);
         assert!(lacks.is_empty(), "{}: {lacks:?}", addon.name);
-        for also in &addon.recipe.also {
+        for also in &addon.recipe.extra_images {
             assert!(made.contains(also), "{}: {also}", addon.name);
         }
     }
 }
 
 #[test]
-fn each_has_its_modules_and_a_page() {
+fn every_addon_has_modules_and_documentation() {
     for addon in shipped() {
         for module in addon.recipe.modules.keys() {
             for file in ["go.mod", "go.sum"] {
@@ -49,7 +49,7 @@ fn each_has_its_modules_and_a_page() {
         for option in addon.options.keys() {
             assert!(page.contains(&format!("`{option}`")), "{}: {option}", addon.name);
         }
-        // What nobody has seen run says so, and nothing else does.
+        // Only untested add-ons say that they are.
         let untested = page.lines().any(|line| line.starts_with("Not tested"));
         assert_eq!(
             untested,
@@ -61,7 +61,7 @@ fn each_has_its_modules_and_a_page() {
 }
 
 #[test]
-fn all_are_offered() {
+fn every_addon_is_available_in_a_provider() {
     let provider = Provider::find("k8s-1.34", &providers()).unwrap();
     let recipe = &provider.recipe;
     for addon in shipped() {

@@ -49,7 +49,7 @@ fn load(path: &Path, options: &[(&str, &str)]) -> Result<Addon, String> {
 }
 
 #[test]
-fn a_good_file_is_read() {
+fn valid_file_is_parsed() {
     let recipe = AddonRecipe::parse(GOOD).unwrap();
     assert_eq!(recipe.version.unwrap().to_string(), "1.2.3");
     assert_eq!(
@@ -57,7 +57,7 @@ fn a_good_file_is_read() {
         ("a test", Status::Tested)
     );
     assert_eq!(recipe.ready[0].to_string(), "deployment/a/b");
-    assert_eq!(recipe.also, ["docker.io/library/helper:1"]);
+    assert_eq!(recipe.extra_images, ["docker.io/library/helper:1"]);
     assert_eq!(recipe.modules["tool"].commands["tool"], "example.org/tool");
     let image = &recipe.images["tool"];
     assert_eq!(image.reference, "docker.io/example/tool:v1.2.3");
@@ -65,13 +65,13 @@ fn a_good_file_is_read() {
 }
 
 #[test]
-fn every_problem_is_said() {
-    for (from, to, said) in [
+fn problems_are_reported() {
+    for (from, to, expected) in [
         ("status = \"tested\"", "", "`status` is missing"),
         (
             "\"tested\"",
             "\"great\"",
-            "3:10: `status`: `great` is no status; there are `tested` and `untested`",
+            "3:10: `status`: unknown variant `great`, expected `tested` or `untested`",
         ),
         (
             "deployment/a/b",
@@ -109,12 +109,12 @@ fn every_problem_is_said() {
         let problems = AddonRecipe::parse(&GOOD.replacen(from, to, 1))
             .unwrap_err()
             .to_string();
-        assert!(problems.contains(said), "{problems}");
+        assert!(problems.contains(expected), "{problems}");
     }
 }
 
 #[test]
-fn options_are_filled_in_and_nothing_else() {
+fn only_options_are_replaced() {
     let dir = folder(&[("addon.toml", GOOD), ("a.yaml", MANIFEST)]);
     let addon = load(dir.path(), &[]).unwrap();
     assert_eq!(addon.objects[0]["data"]["path"], "/srv");
@@ -130,13 +130,13 @@ fn options_are_filled_in_and_nothing_else() {
     fs::write(dir.path().join("a.yaml"), MANIFEST.replace("@path@", "x")).unwrap();
     let error = load(dir.path(), &[]).unwrap_err();
     assert!(
-        error.contains("has the option `path`, but no manifest says `@path@`"),
+        error.contains("has the option `path`, but no manifest contains `@path@`"),
         "{error}"
     );
 }
 
 #[test]
-fn manifests_alone_are_an_addon_too() {
+fn plain_manifests_are_an_addon() {
     let list =
         "apiVersion: v1\nkind: List\nitems:\n  - { apiVersion: v1, kind: Secret, metadata: { name: c } }\n";
     let files = [
@@ -171,14 +171,14 @@ fn manifests_alone_are_an_addon_too() {
 }
 
 #[test]
-fn what_cannot_be_applied_is_refused() {
-    for (text, said) in [
+fn invalid_manifests_are_rejected() {
+    for (text, expected) in [
         ("", "has no manifest"),
         ("---\n# nothing\n---\n", "has no manifest"),
         ("a: [", "is not a manifest that can be applied"),
         (
             "kind: Pod\nmetadata: { name: a }\n",
-            "document 1: `apiVersion` is missing or no text",
+            "document 1: `apiVersion` is missing or not a string",
         ),
         (
             "apiVersion: v1\nkind: Pod\nmetadata: { name: a }\n---\napiVersion: v1\nkind: Pod\n",
@@ -188,7 +188,7 @@ fn what_cannot_be_applied_is_refused() {
     ] {
         let dir = folder(&[("a.yaml", text)]);
         let error = load(dir.path(), &[]).unwrap_err();
-        assert!(error.contains(said), "{text}: {error}");
+        assert!(error.contains(expected), "{text}: {error}");
     }
     assert!(
         load(Path::new("/no/such"), &[])
@@ -215,7 +215,7 @@ fn addons_are_found_by_name() {
 }
 
 #[test]
-fn nothing_comes_twice_into_a_cluster() {
+fn duplicate_names_binaries_and_images_are_rejected() {
     let providers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../providers");
     let provider = || crate::provider::Provider::find("k8s-1.34", &providers).unwrap();
     let addon = |text: &str| {
@@ -226,28 +226,28 @@ fn nothing_comes_twice_into_a_cluster() {
     };
     let mut whole = provider();
     assert!(whole.image("tool").is_none());
-    whole.add(addon(GOOD)).unwrap();
+    whole.add_addon(addon(GOOD)).unwrap();
     assert!(whole.image("tool").is_some() && whole.image("etcd").is_some());
-    // Only what it lists itself is pinned.
+    // Only add-ons of the provider file are pinned.
     assert!(!whole.package_sets().contains_key("image/tool"));
     assert!(whole.package_sets().contains_key("image/local-storage-helper"));
-    let error = whole.add(addon(GOOD)).unwrap_err().to_string();
+    let error = whole.add_addon(addon(GOOD)).unwrap_err().to_string();
     assert!(
-        error.contains("has the name `other`, which is there already"),
+        error.contains("has the name `other`, which exists already"),
         "{error}"
     );
     let etcd = GOOD
         .replace("commands = { tool", "commands = { etcd")
         .replace("\"tool\" }", "\"etcd\" }");
-    let error = provider().add(addon(&etcd)).unwrap_err().to_string();
+    let error = provider().add_addon(addon(&etcd)).unwrap_err().to_string();
     assert!(
-        error.contains("has the binary `etcd`, which is there already"),
+        error.contains("has the binary `etcd`, which exists already"),
         "{error}"
     );
-    let error = provider().add(addon(&GOOD.replace("[images.tool]", "[images.pause]")));
+    let error = provider().add_addon(addon(&GOOD.replace("[images.tool]", "[images.pause]")));
     let error = error.unwrap_err().to_string();
     assert!(
-        error.contains("has the image `pause`, which is there already"),
+        error.contains("has the image `pause`, which exists already"),
         "{error}"
     );
 }

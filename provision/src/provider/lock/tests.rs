@@ -7,7 +7,7 @@ use crate::provider::tests::recipe;
 const SAMPLE: &str = include_str!("../../../testdata/lock-v1.toml");
 
 #[test]
-fn the_sample_of_version_1_is_read() {
+fn sample_of_version_1_is_parsed() {
     let lock = Lock::parse(SAMPLE).unwrap();
     assert_eq!(
         (lock.architecture.as_str(), lock.suite.as_str()),
@@ -24,12 +24,12 @@ fn the_sample_of_version_1_is_read() {
 }
 
 #[test]
-fn the_text_survives_a_round_trip() {
+fn text_survives_a_round_trip() {
     assert_eq!(Lock::parse(SAMPLE).unwrap().to_text("k8s-1.34").unwrap(), SAMPLE);
 }
 
 #[test]
-fn what_is_wrong_is_said() {
+fn invalid_locks_are_rejected() {
     let cases = [
         (
             "version = 1",
@@ -44,7 +44,7 @@ fn what_is_wrong_is_said() {
         (
             "name = \"runc\"",
             "name = \"containerd\"",
-            "there are two packages of the name `containerd`",
+            "there are two packages named `containerd`",
         ),
         ("\"bb", "\"xb", "is not a SHA-256 digest"),
         (
@@ -64,7 +64,7 @@ fn what_is_wrong_is_said() {
 }
 
 #[test]
-fn a_lock_goes_out_of_date_with_the_provider_file() {
+fn lock_is_out_of_date_after_a_change_of_the_provider() {
     let lock = Lock::parse(SAMPLE).unwrap();
     let mut recipe = recipe();
     recipe.default_packages = vec!["containerd".into()];
@@ -91,7 +91,7 @@ fn a_lock_goes_out_of_date_with_the_provider_file() {
     );
     recipe.default_packages.push("socat".into());
     let changed = difference(&lock, &recipe, &[]).unwrap();
-    assert_eq!(changed, "the packages asked for in the set `os` have changed");
+    assert_eq!(changed, "the requested packages of the set `os` have changed");
     recipe.os.suite = "trixie".into();
     assert_eq!(
         difference(&lock, &recipe, &[]).unwrap(),

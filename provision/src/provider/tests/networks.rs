@@ -1,10 +1,10 @@
-//! `[network]` with IPv6.
+//! Tests of `[network]` with IPv6.
 
 use super::{GOOD, problems};
 use crate::provider::Recipe;
 
 #[test]
-fn networks_may_be_of_both_families() {
+fn networks_can_have_both_families() {
     let text = GOOD
         .replace("\"10.89.0.0/24\"", "[\"10.89.0.0/24\", \"fd00:89::/64\"]")
         .replace("\"10.244.0.0/16\"", "[\"10.244.0.0/16\", \"fd00:244::/56\"]")
@@ -13,15 +13,15 @@ fn networks_may_be_of_both_families() {
     let addresses = cluster.nodes()[1].comma_separated(|family| family.address);
     assert_eq!(addresses, "10.89.0.12,fd00:89::c");
     let overlapping = text.replace("fd00:96::/112", "fd00:89::/112");
-    let said = problems(&overlapping);
+    let found = problems(&overlapping);
     assert!(
-        said.contains("`fd00:89::/112` overlaps `network.nodes`, `fd00:89::/64`"),
-        "{said}"
+        found.contains("`fd00:89::/112` overlaps `network.nodes`, `fd00:89::/64`"),
+        "{found}"
     );
 }
 
 #[test]
-fn each_mistake_with_families_is_named() {
+fn problems_with_families_are_reported() {
     let cases = [
         (
             "\"10.89.0.0/24\"",
@@ -34,21 +34,25 @@ fn each_mistake_with_families_is_named() {
             "must have the same families, in the same order",
         ),
         ("\"10.89.0.0/24\"", "[]", "must have the same families"),
-        ("\"10.89.0.0/24\"", "7", "8:9: `network.nodes` must be a string"),
+        (
+            "\"10.89.0.0/24\"",
+            "7",
+            "8:9: `network.nodes`: invalid type: integer `7`, expected a string or a list of strings",
+        ),
         (
             "10.89.0.0/24",
             "2001:db8::/64",
-            "`2001:db8::/64` is not a local network, one in `fd00::/8`",
+            "`2001:db8::/64` is not a local network in `fd00::/8`",
         ),
         (
             "10.244.0.0/16",
             "fd00:1::/65",
-            "`fd00:1::/65` is not of /48 to /64",
+            "`fd00:1::/65` must be from /48 to /64",
         ),
         (
             "10.96.0.0/12",
             "fd00:2::/64",
-            "`fd00:2::/64` is not of /108 to /123",
+            "`fd00:2::/64` must be from /108 to /123",
         ),
     ];
     for (from, to, expected) in cases {

@@ -10,7 +10,7 @@ use super::{Fixture, archive, options};
 use crate::inputs::addon_images;
 use crate::inputs::cache::Cache;
 use crate::inputs::release::pin::first_digest;
-use crate::inputs::release::{Plan, kept, pin};
+use crate::inputs::release::{Plan, is_complete, kept, pin};
 use crate::inputs::update::{LockPart, LockUpdate};
 use crate::provider::Provider;
 use crate::provider::lock::Lock;
@@ -100,11 +100,18 @@ fn files_and_images_are_pinned_and_planned() {
     let etcd = plan(&["etcd"], &[]).unwrap();
     assert!(etcd.images.contains_key("etcd"), "it contains etcdctl");
 
-    // Pins are kept for the same URLs only.
+    // Only pins of other files are dropped.
+    assert!(is_complete(&pinned, &provider, "amd64"));
     assert_eq!(
         kept(Some(pinned.clone()), &provider, "amd64"),
         Some(pinned.clone())
     );
+    let mut outdated = pinned.clone();
+    outdated.files.get_mut("kubelet").unwrap().url.push_str(".old");
+    let partial = kept(Some(outdated), &provider, "amd64").unwrap();
+    assert!(!partial.files.contains_key("kubelet") && partial.files.contains_key("kubeadm"));
+    assert_eq!(partial.images, pinned.images);
+    assert!(!is_complete(&partial, &provider, "amd64"));
     assert_eq!(kept(Some(pinned), &provider, "arm64"), None);
     fixture
         .server
@@ -163,7 +170,7 @@ fn published_addon_images_are_pinned_and_downloaded() {
     let none = pinned(&provider, LockPart::Packages, None);
     assert!(none.addons["grafana"].images.is_empty());
 
-    provider.choose("grafana").unwrap();
+    provider.select_addon("grafana").unwrap();
     assert!(addon_images::plan(&provider, &none).is_err());
     let plan = addon_images::plan(&provider, &new).unwrap();
     let downloads = fixture.download(&plan, Some(&registry)).unwrap();

@@ -1,27 +1,27 @@
-//! Providers: one folder each under `providers/`, which is data and never code.
+//! Providers: recipes of clusters, one folder each under `providers/`. They contain data, never code.
 //!
 //! ```text
 //! providers/k8s-1.34/
-//! |-- provider.toml        what the cluster is (Recipe)
-//! |-- lock.toml            which Debian packages exactly that means (lock::Lock)
+//! |-- provider.toml        the cluster (Recipe)
+//! |-- lock.toml            pinned inputs: Debian packages, add-ons, release files (lock::Lock)
 //! `-- modules/
 //!     `-- kubernetes/      one Go main module for each source of binaries
 //!         |-- go.mod
 //!         `-- go.sum
 //! ```
 //!
-//! What is in the cluster beside Kubernetes are add-ons ([`Addon`]), which providers share.
+//! Add-ons ([`Addon`]) are shared by providers.
 
 mod addon;
-mod check;
-mod document;
+mod file;
 pub mod lock;
 mod names;
 mod network;
 mod published;
-mod read;
 mod recipe;
 mod runtime;
+mod text;
+mod validate;
 mod variant;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,93 +36,76 @@ pub use self::addon::{Addon, AddonError, AddonImage, AddonRecipe, ManifestError,
 pub use self::names::{InvalidProviderName, ProviderName};
 pub use self::network::{InvalidIpStack, IpStack};
 pub use self::published::Published;
-pub use self::recipe::{ClusterSize, Generated, ImageRecipe, Modules, Os, Recipe};
-pub use self::runtime::{AlternativeRuntime, RuntimeNotAvailable};
-pub(crate) use self::runtime::{OS_SET, is_os};
+pub use self::recipe::{
+    AlternativeRuntime, ClusterSize, GeneratedFile, ImageRecipe, ModuleFile, Modules, Os, Recipe,
+};
+pub(crate) use self::recipe::{OS_SET, is_os};
+pub use self::runtime::RuntimeNotAvailable;
 pub use self::variant::{InvalidVariantName, Variant, VariantName};
 pub use parbake_cluster::diagnostics::{Problem, Problems};
 pub use parbake_cluster::{ContainerRuntime, InvalidValue};
 
-/// The file that makes a folder a provider.
 const RECIPE: &str = "provider.toml";
 
-/// Why a provider cannot be used.
+/// A provider that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no provider of that name.
     #[error("there is no provider `{name}` in `{}`; {}", dir.display(), listed(.known))]
     Unknown {
-        /// What was asked for.
         name: String,
-        /// Where it was looked for.
         dir: PathBuf,
-        /// What is there.
         known: Vec<ProviderName>,
     },
-    /// The folder's name is no provider name.
-    #[error("`{}` cannot be a provider", dir.display())]
+    #[error("`{}` is not a provider", dir.display())]
     Name {
-        /// The folder.
         dir: PathBuf,
-        /// Why.
         #[source]
         source: InvalidProviderName,
     },
-    /// A file or folder could not be read.
     #[error("could not read `{}`", path.display())]
     Read {
-        /// What could not be read.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// The provider file is wrong.
     #[error("`{}` is not a valid provider file", path.display())]
     Recipe {
-        /// The provider file.
         path: PathBuf,
-        /// All that is wrong with it.
         #[source]
         source: Problems,
     },
-    /// There is no variant of that name.
     #[error("`{provider}` has no variant `{name}`; {}", listed(.known))]
     NoVariant {
-        /// The provider.
         provider: ProviderName,
-        /// What was asked for.
         name: String,
-        /// What it has.
         known: Vec<VariantName>,
     },
-    /// An add-on cannot be used.
     #[error(transparent)]
     Addon(#[from] AddonError),
 }
 
+/// Lists the known names, at the end of an error.
 fn listed<T: Display>(known: &[T]) -> String {
     if known.is_empty() {
-        return "there is none at all".to_owned();
+        return "there are none".to_owned();
     }
     let names: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
     format!("there are {}", names.join(", "))
 }
 
-/// A provider: a name, a folder and what its provider file says.
+/// A provider: its name, folder, recipe and add-ons.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Provider {
-    /// Its name, which is the folder's.
+    /// The name of its folder.
     pub name: ProviderName,
-    /// Its folder, as an absolute path.
+    /// Absolute path of its folder.
     pub dir: PathBuf,
-    /// What its provider file says.
     pub recipe: Recipe,
-    /// Its add-ons, in the order in which they are applied; those that it lists itself come first.
+    /// In the order in which they are applied; those of the provider file come first.
     pub addons: Vec<Addon>,
-    /// The add-ons that it offers beside those.
+    /// Further add-ons that can be selected.
     pub optional: Vec<Addon>,
-    /// Which of its variants it is, if any.
+    /// The selected variant.
     pub variant: Option<VariantName>,
 }
 
@@ -159,7 +142,7 @@ impl Provider {
         };
         for name in &provider.recipe.addons.clone() {
             let addon = find(name, &provider.recipe)?;
-            provider.add(addon)?;
+            provider.add_addon(addon)?;
         }
         for name in &provider.recipe.optional {
             provider.optional.push(find(name, &provider.recipe)?);
@@ -170,11 +153,11 @@ impl Provider {
         Ok(provider)
     }
 
-    /// Has the add-ons and services of one of its variants in the place of its own. Add-ons that it has no more are among
-    /// the optional ones then.
+    /// Selects a variant, whose add-ons and services replace those of the provider. Add-ons that the variant lacks become
+    /// optional.
     ///
     /// # Errors
-    /// [`Error::NoVariant`]; add-ons that cannot be together, which [`Provider::load`] has said.
+    /// [`Error::NoVariant`]. [`Provider::load`] has already checked that the add-ons of each variant are compatible.
     pub fn select_variant(&mut self, name: &str) -> Result<(), Error> {
         let mut variants = self.recipe.variants.iter();
         let Some((name, variant)) = variants.find(|(known, _)| known.as_str() == name) else {
@@ -185,15 +168,15 @@ impl Provider {
             });
         };
         let (name, variant) = (name.clone(), variant.clone());
-        let (kept, dropped) = std::mem::take(&mut self.addons)
+        let (kept, removed) = std::mem::take(&mut self.addons)
             .into_iter()
             .partition(|addon| variant.addons.contains(&addon.name));
         let kept: Vec<Addon> = kept;
-        self.optional.extend::<Vec<Addon>>(dropped);
-        for wanted in &variant.addons {
-            match kept.iter().find(|addon| addon.name == *wanted) {
-                Some(addon) => self.add(addon.clone())?,
-                None => self.choose(wanted)?,
+        self.optional.extend::<Vec<Addon>>(removed);
+        for name in &variant.addons {
+            match kept.iter().find(|addon| addon.name == *name) {
+                Some(addon) => self.add_addon(addon.clone())?,
+                None => self.select_addon(name)?,
             }
         }
         self.recipe.services = variant.services.unwrap_or(self.recipe.services);
@@ -201,37 +184,37 @@ impl Provider {
         Ok(())
     }
 
-    /// What its artifact is called: its name, and that of the variant.
+    /// The default tag of its artifact: `PROVIDER` or `PROVIDER-VARIANT`.
     pub fn tag(&self) -> String {
         let variant = self.variant.iter().map(|variant| format!("-{variant}"));
         self.name.to_string() + &variant.collect::<String>()
     }
 
-    /// Puts one of the optional add-ons behind those that are there.
+    /// Selects one of the optional add-ons.
     ///
     /// # Errors
-    /// [`AddonError::NotOffered`], [`AddonError::Twice`].
-    pub fn choose(&mut self, name: &str) -> Result<(), AddonError> {
-        let offered = self.optional.iter().find(|addon| addon.name == name);
-        let addon = offered.cloned().ok_or_else(|| AddonError::NotOffered {
+    /// [`AddonError::NotOffered`], [`AddonError::Duplicate`].
+    pub fn select_addon(&mut self, name: &str) -> Result<(), AddonError> {
+        let optional = self.optional.iter().find(|addon| addon.name == name);
+        let addon = optional.cloned().ok_or_else(|| AddonError::NotOffered {
             addon: name.to_owned(),
             offered: self.optional.iter().map(|addon| addon.name.clone()).collect(),
         })?;
-        self.add(addon)
+        self.add_addon(addon)
     }
 
-    /// Puts an add-on behind those that are there.
+    /// Adds an add-on after those of the provider.
     ///
     /// # Errors
-    /// [`AddonError::Twice`] when it brings what is there already.
-    pub fn add(&mut self, addon: Addon) -> Result<(), AddonError> {
-        let twice = |kind, name: &str| AddonError::Twice {
+    /// [`AddonError::Duplicate`] if it has the name, a binary or an image of another one.
+    pub fn add_addon(&mut self, addon: Addon) -> Result<(), AddonError> {
+        let duplicate = |kind, name: &str| AddonError::Duplicate {
             addon: addon.name.clone(),
             kind,
             name: name.to_owned(),
         };
         if self.addons.iter().any(|other| other.name == addon.name) {
-            return Err(twice("name", &addon.name));
+            return Err(duplicate("name", &addon.name));
         }
         let others = || self.addons.iter().map(|other| &other.recipe);
         let modules = others().flat_map(|other| other.modules.values());
@@ -239,19 +222,19 @@ impl Provider {
         let binaries: BTreeSet<&String> = modules.flat_map(Modules::binaries).collect();
         let own = addon.recipe.modules.values().flat_map(Modules::binaries);
         if let Some(binary) = own.into_iter().find(|binary| binaries.contains(*binary)) {
-            return Err(twice("binary", binary));
+            return Err(duplicate("binary", binary));
         }
         let images = others().flat_map(|other| other.images.keys());
         let images: BTreeSet<&String> = self.recipe.images.keys().chain(images).collect();
         if let Some(image) = addon.recipe.images.keys().find(|image| images.contains(*image)) {
-            return Err(twice("image", image));
+            return Err(duplicate("image", image));
         }
         self.addons.push(addon);
         Ok(())
     }
 
-    /// The Debian packages asked for, by name of the set that the lock keeps for them: `os`, and `image/NAME` for the
-    /// provider's own images and those of its add-ons.
+    /// The requested Debian packages by the name of their set in the lock, see [`Recipe::package_sets`], including images of
+    /// add-ons.
     pub fn package_sets(&self) -> BTreeMap<String, Vec<String>> {
         let mut sets = self.recipe.package_sets();
         for addon in self.pinned_addons() {
@@ -262,25 +245,25 @@ impl Provider {
         sets
     }
 
-    /// The add-ons that its provider file names, which its lock pins.
+    /// The add-ons of the provider file, which the lock pins.
     pub fn pinned_addons(&self) -> impl Iterator<Item = &Addon> {
         let listed = |addon: &&Addon| self.recipe.addons.contains(&addon.name);
         self.addons.iter().filter(listed).chain(&self.optional)
     }
 
-    /// What the image `short_name` is made of, the provider's own or one of an add-on.
+    /// The recipe of an image of the provider or of an add-on.
     pub fn image(&self, short_name: &str) -> Option<&ImageRecipe> {
         let addons = self.addons.iter();
         let mut images = addons.filter_map(|addon| Some(&addon.recipe.images.get(short_name)?.recipe));
         self.recipe.images.get(short_name).or_else(|| images.next())
     }
 
-    /// Reads the provider `name` of the folder `providers`.
+    /// Reads the provider `name` in the folder `providers`.
     ///
     /// # Errors
-    /// [`Error::Unknown`] with the names of those that are there, and what [`Provider::load`] says.
+    /// [`Error::Unknown`], and those of [`Provider::load`].
     pub fn find(name: &str, providers: &Path) -> Result<Self, Error> {
-        // A name is parsed before it becomes part of a path.
+        // The name is validated before it becomes part of a path.
         match name.parse::<ProviderName>() {
             Ok(name) if providers.join(name.as_str()).join(RECIPE).is_file() => {
                 Self::load(&providers.join(name.as_str()))
@@ -293,31 +276,31 @@ impl Provider {
         }
     }
 
-    /// Has its clusters another stack than it says.
+    /// Selects the IP families of the cluster.
     pub fn select_ip_stack(&mut self, stack: IpStack) {
-        self.recipe.network = stack.of(self.recipe.network);
+        self.recipe.network = stack.networks(self.recipe.network);
     }
 
-    /// The cluster that the provider is for, with all of its nodes.
+    /// The cluster with all nodes of the provider file.
     ///
     /// # Errors
-    /// None for a recipe that was parsed: parsing has tried it.
+    /// None for a parsed recipe: parsing has checked it.
     pub fn describe(&self) -> Result<Description, DescriptionError> {
         self.recipe.describe()
     }
 
-    /// The cluster of another `size`: with the provider's first nodes, or all of them and more.
+    /// The cluster in another `size`, see [`Recipe::describe_sized`].
     ///
     /// # Errors
-    /// A control plane would be left out, or the networks have no room for so many.
+    /// Those of [`Recipe::describe_sized`].
     pub fn describe_sized(&self, size: ClusterSize) -> Result<Description, DescriptionError> {
         self.recipe.describe_sized(size)
     }
 
-    /// The names of all providers of the folder `providers`, sorted.
+    /// The names of all providers in the folder `providers`, sorted.
     ///
     /// # Errors
-    /// [`Error::Read`] when the folder cannot be read.
+    /// The folder cannot be read.
     pub fn list(providers: &Path) -> Result<Vec<ProviderName>, Error> {
         let failed = |source| Error::Read {
             path: providers.into(),

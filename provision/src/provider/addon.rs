@@ -1,16 +1,15 @@
-//! Add-ons: what is in a cluster beside Kubernetes itself, as data.
+//! Add-ons: manifests and images that a cluster has in addition to Kubernetes, as data.
 //!
 //! ```text
-//! manifests/local-storage/        beside the folder of providers
-//! |-- addon.toml                  what it is (AddonRecipe)
+//! manifests/local-storage/        `manifests` is next to `providers`
+//! |-- addon.toml                  AddonRecipe
 //! |-- README.md
 //! |-- *.yaml                      applied in the order of their names
-//! `-- modules/NAME/               go.mod and go.sum, as a provider has them
+//! `-- modules/NAME/               go.mod and go.sum, as in a provider
 //! ```
 
 mod error;
 mod manifest;
-mod read;
 mod recipe;
 #[cfg(test)]
 mod shipped;
@@ -30,41 +29,38 @@ pub use self::error::AddonError;
 pub use self::manifest::ManifestError;
 pub use self::recipe::{AddonImage, AddonRecipe, Status};
 
-/// The file that makes a folder an add-on.
 const RECIPE: &str = "addon.toml";
-/// What is for people changes nothing.
-const FOR_PEOPLE: &str = "README.md";
-/// The folder of add-ons, beside that of providers.
+/// Not part of an add-on's digest.
+const README: &str = "README.md";
+/// The folder of add-ons, next to the folder of providers.
 const FOLDER: &str = "manifests";
 
-/// An add-on: a name, a folder, what its file says, and what is applied.
+/// An add-on: its name, folder, recipe and Kubernetes objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Addon {
-    /// Its name, which is the folder's, or the file's without its extension.
+    /// The name of its folder, or of its only file without the extension.
     pub name: String,
-    /// Its folder, as an absolute path; or the one file that it consists of.
+    /// Absolute path of its folder, or of its only file.
     pub dir: PathBuf,
-    /// What its file says.
     pub recipe: AddonRecipe,
-    /// The objects to apply, in this order, options filled in.
+    /// The objects to apply, in this order, with the values of options.
     pub objects: Vec<Value>,
-    /// All of its files but `README.md`, by their path below the folder, with the SHA-256 of each: 64 hexadecimal digits.
+    /// SHA-256 of all files except `README.md`, in hexadecimal, by path below the folder.
     pub files: BTreeMap<String, String>,
-    /// The values of its options.
     pub options: BTreeMap<String, String>,
 }
 
 impl Addon {
-    /// The folder of add-ons that belongs to the folder `providers`.
+    /// The folder of add-ons for the folder `providers`.
     pub fn folder(providers: &Path) -> PathBuf {
         let providers = fs::canonicalize(providers).unwrap_or_else(|_| providers.to_owned());
         providers.parent().unwrap_or(Path::new("/")).join(FOLDER)
     }
 
-    /// Reads the add-on `name` of the folder `addons`, with `options` in the place of its own.
+    /// Reads the add-on `name` in the folder `addons`, with `options` instead of its defaults.
     ///
     /// # Errors
-    /// [`AddonError::Unknown`] with the names of those that are there, and what [`Addon::load`] says.
+    /// [`AddonError::Unknown`], and those of [`Addon::load`].
     pub fn find(name: &str, addons: &Path, options: &BTreeMap<String, String>) -> Result<Self, AddonError> {
         let known = Self::list(addons)?;
         if !known.iter().any(|known| known == name) {
@@ -77,10 +73,10 @@ impl Addon {
         Self::load(&addons.join(name), options)
     }
 
-    /// The names of all add-ons of the folder `addons`, sorted; none where there is no such folder.
+    /// The names of all add-ons in the folder `addons`, sorted; empty if there is no such folder.
     ///
     /// # Errors
-    /// [`AddonError::Read`].
+    /// The folder cannot be read.
     pub fn list(addons: &Path) -> Result<Vec<String>, AddonError> {
         let entries = match fs::read_dir(addons) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -97,21 +93,18 @@ impl Addon {
         Ok(names)
     }
 
-    /// Reads an add-on: a folder with an `addon.toml`, or else a folder of manifests or a single one.
+    /// Reads an add-on: a folder with an `addon.toml`, a folder of manifests, or a single manifest.
     ///
     /// # Errors
-    /// What cannot be read or makes no sense; a folder without manifests; an option that the add-on does not have.
+    /// A file is missing or invalid, there are no manifests, or an option is unknown or unused.
     pub fn load(path: &Path, options: &BTreeMap<String, String>) -> Result<Self, AddonError> {
         let dir = fs::canonicalize(path).map_err(AddonError::read(path))?;
         let name = dir.file_stem().filter(|_| dir.is_file()).or(dir.file_name());
         let name = name.unwrap_or_default().to_string_lossy().into_owned();
-        let described = dir.join(RECIPE);
-        let recipe = if described.is_file() {
-            let text = fs::read_to_string(&described).map_err(AddonError::read(&described))?;
-            AddonRecipe::parse(&text).map_err(|source| AddonError::Recipe {
-                path: described,
-                source,
-            })?
+        let path = dir.join(RECIPE);
+        let recipe = if path.is_file() {
+            let text = fs::read_to_string(&path).map_err(AddonError::read(&path))?;
+            AddonRecipe::parse(&text).map_err(|source| AddonError::Recipe { path, source })?
         } else {
             AddonRecipe::default()
         };
@@ -132,7 +125,8 @@ impl Addon {
                 option: unused.clone(),
             });
         }
-        let files = if described_only(&dir) {
+        // All files of an add-on's own folder count; other folders may contain anything.
+        let files = if dir.join(RECIPE).is_file() {
             sums(&dir, WalkDir::new(&dir))?
         } else {
             manifests.iter().try_fold(BTreeMap::new(), |mut all, path| {
@@ -150,28 +144,24 @@ impl Addon {
         })
     }
 
-    /// Identifies all files of the add-on: 64 hexadecimal digits.
+    /// SHA-256 of all files of the add-on, in hexadecimal.
     pub fn sha256(&self) -> String {
         let lines = self.files.iter().map(|(path, sum)| format!("{sum}  {path}\n"));
         hex::encode(Sha256::digest(lines.collect::<String>()))
     }
 
-    /// What decides which objects are applied, and how: the files, and the options' values.
+    /// Identifies the objects that are applied: the files and the values of options.
     pub fn fingerprint(&self) -> String {
         format!("{} {} {:?}", self.name, self.sha256(), self.options)
     }
 }
 
-/// Whether the folder is an add-on's own, so that all in it counts. Elsewhere may be anything.
-fn described_only(dir: &Path) -> bool {
-    dir.join(RECIPE).is_file()
-}
-
+/// SHA-256 of files, by path below `dir`.
 fn sums(dir: &Path, files: WalkDir) -> Result<BTreeMap<String, String>, AddonError> {
     let mut sums = BTreeMap::new();
     for entry in files.sort_by_file_name() {
         let entry = entry.map_err(|error| AddonError::read(dir)(error.into()))?;
-        if entry.file_type().is_dir() || entry.file_name() == FOR_PEOPLE {
+        if entry.file_type().is_dir() || entry.file_name() == README {
             continue;
         }
         let path = entry.path();
