@@ -1,4 +1,4 @@
-//! What a kubeadm asks for beside Kubernetes: its source says it (`cmd/kubeadm/app/constants/constants.go`).
+//! The component versions that a kubeadm needs, from its source (`cmd/kubeadm/app/constants/constants.go`).
 
 use std::fs;
 
@@ -12,7 +12,7 @@ use super::{UpgradeError, component};
 
 const FILE: &str = "cmd/kubeadm/app/constants/constants.go";
 
-/// Versions of the components that kubeadm names in images.
+/// Versions of the components whose images kubeadm uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Constants {
     pub(super) etcd: Version,
@@ -21,17 +21,20 @@ pub(super) struct Constants {
 }
 
 impl Constants {
-    /// Those of kubeadm `version`.
+    /// Downloads the source of kubeadm `version` and reads its constants.
     pub(super) fn of(go: &Go, version: &KubernetesVersion) -> Result<Self, UpgradeError> {
         let path = go.download(MODULE, &version.to_string())?.dir.join(FILE);
         let text = fs::read_to_string(&path).map_err(failed("read", &path))?;
-        Self::parse(&text).map_err(|what| UpgradeError::Constant {
-            what,
+        Self::parse(&text).map_err(|name| UpgradeError::Constant {
+            name,
             version: version.clone(),
         })
     }
 
-    /// Those in the text of the file; or the name of the first that is missing.
+    /// Parses the text of the file.
+    ///
+    /// # Errors
+    /// The name of the first missing constant.
     fn parse(text: &str) -> Result<Self, &'static str> {
         let find = |name: &'static str| value(text, name).and_then(component).ok_or(name);
         Ok(Self {
@@ -41,7 +44,7 @@ impl Constants {
         })
     }
 
-    /// By the names that provider files have for them.
+    /// With the names that provider files use.
     pub(super) fn by_name(&self) -> [(&'static str, &Version); 3] {
         [
             ("coredns", &self.coredns),
@@ -51,7 +54,7 @@ impl Constants {
     }
 }
 
-/// The text that a constant of Go is.
+/// The value of a string constant in Go source.
 fn value<'t>(text: &'t str, name: &str) -> Option<&'t str> {
     let mut lines = text.lines().filter_map(|line| line.trim().strip_prefix(name));
     lines.find_map(|rest| {
@@ -71,7 +74,7 @@ mod tests {
         \tDefaultEtcdVersion = \"3.6.5-0\"\n\tCoreDNSVersion = \"v1.12.1\"\n\tPauseVersion = \"3.10.1\"\n)\n";
 
     #[test]
-    fn versions_are_read_from_the_source() {
+    fn versions_are_parsed_from_the_source() {
         let found = Constants::parse(TEXT).unwrap();
         let found = found.by_name().map(|(name, version)| format!("{name} {version}"));
         assert_eq!(found, ["coredns 1.12.1", "etcd 3.6.5", "pause 3.10.1"]);

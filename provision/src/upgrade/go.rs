@@ -1,4 +1,4 @@
-//! `go`, asked about modules (`go help mod edit`, `go help mod download`).
+//! Module commands of `go` (`go help mod edit`, `go help mod download`).
 
 use std::path::{Path, PathBuf};
 
@@ -9,25 +9,25 @@ use serde::Deserialize;
 
 use super::UpgradeError;
 
-/// The host's `go`, with the toolchain that a provider names.
+/// The host's `go` with a toolchain.
 #[derive(Debug, Clone)]
 pub(super) struct Go {
     toolchain: String,
-    /// Beside the environment of this process, and before all else.
+    /// Overrides the environment of this process.
     environment: Vec<(String, String)>,
 }
 
-/// A module that was downloaded.
+/// A downloaded module.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Downloaded {
-    /// Its sources.
+    /// Path of the sources.
     pub(super) dir: PathBuf,
-    /// Its `go.mod`.
+    /// Path of the `go.mod`.
     pub(super) go_mod: PathBuf,
 }
 
-/// What is in a `go.mod`, as far as it is needed.
+/// The relevant fields of a `go.mod`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct GoMod {
@@ -46,7 +46,7 @@ pub(super) struct Debug {
     pub(super) value: String,
 }
 
-/// A module, of a version or of none.
+/// A module, possibly without a version.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Module {
@@ -55,7 +55,7 @@ pub(super) struct Module {
     pub(super) version: String,
 }
 
-/// One module in the place of another.
+/// A `replace` directive.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Replace {
@@ -64,14 +64,14 @@ pub(super) struct Replace {
 }
 
 impl Replace {
-    /// Whether what takes the place is a folder.
+    /// True if the replacement is a folder.
     pub(super) fn is_local(&self) -> bool {
         self.new.version.is_empty()
     }
 }
 
 impl Module {
-    /// As `go mod edit` takes it.
+    /// In the notation of `go mod edit`.
     pub(super) fn argument(&self) -> String {
         match self.version.as_str() {
             "" => self.path.clone(),
@@ -91,7 +91,7 @@ impl GoMod {
 }
 
 impl Go {
-    /// The host's own.
+    /// The toolchain that the host's `go` selects.
     pub(super) fn new(environment: &[(String, String)]) -> Self {
         Self {
             toolchain: "auto".to_owned(),
@@ -99,19 +99,19 @@ impl Go {
         }
     }
 
-    /// The same of another version.
-    pub(super) fn of(&self, toolchain: Option<&Version>) -> Self {
+    /// Uses another toolchain.
+    pub(super) fn with_toolchain(&self, toolchain: Option<&Version>) -> Self {
         Self {
             toolchain: toolchain.map_or_else(|| "auto".to_owned(), |version| format!("go{version}")),
             ..self.clone()
         }
     }
 
-    /// `go` with these words; `readonly` has it change no `go.mod`.
-    pub(super) fn command(&self, words: &[&str], readonly: bool) -> Cmd {
+    /// `go` with these arguments; with `readonly` it must not change a `go.mod`.
+    pub(super) fn command(&self, arguments: &[&str], readonly: bool) -> Cmd {
         let mode = if readonly { "readonly" } else { "mod" };
         let go = Cmd::new("go")
-            .args(words)
+            .args(arguments)
             .env("GOFLAGS", format!("-mod={mode}"))
             .env("GOTOOLCHAIN", &self.toolchain)
             .env("GOWORK", "off")
@@ -122,7 +122,7 @@ impl Go {
         all.fold(go, |go, (name, value)| go.env(name, value))
     }
 
-    /// Whether the module mirror knows this version; whether it can be had as well is seen by a download.
+    /// True if the module mirror lists this version. A download can still fail.
     pub(super) fn has(&self, module: &str, version: &str) -> bool {
         let name = format!("{module}@{version}");
         self.command(&["list", "-m", &name], false)
@@ -131,7 +131,7 @@ impl Go {
             .is_ok()
     }
 
-    /// The sources of a module, checked against the checksum database.
+    /// Downloads a module and checks it against the checksum database.
     pub(super) fn download(&self, module: &str, version: &str) -> Result<Downloaded, UpgradeError> {
         let name = format!("{module}@{version}");
         let command = self
@@ -145,7 +145,7 @@ impl Go {
         Ok(output.parse(|text| serde_json::from_str(text))?)
     }
 
-    /// What is in the file `path`.
+    /// Parses the `go.mod` at `path`.
     pub(super) fn read(&self, path: &Path) -> Result<GoMod, parbake_machine::Error> {
         let path = path.to_string_lossy();
         let output = self

@@ -1,8 +1,7 @@
-//! Folders of Go modules, for other versions of what they build.
+//! Changes folders of Go modules to other versions of what they build.
 //!
-//! A `go.mod` here requires the modules that it builds, repeats their replacements, which count in main modules alone, and
-//! replaces Kubernetes' staging modules by published ones. All else that it requires follows from these, and is worked out
-//! by `go` itself.
+//! A `go.mod` of a provider requires the modules that it builds, repeats their replacements, which are only effective in main
+//! modules, and replaces Kubernetes' staging modules by published ones. `go` adds all other requirements itself.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,18 +17,18 @@ use super::go::{Go, GoMod, Module, Replace};
 use super::newest::version;
 use crate::provider::{Modules, Recipe};
 
-/// The folder that builds Kubernetes, and its module.
+/// The folder that builds Kubernetes.
 pub(super) const KUBERNETES: &str = "kubernetes";
 pub(super) const MODULE: &str = "k8s.io/kubernetes";
-/// One of those that are published with each release.
+/// A staging module that is published with each release.
 pub(super) const API: &str = "k8s.io/api";
 
-/// The version by which Kubernetes' own modules are published with it.
+/// The version of the staging modules of a Kubernetes release.
 pub(super) fn staging(kubernetes: &Version) -> String {
     format!("v0.{}.{}", kubernetes.minor, kubernetes.patch)
 }
 
-/// Writes `go.mod` and `go.sum` of all folders in `dir` whose versions differ between `old` and `new`.
+/// Writes `go.mod` and `go.sum` of all folders whose versions differ between `old` and `new`.
 pub(super) fn upgrade(go: &Go, dir: &Path, old: &Recipe, new: &Recipe) -> Result<(), UpgradeError> {
     for (name, modules) in &new.modules {
         let versions = match name.as_str() {
@@ -42,14 +41,14 @@ pub(super) fn upgrade(go: &Go, dir: &Path, old: &Recipe, new: &Recipe) -> Result
         if versions[0] == versions[1] {
             continue;
         }
-        let what = format!("work out the modules of {name} {}", versions[1]);
+        let what = format!("resolve the modules of {name} {}", versions[1]);
         let _step = tracing::info_span!("step", what).entered();
         let kubernetes = (name == KUBERNETES).then(|| version(&new.kubernetes));
         let folder = Folder {
             name,
             dir: &dir.join("modules").join(name),
             modules,
-            go: &go.of(Some(&modules.go)),
+            go: &go.with_toolchain(Some(&modules.go)),
         };
         folder.upgrade(&versions[0], &versions[1], kubernetes.as_ref())?;
     }
@@ -70,7 +69,7 @@ impl Folder<'_> {
         let (mut before, mut after, mut first) = (Vec::new(), Vec::new(), None);
         for module in &built {
             let download = |version: &str| -> Result<GoMod, UpgradeError> {
-                // What is published under another path has its versions there.
+                // A module that is published under another path has its versions there.
                 let replaced = own.replaces().iter().find(|replace| replace.old.path == *module);
                 let path = replaced.map_or(module, |replace| &replace.new.path);
                 Ok(self.go.read(&self.go.download(path, version)?.go_mod)?)
@@ -88,11 +87,11 @@ impl Folder<'_> {
                 edits.extend(debug.map(|debug| format!("-godebug={}={}", debug.key, debug.value)));
             }
         }
-        let words: Vec<&str> = ["mod", "edit"]
+        let arguments: Vec<&str> = ["mod", "edit"]
             .into_iter()
             .chain(edits.iter().map(String::as_str))
             .collect();
-        self.run(&words, true)?;
+        self.run(&arguments, true)?;
         let sums = self.dir.join("go.sum");
         match fs::remove_file(&sums) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -101,11 +100,11 @@ impl Folder<'_> {
             _ => {}
         }
         self.list(false)?;
-        // Builds change nothing.
+        // Checks that builds, which are read-only, have all they need.
         self.list(true)
     }
 
-    /// The modules that have the packages, by what is required.
+    /// The required modules that contain the packages.
     fn built(&self, own: &GoMod) -> Result<Vec<String>, UpgradeError> {
         let mut built = Vec::new();
         for package in self.packages() {
@@ -134,7 +133,7 @@ impl Folder<'_> {
         self.modules.commands.values().chain(self.modules.tests.values())
     }
 
-    /// Has `go` look at everything that the packages need.
+    /// Makes `go` resolve all dependencies of the packages.
     fn list(&self, readonly: bool) -> Result<(), UpgradeError> {
         let mut words = vec!["list", "-deps"];
         words.extend(self.modules.commands.values().map(String::as_str));
@@ -158,7 +157,8 @@ impl Folder<'_> {
     }
 }
 
-/// What `go mod edit` has to do to `own`. `replaces` are those of the modules that are built, before and now.
+/// The flags of `go mod edit` that change `own`. `before` and `after` are the replacements of the built modules in both
+/// versions.
 fn edits(
     own: &GoMod,
     built: &[String],
@@ -173,33 +173,33 @@ fn edits(
             .iter()
             .map(|module| format!("-droprequire={}", module.path)),
     );
-    // What the folder replaces for reasons of its own stays, and counts more than what its modules replace.
+    // The folder's own replacements stay and take precedence over those of its modules.
     let repeated = |replace: &Replace| before.iter().any(|other| other.old == replace.old);
-    let (gone, kept): (Vec<&Replace>, Vec<&Replace>) = own
+    let (dropped, kept): (Vec<&Replace>, Vec<&Replace>) = own
         .replaces()
         .iter()
         .partition(|replace| repeated(replace) && !renamed(replace));
     edits.extend(
-        gone.iter()
+        dropped.iter()
             .map(|replace| format!("-dropreplace={}", replace.old.argument())),
     );
-    let mut wanted: BTreeMap<String, String> = BTreeMap::new();
+    let mut targets: BTreeMap<String, String> = BTreeMap::new();
     for replace in after {
         let target = match (replace.is_local(), kubernetes) {
             (false, _) => replace.new.argument(),
             (true, Some(version)) => format!("{}@{}", replace.old.path, staging(version)),
             (true, None) => continue,
         };
-        wanted.insert(replace.old.argument(), target);
+        targets.insert(replace.old.argument(), target);
     }
     for replace in kept {
-        wanted.remove(&replace.old.argument());
+        targets.remove(&replace.old.argument());
         if renamed(replace) && replace.new.version == old {
-            wanted.insert(replace.old.argument(), format!("{}@{new}", replace.new.path));
+            targets.insert(replace.old.argument(), format!("{}@{new}", replace.new.path));
         }
     }
     edits.extend(
-        wanted
+        targets
             .into_iter()
             .map(|(old, target)| format!("-replace={old}={target}")),
     );
@@ -207,7 +207,7 @@ fn edits(
     edits
 }
 
-/// Whether a module is published under another path than its own.
+/// True if a module is published under another path.
 fn renamed(replace: &Replace) -> bool {
     !replace.is_local() && replace.old.path != replace.new.path
 }
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn staging_modules_are_those_of_the_new_version() {
+    fn staging_modules_get_the_new_version() {
         let version = Version::new(1, 34, 5);
         assert_eq!(staging(&version), "v0.34.5");
         let own = own(
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_published_under_another_path_stays_there() {
+    fn renamed_modules_keep_their_path() {
         let name = "github.com/kubernetes-sigs/cri-tools";
         let own = own(
             &[(name, "v1.30.0")],

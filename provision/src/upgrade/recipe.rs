@@ -1,4 +1,4 @@
-//! A provider file of another version: only versions change, comments and the order of things stay.
+//! Changes a provider file to another version of Kubernetes. Only versions change; comments and the order of fields stay.
 
 use parbake_cluster::KubernetesVersion;
 use semver::Version;
@@ -9,7 +9,7 @@ use super::modules::KUBERNETES;
 use super::newest::version;
 use crate::provider::Recipe;
 
-/// The text of a provider file of the version `new`, made from `text`, which means `old`.
+/// The text of the provider file for the version `new`; `old` is the recipe of `text`.
 pub(super) fn change(
     text: &str,
     old: &Recipe,
@@ -18,7 +18,7 @@ pub(super) fn change(
 ) -> Result<String, toml_edit::TomlError> {
     let mut document: DocumentMut = text.parse()?;
     let (before, after) = (version(&old.kubernetes), version(new));
-    put(document.get_mut("kubernetes"), &after.to_string());
+    set_text(document.get_mut("kubernetes"), &after.to_string());
     change_variables(&mut document, KUBERNETES, &before, &after);
     for (name, version) in constants.by_name() {
         let Some(component) = old.components.get(name) else {
@@ -26,40 +26,40 @@ pub(super) fn change(
         };
         let item = document
             .get_mut("components")
-            .and_then(|table| below(table, name));
-        put(item, &version.to_string());
+            .and_then(|table| entry(table, name));
+        set_text(item, &version.to_string());
         change_variables(&mut document, name, component, version);
     }
-    Ok(comments(&document.to_string(), &before, &after))
+    Ok(update_comments(&document.to_string(), &before, &after))
 }
 
-/// What a table has by a name; what is not there stays so, as it does not with `Item::get_mut`.
-fn below<'d>(item: &'d mut Item, name: &str) -> Option<&'d mut Item> {
+/// An entry of a table. Unlike `Item::get_mut`, this never inserts one.
+fn entry<'d>(item: &'d mut Item, name: &str) -> Option<&'d mut Item> {
     item.as_table_like_mut()?.get_mut(name)
 }
 
-/// Sets a text and leaves alone what stands around it.
-fn put(item: Option<&mut Item>, text: &str) {
+/// Replaces a value and keeps the white space and comments around it.
+fn set_text(item: Option<&mut Item>, text: &str) {
     if let Some(value) = item.and_then(Item::as_value_mut) {
-        let around = value.decor().clone();
+        let decor = value.decor().clone();
         *value = Value::from(text);
-        *value.decor_mut() = around;
+        *value.decor_mut() = decor;
     }
 }
 
-/// Sets the variables of a folder of modules that say its version.
+/// Changes the linker variables of a folder that contain its version.
 fn change_variables(document: &mut DocumentMut, folder: &str, before: &Version, after: &Version) {
     let modules = document.get_mut("modules");
     let variables = modules
-        .and_then(|modules| below(modules, folder))
-        .and_then(|modules| below(modules, "variables"));
+        .and_then(|modules| entry(modules, folder))
+        .and_then(|modules| entry(modules, "variables"));
     let Some(variables) = variables.and_then(Item::as_table_like_mut) else {
         return;
     };
     let names: Vec<String> = variables.iter().map(|(name, _)| name.to_owned()).collect();
     for name in names {
         if let Some(text) = variable(&*variables, &name, before, after) {
-            put(variables.get_mut(&name), &text);
+            set_text(variables.get_mut(&name), &text);
         }
     }
 }
@@ -78,15 +78,15 @@ fn variable(variables: &dyn TableLike, name: &str, before: &Version, after: &Ver
         .map(|text| text.replace(&before.to_string(), &after.to_string()))
 }
 
-/// The same text with the new version where comments name the old one.
-fn comments(text: &str, before: &Version, after: &Version) -> String {
+/// Replaces versions in comments.
+fn update_comments(text: &str, before: &Version, after: &Version) -> String {
     let minor = |version: &Version| format!("{}.{}", version.major, version.minor);
     let changed = text
         .split_inclusive('\n')
         .map(|line| match line.trim_start().starts_with('#') {
             true => {
-                let line = replaced(line, &before.to_string(), &after.to_string());
-                replaced(
+                let line = replace_version(line, &before.to_string(), &after.to_string());
+                replace_version(
                     &line,
                     &format!("Kubernetes {}", minor(before)),
                     &format!("Kubernetes {}", minor(after)),
@@ -97,8 +97,8 @@ fn comments(text: &str, before: &Version, after: &Version) -> String {
     changed.collect()
 }
 
-/// Replaces `old` where it is not the beginning of a longer number.
-fn replaced(line: &str, old: &str, new: &str) -> String {
+/// Replaces `old` except at the beginning of a longer version.
+fn replace_version(line: &str, old: &str, new: &str) -> String {
     let mut parts = line.split(old);
     let mut text = parts.next().unwrap_or_default().to_owned();
     for part in parts {

@@ -1,4 +1,4 @@
-//! Tests of new providers; modules come from a proxy in a folder, laid out as `go help goproxy` says.
+//! Tests of creating and upgrading providers. Modules come from a proxy in a folder (`go help goproxy`).
 
 mod proxy;
 
@@ -60,14 +60,14 @@ fn only_versions_change() {
 }
 
 #[test]
-fn components_have_three_numbers() {
+fn component_versions_get_three_numbers() {
     for (text, version) in [("3.6.5-0", "3.6.5"), ("v1.12.1", "1.12.1"), ("3.1", "3.1.0")] {
         assert_eq!(component(text).unwrap().to_string(), version);
     }
     assert_eq!(component("newest"), None);
 }
 
-/// A folder of providers with one in it, and what makes no lock: nobody's mirror is asked.
+/// A folder with one provider.
 fn providers() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(repository().join("manifests"), dir.path().join("manifests")).unwrap();
@@ -77,12 +77,12 @@ fn providers() -> (tempfile::TempDir, PathBuf) {
 }
 
 #[test]
-fn what_fails_leaves_nothing() {
+fn failure_leaves_no_files() {
     let (dir, providers) = providers();
     let from = Provider::load(&providers.join("old")).unwrap();
     let update = LockUpdate {
         part: LockPart::Release,
-        // Nobody is there.
+        // Nothing listens on this port.
         mirrors: &ReleaseMirrors {
             binaries: Some("http://127.0.0.1:1".parse().unwrap()),
             ..ReleaseMirrors::default()
@@ -101,8 +101,8 @@ fn what_fails_leaves_nothing() {
     assert_eq!(left, ["old"]);
 }
 
-/// Modules of two releases of Kubernetes and what they are made of, as small as they can be.
-fn released() -> Proxy {
+/// Minimal modules of two releases of Kubernetes and their dependencies.
+fn proxy_with_releases() -> Proxy {
     let proxy = Proxy::new();
     for (patch, dep, etcd) in [(4, "v1.0.0", "3.6.5"), (6, "v1.1.0", "3.6.7")] {
         let main =
@@ -134,13 +134,13 @@ fn released() -> Proxy {
         let (name, main) = ("go.etcd.io/etcd/server/v3", "package main\n\nfunc main() {}\n");
         proxy.add(name, &format!("v{etcd}"), &library(name), &[("main.go", main)]);
     }
-    // The lists of module mirrors are incomplete, and some versions that they have are of no use.
+    // Lists of module mirrors are incomplete, and some of their versions cannot be downloaded.
     proxy.list("k8s.io/kubernetes", &["v1.34.4"]);
     proxy.add("k8s.io/kubernetes", "v1.34.8", "module k8s.io/kubernetes\n", &[]);
     proxy
 }
 
-/// A recipe that builds a kubelet and etcd from those.
+/// A recipe that builds a kubelet and etcd from these modules.
 fn recipe_of(kubernetes: &str, etcd: &str) -> Recipe {
     let mut recipe = Recipe::parse(&text()).unwrap();
     recipe.kubernetes = kubernetes.parse().unwrap();
@@ -159,8 +159,8 @@ fn recipe_of(kubernetes: &str, etcd: &str) -> Recipe {
 }
 
 #[test]
-fn modules_are_those_of_the_newest_release() {
-    let proxy = released();
+fn modules_are_upgraded_to_the_newest_release() {
+    let proxy = proxy_with_releases();
     let go = Go::new(&proxy.environment());
     let old = recipe_of("1.34.4", "3.6.5");
     let newest = newest_of(&go, &old.kubernetes).unwrap();
@@ -204,9 +204,9 @@ fn modules_are_those_of_the_newest_release() {
         "{sums}"
     );
     assert!(text("etcd", "go.mod").contains("go.etcd.io/etcd/server/v3 v3.6.7"));
-    // What cannot be had is said by its name.
+    // An unavailable version is named.
     let gone = recipe_of("1.34.7", "3.6.7");
     let error = modules::upgrade(&go, dir.path(), &new, &gone).unwrap_err();
-    let said = "could not get `k8s.io/kubernetes` v1.34.7";
-    assert!(error.to_string().starts_with(said), "{error}");
+    let expected = "could not download the Go module `k8s.io/kubernetes` v1.34.7";
+    assert!(error.to_string().starts_with(expected), "{error}");
 }

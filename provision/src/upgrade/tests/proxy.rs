@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use flate2::Crc;
 use tempfile::TempDir;
 
-/// The folder.
 pub(super) struct Proxy(TempDir);
 
 impl Proxy {
@@ -14,7 +13,7 @@ impl Proxy {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// What has `go` ask this proxy, and nobody else.
+    /// Environment variables that make `go` use only this proxy.
     pub(super) fn environment(&self) -> Vec<(String, String)> {
         let set = |name: &str, value: String| (name.to_owned(), value);
         let proxy = self.0.path().join("proxy");
@@ -46,13 +45,13 @@ impl Proxy {
         fs::write(dir.join(format!("{version}.zip")), zip(&all)).unwrap();
     }
 
-    /// Says which versions of a module there are.
+    /// Sets the list of versions of a module.
     pub(super) fn list(&self, module: &str, versions: &[&str]) {
         fs::write(self.dir(module).join("list"), versions.join("\n")).unwrap();
     }
 }
 
-/// An archive of files that are not compressed (APPNOTE.TXT 6.3.10, 4.3.7, 4.3.12 and 4.3.16).
+/// A zip archive without compression (APPNOTE.TXT 6.3.10, 4.3.7, 4.3.12 and 4.3.16).
 fn zip(files: &[(String, &str)]) -> Vec<u8> {
     let (mut archive, mut directory) = (Vec::new(), Vec::new());
     for (path, text) in files {

@@ -1,15 +1,15 @@
-//! Providers made from others: a new folder, or the same one of a newer version.
+//! New providers from existing ones, and upgrades of providers to other versions of Kubernetes.
 //!
 //! ```text
-//! providers/.upgrade-XXXX/            made aside; gone when it fails
+//! providers/.upgrade-XXXX/          removed on failure
 //! |-- manifests -> ../../manifests  so that add-ons are found
-//! `-- providers/k8s-1.35/           a copy of what it is made from, then changed
-//!     |-- provider.toml             versions of Kubernetes, and of what its kubeadm asks for; comments stay
-//!     |-- modules/*/go.mod, go.sum  of those versions, checked by `go` against the checksum database
-//!     `-- lock.toml                 as `parbake provider update` makes it
+//! `-- providers/k8s-1.35/           a copy of the existing provider with changes:
+//!     |-- provider.toml             versions of Kubernetes and of the components that its kubeadm needs
+//!     |-- modules/*/go.mod, go.sum  of these versions, checked by `go` against the checksum database
+//!     `-- lock.toml                 as `parbake provider update` writes it
 //! ```
 //!
-//! Only what is whole takes its place among the providers, by one rename.
+//! The complete folder is moved to its place with a single rename.
 
 mod constants;
 mod error;
@@ -39,22 +39,20 @@ pub use newest::newest;
 
 const RECIPE: &str = "provider.toml";
 
-/// A provider that was made or changed.
+/// A created or upgraded provider.
 #[derive(Debug)]
 pub struct Upgraded {
-    /// Its name.
     pub name: ProviderName,
-    /// The version of Kubernetes before, and now.
+    /// The old and the new version of Kubernetes.
     pub kubernetes: [KubernetesVersion; 2],
-    /// What became of its lock.
     pub lock: UpdatedLock,
 }
 
-/// Makes the provider `name` in the folder `providers` from another one of it, with the version `kubernetes` if one is
-/// given.
+/// Creates the provider `name` in the folder `providers` as a copy of `from`, optionally with another version of
+/// Kubernetes.
 ///
 /// # Errors
-/// There is something of this name, or a version cannot be had; there is no new provider then.
+/// The name exists, or a version is not available; nothing is created then.
 pub fn create(
     name: &ProviderName,
     from: &Provider,
@@ -66,45 +64,45 @@ pub fn create(
     if path.symlink_metadata().is_ok() {
         return Err(UpgradeError::Exists(name.clone()));
     }
-    let draft = NewArtifact::of(from, name, providers)?;
+    let draft = Draft::new(from, name, providers)?;
     let upgraded = draft.upgrade(from, kubernetes, update)?;
     draft.rename(&path, RenameFlags::NOREPLACE)?;
     Ok(upgraded)
 }
 
-/// Makes `provider` one of the version `kubernetes`, in its place.
+/// Upgrades `provider` to the version `kubernetes` in place.
 ///
 /// # Errors
-/// A version cannot be had; the provider is as it was then.
+/// A version is not available; the provider stays unchanged then.
 pub fn upgrade(
     provider: &Provider,
     kubernetes: &KubernetesVersion,
     update: &LockUpdate<'_>,
 ) -> Result<Upgraded, UpgradeError> {
     let providers = provider.dir.parent().unwrap_or(Path::new("/"));
-    let draft = NewArtifact::of(provider, &provider.name, providers)?;
+    let draft = Draft::new(provider, &provider.name, providers)?;
     let upgraded = draft.upgrade(provider, Some(kubernetes), update)?;
-    // What was there before goes with the draft.
+    // The old folder is removed together with the draft.
     draft.rename(&provider.dir, RenameFlags::EXCHANGE)?;
     Ok(upgraded)
 }
 
-/// A provider in the making.
-struct NewArtifact {
+/// A provider that is being created or upgraded, in a temporary folder.
+struct Draft {
     dir: PathBuf,
     providers: PathBuf,
     _temporary: TempDir,
 }
 
-impl NewArtifact {
-    fn of(from: &Provider, name: &ProviderName, providers: &Path) -> Result<Self, UpgradeError> {
+impl Draft {
+    fn new(from: &Provider, name: &ProviderName, providers: &Path) -> Result<Self, UpgradeError> {
         let providers = fs::canonicalize(providers).map_err(failed("find", providers))?;
         let temporary = tempfile::Builder::new()
             .prefix(".upgrade-")
             .tempdir_in(&providers)
-            .map_err(failed("make a folder in", &providers))?;
+            .map_err(failed("create a folder in", &providers))?;
         let (addons, link) = (Addon::folder(&providers), temporary.path().join("manifests"));
-        symlink(&addons, &link).map_err(failed("make", &link))?;
+        symlink(&addons, &link).map_err(failed("create", &link))?;
         let dir = temporary.path().join("providers").join(name.as_str());
         copy(&from.dir, &dir)?;
         Ok(Self {
@@ -134,12 +132,12 @@ impl NewArtifact {
         })
     }
 
-    /// Writes the provider file and modules of the version `new`.
+    /// Changes the provider file and modules to the version `new`.
     fn change(&self, from: &Provider, new: &KubernetesVersion) -> Result<(), UpgradeError> {
         let toolchain = from.recipe.modules.get(modules::KUBERNETES);
-        let go = Go::new(&[]).of(toolchain.map(|modules| &modules.go));
+        let go = Go::new(&[]).with_toolchain(toolchain.map(|modules| &modules.go));
         let constants = {
-            let what = format!("look what kubeadm {new} asks for");
+            let what = format!("find the component versions of kubeadm {new}");
             let _step = tracing::info_span!("step", what).entered();
             Constants::of(&go, new)?
         };
@@ -147,7 +145,7 @@ impl NewArtifact {
         let text = fs::read_to_string(&path).map_err(failed("read", &path))?;
         let text = recipe::change(&text, &from.recipe, new, &constants)?;
         fs::write(&path, text).map_err(failed("write", &path))?;
-        // All that is wrong with it is said before anything is fetched.
+        // Problems of the provider file are reported before anything is downloaded.
         let changed = Provider::load(&self.dir)?;
         modules::upgrade(&go, &self.dir, &from.recipe, &changed.recipe)
     }
@@ -171,14 +169,15 @@ fn copy(from: &Path, to: &Path) -> Result<(), UpgradeError> {
         let copied = match entry.file_type() {
             kind if kind.is_dir() => fs::create_dir_all(&to),
             kind if kind.is_file() => fs::copy(entry.path(), &to).map(drop),
-            _ => Err(io::Error::other("it is no file and no folder")),
+            _ => Err(io::Error::other("it is neither a file nor a folder")),
         };
         copied.map_err(failed("copy", entry.path()))?;
     }
     Ok(())
 }
 
-/// The version of a component, as provider files have it: `3.6.5` of `3.6.5-0`, `1.12.1` of `v1.12.1`, `3.1.0` of `3.1`.
+/// The version of a component in the notation of provider files: `3.6.5` for `3.6.5-0`, `1.12.1` for `v1.12.1`, `3.1.0` for
+/// `3.1`.
 fn component(text: &str) -> Option<Version> {
     let number = text.strip_prefix('v').unwrap_or(text);
     let number = number.split('-').next().unwrap_or(number);
