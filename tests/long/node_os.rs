@@ -25,10 +25,10 @@ pub(crate) fn lacking(place: &Place) -> Outcome {
         fs::remove_file(poor.join(path)).map_err(|error| format!("{path}: {error}"))?;
     }
     let message = [
-        "cannot be the OS of nodes: `conntrack` is missing (looked for in",
+        "cannot be used as node OS: `conntrack` is missing (looked for in",
         "`socat` is missing",
         "`/usr/lib/cni/bridge` is missing",
-        "install there what Debian has in conntrack, containernetworking-plugins, socat",
+        "install the contents of the Debian packages conntrack, containernetworking-plugins, socat",
     ];
     let path = poor.display().to_string();
     let words = [

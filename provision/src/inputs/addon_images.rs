@@ -1,4 +1,4 @@
-//! Images of add-ons that are published and taken as they are, by the digests in the provider's lock.
+//! Published images of add-ons, by their digests in the provider's lock.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::update::{LockPart, LockUpdate};
 use crate::provider::lock::Lock;
 use crate::provider::{AddonError, Provider};
 
-/// All that has to be taken for the add-ons that `provider` has.
+/// The published images that the add-ons of `provider` need.
 ///
 /// # Errors
 /// [`AddonError::ImageNotPinned`].
@@ -31,8 +31,8 @@ pub(super) fn plan(provider: &Provider, lock: &Lock) -> Result<Plan, AddonError>
     Ok(Plan::of_images(lock.architecture.clone(), images))
 }
 
-/// Pins in `lock` the images of all add-ons that `provider` names. One that cannot be reached keeps the digest that it has
-/// in `old`, if any: without one only its add-on cannot be baked.
+/// Pins the published images of all add-ons of the provider file in `lock`. An image whose registry is unreachable keeps its
+/// digest from `old`; without one, only its add-on cannot be baked.
 pub(super) fn pin(provider: &Provider, old: Option<&Lock>, lock: &mut Lock, update: &LockUpdate<'_>) {
     let mut silent = BTreeMap::new();
     for addon in provider.pinned_addons() {
@@ -44,14 +44,15 @@ pub(super) fn pin(provider: &Provider, old: Option<&Lock>, lock: &mut Lock, upda
             let kept = || known.and_then(|known| known.images.get(reference)).cloned();
             let digest = match update.part {
                 LockPart::Packages => kept(),
-                LockPart::All | LockPart::Release => found(reference, update, &mut silent).map_or_else(
-                    |error| {
-                        let name = &addon.name;
-                        tracing::info!("`{reference}` of the add-on `{name}` is not pinned anew: {error}");
-                        kept()
-                    },
-                    Some,
-                ),
+                LockPart::All | LockPart::Release => current_digest(reference, update, &mut silent)
+                    .map_or_else(
+                        |error| {
+                            let name = &addon.name;
+                            tracing::info!("`{reference}` of the add-on `{name}` was not updated: {error}");
+                            kept()
+                        },
+                        Some,
+                    ),
             };
             pinned
                 .images
@@ -60,8 +61,8 @@ pub(super) fn pin(provider: &Provider, old: Option<&Lock>, lock: &mut Lock, upda
     }
 }
 
-/// The digest of an image. Registries that were `silent` for so many seconds are not waited for again.
-fn found(
+/// The current digest of an image. Registries in `silent` have timed out before, after that many seconds, and are skipped.
+fn current_digest(
     reference: &str,
     update: &LockUpdate<'_>,
     silent: &mut BTreeMap<String, u64>,
@@ -101,7 +102,7 @@ images.driver = { reference = "example.org/driver:v1" }
 "#;
 
     #[test]
-    fn a_silent_registry_is_waited_for_once() {
+    fn unresponsive_registry_is_contacted_once() {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../providers/k8s-1.34");
         let provider = Provider::load(&dir).unwrap();
         let published = provider
@@ -122,13 +123,13 @@ images.driver = { reference = "example.org/driver:v1" }
         let (mut after, begun) = (before.clone(), Instant::now());
         pin(&provider, Some(&before), &mut after, &update);
         assert_eq!(after, before);
-        // Each for itself would take 20 s and more.
+        // One timeout for each image would take more than 20 s.
         let took = begun.elapsed();
         assert!(took < Duration::from_secs(15), "{took:?}");
     }
 
     #[test]
-    fn what_is_published_must_be_pinned() {
+    fn published_images_must_be_pinned() {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../providers/k8s-1.34");
         let mut provider = Provider::load(&dir).unwrap();
         let mut lock = Lock::load(&provider).unwrap();
@@ -151,7 +152,6 @@ images.driver = { reference = "example.org/driver:v1" }
         pinned.images = [("example.org/driver:v1".to_owned(), digest)].into();
         lock.addons.insert("driver".to_owned(), pinned);
         assert!(plan(&provider, &lock).is_ok());
-        // It is written as it is read.
         assert_eq!(Lock::parse(&lock.to_text("k8s-1.34").unwrap()).unwrap(), lock);
     }
 }

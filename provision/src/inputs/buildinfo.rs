@@ -1,4 +1,4 @@
-//! Which modules are in a Go binary: the linker leaves a list in it (Go, `runtime/debug.BuildInfo`).
+//! The modules of Go binaries, from the list that the linker embeds (Go, `runtime/debug.BuildInfo`).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,33 +10,32 @@ use super::Binary;
 use super::cache::{KeyBuilder, Locked};
 use super::error::Error;
 
-/// Changes whenever this file would write down something else of the same binaries.
+/// Changes whenever this file would produce another list for the same binaries.
 const RECIPE: u32 = 1;
 
 /// What a Go binary was built from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GoBuild {
-    /// The toolchain's version, for example `1.26.8`.
+    /// Version of the toolchain, for example `1.26.8`.
     pub go: String,
     /// The module of its `main` package.
     pub main: GoModule,
-    /// All other modules that are in it, as they are after replacements.
+    /// All other modules, after replacements.
     pub modules: Vec<GoModule>,
 }
 
-/// One Go module.
+/// A Go module.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GoModule {
-    /// Its path.
     pub path: String,
-    /// Its version, for example `v1.34.4`.
+    /// For example `v1.34.4`.
     pub version: String,
-    /// Its checksum as in `go.sum`, `h1:` and base64; empty where it has none.
+    /// Checksum as in `go.sum`, `h1:` and base64; may be empty.
     pub sum: String,
 }
 
-/// Lists what is in `binaries`. Those that were built here must say it; of others it is known only where they do, and
-/// where there is a `go` to read it with.
+/// Lists the modules of `binaries`. With `built_here`, every binary must have a list; otherwise binaries without one are
+/// skipped, and all of them if this host has no `go`.
 pub(super) fn read(
     binaries: &BTreeMap<String, Binary>,
     built_here: bool,
@@ -55,7 +54,7 @@ pub(super) fn read(
                 Err(parbake_machine::Error::Failed { .. }) if !built_here => continue,
                 output => output?,
             };
-            // What cannot be read later should not get into the cache.
+            // Only valid output is cached.
             if let Err(error) = output.parse(parse) {
                 if built_here {
                     return Err(error.into());
@@ -69,7 +68,7 @@ pub(super) fn read(
     });
     let entry = match made {
         Err(Error::Machine(parbake_machine::Error::Start { .. })) if !built_here => {
-            tracing::info!("which modules are in the binaries is left out: there is no `go` to read it with");
+            tracing::info!("the modules of binaries are not listed: this host has no `go`");
             return Ok(BTreeMap::new());
         }
         made => made?,
@@ -78,17 +77,17 @@ pub(super) fn read(
         let path = entry.path.join(name);
         let text = fs::read_to_string(&path).map_err(failed("read", &path))?;
         let parsed = parse(&text).map_err(std::io::Error::other);
-        Ok((name.clone(), parsed.map_err(failed("understand", &path))?))
+        Ok((name.clone(), parsed.map_err(failed("parse", &path))?))
     };
     let listed = binaries.keys().filter(|name| entry.path.join(name).exists());
     listed.map(read).collect()
 }
 
-/// Reads what `go version -m` prints.
+/// Parses the output of `go version -m`.
 fn parse(text: &str) -> Result<GoBuild, &'static str> {
     let mut lines = text.lines();
     let go = lines.next().and_then(|line| line.rsplit_once(": go"));
-    let (_, go) = go.ok_or("its first line names no version of Go")?;
+    let (_, go) = go.ok_or("its first line has no version of Go")?;
     let (mut main, mut modules) = (None, Vec::new());
     for line in lines {
         let mut fields = line.trim_start_matches('\t').split('\t');
@@ -102,17 +101,17 @@ fn parse(text: &str) -> Result<GoBuild, &'static str> {
         match kind {
             "mod" => main = Some(module),
             "dep" => modules.push(module),
-            // The line before was replaced by this one.
+            // Replaces the module of the previous line.
             "=>" => match modules.last_mut().or(main.as_mut()) {
                 Some(replaced) => *replaced = module,
-                None => return Err("it replaces a module that it did not name"),
+                None => return Err("it replaces a module that it does not list"),
             },
             _ => {}
         }
     }
     Ok(GoBuild {
         go: go.split(' ').next().unwrap_or(go).to_owned(),
-        main: main.ok_or("it names no main module")?,
+        main: main.ok_or("it has no main module")?,
         modules,
     })
 }
@@ -130,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_binary_names_its_modules() {
+    fn modules_are_parsed_with_replacements() {
         let text = "/b/kubelet: go1.26.8 X:nodwarf5\n\tpath\tk8s.io/kubernetes/cmd/kubelet\n\
                     \tmod\tk8s.io/kubernetes\tv1.34.4\th1:Yy6R\n\tdep\tcel.dev/expr\tv0.24.0\th1:56\n\
                     \tdep\tk8s.io/api\tv0.0.0\n\t=>\tk8s.io/api\tv0.34.4\th1:aa=\n\
@@ -148,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_modules_is_refused() {
+    fn output_without_modules_is_rejected() {
         for text in [
             "",
             "/b/sh: no Go",

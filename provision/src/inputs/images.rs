@@ -1,4 +1,4 @@
-//! The container images that kubeadm asks for, put together from binaries and Debian packages.
+//! The container images that kubeadm and add-ons need, assembled from binaries and Debian packages.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,8 +16,7 @@ const RECIPE: u32 = 1;
 /// The name of the archive in a cache entry.
 const ARCHIVE: &str = "image.tar";
 
-/// Makes an archive of every image of the provider, except where `ready` has one for the short name and the full one,
-/// then of those of its add-ons.
+/// Archives of all images of the provider and its add-ons. An image for which `ready` returns an archive is not assembled.
 pub(super) fn assemble(
     provider: &Provider,
     binaries: &BTreeMap<String, Binary>,
@@ -32,9 +31,9 @@ pub(super) fn assemble(
     let assemble =
         |name: &String, image, reference| assemble_one(name, image, reference, binaries, debian, cache);
     let mut archives = Vec::new();
-    // Who only looks may have none that could be asked.
-    let asked = !cache.is_looking() || kubeadm.path.exists();
-    let references = if asked {
+    // A preview may have no kubeadm to run.
+    let can_list = !cache.is_preview() || kubeadm.path.exists();
+    let references = if can_list {
         references(provider, kubeadm)?
     } else {
         BTreeMap::new()
@@ -55,7 +54,7 @@ pub(super) fn assemble(
     Ok(archives)
 }
 
-/// The full names of the images that `kubeadm` asks for, by short name.
+/// The full names of the images that `kubeadm` needs, by short name.
 pub(super) fn references(provider: &Provider, kubeadm: &Binary) -> Result<BTreeMap<String, String>, Error> {
     let recipe = &provider.recipe;
     let version = recipe.kubernetes.to_string();
@@ -85,7 +84,7 @@ fn assemble_one(
     for (path, binary) in &image.files {
         let binary = binaries
             .get(binary)
-            .ok_or(Error::Incomplete("build of a binary that an image has"))?;
+            .ok_or(Error::Incomplete("build of a binary in an image"))?;
         key = key.field(path, &binary.sha256);
         files.insert(path.clone(), binary.path.clone());
     }
@@ -136,7 +135,7 @@ fn assemble_one(
     })
 }
 
-/// The full name of each of `images`, in their order. `list` has one full name a line.
+/// The full name of each of `images`, in their order. `list` has one full name per line.
 fn named(list: &str, images: &BTreeMap<String, ImageRecipe>) -> Result<Vec<String>, Error> {
     let references: BTreeMap<&str, &str> = list
         .split_whitespace()
@@ -205,15 +204,15 @@ mod tests {
     }
 
     #[test]
-    fn both_lists_must_be_the_same() {
+    fn images_of_kubeadm_and_provider_must_match() {
         assert_eq!(
             named_for(&["kube-apiserver"]).unwrap_err(),
-            "kubeadm asks for the image `registry.example:5000/coredns/coredns:v1.12.1`; \
-             describe it in the provider file, as `images.coredns`"
+            "kubeadm needs the image `registry.example:5000/coredns/coredns:v1.12.1`; add `images.coredns` to the provider \
+             file"
         );
         assert_eq!(
             named_for(&["kube-apiserver", "coredns", "etcd"]).unwrap_err(),
-            "the provider file describes the image `etcd`, which kubeadm does not ask for"
+            "kubeadm does not need the image `etcd` of the provider file"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What the inputs of a bake were made from, for those who ask afterwards.
+//! The materials of a bake's inputs, for provenance and bills of materials.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,94 +18,90 @@ use super::{OsTree, debian};
 use crate::provider::Provider;
 use crate::provider::lock::{Lock, Package};
 
-/// The files of a provider that say what it is made of, beside those of its modules.
+/// The files of a provider, in addition to those of its modules.
 const FILES: [&str; 2] = ["provider.toml", "lock.toml"];
-/// What the sources are called.
 const DIRECTORY: &str = "directory";
 const MODULES: &str = "modules";
 
-/// What the inputs were made from.
+/// Everything that the inputs were made from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Materials {
-    /// Which source the binaries came from, as `--source` names it: `release` or `modules`, or `directory` for what a
-    /// developer built.
+    /// The source of binaries: `release`, `modules` or `directory`.
     pub source: String,
-    /// The same for what was not given in its place: `release` or `modules`.
+    /// The source of everything that was not overridden: `release` or `modules`.
     pub base: String,
-    /// The mirrors that were named, by option.
+    /// Mirrors by option.
     pub mirrors: BTreeMap<&'static str, String>,
-    /// What was published and taken as it was, sorted.
+    /// Downloaded files and images, sorted.
     pub downloads: Vec<Download>,
-    /// What a developer gave: names, and the SHA-256 of each: 64 hexadecimal digits.
+    /// SHA-256 of local binaries and image archives, in hexadecimal, by name.
     pub local_files: BTreeMap<String, String>,
-    /// The node operating system, where it was given.
+    /// A custom node OS.
     pub os: Option<CustomOsInfo>,
-    /// Debian's name of the architecture.
+    /// Debian's name.
     pub architecture: String,
-    /// The Debian release, by code name.
+    /// Code name of the Debian release.
     pub suite: String,
-    /// The provider's files by their path below its folder, with the SHA-256 of each: 64 hexadecimal digits.
+    /// SHA-256 of the provider's files, in hexadecimal, by path below its folder.
     pub files: BTreeMap<String, String>,
-    /// The Debian packages of each set: `os`, and `image/NAME` for an image with packages.
+    /// Debian packages by set: `os`, and `image/NAME` for an image with packages.
     pub packages: BTreeMap<String, Vec<Package>>,
-    /// All that was built, by name.
+    /// By name.
     pub binaries: BTreeMap<String, BinaryMaterial>,
-    /// The images, by short name.
+    /// By short name.
     pub images: BTreeMap<String, ImageMaterial>,
 }
 
-/// A binary that was built.
+/// A binary of the inputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BinaryMaterial {
-    /// Its version.
     pub version: String,
-    /// The SHA-256 of its bytes: 64 hexadecimal digits.
+    /// In hexadecimal.
     pub sha256: String,
-    /// What is in it, if it is of Go.
+    /// Set for Go binaries.
     pub go: Option<GoBuild>,
 }
 
-/// A container image that was put together.
+/// A container image of the inputs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageMaterial {
-    /// Its full name, for example `registry.k8s.io/kube-apiserver:v1.34.4`.
+    /// For example `registry.k8s.io/kube-apiserver:v1.34.4`.
     pub reference: String,
-    /// The names of its binaries; empty for one that was taken as it was.
+    /// Names of its binaries; empty for a published image.
     pub binaries: Vec<String>,
 }
 
-/// What a bill is made from.
+/// The prepared inputs.
 pub(super) struct Prepared<'a> {
-    /// What was asked for.
     pub(super) source: &'a Source,
     pub(super) os: &'a OsTree,
-    /// What was chosen.
+    /// The name of the selected source.
     pub(super) base: &'static str,
     pub(super) mirrors: &'a ReleaseMirrors,
     pub(super) provider: &'a Provider,
     pub(super) lock: &'a Lock,
-    /// All binaries, those that were given among them.
+    /// All binaries, including local ones.
     pub(super) built: &'a BTreeMap<String, Binary>,
-    /// The binaries that were given.
+    /// Local binaries.
     pub(super) replaced: &'a BTreeMap<String, Binary>,
     pub(super) images: &'a [ImageArchive],
-    /// The images that were published, by short name.
+    /// Published images, by short name.
     pub(super) ready: &'a BTreeMap<String, ImageArchive>,
-    /// The short names of those that were given instead.
+    /// Short names of local images.
     pub(super) local: &'a BTreeSet<String>,
     pub(super) downloads: Vec<Download>,
 }
 
 impl Prepared<'_> {
-    /// Whether the image was taken as it is, instead of being put together.
-    fn whole(&self, image: &ImageArchive) -> bool {
+    /// True if the image was not assembled here.
+    fn is_complete(&self, image: &ImageArchive) -> bool {
         let name = &image.short_name;
         let published = self.ready.get(name).is_some_and(|ready| ready.key == image.key);
         published || self.local.contains(name)
     }
 }
 
-/// Writes the bill of what was made.
+/// Collects the materials of prepared inputs.
 pub(super) fn collect(made: &Prepared<'_>, cache: &Locked) -> Result<Materials, Error> {
     let Prepared {
         provider,
@@ -138,7 +134,7 @@ pub(super) fn collect(made: &Prepared<'_>, cache: &Locked) -> Result<Materials, 
     let image = |archive: &ImageArchive| {
         let recipe = provider
             .image(&archive.short_name)
-            .filter(|_| !made.whole(archive));
+            .filter(|_| !made.is_complete(archive));
         let files = recipe.into_iter().flat_map(|recipe| recipe.files.values());
         let mut binaries: Vec<_> = files.cloned().collect();
         binaries.sort();
@@ -146,7 +142,7 @@ pub(super) fn collect(made: &Prepared<'_>, cache: &Locked) -> Result<Materials, 
         let reference = archive.reference.clone();
         (archive.short_name.clone(), ImageMaterial { reference, binaries })
     };
-    let whole = made.images.iter().filter(|image| made.whole(image));
+    let whole = made.images.iter().filter(|image| made.is_complete(image));
     let whole: BTreeSet<String> = whole.map(|image| format!("image/{}", image.short_name)).collect();
     let has_packages =
         |set: &&String| !whole.contains(*set) && (made.os.custom.is_none() || *set != debian::OS_SET);
@@ -195,7 +191,7 @@ pub(super) fn collect(made: &Prepared<'_>, cache: &Locked) -> Result<Materials, 
     })
 }
 
-/// The provider's files; those that say what modules are built from only where they were.
+/// The provider's files; those of modules only if modules were built.
 fn files(provider: &Provider, with_modules: bool) -> Result<BTreeMap<String, String>, Error> {
     let modules = provider.recipe.modules.keys().filter(|_| with_modules);
     let of_modules =

@@ -1,7 +1,7 @@
-//! The inputs of a bake: node operating system, binaries and container images, each built once and then cached.
+//! The inputs of a bake: node OS, binaries and container images, each built once and then cached.
 //!
-//! Every step is a function of pinned inputs (the provider file, its lock, its `go.sum` files), so it has a key and
-//! its result goes into the cache under that key.
+//! Every step is a function of pinned inputs (the provider file, its lock, its `go.sum` files). Its result is cached under a
+//! key that covers all of them.
 
 mod addon_images;
 mod buildinfo;
@@ -38,7 +38,7 @@ pub use self::os::{CustomOs, CustomOsInfo, InvalidOs, MissingFromOs, OsName, os_
 pub use self::overrides::{ExtraImage, InvalidImage};
 pub use self::release::{BinaryMirror, Download, ImageMirror, InvalidMirror, ReleaseError, ReleaseMirrors};
 use self::release::{Downloads, Plan};
-use self::source::Chosen;
+use self::source::SelectedSource;
 pub use self::source::Source;
 pub use self::update::{LockPart, LockUpdate, UpdatedLock, update_lock};
 use crate::node::NodeRuntime;
@@ -46,83 +46,77 @@ pub use crate::node::UnusableRuntime;
 use crate::provider::lock::Lock;
 use crate::provider::{AddonError, Provider};
 
-/// Everything a bake starts from. The paths are in the cache and stay as they are: never write to them.
+/// Everything that a bake starts from. The paths are in the cache and must not be written to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inputs {
-    /// The node operating system.
     pub os: OsTree,
-    /// The binaries that nodes have, by name (`kubelet`, `kubeadm`, `kubectl`, `crictl`, `etcdctl`, `etcdutl`).
+    /// The binaries of nodes, by name (`kubelet`, `kubeadm`, `kubectl`, `crictl`, `etcdctl`, `etcdutl`).
     pub binaries: BTreeMap<String, Binary>,
-    /// The container images: those that kubeadm asks for, those of the add-ons, and those that were given.
+    /// Images that kubeadm needs, those of add-ons, and extra ones.
     pub images: Vec<ImageArchive>,
-    /// The runtime among them.
     pub(crate) runtime: NodeRuntime,
-    /// What all of the above was made from.
     pub materials: Materials,
-    /// Identifies all of the above together: 64 hexadecimal digits.
+    /// Identifies the OS, binaries and images: 64 hexadecimal digits.
     pub key: String,
-    /// The steps that made all of it, in order.
+    /// In order.
     pub steps: Vec<CachedStep>,
 }
 
-/// The node operating system as a directory tree with its real owners and modes.
+/// The node OS as a directory tree with real owners and modes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OsTree {
-    /// Identifies what it was made from: 64 hexadecimal digits.
+    /// Identifies its inputs: 64 hexadecimal digits.
     pub key: String,
-    /// The tree's root.
     pub path: PathBuf,
-    /// What is known of it where it was given, and is not made of Debian's packages.
+    /// Set for a custom OS that is not made of Debian's packages.
     pub custom: Option<CustomOsInfo>,
 }
 
 /// A static executable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binary {
-    /// Where it is.
     pub path: PathBuf,
-    /// The SHA-256 of its bytes: 64 hexadecimal digits.
+    /// In hexadecimal.
     pub sha256: String,
 }
 
-/// A container image as an OCI image layout in a tar archive, ready for `ctr images import`.
+/// A container image as an OCI image layout in a tar archive, for `ctr images import`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageArchive {
-    /// Its name in the provider file or the add-on's, for example `kube-apiserver`; no two images have the same.
+    /// The unique name in the provider or add-on file, for example `kube-apiserver`.
     pub short_name: String,
-    /// Its full name, for example `registry.k8s.io/kube-apiserver:v1.34.4`.
+    /// For example `registry.k8s.io/kube-apiserver:v1.34.4`.
     pub reference: String,
-    /// All names by which the runtime will know what is in the archive.
+    /// All names of the image in the container runtime.
     pub names: Vec<String>,
-    /// The archive.
     pub path: PathBuf,
-    /// Identifies what it was made from: 64 hexadecimal digits.
+    /// Identifies its inputs: 64 hexadecimal digits.
     pub key: String,
 }
 
-/// What somebody gives to a bake by hand.
+/// What a user adds to a bake or replaces in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
-    /// Container images.
+    /// Additional images.
     pub images: Vec<ExtraImage>,
-    /// The node operating system, in the place of the provider's.
+    /// Replaces the node OS of the provider.
     pub os: Option<CustomOs>,
-    /// Binaries in the place of those that the source has.
+    /// Replace binaries of the source.
     pub binaries: Vec<BinaryOverride>,
-    /// Where to fetch what is published.
+    /// Mirrors for source `release`.
     pub mirrors: ReleaseMirrors,
-    /// How to speak to registries that images are in, and to web servers with binaries.
+    /// For registries and web servers.
     pub registry: parbake_artifact::registry::Options,
 }
 
-/// Builds, or takes out of the cache in the directory `cache`, all inputs of `provider`'s bake, with what is `given`.
+/// Builds all inputs of a bake of `provider`, or takes them from the cache in the directory `cache`.
 ///
-/// Debian packages that the cache lacks come from the mirror that `PARBAKE_DEBIAN_MIRROR` names (`URL`, or
-/// `URL,SECURITY-URL`), or else from the one in this host's apt configuration.
+/// Debian packages are downloaded from the mirror in `PARBAKE_DEBIAN_MIRROR` (`URL`, or `URL,SECURITY-URL`), or else from
+/// the one in this host's apt configuration.
 ///
 /// # Errors
-/// Before the first side effect: a source that is not supported, a lock that is missing, malformed or out of date.
-/// Later: a download, a build or a file operation that failed. What was finished before stays in the cache.
+/// Before the first side effect: the source is not available, or the lock is missing, invalid or out of date. Later: a
+/// download, a build or a file operation failed. Finished results stay in the cache.
 pub fn prepare(
     provider: &Provider,
     source: &Source,
@@ -132,11 +126,11 @@ pub fn prepare(
     gather(provider, source, given, cache, false)
 }
 
-/// The same without making or fetching anything: what the cache lacks is stood in for by paths and digests that no file
-/// has, and [`Inputs::materials`] is empty. Where nobody can say yet which images there will be, none of kubeadm's is listed.
+/// Like [`prepare`], without building or downloading anything. Missing results have placeholders for paths and digests,
+/// [`Inputs::materials`] is empty, and images of kubeadm are missing if there is no kubeadm yet.
 ///
 /// # Errors
-/// What [`prepare`] says before its first side effect.
+/// Those of [`prepare`] before its first side effect.
 pub(crate) fn preview(
     provider: &Provider,
     source: &Source,
@@ -151,22 +145,26 @@ fn gather(
     source: &Source,
     given: &Overrides,
     cache: &Path,
-    looking: bool,
+    is_preview: bool,
 ) -> Result<Inputs, Error> {
     let lock = Lock::load(provider)?.for_runtime(&provider.recipe);
     let runtime = NodeRuntime::of(&provider.recipe, &lock)?;
-    pinned(provider)?;
+    check_addon_packages(provider)?;
     let published = addon_images::plan(provider, &lock)?;
     let mirrors = DebianMirrors::from_environment()?;
-    let given_os = os::chosen(provider, given.os.as_ref())?;
-    let local = Local::look(provider, source, &given.binaries, &lock.architecture)?;
+    let given_os = os::selected(provider, given.os.as_ref())?;
+    let local = Local::find(provider, source, &given.binaries, &lock.architecture)?;
     let cache = Cache::new(cache);
     let plan = || Plan::new(provider, &lock, &local.names(), &local.images());
-    let chosen = source.choose(plan, &given.mirrors, &given.registry, &cache)?;
-    let cache = if looking { cache.look() } else { cache.lock()? };
+    let chosen = source.select(plan, &given.mirrors, &given.registry, &cache)?;
+    let cache = if is_preview {
+        cache.preview()
+    } else {
+        cache.lock()?
+    };
     let debian = Debian::new(&provider.name, &lock, &cache, &mirrors);
 
-    // What cannot be used is found out before anything else is built.
+    // A custom OS is checked before anything else is built.
     let given_os = given_os
         .map(|os| os::tree(&os, provider, &given.registry, debian.architecture(), &cache))
         .transpose()?;
@@ -182,11 +180,11 @@ fn gather(
         Some(os) => os,
         None => debian.os_tree()?,
     };
-    let ready = |name: &str, reference: &str| match local.image(name, reference, &cache)? {
+    let existing = |name: &str, reference: &str| match local.image(name, reference, &cache)? {
         Some(image) => Ok(Some(image)),
-        None => released(provider, &base.images, &local, name, reference),
+        None => published_image(provider, &base.images, &local, name, reference),
     };
-    let mut images = images::assemble(provider, &built, ready, &debian, &cache)?;
+    let mut images = images::assemble(provider, &built, existing, &debian, &cache)?;
     let taken = images.iter().map(|image| image.short_name.clone());
     images.extend(overrides::archives(
         &given.images,
@@ -209,7 +207,7 @@ fn gather(
         local: &local.images(),
         downloads: base.downloads,
     };
-    let materials = match looking {
+    let materials = match is_preview {
         true => Materials::default(),
         false => materials::collect(&made, &cache)?,
     };
@@ -237,11 +235,10 @@ fn gather(
     })
 }
 
-/// Says whether the lock of `provider` fits, and whether its nodes have a runtime that suits its Kubernetes, whichever of
-/// those that it offers.
+/// Checks the lock of `provider`, and every container runtime that can be selected.
 ///
 /// # Errors
-/// What is wrong, as [`prepare`] would say it.
+/// The first problem, as [`prepare`] would report it.
 pub fn check(provider: &Provider) -> Result<(), Error> {
     let lock = Lock::load(provider)?;
     for runtime in provider.recipe.available_runtimes() {
@@ -252,10 +249,10 @@ pub fn check(provider: &Provider) -> Result<(), Error> {
     Ok(())
 }
 
-/// What the source has, without what is given in its place.
+/// The binaries and images of the source, without local ones.
 fn base(
     provider: &Provider,
-    chosen: &Chosen,
+    chosen: &SelectedSource,
     given: &Overrides,
     local: &Local,
     debian: &Debian<'_>,
@@ -263,8 +260,8 @@ fn base(
 ) -> Result<Downloads, Error> {
     let architecture = debian.architecture();
     let mut base = match chosen {
-        Chosen::Release(plan) => release::download(plan, &given.mirrors, &given.registry, cache)?,
-        Chosen::Modules => {
+        SelectedSource::Release(plan) => release::download(plan, &given.mirrors, &given.registry, cache)?,
+        SelectedSource::Modules => {
             let mut binaries = modules::build_own(provider, &local.names(), architecture, cache)?;
             if !local.names().contains(pause::NAME) && !local.images().contains(pause::NAME) {
                 binaries.insert(pause::NAME.to_owned(), pause::build(provider, cache)?);
@@ -280,8 +277,8 @@ fn base(
     Ok(base)
 }
 
-/// The image as it is published, unless something in it is given.
-fn released(
+/// The published image, unless it contains a local binary.
+fn published_image(
     provider: &Provider,
     images: &BTreeMap<String, ImageArchive>,
     local: &Local,
@@ -304,15 +301,15 @@ fn released(
     }
 }
 
-/// Packages of add-ons that no lock knows could be any.
-fn pinned(provider: &Provider) -> Result<(), AddonError> {
+/// Rejects add-ons with packages that the lock does not pin.
+fn check_addon_packages(provider: &Provider) -> Result<(), AddonError> {
     let sets = provider.package_sets();
     for addon in &provider.addons {
         let mut images = addon.recipe.images.iter();
-        let loose = images.find(|(name, image)| {
+        let unpinned = images.find(|(name, image)| {
             !image.recipe.packages.is_empty() && !sets.contains_key(&format!("image/{name}"))
         });
-        if let Some((image, _)) = loose {
+        if let Some((image, _)) = unpinned {
             return Err(AddonError::Unpinned {
                 addon: addon.name.clone(),
                 image: image.clone(),

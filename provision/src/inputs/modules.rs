@@ -1,4 +1,4 @@
-//! Binaries that are built from Go modules.
+//! Builds binaries from Go modules.
 //!
 //! `go` verifies every module against the provider's `go.sum`, and the flags leave nothing of this host in the
 //! binaries, so equal inputs give equal bytes.
@@ -24,13 +24,12 @@ use generate::Overlay;
 
 /// Changes whenever this file would build something else from the same inputs.
 const RECIPE: u32 = 1;
-/// The first Go that notes in binaries which commit they are of, and can be told not to.
-const NOTES_VCS: Version = Version::new(1, 18, 0);
-/// The folder whose version is the provider's Kubernetes version.
+/// The first Go with `-buildvcs`.
+const BUILDVCS: Version = Version::new(1, 18, 0);
+/// The folder with the provider's Kubernetes version.
 const KUBERNETES: &str = "kubernetes";
 
-/// Builds everything in the provider's `modules`; by name of the binary. Where all that a module makes is `given`, it
-/// is not built.
+/// Builds the provider's modules, except those whose binaries are all `given`. By name of the binary.
 pub(super) fn build_own(
     provider: &Provider,
     given: &BTreeSet<String>,
@@ -52,7 +51,7 @@ pub(super) fn build_own(
     Ok(binaries)
 }
 
-/// Builds everything in the `modules` of the provider's add-ons, of whatever source the rest is.
+/// Builds the modules of the provider's add-ons, which have no published binaries.
 pub(super) fn build_addons(
     provider: &Provider,
     architecture: &str,
@@ -72,9 +71,9 @@ pub(super) fn build_addons(
     Ok(binaries)
 }
 
-/// Where modules are, and which versions they must be of.
+/// The folder of modules and their versions.
 struct Sources<'a> {
-    /// What has the folder `modules`.
+    /// The parent of the folder `modules`.
     dir: &'a Path,
     kubernetes: Option<&'a KubernetesVersion>,
     components: &'a BTreeMap<String, Version>,
@@ -162,19 +161,19 @@ fn build(
         .collect()
 }
 
-/// `go` in a folder with a `go.mod`, of the version that the recipe wants.
+/// `go` in a folder with a `go.mod`, with the toolchain of the recipe.
 struct Go<'a> {
     dir: &'a Path,
     environment: [(&'static str, String); 8],
 }
 
 impl Go<'_> {
-    /// `go`, for the nodes' architecture.
+    /// Builds for the nodes' architecture.
     fn cmd(&self) -> Cmd {
         self.with(Cmd::new("go"), |_| true)
     }
 
-    /// `go`, for what is to run on this host.
+    /// Builds for this host.
     fn here(&self) -> Cmd {
         self.here_with(Path::new("go"))
     }
@@ -191,7 +190,7 @@ impl Go<'_> {
     }
 }
 
-/// Where the sources of a module are, which `go` has checked against `go.sum`.
+/// The directory with the sources of a module, which `go` has checked against `go.sum`.
 fn sources_of(module: &str, go: &Go<'_>) -> Result<PathBuf, Error> {
     let list = go.cmd().args(["list", "-m", "-f", "{{.Dir}}", module]);
     Ok(PathBuf::from(list.run()?.stdout.trim()))
@@ -210,7 +209,7 @@ fn arguments(modules: &Modules) -> Vec<String> {
         linker.push_str(&format!(" -X {variable}={value}"));
     }
     let mut arguments = vec!["build", "-trimpath"];
-    if modules.go >= NOTES_VCS {
+    if modules.go >= BUILDVCS {
         arguments.push("-buildvcs=false");
     }
     let tags = modules.tags.join(",");
@@ -234,7 +233,7 @@ fn environment(modules: &Modules, architecture: &str) -> [(&'static str, String)
     ]
 }
 
-/// How `go build` names the binary of a package: by the last part of its path that is no major version.
+/// The name that `go build` gives to a package's binary: the last part of its path that is not a major version.
 fn output_name(package: &str) -> &str {
     let is_major = |part: &str| {
         part.strip_prefix('v')
@@ -286,7 +285,7 @@ mod tests {
     use crate::provider::Modules;
 
     #[test]
-    fn binaries_are_named_as_go_names_them() {
+    fn output_names_match_those_of_go() {
         for (package, name) in [
             ("k8s.io/kubernetes/cmd/kubelet", "kubelet"),
             ("go.etcd.io/etcd/server/v3", "server"),
@@ -300,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn variables_go_to_the_linker() {
+    fn variables_are_linker_flags() {
         let modules = |go: &str, tags: &[&str]| Modules {
             go: go.parse().unwrap(),
             tests: [].into(),
@@ -324,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_binary_names_its_module() {
+    fn version_is_read_from_the_binary() {
         let text = "/b/kubelet: go1.26.8\n\tpath\tk8s.io/kubernetes/cmd/kubelet\n\
                     \tmod\tk8s.io/kubernetes\tv1.34.4\th1:Yy6R\n\tdep\tcel.dev/expr\tv0.24.0\th1:56\n";
         assert_eq!(main_version(text).unwrap(), "v1.34.4");

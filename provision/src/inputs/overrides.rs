@@ -1,4 +1,4 @@
-//! Container images that somebody gives by hand: a file of images, or one in a registry with the digest that it must have.
+//! Extra container images: in a file, or in a registry by digest.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -16,27 +16,26 @@ use super::ImageArchive;
 use super::cache::{KeyBuilder, Locked};
 use super::error::Error;
 
-/// Changes whenever this file would make something else from the same image.
+/// Changes whenever this file would produce something else from the same image.
 const RECIPE: u32 = 1;
-/// The name of the archive, and of the layout that is pulled, in a cache entry.
+/// Names in cache entries: the archive, and the pulled layout.
 const ARCHIVE: &str = "image.tar";
 const LAYOUT: &str = "layout";
 
-/// A container image that somebody gives by hand.
+/// An additional container image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExtraImage {
     /// A file of images, or a directory with an OCI image layout.
     File {
-        /// Where it is.
         path: PathBuf,
-        /// What its only image is to be called instead.
+        /// Renames the only image of the file.
         name: Option<ImageName>,
     },
     /// An image in a registry, by its digest.
     Registry(Reference),
 }
 
-/// A text that gives no image.
+/// A text that is not an extra image.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidImage(String);
@@ -58,16 +57,16 @@ impl FromStr for ExtraImage {
         match text.parse::<Reference>() {
             Ok(reference) if reference.digest().is_some() => Ok(Self::Registry(reference)),
             Ok(_) => Err(InvalidImage(format!(
-                "`{text}` may be another image tomorrow; give it as `{text}@sha256:...`"
+                "`{text}` can change; use `{text}@sha256:...`"
             ))),
             Err(_) => Err(InvalidImage(format!(
-                "`{text}` is no file, nor an image as REGISTRY/REPOSITORY[:TAG]@DIGEST"
+                "`{text}` is neither a file nor an image REGISTRY/REPOSITORY[:TAG]@DIGEST"
             ))),
         }
     }
 }
 
-/// The archives of `images`, by short names that are not in `taken`.
+/// The archives of `images`, with short names that are not in `taken`.
 pub(super) fn archives(
     images: &[ExtraImage],
     options: &registry::Options,
@@ -95,7 +94,7 @@ fn examine(path: &Path, name: Option<&ImageName>) -> Result<Archive, Error> {
     Ok(Archive::examine(path, name)?)
 }
 
-/// What stands for an image that nobody has pulled yet.
+/// A placeholder for an image that was not pulled yet.
 fn not_pulled(reference: &Reference, taken: &mut BTreeSet<String>) -> ImageArchive {
     let names = names(reference);
     ImageArchive {
@@ -110,8 +109,7 @@ fn not_pulled(reference: &Reference, taken: &mut BTreeSet<String>) -> ImageArchi
     }
 }
 
-/// The image as a layout in a directory. Nothing is asked of the registry for what the cache has; nothing where it has
-/// not and nothing is to be made.
+/// The image as a layout in a directory, from the cache or pulled. `None` for a preview if it is not in the cache.
 pub(super) fn pulled(
     reference: &Reference,
     options: &registry::Options,
@@ -136,13 +134,13 @@ pub(super) fn pulled(
         Ok(())
     })?;
     let layout = entry.path.join(LAYOUT);
-    if cache.is_looking() && !layout.exists() {
+    if cache.is_preview() && !layout.exists() {
         return Ok(None);
     }
     Ok(Some(layout))
 }
 
-/// What pods may call the image: with its digest, and with its tag where one is given.
+/// The names that pods can use: with the digest, and with the tag if there is one.
 fn names(reference: &Reference) -> Vec<String> {
     let digest = runtime_name(&reference.to_string());
     let tag = reference
@@ -151,7 +149,7 @@ fn names(reference: &Reference) -> Vec<String> {
     tag.into_iter().chain([digest]).collect()
 }
 
-/// An archive of what was examined.
+/// Stores an examined archive in the cache.
 pub(super) fn packed(short_name: String, archive: &Archive, cache: &Locked) -> Result<ImageArchive, Error> {
     let key = KeyBuilder::new("given image", RECIPE)
         .field("digest", archive.digest().as_str())
@@ -172,7 +170,7 @@ pub(super) fn packed(short_name: String, archive: &Archive, cache: &Locked) -> R
     })
 }
 
-/// The last part of an image's name, with a number where that is taken.
+/// The last part of an image's name, with a number if that is taken.
 fn short_name(name: &str, taken: &mut BTreeSet<String>) -> String {
     let last = name.rsplit('/').next().unwrap_or(name);
     let last = last.split([':', '@']).next().unwrap_or(last);
@@ -194,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn images_are_files_or_pinned() {
+    fn images_are_files_or_pinned_references() {
         let parsed = |text: &str| text.parse::<ExtraImage>().map_err(|error| error.to_string());
         assert!(matches!(
             parsed("Cargo.toml"),
@@ -206,18 +204,18 @@ mod tests {
         ));
         let pinned = format!("example.org/app:1@{}", digest());
         assert!(matches!(parsed(&pinned), Ok(ExtraImage::Registry(_))));
-        for (text, said) in [
-            ("example.org/app:1", "give it as `example.org/app:1@sha256:...`"),
-            ("app:1", "`app:1` is no file, nor an image as"),
+        for (text, expected) in [
+            ("example.org/app:1", "use `example.org/app:1@sha256:...`"),
+            ("app:1", "`app:1` is neither a file nor an image"),
             ("APP=x", "`APP` is not the name of an image"),
         ] {
             let error = parsed(text).unwrap_err();
-            assert!(error.contains(said), "{error}");
+            assert!(error.contains(expected), "{error}");
         }
     }
 
     #[test]
-    fn an_image_has_the_names_that_pods_may_use() {
+    fn names_include_tag_and_digest() {
         let of = |text: &str| names(&format!("{text}@{}", digest()).parse().unwrap());
         let own = format!("example.org/app@{}", digest());
         assert_eq!(of("example.org/app:1"), ["example.org/app:1", own.as_str()]);
@@ -225,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn short_names_are_free() {
+    fn short_names_are_unique() {
         let mut taken = BTreeSet::from(["etcd".to_owned()]);
         assert_eq!(short_name("docker.io/library/app:1", &mut taken), "app");
         assert_eq!(short_name("example.org:5000/app@sha256:00", &mut taken), "app-2");

@@ -1,4 +1,4 @@
-//! `pause`, which holds a pod's namespaces: C, in the Kubernetes module.
+//! `pause`, the program that holds a pod's namespaces. Its C source is in the Kubernetes module.
 
 use std::fs;
 use std::path::PathBuf;
@@ -18,10 +18,10 @@ pub(super) const NAME: &str = "pause";
 const RECIPE: u32 = 1;
 /// The module with the source.
 const MODULE: &str = "k8s.io/kubernetes";
-/// The source in the module, where it is now and where it was before there was one for Windows beside it.
+/// The source in the module: the current path, and the one of old versions.
 const SOURCES: [&str; 2] = ["build/pause/linux/pause.c", "build/pause/pause.c"];
 
-/// What `go mod download -json` prints, as far as it is needed (`go help mod download`).
+/// The relevant fields of `go mod download -json` (`go help mod download`).
 #[derive(Deserialize)]
 struct Download {
     #[serde(rename = "Dir")]
@@ -48,7 +48,7 @@ pub(super) fn build(provider: &Provider, cache: &Locked) -> Result<Binary, Error
         .field("flags", flags.join(" "))
         .field("compiler", compiler);
     let entry = cache.entry(NAME, &key.finish(), "build pause", |out| {
-        // The module is there already after a build of Kubernetes; otherwise this fetches and verifies it.
+        // Downloads and verifies the module unless a build of Kubernetes did so before.
         let module = Cmd::new("go")
             .args(["mod", "download", "-json", MODULE])
             .env("GOFLAGS", "-mod=readonly")

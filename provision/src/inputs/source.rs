@@ -10,16 +10,16 @@ use super::cache::Cache;
 use super::error::Error;
 use super::release::{Plan, ReleaseError, ReleaseMirrors, can_reach};
 
-/// Where binaries and images come from: `auto`, `release`, `modules` or a folder with a Kubernetes build output.
+/// The source of binaries and images: `auto`, `release`, `modules` or a folder with a Kubernetes build output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// What is published where that can be reached and is pinned, otherwise built from Go modules.
+    /// `Release` if it is pinned and reachable, otherwise `Modules`.
     Auto,
     /// Published binaries and the image registry.
     Release,
     /// Built from Go modules.
     Modules,
-    /// A Kubernetes build output; what it lacks is as with `auto`.
+    /// A Kubernetes build output; everything else comes from `Auto`.
     Dir(PathBuf),
 }
 
@@ -36,17 +36,15 @@ impl FromStr for Source {
     }
 }
 
-/// Where all that is not given comes from, chosen before the first side effect.
+/// The source of everything that is not overridden, selected before the first side effect.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Chosen {
-    /// It is built.
+pub(super) enum SelectedSource {
     Modules,
-    /// It is fetched.
     Release(Plan),
 }
 
-impl Chosen {
-    /// As `--source` names it.
+impl SelectedSource {
+    /// The name for `--source`.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Modules => "modules",
@@ -56,39 +54,38 @@ impl Chosen {
 }
 
 impl Source {
-    /// Chooses, where there is a choice, and says what and why. `plan` is what source `release` would take, or why it
-    /// cannot.
+    /// Selects a source and logs why. `plan` lists what source `release` would download.
     ///
     /// # Errors
-    /// That reason, where there is no choice.
-    pub(super) fn choose(
+    /// Source `release` is required and not pinned.
+    pub(super) fn select(
         &self,
         plan: impl FnOnce() -> Result<Plan, ReleaseError>,
         mirrors: &ReleaseMirrors,
         registry: &Options,
         cache: &Cache,
-    ) -> Result<Chosen, Error> {
+    ) -> Result<SelectedSource, Error> {
         match self {
-            Self::Modules => Ok(Chosen::Modules),
-            Self::Release => Ok(Chosen::Release(plan()?)),
+            Self::Modules => Ok(SelectedSource::Modules),
+            Self::Release => Ok(SelectedSource::Release(plan()?)),
             Self::Auto | Self::Dir(_) => {
-                let reached = |plan: &Plan| match plan.is_cached(cache) {
-                    true => Ok("all that is published is in the cache"),
-                    false => can_reach(plan, mirrors, registry).map(|()| "what is published can be reached"),
+                let availability = |plan: &Plan| match plan.is_cached(cache) {
+                    true => Ok("everything is in the cache"),
+                    false => can_reach(plan, mirrors, registry).map(|()| "the release is reachable"),
                 };
-                let (chosen, why) = match plan().map_err(Error::from).and_then(|plan| {
-                    let why = reached(&plan)?;
+                let (selected, why) = match plan().map_err(Error::from).and_then(|plan| {
+                    let why = availability(&plan)?;
                     Ok((plan, why))
                 }) {
-                    Ok((plan, why)) => (Chosen::Release(plan), why.to_owned()),
-                    Err(error) => (Chosen::Modules, error.to_string()),
+                    Ok((plan, why)) => (SelectedSource::Release(plan), why.to_owned()),
+                    Err(error) => (SelectedSource::Modules, error.to_string()),
                 };
                 let what = match self {
-                    Self::Dir(_) => "what the folder lacks is as with `auto`",
+                    Self::Dir(_) => "everything that the folder lacks",
                     _ => "source `auto`",
                 };
-                tracing::info!("{what}: taking `{}`: {why}", chosen.name());
-                Ok(chosen)
+                tracing::info!("{what}: using `{}`: {why}", selected.name());
+                Ok(selected)
             }
         }
     }

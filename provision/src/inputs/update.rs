@@ -1,4 +1,4 @@
-//! Making a lock anew: packages and add-ons, and what is published.
+//! Updating a provider's lock.
 
 use std::path::Path;
 
@@ -12,45 +12,40 @@ use super::release::{self, ReleaseMirrors};
 use crate::provider::lock::Lock;
 use crate::provider::{Provider, Published};
 
-/// Which part of a lock to make anew.
+/// The part of a lock to update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LockPart {
-    /// Both; what is published only where it can be reached.
+    /// Everything; release files and images only if they are reachable.
     All,
     /// Debian packages and add-ons.
     Packages,
-    /// What is published, for source `release`.
+    /// Files and images for source `release`.
     Release,
 }
 
-/// What a lock was made of.
+/// The result of an update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UpdatedLock {
-    /// Whether the lock is another one now.
     pub changed: bool,
-    /// Whether source `release` has all that it needs in the lock.
+    /// True if the lock pins everything that source `release` needs.
     pub release: bool,
 }
 
-/// How to make a lock anew.
+/// How to update a lock.
 #[derive(Debug)]
 pub struct LockUpdate<'a> {
-    /// Which part of it.
     pub part: LockPart,
-    /// Where what is published can be had.
     pub mirrors: &'a ReleaseMirrors,
-    /// How to speak to these.
     pub registry: &'a Options,
-    /// What was fetched on the way is kept here.
+    /// The cache directory for downloads.
     pub cache: &'a Path,
 }
 
-/// Finds out what `provider` means today and writes its lock.
+/// Resolves the inputs of `provider` and writes its lock. With [`LockPart::All`] and no mirror, an unreachable release is not
+/// an error: pins that still apply are kept.
 ///
 /// # Errors
-/// When packages or what is published cannot be found out, or the lock cannot be written; the old lock stays then.
-/// With [`LockPart::All`] and no mirror it is no error that what is published cannot be reached: what the lock has of it
-/// stays, if it is still of these versions.
+/// Packages or release files could not be resolved, or the lock could not be written. The old lock stays then.
 pub fn update_lock(provider: &Provider, update: &LockUpdate<'_>) -> Result<UpdatedLock, Error> {
     let old = Lock::load(provider);
     let before = old.as_ref().ok().cloned();
@@ -62,10 +57,10 @@ pub fn update_lock(provider: &Provider, update: &LockUpdate<'_>) -> Result<Updat
     let kept = || release::kept(published.clone(), provider, &lock.architecture);
     lock.release = match update.part {
         LockPart::Packages => kept(),
-        LockPart::All if !update.mirrors.any() => match worth_it(provider, &lock.architecture, update) {
+        LockPart::All if !update.mirrors.any() => match check_release(provider, &lock.architecture, update) {
             Ok(()) => Some(pinned(provider, &lock.architecture, update)?),
             Err(why) => {
-                tracing::info!("what source `release` takes is not pinned anew: {why}");
+                tracing::info!("the pins for source `release` were not updated: {why}");
                 kept()
             }
         },
@@ -87,8 +82,8 @@ fn pinned(
     release::pin(provider, architecture, update.mirrors, update.registry, &cache)
 }
 
-/// Whether the first file of all that is published can be reached.
-fn worth_it(provider: &Provider, architecture: &str, update: &LockUpdate<'_>) -> Result<(), String> {
+/// Checks that the first release file is reachable.
+fn check_release(provider: &Provider, architecture: &str, update: &LockUpdate<'_>) -> Result<(), String> {
     let mut places = provider.recipe.release.values();
     let file = places.find_map(|place| match place {
         Published::File(template) => Some(template),
@@ -96,6 +91,6 @@ fn worth_it(provider: &Provider, architecture: &str, update: &LockUpdate<'_>) ->
     });
     let template = file.ok_or("the provider file has no `[release]`")?;
     let url = Published::url(template, &provider.recipe, architecture)?;
-    let url = url.parse().map_err(|_| format!("`{url}` is no URL"))?;
+    let url = url.parse().map_err(|_| format!("`{url}` is not a URL"))?;
     release::can_pin(&url, update.registry).map_err(|error| error.to_string())
 }

@@ -2,7 +2,7 @@ mod networks;
 
 use std::fs;
 
-use parbake_cluster::{DescriptionError, Node, Role};
+use parbake_cluster::{BuiltinServices, DescriptionError, Node, Role};
 
 use super::{Addon, ClusterSize, ContainerRuntime, Error, ModuleFile, Provider, Recipe};
 
@@ -459,7 +459,7 @@ fn variant_changes_addons_but_not_the_lock() {
     };
     let names = |addons: &[Addon]| addons.iter().map(|addon| addon.name.clone()).collect::<Vec<_>>();
     let (mut slim, full) = (select("slim").unwrap(), select("full").unwrap());
-    assert!(slim.addons.is_empty() && slim.recipe.services.is_nothing());
+    assert!(slim.addons.is_empty() && slim.recipe.services == BuiltinServices::default());
     assert_eq!(
         names(&full.addons),
         ["local-storage", "metrics-server", "traefik"]

@@ -6,9 +6,13 @@ use crate::provider::{self, ProviderName};
 /// A provider could not be created or upgraded.
 #[derive(Debug, thiserror::Error)]
 pub enum UpgradeError {
-    #[error("the provider `{0}` exists already; choose another name, or run `parbake provider update {0} --newest`")]
+    #[error(
+        "the provider `{0}` exists already; choose another name, or run `parbake provider update {0} --newest`"
+    )]
     Exists(ProviderName),
-    #[error("could not download the Go module `{module}` {version}; choose another version with `--kubernetes`")]
+    #[error(
+        "could not download the Go module `{module}` {version}; choose another version with `--kubernetes`"
+    )]
     Module {
         module: String,
         version: String,

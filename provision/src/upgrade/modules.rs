@@ -180,7 +180,8 @@ fn edits(
         .iter()
         .partition(|replace| repeated(replace) && !renamed(replace));
     edits.extend(
-        dropped.iter()
+        dropped
+            .iter()
             .map(|replace| format!("-dropreplace={}", replace.old.argument())),
     );
     let mut targets: BTreeMap<String, String> = BTreeMap::new();

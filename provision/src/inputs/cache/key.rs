@@ -1,4 +1,4 @@
-//! What a cached result is found by.
+//! Keys of cached results.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,7 +18,7 @@ impl Key {
         &self.hex
     }
 
-    /// What it was made from, for people: short values as they are, others as a short digest.
+    /// The fields for display: short values as they are, others as a short digest.
     pub(crate) fn fields(&self) -> &BTreeMap<String, String> {
         &self.fields
     }
@@ -30,16 +30,16 @@ impl fmt::Display for Key {
     }
 }
 
-/// Makes a [`Key`] from named fields, in their order.
+/// Builds a [`Key`] from named fields; their order matters.
 #[derive(Debug)]
 pub(crate) struct KeyBuilder {
     hasher: Sha256,
-    /// Fields of one name are one here.
+    /// Values of fields with the same name are joined.
     fields: BTreeMap<String, Vec<u8>>,
 }
 
 impl KeyBuilder {
-    /// Begins a key for results of the kind `what`, made by the `recipe`th version of the code that makes them.
+    /// A key for results of the kind `what`, made by version `recipe` of the code.
     pub(crate) fn new(what: &str, recipe: u32) -> Self {
         let mut new = Self {
             hasher: Sha256::new(),
@@ -59,7 +59,7 @@ impl KeyBuilder {
     }
 
     fn hash(&mut self, name: &[u8], value: &[u8]) {
-        // With their lengths, or `ab`, `c` would be the same as `a`, `bc`.
+        // Lengths distinguish `ab`, `c` from `a`, `bc`.
         for part in [name, value] {
             self.hasher.update((part.len() as u64).to_le_bytes());
             self.hasher.update(part);
@@ -74,7 +74,6 @@ impl KeyBuilder {
         all.extend_from_slice(value);
     }
 
-    /// The key.
     pub(crate) fn finish(self) -> Key {
         let fields = self.fields.into_iter();
         Key {
@@ -84,12 +83,12 @@ impl KeyBuilder {
     }
 }
 
-/// How many bytes of a value are shown as they are.
+/// Longest value in bytes that is shown as it is.
 const SHORT: usize = 48;
-/// How many digits of a digest.
+/// Digits of a digest that are shown.
 const DIGITS: usize = 12;
 
-/// A value for people: as it is if that fits into a line, otherwise the beginning of its SHA-256.
+/// A value for display: as it is if it is short, otherwise the beginning of its SHA-256.
 pub(crate) fn shown(value: &[u8]) -> String {
     let is_digest = |text: &&str| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     match std::str::from_utf8(value) {
@@ -104,7 +103,7 @@ mod tests {
     use super::{KeyBuilder, shown};
 
     #[test]
-    fn everything_counts() {
+    fn every_field_and_its_order_changes_the_key() {
         let key = |fields: &[(&str, &str)], recipe| {
             let begun = KeyBuilder::new("test", recipe);
             fields
@@ -129,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_tells_what_it_was_made_from() {
+    fn fields_are_kept_for_display() {
         let key = KeyBuilder::new("test", 3)
             .field("version", "1.34.4")
             .field("word", "a")
@@ -146,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_shown_in_a_line() {
+    fn long_values_are_shown_as_digests() {
         for (value, expected) in [
             ("v1.34.4", "v1.34.4"),
             ("", ""),

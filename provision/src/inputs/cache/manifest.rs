@@ -1,4 +1,4 @@
-//! What a cache entry consists of, to find out whether it still does.
+//! Manifests of cache entries, to detect changes.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
@@ -14,7 +14,7 @@ use walkdir::WalkDir;
 /// The version of the format.
 const VERSION: u32 = 1;
 
-/// Everything in an entry, by path below its content directory.
+/// All files of an entry, by path below its content directory.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Manifest {
@@ -40,7 +40,7 @@ enum Content {
     Other,
 }
 
-/// As long as a file has the same stamp, its content is taken to be the same: the change time cannot be set back.
+/// A file with the same stamp is assumed to have the same content: the change time cannot be set back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Stamp {
@@ -59,14 +59,13 @@ impl Stamp {
     }
 }
 
-/// What became of an entry.
+/// The state of an entry.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// As it was made.
-    Sound,
-    /// As it was made, by its content: it was copied or restored, so the stamps are others.
+    Valid,
+    /// The content is the same, but stamps differ, since the entry was copied or restored.
     Moved,
-    /// Not as it was made.
+    /// With the first difference.
     Damaged(String),
 }
 
@@ -103,21 +102,20 @@ impl Manifest {
         })
     }
 
-    /// Reads a manifest. `None` when it is not one of this version.
+    /// Parses a manifest; `None` if it is invalid or of another version.
     pub(super) fn parse(text: &str) -> Option<Self> {
         serde_json::from_str(text)
             .ok()
             .filter(|manifest: &Self| manifest.version == VERSION)
     }
 
-    /// The text that [`Manifest::parse`] reads.
     pub(super) fn to_text(&self) -> serde_json::Result<String> {
         serde_json::to_string(self)
     }
 
-    /// Compares the manifest with what is below `dir`.
+    /// Compares the manifest with the files below `dir`.
     pub(super) fn check(&self, dir: &Path) -> io::Result<State> {
-        let mut state = State::Sound;
+        let mut state = State::Valid;
         let found = walk(dir)?;
         for (path, name, metadata) in &found {
             let Some(entry) = self.files.get(name) else {

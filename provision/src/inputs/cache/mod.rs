@@ -1,17 +1,17 @@
-//! Results that are made once and then kept.
+//! The cache of build results.
 //!
 //! ```text
 //! CACHE/
 //! |-- lock                  held while inputs are prepared
-//! |-- tmp/                  what is being made; emptied by whoever takes the lock
-//! |-- partial/              files and images that are on their way; see source `release`
-//! |-- debs/SHA256.deb       Debian packages; checked whenever one is used
+//! |-- tmp/                  unfinished results; emptied when the lock is taken
+//! |-- partial/              interrupted downloads; see source `release`
+//! |-- debs/SHA256.deb       Debian packages; verified at every use
 //! `-- KIND/KEY/             a result; KEY is the digest of everything that determines it
-//!     |-- manifest.json     version 1: what the result consists of
+//!     |-- manifest.json     version 1: the files of the result
 //!     `-- content/          the result
 //! ```
 //!
-//! A result appears whole or not at all: it is made in `tmp/`, flushed to disk and renamed.
+//! Results appear atomically: they are made in `tmp/`, flushed to disk and renamed.
 
 mod key;
 mod manifest;
@@ -39,18 +39,18 @@ const MANIFEST: &str = "manifest.json";
 const CONTENT: &str = "content";
 const TMP: &str = "tmp";
 
-/// A directory that keeps results, not yet locked.
+/// A cache directory that is not locked.
 #[derive(Debug, Clone)]
 pub(crate) struct Cache {
     dir: PathBuf,
 }
 
-/// A [`Cache`] that nobody else works with at the moment, or that is only looked at.
+/// A [`Cache`] that this process has locked, or opened for a preview.
 #[derive(Debug)]
 pub(crate) struct Locked {
     dir: PathBuf,
-    /// Nothing is made: what is not there is only noted.
-    looking: bool,
+    /// Missing results are not made, only traced.
+    is_preview: bool,
     trace: RefCell<Vec<CachedStep>>,
     _lock: Option<File>,
 }
@@ -58,16 +58,14 @@ pub(crate) struct Locked {
 /// A result in the cache.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    /// The directory with the result.
     pub(crate) path: PathBuf,
     content: Content,
 }
 
-/// What is known of an entry.
 #[derive(Debug)]
 enum Content {
     Known(Manifest),
-    /// It was not there, and nobody made it. The key stands for what its files would be.
+    /// The result is not in the cache. The key replaces the digests of its files.
     Missing(String),
 }
 
@@ -76,10 +74,10 @@ impl Entry {
     pub(crate) fn sha256(&self, name: &str) -> Result<String, Error> {
         let found = match &self.content {
             Content::Known(manifest) => manifest.sha256(name).map(str::to_owned),
-            // No file has this one, so all that depends on it is made anew, too.
+            // No file has this digest, so everything that depends on it is missing, too.
             Content::Missing(key) => {
-                let stand_in = KeyBuilder::new("missing", 1).field("of", key).field("name", name);
-                Some(stand_in.finish().to_string())
+                let placeholder = KeyBuilder::new("missing", 1).field("of", key).field("name", name);
+                Some(placeholder.finish().to_string())
             }
         };
         let missing = || failed("find", &self.path.join(name))(io::ErrorKind::NotFound);
@@ -88,20 +86,19 @@ impl Entry {
 }
 
 impl Cache {
-    /// A cache in the directory `dir`, which need not exist.
+    /// A cache in the directory `dir`, which does not have to exist.
     pub(crate) fn new(dir: impl Into<PathBuf>) -> Self {
         Self { dir: dir.into() }
     }
 
-    /// Creates the directory where needed, waits until nobody else works with it, and clears away what they left
-    /// unfinished.
+    /// Creates the directory if needed, waits for the lock, and removes unfinished results.
     pub(crate) fn lock(&self) -> Result<Locked, Error> {
         fs::create_dir_all(&self.dir).map_err(failed("create", &self.dir))?;
         let dir = fs::canonicalize(&self.dir).map_err(failed("find", &self.dir))?;
         let path = dir.join("lock");
         let lock = File::create(&path).map_err(failed("create", &path))?;
         if lock.try_lock().is_err() {
-            tracing::info!("waiting for another parbake that works with `{}`", dir.display());
+            tracing::info!("waiting for another parbake that uses `{}`", dir.display());
             lock.lock().map_err(failed("lock", &path))?;
         }
         let tmp = dir.join(TMP);
@@ -109,17 +106,17 @@ impl Cache {
         fs::create_dir(&tmp).map_err(failed("create", &tmp))?;
         Ok(Locked {
             dir,
-            looking: false,
+            is_preview: false,
             trace: RefCell::default(),
             _lock: Some(lock),
         })
     }
 
-    /// The same for who only wants to know what would be made: nothing is, so nobody is waited for.
-    pub(crate) fn look(&self) -> Locked {
+    /// Opens the cache without a lock, to find out which results are missing. Nothing is made.
+    pub(crate) fn preview(&self) -> Locked {
         Locked {
             dir: fs::canonicalize(&self.dir).unwrap_or_else(|_| self.dir.clone()),
-            looking: true,
+            is_preview: true,
             trace: RefCell::default(),
             _lock: None,
         }
@@ -127,7 +124,7 @@ impl Cache {
 }
 
 impl Cache {
-    /// Whether there is a result of the kind `kind` under `key`, sound or not.
+    /// True if there is a result, valid or not.
     pub(crate) fn has(&self, kind: &str, key: &Key) -> bool {
         has(&self.dir, kind, key)
     }
@@ -143,8 +140,8 @@ impl Locked {
         has(&self.dir, kind, key)
     }
 
-    /// The result of the kind `kind` under `key`; where it is not there, or damaged, the step `what` makes it: `build`
-    /// is given an empty directory to fill.
+    /// The result of the kind `kind` with this key. If it is missing or damaged, `build` makes it in an empty directory;
+    /// `what` describes that step.
     pub(crate) fn entry(
         &self,
         kind: &str,
@@ -159,7 +156,7 @@ impl Locked {
         if let Some(entry) = existing {
             return Ok(entry);
         }
-        if self.looking {
+        if self.is_preview {
             return Ok(Entry {
                 path: path.join(CONTENT),
                 content: Content::Missing(key.to_string()),
@@ -176,7 +173,7 @@ impl Locked {
         let parent = self.dir.join(kind);
         fs::create_dir_all(&parent).map_err(failed("create", &parent))?;
         fs::rename(made.path(), &path).map_err(failed("move a result to", &path))?;
-        // The name is gone, so nothing is left for the guard to remove.
+        // The directory was renamed, so the guard must not remove it.
         let _ = made.keep();
         sync(&parent)?;
         Ok(Entry {
@@ -192,16 +189,16 @@ impl Locked {
         let content = path.join(CONTENT);
         let text = fs::read_to_string(path.join(MANIFEST)).unwrap_or_default();
         let damage = match Manifest::parse(&text) {
-            None => "its manifest cannot be read".to_owned(),
+            None => "its manifest is invalid".to_owned(),
             Some(manifest) => match manifest.check(&content) {
-                Ok(State::Sound) => {
+                Ok(State::Valid) => {
                     return Ok(Some(Entry {
                         path: content,
                         content: Content::Known(manifest),
                     }));
                 }
                 Ok(State::Moved) => {
-                    if !self.looking {
+                    if !self.is_preview {
                         let manifest = Manifest::of(&content).map_err(failed("read", &content))?;
                         write_manifest(&path.join(MANIFEST), &manifest)?;
                     }
@@ -214,20 +211,19 @@ impl Locked {
                 Err(error) => error.to_string(),
             },
         };
-        if self.looking {
+        if self.is_preview {
             return Ok(None);
         }
-        tracing::warn!("the cached result of `{what}` is damaged and will be made anew: {damage}");
+        tracing::warn!("the cached result of `{what}` is damaged and will be rebuilt: {damage}");
         remove(path)?;
         Ok(None)
     }
 
-    /// Whether nothing is made.
-    pub(crate) fn is_looking(&self) -> bool {
-        self.looking
+    pub(crate) fn is_preview(&self) -> bool {
+        self.is_preview
     }
 
-    /// What was asked for so far, in order.
+    /// All lookups so far, in order.
     pub(crate) fn trace(&self) -> Vec<CachedStep> {
         self.trace.borrow().clone()
     }
@@ -241,7 +237,7 @@ impl Locked {
             .map_err(failed("create a directory in", &tmp))?)
     }
 
-    /// A directory of the cache that holds files which are no results.
+    /// A directory of the cache for files other than results.
     pub(crate) fn plain_dir(&self, name: &str) -> Result<PathBuf, Error> {
         let dir = self.dir.join(name);
         fs::create_dir_all(&dir).map_err(failed("create", &dir))?;
@@ -258,7 +254,7 @@ fn write_manifest(path: &Path, manifest: &Manifest) -> Result<(), Error> {
     Ok(fs::rename(&temporary, path).map_err(failed("write", path))?)
 }
 
-/// Flushes everything that was written to the file system of `path`: an entry may have thousands of files.
+/// Flushes the whole file system of `path`, since an entry may have thousands of files.
 fn sync(path: &Path) -> Result<(), Error> {
     let flush = || -> io::Result<()> { Ok(syncfs(File::open(path)?)?) };
     Ok(flush().map_err(failed("flush to disk", path))?)

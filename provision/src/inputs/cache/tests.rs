@@ -110,7 +110,7 @@ fn what_a_killed_process_left_is_cleared_away() {
 fn who_looks_makes_nothing_and_waits_for_nobody() {
     let dir = tempfile::tempdir().unwrap();
     let look = || {
-        let cache = Cache::new(dir.path()).look();
+        let cache = Cache::new(dir.path()).preview();
         let entry = cache
             .entry("things", &key(), "make a thing", |_| panic!("it was made"))
             .unwrap();

@@ -1,4 +1,4 @@
-//! Which results of the cache somebody asked for, and which of them were there.
+//! The trace of cache lookups.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use super::key::Key;
 
-/// A step that makes a result of the cache.
+/// A step whose result is cached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CachedStep {
-    /// What it does, such as `build the node OS`.
+    /// For example `build the node OS`.
     pub step: String,
-    /// What its result is made from, by name: short values as they are, others as the beginning of a digest.
+    /// Inputs by name: short values as they are, others as the beginning of a digest.
     pub inputs: BTreeMap<String, String>,
-    /// Whether the result was there.
+    /// True if the result was in the cache.
     #[serde(skip)]
     pub found: bool,
 }

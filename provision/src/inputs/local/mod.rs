@@ -1,4 +1,4 @@
-//! What developers of Kubernetes give: a build output, and single binaries. They take the place of what the source has.
+//! Local builds of Kubernetes: a build output and single binaries that replace those of the source.
 
 mod output;
 #[cfg(test)]
@@ -20,54 +20,32 @@ use super::error::Error;
 use super::{Binary, ImageArchive, Source, overrides};
 use crate::provider::Provider;
 
-/// Changes whenever this file would keep something else.
+/// Changes whenever this file would store something else.
 const RECIPE: u32 = 1;
 
-/// Why something that a developer gives cannot be used.
+/// A local build that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
-    /// Nothing is there that could be used.
     #[error(
-        "`{}` has no binary or image of Kubernetes for {architecture}; give a checkout that was built, its `_output`, or \
-         a folder with binaries such as `kubelet`", dir.display()
+        "`{}` has no binary or image of Kubernetes for {architecture}; use a checkout with a build, its `_output`, or a \
+         folder with binaries such as `kubelet`", dir.display()
     )]
-    Nothing {
-        /// The folder.
-        dir: PathBuf,
-        /// What it should be for.
-        architecture: String,
-    },
-    /// A file or folder could not be read.
+    Nothing { dir: PathBuf, architecture: String },
     #[error("could not read `{}`", path.display())]
     Read {
-        /// What could not be read.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// A file that nodes cannot run.
     #[error("`{}` cannot run on the nodes: {why}", path.display())]
-    NotRunnable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        why: String,
-    },
-    /// A binary that the provider does not have.
+    NotRunnable { path: PathBuf, why: String },
     #[error("the provider has no binary `{name}`; it has {known}")]
-    Unknown {
-        /// What was given.
-        name: String,
-        /// What there is.
-        known: String,
-    },
-    /// A binary that was given twice.
+    Unknown { name: String, known: String },
     #[error("the binary `{0}` is given twice")]
     Twice(String),
 }
 
-/// What was found and can be used; nothing was copied yet.
+/// Usable files of a local build, not copied yet.
 #[derive(Debug, Default)]
 pub(super) struct Local {
     /// Binaries by name.
@@ -77,11 +55,11 @@ pub(super) struct Local {
 }
 
 impl Local {
-    /// Looks at all that is given and checks it.
+    /// Finds and checks the files.
     ///
     /// # Errors
     /// See [`LocalError`].
-    pub(super) fn look(
+    pub(super) fn find(
         provider: &Provider,
         source: &Source,
         binaries: &[BinaryOverride],
@@ -111,33 +89,36 @@ impl Local {
             local.images.retain(in_image);
         }
         for (name, path) in &local.binaries {
-            let alone = |recipe: &&crate::provider::ImageRecipe| {
+            let without_libraries = |recipe: &&crate::provider::ImageRecipe| {
                 recipe.packages.is_empty() && recipe.files.values().any(|binary| binary == name)
             };
-            let alone = provider.recipe.images.values().find(alone).is_some();
-            check(path, architecture, alone)?;
+            let must_be_static = provider
+                .recipe
+                .images
+                .values()
+                .any(|recipe| without_libraries(&recipe));
+            check(path, architecture, must_be_static)?;
         }
         Ok(local)
     }
 
-    /// The names of the binaries.
     pub(super) fn names(&self) -> BTreeSet<String> {
         self.binaries.keys().cloned().collect()
     }
 
-    /// The short names of the images.
+    /// Short names.
     pub(super) fn images(&self) -> BTreeSet<String> {
         self.images.keys().cloned().collect()
     }
 
-    /// Keeps the binaries: who builds goes on building.
+    /// Copies the binaries into the cache, since the next build overwrites them.
     pub(super) fn keep(&self, cache: &Locked) -> Result<BTreeMap<String, Binary>, Error> {
         let keep = |(name, path): (&String, &PathBuf)| {
             let sha256 = sha256_of_file(path).map_err(failed("read", path))?;
             let key = KeyBuilder::new("given binary", RECIPE)
                 .field("name", name)
                 .field("sha256", &sha256);
-            if cache.is_looking() {
+            if cache.is_preview() {
                 let path = path.clone();
                 return Ok((name.clone(), Binary { path, sha256 }));
             }
@@ -150,14 +131,14 @@ impl Local {
             }
             Err(LocalError::NotRunnable {
                 path: path.clone(),
-                why: "it changed while it was read; wait until it is built".to_owned(),
+                why: "it changed while it was read; wait until the build has finished".to_owned(),
             }
             .into())
         };
         self.binaries.iter().map(keep).collect()
     }
 
-    /// The image `short_name`, called `reference`, if there is one.
+    /// The image `short_name` with the name `reference`, if the build has one.
     pub(super) fn image(
         &self,
         short_name: &str,
@@ -176,7 +157,7 @@ impl Local {
     }
 }
 
-/// The names of all binaries that the provider has.
+/// The names of all binaries of the provider.
 fn known(provider: &Provider) -> BTreeSet<&str> {
     let modules = provider.recipe.modules.values();
     let built = modules.flat_map(|modules| modules.binaries()).map(String::as_str);
@@ -188,15 +169,14 @@ fn known(provider: &Provider) -> BTreeSet<&str> {
     built.chain(in_images.map(String::as_str)).collect()
 }
 
-/// Whether `path` is an executable for `architecture`; where it is `alone`, in an image without libraries, also that it
-/// needs none.
-fn check(path: &Path, architecture: &str, alone: bool) -> Result<(), LocalError> {
+/// Checks that `path` is an executable for `architecture`, and static if it must be.
+fn check(path: &Path, architecture: &str, must_be_static: bool) -> Result<(), LocalError> {
     let read = Executable::read(path, architecture).map_err(|source| LocalError::Read {
         path: path.to_owned(),
         source,
     })?;
     let why = match read {
-        Ok(Executable { loader: Some(_) }) if alone => {
+        Ok(Executable { loader: Some(_) }) if must_be_static => {
             "it needs a dynamic loader, and its image has none; build it with `CGO_ENABLED=0` or \
              `KUBE_STATIC_OVERRIDES`"
         }

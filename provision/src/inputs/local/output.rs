@@ -1,5 +1,4 @@
-//! What is in a build output of Kubernetes: `make`, `make quick-release` and unpacked releases each have places of their
-//! own.
+//! Build outputs of Kubernetes: of `make`, of `make quick-release`, and unpacked releases.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,10 +7,10 @@ use std::time::SystemTime;
 use super::{Local, LocalError};
 use crate::provider::Provider;
 
-/// The folder of modules whose binaries are Kubernetes' own.
+/// The folder of modules that builds Kubernetes' own binaries.
 const KUBERNETES: &str = "kubernetes";
 
-/// Below what is given, the folders in which binaries are; `ARCH` is the architecture.
+/// Folders of binaries below the root; `ARCH` is the architecture.
 const BINARIES: [&str; 9] = [
     "",
     "bin",
@@ -23,17 +22,17 @@ const BINARIES: [&str; 9] = [
     "server/bin",
     "kubernetes/server/bin",
 ];
-/// The same for archives of images.
+/// Folders of image archives.
 const IMAGES: [&str; 4] = [
     "release-images/ARCH",
     "release-stage/server/linux-ARCH/kubernetes/server/bin",
     "server/bin",
     "kubernetes/server/bin",
 ];
-/// What the folders may be in, below what is given.
+/// Possible roots below the given folder.
 const ROOTS: [&str; 2] = ["_output", ""];
 
-/// Finds binaries and images in `dir`. Of what is there more than once the newest counts.
+/// Finds the binaries and images in `dir`, preferring the newest of each.
 pub(super) fn find(dir: &Path, provider: &Provider, architecture: &str) -> Result<Local, LocalError> {
     fs::read_dir(dir).map_err(|source| LocalError::Read {
         path: dir.to_owned(),
@@ -53,7 +52,7 @@ pub(super) fn find(dir: &Path, provider: &Provider, architecture: &str) -> Resul
             .files
             .values()
             .filter_map(|binary| local.binaries.get(binary));
-        // An image that is older than what should be in it is of another build.
+        // An image that is older than its binaries is from another build.
         if binaries
             .filter_map(|binary| modified(binary))
             .all(|built| built <= made)
@@ -68,7 +67,7 @@ pub(super) fn find(dir: &Path, provider: &Provider, architecture: &str) -> Resul
         });
     }
     for path in local.binaries.values().chain(local.images.values()) {
-        tracing::info!("taking `{}`", path.display());
+        tracing::info!("using `{}`", path.display());
     }
     Ok(local)
 }
@@ -85,7 +84,7 @@ fn newest(dir: &Path, places: &[&str], name: &str, architecture: &str) -> Option
     found.max_by_key(|(_, modified)| *modified)
 }
 
-/// When a file was written, if it is one.
+/// The modification time of a regular file.
 fn modified(path: &Path) -> Option<SystemTime> {
     let metadata = fs::metadata(path).ok()?;
     metadata.is_file().then(|| metadata.modified().ok()).flatten()

@@ -39,7 +39,7 @@ fn put(dir: &Path, name: &str, bytes: &[u8], age: u64) -> PathBuf {
 }
 
 fn look(source: &Source, binaries: &[BinaryOverride]) -> Result<Local, String> {
-    Local::look(&provider(), source, binaries, "amd64").map_err(|error| error.to_string())
+    Local::find(&provider(), source, binaries, "amd64").map_err(|error| error.to_string())
 }
 
 #[test]

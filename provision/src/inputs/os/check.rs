@@ -1,4 +1,4 @@
-//! Whether an operating system has what a node needs.
+//! Checks that a custom OS has everything that a node needs.
 
 use std::io::Read;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::super::error::Error;
 use super::adapt;
 use crate::provider::{ContainerRuntime, Provider};
 
-/// Where commands are looked for by name.
+/// Directories that are searched for commands.
 const PATH: [&str; 6] = [
     "usr/local/sbin",
     "usr/local/bin",
@@ -20,7 +20,7 @@ const PATH: [&str; 6] = [
     "bin",
 ];
 
-/// Commands that are called by name, and the Debian package that has each.
+/// Commands that are found by name, each with its Debian package.
 const COMMANDS: [(&str, &str); 34] = [
     ("awk", "mawk"),
     ("base64", "coreutils"),
@@ -58,12 +58,12 @@ const COMMANDS: [(&str, &str); 34] = [
     ("umount", "mount"),
 ];
 
-/// What nodes with CRI-O do without: what this package has.
+/// The package that nodes with CRI-O do not need.
 const CONTAINERD: &str = "containerd";
-/// What those with CRI-O have in its place.
+/// Additional commands of nodes with CRI-O.
 const CRI_O: [(&str, &str); 2] = [("conmon", "conmon"), ("mktemp", "coreutils")];
 
-/// What those with Docker have beside it.
+/// Additional commands of nodes with Docker.
 const DOCKER: [(&str, &str); 4] = [
     ("docker", "docker.io"),
     ("dockerd", "docker.io"),
@@ -71,7 +71,7 @@ const DOCKER: [(&str, &str); 4] = [
     ("mktemp", "coreutils"),
 ];
 
-/// Files that units and programs know by their paths; one of each list is enough.
+/// Files with fixed paths; one of each list is enough.
 const FILES: [(&[&str], &str); 13] = [
     (&["usr/lib/systemd/systemd", "lib/systemd/systemd"], "systemd"),
     (&["lib/systemd/system/multi-user.target"], "systemd"),
@@ -87,40 +87,42 @@ const FILES: [(&[&str], &str); 13] = [
     (&["usr/bin/env"], "coreutils"),
     (&["bin/sh"], "dash"),
 ];
-/// The same where nodes answer for each other's names.
+/// Additional files if the cluster has a DNS server for nodes.
 const DNS: [(&[&str], &str); 2] = [(&["usr/sbin/dnsmasq"], "dnsmasq-base"), (&["bin/kill"], "procps")];
-/// What says which operating system it is.
+/// os-release(5).
 const RELEASE: [&str; 2] = ["etc/os-release", "usr/lib/os-release"];
 
-/// Something that has to be in the tree: where it may be, from the root, and the Debian package that has it.
+/// A required file: possible paths below the root, and its Debian package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Requirement {
     paths: Vec<String>,
-    /// The command's name, where it is looked for by name.
+    /// The name of a command.
     command: Option<&'static str>,
     package: &'static str,
 }
 
-/// An operating system that nodes cannot have.
+/// An OS that lacks something that nodes need.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{os}` cannot be the OS of nodes: {}; {}", problems.join("; "), advice(packages))]
+#[error("`{os}` cannot be used as node OS: {}; {}", problems.join("; "), advice(packages))]
 pub struct MissingFromOs {
-    /// What was given.
+    /// The path or image.
     pub os: String,
-    /// What is missing or wrong, each with where it was looked for.
     pub problems: Vec<String>,
-    /// Debian's names of packages that have what is missing, sorted.
+    /// Debian packages with the missing files, sorted.
     pub packages: Vec<&'static str>,
 }
 
 fn advice(packages: &[&str]) -> String {
     match packages {
-        [] => "make it anew without that".to_owned(),
-        _ => format!("install there what Debian has in {}", packages.join(", ")),
+        [] => "rebuild it without these problems".to_owned(),
+        _ => format!(
+            "install the contents of the Debian packages {}",
+            packages.join(", ")
+        ),
     }
 }
 
-/// What nodes of `provider` need beside the binaries that they get from it.
+/// The requirements of nodes of `provider`, without the binaries that the provider adds.
 pub(super) fn needs(provider: &Provider) -> Vec<Requirement> {
     let os = &provider.recipe.os;
     let own = |name: &str| os.binaries.iter().any(|binary| binary == name);
@@ -155,35 +157,35 @@ pub(super) fn needs(provider: &Provider) -> Vec<Requirement> {
     commands.chain(files).chain([release]).collect()
 }
 
-/// A text that changes whenever something else is needed.
+/// A text that changes with the requirements.
 pub(super) fn fingerprint(needs: &[Requirement]) -> String {
     needs.iter().map(|need| need.paths.join(":") + "\n").collect()
 }
 
-/// Checks the tree below `root`, which was made of `said`, and says all that is wrong.
-pub(super) fn check(root: &Path, needs: &[Requirement], architecture: &str, said: &str) -> Result<(), Error> {
+/// Checks the tree below `root` and reports all problems; `os` names its origin.
+pub(super) fn check(root: &Path, needs: &[Requirement], architecture: &str, os: &str) -> Result<(), Error> {
     let inside = RootedDir::open(root).map_err(failed("open", root))?;
-    let mut lacking = MissingFromOs {
-        os: said.to_owned(),
+    let mut missing = MissingFromOs {
+        os: os.to_owned(),
         problems: Vec::new(),
         packages: Vec::new(),
     };
-    let mut foreign = Vec::new();
+    let mut other_machine = Vec::new();
     for need in needs {
-        let look = || look_for(&inside, need).map_err(failed("look into", root));
+        let look = || find(&inside, need).map_err(failed("look into", root));
         match look()? {
             None => {
-                lacking.problems.push(need.missing());
-                lacking.packages.push(need.package);
+                missing.problems.push(need.missing());
+                missing.packages.push(need.package);
             }
-            Some((path, Some(other))) if Some(other) != machine(architecture) => foreign.push(path),
+            Some((path, Some(other))) if Some(other) != machine(architecture) => other_machine.push(path),
             Some(_) => {}
         }
     }
-    if !foreign.is_empty() {
-        let (first, count) = (&foreign[0], foreign.len());
+    if !other_machine.is_empty() {
+        let (first, count) = (&other_machine[0], other_machine.len());
         let problem = format!("{count} of its programs are not for {architecture}, for example `/{first}`");
-        lacking.problems.push(problem);
+        missing.problems.push(problem);
     }
     for dir in adapt::PLAIN {
         let plain = inside
@@ -191,14 +193,14 @@ pub(super) fn check(root: &Path, needs: &[Requirement], architecture: &str, said
             .map_err(failed("look into", root))?;
         if !plain {
             let problem = format!("`/{dir}` is not a directory, or is reached through a link");
-            lacking.problems.push(problem);
+            missing.problems.push(problem);
         }
     }
-    lacking.packages.sort_unstable();
-    lacking.packages.dedup();
-    match lacking.problems.is_empty() {
+    missing.packages.sort_unstable();
+    missing.packages.dedup();
+    match missing.problems.is_empty() {
         true => Ok(()),
-        false => Err(lacking.into()),
+        false => Err(missing.into()),
     }
 }
 
@@ -217,8 +219,8 @@ impl Requirement {
     }
 }
 
-/// Where it is, and for which processor if it is a program (ELF specification, `e_machine`).
-fn look_for(inside: &RootedDir, need: &Requirement) -> std::io::Result<Option<(String, Option<u16>)>> {
+/// The path of a required file, and its machine if it is a program (ELF specification, `e_machine`).
+fn find(inside: &RootedDir, need: &Requirement) -> std::io::Result<Option<(String, Option<u16>)>> {
     for path in &need.paths {
         if let Some(file) = inside.file(Path::new(path))? {
             let mut head = Vec::new();
@@ -229,10 +231,10 @@ fn look_for(inside: &RootedDir, need: &Requirement) -> std::io::Result<Option<(S
     Ok(None)
 }
 
-/// The field of a file's first 20 bytes; scripts have none.
+/// `e_machine` in a file's first 20 bytes; `None` for scripts.
 fn e_machine(head: &[u8]) -> Option<u16> {
     let (low, high) = (*head.get(18)?, *head.get(19)?);
-    // `EI_DATA`: both processors that matter write the lower byte first.
+    // `EI_DATA`.
     match (head.starts_with(b"\x7fELF"), head[5]) {
         (true, 1) => Some(u16::from_le_bytes([low, high])),
         (true, _) => Some(u16::from_be_bytes([low, high])),
@@ -240,7 +242,7 @@ fn e_machine(head: &[u8]) -> Option<u16> {
     }
 }
 
-/// What ELF calls the architecture that Debian calls so (`EM_X86_64`, `EM_AARCH64`).
+/// `EM_X86_64` or `EM_AARCH64` for Debian's name of an architecture.
 fn machine(architecture: &str) -> Option<u16> {
     match architecture {
         "amd64" => Some(62),
@@ -264,7 +266,7 @@ mod tests {
         Provider::load(&dir).unwrap()
     }
 
-    /// The head of a program for the processor `machine`.
+    /// The head of a program for `machine`.
     fn program(machine: u8) -> Vec<u8> {
         let mut head = b"\x7fELF\x02\x01\x01".to_vec();
         head.resize(18, 0);
@@ -272,7 +274,7 @@ mod tests {
         head
     }
 
-    /// A tree with everything that `needs` says, in the last of the places where each may be, and merged `/usr`.
+    /// A tree with all of `needs`, each at the last of its paths, and with merged `/usr`.
     fn system(needs: &[Requirement]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         for (link, to) in [("bin", "/usr/bin"), ("sbin", "usr/sbin"), ("lib", "usr/lib")] {
@@ -281,7 +283,7 @@ mod tests {
         }
         for need in needs {
             let path = need.paths.last().unwrap();
-            // Absolute links are the tree's own.
+            // Absolute links point into the tree.
             let real = match path.split('/').next() {
                 Some("bin" | "sbin" | "lib") => root.path().join("usr").join(path),
                 _ => root.path().join(path),
@@ -292,22 +294,22 @@ mod tests {
         root
     }
 
-    fn said(root: &Path) -> String {
+    fn report(root: &Path) -> String {
         match check(root, &needs(&provider()), "amd64", "my.tar") {
             Ok(()) => String::new(),
-            Err(Error::Os(lacking)) => lacking.to_string(),
+            Err(Error::Os(missing)) => missing.to_string(),
             Err(other) => panic!("{other}"),
         }
     }
 
     #[test]
-    fn a_whole_system_will_do() {
+    fn complete_os_is_accepted() {
         let root = system(&needs(&provider()));
-        assert_eq!(said(root.path()), "");
+        assert_eq!(report(root.path()), "");
     }
 
     #[test]
-    fn all_that_is_missing_is_said_at_once() {
+    fn all_missing_files_are_reported_at_once() {
         let root = system(&needs(&provider()));
         for path in [
             "usr/bin/socat",
@@ -317,14 +319,14 @@ mod tests {
         ] {
             fs::remove_file(root.path().join(path)).unwrap();
         }
-        let error = said(root.path());
+        let error = report(root.path());
         for part in [
-            "`my.tar` cannot be the OS of nodes: ",
+            "`my.tar` cannot be used as node OS: ",
             "`runc` is missing (looked for in /usr/local/sbin:",
             "`socat` is missing",
             "`/usr/sbin/dnsmasq` is missing",
             "`/usr/lib/cni/bridge` is missing",
-            "; install there what Debian has in containernetworking-plugins, dnsmasq-base, runc, socat",
+            "; install the contents of the Debian packages containernetworking-plugins, dnsmasq-base, runc, socat",
         ] {
             assert!(error.contains(part), "{part}: {error}");
         }
@@ -332,9 +334,9 @@ mod tests {
     }
 
     #[test]
-    fn nothing_at_all_is_said_in_one_error() {
+    fn empty_tree_is_one_error() {
         let root = tempfile::tempdir().unwrap();
-        let error = said(root.path());
+        let error = report(root.path());
         assert_eq!(
             error.matches("is missing").count(),
             needs(&provider()).len(),
@@ -343,12 +345,12 @@ mod tests {
     }
 
     #[test]
-    fn other_processors_and_links_out_of_it_are_refused() {
+    fn other_architectures_and_links_out_of_the_tree_are_rejected() {
         let root = system(&needs(&provider()));
         fs::write(root.path().join("usr/bin/runc"), program(183)).unwrap();
         fs::remove_dir_all(root.path().join("var")).ok();
         symlink("/var", root.path().join("var")).unwrap();
-        let error = said(root.path());
+        let error = report(root.path());
         assert!(
             error.contains("1 of its programs are not for amd64, for example `/bin/runc`")
                 || error.contains("example `/usr/bin/runc`"),
@@ -358,11 +360,11 @@ mod tests {
             error.contains("`/var` is not a directory, or is reached through a link"),
             "{error}"
         );
-        assert!(error.ends_with("make it anew without that"), "{error}");
+        assert!(error.ends_with("rebuild it without these problems"), "{error}");
     }
 
     #[test]
-    fn what_the_provider_brings_is_not_needed() {
+    fn binaries_of_the_provider_are_not_required() {
         let mut provider = provider();
         let before = needs(&provider).len();
         provider.recipe.os.binaries.push("containerd".to_owned());
@@ -371,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn every_runtime_needs_its_own() {
+    fn requirements_depend_on_the_runtime() {
         let mut provider = provider();
         provider.select_runtime(ContainerRuntime::CriO).unwrap();
         let needs = needs(&provider);

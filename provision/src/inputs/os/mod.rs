@@ -1,6 +1,5 @@
-//! A node operating system that somebody brings in the place of Debian's packages: a directory, a tar archive or a
-//! container image. It is checked for all that a node needs before anything else is made, and then fitted for a machine
-//! as Debian is.
+//! A custom node OS instead of Debian's packages: a directory, a tar archive or a container image. It is checked for
+//! everything that a node needs before anything else is built, and then adapted for machines.
 
 mod adapt;
 mod check;
@@ -29,7 +28,7 @@ const RECIPE: u32 = 1;
 /// The kind of the cache's entries.
 const KIND: &str = "given-os";
 
-/// A node operating system that somebody gives by hand.
+/// A custom node OS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CustomOs {
     /// A directory, a tar archive, or a container image in a file or directory.
@@ -38,17 +37,16 @@ pub enum CustomOs {
     Registry(Reference),
 }
 
-/// A text that gives no operating system.
+/// A text that is not a custom node OS.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidOs(String);
 
-/// What is known of one that was given.
+/// Properties of a custom node OS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CustomOsInfo {
-    /// The SHA-256 of what was given: 64 hexadecimal digits.
+    /// SHA-256 in hexadecimal.
     pub digest: String,
-    /// What it calls itself.
     pub name: OsName,
 }
 
@@ -61,7 +59,7 @@ impl FromStr for CustomOs {
 }
 
 impl CustomOs {
-    /// What `text` means where relative paths are below `dir`.
+    /// Parses `text`; relative paths start at `dir`.
     pub(super) fn below(dir: &Path, text: &str) -> Result<Self, InvalidOs> {
         let path = dir.join(text);
         if path.exists() {
@@ -69,21 +67,20 @@ impl CustomOs {
         }
         match text.parse::<Reference>() {
             Ok(reference) if reference.digest().is_some() => Ok(Self::Registry(reference)),
-            // A path that is not there is likelier than an image without a digest where it looks like one.
+            // Text like a path is rather a missing file than an image without a digest.
             Ok(_) if !text.starts_with(['.', '/']) => Err(InvalidOs(format!(
-                "`{text}` is no file or directory, and as an image it may be another one tomorrow; give it as \
-                 `{text}@sha256:...`"
+                "`{text}` is not a file or directory, and an image without a digest can change; use `{text}@sha256:...`"
             ))),
             _ => Err(InvalidOs(format!(
-                "there is no file or directory `{}`, and it is no image as REGISTRY/REPOSITORY[:TAG]@DIGEST",
+                "there is no file or directory `{}`, and it is not an image REGISTRY/REPOSITORY[:TAG]@DIGEST",
                 path.display()
             ))),
         }
     }
 }
 
-/// The one that was given, or that the provider names; nothing where it is Debian.
-pub(super) fn chosen(provider: &Provider, given: Option<&CustomOs>) -> Result<Option<CustomOs>, InvalidOs> {
+/// The overriding node OS, or that of the provider; `None` for Debian's packages.
+pub(super) fn selected(provider: &Provider, given: Option<&CustomOs>) -> Result<Option<CustomOs>, InvalidOs> {
     match (given, &provider.recipe.os.root) {
         (Some(given), _) => Ok(Some(given.clone())),
         (None, Some(root)) => CustomOs::below(&provider.dir, root).map(Some),
@@ -91,7 +88,7 @@ pub(super) fn chosen(provider: &Provider, given: Option<&CustomOs>) -> Result<Op
     }
 }
 
-/// The tree of `os`, from the cache or unpacked into it, whole and with all that a node of `provider` needs.
+/// The checked and adapted tree of `os`, from the cache or unpacked into it.
 pub(super) fn tree(
     os: &CustomOs,
     provider: &Provider,
@@ -99,18 +96,18 @@ pub(super) fn tree(
     architecture: &str,
     cache: &Locked,
 ) -> Result<OsTree, Error> {
-    let (path, said) = match os {
+    let (path, name) = match os {
         CustomOs::Path(path) => (path.clone(), path.display().to_string()),
         CustomOs::Registry(reference) => {
-            let said = reference.to_string();
+            let name = reference.to_string();
             match overrides::pulled(reference, options, architecture, cache)? {
-                Some(layout) => (layout, said),
-                None => return Ok(not_pulled(&said)),
+                Some(layout) => (layout, name),
+                None => return Ok(not_pulled(&name)),
             }
         }
     };
     let source = {
-        let _step = tracing::info_span!("step", what = format!("read the node OS `{said}`")).entered();
+        let _step = tracing::info_span!("step", what = format!("read the node OS `{name}`")).entered();
         RootFs::examine(&path)?
     };
     let needs = check::needs(provider);
@@ -122,7 +119,7 @@ pub(super) fn tree(
         .finish();
     let entry = cache.entry(KIND, &key, "take the node OS", |root| {
         source.unpack(root)?;
-        check::check(root, &needs, architecture, &said)?;
+        check::check(root, &needs, architecture, &name)?;
         adapt::adapt(root)?;
         debian::setup::apply(root)?;
         Ok(fs::set_permissions(root, Permissions::from_mode(0o755))
@@ -138,10 +135,10 @@ pub(super) fn tree(
     })
 }
 
-/// What stands for one that nobody has pulled yet.
-fn not_pulled(said: &str) -> OsTree {
+/// A placeholder for an image that was not pulled yet.
+fn not_pulled(name: &str) -> OsTree {
     let key = KeyBuilder::new("OS not pulled", RECIPE)
-        .field("reference", said)
+        .field("reference", name)
         .finish();
     OsTree {
         key: key.to_string(),
@@ -154,37 +151,37 @@ fn not_pulled(said: &str) -> OsTree {
 mod tests {
     use std::path::Path;
 
-    use super::{CustomOs, chosen};
+    use super::{CustomOs, selected};
     use crate::provider::Provider;
 
     #[test]
-    fn what_is_given_comes_before_what_the_provider_names() {
+    fn override_takes_precedence_over_the_provider() {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../providers/k8s-1.34");
         let mut provider = Provider::load(&dir).unwrap();
-        assert_eq!(chosen(&provider, None), Ok(None));
+        assert_eq!(selected(&provider, None), Ok(None));
         // Below the provider's folder.
         provider.recipe.os.root = Some("modules".to_owned());
         let own = CustomOs::Path(provider.dir.join("modules"));
-        assert_eq!(chosen(&provider, None), Ok(Some(own)));
+        assert_eq!(selected(&provider, None), Ok(Some(own)));
         let given: CustomOs = "src".parse().unwrap();
-        assert_eq!(chosen(&provider, Some(&given)), Ok(Some(given.clone())));
+        assert_eq!(selected(&provider, Some(&given)), Ok(Some(given.clone())));
         provider.recipe.os.root = Some("no/such/folder".to_owned());
-        assert!(chosen(&provider, None).is_err());
+        assert!(selected(&provider, None).is_err());
     }
 
     #[test]
-    fn it_is_there_or_pinned() {
+    fn path_must_exist_and_image_must_be_pinned() {
         let parsed = |text: &str| text.parse::<CustomOs>().map_err(|error| error.to_string());
         assert!(matches!(parsed("src"), Ok(CustomOs::Path(_))));
         let pinned = format!("example.org/os:1@sha256:{}", "a".repeat(64));
         assert!(matches!(parsed(&pinned), Ok(CustomOs::Registry(_))));
-        for (text, said) in [
-            ("example.org/os:1", "give it as `example.org/os:1@sha256:...`"),
+        for (text, expected) in [
+            ("example.org/os:1", "use `example.org/os:1@sha256:...`"),
             ("./no-such", "no file or directory `./no-such`"),
             ("NO SUCH", "no file or directory `NO SUCH`"),
         ] {
             let error = parsed(text).unwrap_err();
-            assert!(error.contains(said), "{error}");
+            assert!(error.contains(expected), "{error}");
         }
         let below = CustomOs::below(Path::new("src"), "inputs");
         assert_eq!(below, Ok(CustomOs::Path("src/inputs".into())));

@@ -158,7 +158,7 @@ impl Downloader<'_> {
                 items.push(self.image_item(reference, digest)?);
             }
         }
-        if items.is_empty() || self.cache.is_looking() {
+        if items.is_empty() || self.cache.is_preview() {
             return Ok(());
         }
         let what = "get what is published";

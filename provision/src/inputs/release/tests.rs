@@ -23,7 +23,7 @@ use super::plan::Plan;
 use super::{Downloads, ReleaseError, ReleaseMirrors, download};
 use crate::inputs::cache::Cache;
 use crate::inputs::error::Error;
-use crate::inputs::source::{Chosen, Source};
+use crate::inputs::source::{SelectedSource, Source};
 use crate::provider::lock::PinnedFile;
 
 const URL: &str = "https://dl.k8s.io/release/v1/bin/kubelet";
@@ -287,10 +287,14 @@ fn server_that_always_fails_is_one_error() {
 }
 
 /// The choice of `auto` for a plan, and how long it takes.
-fn choose(plan: Result<Plan, ReleaseError>, mirrors: &ReleaseMirrors, cache: &Path) -> (Chosen, Duration) {
+fn choose(
+    plan: Result<Plan, ReleaseError>,
+    mirrors: &ReleaseMirrors,
+    cache: &Path,
+) -> (SelectedSource, Duration) {
     let start = Instant::now();
     let chosen = Source::Auto
-        .choose(|| plan, mirrors, &options(), &Cache::new(cache))
+        .select(|| plan, mirrors, &options(), &Cache::new(cache))
         .unwrap();
     (chosen, start.elapsed())
 }
@@ -304,7 +308,7 @@ fn auto_chooses_release_where_it_can_be_reached() {
     fixture.server.put(PATH, b"kubelet");
     let mirrors = fixture.mirrors(Some(&registry));
     let (chosen, _) = choose(Ok(plan.clone()), &mirrors, fixture.dir.path());
-    assert_eq!(chosen, Chosen::Release(plan.clone()));
+    assert_eq!(chosen, SelectedSource::Release(plan.clone()));
     // Not pinned; not found; connection refused; no answer.
     let not_pinned = ReleaseError::NotPinned {
         provider: "p".into(),
@@ -324,14 +328,14 @@ fn auto_chooses_release_where_it_can_be_reached() {
         (Ok(plan.clone()), at(silent.local_addr().unwrap().to_string())),
     ] {
         let (chosen, time) = choose(plan, &mirrors, fixture.dir.path());
-        assert_eq!(chosen, Chosen::Modules);
+        assert_eq!(chosen, SelectedSource::Modules);
         assert!(time < Duration::from_secs(6), "{time:?}");
     }
     // No server is needed for what is in the cache.
     fixture.download(&plan, Some(&registry)).unwrap();
     let (chosen, _) = choose(Ok(plan.clone()), &at(refusing.to_string()), fixture.dir.path());
-    assert_eq!(chosen, Chosen::Release(plan));
-    let refused = Source::Release.choose(
+    assert_eq!(chosen, SelectedSource::Release(plan));
+    let refused = Source::Release.select(
         || Err(ReleaseError::NoLocation { binary: "x".into() }),
         &mirrors,
         &options(),
