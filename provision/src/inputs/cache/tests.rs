@@ -12,7 +12,7 @@ fn key() -> Key {
     KeyBuilder::new("test", 1).finish()
 }
 
-/// Takes the test's result from the cache in `dir`; says where it is and whether it had to be made.
+/// Takes a result from the cache in `dir`; returns its path, and true if it was built.
 fn take(dir: &Path) -> (PathBuf, bool) {
     let made = Cell::new(false);
     let cache = Cache::new(dir).lock().unwrap();
@@ -33,7 +33,7 @@ fn take(dir: &Path) -> (PathBuf, bool) {
 }
 
 #[test]
-fn a_result_is_made_once() {
+fn result_is_built_once() {
     let dir = tempfile::tempdir().unwrap();
     let (path, made) = take(dir.path());
     assert!(made);
@@ -43,7 +43,7 @@ fn a_result_is_made_once() {
 }
 
 #[test]
-fn a_damaged_result_is_made_anew() {
+fn damaged_result_is_rebuilt() {
     type Damage = (&'static str, fn(&Path));
     let damages: [Damage; 8] = [
         ("changed", |path| {
@@ -76,7 +76,7 @@ fn a_damaged_result_is_made_anew() {
 }
 
 #[test]
-fn a_copied_result_is_still_good() {
+fn copied_result_is_valid() {
     let dir = tempfile::tempdir().unwrap();
     let (path, _) = take(dir.path());
     fs::remove_file(path.join("sub/file")).unwrap();
@@ -86,7 +86,7 @@ fn a_copied_result_is_still_good() {
 }
 
 #[test]
-fn a_failed_build_leaves_nothing() {
+fn failed_build_leaves_no_files() {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::new(dir.path()).lock().unwrap();
     let failed = cache.entry("things", &key(), "fail", |content| {
@@ -99,7 +99,7 @@ fn a_failed_build_leaves_nothing() {
 }
 
 #[test]
-fn what_a_killed_process_left_is_cleared_away() {
+fn leftovers_of_a_killed_process_are_removed() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir_all(dir.path().join("tmp/half/content")).unwrap();
     let _cache = Cache::new(dir.path()).lock().unwrap();
@@ -107,7 +107,7 @@ fn what_a_killed_process_left_is_cleared_away() {
 }
 
 #[test]
-fn who_looks_makes_nothing_and_waits_for_nobody() {
+fn preview_builds_nothing_and_needs_no_lock() {
     let dir = tempfile::tempdir().unwrap();
     let look = || {
         let cache = Cache::new(dir.path()).preview();

@@ -1,4 +1,4 @@
-//! apt, away from this host's packages: its own root, sources and lists; only the host's settings stay.
+//! apt with its own root, sources and package lists, and the host's other settings.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,12 +10,12 @@ use super::super::error::Error;
 use super::mirror::Archives;
 use crate::provider::lock::Archive;
 
-/// apt's downloader, which is not meant to be in the search path.
+/// apt's downloader, which is not in `PATH`.
 const HELPER: &str = "/usr/lib/apt/apt-helper";
 /// The keys that sign Debian's archives (package `debian-archive-keyring`).
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// apt's downloader. It runs as the caller: apt's own user could not write into the cache.
+/// A command for apt's downloader. It runs as the caller, since apt's own user cannot write to the cache.
 pub(super) fn helper() -> Cmd {
     Cmd::new(HELPER).args(["-o", "APT::Sandbox::User=root"])
 }
@@ -56,13 +56,13 @@ impl Apt {
         Ok(apt)
     }
 
-    /// Everything that is known of the versions that would be installed: paragraphs as in a `Packages` index.
+    /// The candidate versions of all packages, as paragraphs of a `Packages` index.
     pub(super) fn available(&self) -> Result<String, Error> {
         Ok(self.command("apt-cache").arg("dumpavail").run()?.stdout)
     }
 
-    /// Where the files of `packages` and of all that they need are, on a system that has nothing yet: a line each,
-    /// as `apt-get --print-uris` prints it.
+    /// The URIs of `packages` and their dependencies for an empty system, one per line in the format of
+    /// `apt-get --print-uris`.
     pub(super) fn uris(&self, packages: &[String]) -> Result<String, Error> {
         let command = self
             .command("apt-get")

@@ -1,7 +1,6 @@
-//! Downloading locked packages.
+//! Downloads locked packages.
 //!
-//! apt's own downloader is used: it knows this host's proxies and credentials, reuses connections, and verifies the digest
-//! while it writes.
+//! Uses apt's downloader, which knows the host's proxies and credentials, reuses connections and verifies digests.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +15,7 @@ use super::mirror::{Archives, DebianMirrors};
 use crate::provider::ProviderName;
 use crate::provider::lock::{Archive, Package};
 
-/// The directory of the cache with the packages.
+/// The directory for packages in the cache.
 const DIR: &str = "debs";
 
 /// Returns the files of `packages`, from the cache or a mirror, each with its locked digest.
@@ -75,8 +74,8 @@ fn download(
 ) -> Result<(), Error> {
     let temporary = cache.temp_dir()?;
     let to = |package: &Package| path(temporary.path(), package);
-    // One call is fast; if it fails, single calls find the package that is missing. A security update moves into the release
-    // itself over time, so the other archive is tried, too.
+    // One call for all is fast. If it fails, single calls find the missing package. Security updates move to the main archive
+    // over time, so the other archive is tried, too.
     let all = packages.iter().map(|package| (*package, package.archive));
     if run(archives, all, &to).is_err() {
         for package in packages.iter().filter(|package| !to(package).exists()) {

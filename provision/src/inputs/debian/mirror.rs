@@ -1,4 +1,4 @@
-//! Which Debian mirror to use: the one this host's apt uses, or one of the user's choice.
+//! The Debian mirror: that of the host's apt, or one that the user sets.
 
 use std::env;
 use std::str::FromStr;
@@ -10,15 +10,15 @@ use crate::provider::lock::Archive;
 
 /// The environment variable that names a mirror.
 const SETTING: &str = "PARBAKE_DEBIAN_MIRROR";
-/// What apt is asked for: one line for each index of packages that it is configured for, tabs between the fields.
+/// The output format of apt: one line for each configured index of packages, with tabs between the fields.
 const FORMAT: &str = "$(REPO_URI)\t$(RELEASE)\t$(COMPONENT)\t$(ORIGIN)";
 
-/// Which Debian mirror to use, where packages must be downloaded: `URL`, or `URL,SECURITY-URL` where security updates
-/// are not beside it in `URL-security`. By default the one that this host's apt uses.
+/// The Debian mirror: `URL`, or `URL,SECURITY-URL` if security updates are not in `URL-security`. The default is that of the
+/// host's apt.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(in crate::inputs) struct DebianMirrors(Option<Archives>);
 
-/// A text that names no mirror.
+/// A text that is not a mirror.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{SETTING}` is `{text}`, which is not a Debian mirror: set it to `URL` or `URL,SECURITY-URL`")]
 pub struct InvalidDebianMirrors {
@@ -26,7 +26,7 @@ pub struct InvalidDebianMirrors {
 }
 
 impl DebianMirrors {
-    /// The mirror that the environment names, or else apt's.
+    /// The mirror in the environment, or else apt's.
     pub(in crate::inputs) fn from_environment() -> Result<Self, InvalidDebianMirrors> {
         match env::var_os(SETTING).filter(|setting| !setting.is_empty()) {
             Some(setting) => setting.to_string_lossy().parse(),
@@ -34,7 +34,7 @@ impl DebianMirrors {
         }
     }
 
-    /// The archives, after a look at apt's configuration where that is needed.
+    /// The archives; runs apt to find them unless a mirror is set.
     pub(super) fn archives(&self) -> Result<Archives, Error> {
         match &self.0 {
             Some(given) => Ok(given.clone()),
@@ -68,7 +68,7 @@ impl FromStr for DebianMirrors {
     }
 }
 
-/// Where a stable release and its security updates are, without a slash at the end.
+/// URLs of a stable release and of its security updates, without a trailing slash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Archives {
     main: String,
@@ -76,7 +76,7 @@ pub(super) struct Archives {
 }
 
 impl Archives {
-    /// The root of an archive, without a slash at the end.
+    /// The root URL of an archive, without a trailing slash.
     pub(super) fn archive(&self, archive: Archive) -> &str {
         match archive {
             Archive::Main => &self.main,
@@ -84,14 +84,14 @@ impl Archives {
         }
     }
 
-    /// Where the file `filename` of an archive is.
+    /// The URL of a file of an archive.
     pub(super) fn url(&self, archive: Archive, filename: &str) -> String {
-        // As apt does it: some servers take a plus sign for a space.
+        // Like apt: some servers decode a plus sign as a space.
         format!("{}/{}", self.archive(archive), filename.replace('+', "%2b"))
     }
 
-    /// Takes Debian's own archives from among all that apt is configured for. An index that was never downloaded has
-    /// no origin yet; such an archive is taken when its URL ends as Debian's does.
+    /// Selects Debian's own archives from those in apt's configuration. An index that was never downloaded has no origin; it
+    /// is recognized by the end of its URL.
     fn choose(targets: &str) -> Option<Self> {
         let targets: Vec<Vec<&str>> = targets.lines().map(|line| line.split('\t').collect()).collect();
         let find = |security: bool, folder: &str| {
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn debians_own_archives_are_chosen() {
+    fn archives_of_debian_are_selected() {
         let cases = [
             (
                 "http://other.example/apt/\tbookworm\tmain\tOther\n\
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mirror_can_be_set() {
+    fn mirror_is_parsed() {
         let parse = |text: &str| text.parse::<DebianMirrors>().ok().and_then(|mirrors| mirrors.0);
         assert_eq!(
             parse("http://m/debian/"),

@@ -1,4 +1,4 @@
-//! Debian packages: the node operating system, and what container images need beside a static binary.
+//! Debian packages, for the node OS and for container images.
 
 mod apt;
 mod download;
@@ -23,7 +23,7 @@ pub(super) use crate::provider::OS_SET;
 use crate::provider::ProviderName;
 use crate::provider::lock::{Lock, Package};
 
-/// The locked packages of a provider, fetched when they are needed.
+/// The locked packages of a provider, downloaded on demand.
 pub(super) struct Debian<'a> {
     provider: &'a ProviderName,
     lock: &'a Lock,
@@ -31,7 +31,7 @@ pub(super) struct Debian<'a> {
     mirrors: &'a DebianMirrors,
 }
 
-/// A package that was fetched and verified.
+/// A downloaded and verified package.
 struct Deb<'a> {
     package: &'a Package,
     path: PathBuf,
@@ -52,12 +52,12 @@ impl<'a> Debian<'a> {
         }
     }
 
-    /// Debian's name of the architecture. Go has the same name for those that matter here.
+    /// Debian's name of the architecture, which is also Go's for the supported ones.
     pub(super) fn architecture(&self) -> &'a str {
         &self.lock.architecture
     }
 
-    /// A text that changes whenever a package of the set `set` does.
+    /// A text that changes with the packages of a set.
     pub(super) fn fingerprint(&self, set: &str) -> String {
         self.lock
             .set(set)
@@ -66,7 +66,7 @@ impl<'a> Debian<'a> {
             .collect()
     }
 
-    /// Unpacks the packages of the set `set` below `tree`, without running their scripts.
+    /// Unpacks the packages of a set below `tree`, without running their scripts.
     pub(super) fn unpack(&self, set: &str, tree: &Path) -> Result<(), Error> {
         for deb in self.fetch(set)? {
             Cmd::new("dpkg-deb")
@@ -78,7 +78,7 @@ impl<'a> Debian<'a> {
         prune::prune(tree, prune::For::Image)
     }
 
-    /// The node operating system.
+    /// Builds the node OS.
     pub(super) fn os_tree(&self) -> Result<OsTree, Error> {
         os_tree::build(self)
     }

@@ -1,4 +1,4 @@
-//! The node operating system: the locked packages, installed, and then fitted for a machine.
+//! The node OS: the locked packages, installed and adapted for machines.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -15,9 +15,9 @@ use super::{Debian, OS_SET, repository, setup};
 
 /// Changes whenever this file would build something else from the same inputs.
 const RECIPE: u32 = 1;
-/// The time that packages' scripts write down, in seconds since 1970. Some tools take 0 for 'not known'.
+/// The time for package scripts, in seconds since 1970. It is not 0, which some tools treat as unknown.
 const EPOCH: &str = "86400";
-/// Makes the root in the merged form, before the first package: `/bin` and its kin are links into `/usr`.
+/// Creates the links of a merged `/usr` before the first package is unpacked.
 const MERGE: &str =
     "for dir in bin sbin lib lib64; do mkdir -p \"$1/usr/$dir\"; ln -s \"usr/$dir\" \"$1/$dir\"; done";
 
@@ -59,7 +59,7 @@ fn install(debian: &Debian<'_>, names: &[&str], repository: &Path, root: &Path) 
         ])
         .arg(&debian.lock.suite)
         .arg(root)
-        // Trusted, because every file in it has its locked digest.
+        // The repository is trusted, since every file has its locked digest.
         .arg(format!("deb [trusted=yes] copy:{} ./", repository.display()))
         .env("SOURCE_DATE_EPOCH", EPOCH)
         .env("LC_ALL", "C.UTF-8")

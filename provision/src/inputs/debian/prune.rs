@@ -1,4 +1,4 @@
-//! What is taken out of a tree of installed packages because no machine or container ever looks at it.
+//! Removes files from a tree of installed packages that no machine or container needs.
 
 use std::fs;
 use std::io;
@@ -8,19 +8,17 @@ use parbake_machine::fs::files::failed;
 
 use super::super::error::Error;
 
-/// Changes whenever this file would leave something else.
+/// Changes whenever this file would remove other files.
 pub(in crate::inputs) const FINGERPRINT: &str = "1";
 
-/// What the tree is for.
+/// The purpose of a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::inputs) enum For {
-    /// A container image.
     Image,
-    /// A machine.
     Machine,
 }
 
-/// Removed in either case.
+/// Removed from both.
 const ALWAYS: [&str; 9] = [
     "usr/share/bash-completion",
     "usr/share/bug",
@@ -33,7 +31,7 @@ const ALWAYS: [&str; 9] = [
     "usr/share/zsh",
 ];
 
-/// Removed from images, where only the binaries and their libraries are wanted.
+/// Removed from images, which only need binaries and their libraries.
 const FROM_IMAGES: [&str; 10] = [
     "etc/conntrackd",
     "etc/init.d",
@@ -47,7 +45,7 @@ const FROM_IMAGES: [&str; 10] = [
     "usr/share/terminfo",
 ];
 
-/// Removed from machines: what the installation itself left, and what names this host or this day.
+/// Removed from machines: leftovers of the installation, and files with host names or dates.
 const FROM_MACHINES: [&str; 14] = [
     "etc/.pwd.lock",
     "etc/apt",
@@ -65,10 +63,10 @@ const FROM_MACHINES: [&str; 14] = [
     "var/lib/dpkg/diversions-old",
 ];
 
-/// Emptied in machines, but there.
+/// Emptied in machines.
 const EMPTY_IN_MACHINES: [&str; 6] = ["dev", "run", "tmp", "var/cache", "var/log", "var/tmp"];
 
-/// Takes out what is not needed. Copyright notices stay.
+/// Removes unneeded files. Copyright notices stay.
 pub(super) fn prune(root: &Path, what_for: For) -> Result<(), Error> {
     let also: &[&str] = match what_for {
         For::Image => &FROM_IMAGES,
@@ -95,7 +93,7 @@ pub(super) fn prune(root: &Path, what_for: For) -> Result<(), Error> {
     Ok(())
 }
 
-/// What is in a directory. Nothing where it is absent or a link: a link in the tree leads out into this host.
+/// The entries of a directory; empty if it is absent or a link, which could lead out of the tree.
 fn children(dir: &Path) -> Result<Vec<PathBuf>, Error> {
     if dir.is_symlink() {
         return Ok(Vec::new());
@@ -134,7 +132,7 @@ mod tests {
     use super::{For, prune};
 
     #[test]
-    fn licences_and_links_survive() {
+    fn licenses_and_links_are_kept() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
         let outside = tempfile::tempdir().unwrap();

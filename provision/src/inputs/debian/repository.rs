@@ -1,8 +1,8 @@
-//! A package repository in a directory, from files that are already here.
+//! A package repository in a directory, made from downloaded files.
 //!
 //! ```text
 //! DIR/
-//! |-- Packages          the index: each package's own description, and where its file is
+//! |-- Packages          the index: the description and file of each package
 //! `-- NAME.deb          a link to the verified file
 //! ```
 
@@ -16,7 +16,7 @@ use parbake_machine::process::Cmd;
 use super::super::error::Error;
 use super::Deb;
 
-/// Makes a repository of `debs` in the empty directory `dir`.
+/// Creates a repository of `debs` in the empty directory `dir`.
 pub(super) fn write(debs: &[Deb<'_>], dir: &Path) -> Result<(), Error> {
     let mut index = String::new();
     for deb in debs {
@@ -30,7 +30,7 @@ pub(super) fn write(debs: &[Deb<'_>], dir: &Path) -> Result<(), Error> {
     Ok(fs::write(&path, index).map_err(failed("write", &path))?)
 }
 
-/// One package's paragraph of the index (Debian wiki, `DebianRepository/Format`, `Packages` indices).
+/// A package's paragraph of the index (Debian wiki, `DebianRepository/Format`, `Packages` indices).
 fn paragraph(control: &str, file: &str, size: u64, sha256: &str) -> String {
     format!(
         "{}\nFilename: ./{file}\nSize: {size}\nSHA256: {sha256}\n\n",
@@ -50,7 +50,7 @@ mod tests {
     use crate::provider::lock::{Archive, Package};
 
     #[test]
-    fn a_paragraph_is_the_package_itself_and_its_file() {
+    fn paragraph_has_description_and_file() {
         assert_eq!(
             paragraph("Package: a\nDescription: b\n c\n", "a.deb", 7, "ab"),
             "Package: a\nDescription: b\n c\nFilename: ./a.deb\nSize: 7\nSHA256: ab\n\n"
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repository_has_every_package() {
+    fn repository_has_every_package() {
         let dir = tempfile::tempdir().unwrap();
         let packages = ["one", "two"].map(|name| deb(dir.path(), name));
         let debs: Vec<Deb<'_>> = packages

@@ -1,7 +1,7 @@
-//! Fitting an installed system for a machine: what needs no knowledge of Kubernetes.
+//! Adapts an installed system for machines, independent of Kubernetes.
 //!
-//! A machine is a container whose addresses, host name and devices come from outside, so most of what a computer does
-//! when it starts is left out. That makes it start fast.
+//! A machine is a container that gets its addresses, host name and devices from outside, so most boot services are turned
+//! off. That makes it start fast.
 
 use std::fs;
 use std::io;
@@ -12,12 +12,12 @@ use parbake_machine::fs::files::failed;
 
 use super::super::error::Error;
 
-/// Where units are overridden.
+/// The directory for overrides of units.
 const UNITS: &str = "etc/systemd/system";
 
-/// Units that have nothing to do in a machine.
+/// Units that machines do not need.
 const MASKED: [&str; 46] = [
-    // Hardware, disks and the boot itself.
+    // Hardware, disks and boot.
     "cryptsetup.target",
     "e2scrub_all.timer",
     "e2scrub_reap.service",
@@ -46,12 +46,12 @@ const MASKED: [&str; 46] = [
     "sys-kernel-debug.mount",
     "sys-kernel-tracing.mount",
     "systemd-binfmt.service",
-    // The network and the clock, which come from outside.
+    // Network and clock, which are managed from outside.
     "remote-fs.target",
     "systemd-networkd.service",
     "systemd-resolved.service",
     "systemd-timesyncd.service",
-    // People who log in, and those who are asked for a password.
+    // Logins and password prompts.
     "console-getty.service",
     "getty.target",
     "systemd-ask-password-console.path",
@@ -60,7 +60,7 @@ const MASKED: [&str; 46] = [
     "systemd-update-utmp-runlevel.service",
     "systemd-update-utmp.service",
     "systemd-user-sessions.service",
-    // First boots and upkeep: the tree is finished as it is.
+    // First boot and maintenance.
     "dpkg-db-backup.timer",
     "systemd-firstboot.service",
     "systemd-journal-flush.service",
@@ -70,7 +70,7 @@ const MASKED: [&str; 46] = [
     "systemd-tmpfiles-clean.timer",
 ];
 
-/// Links that start something at boot which another unit starts when it is needed, or nobody needs.
+/// Links that start units at boot which are started on demand or not needed.
 const NOT_AT_BOOT: [&str; 4] = [
     "etc/systemd/system/getty.target.wants",
     "etc/systemd/system/sysinit.target.wants",
@@ -80,7 +80,7 @@ const NOT_AT_BOOT: [&str; 4] = [
 
 /// Files, by path below the root.
 const FILES: [(&str, &str); 3] = [
-    // Empty: nobody's. Whoever makes a machine of the tree gives it one.
+    // Empty: each machine gets its own.
     ("etc/machine-id", ""),
     (
         "etc/systemd/journald.conf.d/parbake.conf",
@@ -92,12 +92,12 @@ const FILES: [(&str, &str); 3] = [
     ),
 ];
 
-/// A text that changes whenever [`apply`] would do something else.
+/// A text that changes with the result of [`apply`].
 pub(in crate::inputs) fn fingerprint() -> String {
     format!("1 {MASKED:?} {NOT_AT_BOOT:?} {FILES:?}")
 }
 
-/// Fits the system below `root`.
+/// Adapts the system below `root`.
 pub(in crate::inputs) fn apply(root: &Path) -> Result<(), Error> {
     for path in NOT_AT_BOOT.map(|path| root.join(path)) {
         let removed = if path.is_symlink() {
@@ -125,7 +125,7 @@ pub(in crate::inputs) fn apply(root: &Path) -> Result<(), Error> {
         let path = root.join(path);
         let parent = path.parent().unwrap_or(root);
         fs::create_dir_all(parent).map_err(failed("create", parent))?;
-        // A link of that name would be written through, to wherever it leads on this host.
+        // Writing through a link could change files outside the tree.
         if path.is_symlink() {
             fs::remove_file(&path).map_err(failed("remove", &path))?;
         }
@@ -153,7 +153,7 @@ mod tests {
     use super::apply;
 
     #[test]
-    fn a_system_is_fitted_and_stays_so() {
+    fn applying_twice_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
         let wants = root.join("usr/lib/systemd/system/multi-user.target.wants");

@@ -1,4 +1,4 @@
-//! Making a lock: what the provider's package names mean today.
+//! Resolves the provider's packages to exact versions, for its lock.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,13 +11,13 @@ use super::mirror::DebianMirrors;
 use crate::provider::lock::{Archive, Lock, Package, PackageSet};
 use crate::provider::{Provider, is_os};
 
-/// What an operating system needs beside Debian's essential packages: its root is made in the merged form at once.
+/// A package that an OS needs in addition to Debian's essential ones, since its root is created with a merged `/usr`.
 const MERGED: &str = "usr-is-merged";
 
-/// Finds out which packages `provider` means today: its lock, with nothing of source `release`.
+/// Resolves the packages of `provider`. The lock has no pins for source `release`.
 ///
 /// # Errors
-/// When no mirror is known, the package lists cannot be had, or a package is not in them.
+/// There is no mirror, the package lists cannot be downloaded, or a package is not in them.
 pub(in crate::inputs) fn resolve(provider: &Provider) -> Result<Lock, Error> {
     let _step = tracing::info_span!(
         "step",
@@ -116,7 +116,7 @@ mod tests {
     use crate::provider::lock::Archive;
 
     #[test]
-    fn uris_name_packages() {
+    fn uris_are_parsed() {
         let line = "'http://m/debian/pool/main/g/gmp/libgmp10_6.2.1%2bdfsg1_amd64.deb' \
                     libgmp10_2%3a6.2.1+dfsg1-1.1_amd64.deb 562588 MD5Sum:00";
         let url = "http://m/debian/pool/main/g/gmp/libgmp10_6.2.1%2bdfsg1_amd64.deb";
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn paragraphs_have_fields() {
+    fn paragraphs_are_parsed() {
         let text =
             "Package: runc\nVersion: 1.1.5+ds1-1\nSize: 7\nFilename: pool/r\nSHA256: ab\nSHA256x: cd\n text";
         let package = Paragraph(text).package(Archive::Main).unwrap();

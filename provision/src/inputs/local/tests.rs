@@ -1,4 +1,4 @@
-//! Tests of what is found and taken of what developers give.
+//! Tests of local builds of Kubernetes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -15,7 +15,7 @@ fn provider() -> Provider {
     Provider::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../providers/k8s-1.34")).unwrap()
 }
 
-/// An executable for a machine, with a part of the type `kind`.
+/// An executable for a machine, with a program header of the type `kind`.
 fn executable(machine: u16, kind: u32) -> Vec<u8> {
     let mut head = vec![0; 64];
     head[..6].copy_from_slice(b"\x7fELF\x02\x01");
@@ -27,7 +27,7 @@ fn executable(machine: u16, kind: u32) -> Vec<u8> {
     head
 }
 
-/// Writes a file that is so many seconds old.
+/// Writes a file with an age in seconds.
 fn put(dir: &Path, name: &str, bytes: &[u8], age: u64) -> PathBuf {
     let path = dir.join(name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -38,12 +38,12 @@ fn put(dir: &Path, name: &str, bytes: &[u8], age: u64) -> PathBuf {
     path
 }
 
-fn look(source: &Source, binaries: &[BinaryOverride]) -> Result<Local, String> {
+fn find(source: &Source, binaries: &[BinaryOverride]) -> Result<Local, String> {
     Local::find(&provider(), source, binaries, "amd64").map_err(|error| error.to_string())
 }
 
 #[test]
-fn the_newest_of_a_build_output_counts() {
+fn newest_file_of_a_build_output_is_used() {
     let dir = tempfile::tempdir().unwrap();
     let good = executable(62, 1);
     let old = put(dir.path(), "_output/bin/kubelet", &good, 60);
@@ -65,7 +65,7 @@ fn the_newest_of_a_build_output_counts() {
         50,
     );
     for given in [dir.path().to_owned(), dir.path().join("_output")] {
-        let local = look(&Source::Dir(given), &[]).unwrap();
+        let local = find(&Source::Dir(given), &[]).unwrap();
         let names = ["kube-apiserver", "kube-proxy", "kubelet"].map(str::to_owned);
         assert_eq!(local.names(), BTreeSet::from(names));
         assert_eq!(local.binaries["kubelet"], new);
@@ -77,12 +77,12 @@ fn the_newest_of_a_build_output_counts() {
         );
     }
     fs::remove_file(new).unwrap();
-    let local = look(&Source::Dir(dir.path().to_owned()), &[]).unwrap();
+    let local = find(&Source::Dir(dir.path().to_owned()), &[]).unwrap();
     assert_eq!(local.binaries["kubelet"], old);
 }
 
 #[test]
-fn a_binary_of_its_own_counts_before_the_build_output() {
+fn single_binary_overrides_the_build_output() {
     let dir = tempfile::tempdir().unwrap();
     let good = executable(62, 1);
     put(dir.path(), "bin/kube-proxy", &good, 60);
@@ -92,41 +92,41 @@ fn a_binary_of_its_own_counts_before_the_build_output() {
         name: "kube-proxy".into(),
         path: own.clone(),
     };
-    let local = look(&Source::Dir(dir.path().to_owned()), &[given]).unwrap();
+    let local = find(&Source::Dir(dir.path().to_owned()), &[given]).unwrap();
     assert_eq!(local.binaries["kube-proxy"], own);
     assert!(local.images.is_empty());
 }
 
 #[test]
-fn what_cannot_be_used_is_refused() {
+fn unusable_files_are_rejected() {
     let dir = tempfile::tempdir().unwrap();
     let empty = Source::Dir(dir.path().to_owned());
     assert!(
-        look(&empty, &[])
+        find(&empty, &[])
             .unwrap_err()
             .contains("has no binary or image of Kubernetes for amd64")
     );
     let absent = Source::Dir(dir.path().join("absent"));
-    assert!(look(&absent, &[]).unwrap_err().contains("could not read"));
+    assert!(find(&absent, &[]).unwrap_err().contains("could not read"));
     let given = |name: &str, bytes: &[u8]| BinaryOverride {
         name: name.into(),
         path: put(dir.path(), name, bytes, 0),
     };
     let good = executable(62, 1);
-    let refused = |given: &[BinaryOverride]| look(&Source::Modules, given).unwrap_err();
+    let refused = |given: &[BinaryOverride]| find(&Source::Modules, given).unwrap_err();
     assert!(refused(&[given("kubelet", b"#!/bin/sh")]).contains("it is not an executable"));
     assert!(refused(&[given("kubelet", &executable(183, 1))]).contains("it is for arm64, not for amd64"));
     assert!(refused(&[given("cube", &good)]).contains("no binary `cube`; it has coredns, crictl, "));
     let kubelet = given("kubelet", &good);
     assert!(refused(&[kubelet.clone(), kubelet]).contains("`kubelet` is given twice"));
-    // A kubelet finds libraries on its node, an API server in its image does not.
+    // A kubelet can be dynamically linked, an API server in an image cannot.
     let dynamic = executable(62, 3);
-    assert!(look(&Source::Modules, &[given("kubelet", &dynamic)]).is_ok());
+    assert!(find(&Source::Modules, &[given("kubelet", &dynamic)]).is_ok());
     assert!(refused(&[given("kube-apiserver", &dynamic)]).contains("it needs a dynamic loader"));
 }
 
 #[test]
-fn an_image_gets_the_name_that_kubeadm_asks_for() {
+fn image_gets_the_name_that_kubeadm_uses() {
     let dir = tempfile::tempdir().unwrap();
     let binary = put(dir.path(), "kube-proxy", b"changed", 0);
     let images = dir.path().join("release-images/amd64");
@@ -145,7 +145,7 @@ fn an_image_gets_the_name_that_kubeadm_asks_for() {
     };
     oci_image::write(&image, &images.join("kube-proxy.tar")).unwrap();
     fs::remove_file(dir.path().join("kube-proxy")).unwrap();
-    let local = look(&Source::Dir(dir.path().to_owned()), &[]).unwrap();
+    let local = find(&Source::Dir(dir.path().to_owned()), &[]).unwrap();
     let cache = Cache::new(dir.path().join("cache")).lock().unwrap();
     let wanted = "registry.k8s.io/kube-proxy:v1.34.4";
     let taken = local.image("kube-proxy", wanted, &cache).unwrap().unwrap();

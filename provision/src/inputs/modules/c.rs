@@ -1,4 +1,4 @@
-//! Programs of C that Go modules have beside their packages.
+//! Builds C programs from sources in Go modules.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -9,16 +9,16 @@ use parbake_machine::process::Cmd;
 
 use super::super::error::Error;
 
-/// What makes a small program that needs nothing beside it, the same from the same sources.
+/// Flags for small, static and reproducible programs.
 const FLAGS: [&str; 4] = ["-Os", "-static", "-s", "-Wl,--build-id=none"];
 
-/// A text that changes when another compiler is used.
+/// Identifies the compiler and its flags.
 pub(super) fn compiler() -> Result<String, Error> {
     let version = Cmd::new("cc").arg("--version").run()?.stdout;
     Ok(format!("{}\n{version}", FLAGS.join(" ")))
 }
 
-/// Builds the program `to` of all sources in the folder `from`.
+/// Builds the program `to` from all sources in the folder `from`.
 pub(super) fn build(from: &Path, to: &Path) -> Result<(), Error> {
     let listed = fs::read_dir(from).map_err(failed("list", from))?;
     let paths = listed.map(|entry| entry.map(|entry| entry.path()));
@@ -37,7 +37,7 @@ mod tests {
     use super::{build, compiler};
 
     #[test]
-    fn all_sources_of_a_folder_make_a_program() {
+    fn all_sources_of_a_folder_are_compiled() {
         let dir = tempfile::tempdir().unwrap();
         let sources = [
             ("main.c", "int answer(void); int main(void) { return answer(); }"),

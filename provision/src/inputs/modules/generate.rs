@@ -1,5 +1,5 @@
-//! Source files that a module was published without: made by a generator of the same modules, and handed to the build in
-//! an overlay (`go help build`, `-overlay`), since nothing is written to the sources that `go` has checked.
+//! Generates source files that a published module lacks, with a generator from the same modules. The build gets them in an
+//! overlay (`go help build`, `-overlay`), since the sources that `go` has checked stay unchanged.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -17,23 +17,23 @@ use super::super::error::Error;
 use super::{Go, sources_of};
 use crate::provider::{GeneratedFile, ModuleFile, Modules};
 
-/// What `go list` prints of each package: its import path, its directory and its files, with tabs between them.
+/// The output format of `go list`: import path, directory and files, separated by tabs.
 const PACKAGE: &str = "{{if not .Standard}}{{.ImportPath}}\t{{.Dir}}{{range .GoFiles}}\t{{.}}{{end}}{{end}}";
 
-/// GeneratedFile files, and the overlay that has them in their places.
+/// An overlay with generated files.
 pub(super) struct Overlay {
     file: PathBuf,
     _dir: TempDir,
 }
 
 impl Overlay {
-    /// The flag of `go build` for it.
+    /// The flag for `go build`.
     pub(super) fn flag(&self) -> String {
         format!("-overlay={}", self.file.display())
     }
 }
 
-/// The key with all that determines what is generated.
+/// Adds everything that determines generated files to a key.
 pub(super) fn key(mut key: KeyBuilder, modules: &Modules) -> KeyBuilder {
     for (ModuleFile { module, path }, generated) in &modules.generated {
         key = key.field("generated", module).field(path, &generated.by);
@@ -45,7 +45,7 @@ pub(super) fn key(mut key: KeyBuilder, modules: &Modules) -> KeyBuilder {
     key
 }
 
-/// Makes the files that `modules` lack; nothing where they lack none.
+/// Generates the files that `modules` lack; `None` if there are none.
 pub(super) fn overlay(modules: &Modules, go: &Go<'_>, cache: &Locked) -> Result<Option<Overlay>, Error> {
     if modules.generated.is_empty() {
         return Ok(None);
@@ -89,19 +89,19 @@ fn generate(
         Some(marker) => marked(marker, modules, go)?,
         None => Vec::new(),
     };
-    // Generators call `go` by themselves, with a GOROOT of their own: of another version it could not even find modules.
+    // Generators run `go` themselves, which must be the same version to find the modules.
     let root = go.here().args(["env", "GOROOT"]).run()?.stdout;
     go.here_with(&generator)
         .env("PATH", first_in_path(&Path::new(root.trim()).join("bin")))
         .args(generated.arguments(&out.to_string_lossy(), &packages))
         .run()?;
     let made = out.join(module).join(path);
-    // Whether it is there is seen now, and not when it is missed in a build of minutes.
+    // A missing file is reported now instead of after a long build.
     fs::metadata(&made).map_err(failed("find the generated file", &made))?;
     Ok(made)
 }
 
-/// Where programs are looked for, `dir` first.
+/// `PATH` with `dir` first.
 fn first_in_path(dir: &Path) -> OsString {
     let mut path = dir.as_os_str().to_owned();
     if let Some(others) = env::var_os("PATH") {
@@ -111,9 +111,9 @@ fn first_in_path(dir: &Path) -> OsString {
     path
 }
 
-/// The packages that the commands are made of and that have `marker` in one of their files, sorted.
+/// The dependencies of the commands that have `marker` in one of their files, sorted.
 fn marked(marker: &str, modules: &Modules, go: &Go<'_>) -> Result<Vec<String>, Error> {
-    // Packages that lack a file are listed all the same.
+    // `-e` lists packages that lack a file, too.
     let list = go.cmd().args(["list", "-e", "-deps", "-f", PACKAGE]);
     let listed = list.args(modules.commands.values()).run()?.stdout;
     let mut packages = Vec::new();
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn all_of_it_counts_and_nothing_changes_other_keys() {
+    fn key_covers_all_fields() {
         let of = |modules: &Modules| key(KeyBuilder::new("modules", 1), modules).finish();
         let mut none = modules(None, &[]);
         none.generated.clear();
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn words_stand_for_the_directory_and_the_packages() {
+    fn placeholders_are_replaced() {
         let modules = modules(Some("+x"), &["--out={out}/a", "-i", "{packages}"]);
         let generated = modules.generated.values().next().unwrap();
         let packages = ["a/b", "c"].map(str::to_owned);
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_package_is_marked_by_any_of_its_files() {
+    fn marker_can_be_in_any_file() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("a.go"), "package a\n").unwrap();
         fs::write(dir.path().join("b.go"), "// +x:gen=true\npackage a\n").unwrap();

@@ -1,4 +1,4 @@
-//! What is taken out of an operating system that was given: what names the computer that it was on, and what is of one boot.
+//! Removes host names, addresses and runtime files of another computer from a custom OS.
 
 use std::fs;
 use std::io;
@@ -9,7 +9,7 @@ use parbake_machine::fs::files::failed;
 use super::super::debian::prune::remove;
 use super::super::error::Error;
 
-/// Directories that links must not stand for: what is written or removed there would be elsewhere.
+/// Directories that must not be links, since files are written and removed below them.
 pub(super) const PLAIN: [&str; 6] = [
     "etc/systemd/journald.conf.d",
     "etc/systemd/system",
@@ -18,22 +18,23 @@ pub(super) const PLAIN: [&str; 6] = [
     "var",
     "dev",
 ];
-/// Removed: a machine is told its name, its addresses and its disks.
-const GONE: [&str; 4] = ["etc/fstab", "etc/hostname", "etc/machine-id", "etc/resolv.conf"];
-/// Emptied, and made where they are not there: file systems are mounted on most.
+/// Removed, since machines get their names, addresses and disks from outside.
+const REMOVED: [&str; 4] = ["etc/fstab", "etc/hostname", "etc/machine-id", "etc/resolv.conf"];
+/// Emptied, or created. File systems are mounted on most of them.
 const EMPTY: [&str; 4] = ["dev", "run", "tmp", "var/tmp"];
-const THERE: [&str; 2] = ["proc", "sys"];
+/// Created if missing.
+const MOUNT_POINTS: [&str; 2] = ["proc", "sys"];
 
-/// Fits the tree below `root`, whose directories were checked.
+/// Adapts the tree below `root`, whose directories were checked.
 pub(super) fn adapt(root: &Path) -> Result<(), Error> {
-    for path in GONE.map(|path| root.join(path)) {
+    for path in REMOVED.map(|path| root.join(path)) {
         remove(&path)?;
     }
-    for path in EMPTY.iter().chain(&THERE).map(|path| root.join(path)) {
-        let there = path.symlink_metadata().map(|metadata| metadata.is_dir());
-        match there {
+    for path in EMPTY.iter().chain(&MOUNT_POINTS).map(|path| root.join(path)) {
+        let is_dir = path.symlink_metadata().map(|metadata| metadata.is_dir());
+        match is_dir {
             Ok(true) => {}
-            // A link of such a name may lead anywhere, and stays.
+            // A link may lead out of the tree, so it stays.
             Ok(false) => continue,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 fs::create_dir_all(&path).map_err(failed("create", &path))?;

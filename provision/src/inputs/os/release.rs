@@ -1,27 +1,27 @@
-//! What an operating system calls itself (os-release(5)).
+//! The name of an OS (os-release(5)).
 
 use std::io::Read;
 use std::path::Path;
 
 use parbake_artifact::rootfs::RootedDir;
 
-/// Where it says so; the first one counts.
+/// In order of precedence.
 const FILES: [&str; 2] = ["etc/os-release", "usr/lib/os-release"];
-/// No such file is longer, in bytes.
-const LONGEST: u64 = 64 << 10;
+/// In bytes.
+const MAX_SIZE: u64 = 64 << 10;
 
-/// Names of an operating system; empty where it does not say.
+/// The name of an OS; unknown fields are empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OsName {
-    /// For programs, such as `debian`.
+    /// Such as `debian`.
     pub id: String,
-    /// Its version for programs, such as `12`.
+    /// Such as `12`.
     pub version: String,
-    /// For people, such as `Debian GNU/Linux 12 (bookworm)`.
+    /// Such as `Debian GNU/Linux 12 (bookworm)`.
     pub pretty: String,
 }
 
-/// What the operating system in the tree `root` calls itself.
+/// Reads the name of the OS in the tree `root`.
 pub fn os_name(root: &Path) -> OsName {
     let Ok(inside) = RootedDir::open(root) else {
         return OsName::default();
@@ -31,13 +31,13 @@ pub fn os_name(root: &Path) -> OsName {
         .find_map(|path| inside.file(Path::new(path)).ok().flatten());
     let mut text = Vec::new();
     if let Some(file) = file {
-        // What cannot be read says nothing.
-        let _ = file.take(LONGEST).read_to_end(&mut text);
+        // An unreadable file counts as empty.
+        let _ = file.take(MAX_SIZE).read_to_end(&mut text);
     }
-    named(&String::from_utf8_lossy(&text))
+    parse(&String::from_utf8_lossy(&text))
 }
 
-fn named(text: &str) -> OsName {
+fn parse(text: &str) -> OsName {
     let field = |name: &str| {
         let value = text
             .lines()
@@ -55,16 +55,16 @@ fn named(text: &str) -> OsName {
 
 #[cfg(test)]
 mod tests {
-    use super::named;
+    use super::parse;
 
     #[test]
-    fn names_are_read() {
+    fn os_release_is_parsed() {
         let text = "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nVERSION_ID='12'\nID=debian\nID_LIKE=x\n";
-        let name = named(text);
+        let name = parse(text);
         assert_eq!(
             (name.id.as_str(), name.version.as_str(), name.pretty.as_str()),
             ("debian", "12", "Debian GNU/Linux 12 (bookworm)")
         );
-        assert_eq!(named(""), super::OsName::default());
+        assert_eq!(parse(""), super::OsName::default());
     }
 }
