@@ -123,8 +123,8 @@ pod-security = "strict"
         (7, "nodes have different roles"),
         (8, "`all-nodes.cpus`: invalid type: string \"two\""),
         (9, "`all-nodes.memory`: `10MiB` is too little memory"),
-        (10, "`all-nodes.labels.a b`: `a b` is no key"),
-        (10, "`all-nodes.labels.d`: `e f` is no value"),
+        (10, "`all-nodes.labels.a b`: `a b` is not the key of a label"),
+        (10, "`all-nodes.labels.d`: `e f` is not the value of a label"),
         (11, "`all-nodes.taints`: `x` is not a taint such as"),
         (
             12,

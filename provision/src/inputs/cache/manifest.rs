@@ -175,7 +175,7 @@ fn walk(dir: &Path) -> io::Result<Vec<(PathBuf, String, Metadata)>> {
         .collect()
 }
 
-/// A path as text. What is not UTF-8 is escaped, and so is the escape character, so that no two paths become one.
+/// A path as text. Bytes that are not UTF-8 and the escape character are escaped, so that different paths stay different.
 fn text(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) if !text.contains('%') => text.to_owned(),

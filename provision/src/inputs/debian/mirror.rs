@@ -56,7 +56,7 @@ impl FromStr for DebianMirrors {
             .iter()
             .all(|url| url.contains(":/") && !url.contains(char::is_whitespace));
         match parts[..] {
-            [main] if good => Ok(Self(Some(Archives::with_security_beside(main)))),
+            [main] if good => Ok(Self(Some(Archives::with_default_security(main)))),
             [main, security] if good => Ok(Self(Some(Archives {
                 main: main.into(),
                 security: security.into(),
@@ -111,11 +111,11 @@ impl Archives {
                 main: main.into(),
                 security: security.into(),
             },
-            None => Self::with_security_beside(main),
+            None => Self::with_default_security(main),
         })
     }
 
-    fn with_security_beside(main: &str) -> Self {
+    fn with_default_security(main: &str) -> Self {
         Self {
             main: main.into(),
             security: format!("{main}-security"),

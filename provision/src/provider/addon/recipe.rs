@@ -155,7 +155,7 @@ impl AddonImage {
     }
 }
 
-/// Whether the end-to-end tests cover an add-on.
+/// Tells if the end-to-end tests cover an add-on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
