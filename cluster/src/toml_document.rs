@@ -5,10 +5,11 @@
 //! [`Document::report`] finds the line of a value by its path.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::str::FromStr;
 
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::{DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer as TomlDeserializer};
@@ -86,8 +87,22 @@ pub struct Parsed<T>(pub T);
 
 impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Parsed<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map(Self).map_err(D::Error::custom)
+        deserializer.deserialize_str(ParsedVisitor(PhantomData))
+    }
+}
+
+/// Parses inside of the visitor, because `toml` knows the position of a list's item only there.
+struct ParsedVisitor<T>(PhantomData<T>);
+
+impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for ParsedVisitor<T> {
+    type Value = Parsed<T>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a string")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Parsed<T>, E> {
+        text.parse().map(Parsed).map_err(E::custom)
     }
 }
 

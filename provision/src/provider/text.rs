@@ -6,7 +6,6 @@ use std::marker::PhantomData;
 use std::str::FromStr;
 
 use parbake_cluster::toml_document::Parsed;
-use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 /// What strings of one kind must look like.
@@ -106,37 +105,38 @@ impl Rule for Any {
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Checked<R>(String, PhantomData<R>);
 
-impl<'de, R: Rule> Deserialize<'de> for Checked<R> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        R::check(&text).map_err(D::Error::custom)?;
-        Ok(Self(text, PhantomData))
+impl<R: Rule> FromStr for Checked<R> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        R::check(text)?;
+        Ok(Self(text.to_owned(), PhantomData))
     }
 }
 
 pub(super) fn optional<'de, R: Rule, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
-    let text = Option::<Checked<R>>::deserialize(from)?;
-    Ok(text.map(|text| text.0))
+    let text = Option::<Parsed<Checked<R>>>::deserialize(from)?;
+    Ok(text.map(|text| text.0.0))
 }
 
 pub(super) fn list<'de, R: Rule, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
-    let list = Vec::<Checked<R>>::deserialize(from)?;
-    Ok(list.into_iter().map(|text| text.0).collect())
+    let list = Vec::<Parsed<Checked<R>>>::deserialize(from)?;
+    Ok(list.into_iter().map(|text| text.0.0).collect())
 }
 
 pub(super) fn map<'de, K: Rule, V: Rule, D: Deserializer<'de>>(
     from: D,
 ) -> Result<BTreeMap<String, String>, D::Error> {
-    let map = BTreeMap::<Checked<K>, Checked<V>>::deserialize(from)?;
-    Ok(map.into_iter().map(|(key, value)| (key.0, value.0)).collect())
+    let map = BTreeMap::<Parsed<Checked<K>>, Parsed<Checked<V>>>::deserialize(from)?;
+    Ok(map.into_iter().map(|(key, value)| (key.0.0, value.0.0)).collect())
 }
 
 /// A table whose keys are names.
 pub(super) fn named<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     from: D,
 ) -> Result<BTreeMap<String, T>, D::Error> {
-    let table = BTreeMap::<Checked<Name>, T>::deserialize(from)?;
-    Ok(table.into_iter().map(|(key, value)| (key.0, value)).collect())
+    let table = BTreeMap::<Parsed<Checked<Name>>, T>::deserialize(from)?;
+    Ok(table.into_iter().map(|(key, value)| (key.0.0, value)).collect())
 }
 
 /// A table of names and values that are parsed from strings.
