@@ -1,15 +1,15 @@
-//! A layer: an overlay upper directory as a tar stream, and back.
+//! Layers: packing an overlay upper directory into a tar stream, and unpacking it.
 //!
 //! # The stream
 //! A pax archive (POSIX.1-2024, pax, "pax Interchange Format") compressed with zstd, with deletions spelled as
 //! OCI whiteouts (OCI image-spec 1.1, layer.md, "Whiteouts"). The digest is that of the compressed, the
-//! diff id that of the plain stream. Equal trees give equal bytes: entries are sorted, owners are numbers,
-//! nothing depends on inode numbers, on time, or on which blocks are allocated.
+//! diff id that of the uncompressed stream. Equal trees give equal bytes: entries are sorted, owners are numbers, and nothing
+//! depends on inode numbers, on time, or on which blocks are allocated.
 //!
 //! ```text
-//! ./                      the directory itself; every directory comes before what is in it,
-//! ├── .wh..wh..opq        "hide all that lower layers have here": overlay's trusted.overlay.opaque=y
-//! ├── .wh.NAME            "NAME is deleted": overlay's character device 0:0
+//! ./                      the directory itself; directories come before their children,
+//! ├── .wh..wh..opq        hides the content of lower layers: overlay's trusted.overlay.opaque=y
+//! ├── .wh.NAME            deletes NAME: overlay's character device 0:0
 //! ├── NAME                then the other names, in byte order
 //! │     ustar header      type, mode, owner, whole seconds, names of up to 100 bytes
 //! │     pax records       path, linkpath (longer ones), hdrcharset=BINARY (when those are no UTF-8),
@@ -18,33 +18,32 @@
 //! └── ...                 later names of a file with several are hard links to its first
 //! ```
 //!
-//! Not stored: sockets and device nodes (a machine's are made when it starts), overlay's own book-keeping, labels that belong to a host (SELinux, IMA, EVM), access
-//! times, and file attributes of `chattr`. Sparse files are stored in full, for zeros compress to nothing and
-//! the bytes stay the same wherever the holes are; unpacking leaves out every block of zeros, so they come
-//! back sparse.
+//! Not stored: sockets, device nodes (which are created when a machine starts), overlay's bookkeeping, labels of a host
+//! (SELinux, IMA, EVM), access times, and file attributes of `chattr`. Sparse files are stored in full: zeros compress well, and
+//! the bytes do not depend on the holes. Unpacking makes a hole of every block of zeros.
 //!
 //! # Unpacking
-//! The stream may be hostile. Nothing is created but below the destination, no link is followed on the way, nothing
-//! is created twice, a directory has to come before what is in it and is complete when something else follows, device
-//! nodes are refused, and no more is read than the layer declares, so what it takes on disk is bounded too. What is read
-//! is hashed on the way; the directory is worthless unless [`unpack()`] returns `Ok`.
+//! The stream may be hostile. Everything is created below the destination, without following links; nothing is created twice;
+//! a directory must come before its children and is complete once anything else follows; device nodes are rejected; and no more
+//! is read than the layer declares, which also bounds its disk usage. The stream is hashed on the way; the directory must not be
+//! used unless [`unpack()`] returns `Ok`.
 //!
-//! | bound | is | a bake's largest has |
+//! | bound | limit | largest in a bake |
 //! |---|---|---|
 //! | entries | 4,194,304 | 3861 |
 //! | names in a path, bytes of a path | 256, 4095 | 11, 129 |
 //! | pax records of an entry (its attributes) | 256 KiB | 158 bytes |
-//! | window of the compressor | 8 MiB | 2 MiB |
-//! | layers of an artifact, and what they unpack to | see [`Config::check`](crate::Config::check) | |
+//! | window of the decompressor | 8 MiB | 2 MiB |
+//! | layers of an artifact, and their unpacked size | see [`Config::check`](crate::Config::check) | |
 //!
-//! So memory is bounded too: by the window, and by one directory's header and ACLs for every name in a path.
+//! Memory is bounded, too: by the window, and by the header and ACLs of each directory in a path.
 //!
-//! Both ways need root of the host: nobody else sees `trusted.*` attributes, so opaque directories would be lost.
+//! Packing and unpacking need root on the host: only root sees `trusted.*` attributes, which mark opaque directories.
 //!
 //! # Deltas
-//! A layer can also come as a delta: what makes its plain stream out of an older layer's. It is compressed again as
-//! packing would, so the blob is the same, byte by byte, and nothing is believed but its digest. A delta may be as hostile
-//! as a layer: it makes no more than the layer declares, and takes less than 100 MB of memory, whatever it says.
+//! A layer can be downloaded as a delta to the uncompressed stream of an older layer. The result is compressed as packing does, so
+//! the blob is identical, and verified by its digest. A delta may be as hostile as a layer: its output is limited to the declared
+//! size, and its memory to less than 100 MB.
 
 mod anchors;
 mod contents;
@@ -81,14 +80,14 @@ pub use unpack::unpack;
 pub use verify::{Mismatch, MismatchKind, Verification, verify};
 pub(crate) use xattrs::{is_bookkeeping, may_unpack};
 
-/// Entries of a layer: inodes that it takes at most.
+/// Maximum number of entries, and thereby of inodes, of a layer.
 const MAX_ENTRIES: u64 = 1 << 22;
-/// First bytes of names that mean deletions (OCI image-spec 1.1, layer.md, "Whiteouts").
+/// Prefix of names that are deletions (OCI image-spec 1.1, layer.md, "Whiteouts").
 const WHITEOUT_PREFIX: &[u8] = b".wh.";
 /// The name that makes its directory opaque.
 const OPAQUE_MARKER: &[u8] = b".wh..wh..opq";
 
-/// Doors for [`crate::fuzzing`] to what is private here.
+/// Access to private functions for [`crate::fuzzing`].
 #[cfg(any(fuzzing, test))]
 mod fuzzing {
     use std::path::Path;
@@ -96,18 +95,18 @@ mod fuzzing {
     use super::UnpackError;
     use super::pax::Records;
 
-    /// Unpacks a stream that is not compressed, whatever its digest.
+    /// Unpacks an uncompressed stream without checking its digest.
     pub(crate) fn unpack_plain(stream: &[u8], dir: &Path) -> Result<(), UnpackError> {
         super::unpack::unpack_entries(stream, dir, super::MAX_ENTRIES)
     }
 
-    /// What a delta makes of a stream that is not compressed.
+    /// Applies a delta to an uncompressed stream.
     pub(crate) fn apply_delta(old: &[u8], delta: &[u8], limit: u64) -> std::io::Result<Vec<u8>> {
         let mut made = Vec::new();
         super::delta::apply(old, delta, &mut made, limit).map(|()| made)
     }
 
-    /// The delta between two streams that are not compressed.
+    /// The delta between two uncompressed streams.
     #[cfg(test)]
     pub(crate) fn made_delta(old: &[u8], new: &[u8]) -> Vec<u8> {
         let mut made = Vec::new();
@@ -115,7 +114,7 @@ mod fuzzing {
         made
     }
 
-    /// Records that can be read are the same after they were written.
+    /// Checks that valid records survive a round trip.
     pub(crate) fn check_records(bytes: &[u8]) {
         if let Ok(records) = Records::decode(bytes) {
             assert_eq!(Records::decode(&records.encode()), Ok(records));
@@ -123,17 +122,17 @@ mod fuzzing {
     }
 }
 
-/// One layer of an artifact: what it is called and what its bytes must be.
+/// A layer of an artifact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layer {
-    /// What is in it, for people: `os`, `kubelet`, `machine/node01`. Unique in an artifact.
+    /// A title for people, unique in the artifact: `os`, `kubelet`, `machine/node01`.
     pub title: String,
-    /// Digest of the compressed stream: the blob's name.
+    /// Digest of the compressed stream, the blob.
     pub digest: Digest,
-    /// Digest of the plain tar stream.
+    /// Digest of the uncompressed tar stream.
     pub diff_id: Digest,
     /// Length of the compressed stream in bytes.
     pub size: u64,
-    /// Length of the plain tar stream in bytes; no more will ever be unpacked.
+    /// Length of the uncompressed tar stream in bytes.
     pub unpacked_size: u64,
 }

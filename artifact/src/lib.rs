@@ -1,37 +1,36 @@
-//! The frozen cluster as an OCI artifact: format, layers, the local store and registries. Knows
-//! nothing of Kubernetes. Container images in files ([`images`]) and in registries are read here, too, and root file
-//! systems that somebody brings ([`rootfs`]).
+//! The frozen cluster as an OCI artifact: format, layers, local store and registries. Knows nothing of Kubernetes. Also reads
+//! container images in files ([`images`]) and registries, and root file systems ([`rootfs`]).
 //!
 //! # The artifact
-//! An artifact is an OCI image manifest (OCI image-spec 1.1, manifest.md) whose config says what the cluster
-//! is and whose layers are the file trees its machines are stacked from:
+//! An artifact is an OCI image manifest (OCI image-spec 1.1, manifest.md) whose config describes the cluster, and whose
+//! layers are the file trees of its machines:
 //!
 //! ```text
 //! manifest                     application/vnd.oci.image.manifest.v1+json
-//! ├── annotations              dev.parbake.secrets: how many secrets of its users are in it, if they were counted
+//! ├── annotations              dev.parbake.secrets: number of its users' secrets, if counted
 //! ├── config                   application/vnd.parbake.cluster.config.v1+json, see [`Config`]
 //! └── layers[]                 application/vnd.oci.image.layer.v1.tar+zstd, see [`layer`]
 //!     └── annotations
-//!         ├── dev.parbake.layer.title           what is in it: `os`, `machine/node01`
+//!         ├── dev.parbake.layer.title           `os`, `machine/node01`
 //!         └── dev.parbake.layer.unpacked-size   length of the tar stream in bytes
 //! ```
 //!
 //! # The store
-//! An OCI image layout (OCI image-spec 1.1, image-layout.md) with names of our own beside it:
+//! An OCI image layout (OCI image-spec 1.1, image-layout.md) with more files:
 //!
 //! ```text
-//! STORE/                       mode 0700: layers hold set-user-id programs and whatever the cluster keeps
+//! STORE/                       mode 0700: layers have set-user-ID programs and the cluster's data
 //! ├── oci-layout               {"imageLayoutVersion":"1.0.0"}
 //! ├── index.json               tag -> manifest, in the annotation org.opencontainers.image.ref.name;
 //! │                            dev.parbake.origin: the reference it was pulled from;
 //! │                            without a tag: documents and signatures, with the digest of
-//! │                            the manifest that they belong to in dev.parbake.subject
+//! │                            their artifact's manifest in dev.parbake.subject
 //! ├── blobs/sha256/HEX         manifests, configs, layers
 //! ├── unpacked/HEX32/          one layer in overlayfs form; HEX32: first 32 digits of its digest
-//! ├── used/TAG                 empty; changed when the artifact was last made, pulled or started
-//! ├── tmp/                     what is being written; swept when nobody uses the store
+//! ├── used/TAG                 empty; modified when the artifact is made, pulled or started
+//! ├── tmp/                     files being written; swept while the store is not in use
 //! ├── index.lock               flock, exclusive while index.json changes
-//! └── lock                     flock, shared by everyone who uses the store, exclusive for who takes something away
+//! └── lock                     flock, shared while the store is in use, exclusive while files are removed
 //! ```
 
 pub mod config;

@@ -1,10 +1,9 @@
-//! A root file system that somebody brings: a directory, a tar archive, or a container image with its layers applied.
+//! Root file systems from outside: a directory, a tar archive, or a container image with its layers applied.
 //!
-//! It may be hostile or broken. The kernel keeps everything below the directory that is filled: every name is looked up
-//! with `openat2` and `RESOLVE_IN_ROOT` (openat2(2)), so links lead where they would lead inside. A name with `..` is
-//! refused, a device too, unless it is below `dev`, which every machine fills itself. Owners, modes and extended
-//! attributes are kept; times are not, since layers clamp them. What was made is worthless unless [`RootFs::unpack`]
-//! returns `Ok`.
+//! They may be hostile or damaged. The kernel keeps everything below the destination: names are looked up with `openat2` and
+//! `RESOLVE_IN_ROOT` (openat2(2)), so links are resolved inside. Names with `..` and devices are rejected, except below `dev`,
+//! which every machine fills itself. Owners, modes and extended attributes are kept; times are not, since layers clamp them. The
+//! destination must not be used unless [`RootFs::unpack`] returns `Ok`.
 
 mod directory;
 mod error;
@@ -25,7 +24,7 @@ pub use source::RootFs;
 /// An object of the tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
-    /// Below the root, of nothing but names; empty for the root itself.
+    /// Relative to the root and without `..`; empty for the root itself.
     path: PathBuf,
     kind: Kind,
     /// Permission, set-id and sticky bits.
@@ -40,12 +39,12 @@ enum Kind {
     Directory,
     File,
     Symlink(PathBuf),
-    /// Another name of a file that is there already.
+    /// Another name of an earlier file.
     HardLink(PathBuf),
     Fifo,
 }
 
-/// Whether a device is one that need not be there: a machine has its own.
-fn is_machines_own(path: &Path) -> bool {
+/// True below `dev`, which is not unpacked: a machine has its own.
+fn is_device_path(path: &Path) -> bool {
     path.starts_with("dev")
 }

@@ -1,4 +1,4 @@
-//! A process that is killed at any moment, whatever it does to a store, leaves artifacts that are whole.
+//! A process that is killed at any moment while it uses a store leaves intact artifacts.
 
 #![allow(clippy::unwrap_used, reason = "a test: whatever fails, fails it")]
 
@@ -15,15 +15,14 @@ use parbake_artifact::{Digest, PackOptions, Store, StoreError, Tag};
 
 use draft::draft;
 
-/// Tells the test program that it is the one to be killed, where the store is, and where chance begins.
+/// Set in the process that is killed, to the directory of the store and to a random seed.
 const VICTIM: &str = "PARBAKE_TEST_VICTIM";
 const SEED: &str = "PARBAKE_TEST_SEED";
 const TEST: &str = "killed_at_any_moment";
-/// How often a process is killed at least, and at most on a slow disk; enough to find a layer that is removed under its
-/// own name.
-const ROUNDS: u64 = 40;
-const MOST_ROUNDS: u64 = 400;
-/// Layers, of which an artifact has two: few, so that what was removed comes again soon.
+/// Minimum number of processes to kill, and maximum on a slow disk: enough to find a layer that is removed without a rename.
+const MIN_ROUNDS: u64 = 40;
+const MAX_ROUNDS: u64 = 400;
+/// Number of layers, of which an artifact has two: few, so that removed layers are soon needed again.
 const TREES: u64 = 4;
 const FILES: u64 = 30;
 
@@ -38,16 +37,16 @@ fn killed_at_any_moment() {
         make_tree(&temp.path().join(tree.to_string()), tree);
     }
     let dir = temp.path().join("store");
-    let (mut chance, mut seen, mut swept) = (Chance(7), BTreeSet::new(), 0);
-    for round in 0..MOST_ROUNDS {
-        if round >= ROUNDS && seen.len() > 1 && swept > 0 {
+    let (mut random, mut seen, mut swept) = (Random(7), BTreeSet::new(), 0);
+    for round in 0..MAX_ROUNDS {
+        if round >= MIN_ROUNDS && seen.len() > 1 && swept > 0 {
             break;
         }
         let mut victim = start_victim(temp.path(), round);
-        std::thread::sleep(Duration::from_micros(chance.below(150_000)));
+        std::thread::sleep(Duration::from_micros(random.below(150_000)));
         assert!(
             victim.try_wait().unwrap().is_none(),
-            "it ended before it was killed"
+            "the process ended before it was killed"
         );
         victim.kill().unwrap();
         victim.wait().unwrap();
@@ -66,19 +65,19 @@ fn killed_at_any_moment() {
             assert_eq!(check(&store, round), tags);
         }
     }
-    assert!(seen.len() > 1, "nothing was made: {seen:?}");
-    assert!(swept > 0, "nobody was killed at work");
+    assert!(seen.len() > 1, "no artifact was created: {seen:?}");
+    assert!(swept > 0, "no process was killed while it wrote");
 }
 
-/// Everything with a name is whole.
+/// Checks that all artifacts are intact. Returns their tags.
 fn check(store: &Store, round: u64) -> Vec<Tag> {
     let tags = store.tags().unwrap();
     for listed in store.list().unwrap() {
         listed.artifact.unwrap();
     }
     let problems = store.examine(&tags).unwrap().problems;
-    let said: Vec<_> = problems.iter().map(ToString::to_string).collect();
-    assert_eq!(said, Vec::<String>::new(), "round {round}");
+    let found: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(found, Vec::<String>::new(), "round {round}");
     tags
 }
 
@@ -91,26 +90,26 @@ fn start_victim(dir: &Path, seed: u64) -> Child {
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
     let mut victim = command.spawn().unwrap();
-    // The test program says something of its own before.
-    let (mut said, deadline) = (Vec::new(), Instant::now() + Duration::from_secs(20));
-    while !said.ends_with(b"at work\n") {
-        assert!(Instant::now() < deadline, "it does not start");
+    // Skip the test harness's own output.
+    let (mut output, deadline) = (Vec::new(), Instant::now() + Duration::from_secs(20));
+    while !output.ends_with(b"at work\n") {
+        assert!(Instant::now() < deadline, "the process does not start");
         let mut byte = [0];
         victim.stdout.as_mut().unwrap().read_exact(&mut byte).unwrap();
-        said.push(byte[0]);
+        output.push(byte[0]);
     }
     victim
 }
 
 fn work_until_killed(dir: &Path, seed: u64) {
-    let mut chance = Chance(seed * 2 + 1);
+    let mut random = Random(seed * 2 + 1);
     println!("at work");
     loop {
         let mut store = Store::open(&dir.join("store")).unwrap();
-        let tag: Tag = format!("t{}", chance.below(3)).parse().unwrap();
-        match chance.below(5) {
-            0 | 1 => make(&store, dir, &tag, &mut chance),
-            2 => import(&store, &tag, &mut chance),
+        let tag: Tag = format!("t{}", random.below(3)).parse().unwrap();
+        match random.below(5) {
+            0 | 1 => make(&store, dir, &tag, &mut random),
+            2 => import(&store, &tag, &mut random),
             3 => match store.remove(&[tag], nothing_in_use) {
                 Ok(_) | Err(StoreError::NotFound { .. }) => {}
                 Err(error) => panic!("{error}"),
@@ -124,9 +123,9 @@ fn nothing_in_use() -> Result<BTreeSet<Digest>, StoreError> {
     Ok(BTreeSet::new())
 }
 
-/// As a bake does: packs, unpacks or adopts, and gives it a name.
-fn make(store: &Store, dir: &Path, tag: &Tag, chance: &mut Chance) {
-    let tree = chance.below(TREES - 1);
+/// Packs, unpacks and adopts layers, and creates an artifact, as a bake does.
+fn make(store: &Store, dir: &Path, tag: &Tag, random: &mut Random) {
+    let tree = random.below(TREES - 1);
     let source = dir.join(tree.to_string());
     let first = store
         .add_layer("first", &source, &PackOptions::default())
@@ -141,9 +140,9 @@ fn make(store: &Store, dir: &Path, tag: &Tag, chance: &mut Chance) {
     store.put(tag, draft(&[first, second])).unwrap();
 }
 
-/// As a pull does: gives another name to what is there.
-fn import(store: &Store, tag: &Tag, chance: &mut Chance) {
-    let from: Tag = format!("t{}", chance.below(3)).parse().unwrap();
+/// Imports an existing artifact under another name, as a pull does.
+fn import(store: &Store, tag: &Tag, random: &mut Random) {
+    let from: Tag = format!("t{}", random.below(3)).parse().unwrap();
     if let Ok((_, manifest)) = store.manifest_bytes(&from) {
         let artifact = store.import(tag, &manifest, None).unwrap();
         for layer in &artifact.layers {
@@ -152,14 +151,14 @@ fn import(store: &Store, tag: &Tag, chance: &mut Chance) {
     }
 }
 
-/// The same tree every time, times included.
+/// Creates the tree of this seed, always with the same times.
 fn make_tree(dir: &Path, seed: u64) {
-    let mut chance = Chance(seed + 11);
+    let mut random = Random(seed + 11);
     let age = |path: &Path| File::open(path).unwrap().set_modified(SystemTime::UNIX_EPOCH);
     for number in 0..FILES {
         let below = dir.join((number % 5).to_string());
         fs::create_dir_all(&below).unwrap();
-        let bytes: Vec<u8> = (0..500).flat_map(|_| chance.next().to_le_bytes()).collect();
+        let bytes: Vec<u8> = (0..500).flat_map(|_| random.next().to_le_bytes()).collect();
         let file = below.join(number.to_string());
         fs::write(&file, bytes).unwrap();
         age(&file).unwrap();
@@ -170,10 +169,10 @@ fn make_tree(dir: &Path, seed: u64) {
     age(dir).unwrap();
 }
 
-/// Xorshift (Marsaglia, "Xorshift RNGs", 2003): the same every time.
-struct Chance(u64);
+/// Xorshift (Marsaglia, "Xorshift RNGs", 2003).
+struct Random(u64);
 
-impl Chance {
+impl Random {
     fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;

@@ -1,4 +1,4 @@
-//! A disk that is full: one error, and what was there before is whole. As root, on a small ext4 of its own.
+//! A full disk gives one error, and existing artifacts stay intact. Needs root, for a small ext4 file system.
 
 #![allow(clippy::unwrap_used, reason = "a test: whatever fails, fails it")]
 
@@ -15,16 +15,16 @@ use parbake_artifact::{Digest, PackOptions, Removed, Store, StoreError, Tag};
 
 use draft::draft;
 
-/// Tells the test program that it is on the small disk.
-const INSIDE: &str = "PARBAKE_TEST_DISK";
-const TEST: &str = "a_full_disk_spoils_nothing";
-/// Makes and mounts it, in a mount namespace that goes with the test.
+/// Set in the process that runs on the small disk, to its mount point.
+const DISK: &str = "PARBAKE_TEST_DISK";
+const TEST: &str = "full_disk_keeps_artifacts_intact";
+/// Creates and mounts the disk in a mount namespace that ends with the test.
 const SCRIPT: &str = "set -e; truncate -s 32M \"$1/image\"; mkfs.ext4 -q -m 0 \"$1/image\"; mkdir \"$1/disk\"
     mount -o loop \"$1/image\" \"$1/disk\"; PARBAKE_TEST_DISK=$1/disk exec \"$2\" --exact \"$3\"";
 
 #[test]
-fn a_full_disk_spoils_nothing() {
-    if let Some(disk) = std::env::var_os(INSIDE) {
+fn full_disk_keeps_artifacts_intact() {
+    if let Some(disk) = std::env::var_os(DISK) {
         return on_the_disk(Path::new(&disk));
     }
     let temp = tempfile::tempdir().unwrap();
@@ -35,8 +35,11 @@ fn a_full_disk_spoils_nothing() {
         .arg(TEST)
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{output:?}");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && stdout.contains("1 passed"),
+        "{output:?}"
+    );
 }
 
 fn on_the_disk(disk: &Path) {
@@ -72,7 +75,7 @@ fn on_the_disk(disk: &Path) {
             assert_full(store.import(&two, &manifest, None));
         }
         assert_eq!(store.tags().unwrap(), std::slice::from_ref(&one));
-        sound(&store, 1);
+        assert_intact(&store, 1);
         let left = fs::read_dir(store.dir().join("tmp")).unwrap();
         let left: Vec<_> = left.map(|entry| entry.unwrap().path()).collect();
         assert!(
@@ -83,21 +86,21 @@ fn on_the_disk(disk: &Path) {
         fs::remove_file(filler).unwrap();
     }
     store.unpacked(&packed_only).unwrap();
-    sound(&store, 2);
+    assert_intact(&store, 2);
 
-    // What a cluster uses stays, so there is no way to make room; what it does not use makes some.
+    // Layers of clusters stay; without clusters, unpacked layers make room.
     let filler = fill(disk, 0);
     let all = || Ok::<_, StoreError>(BTreeSet::from([os.digest.clone(), packed_only.digest.clone()]));
     assert_full(store.remove(std::slice::from_ref(&one), all));
-    sound(&store, 2);
+    assert_intact(&store, 2);
     let removed = store.remove(&[one], || Ok::<BTreeSet<Digest>, StoreError>(BTreeSet::new()));
     assert!(matches!(removed, Ok(Removed::Freed(_))), "{removed:?}");
     assert!(store.tags().unwrap().is_empty());
     fs::remove_file(filler).unwrap();
 }
 
-/// All artifacts are whole, and so many layers of them are unpacked.
-fn sound(store: &Store, unpacked: usize) {
+/// Checks that all artifacts are intact, and the number of their unpacked layers.
+fn assert_intact(store: &Store, unpacked: usize) {
     let examined = store.examine(&store.tags().unwrap()).unwrap();
     assert!(examined.problems.is_empty(), "{:?}", examined.problems);
     assert_eq!(examined.unpacked, unpacked);
@@ -105,7 +108,7 @@ fn sound(store: &Store, unpacked: usize) {
 
 #[track_caller]
 fn assert_full<T: std::fmt::Debug>(outcome: Result<T, StoreError>) {
-    let error = outcome.expect_err("there is no room for it");
+    let error = outcome.expect_err("the disk is full");
     let mut cause: Option<&dyn Error> = Some(&error);
     while let Some(this) = cause {
         let kind = this.downcast_ref::<io::Error>().map(io::Error::kind);
@@ -117,7 +120,7 @@ fn assert_full<T: std::fmt::Debug>(outcome: Result<T, StoreError>) {
     panic!("{error:?}");
 }
 
-/// Leaves so many bytes, about.
+/// Fills the disk up to about `room` bytes.
 fn fill(disk: &Path, room: u64) -> std::path::PathBuf {
     let path = disk.join("filler");
     let mut file = File::create(&path).unwrap();
@@ -135,7 +138,7 @@ fn fill(disk: &Path, room: u64) -> std::path::PathBuf {
     path
 }
 
-/// Bytes that do not compress.
+/// Incompressible bytes.
 fn noise(length: usize) -> Vec<u8> {
     // Xorshift (Marsaglia, "Xorshift RNGs", 2003).
     let mut state: u64 = length as u64 * 2 + 1;

@@ -1,4 +1,4 @@
-//! A process killed while it unpacks leaves nothing that looks whole.
+//! A process that is killed while unpacking leaves nothing that looks complete.
 
 #![allow(clippy::unwrap_used, reason = "a test: whatever fails, fails it")]
 
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use parbake_artifact::{Layer, PackOptions, Store};
 
-/// Tells the test program that it is the one to be killed, and where the store is.
+/// Set in the process that is killed, to the directory of the store.
 const VICTIM: &str = "PARBAKE_TEST_VICTIM";
 const TEST: &str = "killed_while_unpacking";
 
@@ -34,7 +34,7 @@ fn killed_while_unpacking() {
     )
     .unwrap();
 
-    // Half of the blob arrives, and then nothing more.
+    // The blob stops after its first half.
     let blob = store.blob_path(&layer.digest);
     let bytes = fs::read(&blob).unwrap();
     fs::remove_file(&blob).unwrap();
@@ -42,7 +42,7 @@ fn killed_while_unpacking() {
     let mut victim = start_victim(store.dir());
     let mut pipe = File::options().write(true).open(&blob).unwrap();
     pipe.write_all(&bytes[..bytes.len() / 2]).unwrap();
-    let half_made = wait_for_half_made(&store.dir().join("tmp"));
+    let incomplete = wait_for_incomplete(&store.dir().join("tmp"));
     victim.kill().unwrap();
     victim.wait().unwrap();
     drop(pipe);
@@ -52,14 +52,14 @@ fn killed_while_unpacking() {
     assert!(!store.unpacked_path(&layer.digest).exists());
     let unpacked = store.unpacked(&layer).unwrap();
     assert_eq!(fs::read_dir(unpacked).unwrap().count(), 64);
-    assert!(half_made.exists());
-    let alone = store.exclusive().unwrap();
-    let swept = alone.sweep(&BTreeSet::from([layer.digest])).unwrap();
+    assert!(incomplete.exists());
+    let store = store.exclusive().unwrap();
+    let swept = store.sweep(&BTreeSet::from([layer.digest])).unwrap();
     assert_eq!((swept.blobs, swept.unpacked, swept.leftovers), (0, 0, 1));
-    assert!(!half_made.exists());
+    assert!(!incomplete.exists());
 }
 
-/// Bytes that do not compress, so that half of the blob holds about half of the files.
+/// Incompressible bytes, so that half of the blob has about half of the files.
 fn noise(seed: u64) -> Vec<u8> {
     let mut state = seed * 2 + 1;
     let mut next = || {
@@ -84,11 +84,11 @@ fn start_victim(store: &Path) -> Child {
 fn unpack_until_killed(dir: &Path) {
     let layer: Layer = serde_json::from_slice(&fs::read(dir.join("layer.json")).unwrap()).unwrap();
     let outcome = Store::open(dir).unwrap().unpacked(&layer);
-    panic!("it was to be killed, but ended with {outcome:?}");
+    panic!("the process was not killed but ended with {outcome:?}");
 }
 
-/// The directory that is being filled, once there is something in it.
-fn wait_for_half_made(tmp: &Path) -> PathBuf {
+/// Waits for a directory that is being unpacked and not empty.
+fn wait_for_incomplete(tmp: &Path) -> PathBuf {
     let deadline = Instant::now() + Duration::from_secs(20);
     while Instant::now() < deadline {
         let filling = fs::read_dir(tmp)

@@ -70,7 +70,7 @@ pub(crate) fn config(place: &Place) -> Outcome {
     let mut corrupt = whole.clone();
     corrupt[whole.len() / 2] ^= 1;
     write(&path, &corrupt)?;
-    let outcome = refused(place, &["its config is missing or has other bytes", "provision"]);
+    let outcome = refused(place, &["its config is missing or corrupt", "provision"]);
     write(&path, &whole)?;
     outcome?;
     place.run(&["artifact", "verify", PROVIDER]).map(drop)

@@ -36,7 +36,7 @@ pub(crate) fn damaged(place: &Place) -> Outcome {
     fs::write(&file, &corrupt).map_err(|error| error.to_string())?;
     let message = [
         "unpacked layer `os`",
-        "`usr/lib/os-release` has other bytes",
+        "`usr/lib/os-release` has different content",
         "--repair",
     ];
     place.refused(&["artifact", "verify", PROVIDER], &message)?;

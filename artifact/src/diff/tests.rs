@@ -1,4 +1,4 @@
-//! Tests of comparing artifacts; as root, for layers give files away.
+//! These tests need root, since layers have files of other users.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -13,7 +13,7 @@ use crate::config::MachineLayers;
 use crate::layer::{Layer, PackOptions};
 use crate::store::{NewArtifact, Store};
 
-/// Every time is this one unless a test says otherwise.
+/// The default modification time.
 const PACK: PackOptions = PackOptions {
     mtime_clamp: Some(1),
     exclude: Vec::new(),
@@ -39,7 +39,7 @@ fn draft(layers: &[Layer], cluster: serde_json::Value) -> NewArtifact {
     }
 }
 
-/// A store, and what differs between the artifacts of those drafts.
+/// The differences between two new artifacts.
 fn diff(drafts: impl FnOnce(&Store) -> (NewArtifact, NewArtifact)) -> Difference {
     let temp = tempfile::tempdir().unwrap();
     let store = Store::open(&temp.path().join("store")).unwrap();
@@ -48,7 +48,7 @@ fn diff(drafts: impl FnOnce(&Store) -> (NewArtifact, NewArtifact)) -> Difference
     store.diff(&put("a", a), &put("b", b)).unwrap()
 }
 
-/// What differs between two trees: a line a path, with the names of the attributes.
+/// The differences between two trees: one line per path, with the names of the attributes.
 fn files(a: impl Fn(&Path), b: impl Fn(&Path)) -> Vec<String> {
     let found = diff(|store| {
         let of = |fill: &dyn Fn(&Path)| draft(&[add(store, "own", fill)], json!({}));
@@ -89,7 +89,7 @@ fn equal_artifacts_do_not_differ() {
 }
 
 #[test]
-fn every_kind_of_difference_is_named() {
+fn all_kinds_of_differences_are_found() {
     let base = |dir: &Path| {
         for name in [
             "content", "size", "mode", "owner", "xattr", "kind", "gone", "same",
@@ -145,7 +145,7 @@ fn the_root_itself_may_differ() {
 }
 
 #[test]
-fn layers_machines_and_fields() {
+fn layers_machines_and_fields_are_compared() {
     let found = diff(|store| {
         let layer = |title, text: &str| add(store, title, |dir| fs::write(dir.join("file"), text).unwrap());
         let (os, old, new) = (layer("os", "os"), layer("old", "old"), layer("new", "new"));
@@ -191,7 +191,7 @@ fn layers_machines_and_fields() {
 }
 
 #[test]
-fn a_damaged_layer_is_no_difference() {
+fn damaged_layers_are_an_error() {
     let temp = tempfile::tempdir().unwrap();
     let store = Store::open(&temp.path().join("store")).unwrap();
     let put = |tag: &str, text: &str| {

@@ -1,27 +1,23 @@
-//! Where in an older stream something is that is in a newer one: by how much it moved.
+//! Estimates by how much parts of a stream moved between two versions.
 
 use std::collections::HashMap;
 use std::collections::hash_map::{DefaultHasher, Entry};
 use std::hash::Hasher;
 use std::io::{self, Read};
 
-/// A tar stream's blocks, in bytes: what is equal in two of them is equal block by block (POSIX.1-2024, pax, "ustar
-/// Interchange Format").
+/// Block size of a tar stream in bytes: equal files are equal block by block (POSIX.1-2024, pax, "ustar Interchange Format").
 const BLOCK: usize = 512;
-/// Read at a time, in bytes.
+/// Bytes read at a time.
 const BUFFER: usize = 256 * 1024;
-/// Fewer blocks of a piece that moved alike are chance.
-const ENOUGH: usize = 8;
+/// Minimum number of blocks of a piece that must have moved by the same distance.
+const MIN_VOTES: usize = 8;
 
-/// Some blocks of a stream that are there once, and their places.
+/// Offsets of a sample of a stream's blocks by their hash; `None` for blocks that occur more than once.
 #[derive(Debug, Default)]
 pub(super) struct Anchors(HashMap<u64, Option<u64>>);
 
 impl Anchors {
-    /// Those of a stream.
-    ///
-    /// # Errors
-    /// When it cannot be read.
+    /// Samples a stream.
     pub(super) fn of(mut stream: impl Read) -> io::Result<Self> {
         let mut places = HashMap::new();
         let (mut buffer, mut at) = (Vec::with_capacity(BUFFER), 0);
@@ -34,7 +30,6 @@ impl Anchors {
             for (hash, offset) in sample(&buffer) {
                 match places.entry(hash) {
                     Entry::Vacant(entry) => drop(entry.insert(Some(at + offset))),
-                    // What is there twice says nothing.
                     Entry::Occupied(mut entry) => drop(entry.insert(None)),
                 }
             }
@@ -42,11 +37,8 @@ impl Anchors {
         }
     }
 
-    /// For every piece of so many bytes of the stream `new`, a multiple of a block, by how much most of it moved, in bytes:
-    /// from its place in there to that in the old one. `None` where too little of it is there.
-    ///
-    /// # Errors
-    /// When it cannot be read.
+    /// For each piece of `length` bytes (a multiple of the block size) of the stream `new`: the distance in bytes from its offset
+    /// there to that of most of its blocks in the old stream; `None` if too few blocks are found.
     pub(super) fn drifts(&self, mut new: impl Read, length: usize) -> io::Result<Vec<Option<i64>>> {
         let (mut piece, mut at, mut drifts) = (Vec::with_capacity(length), 0, Vec::new());
         loop {
@@ -70,16 +62,17 @@ impl Anchors {
             }
         }
         let best = votes.into_iter().max_by_key(|(drift, votes)| (*votes, *drift));
-        best.filter(|(_, votes)| *votes >= ENOUGH).map(|(drift, _)| drift)
+        best.filter(|(_, votes)| *votes >= MIN_VOTES)
+            .map(|(drift, _)| drift)
     }
 }
 
-/// One block in sixteen by its content, never one that begins with zeros: its hash and its place.
+/// Hash and offset of one block in sixteen, selected by content. Blocks that begin with zeros are never selected.
 fn sample(bytes: &[u8]) -> impl Iterator<Item = (u64, u64)> {
     let blocks = bytes.chunks_exact(BLOCK).zip((0..).step_by(BLOCK));
     blocks.filter_map(|(block, offset)| {
         let first = u64::from_le_bytes(*block.first_chunk()?);
-        // Fibonacci hashing: the upper bits depend on all others.
+        // Fibonacci hashing: the upper bits depend on all bits.
         (first.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60 == 1).then(|| {
             let mut hasher = DefaultHasher::new();
             hasher.write(block);

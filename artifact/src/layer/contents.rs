@@ -1,4 +1,4 @@
-//! What is in a layer, without unpacking it.
+//! Lists the content of a layer without unpacking it.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -10,16 +10,16 @@ use super::path::LayerPath;
 use super::{Layer, MAX_ENTRIES, OPAQUE_MARKER, WHITEOUT_PREFIX, read};
 use crate::digest::{Digest, HashingStream};
 
-/// Everything about an object in a layer, and of its data the digest.
+/// An object in a layer; data is represented by digests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Facts {
     pub(crate) kind: Type,
-    /// Of a file.
+    /// For files.
     pub(crate) size: Option<u64>,
     pub(crate) content: Option<Digest>,
-    /// Of a link, as it is stored.
+    /// For links, as stored.
     pub(crate) target: Option<Vec<u8>>,
-    /// Whether a directory hides what lower layers have there.
+    /// True for a directory that hides the content of lower layers.
     pub(crate) opaque: bool,
     pub(crate) mode: u32,
     pub(crate) owner: (u32, u32),
@@ -29,7 +29,6 @@ pub(crate) struct Facts {
     pub(crate) xattrs: BTreeMap<Vec<u8>, Digest>,
 }
 
-/// What an object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Type {
     Directory,
@@ -40,10 +39,10 @@ pub(crate) enum Type {
     Whiteout,
 }
 
-/// Reads the stream `blob` of `layer`: what is at each path of it.
+/// Reads the stream `blob` of `layer` into a map of its objects by path.
 ///
 /// # Errors
-/// As for [`unpack`](super::unpack()), except that what needs a file system is not noticed.
+/// As for [`unpack`](super::unpack()), except those that need a file system.
 pub(crate) fn contents(blob: impl Read, layer: &Layer) -> Result<BTreeMap<PathBuf, Facts>, UnpackError> {
     read::checked(blob, layer, |plain| {
         let mut all = BTreeMap::new();
@@ -70,7 +69,8 @@ pub(crate) fn contents(blob: impl Read, layer: &Layer) -> Result<BTreeMap<PathBu
     })
 }
 
-/// What an entry is about, and whether it deletes that: a marker is about its directory, a whiteout about what it names.
+/// The path that an entry applies to, and whether the entry deletes it. A marker applies to its directory, a whiteout to the name
+/// it deletes.
 fn subject(path: &LayerPath) -> (LayerPath, bool) {
     match path.split() {
         Some((parent, name)) if name == OPAQUE_MARKER => (parent, false),

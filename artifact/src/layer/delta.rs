@@ -1,48 +1,47 @@
-//! A layer's plain stream as what makes it out of an older one's.
+//! Deltas between the uncompressed streams of two layers.
 //!
 //! # The format
 //! ```text
 //! "parbake delta 1\n"
 //! for each piece of the new stream, 4 MiB long, the last one shorter:
-//! ├── where its window into the old stream begins, 64 bits, little-endian; not before that of the piece before
+//! ├── offset of its window in the old stream, 64 bits, little-endian; not before that of the previous piece
 //! ├── length of the frame in bytes, 32 bits, little-endian
-//! └── a zstd frame (RFC 8878) with the window as its prefix: the old stream from there on, at most 20 MiB of it
+//! └── a zstd frame (RFC 8878) with the window as its prefix: at most 20 MiB of the old stream
 //! ```
 //!
-//! What moved between two builds of a program moved by less than the 8 MiB that the window reaches to either side; and
-//! when a large file came or went, the windows behind it move by its length. So making and applying take the same memory
-//! whatever the layer's size, which `zstd --patch-from` over the whole does not, and both streams are read once, from the
-//! start to the end.
+//! Between two builds of a program, data moves by less than the 8 MiB that a window reaches to either side; where a large file was
+//! added or removed, the windows after it move by its length. So the memory to make and apply a delta does not depend on the
+//! layer's size, unlike with `zstd --patch-from`, and both streams are read once, from start to end.
 //!
-//! A delta may be hostile. What it takes is bounded: a frame is never longer than what does not compress, makes no more
-//! than a piece, and every piece but the last is whole, so that there are no more than the new stream is long.
+//! A delta may be hostile. Its cost is bounded: a frame is not longer than an incompressible one, makes at most one piece, and all
+//! pieces but the last are full, so that their number is bounded by the length of the new stream.
 
 use std::io::{self, Read, Write};
 
 use zstd::zstd_safe::{CCtx, CParameter, DCtx, get_error_name};
 
-/// What a delta begins with, its version included.
+/// The start of a delta, with its version.
 const MAGIC: &[u8; 16] = b"parbake delta 1\n";
 /// Bytes of the new stream in a frame.
 pub(super) const PIECE: usize = 4 << 20;
-/// How far to either side of a piece the old stream is looked at, in bytes.
+/// How far the window reaches to either side of a piece, in bytes.
 pub(super) const REACH: u64 = 8 << 20;
 /// Bytes of the old stream that a frame may refer to.
 const WINDOW: usize = PIECE + 2 * REACH as usize;
-/// Base-two logarithm of what reaches back over window and piece.
+/// Base-two logarithm of a zstd window that covers window and piece.
 const WINDOW_LOG: u32 = 25;
-/// Deltas are made once and moved many times; higher levels take ten times as long and save a tenth.
+/// Higher levels take ten times as long and save a tenth.
 const LEVEL: i32 = 9;
-/// More than a frame can have whose piece does not compress at all, in bytes.
+/// Maximum length of a frame in bytes; more than that of an incompressible piece.
 const MAX_FRAME: usize = PIECE + (PIECE >> 8) + 1024;
-/// Bytes before a frame.
+/// Length of a frame's header in bytes.
 const HEADER: usize = 12;
 
-/// Writes what makes the stream `new` out of the stream `old`. For every piece it is told by how much that moved, as far
-/// as this is known: from its place in the new stream to that in the old one, in bytes.
+/// Writes the delta from the stream `old` to the stream `new`. `drifts` has, for each piece, the distance in bytes from its offset
+/// in the new stream to that in the old one, if it is known.
 ///
 /// # Errors
-/// Reading either, or writing.
+/// Reading either stream, or writing.
 pub(super) fn make(
     drifts: &[Option<i64>],
     old: impl Read,
@@ -55,7 +54,7 @@ pub(super) fn make(
     for start in starts(drifts) {
         piece.clear();
         new.by_ref().take(PIECE as u64).read_to_end(&mut piece)?;
-        compress(&piece, old.from(start)?, &mut frame)?;
+        compress(&piece, old.at(start)?, &mut frame)?;
         let length = u32::try_from(frame.len()).map_err(io::Error::other)?;
         out.write_all(&start.to_le_bytes())?;
         out.write_all(&length.to_le_bytes())?;
@@ -64,8 +63,8 @@ pub(super) fn make(
     out.flush()
 }
 
-/// Where the pieces' windows begin. What is not known to have moved moved as what is before it, but no window begins
-/// behind one that something was found in later: there is no way back.
+/// The offsets of the pieces' windows. A piece of unknown drift moves like the one before it, but no window begins after that of a
+/// later piece of known drift, since offsets never decrease.
 fn starts(drifts: &[Option<i64>]) -> Vec<u64> {
     let begin = |index: usize, drift| {
         ((index * PIECE) as u64)
@@ -93,11 +92,11 @@ fn starts(drifts: &[Option<i64>]) -> Vec<u64> {
     starts
 }
 
-/// Writes the stream that `delta` makes out of the stream `old`, but no more than `limit` bytes of it. What comes out must
-/// be checked by its digest: a delta does not say what it is for.
+/// Applies `delta` to the stream `old`, and writes at most `limit` bytes. The result must be verified by its digest, since a delta
+/// does not name its streams.
 ///
 /// # Errors
-/// Reading either, writing, or a delta that is damaged or makes more ([`io::ErrorKind::InvalidData`]).
+/// Reading, writing, or a delta that is damaged or makes more than `limit` bytes ([`io::ErrorKind::InvalidData`]).
 pub(super) fn apply(
     old: impl Read,
     mut delta: impl Read,
@@ -107,26 +106,26 @@ pub(super) fn apply(
     let mut magic = [0; MAGIC.len()];
     delta.read_exact(&mut magic)?;
     if magic != *MAGIC {
-        return Err(invalid("it is no delta that this parbake understands"));
+        return Err(invalid("it is not a delta of a supported version"));
     }
     let mut old = Windows::new(old);
     let (mut frame, mut piece) = (Vec::new(), Vec::with_capacity(PIECE));
     let mut ended = false;
     while let Some((start, length)) = read_header(&mut delta)? {
-        // Or a delta of nothing would go on for ever.
+        // Otherwise empty pieces could continue without end.
         if ended {
             return Err(invalid("a piece of it is too short"));
         }
         frame.resize(length, 0);
         delta.read_exact(&mut frame)?;
-        decompress(&frame, old.from(start)?, &mut piece)?;
+        decompress(&frame, old.at(start)?, &mut piece)?;
         limit = limit
             .checked_sub(piece.len() as u64)
-            .ok_or_else(|| invalid("it makes more than it may"))?;
+            .ok_or_else(|| invalid("it makes more than the declared size"))?;
         ended = piece.len() < PIECE;
         out.write_all(&piece)?;
     }
-    // No flush: a compressor would make a block of its own of what it has.
+    // No flush, which would make a compressor end its block.
     Ok(())
 }
 
@@ -144,7 +143,7 @@ fn compress(piece: &[u8], window: &[u8], frame: &mut Vec<u8>) -> io::Result<()> 
     context.compress2(frame, piece).map(drop).map_err(failed)
 }
 
-/// Into the piece's capacity, whatever the frame says that it makes.
+/// Decompresses at most the piece's capacity.
 fn decompress(frame: &[u8], window: &[u8], piece: &mut Vec<u8>) -> io::Result<()> {
     piece.clear();
     let mut context = DCtx::create();
@@ -152,7 +151,7 @@ fn decompress(frame: &[u8], window: &[u8], piece: &mut Vec<u8>) -> io::Result<()
     context.decompress(piece, frame).map(drop).map_err(failed)
 }
 
-/// Where the next piece's window begins, and the length of its frame; nothing at the delta's end.
+/// Offset of the next piece's window, and length of its frame; `None` at the end of the delta.
 fn read_header(delta: &mut impl Read) -> io::Result<Option<(u64, usize)>> {
     let mut bytes = Vec::with_capacity(HEADER);
     delta.by_ref().take(HEADER as u64).read_to_end(&mut bytes)?;
@@ -179,11 +178,11 @@ fn short() -> io::Error {
     io::ErrorKind::UnexpectedEof.into()
 }
 
-/// What is in a stream from some place on, and then from a later one.
+/// Windows into a stream at increasing offsets.
 struct Windows<R> {
     stream: R,
     buffer: Vec<u8>,
-    /// Where in the stream the buffer begins.
+    /// Offset of the buffer in the stream.
     start: u64,
 }
 
@@ -196,11 +195,11 @@ impl<R: Read> Windows<R> {
         }
     }
 
-    /// What is there; nothing behind the stream's end.
-    fn from(&mut self, start: u64) -> io::Result<&[u8]> {
+    /// The window at `start`; empty after the end of the stream.
+    fn at(&mut self, start: u64) -> io::Result<&[u8]> {
         let forward = start
             .checked_sub(self.start)
-            .ok_or_else(|| invalid("it goes back in what it is made from"))?;
+            .ok_or_else(|| invalid("its window offsets decrease"))?;
         let held = usize::try_from(forward).map_or(self.buffer.len(), |count| count.min(self.buffer.len()));
         self.buffer.drain(..held);
         let skipped = forward - held as u64;

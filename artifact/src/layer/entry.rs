@@ -1,4 +1,4 @@
-//! One entry of a layer's archive: a file system object as ustar header and pax records, and back.
+//! Entries of a layer's archive: converts file system objects to ustar headers and pax records, and back.
 
 use std::io::{self, Read, Write};
 
@@ -9,13 +9,13 @@ use super::pax::{Mtime, PaxProblem, Records};
 use super::xattrs::Xattrs;
 
 const BLOCK: u64 = 512;
-/// Bytes a ustar header has for a name.
+/// Length of a name in a ustar header in bytes.
 const HEADER_NAME: usize = 100;
-/// Bytes of pax records of one entry: a path and a target of 4 KiB, and attributes, of which Linux takes up to 64 KiB
-/// each (xattr(7)), though most file systems 4 KiB for all of a file.
+/// Maximum size of the pax records of an entry in bytes: a path and a target of 4 KiB each, and extended attributes, of which Linux
+/// accepts up to 64 KiB each (xattr(7)), but most file systems 4 KiB per file.
 pub(super) const MAX_RECORDS: u64 = 256 << 10;
 
-/// A file system object as it stands in the archive.
+/// A file system object in the archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) path: LayerPath,
@@ -25,11 +25,10 @@ pub(super) struct Entry {
     pub(super) uid: u32,
     pub(super) gid: u32,
     pub(super) mtime: Mtime,
-    /// Name and value; a hard link has none.
+    /// Empty for hard links.
     pub(super) xattrs: Xattrs,
 }
 
-/// What the object is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
     Directory,
@@ -40,14 +39,14 @@ pub(super) enum Kind {
     Symlink {
         target: Vec<u8>,
     },
-    /// Another name of a file that is in the layer already.
+    /// Another name of a file earlier in the layer.
     HardLink {
         to: LayerPath,
     },
     Fifo,
 }
 
-/// What is wrong with an entry.
+/// Why an entry is rejected.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum EntryProblem {
     #[error(transparent)]
@@ -56,18 +55,18 @@ pub(super) enum EntryProblem {
     Pax(#[from] PaxProblem),
     #[error("a field of its header is malformed")]
     Header(#[source] io::Error),
-    #[error("it is a device, and layers have none; a deletion is a file `.wh.NAME`")]
+    #[error("it is a device, which layers cannot have; a deletion is a file `.wh.NAME`")]
     Device,
-    #[error("layers have no entries of type {0:#04x}")]
+    #[error("entries of type {0:#04x} are not supported")]
     Type(u8),
-    #[error("only files have data")]
+    #[error("it has data but is not a file")]
     Data,
-    #[error("a link has no target")]
+    #[error("it is a link without a target")]
     NoTarget,
 }
 
 impl Entry {
-    /// Its header, and the records that go before that.
+    /// The header, and the records that precede it.
     pub(super) fn headers(&self) -> (Header, Vec<u8>) {
         let mut header = Header::new_ustar();
         let mut records = Records {
@@ -107,8 +106,8 @@ impl Entry {
         (header, records.encode())
     }
 
-    /// Understands a header and the records that came before it.
-    pub(super) fn read(header: &Header, records: Records) -> Result<Self, EntryProblem> {
+    /// Parses a header and the records that precede it.
+    pub(super) fn parse(header: &Header, records: Records) -> Result<Self, EntryProblem> {
         let raw_path = records.path.unwrap_or_else(|| header.path_bytes().into_owned());
         let link = records
             .linkpath
@@ -117,7 +116,7 @@ impl Entry {
             let value = field.map_err(EntryProblem::Header)?;
             u32::try_from(value).map_err(|_| EntryProblem::Header(io::ErrorKind::InvalidData.into()))
         };
-        // The largest number means "nobody in particular" (chown(2)), and is no owner.
+        // The largest number means "do not change" (chown(2)).
         let owner = |field| match number(field)? {
             u32::MAX => Err(EntryProblem::Header(io::ErrorKind::InvalidData.into())),
             owner => Ok(owner),
@@ -175,7 +174,7 @@ impl Kind {
     }
 }
 
-/// Reads the records of an extended header.
+/// Reads and parses the records of an extended header.
 pub(super) fn read_records(size: u64, data: impl Read) -> Result<Records, EntryProblem> {
     if size > MAX_RECORDS {
         return Err(PaxProblem::TooLong.into());
@@ -190,7 +189,7 @@ pub(super) fn read_records(size: u64, data: impl Read) -> Result<Records, EntryP
     Ok(Records::decode(&bytes)?)
 }
 
-/// Writes an entry's header and records. The caller writes the data of a file, and [`pad`]s it.
+/// Writes an entry's records and header. The caller writes the data of a file and [`pad`]s it.
 pub(super) fn write_headers(out: &mut impl Write, header: &Header, records: &[u8]) -> io::Result<()> {
     if !records.is_empty() {
         let mut extended = Header::new_ustar();
@@ -206,7 +205,7 @@ pub(super) fn write_headers(out: &mut impl Write, header: &Header, records: &[u8
     out.write_all(header.as_bytes())
 }
 
-/// Fills up the block after `length` bytes of data with zeros.
+/// Pads the last block of `length` bytes of data with zeros.
 pub(super) fn pad(out: &mut impl Write, length: u64) -> io::Result<()> {
     let missing = (BLOCK - length % BLOCK) % BLOCK;
     out.write_all(&[0; BLOCK as usize][..missing as usize])
@@ -217,7 +216,7 @@ pub(super) fn write_end(out: &mut impl Write) -> io::Result<()> {
     out.write_all(&[0; 2 * BLOCK as usize])
 }
 
-/// Puts `name` into its field; gives it back for a pax record when it does not fit.
+/// Writes `name` into its field; returns it for a pax record if it does not fit.
 fn fill_name(field: &mut [u8; HEADER_NAME], name: Vec<u8>) -> Option<Vec<u8>> {
     let fits = name.len().min(HEADER_NAME);
     field[..fits].copy_from_slice(&name[..fits]);

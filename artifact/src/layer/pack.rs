@@ -1,4 +1,4 @@
-//! From a directory to a layer's stream.
+//! Packs a directory into a layer's stream.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, Metadata};
@@ -19,39 +19,38 @@ use super::xattrs::{self, Xattr, Xattrs};
 use super::{Layer, MAX_ENTRIES, OPAQUE_MARKER, WHITEOUT_PREFIX};
 use crate::digest::{Digest, HashingStream};
 
-/// A level where the compressor keeps pace with a disk.
+/// Compression at this level keeps up with a disk.
 const ZSTD_LEVEL: i32 = 3;
 /// Bytes read from a file at a time.
 const BUFFER: usize = 256 * 1024;
 
-/// How to pack; by default everything as it is.
+/// Options of [`pack`]; by default everything is packed unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PackOptions {
-    /// Modification times later than this (seconds since 1970) are set to it, so that two builds of a
-    /// shared layer give the same bytes (as with `SOURCE_DATE_EPOCH`, reproducible-builds.org).
+    /// Later modification times are set to this one (seconds since 1970), so that two builds of a layer give the same bytes (as with
+    /// `SOURCE_DATE_EPOCH`, reproducible-builds.org).
     pub mtime_clamp: Option<i64>,
-    /// Subtrees to leave out, relative to the directory packed. Those that do not exist do not matter.
+    /// Subtrees to leave out, relative to the directory. They need not exist.
     pub exclude: Vec<PathBuf>,
 }
 
-/// What was written.
+/// The result of [`pack`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packed {
     /// Digest of the compressed stream.
     pub digest: Digest,
-    /// Digest of the plain tar stream.
+    /// Digest of the uncompressed tar stream.
     pub diff_id: Digest,
     /// Length of the compressed stream in bytes.
     pub size: u64,
-    /// Length of the plain tar stream in bytes.
+    /// Length of the uncompressed tar stream in bytes.
     pub unpacked_size: u64,
-    /// Whether unpacking gives the directory again: nothing was clamped, excluded or left out, except for
-    /// attributes that no layer has (overlay's book-keeping, labels of the host).
+    /// True if unpacking gives the same directory: nothing was clamped, excluded or left out, except attributes that layers do not
+    /// have (overlay's bookkeeping, labels of the host).
     pub exact: bool,
 }
 
 impl Packed {
-    /// The layer that these bytes are.
     pub fn layer(&self, title: &str) -> Layer {
         Layer {
             title: title.to_owned(),
@@ -63,13 +62,12 @@ impl Packed {
     }
 }
 
-/// Writes the directory `dir`, in overlayfs form, to `out` as a layer's stream, and gives `out` back.
+/// Writes the directory `dir`, in overlayfs form, to `out` as a layer's stream. Returns `out`.
 ///
-/// Equal trees give equal bytes on every machine, however many processors it has. Nobody may change `dir`
-/// meanwhile.
+/// Equal trees give equal bytes, however many CPUs the machine has. `dir` must not change meanwhile.
 ///
 /// # Errors
-/// See [`PackError`]; what was written by then is worthless.
+/// See [`PackError`]; what was written must not be used then.
 pub fn pack<W: Write>(dir: &Path, out: W, options: &PackOptions) -> Result<(W, Packed), PackError> {
     pack_with(
         dir,
@@ -79,7 +77,7 @@ pub fn pack<W: Write>(dir: &Path, out: W, options: &PackOptions) -> Result<(W, P
     )
 }
 
-/// One worker and many give the same bytes; none would give others.
+/// Any number of workers gives the same bytes, except zero.
 fn pack_with<W: Write>(
     dir: &Path,
     out: W,
@@ -117,7 +115,7 @@ fn pack_with<W: Write>(
     Ok((out, packed))
 }
 
-/// What compresses every layer: equal plain streams give equal bytes, as long as it is the same release of zstd.
+/// The compressor of all layers. Equal streams give equal bytes with the same release of zstd.
 pub(super) fn encoder<W: Write>(out: W, workers: usize) -> io::Result<Encoder<'static, W>> {
     let mut encoder = Encoder::new(out, ZSTD_LEVEL)?;
     encoder.multithread(workers.try_into().unwrap_or(1))?;
@@ -129,7 +127,7 @@ struct Packer<'a, W: Write> {
     dir: &'a Path,
     device: u64,
     options: &'a PackOptions,
-    /// Of files with several names, by inode number: the name that holds the data.
+    /// For files with several names: the first name by inode number.
     first_names: HashMap<u64, LayerPath>,
     entries: u64,
     exact: bool,
@@ -186,7 +184,7 @@ impl<W: Write> Packer<'_, W> {
                 children.push((name, metadata))
             }
         }
-        // Whiteouts first, as OCI layer.md advises for readers that apply entries one by one.
+        // Whiteouts first, as OCI layer.md recommends for readers that apply entries one by one.
         whiteouts.sort_unstable();
         for name in whiteouts {
             self.marker(path.join(&[WHITEOUT_PREFIX, &name].concat()))?;
@@ -203,7 +201,7 @@ impl<W: Write> Packer<'_, W> {
         Ok(())
     }
 
-    /// An empty file whose name says everything.
+    /// Writes an empty file whose name is a deletion.
     fn marker(&mut self, path: LayerPath) -> Result<(), PackError> {
         let (mtime, xattrs) = (Mtime::default(), BTreeMap::new());
         self.write_headers(&Entry {
@@ -221,7 +219,7 @@ impl<W: Write> Packer<'_, W> {
         if metadata.dev() != self.device {
             return Err(PackError::MountPoint { path: self.at(&path) });
         }
-        if let Some(why) = left_out(metadata) {
+        if let Some(why) = unsupported(metadata) {
             tracing::debug!("left out `{}`: {why}", path.as_path().display());
             self.exact = false;
             return Ok(());
@@ -264,7 +262,7 @@ impl<W: Write> Packer<'_, W> {
         })
     }
 
-    /// The entry of an object, and whether it is an opaque directory.
+    /// The entry of an object, and true for an opaque directory.
     fn describe(
         &mut self,
         path: &LayerPath,
@@ -314,10 +312,10 @@ impl<W: Write> Packer<'_, W> {
         for name in names {
             let value = xattr::get(&at, &name).map_err(read)?;
             let value = value.ok_or_else(|| PackError::Changed { path: at.clone() })?;
-            match xattrs::sort(name.as_bytes(), &value) {
+            match xattrs::classify(name.as_bytes(), &value) {
                 Xattr::Content => drop(content.insert(name.into_vec(), value)),
                 Xattr::Opaque => opaque = true,
-                Xattr::OverlayBookkeeping | Xattr::OfTheHost => {}
+                Xattr::OverlayBookkeeping | Xattr::Host => {}
                 Xattr::Unsupported => {
                     let xattr = name.to_string_lossy().into_owned();
                     return Err(PackError::OverlayFeature { path: at, xattr });
@@ -335,7 +333,7 @@ impl<W: Write> Packer<'_, W> {
         };
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::open(&at, flags, Mode::empty()).map_err(|errno| read(errno.into()))?;
-        // One byte more than there should be, to notice growth.
+        // One byte more than expected, to notice growth.
         let mut file = File::from(file).take(size.saturating_add(1));
         let mut left = size;
         let mut buffer = vec![0; BUFFER.min(usize::try_from(size).unwrap_or(BUFFER)).max(1)];
@@ -371,19 +369,19 @@ impl<W: Write> Packer<'_, W> {
     }
 }
 
-/// Why an object is not stored, if it is not.
-fn left_out(metadata: &Metadata) -> Option<&'static str> {
+/// Why an object is left out; `None` if it is packed.
+fn unsupported(metadata: &Metadata) -> Option<&'static str> {
     let kind = metadata.file_type();
     if kind.is_socket() {
-        Some("a socket lives no longer than its program")
+        Some("sockets end with their program")
     } else if kind.is_char_device() || kind.is_block_device() {
-        Some("device nodes are made where they are used")
+        Some("device nodes are created when a machine starts")
     } else {
         None
     }
 }
 
-/// Whether overlayfs reads it as a deletion.
+/// True for overlayfs's form of a deletion.
 fn is_whiteout(metadata: &Metadata) -> bool {
     metadata.file_type().is_char_device() && metadata.rdev() == 0
 }

@@ -1,4 +1,4 @@
-//! Names inside a layer.
+//! Paths inside a layer.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -6,11 +6,11 @@ use std::path::Path;
 
 use super::WHITEOUT_PREFIX;
 
-/// Longest file name and longest path that Linux takes, in bytes (`NAME_MAX`, and `PATH_MAX` without its zero byte).
+/// Maximum length of file names and paths on Linux in bytes (`NAME_MAX`, and `PATH_MAX` without its zero byte).
 const NAME_MAX: usize = 255;
 const PATH_MAX: usize = 4095;
-/// Names in a path: several times as many as any real tree has, and few enough for whoever walks a tree with one open
-/// directory or one stack frame a level.
+/// Maximum number of names in a path: several times that of real trees, and safe for code that uses one open directory or stack
+/// frame per level.
 const DEPTH_MAX: usize = 256;
 
 /// A path below a layer's root that cannot leave it: names joined by `/`, none of them empty, `.` or `..`.
@@ -18,34 +18,29 @@ const DEPTH_MAX: usize = 256;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(super) struct LayerPath(Vec<u8>);
 
-/// Why some bytes cannot be a path in a layer.
+/// Why bytes are not a valid path in a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PathProblem {
-    /// Starts with `/`.
     #[error("the path is absolute")]
     Absolute,
-    /// Has a name `..`.
     #[error("the path has a `..`")]
     Parent,
-    /// Has an empty name, a name `.`, or a zero byte.
     #[error("the path has an empty name, a `.` or a zero byte")]
     Irregular,
     /// A name of more than 255 or a path of more than 4095 bytes.
     #[error("the path is too long")]
     TooLong,
-    /// More than 256 names.
     #[error("the path has more than {DEPTH_MAX} names")]
     TooDeep,
 }
 
 impl LayerPath {
-    /// The layer's root.
     pub(super) fn root() -> Self {
         Self(Vec::new())
     }
 
-    /// Reads the path of an archive entry; `./` is the root, and a directory may end in `/`. A whiteout may be longer
-    /// than a name can be, for the name it deletes may be as long as one can be.
+    /// Parses the path of an archive entry; `./` is the root, and a directory may end in `/`. The name of a whiteout may exceed the
+    /// limit by its prefix.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, PathProblem> {
         if bytes == b"./" || bytes == b"." {
             return Ok(Self::root());
@@ -72,7 +67,7 @@ impl LayerPath {
         Ok(Self(bytes.to_vec()))
     }
 
-    /// The path of `name` in this directory; `name` comes from a directory listing.
+    /// The path of the child `name`, which comes from a directory listing.
     pub(super) fn join(&self, name: &[u8]) -> Self {
         let mut path = self.0.clone();
         if !path.is_empty() {
@@ -82,7 +77,7 @@ impl LayerPath {
         Self(path)
     }
 
-    /// The directory it is in and its name there; `None` for the root.
+    /// Parent and name; `None` for the root.
     pub(super) fn split(&self) -> Option<(Self, &[u8])> {
         if self.0.is_empty() {
             return None;
@@ -93,7 +88,7 @@ impl LayerPath {
         }
     }
 
-    /// Whether the other one is below it; everything is below the root, even the root.
+    /// True if `other` is below this path; everything is below the root, even the root itself.
     pub(super) fn contains(&self, other: &Self) -> bool {
         match other.0.strip_prefix(&self.0[..]) {
             Some(rest) => self.0.is_empty() || rest.starts_with(b"/"),
@@ -116,7 +111,7 @@ mod tests {
     use super::{LayerPath, PathProblem};
 
     #[test]
-    fn only_paths_below_the_root() {
+    fn paths_outside_the_root_are_rejected() {
         let problem = |bytes: &[u8]| LayerPath::parse(bytes).unwrap_err();
         assert_eq!(problem(b"/etc/passwd"), PathProblem::Absolute);
         assert_eq!(problem(b"/"), PathProblem::Absolute);
@@ -136,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_above_what() {
+    fn containment_goes_by_names() {
         let path = |text: &str| LayerPath::parse(text.as_bytes()).unwrap();
         for (above, below) in [("./", "./"), ("./", "a"), ("a", "a/b"), ("a", "a/b/c")] {
             assert!(path(above).contains(&path(below)), "{above} {below}");
@@ -147,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn splits_and_joins() {
+    fn split_and_join_are_inverse() {
         let path = LayerPath::parse(b"a/b\xff/c/").unwrap();
         let (parent, name) = path.split().unwrap();
         assert_eq!((parent.as_bytes(), name), (&b"a/b\xff"[..], &b"c"[..]));

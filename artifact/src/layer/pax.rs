@@ -1,7 +1,7 @@
-//! Extended header records (POSIX.1-2024, pax, "pax Extended Header"): what a ustar header has no room for.
+//! Extended header records (POSIX.1-2024, pax, "pax Extended Header"): fields that do not fit a ustar header.
 //!
-//! The tar crate splits records at line feeds, which a binary value (`security.capability`, say) may well contain;
-//! here a record is as long as it says.
+//! The tar crate splits records at line feeds, which binary values (such as `security.capability`) may contain; here the length of a
+//! record counts.
 
 use std::collections::BTreeMap;
 
@@ -26,25 +26,23 @@ pub(super) struct Records {
     pub(super) xattrs: Xattrs,
 }
 
-/// What is wrong with extended header records.
+/// Why records are rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum PaxProblem {
-    /// A record that is not `LENGTH KEY=VALUE`.
+    /// Not `LENGTH KEY=VALUE`.
     #[error("a pax record is malformed")]
     Malformed,
-    /// More than [`MAX_RECORDS`].
     #[error("it has more than {MAX_RECORDS} bytes of pax records")]
     TooLong,
-    /// The same key twice.
-    #[error("the pax record `{0}` is there twice")]
+    #[error("the pax record `{0}` occurs twice")]
     Repeated(String),
-    /// A key that layers do not use, or a value it cannot have.
-    #[error("the pax record `{0}` is not one that layers have")]
+    /// An unknown key, or an invalid value.
+    #[error("the pax record `{0}` is not supported")]
     Unexpected(String),
 }
 
 impl Records {
-    /// As bytes; empty when there is nothing to say.
+    /// Encodes the records; empty if there are none.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (name, value) in &self.xattrs {
@@ -70,7 +68,7 @@ impl Records {
         bytes
     }
 
-    /// Reads what [`Records::encode`] writes, in any order.
+    /// Decodes the records that [`Records::encode`] writes, in any order.
     pub(super) fn decode(mut bytes: &[u8]) -> Result<Self, PaxProblem> {
         let mut all = BTreeMap::new();
         while !bytes.is_empty() {
@@ -100,7 +98,7 @@ impl Records {
 }
 
 impl Mtime {
-    /// In decimal, without trailing zeros: `12`, `0.5`, `-1.25`.
+    /// Decimal without trailing zeros: `12`, `0.5`, `-1.25`.
     fn to_decimal(self) -> String {
         // Half a second before 1970 is -1 s + 0.5 s here, but `-0.5` in a record.
         let total = i128::from(self.seconds) * 1_000_000_000 + i128::from(self.nanoseconds);
@@ -144,7 +142,7 @@ fn encode_record(bytes: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     bytes.push(b'\n');
 }
 
-/// Key and value of the first record, and what follows it.
+/// Key and value of the first record, and the rest.
 fn split_record(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let space = bytes.iter().take(20).position(|byte| *byte == b' ')?;
     let digits = &bytes[..space];
@@ -157,7 +155,7 @@ fn split_record(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     Some((&record[..equals], &record[equals + 1..], &bytes[length..]))
 }
 
-/// A key ends at its first `=`, so GNU tar escapes that, and `%` with it.
+/// Keys end at their first `=`, so GNU tar escapes it, and `%`.
 fn escape(name: &[u8]) -> Vec<u8> {
     let mut escaped = Vec::with_capacity(name.len());
     for byte in name {
@@ -202,7 +200,7 @@ mod tests {
     use super::{Mtime, PaxProblem, Records};
 
     #[test]
-    fn times() {
+    fn times_are_decimal() {
         for (seconds, nanoseconds, text) in [
             (12, 0, "12"),
             (0, 500_000_000, "0.5"),
@@ -230,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn values_may_have_line_feeds() {
+    fn values_may_contain_line_feeds() {
         let xattrs = BTreeMap::from([(b"security.capability".to_vec(), b"\n9 a=b\n\0".to_vec())]);
         let records = Records {
             xattrs,
@@ -244,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_that_grow_by_their_own_digits() {
+    fn lengths_include_their_own_digits() {
         for size in 80..120 {
             let records = Records {
                 path: Some(vec![b'x'; size]),
@@ -255,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_layers_do_not_have() {
+    fn unsupported_records_are_rejected() {
         let decode = |bytes: &[u8]| Records::decode(bytes).unwrap_err();
         for bytes in [
             &b"x"[..],
@@ -287,7 +285,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_records_come_back(
+        fn any_records_round_trip(
             path in of(vec(any::<u8>(), 0..200)),
             linkpath in of(vec(any::<u8>(), 0..200)),
             mtime in of((-1_000_000_000_000i64..1_000_000_000_000, 0u32..1_000_000_000)),
@@ -299,7 +297,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_it_panic(bytes in vec(any::<u8>(), 0..100)) {
+        fn any_bytes_decode_without_panic(bytes in vec(any::<u8>(), 0..100)) {
             let _ = Records::decode(&bytes);
         }
     }

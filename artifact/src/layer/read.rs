@@ -1,4 +1,4 @@
-//! From a layer's stream to its entries, checked on the way.
+//! Reads the entries of a layer's stream, and verifies the stream.
 
 use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
@@ -13,12 +13,12 @@ use super::pax::Records;
 use crate::digest::HashingStream;
 use crate::printable::printable;
 
-/// Base-two logarithm of the largest window that a frame may ask for, and with it of the memory that it takes: 8 MiB, what
-/// every decoder should have (RFC 8878, 3.1.1.1.2, "Window Descriptor"). [`pack`](super::pack()) asks for 2 MiB.
+/// Base-two logarithm of the maximum window, which bounds memory: 8 MiB, which every decoder should support (RFC 8878, 3.1.1.1.2,
+/// "Window Descriptor"). [`pack`](super::pack()) uses 2 MiB.
 const WINDOW_LOG: u32 = 23;
 
-/// Gives the plain stream of `layer` to `read`, and checks digest, size and diff id of all of it. What `read` made of it is
-/// worthless unless this returns `Ok`.
+/// Calls `read` with the uncompressed stream of `layer`, and verifies digest, size and diff id. What `read` did must not be used
+/// unless this returns `Ok`.
 pub(super) fn checked<T>(
     blob: impl Read,
     layer: &Layer,
@@ -54,7 +54,7 @@ fn decompressed<T>(
     };
     let mut plain = BufReader::with_capacity(128 * 1024, HashingStream::new(bounded));
     let outcome = read(&mut plain);
-    // What follows the archive's end counts too.
+    // Bytes after the archive's end count, too.
     let drained = io::copy(&mut plain, &mut io::sink());
     let (bounded, found, found_size) = plain.into_inner().finish();
     if bounded.exceeded {
@@ -76,15 +76,14 @@ fn decompressed<T>(
     Ok(outcome)
 }
 
-/// The plain stream of a blob, for what checks by itself what comes of it: neither digest nor length are checked here, but
-/// memory is bounded by the window, and [`delta`](super::delta) reads no more of it than it has use for.
+/// The uncompressed stream of a blob, not verified. Memory is bounded by the window.
 pub(super) fn plain<R: Read>(blob: R) -> io::Result<Decoder<'static, BufReader<R>>> {
     let mut decoder = Decoder::new(blob)?;
     decoder.window_log_max(WINDOW_LOG)?;
     Ok(decoder)
 }
 
-/// Gives every entry to `visit`, with the data of a file; up to `limit` of them.
+/// Calls `visit` with each entry and its data, for up to `limit` entries.
 pub(super) fn entries(
     plain: impl Read,
     limit: u64,
@@ -107,7 +106,7 @@ pub(super) fn entries(
             records = Some(entry::read_records(raw.size(), &mut raw).map_err(refused)?);
             continue;
         }
-        let entry = Entry::read(raw.header(), records.take().unwrap_or_default()).map_err(refused)?;
+        let entry = Entry::parse(raw.header(), records.take().unwrap_or_default()).map_err(refused)?;
         count += 1;
         if count > limit {
             return Err(UnpackError::TooMany { limit });
@@ -117,13 +116,13 @@ pub(super) fn entries(
     Ok(())
 }
 
-/// The error and what caused it, in one line.
+/// The error and its causes in one line.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     printable(&causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
 }
 
-/// Ends with an error when more than `left` bytes come.
+/// A reader that fails after `left` bytes.
 struct Bounded<R> {
     inner: R,
     left: u64,

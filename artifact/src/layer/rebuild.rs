@@ -1,14 +1,14 @@
-//! Blobs of layers out of those of older ones.
+//! Makes and applies deltas between blobs of layers.
 
 use std::io::{self, Read, Write};
 
 use super::anchors::Anchors;
 use super::{delta, pack, read};
 
-/// Threads that compress a layer: several layers are made side by side, and every further one holds more of the stream.
+/// Compression threads per layer. Several layers are rebuilt in parallel, and each thread buffers part of the stream.
 const WORKERS: usize = 1;
 
-/// Writes the delta that makes the blob `new` out of the blob `old`. Both are opened anew for every time they are read.
+/// Writes the delta from the blob `old` to the blob `new`. Both are read twice.
 ///
 /// # Errors
 /// Opening or reading either, or writing.
@@ -21,11 +21,11 @@ pub(crate) fn make_delta<R: Read>(
     delta::make(&drifts, read::plain(old()?)?, read::plain(new()?)?, out)
 }
 
-/// Writes the blob of a layer that unpacks to `unpacked_size` bytes, as a delta makes it out of the blob `old`: the same
-/// bytes as those of [`pack`](super::pack()). Whether they are the right ones their digest says, and nothing else does.
+/// Applies a delta to the blob `old`, and writes the blob of a layer of `unpacked_size` bytes: the same bytes as [`pack`](super::pack())
+/// makes. They must be verified by their digest.
 ///
 /// # Errors
-/// Reading either, writing, or a delta that does not fit.
+/// Reading either, writing, or a delta that does not match.
 pub(crate) fn rebuild(
     old: impl Read,
     delta: impl Read,

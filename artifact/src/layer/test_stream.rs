@@ -6,7 +6,7 @@ use super::Layer;
 use super::entry::{pad, write_end};
 use crate::digest::Digest;
 
-/// A tar stream made by hand, as no decent program would.
+/// A hand-made tar stream, which may be invalid.
 #[derive(Default, Clone)]
 pub(crate) struct Stream(pub(crate) Vec<u8>);
 
@@ -49,7 +49,7 @@ impl Stream {
         self.entry(EntryType::XHeader, "PaxHeader", "", records)
     }
 
-    /// The compressed stream, and the layer that honestly describes it.
+    /// The compressed stream, and its layer with correct digests.
     pub(crate) fn blob(mut self) -> (Vec<u8>, Layer) {
         write_end(&mut self.0).unwrap();
         let blob = zstd::encode_all(&self.0[..], 1).unwrap();

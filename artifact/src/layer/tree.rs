@@ -1,7 +1,7 @@
-//! Makes file system objects below one directory, whatever their paths say.
+//! Creates file system objects that cannot leave a directory.
 //!
-//! The kernel keeps them there: parents are opened with `openat2` and `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS`
-//! (openat2(2)), the last name is only ever created, never followed or replaced.
+//! The kernel enforces this: parents are opened with `openat2` and `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS` (openat2(2)); the last
+//! name is only created, never followed or replaced.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -20,35 +20,35 @@ use super::path::LayerPath;
 use super::pax::Mtime;
 use super::xattrs::{ACL_PREFIX, OPAQUE_YES, OVERLAY_OPAQUE, Xattrs};
 
-/// Zeros are left out in units of this many bytes, the block size of common file systems.
+/// Unit of holes in bytes: the block size of common file systems.
 const BLOCK: usize = 4096;
 static ZEROS: [u8; BLOCK] = [0; BLOCK];
 
-/// A directory that is being filled.
+/// A directory that is filled from a stream.
 pub(super) struct Tree {
     root: OwnedFd,
-    /// The directory used last: entries come in order, so it is the right one nearly always.
+    /// The directory used last. Entries are sorted, so it is nearly always the next one, too.
     recent: Option<(LayerPath, OwnedFd)>,
-    /// The directories that are being filled, each in the one before it. They get most of what they are when the stream
-    /// leaves them: filling them changes their times, a default ACL or a set-group-id bit would rub off on what is made
-    /// in them. Since the stream never comes back to one, there are no more of them than a path has names.
+    /// The directories being filled, each in the one before it. Their metadata is set when the stream leaves them: creating children
+    /// changes their times, and children would inherit a default ACL or a set-group-ID bit. The stream never returns to a directory,
+    /// so there are at most as many as names in a path.
     unfinished: Vec<Entry>,
 }
 
-/// Why an object could not be made.
+/// Why an object was not created.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TreeProblem {
-    #[error("its directory is not in the layer before it, or is complete")]
+    #[error("its directory is not open: it must come before its content, which must be contiguous")]
     NoParent,
-    #[error("it is in the layer twice")]
+    #[error("it occurs twice in the layer")]
     Twice,
-    #[error("it is a hard link to something that is no file of the layer before it")]
+    #[error("it is a hard link, and its target is not an earlier file of the layer")]
     BadLink,
-    #[error("its data ends early")]
+    #[error("its data is truncated")]
     Truncated,
     #[error("its data cannot be read")]
     Read(#[source] io::Error),
-    #[error("it cannot be made")]
+    #[error("it cannot be created")]
     Make(#[source] io::Error),
 }
 
@@ -68,7 +68,7 @@ impl From<io::Error> for TreeProblem {
 }
 
 impl Tree {
-    /// Fills the directory `dir`.
+    /// Opens the directory `dir`.
     pub(super) fn open(dir: &Path) -> io::Result<Self> {
         let root = open(dir, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Self {
@@ -78,7 +78,7 @@ impl Tree {
         })
     }
 
-    /// Makes the object; `data` is what a file holds.
+    /// Creates the object; `data` is the content of a file.
     pub(super) fn make(&mut self, entry: Entry, data: impl Read) -> Result<(), TreeProblem> {
         let path = entry.path.clone();
         let Some((parent_path, name)) = path.split() else {
@@ -113,7 +113,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Makes overlay's whiteout of a name.
+    /// Creates overlay's whiteout of a path.
     pub(super) fn whiteout(&mut self, path: &LayerPath) -> Result<(), TreeProblem> {
         let (parent, name) = path.split().ok_or(TreeProblem::Twice)?;
         mknodat(
@@ -126,7 +126,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Makes a directory of the layer opaque.
+    /// Makes a directory opaque.
     pub(super) fn opaque(&mut self, path: &LayerPath) -> Result<(), TreeProblem> {
         if self.unfinished.last().is_none_or(|last| last.path != *path) {
             return Err(TreeProblem::NoParent);
@@ -135,7 +135,7 @@ impl Tree {
         Ok(fsetxattr(dir, OVERLAY_OPAQUE, OPAQUE_YES, XattrFlags::CREATE)?)
     }
 
-    /// Leaves the directories that `path` is not in, and gives them their owners, modes, attributes and times.
+    /// Finishes the directories that do not contain `path`: sets owners, modes, attributes and times.
     pub(super) fn leave_for(&mut self, path: &LayerPath) -> Result<(), (LayerPath, TreeProblem)> {
         while let Some(last) = self.unfinished.pop_if(|last| !last.path.contains(path)) {
             self.finish_directory(last)?;
@@ -143,7 +143,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Leaves all directories.
+    /// Finishes all directories.
     pub(super) fn finish(mut self) -> Result<(), (LayerPath, TreeProblem)> {
         while let Some(last) = self.unfinished.pop() {
             self.finish_directory(last)?;
@@ -151,8 +151,8 @@ impl Tree {
         Ok(())
     }
 
-    /// Attributes may be large and are set at once; only ACLs change what is made in the directory, and are changed by a
-    /// change of its mode.
+    /// Extended attributes may be large and are set now, except ACLs: children would inherit them, and changing the mode changes
+    /// them.
     fn begin_directory(&mut self, mut entry: Entry) -> Result<(), TreeProblem> {
         let (acls, others) = std::mem::take(&mut entry.xattrs)
             .into_iter()
@@ -225,9 +225,9 @@ impl Tree {
     }
 }
 
-/// Copies `size` bytes, leaving a hole for every block of zeros.
+/// Copies `size` bytes, with a hole for every block of zeros.
 fn copy_sparsely(mut data: impl Read, file: &mut File, size: u64) -> Result<(), TreeProblem> {
-    // No larger than the file: most are small.
+    // Most files are small.
     let mut buffer = vec![0; usize::try_from(size).unwrap_or(usize::MAX).min(64 * BLOCK)];
     let mut offset = 0;
     while offset < size {
@@ -248,7 +248,7 @@ fn copy_sparsely(mut data: impl Read, file: &mut File, size: u64) -> Result<(), 
     Ok(())
 }
 
-/// The stretches of whole blocks that are not all zeros, with their offsets.
+/// Runs of blocks that are not all zeros, with their offsets.
 fn non_zero_runs(chunk: &[u8]) -> Vec<(usize, &[u8])> {
     let mut runs = Vec::new();
     let mut start = None;
@@ -269,7 +269,7 @@ fn non_zero_runs(chunk: &[u8]) -> Vec<(usize, &[u8])> {
     runs
 }
 
-/// Owner first, for a change of owner takes set-id bits and capabilities away; times last.
+/// Owner first, since changing it clears set-id bits and capabilities; times last.
 fn finish_open(object: impl AsFd, entry: &Entry) -> Result<(), TreeProblem> {
     fchown(
         &object,
@@ -288,7 +288,7 @@ fn set_xattrs(object: impl AsFd, xattrs: &Xattrs) -> Result<(), TreeProblem> {
     Ok(())
 }
 
-/// The same for what cannot be opened without side effects: links and pipes.
+/// [`finish_open`] for links and pipes, which cannot be opened without side effects.
 fn finish_named(parent: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Result<(), TreeProblem> {
     let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
     chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
@@ -305,7 +305,7 @@ fn finish_named(parent: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> Result<()
 }
 
 fn set_xattrs_of_named(parent: BorrowedFd<'_>, name: &[u8], xattrs: &Xattrs) -> Result<(), TreeProblem> {
-    // There is no lsetxattrat before Linux 6.13; the directory's own link in /proc leads to the same place.
+    // Linux has no setxattrat before 6.13; the path through /proc leads to the same file.
     let path = [format!("/proc/self/fd/{}/", parent.as_raw_fd()).as_bytes(), name].concat();
     for (xattr, value) in xattrs {
         lsetxattr(&path[..], &xattr[..], value, XattrFlags::empty())?;

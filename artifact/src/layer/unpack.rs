@@ -1,4 +1,4 @@
-//! From a layer's stream to a directory in overlayfs form, trusting nothing.
+//! Unpacks a layer's stream into a directory in overlayfs form. The stream may be hostile.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -10,17 +10,15 @@ use super::read::{self, chain};
 use super::tree::{Tree, TreeProblem};
 use super::{Layer, MAX_ENTRIES, OPAQUE_MARKER, WHITEOUT_PREFIX, xattrs};
 
-/// Unpacks the stream `blob` of `layer` into the empty directory `dir`, and checks digest, size and diff id while it
-/// streams.
+/// Unpacks the stream `blob` of `layer` into the empty directory `dir`, and verifies digest, size and diff id on the way.
 ///
 /// # Errors
-/// See [`UnpackError`]. When the bytes are not those of the layer, that is what the error says, whatever else
-/// went wrong because of it.
+/// See [`UnpackError`]. A wrong digest takes precedence over errors that it causes.
 pub fn unpack(blob: impl Read, layer: &Layer, dir: &Path) -> Result<(), UnpackError> {
     read::checked(blob, layer, |plain| unpack_entries(plain, dir, MAX_ENTRIES))
 }
 
-/// Makes what is in the archive below `dir`, up to `limit` entries.
+/// Unpacks at most `limit` entries of an uncompressed stream.
 pub(super) fn unpack_entries(plain: impl Read, dir: &Path, limit: u64) -> Result<(), UnpackError> {
     let make = |source| UnpackError::Make {
         path: PathBuf::new(),
@@ -35,14 +33,14 @@ pub(super) fn unpack_entries(plain: impl Read, dir: &Path, limit: u64) -> Result
     tree.finish().map_err(refuse_directory)
 }
 
-/// Why an entry that can be read is not unpacked.
+/// Why a valid entry is rejected.
 #[derive(Debug, thiserror::Error)]
 enum EntryRefusal {
     #[error(transparent)]
     Tree(#[from] TreeProblem),
-    #[error("it deletes nothing that can be deleted: a whiteout is an empty file `.wh.NAME`")]
+    #[error("it is not a valid whiteout, which is an empty file `.wh.NAME`")]
     Whiteout,
-    #[error("layers do not have the attribute `{0}`")]
+    #[error("the attribute `{0}` is not supported")]
     Xattr(String),
 }
 
@@ -56,7 +54,7 @@ fn unpack_entry(tree: &mut Tree, entry: Entry, data: impl Read) -> Result<(), En
         if name == OPAQUE_MARKER {
             return Ok(tree.opaque(&parent)?);
         }
-        // `.wh..`, `.wh...` and AUFS's own `.wh..wh.*` delete no name that a tree can have.
+        // `.wh..`, `.wh...` and AUFS's own `.wh..wh.*` do not name a file.
         if matches!(deleted, b"" | b"." | b"..") || deleted.starts_with(WHITEOUT_PREFIX) {
             return Err(EntryRefusal::Whiteout);
         }

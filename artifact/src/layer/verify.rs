@@ -1,4 +1,4 @@
-//! A layer's stream against the directory that it was unpacked into: nothing more, nothing less, nothing else.
+//! Compares a layer's stream with the directory that it was unpacked into.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File, Metadata};
@@ -19,76 +19,50 @@ use super::{Layer, MAX_ENTRIES, OPAQUE_MARKER, UnpackError, WHITEOUT_PREFIX, rea
 /// Bytes compared at a time.
 const BUFFER: usize = 256 * 1024;
 
-/// Something in an unpacked layer that is not as the layer's stream has it.
+/// A difference between an unpacked layer and its stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mismatch {
-    /// Where, relative to the layer's root; the root itself is the empty path.
+    /// Relative to the layer's root, which is the empty path.
     pub path: PathBuf,
     pub kind: MismatchKind,
 }
 
-/// How something differs from what it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MismatchKind {
-    /// It is not there.
     #[error("is missing")]
     Missing,
-    /// It is there, and the layer has no such thing.
     #[error("is not in the layer")]
     Extra,
-    /// A directory where a file should be, or the like.
-    #[error("is something else than it should be")]
+    /// For example a directory in place of a file.
+    #[error("has another type")]
     Kind,
-    /// A file with other data.
-    #[error("has other bytes")]
+    #[error("has different content")]
     Bytes,
-    /// Another length, in bytes.
     #[error("has {found} bytes instead of {expected}")]
-    Length {
-        /// What the layer has.
-        expected: u64,
-        /// What is there.
-        found: u64,
-    },
-    /// Other permission, set-id or sticky bits.
+    Length { expected: u64, found: u64 },
+    /// Permission, set-id or sticky bits.
     #[error("has mode {found:o} instead of {expected:o}")]
-    Mode {
-        /// What the layer has.
-        expected: u32,
-        /// What is there.
-        found: u32,
-    },
-    /// Another user or group.
+    Mode { expected: u32, found: u32 },
     #[error("belongs to {} instead of {}", owner(.found), owner(.expected))]
-    Owner {
-        /// User and group in the layer.
-        expected: (u32, u32),
-        /// User and group found.
-        found: (u32, u32),
-    },
-    /// Another modification time.
+    Owner { expected: (u32, u32), found: (u32, u32) },
     #[error("has another modification time")]
     Time,
-    /// Other extended attributes.
     #[error("has other extended attributes")]
     Xattrs,
-    /// A symbolic link to elsewhere.
-    #[error("leads somewhere else")]
+    #[error("has another link target")]
     Target,
-    /// A file of its own that should be another name of a file.
-    #[error("is no longer a name of `{}`", .0.display())]
+    #[error("is not a hard link to `{}`", .0.display())]
     HardLink(PathBuf),
-    /// The file system refuses.
     #[error("cannot be read: {0}")]
     Unreadable(String),
 }
 
-/// What was compared.
+/// The result of [`verify`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Verification {
-    /// How many files, directories and other things the layer has, deletions included.
+    /// Number of files, directories and other objects of the layer, deletions included.
     pub objects: usize,
-    /// All that differs, in the order of the stream, then what is there too much.
+    /// In the order of the stream, then extra files.
     pub mismatches: Vec<Mismatch>,
 }
 
@@ -96,13 +70,13 @@ fn owner((user, group): &(u32, u32)) -> String {
     format!("{user}:{group}")
 }
 
-/// Compares the stream `blob` of `layer` with the directory `dir`, which nobody may change meanwhile: kinds, data, modes,
-/// owners, modification times, extended attributes, hard links, deletions. Attributes that no layer has (overlay's
-/// book-keeping, labels of the host) do not count, nor do holes.
+/// Compares the stream `blob` of `layer` with the directory `dir`, which must not change meanwhile: types, data, modes, owners,
+/// modification times, extended attributes, hard links, deletions. Attributes that layers do not have (overlay's bookkeeping,
+/// labels of the host) and holes are ignored.
 ///
 /// # Errors
-/// When the stream is not the layer's own, as for [`unpack`](super::unpack()). What cannot be read in the directory is a
-/// difference.
+/// The stream is not that of the layer, as for [`unpack`](super::unpack()). Files in the directory that cannot be read are
+/// mismatches.
 pub fn verify(blob: impl Read, layer: &Layer, dir: &Path) -> Result<Verification, UnpackError> {
     let mut verifier = Verifier {
         dir,
@@ -125,9 +99,9 @@ pub fn verify(blob: impl Read, layer: &Layer, dir: &Path) -> Result<Verification
 struct Verifier<'a> {
     dir: &'a Path,
     expected: HashSet<LayerPath>,
-    /// Directories that are missing: what is in them need not be said.
+    /// Missing directories; their content is not reported.
     missing: HashSet<LayerPath>,
-    /// Directories with a marker.
+    /// Opaque directories.
     opaque: HashSet<LayerPath>,
     mismatches: Vec<Mismatch>,
 }
@@ -145,7 +119,7 @@ impl Verifier<'_> {
                 if let Some(metadata) = self.find(&path)
                     && !is_whiteout(&metadata)
                 {
-                    self.differs(&path, MismatchKind::Kind);
+                    self.mismatch(&path, MismatchKind::Kind);
                 }
                 return Ok(());
             }
@@ -156,23 +130,23 @@ impl Verifier<'_> {
         if let Kind::HardLink { to } = &entry.kind {
             let same = |first: Metadata| (first.dev(), first.ino()) == (metadata.dev(), metadata.ino());
             if !fs::symlink_metadata(self.at(to)).is_ok_and(same) {
-                self.differs(&path, MismatchKind::HardLink(to.as_path().to_owned()));
+                self.mismatch(&path, MismatchKind::HardLink(to.as_path().to_owned()));
             }
             return Ok(());
         }
         if !is_a(&metadata, &entry.kind) {
-            // What is in no directory is missing.
+            // Its content is missing as well.
             if entry.kind == Kind::Directory {
                 self.missing.insert(path.clone());
             }
-            self.differs(&path, MismatchKind::Kind);
+            self.mismatch(&path, MismatchKind::Kind);
             return Ok(());
         }
         match &entry.kind {
             Kind::File { size } => self.data(&path, *size, metadata.size(), data)?,
             Kind::Symlink { target } => match fs::read_link(self.at(&path)) {
                 Ok(found) if found.as_os_str().as_bytes() == target => {}
-                Ok(_) => self.differs(&path, MismatchKind::Target),
+                Ok(_) => self.mismatch(&path, MismatchKind::Target),
                 Err(error) => self.unreadable(&path, &error),
             },
             _ => {}
@@ -181,7 +155,7 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// What is there; `None` when nothing is, which is noted.
+    /// The metadata of what is at `path`; records a mismatch if nothing is.
     fn find(&mut self, path: &LayerPath) -> Option<Metadata> {
         self.expected.insert(path.clone());
         if let Some((parent, _)) = path.split()
@@ -193,7 +167,7 @@ impl Verifier<'_> {
         match fs::symlink_metadata(self.at(path)) {
             Ok(metadata) => return Some(metadata),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.differs(path, MismatchKind::Missing)
+                self.mismatch(path, MismatchKind::Missing)
             }
             Err(error) => self.unreadable(path, &error),
         }
@@ -207,22 +181,22 @@ impl Verifier<'_> {
         // A symbolic link has no mode of its own.
         if found != entry.mode && !metadata.is_symlink() {
             let expected = entry.mode;
-            self.differs(path, MismatchKind::Mode { expected, found });
+            self.mismatch(path, MismatchKind::Mode { expected, found });
         }
         let (expected, found) = ((entry.uid, entry.gid), (metadata.uid(), metadata.gid()));
         if found != expected {
-            self.differs(path, MismatchKind::Owner { expected, found });
+            self.mismatch(path, MismatchKind::Owner { expected, found });
         }
         let mtime = Mtime {
             seconds: metadata.mtime(),
             nanoseconds: metadata.mtime_nsec().try_into().unwrap_or(0),
         };
         if mtime != entry.mtime {
-            self.differs(path, MismatchKind::Time);
+            self.mismatch(path, MismatchKind::Time);
         }
         match content_xattrs(&self.at(path)) {
             Ok(found) if found == entry.xattrs => {}
-            Ok(_) => self.differs(path, MismatchKind::Xattrs),
+            Ok(_) => self.mismatch(path, MismatchKind::Xattrs),
             Err(error) => self.unreadable(path, &error),
         }
     }
@@ -235,7 +209,7 @@ impl Verifier<'_> {
         data: &mut dyn Read,
     ) -> Result<(), UnpackError> {
         if found != expected {
-            self.differs(path, MismatchKind::Length { expected, found });
+            self.mismatch(path, MismatchKind::Length { expected, found });
             return Ok(());
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -259,7 +233,7 @@ impl Verifier<'_> {
                 return Ok(());
             }
             if wanted[..count] != there[..count] {
-                self.differs(path, MismatchKind::Bytes);
+                self.mismatch(path, MismatchKind::Bytes);
                 return Ok(());
             }
             offset += count as u64;
@@ -277,11 +251,11 @@ impl Verifier<'_> {
             .collect();
         wrong.sort_unstable();
         for path in wrong {
-            self.differs(&path, MismatchKind::Xattrs);
+            self.mismatch(&path, MismatchKind::Xattrs);
         }
     }
 
-    /// Notes what the layer does not have.
+    /// Records files that the layer does not have.
     fn extra(&mut self) {
         let mut walk = WalkDir::new(self.dir).sort_by_file_name().into_iter();
         while let Some(found) = walk.next() {
@@ -310,10 +284,10 @@ impl Verifier<'_> {
     }
 
     fn unreadable(&mut self, path: &LayerPath, error: &io::Error) {
-        self.differs(path, MismatchKind::Unreadable(error.to_string()));
+        self.mismatch(path, MismatchKind::Unreadable(error.to_string()));
     }
 
-    fn differs(&mut self, path: &LayerPath, kind: MismatchKind) {
+    fn mismatch(&mut self, path: &LayerPath, kind: MismatchKind) {
         let path = path.as_path().to_owned();
         self.mismatches.push(Mismatch { path, kind });
     }
@@ -329,12 +303,12 @@ fn is_a(metadata: &Metadata, kind: &Kind) -> bool {
     }
 }
 
-/// How overlay notes that a name of a lower layer is gone.
+/// True for overlayfs's form of a deletion.
 fn is_whiteout(metadata: &Metadata) -> bool {
     metadata.file_type().is_char_device() && metadata.rdev() == 0
 }
 
-/// The attributes that a layer would have.
+/// The attributes that a layer has.
 fn content_xattrs(path: &Path) -> io::Result<Xattrs> {
     let names = match xattr::list(path) {
         Err(error) if error.kind() == io::ErrorKind::Unsupported => return Ok(BTreeMap::new()),
@@ -343,16 +317,16 @@ fn content_xattrs(path: &Path) -> io::Result<Xattrs> {
     let mut content = BTreeMap::new();
     for name in names {
         let value = xattr::get(path, &name)?.unwrap_or_default();
-        match xattrs::sort(name.as_bytes(), &value) {
-            // Those that layers cannot express do not belong here at all.
+        match xattrs::classify(name.as_bytes(), &value) {
+            // Unsupported attributes are mismatches, too.
             Xattr::Content | Xattr::Unsupported => drop(content.insert(name.as_bytes().to_vec(), value)),
-            Xattr::Opaque | Xattr::OverlayBookkeeping | Xattr::OfTheHost => {}
+            Xattr::Opaque | Xattr::OverlayBookkeeping | Xattr::Host => {}
         }
     }
     Ok(content)
 }
 
-/// Whether a directory is opaque; `None` for what is no directory.
+/// True for an opaque directory; `None` if it is not a directory.
 fn is_opaque(path: &Path) -> Option<bool> {
     let is_dir = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
     let name = std::ffi::OsStr::from_bytes(xattrs::OVERLAY_OPAQUE);

@@ -1,4 +1,4 @@
-//! A directory as entries, in an order that depends on nothing but their names.
+//! Walks a directory in the order of names.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -11,11 +11,11 @@ use sha2::{Digest as _, Sha256};
 use walkdir::WalkDir;
 
 use super::error::RootFsError;
-use super::{Entry, Kind, is_machines_own};
+use super::{Entry, Kind, is_device_path};
 use crate::digest::Digest;
 use crate::layer::may_unpack;
 
-/// Shows everything in `dir` to `visit`, and gives the digest of all that it was shown.
+/// Calls `visit` with every entry of `dir` and its content. Returns the digest of all of them.
 pub(super) fn walk(
     dir: &Path,
     mut visit: impl FnMut(&Entry, &mut dyn Read) -> Result<(), RootFsError>,
@@ -56,11 +56,11 @@ pub(super) fn walk(
                 Kind::Symlink(fs::read_link(at).map_err(RootFsError::read(at))?)
             }
             (None, kind) if kind.is_fifo() => Kind::Fifo,
-            // It is of no use without the one that listens.
+            // Sockets end with their program.
             (None, kind) if kind.is_socket() => continue,
-            _ if is_machines_own(path) => continue,
+            _ if is_device_path(path) => continue,
             _ => {
-                let reason = "is a device, and a node's are made when it starts";
+                let reason = "is a device; those of a node are created when it starts";
                 return Err(RootFsError::refused(dir, path, reason));
             }
         };
@@ -80,7 +80,7 @@ pub(super) fn walk(
             content.0 = Some(File::open(at).map_err(RootFsError::read(at))?);
         }
         visit(&entry, &mut content)?;
-        describe(&entry, &content.1.finalize(), &mut all);
+        hash(&entry, &content.1.finalize(), &mut all);
     }
     Ok(Digest::from_hasher(all))
 }
@@ -99,8 +99,8 @@ fn xattrs(path: &Path) -> io::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
     Ok(found)
 }
 
-/// Each part with its length, or two trees would have one digest.
-fn describe(entry: &Entry, content: &[u8], all: &mut Sha256) {
+/// Hashes an entry. Each part is preceded by its length, so that different trees have different digests.
+fn hash(entry: &Entry, content: &[u8], all: &mut Sha256) {
     let (kind, link): (&[u8], &Path) = match &entry.kind {
         Kind::Directory => (b"directory", Path::new("")),
         Kind::File => (b"file", Path::new("")),
@@ -128,7 +128,7 @@ fn describe(entry: &Entry, content: &[u8], all: &mut Sha256) {
     }
 }
 
-/// What a file holds, hashed on its way.
+/// A file's content and its hash; empty without a file.
 struct Content(Option<File>, Sha256);
 
 impl Read for Content {

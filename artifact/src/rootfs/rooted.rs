@@ -1,4 +1,4 @@
-//! Looking around in a tree as one who lives there would: links never lead out of it.
+//! Looks up files below a directory as if it were the root: links never lead out of it.
 
 use std::fs::File;
 use std::io;
@@ -8,47 +8,38 @@ use std::path::Path;
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, open, openat2};
 use rustix::io::Errno;
 
-/// A tree that is looked at.
+/// A directory that is the root of its lookups.
 #[derive(Debug)]
 pub struct RootedDir {
     root: OwnedFd,
 }
 
 impl RootedDir {
-    /// Looks at the tree below `dir`.
+    /// Opens `dir`.
     ///
     /// # Errors
-    /// `dir` is no directory that can be read.
+    /// `dir` is not a readable directory.
     pub fn open(dir: &Path) -> io::Result<Self> {
         let root = open(dir, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Self { root })
     }
 
-    /// The regular file at `path`, at the end of all links; nothing where there is none.
-    ///
-    /// # Errors
-    /// What the file system says, except that nothing is there.
+    /// The regular file at `path`, after links; `None` if there is none.
     pub fn file(&self, path: &Path) -> io::Result<Option<File>> {
-        // A pipe would wait for a writer.
+        // Opening a pipe would block.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-        match self.look(path, flags, ResolveFlags::IN_ROOT)? {
+        match self.look_up(path, flags, ResolveFlags::IN_ROOT)? {
             Some((fd, FileType::RegularFile)) => Ok(Some(File::from(fd))),
             _ => Ok(None),
         }
     }
 
-    /// Whether something is at `path`, at the end of all links.
-    ///
-    /// # Errors
-    /// What the file system says, except that nothing is there.
+    /// True if anything is at `path`, after links.
     pub fn exists(&self, path: &Path) -> io::Result<bool> {
-        Ok(self.look(path, OFlags::PATH, ResolveFlags::IN_ROOT)?.is_some())
+        Ok(self.look_up(path, OFlags::PATH, ResolveFlags::IN_ROOT)?.is_some())
     }
 
-    /// Whether `path` is free or a directory, and no link is on the way there: what is written there goes nowhere else.
-    ///
-    /// # Errors
-    /// What the file system says.
+    /// True if `path` does not exist or is a directory, and its parents are not links: writing there stays below the root.
     pub fn is_plain(&self, path: &Path) -> io::Result<bool> {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         match openat2(
@@ -65,7 +56,7 @@ impl RootedDir {
         }
     }
 
-    fn look(
+    fn look_up(
         &self,
         path: &Path,
         flags: OFlags,
@@ -77,7 +68,7 @@ impl RootedDir {
                 let kind = FileType::from_raw_mode(fstat(&fd)?.st_mode);
                 Ok(Some((fd, kind)))
             }
-            // No such device behind a node, a socket.
+            // `NXIO`: a device node without a device, or a socket.
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO) => Ok(None),
             Err(errno) => Err(errno.into()),
         }

@@ -1,4 +1,4 @@
-//! A tar stream as a tree, or as a layer over what is there (OCI image-spec 1.1, layer.md).
+//! Unpacks a tar stream as a whole tree, or as a layer over an existing one (OCI image-spec 1.1, layer.md).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -10,30 +10,28 @@ use tar::EntryType;
 
 use super::error::RootFsError;
 use super::writer::Tree;
-use super::{Entry, Kind, is_machines_own};
+use super::{Entry, Kind, is_device_path};
 use crate::layer::may_unpack;
 
 /// Two blocks of zeros end an archive; the reader stops after the first.
 const BLOCK: usize = 512;
-/// Names that mean deletions (OCI image-spec 1.1, layer.md, "Whiteouts").
+/// Prefix of names that are deletions (OCI image-spec 1.1, layer.md, "Whiteouts").
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
-/// Pax records of extended attributes, and of a form of sparse files that would be unpacked wrongly.
+/// Pax records of extended attributes, and of a sparse format that is not supported.
 const XATTR: &[u8] = b"SCHILY.xattr.";
 const SPARSE: &[u8] = b"GNU.sparse.";
 
-/// What a stream is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// A tree by itself.
     Whole,
-    /// A layer: it deletes, too.
+    /// May delete files of the tree.
     Layer,
 }
 
-/// Unpacks the plain tar stream `from`, which is in `path`, into `tree`.
+/// Unpacks the uncompressed tar stream `from` of the archive `path` into `tree`.
 pub(super) fn unpack(from: impl Read, tree: &Tree, form: Form, path: &Path) -> Result<(), RootFsError> {
-    let mut from = Ending::new(from);
+    let mut from = EndMark::new(from);
     let damaged = |source| RootFsError::Damaged {
         path: path.to_owned(),
         source,
@@ -56,9 +54,9 @@ pub(super) fn unpack(from: impl Read, tree: &Tree, form: Form, path: &Path) -> R
                 delete(tree, parent, name, &added).map_err(make)?;
                 continue;
             }
-            // A stream that breaks off is the archive's fault, not that of the file that was being made.
+            // A read error is the archive's, not that of the file being written.
             let mut broken = None;
-            let data = Noting(&mut entry, &mut broken);
+            let data = RecordError(&mut entry, &mut broken);
             let made = tree.put(&described, data);
             if let Some(kind) = broken {
                 return Err(damaged(kind.into()));
@@ -67,16 +65,16 @@ pub(super) fn unpack(from: impl Read, tree: &Tree, form: Form, path: &Path) -> R
             added.extend(at.ancestors().map(Path::to_owned));
         }
     }
-    // Else what was cut between two entries would pass for whole.
+    // Otherwise an archive cut off between two entries would be accepted.
     if !from.is_marked() {
         return Err(damaged(io::ErrorKind::UnexpectedEof.into()));
     }
-    // Checksums of compressed streams stand at their end.
+    // Read to the end, where compressed streams have their checksums.
     io::copy(&mut from, &mut io::sink()).map_err(damaged)?;
     Ok(())
 }
 
-/// Nothing for what is not to be made.
+/// The entry; `None` if it is not unpacked.
 fn describe<R: Read>(
     entry: &mut tar::Entry<'_, R>,
     archive: &Path,
@@ -89,7 +87,7 @@ fn describe<R: Read>(
     let header = entry.header();
     let kind = header.entry_type();
     let number = |field: io::Result<u64>| {
-        u32::try_from(field.map_err(damaged)?).map_err(|_| refused("has no possible owner"))
+        u32::try_from(field.map_err(damaged)?).map_err(|_| refused("has an invalid owner"))
     };
     let (uid, gid) = (number(header.uid())?, number(header.gid())?);
     let mode = header.mode().map_err(damaged)? & 0o7777;
@@ -100,18 +98,20 @@ fn describe<R: Read>(
     let link = PathBuf::from(OsStr::from_bytes(&link));
     let kind = match kind {
         EntryType::Directory => Kind::Directory,
-        // Archives from before POSIX have no other sign of a directory.
+        // Pre-POSIX archives mark directories like this.
         EntryType::Regular if raw.as_os_str().as_bytes().ends_with(b"/") => Kind::Directory,
         EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => Kind::File,
-        EntryType::Symlink if link.as_os_str().is_empty() => return Err(refused("is a link to nothing")),
+        EntryType::Symlink if link.as_os_str().is_empty() => {
+            return Err(refused("is a link without a target"));
+        }
         EntryType::Symlink => Kind::Symlink(link),
         EntryType::Link => match plain(&link) {
             Some(to) if !to.as_os_str().is_empty() => Kind::HardLink(to),
-            _ => return Err(refused("is a hard link to something outside")),
+            _ => return Err(refused("is a hard link to a path outside")),
         },
         EntryType::Fifo => Kind::Fifo,
         EntryType::XGlobalHeader => return Ok(None),
-        EntryType::Char | EntryType::Block if is_machines_own(&path) => return Ok(None),
+        EntryType::Char | EntryType::Block if is_device_path(&path) => return Ok(None),
         EntryType::Char | EntryType::Block => {
             return Err(refused("is a device, and a node's are made when it starts"));
         }
@@ -147,7 +147,7 @@ fn describe<R: Read>(
     }))
 }
 
-/// The path without `/` and `./` before it; nothing for one with `..`.
+/// The path without leading `/` and `./`; `None` if it has a `..`.
 pub(super) fn plain(path: &Path) -> Option<PathBuf> {
     let mut plain = PathBuf::new();
     for component in path.components() {
@@ -160,13 +160,13 @@ pub(super) fn plain(path: &Path) -> Option<PathBuf> {
     Some(plain)
 }
 
-/// Deletes what layers below have; what this one `added` stays, wherever in the stream the deletion stands.
+/// Deletes what lower layers have. Files that this layer `added` stay, whatever the order in the stream.
 fn delete(tree: &Tree, parent: &Path, name: &[u8], added: &BTreeSet<PathBuf>) -> io::Result<()> {
     if name == OPAQUE {
         return clear(tree, parent, added);
     }
     let deleted = &name[WHITEOUT.len()..];
-    // Those of AUFS itself delete nothing.
+    // AUFS's own whiteouts delete nothing.
     if matches!(deleted, b"" | b"." | b"..") || deleted.starts_with(WHITEOUT) {
         return Ok(());
     }
@@ -188,10 +188,10 @@ fn clear(tree: &Tree, dir: &Path, added: &BTreeSet<PathBuf>) -> io::Result<()> {
     Ok(())
 }
 
-/// Notes why reading failed.
-struct Noting<'a, R>(R, &'a mut Option<io::ErrorKind>);
+/// A reader that records the kind of its last error.
+struct RecordError<'a, R>(R, &'a mut Option<io::ErrorKind>);
 
-impl<R: Read> Read for Noting<'_, R> {
+impl<R: Read> Read for RecordError<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0
             .read(buffer)
@@ -199,14 +199,14 @@ impl<R: Read> Read for Noting<'_, R> {
     }
 }
 
-/// Remembers whether the last block that was read is one of zeros.
-struct Ending<R> {
+/// A reader that tracks whether the stream ends with a block of zeros.
+struct EndMark<R> {
     from: R,
-    /// How many zeros were read last.
+    /// Number of zeros at the end of what was read.
     zeros: usize,
 }
 
-impl<R: Read> Ending<R> {
+impl<R: Read> EndMark<R> {
     fn new(from: R) -> Self {
         Self { from, zeros: 0 }
     }
@@ -216,7 +216,7 @@ impl<R: Read> Ending<R> {
     }
 }
 
-impl<R: Read> Read for Ending<R> {
+impl<R: Read> Read for EndMark<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.from.read(buffer)?;
         match buffer[..read].iter().rposition(|byte| *byte != 0) {

@@ -1,4 +1,4 @@
-//! Root file systems of all kinds, good and bad. They need root, for owners.
+//! These tests need root, for owners.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -12,13 +12,13 @@ use tempfile::TempDir;
 use super::{RootFs, RootedDir};
 use crate::digest::Digest;
 
-/// One entry of an archive: name, type, mode, content or where it leads.
+/// An entry of an archive: name, type, mode, content or target.
 type Line<'a> = (&'a str, EntryType, u32, &'a str);
 
 const DIR: EntryType = EntryType::Directory;
 const FILE: EntryType = EntryType::Regular;
 
-/// A tar archive of names that no honest writer would let through.
+/// A tar archive; names are not validated.
 fn archive(lines: &[Line<'_>]) -> Vec<u8> {
     let mut builder = Builder::new(Vec::new());
     for (name, kind, mode, text) in lines {
@@ -42,7 +42,7 @@ fn archive(lines: &[Line<'_>]) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-/// Some ways in which a tree is used: links to be followed inside, set-id bits, hard links.
+/// A tree with links that must be followed inside, set-id bits, hard links and a device.
 fn system() -> Vec<u8> {
     archive(&[
         ("./", DIR, 0o755, ""),
@@ -88,7 +88,7 @@ fn check_system(root: &Path) {
 }
 
 #[test]
-fn archives_are_unpacked_however_they_are_compressed() {
+fn compressed_archives_are_unpacked() {
     let plain = system();
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(&plain).unwrap();
@@ -97,13 +97,13 @@ fn archives_are_unpacked_however_they_are_compressed() {
     for bytes in [plain, gzip.finish().unwrap(), zstd, xz] {
         let (_dir, path) = file(&bytes);
         check_system(unpacked(&path).unwrap().path());
-        // Cut anywhere, it is not used.
+        // A cut-off archive is rejected wherever it is cut.
         let last = if bytes.len() > 2048 { 1024 } else { 3 };
         for length in [bytes.len() / 3, bytes.len() / 2, bytes.len() - last] {
             fs::write(&path, &bytes[..length]).unwrap();
             let error = unpacked(&path).unwrap_err();
             assert!(
-                error.contains("is cut off") || error.contains("is no directory, tar"),
+                error.contains("is cut off") || error.contains("is not a directory, tar"),
                 "{error}"
             );
         }
@@ -111,17 +111,17 @@ fn archives_are_unpacked_however_they_are_compressed() {
 }
 
 #[test]
-fn an_archive_that_ends_between_two_entries_is_cut_off() {
+fn archives_without_an_end_mark_are_rejected() {
     let whole = system();
     let (_dir, path) = file(&whole[..512 * 4]);
     assert!(unpacked(&path).unwrap_err().contains("is cut off or damaged"));
 }
 
 #[test]
-fn nothing_leaves_the_tree() {
+fn entries_outside_the_tree_are_rejected() {
     let outside = tempfile::tempdir().unwrap();
     let away = outside.path().to_str().unwrap();
-    for (lines, said) in [
+    for (lines, message) in [
         (
             vec![("../x", FILE, 0o644, "x")],
             "`../x` would leave the directory",
@@ -129,7 +129,7 @@ fn nothing_leaves_the_tree() {
         (vec![("a/../../x", FILE, 0o644, "x")], "would leave"),
         (
             vec![("a", EntryType::Link, 0o644, "../../etc/passwd")],
-            "hard link to something outside",
+            "hard link to a path outside",
         ),
         (
             vec![("a", EntryType::Link, 0o644, "/etc/passwd")],
@@ -137,7 +137,10 @@ fn nothing_leaves_the_tree() {
         ),
         (vec![("sda", EntryType::Block, 0o644, "")], "`sda` is a device"),
         (vec![("d/null", EntryType::Char, 0o644, "")], "is a device"),
-        (vec![("a", EntryType::Symlink, 0o644, "")], "link to nothing"),
+        (
+            vec![("a", EntryType::Symlink, 0o644, "")],
+            "link without a target",
+        ),
         (
             vec![
                 ("out", EntryType::Symlink, 0o777, away),
@@ -148,9 +151,9 @@ fn nothing_leaves_the_tree() {
     ] {
         let (_dir, path) = file(&archive(&lines));
         let error = unpacked(&path).unwrap_err();
-        assert!(error.contains(said), "{error}");
+        assert!(error.contains(message), "{error}");
     }
-    // Where the link leads inside, it is followed inside.
+    // Links are followed inside the tree.
     let inside = archive(&[
         ("etc/", DIR, 0o755, ""),
         ("up", EntryType::Symlink, 0o777, "../../../../etc"),
@@ -164,11 +167,11 @@ fn nothing_leaves_the_tree() {
 }
 
 #[test]
-fn what_is_no_tree_is_said() {
-    for (bytes, said) in [
+fn other_files_are_rejected() {
+    for (bytes, message) in [
         (
             &b"some text"[..],
-            "is no directory, tar archive or container image",
+            "is not a directory, tar archive or container image",
         ),
         (b"", "it is empty"),
         (b"\x04\x22\x4d\x18abc", "is compressed with lz4"),
@@ -176,7 +179,7 @@ fn what_is_no_tree_is_said() {
     ] {
         let (_dir, path) = file(bytes);
         let error = unpacked(&path).unwrap_err();
-        assert!(error.contains(said), "{error}");
+        assert!(error.contains(message), "{error}");
     }
     assert!(
         unpacked(Path::new("/no/such"))
@@ -186,7 +189,7 @@ fn what_is_no_tree_is_said() {
 }
 
 #[test]
-fn a_directory_is_copied_as_it_is() {
+fn directories_are_copied() {
     let (_dir, path) = file(&system());
     let tree = unpacked(&path).unwrap();
     symlink("nowhere", tree.path().join("dangling")).unwrap();
@@ -256,7 +259,7 @@ fn check_layers(root: &Path) {
 }
 
 #[test]
-fn images_are_their_layers_one_over_the_other() {
+fn layers_of_images_are_applied_in_order() {
     let layout = layout(&layers());
     check_layers(unpacked(layout.path()).unwrap().path());
     let dir = tempfile::tempdir().unwrap();
@@ -270,7 +273,7 @@ fn images_are_their_layers_one_over_the_other() {
 }
 
 #[test]
-fn dockers_archives_may_have_links_for_layers() {
+fn docker_archives_may_have_links_for_layers() {
     let [lower, upper] = layers().try_into().unwrap();
     let manifest = r#"[{"Config":"c.json","RepoTags":null,"Layers":["1.tar","l/layer.tar"]}]"#;
     let mut builder = Builder::new(Vec::new());
@@ -294,7 +297,7 @@ fn dockers_archives_may_have_links_for_layers() {
 }
 
 #[test]
-fn a_look_inside_stays_inside() {
+fn lookups_stay_below_the_root() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir_all(dir.path().join("usr/bin")).unwrap();
     fs::write(dir.path().join("usr/bin/sh"), "").unwrap();

@@ -1,4 +1,4 @@
-//! Makes objects below one directory, wherever their paths and the links there lead.
+//! Creates file system objects below a directory, resolving links inside it.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use super::{Entry, Kind};
 
-/// Of directories that no entry describes.
+/// Mode of directories without an entry.
 const DIRECTORY_MODE: u32 = 0o755;
 
 /// A directory that is being filled.
@@ -28,22 +28,23 @@ impl Tree {
         Ok(Self { root })
     }
 
-    /// Makes the object in the place of what is there; a directory that is there stays, with what is in it.
+    /// Creates the object, in place of an existing one. An existing directory is kept with its content.
     pub(super) fn put(&self, entry: &Entry, mut data: impl Read) -> io::Result<()> {
         let Some((parent_path, name)) = split(&entry.path) else {
             return match entry.kind {
                 Kind::Directory => finish(&self.root, entry),
-                _ => Err(io::Error::other("the root is no directory")),
+                _ => Err(io::Error::other("the root is not a directory")),
             };
         };
         let parent = self.directory(parent_path)?;
-        let there = kind_of(&parent, name)?;
-        if there.is_some_and(|there| (&entry.kind, there) != (&Kind::Directory, FileType::Directory)) {
+        let existing = kind_of(&parent, name)?;
+        if existing.is_some_and(|existing| (&entry.kind, existing) != (&Kind::Directory, FileType::Directory))
+        {
             remove_from(&parent, name)?;
         }
         match &entry.kind {
             Kind::Directory => {
-                if there != Some(FileType::Directory) {
+                if existing != Some(FileType::Directory) {
                     mkdirat(&parent, name, Mode::from_raw_mode(DIRECTORY_MODE))?;
                 }
                 let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -58,7 +59,7 @@ impl Tree {
             }
             Kind::Symlink(target) => {
                 symlinkat(target, &parent, name)?;
-                own(&parent, name, entry)
+                set_owner(&parent, name, entry)
             }
             Kind::HardLink(to) => {
                 let (to_parent, to_name) = split(to).ok_or(io::ErrorKind::InvalidInput)?;
@@ -67,7 +68,7 @@ impl Tree {
             }
             Kind::Fifo => {
                 mknodat(&parent, name, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
-                own(&parent, name, entry)?;
+                set_owner(&parent, name, entry)?;
                 Ok(chmodat(
                     &parent,
                     name,
@@ -78,7 +79,7 @@ impl Tree {
         }
     }
 
-    /// Removes what is at `path`, if anything is.
+    /// Removes `path` if it exists.
     pub(super) fn remove(&self, path: &Path) -> io::Result<()> {
         let Some((parent, name)) = split(path) else {
             return Ok(());
@@ -89,7 +90,7 @@ impl Tree {
         }
     }
 
-    /// Paths of what is in the directory `path`, and whether each is a directory.
+    /// Paths of the children of the directory `path`, and whether each is a directory.
     pub(super) fn children(&self, path: &Path) -> io::Result<Vec<(PathBuf, bool)>> {
         let Some(dir) = self.existing(path)? else {
             return Ok(Vec::new());
@@ -103,7 +104,7 @@ impl Tree {
             .collect()
     }
 
-    /// The directory at `path`, made where it is not there.
+    /// The directory at `path`, created if necessary.
     fn directory(&self, path: &Path) -> io::Result<OwnedFd> {
         if let Some(dir) = self.existing(path)? {
             return Ok(dir);
@@ -132,7 +133,7 @@ impl Tree {
     }
 }
 
-/// Directory and last name; nothing of the root.
+/// Parent and name; `None` for the root.
 fn split(path: &Path) -> Option<(&Path, &[u8])> {
     Some((path.parent()?, path.file_name()?.as_bytes()))
 }
@@ -147,7 +148,7 @@ fn kind_of(parent: &OwnedFd, name: &[u8]) -> io::Result<Option<FileType>> {
 
 fn remove_from(parent: &OwnedFd, name: &[u8]) -> io::Result<()> {
     match kind_of(parent, name)? {
-        // The library's own goes down with open directories, too, and follows nothing.
+        // `remove_dir_all` does not follow links.
         Some(FileType::Directory) => {
             let here = Path::new("/proc/self/fd").join(parent.as_raw_fd().to_string());
             fs::remove_dir_all(here.join(std::ffi::OsStr::from_bytes(name)))
@@ -156,7 +157,7 @@ fn remove_from(parent: &OwnedFd, name: &[u8]) -> io::Result<()> {
     }
 }
 
-fn own(parent: &OwnedFd, name: &[u8], entry: &Entry) -> io::Result<()> {
+fn set_owner(parent: &OwnedFd, name: &[u8], entry: &Entry) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
     Ok(chownat(
         parent,
@@ -167,7 +168,7 @@ fn own(parent: &OwnedFd, name: &[u8], entry: &Entry) -> io::Result<()> {
     )?)
 }
 
-/// Owner first, for a change of owner takes set-id bits and capabilities away.
+/// Owner first, since changing it clears set-id bits and capabilities.
 fn finish(object: impl AsFd, entry: &Entry) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
     fchown(&object, Some(uid), Some(gid))?;

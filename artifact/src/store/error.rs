@@ -1,4 +1,4 @@
-//! What can go wrong with a store.
+//! Errors of a store.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,101 +9,76 @@ use crate::layer::{PackError, UnpackError};
 use crate::manifest::ManifestError;
 use crate::tag::Tag;
 
-/// What can go wrong with a store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The file system refused.
     #[error("cannot {act} `{}`", .path.display())]
     Io {
-        /// What was tried: `read`, `make`.
         act: &'static str,
         path: PathBuf,
         source: io::Error,
     },
-    /// The directory is something else.
-    #[error("`{}` is not the marker of an OCI image layout; give another directory", .path.display())]
+    #[error("`{}` does not mark an OCI image layout; use another directory", .path.display())]
     Layout {
         path: PathBuf,
         source: serde_json::Error,
     },
-    /// A layout from the future.
-    #[error("`{}` says version `{found}` of the OCI image layout, only `1.0.0` is understood; upgrade parbake", .path.display())]
+    #[error("`{}` has version `{found}` of the OCI image layout, only `1.0.0` is supported; upgrade parbake", .path.display())]
     LayoutVersion { path: PathBuf, found: String },
-    /// `index.json` cannot be understood.
-    #[error("`{}` is no OCI image index; repair it, or remove the store and provision again", .path.display())]
+    #[error("`{}` is not an OCI image index; repair it, or remove the store and provision again", .path.display())]
     Index {
         path: PathBuf,
         source: serde_json::Error,
     },
-    /// No artifact of that name.
-    #[error("there is no artifact `{tag}` here ({}); `parbake provision {tag}` makes it", there_are(.have))]
-    NotFound {
-        tag: Tag,
-        /// The names there are.
-        have: Vec<Tag>,
-    },
-    /// Somebody else uses the store.
-    #[error("the store `{}` is in use by another parbake; try again when that has ended", .dir.display())]
+    #[error("there is no artifact `{tag}` ({}); `parbake provision {tag}` makes it", existing(.have))]
+    NotFound { tag: Tag, have: Vec<Tag> },
+    #[error("the store `{}` is in use by another parbake; try again when it has ended", .dir.display())]
     Busy { dir: PathBuf },
-    /// A manifest or config that cannot be used.
     #[error(
         "artifact `{tag}` cannot be used; `parbake artifact remove {tag}`, then provision or pull it again"
     )]
     Artifact { tag: Tag, source: ManifestError },
-    /// A document about an artifact that is not whole.
     #[error(
-        "the `{media_type}` that is attached to the artifact is damaged ({digest}); pull or provision it again"
+        "the `{media_type}` attached to the artifact is damaged ({digest}); pull or provision the artifact again"
     )]
-    Attachment {
-        media_type: String,
-        /// Digest of its manifest.
-        digest: Digest,
-    },
-    /// Blobs that are missing or have other bytes than their digest says.
+    Attachment { media_type: String, digest: Digest },
+    /// Some blobs are missing or corrupt.
     #[error("artifact `{tag}` is damaged: {}; `parbake artifact remove {tag}`, then provision or pull it again", .blobs.join(", "))]
     Damaged {
         tag: Tag,
-        /// What each blob is and what is wrong with it.
+        /// A description of each.
         blobs: Vec<String>,
     },
-    /// A layer that cannot be unpacked.
-    #[error("layer `{title}` cannot be unpacked; {}, then provision or pull again", remove(.tags))]
+    #[error("layer `{title}` cannot be unpacked; {}, then provision or pull again", remove_commands(.tags))]
     Unpack {
         title: String,
         tags: Vec<Tag>,
         source: UnpackError,
     },
-    /// A layer that is not in the store.
-    #[error("layer `{title}` ({digest}) is not in the store; {}, then provision or pull again", remove(.tags))]
+    #[error("layer `{title}` ({digest}) is not in the store; {}, then provision or pull again", remove_commands(.tags))]
     MissingLayer {
         title: String,
         digest: Digest,
         tags: Vec<Tag>,
     },
-    /// A directory that cannot be made a layer.
     #[error("cannot pack layer `{title}`")]
     Pack { title: String, source: PackError },
-    /// A new artifact that contradicts itself.
     #[error("cannot make artifact `{tag}`")]
     NewArtifact { tag: Tag, source: ConfigError },
-    /// Bytes from outside that are not what they were announced as.
+    /// Data from outside does not match its digest or size.
     #[error(
-        "the data of {expected} is not what it should be: {found_size} bytes of {size}, {found}; fetch it again"
+        "the data of {expected} does not match: expected {size} bytes, found {found_size} bytes with {found}; download it again"
     )]
     WrongBlob {
-        /// The digest announced.
         expected: Digest,
-        /// The length announced, in bytes.
+        /// Expected size in bytes.
         size: u64,
-        /// The digest of what came.
         found: Digest,
-        /// How much came, in bytes.
         found_size: u64,
     },
 }
 
 impl StoreError {
-    /// For `map_err`: what was tried with which path.
+    /// For `map_err`.
     pub(crate) fn io(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_owned();
         move |source| Self::Io { act, path, source }
@@ -117,7 +92,7 @@ pub(super) fn names(tags: &[Tag]) -> String {
         .join(", ")
 }
 
-fn there_are(tags: &[Tag]) -> String {
+fn existing(tags: &[Tag]) -> String {
     if tags.is_empty() {
         "there are none".to_owned()
     } else {
@@ -125,9 +100,9 @@ fn there_are(tags: &[Tag]) -> String {
     }
 }
 
-fn remove(tags: &[Tag]) -> String {
+fn remove_commands(tags: &[Tag]) -> String {
     if tags.is_empty() {
-        return "`parbake artifact remove` what has it".to_owned();
+        return "remove its artifact with `parbake artifact remove`".to_owned();
     }
     let commands: Vec<_> = tags
         .iter()

@@ -1,4 +1,4 @@
-//! Reads every byte of artifacts: blobs, and what is unpacked of them.
+//! Verifies artifacts in full: blobs, and unpacked layers.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,65 +12,57 @@ use crate::layer::{Layer, Mismatch, UnpackError, verify};
 use crate::manifest::BlobRef;
 use crate::tag::Tag;
 
-/// What was read, and what is wrong with it.
+/// The result of [`Store::examine`].
 #[derive(Debug, Default)]
 pub struct Examination {
-    /// Blobs that are as they should be: manifests, configs, layers, and what is attached, each once.
+    /// Number of intact blobs: manifests, configs, layers and referrers.
     pub blobs: usize,
-    /// Their bytes.
+    /// Bytes of these blobs.
     pub bytes: u64,
-    /// Unpacked layers that are as they should be.
+    /// Number of intact unpacked layers.
     pub unpacked: usize,
-    /// Files, directories and other things in these.
+    /// Number of files, directories and other objects in these layers.
     pub objects: usize,
-    /// The rest.
     pub problems: Vec<Problem>,
 }
 
-/// Something that is not as it should be.
+/// Something missing or damaged, and the artifacts that need it.
 #[derive(Debug)]
 pub struct Problem {
-    /// The artifacts that need it.
     pub tags: Vec<Tag>,
     pub kind: ProblemKind,
 }
 
-/// What is not as it should be.
 #[derive(Debug)]
 pub enum ProblemKind {
     /// An artifact whose manifest or config cannot be used.
     Artifact(StoreError),
-    /// The blob of a layer: what is wrong with it.
+    /// The blob of a layer.
     Blob(Layer, BlobProblem),
-    /// A document or signatures: their media type.
+    /// A document or signatures, by media type.
     Referrer(String),
-    /// An unpacked layer: all that differs, at least one.
+    /// An unpacked layer, and at least one mismatch.
     Unpacked(Layer, Vec<Mismatch>),
 }
 
-/// What can be wrong with a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BlobProblem {
-    /// It is not there.
     #[error("is missing")]
     Missing,
-    /// It is longer or shorter.
     #[error("has another length")]
     Length,
-    /// It has another digest.
-    #[error("has other bytes")]
-    Bytes,
-    /// It is what its digest says, but no layer, or not the one that the config describes.
-    #[error("holds what no layer may hold")]
+    #[error("is corrupt")]
+    Corrupt,
+    /// It matches its digest, but is not the layer that the config describes.
+    #[error("is not a valid layer")]
     Content,
 }
 
 impl Store {
-    /// Reads all of the artifacts `tags`, every byte once: blobs are hashed, unpacked layers compared with the streams
-    /// they came from.
+    /// Verifies the artifacts `tags`: blobs against their digests, unpacked layers against their blobs.
     ///
     /// # Errors
-    /// When there is no such artifact, or the disk refuses. What is wrong with artifacts is no error but reported.
+    /// An artifact does not exist, or a file cannot be read. Problems of artifacts are not errors, but reported.
     pub fn examine(&self, tags: &[Tag]) -> Result<Examination, StoreError> {
         let mut report = Examination::default();
         let mut layers: BTreeMap<Digest, (Layer, Vec<Tag>)> = BTreeMap::new();
@@ -87,11 +79,11 @@ impl Store {
                     continue;
                 }
             };
-            // Both were hashed to get it.
+            // Both were verified above.
             for BlobRef { digest, size } in [reference, self.manifest(tag)?.config] {
                 documents.insert(digest, size);
             }
-            self.examine_attached(&artifact, &mut documents, &mut report)?;
+            self.examine_referrers(&artifact, &mut documents, &mut report)?;
             for layer in artifact.layers {
                 let entry = layers.entry(layer.digest.clone());
                 let (_, tags) = entry.or_insert_with(|| (layer, Vec::new()));
@@ -106,25 +98,25 @@ impl Store {
         Ok(report)
     }
 
-    fn examine_attached(
+    fn examine_referrers(
         &self,
         artifact: &Artifact,
-        sound: &mut BTreeMap<Digest, u64>,
+        intact: &mut BTreeMap<Digest, u64>,
         report: &mut Examination,
     ) -> Result<(), StoreError> {
-        for (attached, blobs) in self.referrers_with_blobs(&artifact.digest)? {
-            let mut whole = true;
+        for (referrer, blobs) in self.referrers_with_blobs(&artifact.digest)? {
+            let mut is_intact = true;
             for BlobRef { digest, size } in blobs {
                 if self.has_blob(&digest, size)? {
-                    sound.insert(digest, size);
+                    intact.insert(digest, size);
                 } else {
-                    whole = false;
+                    is_intact = false;
                 }
             }
-            if !whole {
+            if !is_intact {
                 report.problems.push(Problem {
                     tags: vec![artifact.tag.clone()],
-                    kind: ProblemKind::Referrer(attached.media_type),
+                    kind: ProblemKind::Referrer(referrer.media_type),
                 });
             }
         }
@@ -148,14 +140,14 @@ impl Store {
                 let blob = File::open(&path).map_err(StoreError::io("read", &path))?;
                 match verify(blob, &layer, &dir) {
                     Ok(verification) => Ok(Some(verification)),
-                    Err(UnpackError::Damaged { .. }) => Err(BlobProblem::Bytes),
+                    Err(UnpackError::Damaged { .. }) => Err(BlobProblem::Corrupt),
                     Err(UnpackError::Stream(source)) if source.raw_os_error().is_some() => {
                         return Err(StoreError::io("read", &path)(source));
                     }
                     Err(_) => Err(BlobProblem::Content),
                 }
             }
-            Ok(_) if digest_of_file(&path)? != layer.digest => Err(BlobProblem::Bytes),
+            Ok(_) if digest_of_file(&path)? != layer.digest => Err(BlobProblem::Corrupt),
             Ok(_) => Ok(None),
         };
         let kind = match found {
@@ -178,31 +170,31 @@ impl Store {
     }
 }
 
-/// Differences that are named; one can imagine the others.
-const NAMED: usize = 5;
+/// Maximum number of mismatches in a message.
+const MAX_SHOWN: usize = 5;
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of = super::error::names(&self.tags);
+        let tags = super::error::names(&self.tags);
         match &self.kind {
             ProblemKind::Artifact(error) => {
                 write!(f, "{error}")?;
                 let causes = std::iter::successors(std::error::Error::source(error), |error| error.source());
                 causes.into_iter().try_for_each(|cause| write!(f, ": {cause}"))
             }
-            ProblemKind::Blob(layer, problem) => write!(f, "layer `{}` of {of} {problem}", layer.title),
-            ProblemKind::Referrer(kind) => write!(f, "`{kind}` of {of} is missing or has other bytes"),
+            ProblemKind::Blob(layer, problem) => write!(f, "layer `{}` of {tags} {problem}", layer.title),
+            ProblemKind::Referrer(kind) => write!(f, "`{kind}` of {tags} is missing or corrupt"),
             ProblemKind::Unpacked(layer, mismatches) => {
-                write!(f, "unpacked layer `{}` of {of}: ", layer.title)?;
-                for (number, difference) in mismatches.iter().take(NAMED).enumerate() {
+                write!(f, "unpacked layer `{}` of {tags}: ", layer.title)?;
+                for (number, mismatch) in mismatches.iter().take(MAX_SHOWN).enumerate() {
                     let comma = if number == 0 { "" } else { ", " };
-                    let path = match difference.path.as_os_str().is_empty() {
+                    let path = match mismatch.path.as_os_str().is_empty() {
                         true => ".".into(),
-                        false => difference.path.to_string_lossy(),
+                        false => mismatch.path.to_string_lossy(),
                     };
-                    write!(f, "{comma}`{path}` {}", difference.kind)?;
+                    write!(f, "{comma}`{path}` {}", mismatch.kind)?;
                 }
-                match mismatches.len().saturating_sub(NAMED) {
+                match mismatches.len().saturating_sub(MAX_SHOWN) {
                     0 => Ok(()),
                     more => write!(f, ", and {more} more"),
                 }

@@ -1,4 +1,4 @@
-//! Tests of the store; as root, for layers give files away.
+//! These tests need root, since layers have files of other users.
 
 mod artifacts;
 mod examine;

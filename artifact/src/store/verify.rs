@@ -1,4 +1,4 @@
-//! Reads everything an artifact consists of.
+//! Verifies the blobs of an artifact.
 
 use std::collections::BTreeMap;
 
@@ -6,19 +6,19 @@ use super::blobs::digest_of_file;
 use super::{Store, StoreError};
 use crate::tag::Tag;
 
-/// What was read and found good.
+/// What was verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VerifyStats {
-    /// Blobs read: manifest, config and layers, each once, and what is attached.
+    /// Number of blobs: manifest, config, layers and referrers.
     pub blobs: usize,
     pub bytes: u64,
 }
 
 impl Store {
-    /// Reads every blob of the artifact and checks its length and digest.
+    /// Checks length and digest of every blob of the artifact.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] names every layer that is missing or damaged.
+    /// [`StoreError::Damaged`] with everything that is missing or corrupt.
     pub fn verify(&self, tag: &Tag) -> Result<VerifyStats, StoreError> {
         let (digest, manifest_bytes) = self.manifest_bytes(tag)?;
         let manifest = self.manifest(tag)?;
@@ -37,7 +37,7 @@ impl Store {
                 Err(_) => damaged.push(format!("{what} is missing")),
                 Ok(metadata) if metadata.len() != size => damaged.push(format!("{what} has another length")),
                 Ok(_) if digest_of_file(&self.blob_path(digest))? != *digest => {
-                    damaged.push(format!("{what} has other bytes"));
+                    damaged.push(format!("{what} is corrupt"));
                 }
                 Ok(_) => {
                     verified.blobs += 1;
@@ -45,14 +45,14 @@ impl Store {
                 }
             }
         }
-        for (attached, blobs) in self.referrers_with_blobs(&digest)? {
+        for (referrer, blobs) in self.referrers_with_blobs(&digest)? {
             for blob in blobs {
                 if self.has_blob(&blob.digest, blob.size)? {
                     verified.blobs += 1;
                     verified.bytes += blob.size;
                 } else {
-                    let kind = &attached.media_type;
-                    damaged.push(format!("its `{kind}` is missing or has other bytes"));
+                    let kind = &referrer.media_type;
+                    damaged.push(format!("its `{kind}` is missing or corrupt"));
                 }
             }
         }

@@ -1,9 +1,9 @@
-//! What several tests make artifacts of.
+//! Artifacts for several tests.
 
 use jiff::Timestamp;
 use parbake_artifact::{Layer, MachineLayers, NewArtifact};
 
-/// One machine that has all of the layers.
+/// An artifact of one machine with all of the layers.
 pub(crate) fn draft(layers: &[Layer]) -> NewArtifact {
     NewArtifact {
         created: Timestamp::UNIX_EPOCH,

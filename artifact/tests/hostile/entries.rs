@@ -1,20 +1,20 @@
-//! Entries that no layer has, and fields that lie.
+//! Unsupported entries and false fields.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
 use tar::EntryType;
 
-use crate::assert_refused;
+use crate::assert_rejected;
 use crate::site::{Site, chain};
 use crate::stream::{Stream, stream};
 
 #[test]
-fn device_nodes() {
+fn device_nodes_are_rejected() {
     for kind in [EntryType::Char, EntryType::Block] {
         for numbers in [(0, 0), (1, 3), (8, 0), (u32::from(u16::MAX), 7)] {
-            assert_refused(stream().device(kind, "device", numbers), "it is a device");
-            assert_refused(
+            assert_rejected(stream().device(kind, "device", numbers), "it is a device");
+            assert_rejected(
                 stream().dir("dev/").device(kind, "dev/null", numbers),
                 "it is a device",
             );
@@ -22,7 +22,7 @@ fn device_nodes() {
     }
 }
 
-/// Whoever bakes has what unpacking would refuse left out, instead of an artifact that nobody can use.
+/// Packing leaves out what unpacking rejects.
 #[test]
 fn device_nodes_are_not_packed() {
     let site = Site::new();
@@ -57,10 +57,9 @@ fn device_nodes_are_not_packed() {
 }
 
 #[test]
-fn thousands_of_opaque_whiteouts() {
+fn one_opaque_marker_per_directory_is_accepted() {
     let in_one = (0..5000).fold(stream(), |stream, _| stream.file(".wh..wh..opq", b""));
-    assert_refused(in_one, "twice");
-    // One in each of as many directories is what a layer may have.
+    assert_rejected(in_one, "twice");
     let count = 5000;
     let in_each = (0..count).fold(stream(), |stream, number| {
         stream
@@ -75,8 +74,8 @@ fn thousands_of_opaque_whiteouts() {
 }
 
 #[test]
-fn pax_size_tricks() {
-    // Readers that believe the record see other entries than those that believe the header.
+fn unsupported_pax_records_are_rejected() {
+    // Readers that use the record's size see other entries than those that use the header's.
     let hidden = stream().file("hidden", b"x").0.split_off(512);
     for size in [
         "0",
@@ -90,7 +89,7 @@ fn pax_size_tricks() {
         let tricky = stream()
             .records(&[("size", size.as_bytes())])
             .file("file", &hidden);
-        assert_refused(tricky, "`size`");
+        assert_rejected(tricky, "`size`");
     }
     for (key, value) in [
         ("uid", "0"),
@@ -106,13 +105,13 @@ fn pax_size_tricks() {
         ("mtime", "99999999999999999999"),
     ] {
         let tricky = stream().records(&[(key, value.as_bytes())]).file("file", b"");
-        assert_refused(tricky, "is not one that layers have");
+        assert_rejected(tricky, "is not supported");
     }
-    assert_refused(
+    assert_rejected(
         stream()
             .records(&[("path", b"a"), ("path", b"b")])
             .file("file", b""),
-        "there twice",
+        "occurs twice",
     );
     for records in [
         &b"9999999999 path=a\n"[..],
@@ -121,7 +120,7 @@ fn pax_size_tricks() {
         b"path=a\n",
         b"11 path=abc",
     ] {
-        assert_refused(
+        assert_rejected(
             stream()
                 .entry(EntryType::XHeader, "PaxHeader", records)
                 .file("file", b""),
@@ -131,47 +130,47 @@ fn pax_size_tricks() {
     let cut = stream().raw(EntryType::XHeader, "PaxHeader", b"", |header| {
         header.set_size(1 << 16)
     });
-    assert_refused(cut, "pax record is malformed");
+    assert_rejected(cut, "pax record is malformed");
     let long = stream()
         .records(&[("SCHILY.xattr.user.a", &vec![b'x'; 300 << 10])])
         .file("file", b"");
-    assert_refused(long, "bytes of pax records");
-    assert_refused(
+    assert_rejected(long, "bytes of pax records");
+    assert_rejected(
         stream().records(&[("path", b"a")]).records(&[("path", b"b")]),
         "type 0x78",
     );
-    assert_refused(
+    assert_rejected(
         stream().entry(EntryType::XGlobalHeader, "g", b"10 path=x\n"),
         "type 0x67",
     );
 }
 
 #[test]
-fn extensions_of_gnu_tar() {
-    assert_refused(
+fn gnu_extensions_are_rejected() {
+    assert_rejected(
         stream().entry(EntryType::GNULongName, "././@LongLink", b"../../canary/file\0"),
         "type 0x4c",
     );
-    assert_refused(
+    assert_rejected(
         stream().entry(EntryType::GNULongLink, "././@LongLink", b"/etc/passwd\0"),
         "type 0x4b",
     );
-    assert_refused(stream().entry(EntryType::GNUSparse, "sparse", b""), "type 0x53");
+    assert_rejected(stream().entry(EntryType::GNUSparse, "sparse", b""), "type 0x53");
     for kind in [b'7', b'A', b'D', b'M', b'N', b'V', b'X', 0xff] {
-        assert_refused(stream().entry(EntryType::new(kind), "x", b""), "type 0x");
+        assert_rejected(stream().entry(EntryType::new(kind), "x", b""), "type 0x");
     }
 }
 
-/// Numbers in base 256, as GNU tar has those that are too large for octal digits (or negative).
+/// Numbers in base 256, GNU tar's encoding for large or negative numbers.
 #[test]
-fn numbers_that_overflow() {
+fn overflowing_numbers_are_rejected() {
     let with = |change: fn(&mut tar::Header)| stream().raw(EntryType::Regular, "file", b"", change);
     let wrong = "a field of its header is malformed";
-    assert_refused(with(|header| header.as_old_mut().mtime = [0xff; 12]), wrong);
-    assert_refused(with(|header| header.as_old_mut().uid = [0xff; 8]), wrong);
-    assert_refused(with(|header| header.set_uid(u64::from(u32::MAX))), wrong);
-    assert_refused(with(|header| header.set_gid(u64::MAX >> 8)), wrong);
-    assert_refused(with(|header| header.as_old_mut().mode = *b"9999999\0"), wrong);
+    assert_rejected(with(|header| header.as_old_mut().mtime = [0xff; 12]), wrong);
+    assert_rejected(with(|header| header.as_old_mut().uid = [0xff; 8]), wrong);
+    assert_rejected(with(|header| header.set_uid(u64::from(u32::MAX))), wrong);
+    assert_rejected(with(|header| header.set_gid(u64::MAX >> 8)), wrong);
+    assert_rejected(with(|header| header.as_old_mut().mode = *b"9999999\0"), wrong);
     for size in [
         [0xff; 12],
         [0x80, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
@@ -181,7 +180,7 @@ fn numbers_that_overflow() {
         });
         let error = chain(&Site::new().unpack(huge).unwrap_err());
         assert!(
-            error.contains("its data ends early") || error.contains("size overflow"),
+            error.contains("its data is truncated") || error.contains("size overflow"),
             "{error}"
         );
     }
@@ -189,14 +188,14 @@ fn numbers_that_overflow() {
         header.as_old_mut().size = *b"-0000000001\0";
     });
     assert!(Site::new().unpack(negative).is_err());
-    assert_refused(
+    assert_rejected(
         stream().raw(EntryType::Directory, "d/", b"data", |_| {}),
-        "only files have data",
+        "has data but is not a file",
     );
 }
 
 #[test]
-fn attributes_that_layers_do_not_have() {
+fn unsupported_attributes_are_rejected() {
     for name in [
         "trusted.overlay.opaque",
         "trusted.overlay.redirect",
@@ -212,14 +211,13 @@ fn attributes_that_layers_do_not_have() {
         let stream = stream()
             .records(&[(&format!("SCHILY.xattr.{name}"), b"/etc")])
             .file("file", b"");
-        assert_refused(stream, "attribute");
+        assert_rejected(stream, "attribute");
     }
 }
 
-/// As many attributes as fit into the records of an entry; and directories, whose attributes could pile up until the
-/// end of the stream.
+/// As many attributes as fit in the records of an entry, and of many directories.
 #[test]
-fn attribute_bombs() {
+fn memory_for_attributes_is_limited() {
     let names: Vec<_> = (0..6000)
         .map(|number| format!("SCHILY.xattr.user.{number}"))
         .collect();
@@ -240,9 +238,9 @@ fn attribute_bombs() {
     Site::new().unpack(many).unwrap();
 }
 
-/// What the smallest entries cost; the limit, 4,194,304 of them, is tested where it can be lowered.
+/// The limit on entries is tested in the unit tests, where it can be lowered.
 #[test]
-fn tens_of_thousands_of_tiny_entries() {
+fn many_tiny_entries_are_unpacked_in_time() {
     let count = 30_000;
     let started = Instant::now();
     let many = (0..count).fold(stream(), |stream: Stream, number| {
@@ -258,9 +256,9 @@ fn tens_of_thousands_of_tiny_entries() {
     );
 }
 
-/// Names and contents come back as they are; what quotes them does not let them steer a terminal.
+/// Messages escape names.
 #[test]
-fn names_that_steer_terminals() {
+fn control_characters_are_escaped() {
     let name = "\u{1b}]0;owned\u{7}\r\u{9b}2J";
     let hostile = stream().file(name, b"").file(name, b"");
     let error = chain(&Site::new().unpack(hostile).unwrap_err());
@@ -268,7 +266,7 @@ fn names_that_steer_terminals() {
         error.contains("\\u{1b}]0;owned\\u{7}\\u{d}\\u{9b}2J") && !error.contains('\u{1b}'),
         "{error:?}"
     );
-    assert_refused(stream().records(&[(name, b"")]).file("a", b""), "\\u{1b}");
+    assert_rejected(stream().records(&[(name, b"")]).file("a", b""), "\\u{1b}");
     let xattr = format!("SCHILY.xattr.{name}");
-    assert_refused(stream().records(&[(&xattr, b"")]).file("a", b""), "\\u{1b}");
+    assert_rejected(stream().records(&[(&xattr, b"")]).file("a", b""), "\\u{1b}");
 }

@@ -1,5 +1,4 @@
-//! Artifacts that somebody made to do harm, taken in as a pull does: refused, and nothing outside of the store is
-//! touched; as root.
+//! Hostile artifacts, imported as a pull does: they are rejected, and nothing outside of the store changes. Needs root.
 
 #![allow(clippy::unwrap_used, reason = "a test: whatever fails, fails it")]
 
@@ -14,10 +13,10 @@ mod stream;
 use site::{Site, chain};
 use stream::Stream;
 
-/// Refused for this reason, and nothing is touched.
+/// Checks that a stream is rejected for this reason, and that nothing else changes.
 #[track_caller]
-fn assert_refused(stream: Stream, why: &str) {
+fn assert_rejected(stream: Stream, why: &str) {
     let error = chain(&Site::new().unpack(stream).unwrap_err());
-    assert!(error.contains(why), "refused for another reason: {error}");
+    assert!(error.contains(why), "rejected for another reason: {error}");
     assert!(!error.chars().any(char::is_control), "{error:?}");
 }

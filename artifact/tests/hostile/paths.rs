@@ -1,25 +1,25 @@
-//! Entries that lead out of the layer.
+//! Entries that lead outside of the layer.
 
 use std::fs;
 
 use parbake_artifact::PackOptions;
 use tar::EntryType;
 
-use crate::assert_refused;
+use crate::assert_rejected;
 use crate::site::{Site, chain};
 use crate::stream::{Stream, stream};
 
-/// Ways to the canary that need no link.
-fn ways_out(site: &Site) -> Vec<String> {
+/// Paths to the canary without links.
+fn paths_outside(site: &Site) -> Vec<String> {
     let up = |count: usize| "../".repeat(count) + "canary/file";
-    let mut ways: Vec<_> = (1..8).map(up).collect();
-    ways.push(site.outside());
-    ways.push(format!("d/{}", up(5)));
-    ways.push(format!("/{}", site.outside()));
-    ways
+    let mut paths: Vec<_> = (1..8).map(up).collect();
+    paths.push(site.outside());
+    paths.push(format!("d/{}", up(5)));
+    paths.push(format!("/{}", site.outside()));
+    paths
 }
 
-/// Everything that makes or changes something at a path.
+/// Entries of all kinds at a path.
 fn kinds(path: &str, to: &str) -> Vec<Stream> {
     let by_record = |kind| {
         let records: [(&str, &[u8]); 2] = [("path", path.as_bytes()), ("linkpath", to.as_bytes())];
@@ -39,32 +39,32 @@ fn kinds(path: &str, to: &str) -> Vec<Stream> {
 }
 
 #[test]
-fn parent_and_absolute_paths() {
+fn parent_and_absolute_paths_are_rejected() {
     let site = Site::new();
-    for way in ways_out(&site) {
-        for stream in kinds(&way, "d") {
+    for path in paths_outside(&site) {
+        for stream in kinds(&path, "d") {
             let error = chain(&site.unpack(stream).unwrap_err());
             assert!(
                 error.contains("`..`") || error.contains("absolute"),
-                "{way}: {error}"
+                "{path}: {error}"
             );
         }
     }
 }
 
 #[test]
-fn paths_of_ustar_headers_in_two_parts() {
+fn ustar_prefixes_are_rejected() {
     let stream = stream()
         .dir("a/")
         .raw(EntryType::Regular, "canary/file", b"hostile", |header| {
             let prefix = &mut header.as_ustar_mut().unwrap().prefix;
             prefix[..10].copy_from_slice(b"a/../../..");
         });
-    assert_refused(stream, "`..`");
+    assert_rejected(stream, "`..`");
 }
 
 #[test]
-fn paths_through_symlinks() {
+fn paths_through_symlinks_are_rejected() {
     let site = Site::new();
     let dir = site.outside().strip_suffix("/file").unwrap().to_owned();
     let targets = [&dir[..], "../../../../canary", "..", ".", "/", "d"];
@@ -86,9 +86,9 @@ fn paths_through_symlinks() {
         ] {
             let error = chain(&site.unpack(stream).unwrap_err());
             let expected = [
-                "not in the layer before it",
+                "directory is not open",
                 "twice",
-                "no file of the layer before it",
+                "not an earlier file of the layer",
             ];
             assert!(
                 expected.iter().any(|text| error.contains(text)),
@@ -98,9 +98,9 @@ fn paths_through_symlinks() {
     }
 }
 
-/// Attributes, owners and times of a link are those of the link; it is never followed.
+/// Attributes, owners and times are set on the link, which is never followed.
 #[test]
-fn symlinks_out_of_the_layer_are_only_made() {
+fn symlinks_to_outside_are_not_followed() {
     let site = Site::new();
     let link = |target: &str| {
         stream()
@@ -117,24 +117,24 @@ fn symlinks_out_of_the_layer_are_only_made() {
 }
 
 #[test]
-fn hard_links_out_of_the_layer() {
+fn hard_links_to_outside_are_rejected() {
     let site = Site::new();
-    for way in ways_out(&site) {
+    for path in paths_outside(&site) {
         let error = chain(
             &site
-                .unpack(stream().dir("d/").hard_link("link", &way))
+                .unpack(stream().dir("d/").hard_link("link", &path))
                 .unwrap_err(),
         );
         assert!(
             error.contains("`..`") || error.contains("absolute"),
-            "{way}: {error}"
+            "{path}: {error}"
         );
     }
 }
 
-/// The other layer is unpacked beside this one, in the same file system.
+/// The other layer is unpacked in the same file system.
 #[test]
-fn hard_links_to_other_layers() {
+fn hard_links_to_other_layers_are_rejected() {
     let site = Site::new();
     let other = site.unpack(stream().file("shared", b"of all clusters")).unwrap();
     let name = other.file_name().unwrap().to_str().unwrap();
@@ -142,7 +142,7 @@ fn hard_links_to_other_layers() {
         (format!("../{name}/shared"), "`..`"),
         (format!("../../unpacked/{name}/shared"), "`..`"),
         (other.join("shared").to_str().unwrap().to_owned(), "absolute"),
-        ("shared".to_owned(), "no file of the layer before it"),
+        ("shared".to_owned(), "not an earlier file of the layer"),
     ] {
         let error = chain(&site.unpack(stream().hard_link("link", &target)).unwrap_err());
         assert!(error.contains(why), "{target}: {error}");
@@ -151,11 +151,11 @@ fn hard_links_to_other_layers() {
         .symlink("other", other.to_str().unwrap())
         .hard_link("link", "other/shared");
     let error = chain(&site.unpack(through).unwrap_err());
-    assert!(error.contains("no file of the layer before it"), "{error}");
+    assert!(error.contains("not an earlier file of the layer"), "{error}");
 }
 
 #[test]
-fn whiteouts_that_leave_the_layer() {
+fn whiteouts_outside_of_the_layer_are_rejected() {
     let site = Site::new();
     for name in [
         "../.wh.canary",
@@ -170,17 +170,17 @@ fn whiteouts_that_leave_the_layer() {
         );
     }
     for name in [".wh.", ".wh..", ".wh...", ".wh..wh.plnk", "d/.wh..", "d/.wh..."] {
-        assert_refused(stream().dir("d/").file(name, b""), "deletes nothing");
+        assert_rejected(stream().dir("d/").file(name, b""), "not a valid whiteout");
     }
-    assert_refused(stream().dir(".wh.d/"), "deletes nothing");
-    assert_refused(stream().symlink(".wh.d", "/"), "deletes nothing");
-    assert_refused(stream().file("d/.wh..wh..opq", b""), "not in the layer before it");
-    // Not of this layer's, but of the directory that the store keeps all layers in.
-    assert_refused(stream().file("../.wh..wh..opq", b""), "`..`");
+    assert_rejected(stream().dir(".wh.d/"), "not a valid whiteout");
+    assert_rejected(stream().symlink(".wh.d", "/"), "not a valid whiteout");
+    assert_rejected(stream().file("d/.wh..wh..opq", b""), "directory is not open");
+    // The store's directory of all layers.
+    assert_rejected(stream().file("../.wh..wh..opq", b""), "`..`");
 }
 
 #[test]
-fn duplicate_names() {
+fn duplicate_names_are_rejected() {
     for again in [
         stream().file("a", b"").file("a", b"other"),
         stream().file("a", b"").symlink("a", "/"),
@@ -197,35 +197,35 @@ fn duplicate_names() {
         stream().file(".wh..wh..opq", b"").file(".wh..wh..opq", b""),
         stream().file("a", b"").records(&[("path", b"a")]).file("b", b""),
     ] {
-        assert_refused(again, "twice");
+        assert_rejected(again, "twice");
     }
 }
 
 #[test]
-fn over_long_names() {
+fn over_long_names_are_rejected() {
     let path = |path: &[u8]| stream().records(&[("path", path)]).file("fine", b"");
-    assert_refused(path(&[b'x'; 256]), "too long");
-    assert_refused(path(&[b'x'; 5000]), "too long");
-    assert_refused(path(&[&b".wh."[..], &[b'x'; 256]].concat()), "too long");
-    assert_refused(path(&b"x/".repeat(2100)), "too long");
-    assert_refused(path(b"zero\0byte"), "zero byte");
-    // A target may be anything that symlink(2) takes.
+    assert_rejected(path(&[b'x'; 256]), "too long");
+    assert_rejected(path(&[b'x'; 5000]), "too long");
+    assert_rejected(path(&[&b".wh."[..], &[b'x'; 256]].concat()), "too long");
+    assert_rejected(path(&b"x/".repeat(2100)), "too long");
+    assert_rejected(path(b"zero\0byte"), "zero byte");
+    // The kernel limits the target of a link.
     let target = vec![b'x'; 4096];
     let stream = stream()
         .records(&[("linkpath", &target)])
         .entry(EntryType::Symlink, "link", b"");
-    assert_refused(stream, "cannot make its `link`");
+    assert_rejected(stream, "cannot make its `link`");
 }
 
 #[test]
-fn deep_paths() {
-    assert_refused(
+fn depth_is_limited() {
+    assert_rejected(
         stream()
             .records(&[("path", &b"d/".repeat(257))])
             .entry(EntryType::Directory, "fine", b""),
         "more than 256 names",
     );
-    // Directory by directory, as deep as a path may be, and the same again ten thousand times.
+    // Ten thousand directories at the maximum depth.
     let mut hostile = stream();
     for depth in 1..10_000 {
         let path = "d/".repeat(depth.min(256));
@@ -233,7 +233,7 @@ fn deep_paths() {
             .records(&[("path", path.as_bytes())])
             .entry(EntryType::Directory, "fine", b"");
     }
-    assert_refused(hostile, "twice");
+    assert_rejected(hostile, "twice");
     let mut deep = stream();
     for depth in 1..=256 {
         let path = "d/".repeat(depth);
@@ -244,7 +244,7 @@ fn deep_paths() {
     let site = Site::new();
     let unpacked = site.unpack(deep).unwrap();
     assert!(unpacked.join("d/".repeat(256)).is_dir());
-    // What is unpacked can be packed, also by a thread with the small stack of the runtime's.
+    // Packing works on a thread with a small stack.
     let pack = || {
         site.store
             .add_layer("deep", &unpacked, &PackOptions::default())

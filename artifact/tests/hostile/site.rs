@@ -1,4 +1,4 @@
-//! A store beside things that must not be touched.
+//! A store beside files that must not change.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use walkdir::WalkDir;
 
 use crate::stream::Stream;
 
-/// Everything about a file that somebody could have changed.
+/// Inode, mode, owner, size, modification time, number of links and content of a file.
 type State = (u64, u32, (u32, u32), u64, (i64, i64), u64, Vec<u8>);
 
 pub(crate) struct Site {
@@ -25,7 +25,7 @@ impl Site {
     pub(crate) fn new() -> Self {
         assert!(
             rustix::process::geteuid().is_root(),
-            "layers give files away: run it as root"
+            "this test changes owners of files: run it as root"
         );
         let temp = tempfile::tempdir().unwrap();
         let canary = temp.path().join("canary");
@@ -37,14 +37,14 @@ impl Site {
         Self { temp, store }
     }
 
-    /// A file outside of the store, by its absolute path.
+    /// The absolute path of a file outside of the store.
     pub(crate) fn outside(&self) -> String {
         self.temp.path().join("canary/file").to_str().unwrap().to_owned()
     }
 
-    /// Takes in a layer as a pull does, whatever becomes of it. Nothing but the unpacked layer may be there afterwards.
+    /// Imports and unpacks a layer as a pull does. Checks that nothing but the unpacked layer was created.
     pub(crate) fn unpack_blob(&self, blob: &[u8], layer: &Layer) -> Result<PathBuf, StoreError> {
-        self.take_in(blob);
+        self.store_blob(blob);
         let layers = std::slice::from_ref(layer);
         let artifact = self.import(&manifest(layers), &config(layers))?;
         let before = self.state();
@@ -61,14 +61,14 @@ impl Site {
         self.unpack_blob(&blob, &layer)
     }
 
-    /// Imports an artifact of which all blobs but the config are there; a refused one changes nothing.
+    /// Imports an artifact whose blobs are present, except the config. Checks that a rejected one changes nothing.
     pub(crate) fn import(&self, manifest: &Value, config: &Value) -> Result<Artifact, StoreError> {
         self.import_bytes(manifest, config.to_string().as_bytes())
     }
 
     pub(crate) fn import_bytes(&self, manifest: &Value, config: &[u8]) -> Result<Artifact, StoreError> {
         let mut manifest = manifest.clone();
-        manifest["config"]["digest"] = json!(self.take_in(config).as_str());
+        manifest["config"]["digest"] = json!(self.store_blob(config).as_str());
         manifest["config"]["size"] = json!(config.len());
         self.import_as_is(manifest.to_string().as_bytes())
     }
@@ -82,7 +82,7 @@ impl Site {
         outcome
     }
 
-    fn take_in(&self, blob: &[u8]) -> parbake_artifact::Digest {
+    fn store_blob(&self, blob: &[u8]) -> parbake_artifact::Digest {
         let digest = parbake_artifact::Digest::of(blob);
         let mut writer = self.store.blob_writer(&digest, blob.len() as u64).unwrap();
         writer.write_all(blob).unwrap();
@@ -90,8 +90,7 @@ impl Site {
         digest
     }
 
-    /// All files, whoever they belong to; directories without their times, which change with what is in them, and
-    /// without the locks of layers.
+    /// The state of all files, except times of directories, which change with their content, and locks of layers.
     fn state(&self) -> BTreeMap<PathBuf, State> {
         let mut state = BTreeMap::new();
         for entry in WalkDir::new(self.temp.path()) {
@@ -113,7 +112,7 @@ impl Site {
                 Vec::new()
             };
             let links = if metadata.is_dir() { 0 } else { metadata.nlink() };
-            let facts = (
+            let file_state = (
                 metadata.ino(),
                 metadata.mode(),
                 owner,
@@ -122,7 +121,7 @@ impl Site {
                 links,
                 content,
             );
-            state.insert(path.to_owned(), facts);
+            state.insert(path.to_owned(), file_state);
         }
         state
     }
@@ -136,7 +135,7 @@ fn assert_same(before: &BTreeMap<PathBuf, State>, after: &BTreeMap<PathBuf, Stat
     }
 }
 
-/// The manifest of layers; its config is filled in when it is imported.
+/// A manifest of layers; its config is filled in on import.
 pub(crate) fn manifest(layers: &[Layer]) -> Value {
     let layers = layers.iter().map(|layer| {
         json!({
@@ -173,7 +172,7 @@ pub(crate) fn config(layers: &[Layer]) -> Value {
     })
 }
 
-/// The error with all that caused it.
+/// The error and its causes.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")

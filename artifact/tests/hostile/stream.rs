@@ -1,21 +1,21 @@
-//! Layer streams as no decent program makes them.
+//! Hand-made layer streams, which may be invalid.
 
 use parbake_artifact::{Digest, Layer};
 use tar::{EntryType, Header};
 
 const BLOCK: usize = 512;
 
-/// A tar stream, without its end.
+/// A tar stream without its end mark.
 #[derive(Clone, Default)]
 pub(crate) struct Stream(pub(crate) Vec<u8>);
 
-/// One with the entry of the layer's root, which every layer begins with.
+/// A stream with the entry of the root, which every layer begins with.
 pub(crate) fn stream() -> Stream {
     Stream::default().dir("./")
 }
 
 impl Stream {
-    /// An entry whose header is changed after all is in it; the checksum is right whatever was changed.
+    /// Appends an entry whose header is changed by `change`, with a correct checksum.
     pub(crate) fn raw(
         mut self,
         kind: EntryType,
@@ -60,7 +60,7 @@ impl Stream {
     }
 
     fn link(self, kind: EntryType, path: &str, target: &str) -> Self {
-        // What does not fit into the header goes into a record, as long targets do.
+        // Long targets go into a record.
         let long = target.len() > 100;
         let stream = if long {
             self.records(&[("linkpath", target.as_bytes())])
@@ -81,11 +81,11 @@ impl Stream {
         })
     }
 
-    /// An extended header with these records.
+    /// Appends an extended header with these records.
     pub(crate) fn records(self, records: &[(&str, &[u8])]) -> Self {
         let mut bytes = Vec::new();
         for (key, value) in records {
-            // The length counts its own digits.
+            // The length includes its own digits.
             let rest = key.len() + value.len() + 3;
             let digits = (1..20)
                 .find(|digits| (rest + digits).to_string().len() == *digits)
@@ -102,7 +102,7 @@ impl Stream {
         self.0
     }
 
-    /// The compressed stream, and the layer that honestly describes it.
+    /// The compressed stream, and its layer with correct digests.
     pub(crate) fn blob(self) -> (Vec<u8>, Layer) {
         let plain = self.plain();
         let blob = zstd::encode_all(&plain[..], 1).unwrap();
@@ -111,7 +111,7 @@ impl Stream {
     }
 }
 
-/// What honestly describes a blob that unpacks to `plain`.
+/// The layer of a blob that unpacks to `plain`, with correct digests.
 pub(crate) fn describe(blob: &[u8], plain: &[u8]) -> Layer {
     Layer {
         title: "hostile".to_owned(),

@@ -1,6 +1,6 @@
-//! Random trees on a real overlayfs: what comes back from a layer must be what went in, alone and as part of a stack.
+//! Random trees on a real overlayfs survive packing and unpacking, alone and as part of a stack.
 //!
-//! Runs as root, in a mount namespace of its own, so that no mount outlives it.
+//! Needs root. Runs in its own mount namespace, so that no mount outlives it.
 
 #![allow(clippy::unwrap_used, reason = "a test: whatever fails, fails it")]
 
@@ -21,7 +21,7 @@ use operations::{Operation, operation};
 use sandbox::{Overlay, in_own_mounts};
 use scan::{Tree, scan, scan_merged};
 
-/// Unless `PROPTEST_CASES` says otherwise.
+/// Default of `PROPTEST_CASES`.
 const CASES: u32 = 100;
 
 #[test]
@@ -58,7 +58,7 @@ fn random_trees_survive_the_round_trip() {
     });
 }
 
-/// The same by hand, so that no feature depends on chance.
+/// A tree with every feature, so that none depends on random input.
 #[test]
 fn every_operation_survives_the_round_trip() {
     in_own_mounts(|| {
@@ -81,8 +81,8 @@ fn every_operation_survives_the_round_trip() {
     });
 }
 
-/// Builds a lower tree, changes it through an overlay, mounted anew for each change, takes the upper directory to a layer
-/// and back, and compares.
+/// Builds a lower tree, changes it through an overlay that is mounted again for each change, packs and unpacks the upper directory,
+/// and compares.
 fn round_trip(below: &dyn Fn(&Path), changes: &[&dyn Fn(&Path)]) -> Tree {
     let temp = tempfile::tempdir().unwrap();
     let at = |name: &str| temp.path().join(name);

@@ -1,4 +1,4 @@
-//! What random programs do to a file system.
+//! Random operations on a file system.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -14,7 +14,7 @@ use proptest::strategy::{BoxedStrategy, Strategy};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, UTIME_OMIT, mknodat, utimensat};
 use walkdir::WalkDir;
 
-/// One change. `Index`es pick among the directories or entries there are at that moment.
+/// One operation. An `Index` selects one of the directories or entries that exist at that time.
 #[derive(Debug, Clone)]
 pub(crate) enum Operation {
     MakeDir {
@@ -140,7 +140,7 @@ pub(crate) fn default_acl() -> Vec<u8> {
     acl
 }
 
-/// Few names, so that operations meet; among them a long one, one that is no UTF-8, and ones that sort oddly.
+/// Few names, so that operations collide, with a long one, one that is not UTF-8, and some of unusual sort order.
 pub(crate) fn names() -> Vec<OsString> {
     let raw = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
     vec![
@@ -158,7 +158,7 @@ pub(crate) fn names() -> Vec<OsString> {
 }
 
 impl Operation {
-    /// Does it below `root`. What cannot be done there and then (the name is taken, say) is not done.
+    /// Applies the operation below `root`. Operations that are not possible, for example on an existing name, are skipped.
     pub(crate) fn apply(&self, root: &Path) {
         if let Err(error) = self.try_apply(root) {
             let expected = [
@@ -170,7 +170,7 @@ impl Operation {
                 io::ErrorKind::PermissionDenied,
                 // A default ACL on a link.
                 io::ErrorKind::Unsupported,
-                // Overlay renames no directory of a lower layer without redirects.
+                // Without redirects, overlay does not rename directories of lower layers.
                 io::ErrorKind::CrossesDevices,
             ];
             assert!(expected.contains(&error.kind()), "{self:?}: {error}");
@@ -187,7 +187,7 @@ impl Operation {
                 fill,
             } => {
                 let path = place(root, parent, *name);
-                // Opening a pipe would wait for a reader, and links lead elsewhere.
+                // Opening a pipe would block, and links lead elsewhere.
                 match fs::symlink_metadata(&path) {
                     Ok(metadata) if !metadata.is_file() => Ok(()),
                     _ => fs::write(path, vec![*fill; *size]),

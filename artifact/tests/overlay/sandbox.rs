@@ -1,14 +1,14 @@
-//! Mounts that nobody else sees.
+//! Private mounts.
 
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 
-/// As the product mounts its machines.
+/// The options of machines' overlays.
 const OPTIONS: &str = "redirect_dir=off,metacopy=off,index=off,xino=off";
 
-/// Runs `test` on a thread with a mount namespace of its own, which goes with the thread.
+/// Runs `test` on a thread with its own mount namespace.
 pub(crate) fn in_own_mounts(test: impl FnOnce() + Send) {
     assert!(
         nix::unistd::geteuid().is_root(),
@@ -16,10 +16,10 @@ pub(crate) fn in_own_mounts(test: impl FnOnce() + Send) {
     );
     std::thread::scope(|scope| {
         let run = || {
-            // Threads share their root and working directory unless they say so.
+            // A new mount namespace needs an unshared root and working directory.
             unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS).unwrap();
-            let (no, flags) = (None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE);
-            mount(no, "/", no, flags, no).unwrap();
+            let (none, flags) = (None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE);
+            mount(none, "/", none, flags, none).unwrap();
             test();
         };
         if let Err(panic) = scope.spawn(run).join() {

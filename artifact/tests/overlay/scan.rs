@@ -1,4 +1,4 @@
-//! What is in a tree, in full.
+//! The full content of a tree.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
-/// Blocks that a file may take more when it comes back: file systems differ in how they hold attributes and holes.
+/// Bytes that an unpacked file may take more on disk: file systems store attributes and holes differently.
 const SLACK: u64 = 16 * 1024;
 
-/// Everything about one name.
+/// A file system object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Node {
     pub(crate) kind: &'static str,
@@ -23,7 +23,7 @@ pub(crate) struct Node {
     pub(crate) size: u64,
     pub(crate) content: Vec<u8>,
     pub(crate) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// All names of the file, as found in the tree.
+    /// All names of the file in the tree.
     pub(crate) names: BTreeSet<OsString>,
     /// Bytes on disk.
     pub(crate) allocated: u64,
@@ -37,10 +37,10 @@ impl Node {
     }
 }
 
-/// A tree by path.
+/// Objects by path.
 pub(crate) type Tree = BTreeMap<PathBuf, Node>;
 
-/// A tree as it is on disk, without overlay's book-keeping.
+/// Reads a tree, without overlay's bookkeeping.
 pub(crate) fn scan(dir: &Path) -> Tree {
     let entries: Vec<_> = WalkDir::new(dir).into_iter().map(Result::unwrap).collect();
     let mut names: BTreeMap<u64, BTreeSet<OsString>> = BTreeMap::new();
@@ -57,7 +57,7 @@ pub(crate) fn scan(dir: &Path) -> Tree {
     for entry in &entries {
         let path = entry.path().strip_prefix(dir).unwrap();
         let node = tree.get_mut(path).unwrap();
-        // Overlay links all its whiteouts together, to save inodes.
+        // Overlay hard-links its whiteouts to save inodes.
         if node.kind != "whiteout" {
             node.names = names[&fs::symlink_metadata(entry.path()).unwrap().ino()].clone();
         }
@@ -65,7 +65,7 @@ pub(crate) fn scan(dir: &Path) -> Tree {
     tree
 }
 
-/// A tree as the users of an overlay see it; how it is stored does not matter there.
+/// Reads a merged overlay, without disk usage.
 pub(crate) fn scan_merged(dir: &Path) -> Tree {
     let mut tree = scan(dir);
     for node in tree.values_mut() {
@@ -74,7 +74,7 @@ pub(crate) fn scan_merged(dir: &Path) -> Tree {
     tree
 }
 
-/// Equal in everything, and about as large on disk at most.
+/// Checks that both trees are equal, and that `found` does not take much more space on disk.
 pub(crate) fn assert_equal(expected: &Tree, found: &Tree) {
     assert_eq!(
         expected.keys().collect::<Vec<_>>(),
@@ -113,7 +113,7 @@ fn node(path: &Path, metadata: &Metadata) -> Node {
         kind if kind.is_file() => ("file", fs::read(path).unwrap()),
         other => panic!("{path:?} is {other:?}"),
     };
-    // Only that it is there counts of a whiteout.
+    // Only the existence of a whiteout counts.
     let of = |value: u32| if is_whiteout { 0 } else { value };
     Node {
         kind,
@@ -127,7 +127,7 @@ fn node(path: &Path, metadata: &Metadata) -> Node {
         device: metadata.rdev(),
         size: if metadata.is_dir() { 0 } else { metadata.size() },
         content,
-        // One in a directory with a default ACL has an ACL.
+        // A whiteout inherits a default ACL.
         xattrs: if is_whiteout {
             BTreeMap::new()
         } else {

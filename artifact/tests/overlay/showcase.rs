@@ -1,4 +1,4 @@
-//! One tree with everything in it.
+//! A tree with every feature.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, PermissionsExt, chown, symlink};
@@ -18,10 +18,10 @@ pub(crate) fn below(root: &Path) {
     }
 }
 
-/// What is done to it.
+/// The changes to the lower tree.
 pub(crate) fn above(root: &Path) {
     let at = |name: &str| root.join(name);
-    // Deletions: a file, a directory, and a directory that another takes the place of.
+    // Deletions: a file, a directory, and a directory that is replaced.
     fs::remove_file(at("etc/one")).unwrap();
     fs::remove_dir_all(at("var/log")).unwrap();
     fs::remove_dir_all(at("var/lib/data")).unwrap();
@@ -50,7 +50,7 @@ pub(crate) fn above(root: &Path) {
     fs::write(deep.join("bottom"), "bottom").unwrap();
     fs::hard_link(deep.join("bottom"), deep.join("bottom2")).unwrap();
 
-    // Attributes, and a default ACL that what unpacking makes in the directory must not inherit.
+    // Attributes, and a default ACL that unpacked children must not inherit.
     fs::create_dir(at("acl")).unwrap();
     fs::write(at("acl/file"), "before the ACL").unwrap();
     fs::create_dir(at("acl/dir")).unwrap();
@@ -65,7 +65,7 @@ pub(crate) fn above(root: &Path) {
     xattr::set(at("pipe"), "trusted.own", b"of a pipe").unwrap();
     fs::write(at("usr/bin/ping"), "#!").unwrap();
 
-    // Owners and modes; capabilities after them, as a change of owner takes them away.
+    // Owners and modes, then capabilities, which a change of owner clears.
     chown(at("usr/bin/ping"), Some(4_000_000_000), Some(3_000_000)).unwrap();
     fs::set_permissions(at("usr/bin/ping"), fs::Permissions::from_mode(0o6755)).unwrap();
     xattr::set(at("usr/bin/ping"), "security.capability", &CAPABILITY).unwrap();

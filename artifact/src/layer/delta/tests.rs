@@ -30,7 +30,7 @@ fn applied(old: &[u8], delta: &[u8], limit: usize) -> io::Result<Vec<u8>> {
     apply(old, delta, &mut new, limit as u64).map(|()| new)
 }
 
-/// A delta by hand: windows and frames.
+/// A delta of the given windows and frames.
 fn made_of(pieces: &[(u64, &[u8])]) -> Vec<u8> {
     let mut delta = MAGIC.to_vec();
     for (start, frame) in pieces {
@@ -42,7 +42,7 @@ fn made_of(pieces: &[(u64, &[u8])]) -> Vec<u8> {
 }
 
 #[test]
-fn windows_are_what_is_there() {
+fn windows_end_with_the_stream() {
     let stream = noise(2 * WINDOW, 1);
     let mut windows = Windows::new(stream.as_slice());
     for start in [
@@ -57,18 +57,15 @@ fn windows_are_what_is_there() {
         1 << 40,
     ] {
         let (from, to) = (start.min(stream.len()), (start + WINDOW).min(stream.len()));
-        assert!(
-            windows.from(start as u64).unwrap() == &stream[from..to],
-            "{start}"
-        );
+        assert!(windows.at(start as u64).unwrap() == &stream[from..to], "{start}");
     }
-    assert!(windows.from(7).is_err());
+    assert!(windows.at(7).is_err());
 }
 
 #[test]
-fn what_moved_a_little_costs_next_to_nothing() {
+fn data_that_moved_a_little_is_found() {
     let old = noise(2 * PIECE + PIECE / 2, 2);
-    // By no multiple of a block.
+    // Not by a multiple of the block size.
     let new = [noise(100_000, 3).as_slice(), &old[..PIECE], &old[PIECE + 10..]].concat();
     let delta = delta(&old, &new);
     assert!(delta.len() < 110_000, "{}", delta.len());
@@ -76,9 +73,9 @@ fn what_moved_a_little_costs_next_to_nothing() {
     assert!(applied(&old, &delta, new.len() - 1).is_err());
 }
 
-/// A large file came, or went: the windows follow.
+/// A large file was added or removed.
 #[test]
-fn what_moved_by_far_is_found() {
+fn data_that_moved_far_is_found() {
     let far = 2 * usize::try_from(REACH).unwrap();
     let (file, rest) = (noise(far, 4), noise(2 * PIECE, 5));
     let with = [noise(PIECE, 6), file, rest.clone()].concat();
@@ -92,15 +89,15 @@ fn what_moved_by_far_is_found() {
 }
 
 #[test]
-fn windows_follow_what_was_found() {
+fn windows_follow_drifts() {
     const MIB: i64 = 1 << 20;
-    // By how much each piece moved, and where its window begins, in MiB.
+    // Drift and window offset of each piece in MiB.
     let cases: [(&[Option<i64>], &[u64]); 5] = [
         (&[None; 5], &[0, 0, 0, 4, 8]),
         (&[Some(0), None, None, Some(40), None], &[0, 0, 0, 44, 48]),
-        // Something came: what is behind it is not passed over meanwhile.
+        // After an insertion, later windows do not skip data.
         (&[Some(0), None, None, None, Some(-12)], &[0, 0, 0, 0, 0]),
-        // Something else is there too, far behind.
+        // One piece is found far behind the others.
         (&[None, None, Some(90), None, Some(0)], &[0, 0, 8, 8, 8]),
         (
             &[None, Some(i64::MIN), Some(i64::MAX)],
@@ -118,7 +115,7 @@ fn windows_follow_what_was_found() {
 }
 
 #[test]
-fn streams_of_any_length_come_out_again() {
+fn streams_of_any_length_round_trip() {
     let lengths = [0, 1, PIECE - 1, PIECE, PIECE + 1];
     for (old, new) in lengths.iter().flat_map(|old| lengths.map(|new| (*old, new))) {
         let (old, new) = (noise(old, 7), noise(new, 7));
@@ -127,7 +124,7 @@ fn streams_of_any_length_come_out_again() {
 }
 
 #[test]
-fn a_damaged_delta_is_an_error() {
+fn damaged_deltas_are_rejected() {
     let (old, new) = (noise(10_000, 8), noise(12_000, 8));
     let delta = delta(&old, &new);
     for cut in [
@@ -140,13 +137,13 @@ fn a_damaged_delta_is_an_error() {
     ] {
         assert!(applied(&old, &delta[..cut], new.len()).is_err(), "{cut}");
     }
-    // Another stream is an error, or gives another one: that is what the digest is for.
+    // Another old stream gives an error, or another result, which its digest reveals.
     assert!(applied(&noise(10_000, 9), &delta, new.len()).is_ok_and(|wrong| wrong != new));
     assert!(applied(&[], &delta, new.len()).is_err());
 }
 
 #[test]
-fn a_hostile_delta_is_an_error() {
+fn hostile_deltas_are_rejected() {
     let zeros = |count: usize| zstd::bulk::compress(&vec![0; count], 1).unwrap();
     let (piece, large) = (zeros(PIECE), zeros(PIECE + 1));
     let limit = 3 * PIECE;
@@ -172,16 +169,16 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn arbitrary_bytes_are_no_delta_and_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+    fn arbitrary_bytes_are_rejected(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
         let hostile = [MAGIC.as_slice(), &bytes].concat();
         if let Ok(new) = applied(b"old", &hostile, 1000) {
             assert!(new.len() <= 1000);
         }
     }
 
-    /// Whatever was cut out, put in and moved.
+    /// Cut, inserted and moved data.
     #[test]
-    fn edits_come_out_again(edits in prop::collection::vec((0..200_000_usize, 0..50_000_usize, any::<u64>()), 0..6)) {
+    fn edits_round_trip(edits in prop::collection::vec((0..200_000_usize, 0..50_000_usize, any::<u64>()), 0..6)) {
         let old = noise(200_000, 10);
         let mut new = old.clone();
         for (at, length, seed) in edits {
@@ -198,7 +195,7 @@ proptest! {
     }
 
     #[test]
-    fn one_wrong_byte_does_no_harm(at in any::<prop::sample::Index>(), flip in 1..=255_u8) {
+    fn corrupt_deltas_do_not_panic(at in any::<prop::sample::Index>(), flip in 1..=255_u8) {
         let (old, new) = (noise(20_000, 11), noise(30_000, 11));
         let mut delta = delta(&old, &new);
         let at = at.index(delta.len());

@@ -1,4 +1,4 @@
-//! Tests of packing; as root, for they make devices and give files away.
+//! These tests need root, since they create devices and change owners.
 
 use std::fs;
 use std::io::Read;
@@ -41,7 +41,7 @@ fn whiteout(path: &Path) {
 }
 
 #[test]
-fn order_whiteouts_and_links() {
+fn entries_are_sorted_and_deletions_come_first() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path();
     fs::create_dir(dir.join("b")).unwrap();
@@ -73,7 +73,7 @@ fn equal_trees_give_equal_bytes() {
         let temp = tempfile::tempdir().unwrap();
         for name in names {
             fs::write(temp.path().join(name), name).unwrap();
-            // More than one of the compressor's jobs.
+            // More than one compression job.
             fs::write(temp.path().join(name), vec![name.as_bytes()[0]; 3 << 20]).unwrap();
             let file = fs::File::open(temp.path().join(name)).unwrap();
             file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
@@ -90,7 +90,7 @@ fn equal_trees_give_equal_bytes() {
 #[test]
 fn any_number_of_workers_gives_equal_bytes() {
     let temp = tempfile::tempdir().unwrap();
-    // Enough for several of the compressor's jobs, and neither noise nor zeros.
+    // Enough for several compression jobs, and neither noise nor zeros.
     let words: Vec<u8> = (0u64..3_000_000)
         .flat_map(|number| (number * number % 10_007).to_le_bytes())
         .collect();
@@ -106,7 +106,7 @@ fn any_number_of_workers_gives_equal_bytes() {
 }
 
 #[test]
-fn facts_are_those_of_the_bytes() {
+fn digests_and_sizes_are_those_of_the_streams() {
     let temp = tempfile::tempdir().unwrap();
     let (blob, packed) = packed(temp.path(), &PackOptions::default());
     let mut plain = Vec::new();
@@ -124,7 +124,7 @@ fn facts_are_those_of_the_bytes() {
 }
 
 #[test]
-fn clamp_and_exclude() {
+fn options_clamp_times_and_exclude_subtrees() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path();
     fs::create_dir_all(dir.join("var/cache/deep")).unwrap();
@@ -172,7 +172,7 @@ fn sockets_and_devices_are_left_out() {
 }
 
 #[test]
-fn refuses_what_layers_cannot_say() {
+fn unsupported_objects_are_rejected() {
     let temp = tempfile::tempdir().unwrap();
     let refused = |name: &str| {
         let error = pack(&temp.path().join(name), Vec::new(), &PackOptions::default())
@@ -212,7 +212,7 @@ fn refuses_what_layers_cannot_say() {
 }
 
 #[test]
-fn gnu_tar_reads_it() {
+fn gnu_tar_reads_layers() {
     let temp = tempfile::tempdir().unwrap();
     let dir = temp.path().join("tree");
     let long = "long".repeat(50);

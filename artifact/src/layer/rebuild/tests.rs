@@ -26,7 +26,7 @@ fn packed(dir: &Path, files: &[(&str, u8)]) -> (Vec<u8>, Packed) {
 }
 
 #[test]
-fn a_blob_is_the_same_byte_by_byte() {
+fn rebuilt_blobs_are_identical() {
     let dir = tempfile::tempdir().unwrap();
     let (old, _) = packed(&dir.path().join("old"), &[("a", 1), ("b", 2), ("c", 3)]);
     let (new, facts) = packed(&dir.path().join("new"), &[("a", 1), ("aa", 4), ("c", 3)]);
@@ -36,7 +36,7 @@ fn a_blob_is_the_same_byte_by_byte() {
     let mut again = Vec::new();
     rebuild(&old[..], &delta[..], facts.unpacked_size, &mut again).unwrap();
     assert!(again == new);
-    // What is no blob, or none of it, is an error; so is a delta that makes more.
+    // Truncated and other inputs are errors, and so is a delta that makes more than the size.
     for (old, size) in [
         (&old[..100], facts.unpacked_size),
         (b"old", 1 << 20),

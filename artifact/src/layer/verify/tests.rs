@@ -1,4 +1,4 @@
-//! Tests of comparing; as root, for the trees have owners and devices.
+//! These tests need root, since the trees have owners and devices.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
@@ -37,7 +37,7 @@ fn node(path: &Path, kind: FileType, device: u64) {
     mknodat(CWD, path, kind, Mode::RUSR, device).unwrap();
 }
 
-/// What is found after `damage`, as text, without the changed times that come with it.
+/// The mismatches after `damage` as text, without the modification times that it changes.
 fn found(damage: impl Fn(&Path)) -> Vec<String> {
     let (dir, blob, layer) = unpacked();
     damage(dir.path());
@@ -51,17 +51,17 @@ fn found(damage: impl Fn(&Path)) -> Vec<String> {
 }
 
 #[test]
-fn what_was_unpacked_is_the_same() {
+fn unpacked_layers_have_no_mismatches() {
     let (dir, blob, layer) = unpacked();
     let verification = verify(&blob[..], &layer, dir.path()).unwrap();
     assert_eq!((verification.objects, verification.mismatches), (11, vec![]));
-    // What overlay and the host note for themselves is no content.
+    // Attributes of overlay and of the host are ignored.
     xattr::set(dir.path().join("empty"), "trusted.overlay.origin", b"z").unwrap();
     assert_eq!(found(|_| {}), Vec::<String>::new());
 }
 
 #[test]
-fn every_kind_of_damage_is_found() {
+fn all_kinds_of_mismatches_are_found() {
     type Case = (fn(&Path), &'static [&'static str]);
     let cases: [Case; 18] = [
         (
@@ -69,7 +69,7 @@ fn every_kind_of_damage_is_found() {
                 let file = fs::File::options().write(true).open(dir.join("dir/file"));
                 file.unwrap().write_all_at(b"x", 599_999).unwrap();
             },
-            &["dir/file has other bytes"],
+            &["dir/file has different content"],
         ),
         (
             |dir| fs::write(dir.join("dir/file"), "short").unwrap(),
@@ -81,8 +81,8 @@ fn every_kind_of_damage_is_found() {
         ),
         (
             |dir| fs::remove_dir_all(dir.join("dir")).unwrap(),
-            // The first name of a file has its data; what is in a missing directory goes without saying.
-            &["dir is missing", "name is no longer a name of `dir/file`"],
+            // The first name of a file has its data. The content of a missing directory is not listed.
+            &["dir is missing", "name is not a hard link to `dir/file`"],
         ),
         (
             |dir| {
@@ -129,15 +129,15 @@ fn every_kind_of_damage_is_found() {
         ),
         (
             |dir| replace(&dir.join("link"), |path| symlink("empty", path).unwrap()),
-            &["link leads somewhere else"],
+            &["link has another link target"],
         ),
         (
             |dir| replace(&dir.join("gone"), |path| fs::write(path, "").unwrap()),
-            &["gone is something else than it should be"],
+            &["gone has another type"],
         ),
         (
             |dir| replace(&dir.join("pipe"), |path| fs::write(path, "").unwrap()),
-            &["pipe is something else than it should be"],
+            &["pipe has another type"],
         ),
         (
             |dir| {
@@ -145,15 +145,15 @@ fn every_kind_of_damage_is_found() {
                 fs::copy(&name, dir.join("copy")).unwrap();
                 fs::rename(dir.join("copy"), name).unwrap();
             },
-            &["name is no longer a name of `dir/file`"],
+            &["name is not a hard link to `dir/file`"],
         ),
     ];
-    for (number, (damage, said)) in cases.into_iter().enumerate() {
-        assert_eq!(found(damage), said, "case {number}");
+    for (number, (damage, expected)) in cases.into_iter().enumerate() {
+        assert_eq!(found(damage), expected, "case {number}");
     }
 }
 
-/// A file's capabilities are not a directory's, but the attribute is as good as another.
+/// A valid capability attribute; directories accept it, too.
 fn capability() -> [u8; 20] {
     let mut value = [0; 20];
     value[3] = 2;
@@ -166,7 +166,7 @@ fn replace(path: &Path, make: impl Fn(&Path)) {
 }
 
 #[test]
-fn times_count() {
+fn modification_times_are_compared() {
     let (dir, blob, layer) = unpacked();
     let file = fs::File::options().write(true).open(dir.path().join("dir/file"));
     let before = SystemTime::now() - Duration::from_secs(1000);
@@ -180,7 +180,7 @@ fn times_count() {
 }
 
 #[test]
-fn a_layer_with_other_bytes_is_an_error() {
+fn corrupt_blobs_are_an_error() {
     let (dir, mut blob, layer) = unpacked();
     let middle = blob.len() / 2;
     blob[middle] ^= 1;

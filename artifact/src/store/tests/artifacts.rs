@@ -1,5 +1,3 @@
-//! Tests of artifacts and the index.
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
@@ -9,7 +7,7 @@ use crate::digest::Digest;
 use crate::layer::Layer;
 
 #[test]
-fn puts_gets_lists_and_removes() {
+fn artifacts_are_created_read_listed_and_removed() {
     let (_temp, mut store, artifact) = one();
     assert_eq!(store.get(&tag("one")).unwrap(), artifact);
     let titles: Vec<_> = artifact
@@ -47,7 +45,7 @@ fn puts_gets_lists_and_removes() {
     let error = store.get(&tag("three")).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "there is no artifact `three` here (there are `one`, `two`); `parbake provision three` makes it"
+        "there is no artifact `three` (there are `one`, `two`); `parbake provision three` makes it"
     );
     let mut remove = |names: &[&str]| store.remove(&tags(names), nothing_in_use);
     let error = remove(&["one", "three"]).unwrap_err();
@@ -59,12 +57,12 @@ fn puts_gets_lists_and_removes() {
     let error = remove(&["two"]).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "there is no artifact `two` here (there are none); `parbake provision two` makes it"
+        "there is no artifact `two` (there are none); `parbake provision two` makes it"
     );
 }
 
 #[test]
-fn closed_to_others() {
+fn directories_are_private() {
     let (_temp, store) = open();
     assert_eq!(
         fs::metadata(store.dir()).unwrap().permissions().mode() & 0o7777,
@@ -81,7 +79,7 @@ fn closed_to_others() {
 }
 
 #[test]
-fn refuses_other_layouts() {
+fn other_layouts_are_rejected() {
     let (_temp, store) = open();
     let marker = store.dir().join("oci-layout");
     fs::write(&marker, r#"{"imageLayoutVersion":"2.0.0"}"#).unwrap();
@@ -95,7 +93,7 @@ fn refuses_other_layouts() {
 }
 
 #[test]
-fn contradictory_drafts_leave_the_old_artifact() {
+fn inconsistent_artifacts_do_not_replace_the_old_one() {
     let (_temp, store, artifact) = one();
     let mut bad = draft(&artifact.layers);
     bad.machines.clear();
@@ -113,7 +111,7 @@ fn contradictory_drafts_leave_the_old_artifact() {
 }
 
 #[test]
-fn two_writers_lose_no_tag() {
+fn concurrent_writers_keep_all_tags() {
     let (_temp, store, artifact) = one();
     std::thread::scope(|scope| {
         for number in 0..8 {
@@ -129,7 +127,7 @@ fn two_writers_lose_no_tag() {
 }
 
 #[test]
-fn verifies_every_blob() {
+fn verify_reads_every_blob() {
     let (_temp, store, artifact) = one();
     let verified = store.verify(&tag("one")).unwrap();
     let on_disk = fs::read_dir(store.dir().join("blobs/sha256"))

@@ -1,5 +1,3 @@
-//! Tests of reading everything, and of mending.
-
 use std::collections::BTreeSet;
 use std::fs;
 
@@ -11,12 +9,12 @@ fn problems(examined: &Examination) -> Vec<String> {
     examined.problems.iter().map(ToString::to_string).collect()
 }
 
-fn spoil_tree(store: &Store, layer: &Layer) {
-    fs::write(store.unpacked_path(&layer.digest).join("file"), "spoil").unwrap();
+fn corrupt_tree(store: &Store, layer: &Layer) {
+    fs::write(store.unpacked_path(&layer.digest).join("file"), "wrong").unwrap();
 }
 
 #[test]
-fn reads_everything_once() {
+fn intact_artifacts_have_no_problems() {
     let (_temp, store, artifact) = one();
     store.put(&tag("two"), draft(&artifact.layers[..1])).unwrap();
     store.unpacked(&artifact.layers[0]).unwrap();
@@ -33,22 +31,22 @@ fn reads_everything_once() {
 }
 
 #[test]
-fn says_what_is_wrong_with_what() {
+fn problems_name_layer_and_artifacts() {
     let (_temp, store, artifact) = one();
     store.put(&tag("two"), draft(&artifact.layers[..1])).unwrap();
     for layer in &artifact.layers {
         store.unpacked(layer).unwrap();
-        spoil_tree(&store, layer);
+        corrupt_tree(&store, layer);
     }
     fs::remove_file(store.blob_path(&artifact.layers[1].digest)).unwrap();
     let examined = store.examine(&tags(&["one", "two"])).unwrap();
-    let mut said = problems(&examined);
-    said.sort();
-    assert_eq!(said.len(), 2, "{said:?}");
-    assert_eq!(said[0], "layer `machine/node01` of `one` is missing");
+    let mut found = problems(&examined);
+    found.sort();
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert_eq!(found[0], "layer `machine/node01` of `one` is missing");
     assert!(
-        said[1].starts_with("unpacked layer `os` of `one`, `two`: `file` has 5 bytes instead of 4"),
-        "{said:?}"
+        found[1].starts_with("unpacked layer `os` of `one`, `two`: `file` has 5 bytes instead of 4"),
+        "{found:?}"
     );
     fs::write(store.blob_path(&artifact.digest), "{}").unwrap();
     let examined = store.examine(&tags(&["one"])).unwrap();
@@ -56,7 +54,7 @@ fn says_what_is_wrong_with_what() {
 }
 
 #[test]
-fn mends_what_it_can() {
+fn repair_restores_blobs_and_unpacked_layers() {
     let (_temp, mut store, artifact) = one();
     let [os, machine] = &artifact.layers[..] else {
         panic!("two layers")
@@ -65,7 +63,7 @@ fn mends_what_it_can() {
     for layer in [os, machine] {
         store.unpacked(layer).unwrap();
     }
-    spoil_tree(&store, os);
+    corrupt_tree(&store, os);
     fs::write(store.blob_path(&machine.digest), vec![0; machine.size as usize]).unwrap();
     let examined = store.examine(&all).unwrap();
     assert_eq!(examined.problems.len(), 2);
@@ -75,8 +73,8 @@ fn mends_what_it_can() {
     assert_eq!((examined.blobs, examined.unpacked), (4, 2));
     assert!(examined.problems.is_empty());
 
-    // Of neither is there a good one.
-    spoil_tree(&store, machine);
+    // With both corrupt, nothing can be restored.
+    corrupt_tree(&store, machine);
     fs::remove_file(store.blob_path(&machine.digest)).unwrap();
     let examined = store.examine(&all).unwrap();
     let left = store.repair(examined.problems, nothing_in_use).unwrap();
@@ -85,17 +83,17 @@ fn mends_what_it_can() {
 }
 
 #[test]
-fn does_not_take_a_clusters_layer_away() {
+fn repair_keeps_layers_of_clusters() {
     let (_temp, mut store, artifact) = one();
     let os = &artifact.layers[0];
     store.unpacked(os).unwrap();
-    spoil_tree(&store, os);
+    corrupt_tree(&store, os);
     let problems = store.examine(&tags(&["one"])).unwrap().problems;
     let in_use = BTreeSet::from([os.digest.clone()]);
     let left = store.repair(problems, || Ok::<_, StoreError>(in_use)).unwrap();
     assert_eq!(left.len(), 1);
     let file = store.unpacked_path(&os.digest).join("file");
-    assert_eq!(fs::read_to_string(file).unwrap(), "spoil");
+    assert_eq!(fs::read_to_string(file).unwrap(), "wrong");
     let _other = Store::open(store.dir()).unwrap();
     let problems = store.examine(&tags(&["one"])).unwrap().problems;
     let error = store.repair(problems, nothing_in_use).unwrap_err();

@@ -1,5 +1,3 @@
-//! Tests of what goes in and out: other stores, other tools.
-
 use std::fs;
 use std::io::Write;
 use std::process::Command;
@@ -13,13 +11,13 @@ use crate::digest::Digest;
 use crate::manifest::canonical_json;
 
 #[test]
-fn imports_from_elsewhere() {
+fn artifacts_of_other_stores_are_imported() {
     let (_source_temp, source, artifact) = one();
     let (_temp, store) = open();
     let (_, manifest) = source.manifest_bytes(&tag("one")).unwrap();
     assert!(
         store.import(&tag("copy"), &manifest, None).is_err(),
-        "its blobs are not there yet"
+        "its blobs are missing"
     );
     assert!(store.tags().unwrap().is_empty());
 
@@ -49,10 +47,9 @@ fn skopeo(arguments: &[&str]) -> Vec<u8> {
     output.stdout
 }
 
-/// `skopeo inspect` without `--raw` takes nothing but images: an artifact's config has a media type of its own, and
-/// that is what it goes by.
+/// `--raw`, since `skopeo inspect` without it rejects configs of other media types than images have.
 #[test]
-fn skopeo_reads_it() {
+fn skopeo_reads_the_store() {
     let (temp, store, artifact) = one();
     let reference = format!("oci:{}:one", store.dir().display());
     assert_eq!(
@@ -63,14 +60,14 @@ fn skopeo_reads_it() {
         serde_json::from_slice(&skopeo(&["inspect", "--raw", "--config", &reference])).unwrap();
     assert_eq!(config, serde_json::to_value(&artifact.config).unwrap());
 
-    // It checks every digest while it copies.
+    // skopeo verifies digests while it copies.
     let copy = temp.path().join("copy");
     skopeo(&["copy", &reference, &format!("oci:{}:one", copy.display())]);
     assert_eq!(Store::open(&copy).unwrap().get(&tag("one")).unwrap(), artifact);
 }
 
 #[test]
-fn the_config_is_an_image_config_too() {
+fn config_is_a_valid_image_config() {
     let (_temp, store, artifact) = one();
     let bytes = fs::read(store.blob_path(&Digest::of(&canonical_json(&artifact.config)))).unwrap();
     let image: ImageConfiguration = serde_json::from_slice(&bytes).unwrap();

@@ -1,5 +1,3 @@
-//! Tests of what is known of uses and of sizes.
-
 use std::collections::BTreeSet;
 use std::fs;
 
@@ -8,7 +6,7 @@ use jiff::Timestamp;
 use super::{draft, nothing_in_use, one, tag, tags};
 
 #[test]
-fn making_and_starting_are_uses() {
+fn creating_and_starting_update_the_time_of_use() {
     let (_temp, mut store, artifact) = one();
     let used = store.dir().join("used/one");
     let old = "2020-01-01T00:00:00Z".parse::<Timestamp>().unwrap();
@@ -26,7 +24,7 @@ fn making_and_starting_are_uses() {
     store.put(&tag("one"), draft(&artifact.layers)).unwrap();
     assert!(last_used() > old);
 
-    // Versions before did not note it; then it is when it came.
+    // Older versions have no file: the time when the artifact was stored counts.
     fs::remove_file(&used).unwrap();
     assert!(last_used() > old);
     store.mark_used(&tag("one")).unwrap();
@@ -38,7 +36,7 @@ fn making_and_starting_are_uses() {
 }
 
 #[test]
-fn the_inventory_foresees_what_is_freed() {
+fn inventory_predicts_freed_bytes() {
     let (_temp, mut store, artifact) = one();
     for layer in &artifact.layers {
         store.unpacked(layer).unwrap();
@@ -50,11 +48,12 @@ fn the_inventory_foresees_what_is_freed() {
     let share = inventory.share(&tag("one"));
     assert_eq!(share.bytes, inventory.blobs().bytes + inventory.unpacked().bytes);
     assert_eq!((share.own, share.shared_with), (share.bytes, vec![]));
-    let foreseen = inventory.freed_by(&tags(&["one"]), &BTreeSet::new());
-    let alone = store.exclusive().unwrap();
-    let super::super::Removed::Freed(swept) = alone.remove(&tags(&["one"]), &BTreeSet::new()).unwrap() else {
-        panic!("nobody else uses it");
+    let predicted = inventory.freed_by(&tags(&["one"]), &BTreeSet::new());
+    let exclusive = store.exclusive().unwrap();
+    let super::super::Removed::Freed(swept) = exclusive.remove(&tags(&["one"]), &BTreeSet::new()).unwrap()
+    else {
+        panic!("the store is not in use elsewhere");
     };
-    assert_eq!(foreseen.bytes, swept.bytes);
-    assert_eq!(foreseen.count, swept.blobs + swept.unpacked + swept.leftovers);
+    assert_eq!(predicted.bytes, swept.bytes);
+    assert_eq!(predicted.count, swept.blobs + swept.unpacked + swept.leftovers);
 }

@@ -1,5 +1,3 @@
-//! Tests of layers in the store.
-
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
@@ -17,7 +15,7 @@ fn equal_layers_are_stored_once() {
     let second = store.add_layer("b", dir.path(), &PackOptions::default()).unwrap();
     assert_eq!((first.digest.clone(), inode()), (second.digest, before));
 
-    // A damaged blob is no blob: packing again repairs it.
+    // Packing again repairs a corrupt blob.
     fs::write(store.blob_path(&first.digest), vec![0; first.size as usize]).unwrap();
     store.add_layer("a", dir.path(), &PackOptions::default()).unwrap();
     assert!(store.has_blob(&first.digest, first.size).unwrap());
@@ -25,7 +23,7 @@ fn equal_layers_are_stored_once() {
 }
 
 #[test]
-fn unpacks_once_even_for_two_threads() {
+fn concurrent_threads_unpack_once() {
     let (_temp, store, artifact) = one();
     let layer = &artifact.layers[0];
     let paths: Vec<_> = std::thread::scope(|scope| {
@@ -44,7 +42,7 @@ fn unpacks_once_even_for_two_threads() {
 }
 
 #[test]
-fn adopts_what_unpacking_would_give() {
+fn exact_directories_are_adopted() {
     let (_temp, store) = open();
     let work = tempfile::tempdir_in(store.dir()).unwrap();
     let dir = work.path().join("upper");
@@ -64,7 +62,7 @@ fn adopts_what_unpacking_would_give() {
 }
 
 #[test]
-fn unpacks_what_cannot_be_adopted() {
+fn other_directories_are_unpacked() {
     let (_temp, store) = open();
     let dir = tree("x");
     let clamped = PackOptions {
@@ -82,7 +80,7 @@ fn unpacks_what_cannot_be_adopted() {
 }
 
 #[test]
-fn damaged_layers_name_what_to_do() {
+fn errors_of_damaged_layers_name_the_remedy() {
     let (_temp, store, artifact) = one();
     let layer = &artifact.layers[1];
     let path = store.blob_path(&layer.digest);
@@ -110,7 +108,7 @@ fn damaged_layers_name_what_to_do() {
     let error = store.verify(&tag("one")).unwrap_err().to_string();
     for part in [
         "layer `os` is missing",
-        "layer `machine/node01` has other bytes",
+        "layer `machine/node01` is corrupt",
         "remove one`",
     ] {
         assert!(error.contains(part), "{error}");

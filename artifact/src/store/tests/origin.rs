@@ -1,10 +1,8 @@
-//! Tests of what a name remembers of where its artifact came from.
-
 use super::{draft, one, tag};
 use crate::reference::Reference;
 
 #[test]
-fn a_pulled_artifact_is_found_by_its_reference() {
+fn pulled_artifacts_are_found_by_reference() {
     let (_temp, store, artifact) = one();
     let reference = |text: &str| text.parse::<Reference>().unwrap();
     let origin = reference("example.org/clusters/one:v5");
@@ -18,12 +16,12 @@ fn a_pulled_artifact_is_found_by_its_reference() {
         store.find(&reference("example.org/clusters/one:v6")).unwrap(),
         None
     );
-    // A digest says what is meant, wherever it came from.
-    let elsewhere = reference("example.com/other").pinned(&artifact.digest);
-    assert_eq!(store.find(&elsewhere).unwrap(), Some(tag("one")));
+    // A digest is enough, whatever the origin.
+    let other = reference("example.com/other").pinned(&artifact.digest);
+    assert_eq!(store.find(&other).unwrap(), Some(tag("one")));
     assert_eq!(store.origin(&tag("one")).unwrap(), None);
 
-    // What is made under the name came from nowhere.
+    // Replacing the artifact clears the origin.
     store.put(&tag("pulled"), draft(&artifact.layers)).unwrap();
     assert_eq!(store.find(&origin).unwrap(), None);
 }

@@ -1,5 +1,3 @@
-//! Tests of documents and signatures in the store, and of the policy that asks for them.
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -37,7 +35,7 @@ fn keys(dir: &Path) -> PrivateKey {
     PrivateKey::load(&path, None).unwrap()
 }
 
-/// Signs, as the manifest with the digest `named`, what has the digest `subject`.
+/// Attaches to `subject` a signature of the manifest `named`.
 fn sign(store: &Store, key: &PrivateKey, subject: &Digest, named: &Digest) {
     let payload = Payload::new("example.org/k8s", named, &[]).to_json();
     let mut signatures = SignatureManifest::default();
@@ -52,7 +50,7 @@ fn sign(store: &Store, key: &PrivateKey, subject: &Digest, named: &Digest) {
 }
 
 #[test]
-fn documents_come_with_their_artifact_and_go_with_it() {
+fn documents_live_as_long_as_their_artifact() {
     let (_temp, mut store, artifact) = one();
     let two = tag("two");
     let put = store.put_with_documents(&two, draft(&artifact.layers), |made| {
@@ -68,7 +66,7 @@ fn documents_come_with_their_artifact_and_go_with_it() {
     assert_eq!(
         store.referrers(&digest).unwrap(),
         before,
-        "equal documents are the same"
+        "equal documents have equal digests"
     );
     store.attach_documents(&two, &documents("second")).unwrap();
     assert_eq!(
@@ -76,19 +74,23 @@ fn documents_come_with_their_artifact_and_go_with_it() {
         [b"second Sbom".to_vec()]
     );
     assert_eq!(store.referrers(&digest).unwrap().len(), 2);
-    // The manifests and texts of the first ones.
+    // Manifests and texts of the replaced documents.
     let swept = store.exclusive().unwrap().sweep(&BTreeSet::new()).unwrap();
     assert_eq!(swept.blobs, 4);
     store.verify(&two).unwrap();
     store.remove(std::slice::from_ref(&two), nothing_in_use).unwrap();
-    assert_eq!(store.referrers(&digest).unwrap().len(), 2, "it has another name");
+    assert_eq!(
+        store.referrers(&digest).unwrap().len(),
+        2,
+        "the artifact still has another tag"
+    );
     store.remove(&tags(&["one"]), nothing_in_use).unwrap();
     assert_eq!(store.referrers(&digest).unwrap(), []);
     assert_eq!(fs::read_dir(store.dir().join("blobs/sha256")).unwrap().count(), 0);
 }
 
 #[test]
-fn damage_is_noticed() {
+fn corrupt_documents_are_detected() {
     let (_temp, store, artifact) = one();
     store.attach_documents(&artifact.tag, &documents("a")).unwrap();
     let text = store.blob_path(&Digest::of(b"a Sbom"));
@@ -103,7 +105,7 @@ fn damage_is_noticed() {
 }
 
 #[test]
-fn a_signature_counts_for_its_artifact_and_key_alone() {
+fn signatures_are_valid_for_their_artifact_and_key_only() {
     let (temp, store, artifact) = one();
     let dir = tempfile::tempdir_in(temp.path()).unwrap();
     let (key, other) = (keys(temp.path()), keys(dir.path()));
@@ -124,9 +126,9 @@ fn a_signature_counts_for_its_artifact_and_key_alone() {
     assert_eq!(
         store.referrers(&artifact.digest).unwrap().len(),
         1,
-        "in place of the other"
+        "it replaces the other"
     );
-    // A payload that somebody changed is not even the blob that it was.
+    // A payload that was changed.
     let payload = Payload::new("example.org/k8s", &artifact.digest, &[]).to_json();
     fs::write(store.blob_path(&Digest::of(&payload)), "{}").unwrap();
     assert_eq!(signed(&[&key]), None);
@@ -141,7 +143,7 @@ fn policy(dir: &TempDir, text: &str) -> Result<Policy, String> {
 }
 
 #[test]
-fn the_policy_refuses_what_is_unsigned() {
+fn policy_requires_signatures() {
     let (temp, store, artifact) = one();
     let key = keys(temp.path());
     let pulled = Artifact {
@@ -176,7 +178,7 @@ fn the_policy_refuses_what_is_unsigned() {
 }
 
 #[test]
-fn a_bad_policy_is_one_error() {
+fn invalid_policies_are_rejected() {
     let temp = tempfile::tempdir().unwrap();
     for (text, problem) in [
         ("", "missing field `refuse-unsigned`"),

@@ -1,5 +1,3 @@
-//! Tests of removing artifacts.
-
 use std::collections::BTreeSet;
 use std::fs;
 
@@ -7,7 +5,7 @@ use super::super::{Removed, Store, StoreError};
 use super::{add, draft, nothing_in_use, one, tag, tags};
 
 #[test]
-fn what_others_and_clusters_need_stays() {
+fn layers_of_others_and_clusters_stay() {
     let (_temp, mut store, artifact) = one();
     let own = add(&store, "machine/node01", "another");
     let other = store
@@ -25,11 +23,11 @@ fn what_others_and_clusters_need_stays() {
 }
 
 #[test]
-fn a_store_in_use_is_freed_later() {
+fn stores_in_use_are_swept_later() {
     let (_temp, mut store, artifact) = one();
     let other = Store::open(store.dir()).unwrap();
-    let asked = || -> Result<_, StoreError> { panic!("clusters may be started now") };
-    let removed = store.remove(&tags(&["one"]), asked).unwrap();
+    let in_use = || -> Result<_, StoreError> { panic!("clusters may be started meanwhile") };
+    let removed = store.remove(&tags(&["one"]), in_use).unwrap();
     assert!(matches!(removed, Removed::Later(StoreError::Busy { .. })));
     assert!(store.tags().unwrap().is_empty());
     assert!(store.blob_path(&artifact.digest).exists());
@@ -39,7 +37,7 @@ fn a_store_in_use_is_freed_later() {
 }
 
 #[test]
-fn one_that_is_damaged_can_be_removed() {
+fn damaged_artifacts_can_be_removed() {
     let (_temp, mut store, artifact) = one();
     store.put(&tag("two"), draft(&artifact.layers[..1])).unwrap();
     let two = store.get(&tag("two")).unwrap();
@@ -48,7 +46,7 @@ fn one_that_is_damaged_can_be_removed() {
     }
     let removed = store.remove(&tags(&["one"]), nothing_in_use).unwrap();
     let Removed::Later(why) = removed else {
-        panic!("what `two` needs is not known");
+        panic!("the files of `two` are unknown");
     };
     assert!(why.to_string().contains("`two` is damaged"), "{why}");
     let removed = store.remove(&tags(&["two"]), nothing_in_use).unwrap();

@@ -1,5 +1,3 @@
-//! Tests of sweeping and of sizes.
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -9,13 +7,13 @@ use super::super::{Removed, Store, StoreError, disk_usage};
 use super::{add, nothing_in_use, one, tag, tags};
 
 #[test]
-fn sweeps_what_nobody_needs() {
+fn sweep_removes_unneeded_files() {
     let (_temp, mut store, artifact) = one();
     let loose = [add(&store, "loose", "loose"), add(&store, "kept", "kept")];
     for layer in artifact.layers.iter().chain(&loose) {
         store.unpacked(layer).unwrap();
     }
-    // What a process killed while unpacking, packing or pulling leaves.
+    // Leftovers of processes that were killed while unpacking or writing.
     fs::create_dir_all(store.dir().join("tmp/unpack-killed/half/made")).unwrap();
     fs::write(store.dir().join("tmp/blob-killed"), vec![1; 10_000]).unwrap();
 
@@ -33,7 +31,7 @@ fn sweeps_what_nobody_needs() {
 }
 
 #[test]
-fn what_a_cluster_came_from_is_found_without_its_name() {
+fn artifacts_of_clusters_are_found_without_their_tag() {
     let (_temp, mut store, artifact) = one();
     let layers = artifact.layers.iter().map(|layer| layer.digest.clone());
     let keep = layers.chain([artifact.digest.clone()]).collect();
@@ -48,28 +46,28 @@ fn what_a_cluster_came_from_is_found_without_its_name() {
 }
 
 #[test]
-fn sweeps_only_alone() {
+fn sweep_needs_exclusive_access() {
     let (_temp, mut store, _) = one();
     let mut other = Store::open(store.dir()).unwrap();
     assert!(matches!(store.exclusive().unwrap_err(), StoreError::Busy { .. }));
-    // The failed attempt still counts as a user.
+    // The failed attempt keeps its shared lock.
     assert!(matches!(other.exclusive().unwrap_err(), StoreError::Busy { .. }));
     drop(other);
     let dir = store.dir().to_owned();
-    let alone = store.exclusive().unwrap();
+    let exclusive = store.exclusive().unwrap();
     let opened = std::thread::scope(|scope| {
         let other = scope.spawn(|| Store::open(&dir).map(|_| Instant::now()));
         std::thread::sleep(Duration::from_millis(100));
         let before = Instant::now();
-        drop(alone);
+        drop(exclusive);
         (before, other.join().unwrap().unwrap())
     });
-    assert!(opened.0 <= opened.1, "who opens it waits");
+    assert!(opened.0 <= opened.1, "opening the store waits");
     Store::open(store.dir()).unwrap();
 }
 
 #[test]
-fn does_not_sweep_what_it_cannot_judge() {
+fn sweep_removes_nothing_if_a_manifest_is_missing() {
     let (_temp, mut store, artifact) = one();
     fs::remove_file(store.blob_path(&artifact.digest)).unwrap();
     assert!(store.exclusive().unwrap().sweep(&BTreeSet::new()).is_err());
@@ -77,22 +75,22 @@ fn does_not_sweep_what_it_cannot_judge() {
     assert!(store.has_blob(&layer.digest, layer.size).unwrap());
 }
 
-/// A sweep that is killed while it removes a directory must not leave half of it under its name.
+/// A sweep that is killed while it removes a directory must not leave an incomplete one.
 #[test]
-fn what_is_removed_loses_its_name_first() {
+fn directories_are_renamed_before_removal() {
     let (_temp, mut store, artifact) = one();
     let layer = &artifact.layers[0];
     let unpacked = store.unpacked(layer).unwrap();
-    // As an earlier sweep left it that was killed here.
+    // Left by a sweep that was killed.
     let name = unpacked.file_name().unwrap().to_str().unwrap();
-    let nameless = store.dir().join("tmp").join(format!("remove-{name}"));
-    fs::create_dir_all(nameless.join("half/removed")).unwrap();
+    let renamed = store.dir().join("tmp").join(format!("remove-{name}"));
+    fs::create_dir_all(renamed.join("half/removed")).unwrap();
     store.remove(&tags(&["one"]), nothing_in_use).unwrap();
-    assert!(!unpacked.exists() && !nameless.exists());
+    assert!(!unpacked.exists() && !renamed.exists());
 }
 
 #[test]
-fn usage_counts_blocks_and_links_once() {
+fn disk_usage_counts_blocks_and_links_once() {
     let temp = tempfile::tempdir().unwrap();
     let usage = |path: &Path| disk_usage(path).unwrap();
     let empty = usage(temp.path());
