@@ -240,7 +240,7 @@ pub(crate) fn policy(place: &Place) -> Outcome {
         })
     };
     let message = [
-        "has no signature by a key that",
+        "has no signature by a key in",
         "policy.toml",
         "it is unsigned",
         "--sign",
