@@ -31,13 +31,23 @@ pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
 
 /// The error and its causes. Lines after the first of a message, such as remedies, are indented.
 fn chain(error: &anyhow::Error) -> String {
-    let mut text = format!("error: {}", error.to_string().replace('\n', "\n  "));
+    let message = split_remedy(&error.to_string());
+    let mut text = format!("error: {}", message.replace('\n', "\n  "));
     for cause in error.chain().skip(1) {
-        let cause = cause.to_string().replace('\n', "\n    ");
+        let cause = split_remedy(&cause.to_string()).replace('\n', "\n    ");
         text.push_str(&format!("\n  caused by: {cause}"));
     }
     // Messages quote text from outside, which must not control the terminal.
     text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
+}
+
+/// Puts a remedy, which is a clause with a command after a semicolon, on its own line.
+fn split_remedy(message: &str) -> String {
+    let command = message.find("`parbake ").unwrap_or_default();
+    match message[..command].rfind("; ") {
+        Some(end) => format!("{}\n{}", &message[..end], &message[end + 2..]),
+        None => message.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -50,6 +60,15 @@ mod tests {
     fn control_characters_are_escaped() {
         let error = anyhow!("no `\u{1b}[2Jä`:\r\nnext");
         assert_eq!(chain(&error), "error: no `\\u{1b}[2Jä`:\\u{d}\n  next");
+    }
+
+    #[test]
+    fn remedies_have_their_own_line() {
+        let error = anyhow!("`a`; `b` is damaged; run `parbake pull`; it resumes");
+        assert_eq!(
+            chain(&error),
+            "error: `a`; `b` is damaged\n  run `parbake pull`; it resumes"
+        );
     }
 
     #[test]
