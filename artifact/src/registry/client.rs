@@ -114,8 +114,8 @@ impl Client {
         self.server.check(response, request.action).await
     }
 
-    /// Sends a body of `length` bytes that cannot be sent twice. After a challenge, which is answered for the next attempt,
-    /// the error is [`HttpError::Denied`] with status 401.
+    /// Sends a body that cannot be sent twice. After a challenge, which is answered for the next attempt, the error is
+    /// [`HttpError::Denied`] with status 401.
     pub(super) async fn put_stream(
         &self,
         url: Url,

@@ -66,7 +66,7 @@ pub async fn publish_with(
     tag: &Tag,
     reference: &Reference,
     options: &Options,
-    extras: PublishOptions<'_>,
+    additions: PublishOptions<'_>,
 ) -> Result<Published, RegistryError> {
     if reference.digest().is_some() {
         return Err(RegistryError::DigestGiven {
@@ -74,7 +74,7 @@ pub async fn publish_with(
         });
     }
     let artifact = store.get(tag)?;
-    let older = extras.delta_from.iter().map(|tag| store.get(tag));
+    let older = additions.delta_from.iter().map(|tag| store.get(tag));
     let older = older.collect::<Result<Vec<_>, _>>()?;
     let (digest, bytes) = store.manifest_bytes(tag)?;
     let manifest =
@@ -96,7 +96,7 @@ pub async fn publish_with(
         permits: Arc::new(Semaphore::new(PARALLEL_TRANSFERS)),
     };
     let (unchanged, deltas) = publisher
-        .publish(&manifest, &artifact, &bytes, extras.key, &older)
+        .publish(&manifest, &artifact, &bytes, additions.key, &older)
         .instrument(progress.span())
         .await?;
     Ok(Published {
