@@ -211,7 +211,7 @@ mod tests {
     use std::path::Path;
 
     use jiff::Timestamp;
-    use parbake_artifact::{Artifact, NewArtifact, Store, Tag};
+    use parbake_artifact::{Artifact, MachineLayers, NewArtifact, PackOptions, Store, Tag};
     use serde_json::json;
 
     use super::trusted_artifact;
@@ -225,16 +225,25 @@ mod tests {
         Store::open(&state.join("store")).unwrap()
     }
 
+    /// An artifact of one machine, made on this host.
     fn artifact(state: &Path, provider: &str) -> Artifact {
+        let files = tempfile::tempdir().unwrap();
+        let store = store(state);
+        let layer = store
+            .add_layer("os", files.path(), &PackOptions::default())
+            .unwrap();
         let artifact = NewArtifact {
             created: Timestamp::UNIX_EPOCH,
             provider: provider.to_owned(),
-            machines: Vec::new(),
+            machines: vec![MachineLayers {
+                name: "node01".to_owned(),
+                layers: vec![layer.digest.clone()],
+            }],
             cluster: json!({}),
-            layers: Vec::new(),
+            layers: vec![layer],
             secrets: None,
         };
-        store(state).put(&tag("k8s"), artifact).unwrap()
+        store.put(&tag("k8s"), artifact).unwrap()
     }
 
     fn write_policy(state: &Path, allow_local: bool) {
