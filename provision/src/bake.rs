@@ -25,7 +25,7 @@ mod workspace;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use parbake_artifact::{Artifact, MACHINE_LAYER, Store, StoreError, Tag};
+use parbake_artifact::{Artifact, MACHINE_LAYER, PolicyError, Store, StoreError, Tag};
 use parbake_cluster::DescriptionError;
 use parbake_machine::host::{Host, Purpose};
 use parbake_machine::process::Cmd;
@@ -87,6 +87,8 @@ pub enum Error {
     Inputs(#[from] inputs::Error),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     #[error(transparent)]
     Description(#[from] DescriptionError),
     #[error(transparent)]

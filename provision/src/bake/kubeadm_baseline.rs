@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use parbake_artifact::{Artifact, Layer, Store, Tag};
+use parbake_artifact::{Artifact, Layer, Policy, Store, Tag};
 use parbake_cluster::model::{machine_plan, runtime_config};
 use parbake_cluster::readiness::{DnsProbe, Expected, Milestones, wait_until_ready};
 use parbake_cluster::wait::{Poll, Wait};
@@ -81,6 +81,7 @@ pub fn start_kubeadm_baseline(options: &KubeadmBaselineOptions) -> Result<Kubead
     let host = Host::detect(&options.dir).require(Purpose::Up)?;
     let store = Store::open(&options.dir.join("store"))?;
     let artifact = store.get(&options.tag)?;
+    Policy::load(&options.dir)?.check(&store, &artifact)?;
     let cluster = describe(&artifact, options.nodes)?;
     cluster.check_host(&host)?;
     let workspace = Workspace::lock(&options.dir, &options.workspace, false)?;
