@@ -172,7 +172,7 @@ fn invalid_pin_is_one_error() {
     }
     let (code, error) = in_project(dir.path(), "artifact = \"localhost/a\"\n", &["up"]);
     assert_eq!(code, Some(1), "{error}");
-    assert!(error.contains("without a digest") && error.contains("`parbake pin --update` adds it"));
+    assert!(error.contains("without a digest") && error.contains("add it with `parbake pin --update`"));
 }
 
 #[test]

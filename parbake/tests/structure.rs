@@ -50,7 +50,10 @@ fn imports(krate: &str) -> Graph {
     let name = Regex::new(r"\w+").unwrap();
     let files: Vec<(String, String)> = sources(&src)
         .into_iter()
-        .filter(|file| !file.iter().any(|part| part == "tests" || part == "tests.rs"))
+        .filter(|file| {
+            let relative = file.strip_prefix(&src).unwrap();
+            !relative.iter().any(|part| part == "tests" || part == "tests.rs")
+        })
         .map(|file| {
             let relative = file.strip_prefix(&src).unwrap();
             let module = Path::new(relative.iter().next().unwrap()).file_stem().unwrap();

@@ -19,7 +19,7 @@ pub(crate) struct GlobalArgs {
         env = "PARBAKE_DIR",
         hide_env_values = true,
         default_value = "/var/lib/parbake",
-        value_parser = PathBufValueParser::new().try_map(|dir| resolve_state_dir(&dir))
+        value_parser = PathBufValueParser::new().try_map(|dir| state_dir(&dir))
     )]
     pub(crate) dir: PathBuf,
     /// Format of results
@@ -28,6 +28,11 @@ pub(crate) struct GlobalArgs {
     /// Show details: each step's parts, and every program that is run
     #[arg(short, long, global = true)]
     pub(crate) verbose: bool,
+}
+
+/// The absolute path of the state directory. clap prints only the outermost error, so this is the whole chain.
+fn state_dir(dir: &Path) -> Result<PathBuf, String> {
+    resolve_state_dir(dir).map_err(|error| format!("{:#}", anyhow::Error::from(error)))
 }
 
 impl GlobalArgs {
