@@ -212,7 +212,8 @@ fn script(script: &str) -> Output {
     run(Command::new("bash")
         .args(["-c", script, PARBAKE])
         .arg(&state)
-        .env("PARBAKE_DIR", state))
+        .env("PARBAKE_DIR", state)
+        .env_remove("PARBAKE_PROVIDERS"))
 }
 
 #[test]
