@@ -7,7 +7,6 @@ use crate::case::{Case, Contender};
 use crate::host::HostFacts;
 use crate::metric::{Metric, Sample, Unit};
 use crate::statistics::Summary;
-use crate::{Report, plot, render, to_json};
 
 /// Times are seconds from the start of the command, sizes are bytes.
 #[derive(Debug, Serialize)]
@@ -108,20 +107,6 @@ pub(crate) fn ratios(cases: &[CaseResult]) -> Vec<Ratio> {
         ratios.extend(of(Contender::Floor).filter_map(|floor| ratio(Metric::Api, nodes, thaw, floor)));
     }
     ratios
-}
-
-impl Report for UpReport {
-    fn text(&self) -> String {
-        render::text(self)
-    }
-
-    fn files(&self) -> anyhow::Result<Vec<(&'static str, String)>> {
-        Ok(vec![
-            ("report.md", render::markdown(self)),
-            ("report.json", to_json(self)?),
-            (render::PLOT, plot::svg(self)),
-        ])
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use parbake_cluster::Description;
 use crate::case::{Rival, cases};
 use crate::host::HostFacts;
 use crate::report::{CaseResult, UpReport, ratios};
-use crate::{Context, contenders};
+use crate::{Context, Report, contenders, plot, render, to_json};
 
 /// What to start, and how often.
 #[derive(Debug)]
@@ -61,4 +61,18 @@ pub fn run(context: &Context, options: &Options) -> Result<UpReport> {
         ratios: ratios(&cases),
         cases,
     })
+}
+
+impl Report for UpReport {
+    fn text(&self) -> String {
+        render::text(self)
+    }
+
+    fn files(&self) -> anyhow::Result<Vec<(&'static str, String)>> {
+        Ok(vec![
+            ("report.md", render::markdown(self)),
+            ("report.json", to_json(self)?),
+            (render::PLOT, plot::svg(self)),
+        ])
+    }
 }

@@ -6,6 +6,7 @@ mod global;
 mod new_cluster;
 mod path;
 mod registry;
+pub(crate) mod resolve_artifact;
 
 pub(crate) use cluster_config::ClusterConfigArgs;
 pub(crate) use duration::{age, timeout};

@@ -15,6 +15,7 @@ use crate::command::{
     exec, freeze, image, kubeconfig, kubectl, list, logs, man, node, pause, pin, ports, provider, provision,
     publish, pull, reference, registry, start, status, stop, supervise, swap, up,
 };
+use crate::reference::Topic;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,7 +27,7 @@ Examples:
 Exit codes: 0 success, 1 failure, 2 wrong usage.";
 
 /// Commands by topic, in the order in which help and reference list them.
-pub(crate) const TOPICS: [(&str, &[&str]); 4] = [
+pub(crate) const TOPICS: [Topic; 4] = [
     (
         "Clusters",
         &[
@@ -238,7 +239,7 @@ impl Cli {
             Command::Shell(args) | Command::Ssh(args) => return args.run(global),
             Command::Addon(command) => command.run(global),
             Command::Bench(command) => command.run(global),
-            Command::Completion(args) => args.run(),
+            Command::Completion(args) => args.run(command()),
             Command::Config(command) => command.run(global),
             Command::Create(args) => args.run(global),
             Command::Down(args) => args.run(global),
@@ -248,7 +249,7 @@ impl Cli {
             Command::Kubeconfig(args) => args.run(global),
             Command::List(args) => args.run(global),
             Command::Logs(args) => args.run(global),
-            Command::Man(args) => args.run(),
+            Command::Man(args) => args.run(command()),
             Command::Node(command) => command.run(global),
             Command::Pause(args) => args.run(global),
             Command::Pin(args) => args.run(global),
@@ -257,7 +258,7 @@ impl Cli {
             Command::Provision(args) => args.run(global),
             Command::Publish(args) => args.run(global),
             Command::Pull(args) => args.run(global),
-            Command::Reference(args) => args.run(),
+            Command::Reference(args) => args.run(command(), &TOPICS),
             Command::Registry(args) => args.run(global),
             Command::Restart(args) => args.run(global),
             Command::Start(args) => args.run(global),

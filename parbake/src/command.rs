@@ -3,8 +3,6 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, ExitStatus};
 
-use anyhow::Context;
-
 pub(crate) mod addon;
 pub(crate) mod artifact;
 mod attachments;
@@ -36,7 +34,6 @@ pub(crate) mod publish;
 pub(crate) mod pull;
 pub(crate) mod reference;
 pub(crate) mod registry;
-pub(crate) mod resolve_artifact;
 pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod stop;
@@ -44,14 +41,7 @@ pub(crate) mod supervise;
 pub(crate) mod swap;
 pub(crate) mod up;
 
-/// Runs a future to its end.
-fn block_on<T>(future: impl Future<Output = T>) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
-    Ok(runtime.context("could not start threads")?.block_on(future))
-}
+use crate::runtime::block_on;
 
 /// The exit code of a child process; 128 plus the signal's number if it was killed, as in shells.
 fn exit_code(status: ExitStatus) -> ExitCode {

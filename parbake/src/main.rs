@@ -12,6 +12,7 @@ mod error_report;
 mod output;
 mod progress;
 mod reference;
+mod runtime;
 
 use std::process::ExitCode;
 

@@ -150,7 +150,7 @@ pub(crate) fn made(place: &Place) -> Outcome {
     // More CPUs than the host has, and a port in use.
     place.refused(
         &up,
-        &["cluster.toml` is not a valid configuration: 1 problem:\n  5:8: the host has "],
+        &["cluster.toml` is not a valid configuration: 1 problem:\n    5:8: the host has "],
     )?;
     fs::write(&config, file(port).replace("cpus = 1000\n", "")).map_err(text)?;
     place.refused(&up, &[&format!("could not listen on `127.0.0.1:{port}`")])?;

@@ -159,7 +159,7 @@ pub(crate) fn created(place: &Place) -> Outcome {
     }
     for words in [vec!["pause"], vec!["kubeconfig"], vec!["kubectl", "version"]] {
         let words = [&["--name", NAME], words.as_slice()].concat();
-        place.refused(&words, &["does not run", "parbake start --name life"])?;
+        place.refused(&words, &["is not running", "parbake start --name life"])?;
     }
     on(place, &["destroy"])?;
     nothing(place)
@@ -274,7 +274,7 @@ pub(crate) fn stopped(place: &Place) -> Outcome {
     for word in ["pause", "unpause"] {
         place.refused(
             &[word, "--name", NAME],
-            &["does not run", "parbake start --name life"],
+            &["is not running", "parbake start --name life"],
         )?;
     }
     on(place, &["start"])?;

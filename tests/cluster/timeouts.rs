@@ -71,15 +71,15 @@ fn control_plane(place: &Place) -> Result<Doomed, String> {
         nodes: "1",
         message: &[
             "s waiting for the cluster to be ready; last seen:",
-            "\n  API: ",
-            "\n  DNS on node `node01`: ",
-            "\nwhat failed:\n",
+            "\n    API: ",
+            "\n    DNS on node `node01`: ",
+            "\n  what failed:\n",
             "node `node01`: container `kube-apiserver` of pod `kube-system/kube-apiserver-node01` ended with exit \
              code 1",
-            "\n    | Error: unknown flag: --no-such-flag\n",
+            "\n      | Error: unknown flag: --no-such-flag\n",
             "node `node01`: no container was created for `/etc/kubernetes/manifests/kube-scheduler.yaml`",
             "Could not process manifest file",
-            "\nnext: ",
+            "\n  next: ",
         ],
     })
 }
@@ -104,13 +104,13 @@ fn workers(place: &Place) -> Result<Doomed, String> {
         name: "lonely",
         nodes: "3",
         message: &[
-            "\n  node `node02`: lease not renewed since boot",
-            "\n  node `node03`: lease not renewed since boot",
+            "\n    node `node02`: lease not renewed since boot",
+            "\n    node `node03`: lease not renewed since boot",
             "node `node02`: service `kubelet` is ",
             ", restarts: ",
             "Object 'apiVersion' is missing in 'kind: Nonsense",
             "node `node03`: its machine has ended",
-            "\nnext: ",
+            "\n  next: ",
         ],
     })
 }
@@ -131,11 +131,11 @@ fn pod(place: &Place) -> Result<Doomed, String> {
         name: "crashing",
         nodes: "1",
         message: &[
-            "\n  pod `kube-system/coredns-",
-            "\n  DNS on node `node01`: ",
+            "\n    pod `kube-system/coredns-",
+            "\n    DNS on node `node01`: ",
             "node `node01`: container `coredns` of pod `kube-system/coredns-",
-            "\n    | Error: unknown command \"/etc/coredns/Corefile\" for \"etcdctl\"",
-            "\nnext: ",
+            "\n      | Error: unknown command \"/etc/coredns/Corefile\" for \"etcdctl\"",
+            "\n  next: ",
         ],
     })
 }

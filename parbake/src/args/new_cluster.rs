@@ -5,8 +5,8 @@ use std::str::FromStr;
 use parbake_artifact::{Reference, Tag};
 use parbake_up::config::ConfigRequest;
 
+use super::resolve_artifact;
 use super::{ClusterArgs, ClusterConfigArgs, DeltaArgs, GlobalArgs, RegistryArgs};
-use crate::command::resolve_artifact;
 
 /// An artifact in the store or in a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,7 +2,6 @@
 
 use clap_complete::Shell;
 
-use crate::cli;
 use crate::output;
 
 /// Print a shell's completion script
@@ -14,9 +13,9 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    pub(crate) fn run(self) -> anyhow::Result<()> {
+    pub(crate) fn run(self, mut command: clap::Command) -> anyhow::Result<()> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut cli::command(), "parbake", &mut script);
+        clap_complete::generate(self.shell, &mut command, "parbake", &mut script);
         output::write(&script).map(drop)
     }
 }

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use anyhow::Context;
 
 use crate::args::path;
-use crate::cli;
 
 /// Write the manual pages of all commands to a directory
 #[derive(Debug, clap::Args)]
@@ -17,10 +16,10 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    pub(crate) fn run(self) -> anyhow::Result<()> {
+    pub(crate) fn run(self, command: clap::Command) -> anyhow::Result<()> {
         let dir = self.dir.display();
         std::fs::create_dir_all(&self.dir).with_context(|| format!("could not create `{dir}`"))?;
-        clap_mangen::generate_to(cli::command(), &self.dir)
+        clap_mangen::generate_to(command, &self.dir)
             .with_context(|| format!("could not write the manual pages to `{dir}`"))
     }
 }

@@ -56,7 +56,7 @@ impl Args {
         let store = Arc::new(Store::open(&global.store())?);
         let options = self.registry.pull(global, self.deltas.enabled())?;
         let pulled = super::block_on(pull(&store, &self.reference, self.tag.as_ref(), &options))??;
-        super::resolve_artifact::record(global, &pulled, &self.reference);
+        crate::args::resolve_artifact::record(global, &pulled, &self.reference);
         output::print(global.output, &report(self.reference, pulled), text)
     }
 }

@@ -47,7 +47,7 @@ fn only_versions_change() {
     let expected = [
         "# Kubernetes 1.35 on Debian bookworm: one control plane, two workers.",
         "kubernetes = \"1.35.2\"",
-        "# kubeadm 1.35.2 asks for images of these versions.",
+        "# kubeadm 1.35.2 expects images of these versions.",
         "etcd = \"3.6.6\"",
         "coredns = \"1.13.0\"",
         "\"k8s.io/component-base/version.gitVersion\" = \"v1.35.2\"",

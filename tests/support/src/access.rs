@@ -496,7 +496,7 @@ pub fn services(place: &Place) -> Outcome {
         &["ports", "web", "--listen", &host],
         &[&format!("could not listen on `{host}`")],
     )?;
-    place.refused(&["ports", "nobody"], &["is called `default/nobody`"])?;
+    place.refused(&["ports", "nobody"], &["no service `default/nobody`"])?;
     let kill = Command::new("kill")
         .args(["-INT", &child.id().to_string()])
         .status();

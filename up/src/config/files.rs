@@ -40,6 +40,17 @@ pub(super) fn absolute(mut config: Config, base: &Path) -> Config {
     config
 }
 
+/// The first relative path in the configuration.
+pub(super) fn relative_path(config: &Config) -> Option<&PathBuf> {
+    let policy = match &config.api_server.audit {
+        Some(Audit::Policy(path)) => Some(path),
+        _ => None,
+    };
+    let hosts = config.mounts.iter().map(|mount| &mount.host);
+    let mut paths = hosts.chain(&config.images).chain(&config.manifests).chain(policy);
+    paths.find(|path| path.is_relative())
+}
+
 /// Sources of mounts that do not exist.
 pub(super) fn mount_sources(config: &Config) -> Vec<Finding> {
     let mounts = config.mounts.iter().enumerate();

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::files::absolute;
+use super::files::{absolute, relative_path};
 use super::{
     ApiServer, Audit, Config, ConfigError, Cpus, Etcd, Label, Memory, MountFlag, NodeConfig, PodSecurity,
     PublishFlag,
@@ -34,12 +34,8 @@ impl Flags {
     /// The configuration with these values and absolute paths.
     ///
     /// # Errors
-    /// The current directory cannot be determined.
+    /// A path is relative, and the working directory cannot be determined.
     pub fn config(self) -> Result<Config, ConfigError> {
-        let here = std::env::current_dir().map_err(|source: io::Error| ConfigError::Read {
-            path: ".".into(),
-            source,
-        })?;
         let config = Config {
             count: self.nodes.map(|nodes| u16::try_from(nodes).unwrap_or(u16::MAX)),
             images: self.images,
@@ -68,6 +64,14 @@ impl Flags {
             ports: self.ports.into_iter().map(|PublishFlag(port)| port).collect(),
             ..Config::default()
         };
+        // The working directory may be gone, which matters only to relative paths.
+        let Some(relative) = relative_path(&config) else {
+            return Ok(config);
+        };
+        let here = std::env::current_dir().map_err(|source: io::Error| ConfigError::Read {
+            path: relative.clone(),
+            source,
+        })?;
         Ok(absolute(config, &here))
     }
 }

@@ -8,7 +8,7 @@ use parbake_artifact::registry::{Options, Pulled, pull};
 use parbake_artifact::{Pin, Reference, Store, Tag};
 use parbake_up::events::{EventKind, Log};
 
-use crate::args::{ArtifactName, GlobalArgs};
+use super::{ArtifactName, GlobalArgs};
 
 /// Returns the name in the store of `artifact`, or else of what the project pins; pulls it if the store lacks it.
 pub(crate) fn resolve(
@@ -44,13 +44,13 @@ fn stored(global: &GlobalArgs, reference: &Reference, options: &Options) -> anyh
     if let Some(tag) = store.find(reference)? {
         return Ok(tag);
     }
-    let pulled = super::block_on(pull(&store, reference, None, options))??;
+    let pulled = crate::runtime::block_on(pull(&store, reference, None, options))??;
     record(global, &pulled, reference);
     Ok(pulled.artifact.tag)
 }
 
 /// Records a pull in the event log.
-pub(super) fn record(global: &GlobalArgs, pulled: &Pulled, reference: &Reference) {
+pub(crate) fn record(global: &GlobalArgs, pulled: &Pulled, reference: &Reference) {
     Log::new(&global.dir).record(EventKind::Pulled {
         artifact: pulled.artifact.tag.clone(),
         reference: reference.to_string(),
