@@ -105,7 +105,8 @@ mod tests {
     #[test]
     fn signals_reach_the_program_behind_nsenter() {
         let mut nsenter = Command::new("nsenter");
-        nsenter.args(["--target=1", "--pid", "--", "sh", "-c"]);
+        nsenter.arg(format!("--target={}", std::process::id()));
+        nsenter.args(["--pid", "--", "sh", "-c"]);
         nsenter.arg("trap 'exit 7' TERM; echo ready; while :; do sleep 0.1; done");
         let mut child = nsenter.stdout(Stdio::piped()).spawn().unwrap();
         let mut ready = [0; 6];
