@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use parbake_test_support::place::{Outcome, PROVIDER, Place, check};
+use parbake_test_support::place::{Outcome, PROVIDER, Place, below_run, check};
 
 use crate::fixtures::HOSTILE;
 
@@ -65,7 +65,7 @@ fn on_node(place: &Place, line: &str) -> Result<String, String> {
 /// `HOME`, `TMPDIR` or a locale. It mounts a directory below `/run` and a socket.
 pub(crate) fn up(place: &Place) -> Outcome {
     let work = work(place)?;
-    let below_run = PathBuf::from(format!("/run/parbake-test-{}", std::process::id()));
+    let below_run = below_run();
     fs::create_dir_all(&below_run).map_err(text)?;
     fs::write(below_run.join("file"), "below run\n").map_err(text)?;
     fs::set_permissions(below_run.join("file"), fs::Permissions::from_mode(0o644)).map_err(text)?;
@@ -86,7 +86,6 @@ pub(crate) fn up(place: &Place) -> Outcome {
         )?;
         check(seen == "below run\n755\n755\n755\n755\n", || seen.clone())
     });
-    fs::remove_dir_all(&below_run).map_err(text)?;
     seen?;
     // No process of the cluster holds the caller's lock.
     run(place, &work, "flock -n lock true").map(drop)

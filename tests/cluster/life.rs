@@ -386,11 +386,11 @@ fn moved(place: &Place) -> Outcome {
     let path = on(place, &["kubeconfig", "--path"])?;
     let server = || {
         let text = fs::read_to_string(path.trim()).map_err(|error| error.to_string())?;
-        let line = text
-            .lines()
-            .find_map(|line| line.trim().strip_prefix("server: \"https://"));
-        line.map(|server| server.trim_end_matches('"').to_owned())
-            .ok_or(text)
+        let line = text.lines().find_map(|line| line.trim().strip_prefix("server: "));
+        let server = line.and_then(|server| server.trim_matches('"').strip_prefix("https://"));
+        server
+            .map(str::to_owned)
+            .ok_or("the kubeconfig names no server".to_owned())
     };
     let last = server()?;
     let mine = tempfile::tempdir().map_err(|error| error.to_string())?;

@@ -217,10 +217,16 @@ impl Place {
                 }
             }
         }
+        let _ = fs::remove_dir_all(below_run());
         if let Err(error) = fs::remove_dir_all(&self.dir) {
             eprintln!("could not remove `{}`: {error}", self.dir.display());
         }
     }
+}
+
+/// A directory below `/run` for the tests that need one. It is removed with the state directory.
+pub fn below_run() -> PathBuf {
+    format!("/run/parbake-test-{}", std::process::id()).into()
 }
 
 /// The root of the repository.
