@@ -2,7 +2,7 @@
 //! anything is done with them.
 //!
 //! Dependencies, from the bottom: `document` and `name` parse; `files` lists an archive's files; `oci` and `docker` find
-//! the [`Image`](image::Image)s for this host; `archive` names and writes them as a `layout`; `extract` copies files out.
+//! the `Image`s for this host; `archive` names and writes them as a `layout`; `extract` copies files out.
 
 mod archive;
 mod docker;

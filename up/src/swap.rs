@@ -10,7 +10,7 @@
 //!
 //! A node keeps the old file until the swap is complete, and the record lists every replacement in
 //! [`PendingChanges`](crate::state::PendingChanges). If the swap fails, it rolls them back itself; if it is killed, the next
-//! command that changes the cluster does ([`crate::recover`]).
+//! command that changes the cluster does (`crate::recover`).
 //!
 //! ```text
 //! /var/lib/parbake/swap/         on a node

@@ -4,7 +4,7 @@ use parbake_cluster::api::workload_images::WorkloadContainer;
 use parbake_cluster::{Node, NodeName};
 use serde::{Deserialize, Serialize};
 
-/// Changes in progress on a running cluster. After a failed or killed command, [`crate::recover`] reverts them.
+/// Changes in progress on a running cluster. After a failed or killed command, `crate::recover` reverts them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PendingChanges {
@@ -44,7 +44,7 @@ pub enum Undo {
     },
     /// The image of a workload's container.
     Image {
-        /// The workload, in the text form of [`Workload`](parbake_cluster::rollout::Workload).
+        /// The workload, in the text form of `Workload`.
         workload: String,
         /// The container.
         container: String,
