@@ -1,6 +1,6 @@
 //! HTTP for registries and web servers: one client configuration, one retry policy, one resumable download.
 //!
-//! A [download](download::download) writes to a `PartialFile`, continues it with range requests after an interruption, and
+//! A download writes to a `PartialFile`, continues it with range requests after an interruption, and
 //! hands out the file only if its digest is right. Temporary failures (no connection, 408, 429, most of 5xx, a transfer that
 //! breaks or stalls) are retried with exponential back-off, or after the time that `Retry-After` names.
 
