@@ -134,7 +134,7 @@ pub(crate) fn parse_reference(text: &str) -> Result<OciReference, String> {
         return parse(text);
     };
     if address.parse::<Ipv6Addr>().is_err() {
-        return Err(format!("`{address}` is not an IPv6 address"));
+        return Err(format!("`{}` is not an IPv6 address", printable(address)));
     }
     if !rest.starts_with([':', '/']) {
         return Err("a `/` or a port must follow the registry's address".to_owned());
@@ -230,6 +230,14 @@ mod tests {
         assert_eq!(reference(&pinned.to_string()), pinned);
         assert!(pinned.same_repository(&whole));
         assert!(!pinned.same_repository(&reference("127.0.0.1:5000/clusters/other")));
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        for text in ["[\0\x1b[]2", "[::1]\0/a", "example.org/\x1b[2J"] {
+            let error = text.parse::<Reference>().unwrap_err().to_string();
+            assert!(!error.contains(char::is_control), "{error:?}");
+        }
     }
 
     #[test]
