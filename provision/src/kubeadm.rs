@@ -30,15 +30,15 @@ pub(crate) enum Profile {
 
 /// The seeded files of a control plane: the configuration for `kubeadm init`, and patches.
 pub(crate) fn init_files(cluster: &Description, node: &Node, token: &str, profile: Profile) -> Vec<SeedFile> {
-    let dialect = cluster.kubernetes().compat();
+    let compat = cluster.kubernetes().compat();
     let documents = [
-        dialect.kubeadm(init(cluster, node, token, profile)),
-        dialect.kubeadm(cluster_configuration(cluster, profile)),
-        dialect.configuration(kubelet(cluster, profile)),
-        dialect.configuration(kube_proxy(cluster, profile)),
+        compat.kubeadm(init(cluster, node, token, profile)),
+        compat.kubeadm(cluster_configuration(cluster, profile)),
+        compat.configuration(kubelet(cluster, profile)),
+        compat.configuration(kube_proxy(cluster, profile)),
     ];
     let mut files = vec![file(CONFIG, &yaml(&documents))];
-    if profile == Profile::Default || !dialect.patches_manifests() {
+    if profile == Profile::Default || !compat.patches_manifests() {
         return files;
     }
     for pod in STATIC_PODS {

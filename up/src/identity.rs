@@ -132,8 +132,8 @@ impl Identity {
         };
         // Since 1.29 kubeadm binds the administrators' group to a role, so that their rights can be revoked. Before, the
         // only group was the one that bypasses authorization.
-        let dialect = cluster.kubernetes().compat();
-        let admins = if dialect.has_super_admin() {
+        let compat = cluster.kubernetes().compat();
+        let admins = if compat.has_super_admin() {
             "kubeadm:cluster-admins"
         } else {
             "system:masters"
@@ -150,7 +150,7 @@ impl Identity {
             etcd_ca: Authority::new("etcd-ca", ca_validity)?,
             service_accounts: service_accounts.key(),
             admin: &admin,
-            super_admin: dialect.has_super_admin().then_some(&super_admin),
+            super_admin: compat.has_super_admin().then_some(&super_admin),
             ca: &ca,
         };
         let files = cluster.nodes().iter().map(|node| {
@@ -169,7 +169,7 @@ impl Identity {
             admin,
             super_admin,
             service_accounts,
-            root_ca_maps: dialect.has_root_ca_maps(),
+            root_ca_maps: compat.has_root_ca_maps(),
             files,
         })
     }

@@ -117,24 +117,24 @@ impl Containerd {
 
     /// Checks that the kubelet of `kubernetes` and this containerd support the same version of CRI.
     fn check_compatible(&self, kubernetes: &KubernetesVersion) -> Result<(), UnusableRuntime> {
-        let dialect = kubernetes.compat();
+        let compat = kubernetes.compat();
         let too_old = |from| UnusableRuntime::TooOld {
             kubernetes: kubernetes.clone(),
             from,
             version: self.version.clone(),
         };
         // containerd 1.6 added CRI v1, containerd 2.0 removed v1alpha2.
-        if !dialect.supports_cri_v1() && self.at_least(2, 0) {
+        if !compat.supports_cri_v1() && self.at_least(2, 0) {
             return Err(UnusableRuntime::TooNew {
                 kubernetes: kubernetes.clone(),
                 before: "2.0",
                 version: self.version.clone(),
             });
         }
-        if dialect.needs_cri_v1() && !self.at_least(1, 6) {
+        if compat.needs_cri_v1() && !self.at_least(1, 6) {
             return Err(too_old("1.6"));
         }
-        if dialect.needs_cgroup_driver_of_runtime() && !self.at_least(2, 0) {
+        if compat.needs_cgroup_driver_of_runtime() && !self.at_least(2, 0) {
             return Err(too_old("2.0"));
         }
         Ok(())

@@ -75,8 +75,8 @@ pub(crate) fn configure_machine(
                 .files
                 .extend(component::manifest(program, &change, &stack)?);
         }
-        let dialect = cluster.kubernetes().compat();
-        machine.files.extend(control_plane::files(config, dialect)?);
+        let compat = cluster.kubernetes().compat();
+        machine.files.extend(control_plane::files(config, compat)?);
         machine.in_memory = control_plane::in_memory(config);
     }
     machine.files.extend(kubelet::swap(&own, &stack)?);

@@ -8,21 +8,21 @@ use super::{Config, NodeConfig};
 
 /// Options that are newer than `version`.
 pub(super) fn unsupported(config: &Config, version: &KubernetesVersion) -> Vec<Finding> {
-    let dialect = version.compat();
+    let compat = version.compat();
     let mut findings = Vec::new();
     let mut report = |path: ValuePath, limitation: &str, since: &str| {
         let message = format!("Kubernetes {version} {limitation}; use Kubernetes {since} or newer");
         findings.push(Finding::new(path, message));
     };
-    if config.etcd.fsync == Some(false) && !dialect.etcd_can_skip_fsync() {
+    if config.etcd.fsync == Some(false) && !compat.etcd_can_skip_fsync() {
         let path = ValuePath::of(["etcd", "fsync"]);
         report(path, "has an etcd that cannot run without fsync", "1.22");
     }
-    if config.api_server.pod_security.is_some() && dialect.pod_security_api().is_none() {
+    if config.api_server.pod_security.is_some() && compat.pod_security_api().is_none() {
         let path = ValuePath::of(["api-server", "pod-security"]);
         report(path, "has no pod security standards", "1.23");
     }
-    for (path, _) in nodes_with_swap(config).filter(|_| !dialect.supports_swap()) {
+    for (path, _) in nodes_with_swap(config).filter(|_| !compat.supports_swap()) {
         report(path, "has a kubelet without swap support", "1.30");
     }
     findings

@@ -109,10 +109,10 @@ pub(super) fn in_memory(config: &Config) -> Vec<InMemory> {
 }
 
 /// The files that the API server reads.
-pub(super) fn files(config: &Config, dialect: VersionCompat<'_>) -> Result<Vec<SeedFile>, ConfigError> {
+pub(super) fn files(config: &Config, compat: VersionCompat<'_>) -> Result<Vec<SeedFile>, ConfigError> {
     let file = |name: &str, text: String| SeedFile::public(FILES.file(name).trim_start_matches('/'), text);
     let policy = audit::policy(config)?.map(|text| file(POLICY_FILE, text));
-    let standard = config.api_server.pod_security.zip(dialect.pod_security_api());
+    let standard = config.api_server.pod_security.zip(compat.pod_security_api());
     let admission = standard.map(|(standard, api)| file(ADMISSION_FILE, admission(standard, api)));
     Ok(policy.into_iter().chain(admission).collect())
 }

@@ -46,18 +46,18 @@ impl Join<'_> {
         let (boot, started) = (Timestamp::now(), Instant::now());
         let path = own_kubeconfig(self.lock.dir());
         let kubeconfig = fs::read_to_string(&path).map_err(failed("read", &path))?;
-        let invitation = JoinToken::create(client, self.cluster, &kubeconfig);
-        let (invitation, booted) = tokio::join!(invitation, self.boot(running));
-        let invitation = invitation?;
+        let join_token = JoinToken::create(client, self.cluster, &kubeconfig);
+        let (join_token, booted) = tokio::join!(join_token, self.boot(running));
+        let join_token = join_token?;
         let joined = match booted {
-            Ok(running) => match timeout(self.wait, self.join(&invitation, client, &running)).await {
+            Ok(running) => match timeout(self.wait, self.join(&join_token, client, &running)).await {
                 Ok(Ok(())) => Ok(running),
                 Ok(Err(error)) => Err(error),
                 Err(_) => Err(self.not_ready(&running, self.join_timed_out())),
             },
             Err(error) => Err(error),
         };
-        if let Err(error) = invitation.revoke(client).await {
+        if let Err(error) = join_token.revoke(client).await {
             tracing::warn!(%error, "could not delete a bootstrap token; it will expire");
         }
         let running = joined?;
@@ -102,13 +102,13 @@ impl Join<'_> {
         }
     }
 
-    async fn join(&self, invitation: &JoinToken, client: &Client, running: &Running) -> Result<(), Error> {
-        invitation.create_nodes(client, self.new).await?;
+    async fn join(&self, join_token: &JoinToken, client: &Client, running: &Running) -> Result<(), Error> {
+        join_token.create_nodes(client, self.new).await?;
         let others = alive(running, self.cluster.nodes(), self.new);
         etc_hosts::add(running, &others, self.new).await?;
         let settings = |node: &Node| config::join_settings(self.config, &node.name);
         let nodes: Vec<_> = self.new.iter().map(|node| (node, settings(node))).collect();
-        invitation.join(running, &nodes).await?;
+        join_token.join(running, &nodes).await?;
         Ok(())
     }
 }
