@@ -5,7 +5,7 @@
 
 mod case;
 mod contenders;
-mod format;
+pub mod format;
 mod host;
 mod metric;
 mod plot;
