@@ -19,6 +19,7 @@ mod tests;
 
 pub use archive::Archive;
 pub(crate) use docker::MANIFEST as DOCKER_MANIFEST;
+pub(crate) use document::{CONTAINERD_NAME, Descriptor, Document, MANIFEST_MEDIA_TYPE, MAX_DEPTH};
 pub use error::ImageError;
 pub use extract::extract_files;
 pub(crate) use files::{LAYOUT, open, walk_names};

@@ -47,12 +47,12 @@ use crate::http::ClientOptions;
 use crate::policy::Policy;
 
 pub use error::RegistryError;
-pub use image::pull_image;
+pub use image::{check_image, pull_image};
 pub use progress::TransferStats;
 pub use publish::{PublishOptions, Published, publish, publish_with};
 pub use publish_deltas::PublishedDeltas;
 pub use pull::{Pulled, pull};
-pub use resolve::{check_exists, manifest_digest, resolve};
+pub use resolve::{manifest_digest, resolve};
 pub use throughput::download_and_discard;
 
 /// Blobs that are transferred in parallel.

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use parbake_machine::executable::ARCHITECTURE;
 use parbake_provision::inputs::{self, LockPart, LockUpdate, Overrides, Source};
 use parbake_provision::provider::Provider;
 
@@ -17,6 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let given = Overrides::default();
         let update = LockUpdate {
             part: LockPart::All,
+            architecture: ARCHITECTURE,
             mirrors: &given.mirrors,
             registry: &given.registry,
             cache,

@@ -4,6 +4,7 @@
 //! providers/k8s-1.34/
 //! |-- provider.toml        the cluster (Recipe)
 //! |-- lock.toml            pinned inputs: Debian packages, add-ons, release files (lock::Lock)
+//! |-- lock.arm64.toml      the same for another architecture
 //! `-- modules/
 //!     `-- kubernetes/      one Go main module for each source of binaries
 //!         |-- go.mod

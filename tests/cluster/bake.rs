@@ -11,6 +11,7 @@ use crate::addons;
 use crate::fixtures::TWO_BAKES;
 use parbake_test_support::other_state_dir::Other;
 use parbake_test_support::place::{Outcome, PROVIDER, Place, check, record_tested};
+use parbake_test_support::published::Published;
 
 pub(crate) fn provision(place: &Place) -> Outcome {
     place.run(&["artifact", "verify", PROVIDER])?;
@@ -90,6 +91,33 @@ pub(crate) fn killed(place: &Place) -> Outcome {
     let left = fs::read_dir(place.dir().join("bake")).map_err(|error| error.to_string())?;
     let left: Vec<_> = left.flatten().map(|entry| entry.file_name()).collect();
     check(!left.contains(&"one".into()), || format!("{left:?}"))
+}
+
+/// A host without compilers bakes from the public sites, and the cluster works.
+pub(crate) fn published(place: &Place) -> Outcome {
+    let published = Published::from_bake(place, PROVIDER)?;
+    let started = Instant::now();
+    let words = ["provision", PROVIDER, "--nodes", "1", "--tag", "published"];
+    let [_, log] = published.run(place, &words)?;
+    eprintln!(
+        "baked from published files in {:.1} s",
+        started.elapsed().as_secs_f64()
+    );
+    check(log.contains("source `auto`: using `release`\n"), || log.clone())?;
+    let provenance = place.json(&["artifact", "provenance", "published"])?;
+    let build = &provenance["predicate"]["buildDefinition"];
+    let inputs = build["resolvedDependencies"].to_string();
+    let addon = "oci://docker.io/rancher/local-path-provisioner:v0.0.30";
+    check(
+        build["externalParameters"]["source"] == "release"
+            && inputs.contains(addon)
+            && !inputs.contains("\"modules/"),
+        || format!("{}: {inputs}", build["externalParameters"]),
+    )?;
+    record_tested(place, "published", &["bake", "thaw"])?;
+    place.run(&["up", "published", "--name", "published"])?;
+    place.run(&["down", "--name", "published"])?;
+    place.run(&["artifact", "remove", "published"]).map(drop)
 }
 
 /// Files that differ between bakes of the same inputs: the databases of containerd and etcd.

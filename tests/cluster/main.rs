@@ -46,6 +46,7 @@ const TESTS: &[Test] = &[
     ("killed_provision_leaves_the_old_artifact", &[&TWO_BAKES], fixtures_suffice),
     ("baked_manifest_runs_from_its_baked_image", &[&TWO_BAKES], addons::runs),
     ("two_bakes_are_reproducible", &[&TWO_BAKES], bake::alike),
+    ("published_files_bake_without_compilers", &[&ARTIFACT], bake::published),
     ("bake_with_a_missing_image_is_one_error", &[&ARTIFACT], addons::lacking),
     ("conformance_bake_starts_in_the_background", &[], conformance::begins),
     ("artifact_is_an_oci_image_layout", &[&ARTIFACT], bake::layout),

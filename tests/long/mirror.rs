@@ -11,15 +11,15 @@ use std::process::Command;
 use std::sync::Arc;
 use std::thread::spawn;
 
-use serde_json::Value;
-
 use parbake_test_support::place::Place;
+use parbake_test_support::published::{archives, binary, cache, packed, run};
 use parbake_test_support::registry::{Registry, skopeo};
 
 /// The version in the provider.
 const KUBERNETES: &str = "1.34.4";
 const CRICTL: &str = "1.30.0";
 const REGISTRY: &str = "3.1.2";
+const ADDON: &str = "docker.io/rancher/local-path-provisioner:v0.0.30";
 /// What a bake from mirrors may find in the cache: the node OS and add-ons, nothing of Kubernetes.
 const SHARED: [&str; 3] = ["modules", "os", "debs"];
 
@@ -34,7 +34,7 @@ impl Mirror {
     /// Creates and fills the mirrors.
     pub(crate) fn start(place: &Place) -> Result<Self, String> {
         let dir = place.dir().join("mirror");
-        let cache = own_cache(place);
+        let cache = cache(place);
         fs::create_dir_all(dir.join("cache")).map_err(text)?;
         for kind in SHARED {
             let link = dir.join("cache").join(kind);
@@ -51,7 +51,7 @@ impl Mirror {
         }
         let files = Arc::new(files(place, &dir)?);
         let registry = Registry::start(place, None)?;
-        for (name, archive) in images(place, &cache)? {
+        for (name, archive) in images(place)? {
             let (_, rest) = name.split_once('/').ok_or("an image without a registry")?;
             let to = format!("docker://{}", registry.reference(rest));
             let from = format!("oci-archive:{}", archive.display());
@@ -96,36 +96,8 @@ impl Mirror {
     }
 }
 
-pub(crate) fn run(command: &mut Command) -> Result<String, String> {
-    let output = command.output().map_err(text)?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let message = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{command:?} ended with {}:\n{message}", output.status))
-}
-
 fn text(error: io::Error) -> String {
     error.to_string()
-}
-
-fn own_cache(place: &Place) -> PathBuf {
-    let command = place.command(&[]);
-    let mut set = command.get_envs().filter(|(name, _)| *name == "PARBAKE_CACHE");
-    let own = set.next().and_then(|(_, value)| Some(PathBuf::from(value?)));
-    own.or_else(|| std::env::var_os("PARBAKE_CACHE").map(PathBuf::from))
-        .unwrap_or_default()
-}
-
-/// The files that the previous bake put on nodes.
-fn binary(place: &Place, name: &str) -> Result<PathBuf, String> {
-    let layers = fs::read_dir(place.dir().join("store/unpacked")).map_err(text)?;
-    let mut files = layers
-        .flatten()
-        .map(|layer| layer.path().join("usr/bin").join(name));
-    files
-        .find(|file| file.exists())
-        .ok_or_else(|| format!("no layer has `{name}`"))
 }
 
 /// The web server's content by path: files, and their digests.
@@ -148,14 +120,7 @@ fn files(place: &Place, dir: &Path) -> Result<BTreeMap<String, PathBuf>, String>
             ),
         ),
     ] {
-        let (binary, archive) = (binary(place, name)?, dir.join(format!("{name}.tar.gz")));
-        let folder = binary.parent().ok_or("a file without a folder")?;
-        run(Command::new("tar")
-            .arg("-czf")
-            .arg(&archive)
-            .arg("-C")
-            .arg(folder)
-            .arg(name))?;
+        let archive = packed(dir, name, &binary(place, name)?)?;
         files.insert(path, archive);
     }
     let mut digests = BTreeMap::new();
@@ -168,8 +133,8 @@ fn files(place: &Place, dir: &Path) -> Result<BTreeMap<String, PathBuf>, String>
     Ok(files)
 }
 
-/// The images that kubeadm expects, as imported by the bake from modules.
-fn images(place: &Place, cache: &Path) -> Result<BTreeMap<String, PathBuf>, String> {
+/// The images that kubeadm expects and that of the add-on, as imported by the bake from modules.
+fn images(place: &Place) -> Result<BTreeMap<String, PathBuf>, String> {
     let mut kubeadm = Command::new(binary(place, "kubeadm")?);
     let listed = run(kubeadm.args([
         "config",
@@ -178,25 +143,11 @@ fn images(place: &Place, cache: &Path) -> Result<BTreeMap<String, PathBuf>, Stri
         "--kubernetes-version",
         &format!("v{KUBERNETES}"),
     ]))?;
-    let memory = fs::read_to_string(place.dir().join("bake/modules.json")).map_err(text)?;
-    let memory: Value = serde_json::from_str(&memory).map_err(|error| error.to_string())?;
-    let steps = memory["steps"].as_array();
-    let import = steps
-        .into_iter()
-        .flatten()
-        .find(|step| step["step"] == "import the images");
-    let import = import.ok_or("the bake imported no images")?;
-    let archive = |name: &str| {
-        // Its position among the images, and the beginning of its key.
-        let key = import["inputs"][format!("image {name}")].as_str()?;
-        let (_, key) = key.split_once(' ')?;
-        let mut entries = fs::read_dir(cache.join("images")).ok()?.flatten();
-        let entry = entries.find(|entry| entry.file_name().to_string_lossy().starts_with(key))?;
-        Some(entry.path().join("content/image.tar"))
-    };
-    let found = listed.split_whitespace().map(|name| {
-        let archive = archive(name).ok_or_else(|| format!("the bake had no image `{name}`"))?;
-        Ok((name.to_owned(), archive))
+    let mut archives = archives(place, "modules")?;
+    let names = listed.split_whitespace().chain([ADDON]);
+    let found = names.map(|name| {
+        let archive = archives.remove_entry(name);
+        archive.ok_or_else(|| format!("the bake had no image `{name}`"))
     });
     found.collect()
 }

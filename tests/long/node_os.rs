@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::mirror::run;
 use parbake_test_support::place::{Outcome, PROVIDER, Place, check, record_tested};
+use parbake_test_support::published::run;
 
 /// The name of the operating system.
 const NAME: &str = "Our Own Linux 7";

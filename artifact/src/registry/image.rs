@@ -3,49 +3,20 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use serde_json::json;
 
 use super::progress::Progress;
+use super::repository::{RemoteBlob, Repository};
 use super::sources::Sources;
 use super::{Options, RegistryError};
 use crate::digest::Digest;
-use crate::http::{HttpError, PartialFile};
+use crate::http::{HttpError, PartialFile, RangeSource};
+use crate::images::{CONTAINERD_NAME, Descriptor, Document, MANIFEST_MEDIA_TYPE, MAX_DEPTH};
 use crate::manifest::BlobRef;
 use crate::reference::Reference;
 
-/// The annotation from which container runtimes take the name of an imported image.
-const NAME: &str = "io.containerd.image.name";
-/// Maximum nesting of indexes.
-const MAX_DEPTH: usize = 3;
 /// Limit for the configuration of an image, in bytes.
 const MAX_CONFIG: u64 = 8 << 20;
-const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-
-/// A manifest or an index (OCI image-spec 1.1, Docker image manifest version 2).
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Document {
-    media_type: Option<String>,
-    #[serde(default)]
-    manifests: Vec<Descriptor>,
-    config: Option<Descriptor>,
-    #[serde(default)]
-    layers: Vec<Descriptor>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Descriptor {
-    digest: Digest,
-    size: u64,
-    platform: Option<Platform>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Platform {
-    architecture: String,
-    os: String,
-}
 
 /// Pulls the image `reference` for `architecture` (as Go names it) into the directory `to`, an OCI image layout in which the
 /// image has all of `names`. Every byte is checked against its digest. The directory is empty, or holds what an interrupted
@@ -69,19 +40,19 @@ pub async fn pull_image(
         blobs: to.join("blobs/sha256"),
     };
     fs::create_dir_all(&image.blobs).map_err(HttpError::file("create", &image.blobs))?;
-    let top = image.document(&bytes, &digest)?;
+    let top = image.keep(&bytes, &digest)?;
     let index = json!({
         "schemaVersion": 2,
         "manifests": names.iter().map(|name| json!({
-            "mediaType": top.media_type.as_deref().unwrap_or(OCI_MANIFEST),
+            "mediaType": top.media_type.as_deref().unwrap_or(MANIFEST_MEDIA_TYPE),
             "digest": digest,
             "size": bytes.len(),
-            "annotations": {NAME: name},
+            "annotations": {CONTAINERD_NAME: name},
         })).collect::<Vec<_>>(),
     });
     let manifest = image.manifest_for(top, architecture).await?;
     let config = manifest.config.as_ref();
-    let config = config.ok_or_else(|| image.unusable("it has no configuration"))?;
+    let config = config.ok_or_else(|| unusable(reference, "it has no configuration"))?;
     if config.size > MAX_CONFIG {
         return Err(RegistryError::TooLarge {
             reference: reference.to_string(),
@@ -99,6 +70,85 @@ pub async fn pull_image(
     write(&to.join("index.json"), index.to_string().as_bytes())
 }
 
+/// Checks that the image `reference` can be pulled for `architecture`: that the registry, or a mirror that the host has for it,
+/// sends its manifests and its configuration, which may be on another host. Nothing is tried twice.
+///
+/// # Errors
+/// That of the registry itself.
+pub async fn check_image(
+    reference: &Reference,
+    architecture: &str,
+    options: &Options,
+) -> Result<(), RegistryError> {
+    let sources = Sources::new(reference, options).await?;
+    let (first, others) = sources.in_order();
+    let mut found = check_in(first, architecture).await;
+    for other in others {
+        if found.is_ok() {
+            break;
+        }
+        found = check_in(other, architecture).await;
+    }
+    found
+}
+
+async fn check_in(repository: &Repository, architecture: &str) -> Result<(), RegistryError> {
+    let reference = &repository.reference;
+    let (bytes, _) = repository.try_manifest().await?;
+    let mut document = parse(&bytes, reference)?;
+    for _ in 0..MAX_DEPTH {
+        if let Some(config) = &document.config {
+            let remote = RemoteBlob {
+                repository,
+                digest: &config.digest,
+                what: config.digest.as_str(),
+            };
+            return Ok(remote.open(0).await.map(drop)?);
+        }
+        let entry = select(&document, architecture, reference)?;
+        let bytes = repository.try_find_manifest(entry.digest.as_str()).await?;
+        document = parse(&bytes.ok_or_else(|| lacks(entry, reference))?, reference)?;
+    }
+    Err(nested_too_deeply(reference))
+}
+
+fn parse(bytes: &[u8], reference: &Reference) -> Result<Document, RegistryError> {
+    serde_json::from_slice(bytes).map_err(|error| unusable(reference, &error.to_string()))
+}
+
+/// The entry of an index that suits Linux on `architecture` best. One without a platform may.
+fn select<'a>(
+    index: &'a Document,
+    architecture: &str,
+    reference: &Reference,
+) -> Result<&'a Descriptor, RegistryError> {
+    let rank = |entry: &&Descriptor| match &entry.platform {
+        Some(platform) => platform.rank(architecture),
+        None => Some(u8::MAX),
+    };
+    let suitable = index.manifests.iter().filter(|entry| rank(entry).is_some());
+    let best = suitable.min_by_key(rank);
+    best.ok_or_else(|| unusable(reference, &format!("there is none for {architecture}")))
+}
+
+fn unusable(reference: &Reference, problem: &str) -> RegistryError {
+    RegistryError::UnusableImage {
+        reference: reference.to_string(),
+        problem: problem.to_owned(),
+    }
+}
+
+fn lacks(entry: &Descriptor, reference: &Reference) -> RegistryError {
+    unusable(
+        reference,
+        &format!("the registry lacks its manifest {}", entry.digest),
+    )
+}
+
+fn nested_too_deeply(reference: &Reference) -> RegistryError {
+    unusable(reference, "its indexes are nested too deeply")
+}
+
 struct ImagePull<'a> {
     reference: &'a Reference,
     sources: Sources,
@@ -106,16 +156,9 @@ struct ImagePull<'a> {
 }
 
 impl ImagePull<'_> {
-    fn unusable(&self, problem: &str) -> RegistryError {
-        RegistryError::UnusableImage {
-            reference: self.reference.to_string(),
-            problem: problem.to_owned(),
-        }
-    }
-
     /// Parses the bytes of a manifest or index, and stores them.
-    fn document(&self, bytes: &[u8], digest: &Digest) -> Result<Document, RegistryError> {
-        let document = serde_json::from_slice(bytes).map_err(|error| self.unusable(&error.to_string()))?;
+    fn keep(&self, bytes: &[u8], digest: &Digest) -> Result<Document, RegistryError> {
+        let document = parse(bytes, self.reference)?;
         write(&self.blobs.join(digest.hex()), bytes)?;
         Ok(document)
     }
@@ -130,12 +173,7 @@ impl ImagePull<'_> {
             if document.config.is_some() {
                 return Ok(document);
             }
-            let matches = |entry: &&Descriptor| {
-                let platform = entry.platform.as_ref();
-                platform.is_none_or(|found| found.architecture == architecture && found.os == "linux")
-            };
-            let entry = document.manifests.iter().find(matches);
-            let entry = entry.ok_or_else(|| self.unusable(&format!("there is none for {architecture}")))?;
+            let entry = select(&document, architecture, self.reference)?;
             let (repository, mut others) = self.sources.in_order();
             let mut bytes = repository.find_manifest(entry.digest.as_str()).await?;
             while bytes.is_none()
@@ -143,10 +181,10 @@ impl ImagePull<'_> {
             {
                 bytes = other.find_manifest(entry.digest.as_str()).await?;
             }
-            let missing = || self.unusable(&format!("the registry lacks its manifest {}", entry.digest));
-            document = self.document(&bytes.ok_or_else(missing)?, &entry.digest)?;
+            let bytes = bytes.ok_or_else(|| lacks(entry, self.reference))?;
+            document = self.keep(&bytes, &entry.digest)?;
         }
-        Err(self.unusable("its indexes are nested too deeply"))
+        Err(nested_too_deeply(self.reference))
     }
 
     async fn fetch(&self, blob: &Descriptor, progress: &Progress) -> Result<(), RegistryError> {

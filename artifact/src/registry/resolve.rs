@@ -24,20 +24,3 @@ pub async fn manifest_digest(reference: &Reference, options: &Options) -> Result
     let (_, digest) = Sources::new(reference, options).await?.manifest().await?;
     Ok(digest)
 }
-
-/// Checks that the registry, or a mirror that the host has for it, has `reference`. Each is asked once.
-///
-/// # Errors
-/// That of the registry itself.
-pub async fn check_exists(reference: &Reference, options: &Options) -> Result<(), RegistryError> {
-    let sources = Sources::new(reference, options).await?;
-    let (first, others) = sources.in_order();
-    let mut found = first.try_manifest().await;
-    for other in others {
-        if found.is_ok() {
-            break;
-        }
-        found = other.try_manifest().await;
-    }
-    found.map(drop)
-}

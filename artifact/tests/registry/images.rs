@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use parbake_artifact::images::Archive;
-use parbake_artifact::registry::{Options, pull_image};
+use parbake_artifact::registry::{Options, check_image, pull_image};
 use parbake_artifact::{Digest, Reference, RegistryError};
 use serde_json::json;
 
@@ -31,13 +31,18 @@ async fn index(
     size: usize,
     architecture: &str,
 ) -> Digest {
+    // The first one is for another system.
+    let platforms = [("windows", "amd64"), ("linux", architecture)];
+    let manifests = platforms.map(|(os, architecture)| {
+        json!({
+            "mediaType": MANIFEST, "digest": digest, "size": size,
+            "platform": {"architecture": architecture, "os": os},
+        })
+    });
     let text = json!({
         "schemaVersion": 2,
         "mediaType": INDEX,
-        "manifests": [{
-            "mediaType": MANIFEST, "digest": digest, "size": size,
-            "platform": {"architecture": architecture, "os": "linux"},
-        }],
+        "manifests": manifests,
     });
     let text = text.to_string();
     let digest = Digest::of(text.as_bytes());
@@ -72,6 +77,21 @@ async fn image_is_complete_under_all_names() {
     let to = tempfile::tempdir().unwrap();
     let error = chain(&pull(&reference.pinned(&other), to.path()).await.unwrap_err());
     assert!(error.contains("there is none for amd64"), "{error}");
+    // The same without downloading layers.
+    let options = Options {
+        plain_http: true,
+        ..Options::default()
+    };
+    check_image(&reference.pinned(&ours), "amd64", &options)
+        .await
+        .unwrap();
+    for bad in [&other, &Digest::of(b"absent")] {
+        assert!(
+            check_image(&reference.pinned(bad), "amd64", &options)
+                .await
+                .is_err()
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -174,6 +174,10 @@ pub fn checks(host: &Host, purpose: Purpose) -> Vec<Check> {
                 (Need::Machine, _) | (Need::Provision, Purpose::Provision) => {
                     Some(program::program(host, required))
                 }
+                (Need::Build, Purpose::Provision | Purpose::All) => Some(only_for(
+                    "provision --source modules",
+                    program::program(host, required),
+                )),
                 (Need::Provision, Purpose::All) => {
                     Some(only_for("provision", program::program(host, required)))
                 }

@@ -26,6 +26,8 @@ pub(super) enum Need {
     Machine,
     /// Baking only.
     Provision,
+    /// Baking from Go modules only.
+    Build,
     /// Clusters with access to the internet.
     Internet,
     /// Needed by the checks only, or not on most hosts.
@@ -82,7 +84,7 @@ pub(super) const REQUIREMENTS: &[Requirement] = &[
     },
     Requirement {
         name: "go",
-        need: Need::Provision,
+        need: Need::Build,
         task: "builds Kubernetes from its modules",
         package: "golang-go",
         // The first one that downloads the toolchain that a module needs (go.dev/doc/toolchain).
@@ -90,7 +92,7 @@ pub(super) const REQUIREMENTS: &[Requirement] = &[
     },
     Requirement {
         name: "cc",
-        need: Need::Provision,
+        need: Need::Build,
         task: "builds the pause container",
         package: "gcc libc6-dev",
         min_version: None,

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use clap::builder::PossibleValuesParser;
 use parbake_cluster::{BuiltinServices, Description, KubernetesVersion, Role};
+use parbake_machine::executable::ARCHITECTURE;
 use parbake_provision::inputs::{LockPart, LockUpdate, check, update_lock};
+use parbake_provision::provider::lock::ARCHITECTURES;
 use parbake_provision::provider::{ContainerRuntime, Provider, ProviderName, Status, Variant, VariantName};
 use parbake_provision::upgrade::{self, Upgraded};
 use serde::Serialize;
@@ -46,7 +49,7 @@ Examples:
   parbake provider update k8s-1.34 --only release --binary-mirror URL --image-mirror REGISTRY
                                                        the same, from mirrors
 
-Without a mirror, published files are pinned if dl.k8s.io can be reached; otherwise their pins are
+Without a mirror, published files are pinned if their hosts can be reached; otherwise their pins are
 kept. `--newest` and `--kubernetes` also change the versions in the provider file and the Go
 modules, or nothing at all. The digests of binaries come from the `.sha256` files next to them.";
 
@@ -59,6 +62,9 @@ pub(crate) struct UpdateArgs {
     /// Update only Debian packages and add-ons, or only published binaries and images
     #[arg(long, value_name = "PART")]
     only: Option<Only>,
+    /// Update the lock file for this architecture [default: that of this host]
+    #[arg(long, value_name = "ARCH", value_parser = PossibleValuesParser::new(ARCHITECTURES))]
+    architecture: Option<String>,
     /// First upgrade to the newest patch release of the minor version
     #[arg(long, conflicts_with_all = ["only", "kubernetes"])]
     newest: bool,
@@ -146,6 +152,8 @@ struct Checked {
     variants: Vec<VariantName>,
     /// Its add-ons, including optional ones, that no end-to-end test covers.
     untested: Vec<String>,
+    /// How many pinned files and images were never compared with the public sites, by architecture and host.
+    untried: BTreeMap<String, BTreeMap<String, usize>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -209,7 +217,7 @@ impl Command {
             }),
             Self::Check(args) => {
                 let provider = Provider::find(&args.provider, args.providers.dir())?;
-                check(&provider)?;
+                let untried = check(&provider)?;
                 let untested = provider.pinned_addons();
                 let untested = untested.filter(|addon| addon.recipe.status == Status::Untested);
                 let checked = Checked {
@@ -217,19 +225,30 @@ impl Command {
                     variants: provider.recipe.variants.keys().cloned().collect(),
                     provider: provider.name,
                     sound: true,
+                    untried,
                 };
                 output::print(global.output, &checked, |checked| {
                     let list = |title: &str, names: Vec<&str>| match names.as_slice() {
                         [] => String::new(),
                         names => format!("; {title}: {}", names.join(", ")),
                     };
+                    let untried = checked.untried.iter().filter(|(_, hosts)| !hosts.is_empty());
+                    let untried = untried.map(|(architecture, hosts)| {
+                        let hosts = hosts.iter().map(|(host, pins)| format!("{host} ({pins})"));
+                        let hosts: Vec<String> = hosts.collect();
+                        format!(
+                            "\npins for {architecture} never compared with the public site: {}",
+                            hosts.join(", ")
+                        )
+                    });
                     let variants = checked.variants.iter().map(VariantName::as_str);
                     let untested = checked.untested.iter().map(String::as_str);
                     format!(
-                        "`{}` is valid{}{}\n",
+                        "`{}` is valid{}{}{}\n",
                         checked.provider,
                         list("variants", variants.collect()),
-                        list("untested add-ons", untested.collect())
+                        list("untested add-ons", untested.collect()),
+                        untried.collect::<String>()
                     )
                 })
             }
@@ -246,6 +265,7 @@ impl UpdateArgs {
                 Some(Only::Packages) => LockPart::Packages,
                 Some(Only::Release) => LockPart::Release,
             },
+            architecture: self.architecture.as_deref().unwrap_or(ARCHITECTURE),
             mirrors: &self.mirrors.into(),
             registry: &self.registry.into(),
             cache: &self.cache.dir(global),
@@ -278,6 +298,7 @@ impl NewArgs {
         let from = Provider::find(&self.from, dir)?;
         let update = LockUpdate {
             part: LockPart::All,
+            architecture: ARCHITECTURE,
             mirrors: &self.mirrors.into(),
             registry: &self.registry.into(),
             cache: &self.cache.dir(global),

@@ -8,31 +8,51 @@ use super::error::Error;
 use super::release::{Plan, ReleaseError, published_digest};
 use super::update::{LockPart, LockUpdate};
 use crate::provider::lock::Lock;
-use crate::provider::{AddonError, Provider};
+use crate::provider::{Addon, AddonError, AddonImage, Provider};
 
-/// The published images that the add-ons of `provider` need.
+/// The images of add-ons of `provider` that cannot be built.
 ///
 /// # Errors
 /// [`AddonError::ImageNotPinned`].
 pub(super) fn plan(provider: &Provider, lock: &Lock) -> Result<Plan, AddonError> {
     let mut images = BTreeMap::new();
-    for addon in &provider.addons {
-        let pinned = lock.addons.get(&addon.name).map(|pinned| &pinned.images);
-        for (name, reference) in addon.recipe.published() {
-            let digest = pinned.and_then(|pinned| pinned.get(reference));
-            let digest = digest.ok_or_else(|| AddonError::ImageNotPinned {
-                provider: provider.name.to_string(),
-                addon: addon.name.clone(),
-                image: reference.to_owned(),
-            })?;
-            images.insert(name.to_owned(), (reference.to_owned(), digest.clone()));
-        }
+    for (addon, name, image) in published(provider).filter(|(_, _, image)| !image.is_buildable()) {
+        let digest = digest(lock, addon, image).ok_or_else(|| AddonError::ImageNotPinned {
+            provider: provider.name.to_string(),
+            addon: addon.name.clone(),
+            image: image.reference.clone(),
+        })?;
+        images.insert(name.clone(), (image.reference.clone(), digest.clone()));
     }
-    Ok(Plan::of_images(lock.architecture.clone(), images))
+    Ok(Plan::of_images(provider, lock, images))
+}
+
+/// The pinned images of add-ons of `provider` that can be built, too: by short name, the full name and the digest.
+pub(super) fn buildable(provider: &Provider, lock: &Lock) -> BTreeMap<String, (String, Digest)> {
+    let images = published(provider).filter(|(_, _, image)| image.is_buildable());
+    let pinned = images.filter_map(|(addon, name, image)| {
+        let digest = digest(lock, addon, image)?.clone();
+        Some((name.clone(), (image.reference.clone(), digest)))
+    });
+    pinned.collect()
+}
+
+fn published(provider: &Provider) -> impl Iterator<Item = (&Addon, &String, &AddonImage)> {
+    let addons = provider.addons.iter();
+    addons.flat_map(|addon| {
+        addon
+            .recipe
+            .published()
+            .map(move |(name, image)| (addon, name, image))
+    })
+}
+
+fn digest<'l>(lock: &'l Lock, addon: &Addon, image: &AddonImage) -> Option<&'l Digest> {
+    lock.addons.get(&addon.name)?.images.get(&image.reference)
 }
 
 /// Pins the published images of all add-ons of the provider file in `lock`. An image whose registry is unreachable keeps its
-/// digest from `old`; without one, only its add-on cannot be baked.
+/// digest from `old`; without one, its add-on is built, or cannot be baked.
 pub(super) fn pin(provider: &Provider, old: Option<&Lock>, lock: &mut Lock, update: &LockUpdate<'_>) {
     let mut silent = BTreeMap::new();
     for addon in provider.pinned_addons() {
@@ -40,23 +60,24 @@ pub(super) fn pin(provider: &Provider, old: Option<&Lock>, lock: &mut Lock, upda
         let Some(pinned) = lock.addons.get_mut(&addon.name) else {
             continue;
         };
-        for (_, reference) in addon.recipe.published() {
+        for (_, AddonImage { reference, .. }) in addon.recipe.published() {
             let kept = || known.and_then(|known| known.images.get(reference)).cloned();
-            let digest = match update.part {
-                LockPart::Packages => kept(),
+            let current = match update.part {
+                LockPart::Packages => None,
                 LockPart::All | LockPart::Release => current_digest(reference, update, &mut silent)
-                    .map_or_else(
-                        |error| {
-                            let name = &addon.name;
-                            tracing::info!("`{reference}` of the add-on `{name}` was not updated: {error}");
-                            kept()
-                        },
-                        Some,
-                    ),
+                    .inspect_err(|error| {
+                        let name = &addon.name;
+                        tracing::info!("`{reference}` of the add-on `{name}` was not updated: {error}");
+                    })
+                    .ok(),
             };
+            if update.mirrors.images.is_none() {
+                lock.tried.extend(current.clone());
+            }
+            let digest = current.or_else(kept);
             pinned
                 .images
-                .extend(digest.map(|digest| (reference.to_owned(), digest)));
+                .extend(digest.map(|digest| (reference.clone(), digest)));
         }
     }
 }
@@ -87,10 +108,11 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use parbake_artifact::registry::Options;
+    use parbake_machine::executable::ARCHITECTURE;
 
     use super::super::release::ReleaseMirrors;
     use super::super::update::{LockPart, LockUpdate};
-    use super::{pin, plan};
+    use super::{buildable, pin, plan};
     use crate::provider::lock::Lock;
     use crate::provider::{Addon, Provider};
 
@@ -113,6 +135,7 @@ images.driver = { reference = "example.org/driver:v1" }
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
         let update = LockUpdate {
             part: LockPart::Release,
+            architecture: ARCHITECTURE,
             mirrors: &ReleaseMirrors {
                 binaries: None,
                 images: Some(silent.local_addr().unwrap().to_string().parse().unwrap()),
@@ -134,6 +157,11 @@ images.driver = { reference = "example.org/driver:v1" }
         let mut provider = Provider::load(&dir).unwrap();
         let mut lock = Lock::load(&provider).unwrap();
         assert!(plan(&provider, &lock).is_ok());
+        // Built where it is not pinned.
+        assert_eq!(buildable(&provider, &lock).len(), 1);
+        let pinned = std::mem::take(&mut lock.addons.get_mut("local-storage").unwrap().images);
+        assert!(plan(&provider, &lock).is_ok() && buildable(&provider, &lock).is_empty());
+        assert_eq!(pinned.len(), 1);
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("driver");
         fs::create_dir(&folder).unwrap();

@@ -39,6 +39,11 @@ pub enum Error {
     #[error(transparent)]
     Machine(#[from] parbake_machine::Error),
     #[error(
+        "what is not downloaded is built from Go modules, and a program for that is missing; install it with `apt-get install \
+         golang-go gcc libc6-dev`, or let this host reach what is published"
+    )]
+    NoBuildTool(#[source] parbake_machine::Error),
+    #[error(
         "no Debian mirror is configured for this host's apt; set one, for example \
          `PARBAKE_DEBIAN_MIRROR=http://mirror.example/debian`"
     )]
@@ -79,4 +84,14 @@ pub enum Error {
     NoImage { reference: String, short_name: String },
     #[error("kubeadm does not need the image `{short_name}` of the provider file")]
     ExtraImage { short_name: String },
+}
+
+impl Error {
+    /// For `map_err` of a build: says what to do if a program is missing.
+    pub(super) fn without_tool(self) -> Self {
+        match self {
+            Self::Machine(source @ parbake_machine::Error::Start { .. }) => Self::NoBuildTool(source),
+            other => other,
+        }
+    }
 }

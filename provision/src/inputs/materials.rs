@@ -13,15 +13,12 @@ use super::error::Error;
 use super::os::CustomOsInfo;
 use super::pause;
 use super::release::{Download, ReleaseMirrors};
-use super::source::Source;
+use super::source::{MODULES, Source};
 use super::{OsTree, debian};
 use crate::provider::Provider;
 use crate::provider::lock::{Lock, Package};
 
-/// The files of a provider, in addition to those of its modules.
-const FILES: [&str; 2] = ["provider.toml", "lock.toml"];
 const DIRECTORY: &str = "directory";
-const MODULES: &str = "modules";
 
 /// Everything that the inputs were made from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -77,6 +74,8 @@ pub(super) struct Prepared<'a> {
     pub(super) os: &'a OsTree,
     /// The name of the selected source.
     pub(super) base: &'static str,
+    /// The provider's folders of modules that were built.
+    pub(super) folders: Vec<&'a String>,
     pub(super) mirrors: &'a ReleaseMirrors,
     pub(super) provider: &'a Provider,
     pub(super) lock: &'a Lock,
@@ -182,7 +181,7 @@ pub(super) fn collect(made: &Prepared<'_>, cache: &Locked) -> Result<Materials, 
         os: made.os.custom.clone(),
         architecture: lock.architecture.clone(),
         suite: lock.suite.clone(),
-        files: files(provider, made.base == MODULES)?,
+        files: files(made)?,
         packages: sets
             .map(|set| (set.clone(), lock.set(set).into_iter().cloned().collect()))
             .collect(),
@@ -191,12 +190,17 @@ pub(super) fn collect(made: &Prepared<'_>, cache: &Locked) -> Result<Materials, 
     })
 }
 
-/// The provider's files; those of modules only if modules were built.
-fn files(provider: &Provider, with_modules: bool) -> Result<BTreeMap<String, String>, Error> {
-    let modules = provider.recipe.modules.keys().filter(|_| with_modules);
+/// The provider's files; those of modules only if these were built.
+fn files(made: &Prepared<'_>) -> Result<BTreeMap<String, String>, Error> {
+    let provider = made.provider;
+    let of_modules = made.folders.iter();
     let of_modules =
-        modules.flat_map(|name| ["go.mod", "go.sum"].map(|file| format!("modules/{name}/{file}")));
-    let names = FILES.map(str::to_owned).into_iter().chain(of_modules);
+        of_modules.flat_map(|name| ["go.mod", "go.sum"].map(|file| format!("modules/{name}/{file}")));
+    let own = [
+        "provider.toml".to_owned(),
+        Lock::file_name(&made.lock.architecture),
+    ];
+    let names = own.into_iter().chain(of_modules);
     let addons = provider.addons.iter().flat_map(|addon| {
         let files = addon.files.iter();
         files.map(|(path, sha256)| Ok((format!("addons/{}/{path}", addon.name), sha256.clone())))

@@ -19,9 +19,12 @@ mod pause;
 mod release;
 mod source;
 mod update;
+mod wanted;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+
+use parbake_machine::executable::ARCHITECTURE;
 
 pub use self::buildinfo::{GoBuild, GoModule};
 pub use self::cache::CachedStep;
@@ -38,12 +41,13 @@ pub use self::os::{CustomOs, CustomOsInfo, InvalidOs, MissingFromOs, OsName, os_
 pub use self::overrides::{ExtraImage, InvalidImage};
 pub use self::release::{BinaryMirror, Download, ImageMirror, InvalidMirror, ReleaseError, ReleaseMirrors};
 use self::release::{Downloads, Plan};
-use self::source::SelectedSource;
+use self::source::Selected;
 pub use self::source::Source;
 pub use self::update::{LockPart, LockUpdate, UpdatedLock, update_lock};
+use self::wanted::wanted;
 use crate::node::NodeRuntime;
 pub use crate::node::UnusableRuntime;
-use crate::provider::lock::Lock;
+use crate::provider::lock::{ARCHITECTURES, Lock};
 use crate::provider::{AddonError, Provider};
 
 /// Everything that a bake starts from. The paths are in the cache and must not be written to.
@@ -155,8 +159,14 @@ fn gather(
     let given_os = os::selected(provider, given.os.as_ref())?;
     let local = Local::find(provider, source, &given.binaries, &lock.architecture)?;
     let cache = Cache::new(cache);
-    let plan = || Plan::new(provider, &lock, &local.names(), &local.images());
-    let chosen = source.select(plan, &given.mirrors, &given.registry, &cache)?;
+    let (plan, missing) = Plan::new(provider, &lock, &local.names(), &local.images())?;
+    let mut chosen = source.select(plan, missing, &given.mirrors, &given.registry, &cache)?;
+    let wanted = wanted(provider, &chosen.plan, &local);
+    // Everything from one folder of modules has the same source.
+    let folders = modules::having(&provider.recipe.modules, &wanted);
+    chosen
+        .plan
+        .remove_binaries(folders.flat_map(|(_, modules)| modules.binaries()));
     let cache = if is_preview {
         cache.preview()
     } else {
@@ -168,7 +178,7 @@ fn gather(
     let given_os = given_os
         .map(|os| os::tree(&os, provider, &given.registry, debian.architecture(), &cache))
         .transpose()?;
-    let mut base = base(provider, &chosen, given, &local, &debian, &cache)?;
+    let mut base = base(provider, &chosen, given, &wanted, &debian, &cache)?;
     let published = release::download(&published, &given.mirrors, &given.registry, &cache)?;
     base.images.extend(published.images);
     base.downloads.extend(published.downloads);
@@ -197,6 +207,9 @@ fn gather(
         source,
         os: &os,
         base: chosen.name(),
+        folders: modules::having(&provider.recipe.modules, &wanted)
+            .map(|(name, _)| name)
+            .collect(),
         mirrors: &given.mirrors,
         provider,
         lock: &lock,
@@ -235,45 +248,44 @@ fn gather(
     })
 }
 
-/// Checks the lock of `provider`, and every container runtime that can be selected.
+/// Checks the locks of `provider`, and every container runtime that can be selected. Returns how many pins the public sites
+/// have not confirmed, by architecture and host.
 ///
 /// # Errors
 /// The first problem, as [`prepare`] would report it.
-pub fn check(provider: &Provider) -> Result<(), Error> {
-    let lock = Lock::load(provider)?;
-    for runtime in provider.recipe.available_runtimes() {
-        let mut chosen = provider.clone();
-        chosen.select_runtime(runtime).map_err(UnusableRuntime::from)?;
-        NodeRuntime::of(&chosen.recipe, &lock.clone().for_runtime(&chosen.recipe))?;
+pub fn check(provider: &Provider) -> Result<BTreeMap<String, BTreeMap<String, usize>>, Error> {
+    let is_given =
+        |architecture: &str| architecture == ARCHITECTURE || Lock::path(provider, architecture).exists();
+    let mut untried = BTreeMap::new();
+    for architecture in ARCHITECTURES.into_iter().filter(|name| is_given(name)) {
+        let lock = Lock::load_for(provider, architecture)?;
+        for runtime in provider.recipe.available_runtimes() {
+            let mut chosen = provider.clone();
+            chosen.select_runtime(runtime).map_err(UnusableRuntime::from)?;
+            NodeRuntime::of(&chosen.recipe, &lock.clone().for_runtime(&chosen.recipe))?;
+        }
+        untried.insert(architecture.to_owned(), lock.untried());
     }
-    Ok(())
+    Ok(untried)
 }
 
-/// The binaries and images of the source, without local ones.
+/// The binaries and images of the source, without local ones: what is `chosen` is downloaded, and the `wanted` binaries are
+/// built.
 fn base(
     provider: &Provider,
-    chosen: &SelectedSource,
+    chosen: &Selected,
     given: &Overrides,
-    local: &Local,
+    wanted: &BTreeSet<String>,
     debian: &Debian<'_>,
     cache: &Locked,
 ) -> Result<Downloads, Error> {
-    let architecture = debian.architecture();
-    let mut base = match chosen {
-        SelectedSource::Release(plan) => release::download(plan, &given.mirrors, &given.registry, cache)?,
-        SelectedSource::Modules => {
-            let mut binaries = modules::build_own(provider, &local.names(), architecture, cache)?;
-            if !local.names().contains(pause::NAME) && !local.images().contains(pause::NAME) {
-                binaries.insert(pause::NAME.to_owned(), pause::build(provider, cache)?);
-            }
-            Downloads {
-                binaries,
-                ..Downloads::default()
-            }
-        }
-    };
-    base.binaries
-        .extend(modules::build_addons(provider, architecture, cache)?);
+    let mut base = release::download(&chosen.plan, &given.mirrors, &given.registry, cache)?;
+    let built = modules::build_wanted(provider, wanted, debian.architecture(), cache);
+    base.binaries.extend(built.map_err(Error::without_tool)?);
+    if wanted.contains(pause::NAME) {
+        let pause = pause::build(provider, cache).map_err(Error::without_tool)?;
+        base.binaries.insert(pause::NAME.to_owned(), pause);
+    }
     Ok(base)
 }
 

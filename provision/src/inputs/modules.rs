@@ -29,10 +29,10 @@ const BUILDVCS: Version = Version::new(1, 18, 0);
 /// The folder with the provider's Kubernetes version.
 const KUBERNETES: &str = "kubernetes";
 
-/// Builds the provider's modules, except those whose binaries are all `given`. By name of the binary.
-pub(super) fn build_own(
+/// Builds the modules of the provider and its add-ons that have any of the `wanted` binaries. By name of the binary.
+pub(super) fn build_wanted(
     provider: &Provider,
-    given: &BTreeSet<String>,
+    wanted: &BTreeSet<String>,
     architecture: &str,
     cache: &Locked,
 ) -> Result<BTreeMap<String, Binary>, Error> {
@@ -43,32 +43,31 @@ pub(super) fn build_own(
         components: &recipe.components,
     };
     let mut binaries = BTreeMap::new();
-    for (name, modules) in &recipe.modules {
-        if !modules.binaries().all(|binary| given.contains(binary)) {
-            binaries.extend(build(&own, name, modules, architecture, cache)?);
+    let mut build_all = |sources: &Sources<'_>, modules| {
+        for (name, modules) in having(modules, wanted) {
+            binaries.extend(build(sources, name, modules, architecture, cache)?);
         }
-    }
-    Ok(binaries)
-}
-
-/// Builds the modules of the provider's add-ons, which have no published binaries.
-pub(super) fn build_addons(
-    provider: &Provider,
-    architecture: &str,
-    cache: &Locked,
-) -> Result<BTreeMap<String, Binary>, Error> {
-    let mut binaries = BTreeMap::new();
+        Ok::<_, Error>(())
+    };
+    build_all(&own, &recipe.modules)?;
     for addon in &provider.addons {
         let sources = Sources {
             dir: &addon.dir,
             kubernetes: None,
             components: &addon.recipe.components,
         };
-        for (name, modules) in &addon.recipe.modules {
-            binaries.extend(build(&sources, name, modules, architecture, cache)?);
-        }
+        build_all(&sources, &addon.recipe.modules)?;
     }
     Ok(binaries)
+}
+
+/// The folders that have any of the `wanted` binaries, by name.
+pub(super) fn having<'m>(
+    modules: &'m BTreeMap<String, Modules>,
+    wanted: &BTreeSet<String>,
+) -> impl Iterator<Item = (&'m String, &'m Modules)> {
+    let is_wanted = |modules: &Modules| modules.binaries().any(|binary| wanted.contains(binary));
+    modules.iter().filter(move |(_, modules)| is_wanted(modules))
 }
 
 /// The folder of modules and their versions.

@@ -21,9 +21,9 @@ pub use self::download::Download;
 pub(super) use self::download::{Downloads, download};
 pub use self::error::ReleaseError;
 pub use self::mirrors::{BinaryMirror, ImageMirror, InvalidMirror, ReleaseMirrors};
-pub(super) use self::pin::{is_complete, kept, pin};
-pub(super) use self::plan::Plan;
-pub(super) use self::reach::{can_pin, can_reach, published_digest};
+pub(super) use self::pin::{kept, pin};
+pub(super) use self::plan::{KUBEADM, Plan, urls};
+pub(super) use self::reach::{published_digest, remove_unreachable, unreachable};
 
 #[cfg(test)]
 mod tests;

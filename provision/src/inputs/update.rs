@@ -1,5 +1,6 @@
 //! Updating a provider's lock.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use parbake_artifact::registry::Options;
@@ -8,9 +9,9 @@ use super::addon_images;
 use super::cache::Cache;
 use super::debian;
 use super::error::Error;
-use super::release::{self, ReleaseMirrors};
+use super::release::{self, Plan, ReleaseMirrors};
+use crate::provider::Provider;
 use crate::provider::lock::Lock;
-use crate::provider::{Provider, Published};
 
 /// The part of a lock to update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct UpdatedLock {
 #[derive(Debug)]
 pub struct LockUpdate<'a> {
     pub part: LockPart,
+    /// As Debian names it.
+    pub architecture: &'a str,
     pub mirrors: &'a ReleaseMirrors,
     pub registry: &'a Options,
     /// The cache directory for downloads.
@@ -47,50 +50,62 @@ pub struct LockUpdate<'a> {
 /// # Errors
 /// Packages or release files could not be resolved, or the lock could not be written. The old lock stays then.
 pub fn update_lock(provider: &Provider, update: &LockUpdate<'_>) -> Result<UpdatedLock, Error> {
-    let old = Lock::load(provider);
-    let before = old.as_ref().ok().cloned();
-    let published = before.as_ref().and_then(|lock| lock.release.clone());
-    let mut lock = match update.part {
-        LockPart::Release => old?,
-        LockPart::All | LockPart::Packages => debian::resolve(provider)?,
+    let architecture = update.architecture;
+    let (old, mut lock) = match update.part {
+        LockPart::Release => {
+            let lock = Lock::load_for(provider, architecture)?;
+            (Some(lock.clone()), lock)
+        }
+        // The pins of a lock that is out of date are kept where they still apply.
+        LockPart::All | LockPart::Packages => (
+            Lock::read(provider, architecture).ok(),
+            debian::resolve(provider, architecture)?,
+        ),
     };
-    let kept = || release::kept(published.clone(), provider, &lock.architecture);
-    lock.release = match update.part {
-        LockPart::Packages => kept(),
-        LockPart::All if !update.mirrors.any() => match check_release(provider, &lock.architecture, update) {
-            Ok(()) => Some(pinned(provider, &lock.architecture, update)?),
-            Err(why) => {
-                tracing::info!("the pins for source `release` were not updated: {why}");
-                kept()
-            }
-        },
-        LockPart::All | LockPart::Release => Some(pinned(provider, &lock.architecture, update)?),
+    let release = old.as_ref().and_then(|old| old.release.clone());
+    lock.tried = old.as_ref().map(|old| old.tried.clone()).unwrap_or_default();
+    let why = match update.part {
+        LockPart::All if !update.mirrors.any() => unreachable(provider, update)?,
+        _ => None,
     };
-    addon_images::pin(provider, before.as_ref(), &mut lock, update);
-    let release = lock.release.as_ref();
-    let release = release.is_some_and(|release| release::is_complete(release, provider, &lock.architecture));
+    if let Some(why) = &why {
+        tracing::info!("the pins for source `release` were not updated: {why}");
+    }
+    lock.release = if update.part == LockPart::Packages || why.is_some() {
+        release::kept(release, provider, architecture)
+    } else {
+        let cache = Cache::new(update.cache).lock()?;
+        let old = release.as_ref();
+        let pinned = release::pin(
+            provider,
+            architecture,
+            old,
+            update.mirrors,
+            update.registry,
+            &cache,
+        )?;
+        lock.tried.extend(pinned.tried);
+        Some(pinned.release)
+    };
+    addon_images::pin(provider, old.as_ref(), &mut lock, update);
+    lock.forget_unpinned();
+    let (_, missing) = Plan::new(provider, &lock, &BTreeSet::new(), &BTreeSet::new())?;
     let changed = lock.write(provider)?;
-    Ok(UpdatedLock { changed, release })
+    Ok(UpdatedLock {
+        changed,
+        release: missing.is_empty(),
+    })
 }
 
-fn pinned(
-    provider: &Provider,
-    architecture: &str,
-    update: &LockUpdate<'_>,
-) -> Result<crate::provider::lock::Release, Error> {
-    let cache = Cache::new(update.cache).lock()?;
-    release::pin(provider, architecture, update.mirrors, update.registry, &cache)
-}
-
-/// Checks that the first release file is reachable.
-fn check_release(provider: &Provider, architecture: &str, update: &LockUpdate<'_>) -> Result<(), String> {
-    let mut places = provider.recipe.release.values();
-    let file = places.find_map(|place| match place {
-        Published::File(template) => Some(template),
-        Published::InImage { .. } => None,
-    });
-    let template = file.ok_or("the provider file has no `[release]`")?;
-    let url = Published::url(template, &provider.recipe, architecture)?;
-    let url = url.parse().map_err(|_| format!("`{url}` is not a URL"))?;
-    release::can_pin(&url, update.registry).map_err(|error| error.to_string())
+/// Why published files cannot be reached, if so.
+fn unreachable(provider: &Provider, update: &LockUpdate<'_>) -> Result<Option<String>, Error> {
+    let urls = release::urls(provider, update.architecture)?;
+    if urls.is_empty() {
+        return Ok(Some("the provider file has no `[release]`".to_owned()));
+    }
+    let urls = urls.values().map(|url| update.mirrors.file(url));
+    let urls = urls.collect::<Result<Vec<_>, _>>()?;
+    let hosts = release::unreachable(urls, update.registry)?;
+    let why: Vec<String> = hosts.values().map(ToString::to_string).collect();
+    Ok(Some(why.join("; ")).filter(|why| !why.is_empty()))
 }

@@ -70,11 +70,13 @@ struct OsTable {
 #[serde(transparent)]
 struct OptionsTable(#[serde(deserialize_with = "text::map::<Name, Word, _>")] BTreeMap<String, String>);
 
-/// An image; `reference` is for add-ons only.
+/// An image; `reference` and `published` are for add-ons only.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ImageTable {
     pub(super) reference: Option<String>,
+    #[serde(default)]
+    pub(super) published: bool,
     #[serde(default, deserialize_with = "text::map::<ImagePath, Name, _>")]
     files: BTreeMap<String, String>,
     #[serde(default, deserialize_with = "text::list::<ImagePath, _>")]
@@ -242,8 +244,12 @@ fn images(
     tables: BTreeMap<String, ImageTable>,
 ) -> BTreeMap<String, ImageRecipe> {
     for (name, table) in &tables {
-        if table.reference.is_some() {
-            let path = ValuePath::of(["images", name.as_str(), "reference"]);
+        let given = [
+            ("reference", table.reference.is_some()),
+            ("published", table.published),
+        ];
+        for (field, _) in given.into_iter().filter(|(_, given)| *given) {
+            let path = ValuePath::of(["images", name.as_str(), field]);
             let message = format!("unknown field `{path}`: only images of add-ons have one");
             document.report_all([Finding::new(path, message)]);
         }

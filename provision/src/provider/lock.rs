@@ -1,10 +1,13 @@
-//! The lock of a provider: exact versions and digests of its inputs.
+//! The lock of a provider for one architecture: exact versions and digests of its inputs.
+//!
+//! `lock.toml` is for amd64, `lock.ARCHITECTURE.toml` for others.
 //!
 //! ```toml
 //! # Written by `parbake provider update k8s-1.34`; do not edit.
 //! version = 1                              # of this format
 //! architecture = "amd64"
 //! suite = "bookworm"
+//! tried = ["sha256:..."]                   # pinned digests that the public site has confirmed to `provider update`
 //!
 //! [sets.os]                                # `os`, `os/RUNTIME`, and `image/NAME` for an image with packages
 //! requested = ["containerd"]               # as in the provider file when the lock was written
@@ -13,7 +16,7 @@
 //! [addons.local-storage]                   # add-ons of the provider file when the lock was written
 //! version = "0.0.30"
 //! sha256 = "..."                           # of all their files
-//! images = { "example.org/a:1" = "sha256:..." }  # published images, if their registry was reachable
+//! images = { "example.org/a:1" = "sha256:..." }  # published images whose digests are known
 //!
 //! [release.files.kubelet]                  # for source `release`; absent if nothing is pinned for it
 //! url = "https://dl.k8s.io/release/v1.34.4/bin/linux/amd64/kubelet"
@@ -33,12 +36,15 @@
 
 mod error;
 mod release;
+mod tried;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
+use std::path::PathBuf;
 
 use parbake_artifact::Digest;
+use parbake_machine::executable::ARCHITECTURE;
 use serde::{Deserialize, Serialize};
 
 pub use self::error::{Error, InvalidLock};
@@ -46,7 +52,10 @@ pub use self::release::{PinnedFile, Release};
 use super::{Addon, OS_SET, Provider, Recipe, is_os};
 
 const VERSION: u32 = 1;
-const FILE: &str = "lock.toml";
+/// The architecture whose lock has no architecture in its name.
+const DEFAULT_ARCHITECTURE: &str = "amd64";
+/// The architectures that parbake supports, as Debian and Go name them.
+pub const ARCHITECTURES: [&str; 2] = [DEFAULT_ARCHITECTURE, "arm64"];
 
 /// The lock of a provider.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +66,9 @@ pub struct Lock {
     pub architecture: String,
     /// Code name of the Debian release.
     pub suite: String,
+    /// Those of the pinned digests that the public site has confirmed.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tried: BTreeSet<Digest>,
     /// `os`, `os/RUNTIME` for nodes with an alternative runtime, and `image/NAME` for an image with packages.
     pub sets: BTreeMap<String, PackageSet>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -128,6 +140,7 @@ impl Lock {
             version: VERSION,
             architecture,
             suite: provider.recipe.os.suite.clone(),
+            tried: BTreeSet::new(),
             sets,
             addons: pinned(provider.pinned_addons()),
             release: None,
@@ -135,35 +148,66 @@ impl Lock {
         }
     }
 
-    /// Reads the lock of `provider` and checks that it matches the provider file.
+    /// The name of the lock's file in the provider's folder.
+    pub fn file_name(architecture: &str) -> String {
+        match architecture {
+            DEFAULT_ARCHITECTURE => "lock.toml".to_owned(),
+            other => format!("lock.{other}.toml"),
+        }
+    }
+
+    /// The lock's file.
+    pub fn path(provider: &Provider, architecture: &str) -> PathBuf {
+        provider.dir.join(Self::file_name(architecture))
+    }
+
+    /// Reads the lock of `provider` for this host and checks that it matches the provider file.
     ///
     /// # Errors
     /// The lock is missing, invalid or out of date.
     pub fn load(provider: &Provider) -> Result<Self, Error> {
-        let path = provider.dir.join(FILE);
+        Self::load_for(provider, ARCHITECTURE)
+    }
+
+    /// Like [`Lock::load`], for `architecture`.
+    ///
+    /// # Errors
+    /// Those of [`Lock::load`].
+    pub fn load_for(provider: &Provider, architecture: &str) -> Result<Self, Error> {
+        let lock = Self::read(provider, architecture)?;
+        let other = Some(&lock.architecture).filter(|found| *found != architecture);
+        let other = other.map(|found| format!("it is for {found}, not for {architecture}"));
+        let difference = || {
+            let addons = pinned(provider.pinned_addons());
+            lock.difference(&provider.recipe, &provider.package_sets(), &addons)
+        };
+        match other.or_else(difference) {
+            Some(change) => Err(Error::OutOfDate {
+                provider: provider.name.to_string(),
+                path: Self::path(provider, architecture),
+                change,
+            }),
+            None => Ok(lock),
+        }
+    }
+
+    /// Like [`Lock::load_for`], but the lock may be out of date.
+    ///
+    /// # Errors
+    /// The lock is missing or invalid.
+    pub(crate) fn read(provider: &Provider, architecture: &str) -> Result<Self, Error> {
+        let path = Self::path(provider, architecture);
         let name = || provider.name.to_string();
         let text = fs::read_to_string(&path).map_err(|source| Error::Read {
             provider: name(),
             path: path.clone(),
             source,
         })?;
-        let lock = Self::parse(&text).map_err(|source| Error::Invalid {
+        Self::parse(&text).map_err(|source| Error::Invalid {
             provider: name(),
-            path: path.clone(),
+            path,
             source,
-        })?;
-        match lock.difference(
-            &provider.recipe,
-            &provider.package_sets(),
-            &pinned(provider.pinned_addons()),
-        ) {
-            Some(change) => Err(Error::OutOfDate {
-                provider: name(),
-                path,
-                change,
-            }),
-            None => Ok(lock),
-        }
+        })
     }
 
     /// Parses and validates the text of a lock.
@@ -204,7 +248,7 @@ impl Lock {
     /// # Errors
     /// The file cannot be written.
     pub fn write(&self, provider: &Provider) -> Result<bool, Error> {
-        let path = provider.dir.join(FILE);
+        let path = Self::path(provider, &self.architecture);
         let failed = |source: io::Error| Error::Write {
             path: path.clone(),
             source,

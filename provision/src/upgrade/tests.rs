@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use parbake_artifact::registry::Options;
+use parbake_machine::executable::ARCHITECTURE;
 
 use super::constants::Constants;
 use super::go::Go;
@@ -82,6 +83,7 @@ fn failure_leaves_no_files() {
     let from = Provider::load(&providers.join("old")).unwrap();
     let update = LockUpdate {
         part: LockPart::Release,
+        architecture: ARCHITECTURE,
         // Nothing listens on this port.
         mirrors: &ReleaseMirrors {
             binaries: Some("http://127.0.0.1:1".parse().unwrap()),

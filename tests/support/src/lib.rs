@@ -8,6 +8,8 @@ pub mod leftovers;
 pub mod other_state_dir;
 pub mod place;
 pub mod pseudo_terminal;
+pub mod public_sites;
+pub mod published;
 pub mod registry;
 pub mod secrets;
 pub mod services;

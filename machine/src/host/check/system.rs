@@ -34,11 +34,11 @@ pub(super) fn user(host: &Host) -> Check {
 
 pub(super) fn architecture(host: &Host) -> Check {
     match host.architecture.as_str() {
-        "x86_64" => Check::ok("architecture", "x86_64"),
+        known @ ("x86_64" | "aarch64") => Check::ok("architecture", known),
         other => Check::failed(
             "architecture",
             other,
-            "use an x86-64 host: providers pin that architecture's packages",
+            "use an x86-64 or arm64 host: providers pin the packages of these architectures",
         ),
     }
 }

@@ -32,12 +32,13 @@ const ALWAYS: [&str; 9] = [
 ];
 
 /// Removed from images, which only need binaries and their libraries.
-const FROM_IMAGES: [&str; 10] = [
+const FROM_IMAGES: [&str; 11] = [
     "etc/conntrackd",
     "etc/init.d",
     "etc/nftables.conf",
     "lib/systemd",
     "lib/terminfo",
+    "usr/lib/aarch64-linux-gnu/gconv",
     "usr/lib/systemd",
     "usr/lib/x86_64-linux-gnu/gconv",
     "usr/share/gcc",

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use parbake_machine::fs::files::failed;
-use parbake_machine::process::Cmd;
 
 use super::super::error::Error;
 use super::apt::Apt;
@@ -14,11 +13,11 @@ use crate::provider::{Provider, is_os};
 /// A package that an OS needs in addition to Debian's essential ones, since its root is created with a merged `/usr`.
 const MERGED: &str = "usr-is-merged";
 
-/// Resolves the packages of `provider`. The lock has no pins for source `release`.
+/// Resolves the packages of `provider` for `architecture`. The lock has no pins for source `release`.
 ///
 /// # Errors
 /// There is no mirror, the package lists cannot be downloaded, or a package is not in them.
-pub(in crate::inputs) fn resolve(provider: &Provider) -> Result<Lock, Error> {
+pub(in crate::inputs) fn resolve(provider: &Provider, architecture: &str) -> Result<Lock, Error> {
     let _step = tracing::info_span!(
         "step",
         what = format!("resolve the packages of {}", provider.name)
@@ -26,14 +25,8 @@ pub(in crate::inputs) fn resolve(provider: &Provider) -> Result<Lock, Error> {
     .entered();
     let archives = DebianMirrors::from_environment()?.archives()?;
     let root = tempfile::tempdir().map_err(failed("create a directory in", &std::env::temp_dir()))?;
-    let architecture = Cmd::new("dpkg")
-        .arg("--print-architecture")
-        .run()?
-        .stdout
-        .trim()
-        .to_owned();
     let suite = &provider.recipe.os.suite;
-    let apt = Apt::update(root.path(), &archives, suite, &architecture)?;
+    let apt = Apt::update(root.path(), &archives, suite, architecture)?;
     let available = apt.available()?;
     let known: BTreeMap<&str, Paragraph<'_>> = available
         .split("\n\n")
@@ -78,7 +71,7 @@ pub(in crate::inputs) fn resolve(provider: &Provider) -> Result<Lock, Error> {
             },
         );
     }
-    Ok(Lock::new(architecture, provider, sets, packages))
+    Ok(Lock::new(architecture.to_owned(), provider, sets, packages))
 }
 
 /// The name of the package and the URL in a line of `apt-get --print-uris`: `'URL' NAME_VERSION_ARCH.deb SIZE HASH`.

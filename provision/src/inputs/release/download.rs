@@ -104,6 +104,7 @@ pub(super) fn download_file(
 ) -> Result<Binary, Error> {
     let plan = Plan {
         architecture: String::new(),
+        lock: None,
         files: [(name.to_owned(), file.clone())].into(),
         inside: BTreeMap::new(),
         images: BTreeMap::new(),
@@ -128,6 +129,7 @@ impl Downloader<'_> {
     fn file_item(&self, name: &str, file: &PinnedFile) -> Result<Item, Error> {
         Ok(Item::File {
             name: name.to_owned(),
+            published: file.url.clone(),
             url: self.mirrors.file(&file.url)?,
             digest: file.digest.clone(),
         })
@@ -179,7 +181,8 @@ impl Downloader<'_> {
     fn fetch(&self, items: Vec<Item>) -> Result<(), Error> {
         let dir = self.cache.plain_dir(PARTIAL)?;
         let runtime = Runtime::new().map_err(failed("start threads for", &dir))?;
-        runtime.block_on(fetch_all(items, self.options, &dir))
+        let fetched = runtime.block_on(fetch_all(items, self.options, &dir));
+        fetched.map_err(|(name, error)| self.plan.explained(name, error))
     }
 
     fn file(&self, name: &str, file: &PinnedFile) -> Result<Binary, Error> {

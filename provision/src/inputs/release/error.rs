@@ -1,6 +1,10 @@
 //! Failures of source `release`.
 
+use std::path::PathBuf;
+
 use parbake_artifact::http::HttpError;
+
+use super::super::error::Error;
 
 /// Why a published file or image could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -14,10 +18,21 @@ pub enum ReleaseError {
     )]
     NotPinned { provider: String, what: String },
     #[error(
-        "the provider file does not say where `{binary}` is published; add it to `[release]`, or use \
-         `--source modules`"
+        "the provider file does not say where `{binary}` is published; add it to `[release]`, or use `--source auto`, which \
+         builds it"
     )]
     NoLocation { binary: String },
+    #[error(
+        "`{name}` does not have the digest in the lock `{}`; if it was published anew, run `parbake provider update`",
+        lock.display()
+    )]
+    WrongDigest {
+        /// A URL or the full name of an image.
+        name: String,
+        lock: PathBuf,
+        #[source]
+        source: Box<Error>,
+    },
     #[error("the archive `{url}` has no file `{name}`")]
     NotInArchive { url: String, name: String },
     #[error("`{url}` has no SHA-256 digest of 64 hexadecimal digits")]

@@ -36,6 +36,8 @@ pub(super) enum Item {
     File {
         /// Of the binary.
         name: String,
+        /// Its original URL.
+        published: String,
         url: Url,
         digest: Digest,
     },
@@ -59,10 +61,20 @@ impl Item {
         }
     }
 
+    /// The URL of the file or the full name of the image.
+    fn published_name(&self) -> &str {
+        match self {
+            Self::File { published, .. } => published,
+            Self::Image { name, .. } => name,
+        }
+    }
+
     async fn fetch(&self, web: &WebClient, options: &Options, dir: &Path) -> Result<(), Error> {
         let to = self.path(dir);
         match self {
-            Self::File { name, url, digest } => {
+            Self::File {
+                name, url, digest, ..
+            } => {
                 if to.exists() && sha256_of_file(&to).map_err(failed("read", &to))? == digest.hex() {
                     return Ok(());
                 }
@@ -90,9 +102,13 @@ impl Item {
 /// Downloads all of `items` into `dir`. Complete and partial downloads stay there, also after a failure.
 ///
 /// # Errors
-/// The first failure; the other downloads are aborted.
-pub(super) async fn fetch_all(items: Vec<Item>, options: &Options, dir: &Path) -> Result<(), Error> {
-    let web = web_client(options)?;
+/// The first failure, and what could not be downloaded; the other downloads are aborted.
+pub(super) async fn fetch_all(
+    items: Vec<Item>,
+    options: &Options,
+    dir: &Path,
+) -> Result<(), (String, Error)> {
+    let web = web_client(options).map_err(|error| (String::new(), error.into()))?;
     let permits = Arc::new(Semaphore::new(PARALLEL_DOWNLOADS));
     let mut tasks = JoinSet::new();
     for item in items {
@@ -100,7 +116,8 @@ pub(super) async fn fetch_all(items: Vec<Item>, options: &Options, dir: &Path) -
         let permits = Arc::clone(&permits);
         tasks.spawn(async move {
             let _permit = permits.acquire().await;
-            item.fetch(&web, &options, &dir).await
+            let fetched = item.fetch(&web, &options, &dir).await;
+            fetched.map_err(|error| (item.published_name().to_owned(), error))
         });
     }
     while let Some(outcome) = tasks.join_next().await {

@@ -86,7 +86,7 @@ impl ReleaseMirrors {
     }
 
     /// The URL of the file that is published at `url`: a mirror replaces scheme and host.
-    pub(super) fn file(&self, url: &str) -> Result<Url, ReleaseError> {
+    pub(in crate::inputs) fn file(&self, url: &str) -> Result<Url, ReleaseError> {
         let invalid = || ReleaseError::Url { url: url.to_owned() };
         let published: Url = url.parse().map_err(|_| invalid())?;
         match &self.binaries {

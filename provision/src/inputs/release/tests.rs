@@ -1,14 +1,13 @@
 //! Tests against a web server and distribution's registry, with small files and images.
 
 mod pins;
+mod select;
 mod server;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use flate2::Compression;
@@ -23,7 +22,6 @@ use super::plan::Plan;
 use super::{Downloads, ReleaseError, ReleaseMirrors, download};
 use crate::inputs::cache::Cache;
 use crate::inputs::error::Error;
-use crate::inputs::source::{SelectedSource, Source};
 use crate::provider::lock::PinnedFile;
 
 const URL: &str = "https://dl.k8s.io/release/v1/bin/kubelet";
@@ -50,6 +48,7 @@ fn plan_of(files: &[(&str, &str, &[u8])]) -> Plan {
     });
     Plan {
         architecture: "amd64".into(),
+        lock: Some("/providers/p/lock.toml".into()),
         files: files.collect(),
         inside: BTreeMap::new(),
         images: BTreeMap::new(),
@@ -126,7 +125,11 @@ fn files_archives_and_images_are_downloaded_once() {
     plan.images = [("etcd".to_owned(), (ETCD.to_owned(), digest.clone()))].into();
     let inside = ("etcd".to_owned(), "/usr/local/bin/etcdctl".to_owned());
     plan.inside = [("etcdctl".to_owned(), inside)].into();
-    assert!(!plan.is_cached(&Cache::new(fixture.dir.path())));
+    let is_cached = |plan: &Plan| {
+        let cache = Cache::new(fixture.dir.path());
+        plan.missing_files(&cache).count() + plan.missing_images(&cache).count() == 0
+    };
+    assert!(!is_cached(&plan));
     let downloads = fixture.download(&plan, Some(&registry)).unwrap();
     for (name, expected) in [
         ("kubelet", &kubelet[..]),
@@ -152,7 +155,7 @@ fn files_archives_and_images_are_downloaded_once() {
     assert_eq!(names, [URL, crictl_url, ETCD]);
     assert!(fixture.partial().is_empty(), "{:?}", fixture.partial());
     // From now on nothing is requested.
-    assert!(plan.is_cached(&Cache::new(fixture.dir.path())));
+    assert!(is_cached(&plan));
     drop(registry);
     let asked = fixture.server.state.lock().unwrap().requests.len();
     let again = fixture.download(&plan, None).unwrap();
@@ -182,15 +185,11 @@ fn wrong_digest_is_refused() {
     fixture.server.put(PATH, &bytes(99_999));
     let plan = plan_of(&[("kubelet", URL, &good)]);
     let error = fixture.download(&plan, None).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::Release(ReleaseError::Http(HttpError::Digest { .. }))
-        ),
-        "{error}"
-    );
+    let named = format!("`{URL}` does not have the digest in the lock `/providers/p/lock.toml`");
+    assert!(error.to_string().contains(&named), "{error}");
+    let source = std::error::Error::source(&error).unwrap().to_string();
     let expected = format!("not {}; the data was discarded", Digest::of(&good));
-    assert!(error.to_string().contains(&expected), "{error}");
+    assert!(source.contains(&expected), "{source}");
     fixture.assert_empty_cache();
     assert!(fixture.partial().is_empty());
     // So is an archive without the file.
@@ -284,67 +283,4 @@ fn server_that_always_fails_is_one_error() {
     fixture.assert_empty_cache();
     fixture.server.interrupt(0, 0);
     fixture.download(&plan, None).unwrap();
-}
-
-/// The choice of `auto` for a plan, and how long it takes.
-fn choose(
-    plan: Result<Plan, ReleaseError>,
-    mirrors: &ReleaseMirrors,
-    cache: &Path,
-) -> (SelectedSource, Duration) {
-    let start = Instant::now();
-    let chosen = Source::Auto
-        .select(|| plan, mirrors, &options(), &Cache::new(cache))
-        .unwrap();
-    (chosen, start.elapsed())
-}
-
-#[test]
-fn auto_chooses_release_where_it_can_be_reached() {
-    let (fixture, registry) = (Fixture::new(), Registry::start());
-    let digest = registry.put(ETCD, "/etcd", b"");
-    let mut plan = plan_of(&[("kubelet", URL, b"kubelet")]);
-    plan.images = [("etcd".to_owned(), (ETCD.to_owned(), digest))].into();
-    fixture.server.put(PATH, b"kubelet");
-    let mirrors = fixture.mirrors(Some(&registry));
-    let (chosen, _) = choose(Ok(plan.clone()), &mirrors, fixture.dir.path());
-    assert_eq!(chosen, SelectedSource::Release(plan.clone()));
-    // Not pinned; not found; connection refused; no answer.
-    let not_pinned = ReleaseError::NotPinned {
-        provider: "p".into(),
-        what: "anything".into(),
-    };
-    let other = Fixture::new();
-    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let refusing = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let at = |address: String| ReleaseMirrors {
-        binaries: Some(format!("http://{address}").parse().unwrap()),
-        images: mirrors.images.clone(),
-    };
-    for (plan, mirrors) in [
-        (Err(not_pinned), mirrors.clone()),
-        (Ok(plan.clone()), other.mirrors(Some(&registry))),
-        (Ok(plan.clone()), at(refusing.to_string())),
-        (Ok(plan.clone()), at(silent.local_addr().unwrap().to_string())),
-    ] {
-        let (chosen, time) = choose(plan, &mirrors, fixture.dir.path());
-        assert_eq!(chosen, SelectedSource::Modules);
-        assert!(time < Duration::from_secs(6), "{time:?}");
-    }
-    // No server is needed for what is in the cache.
-    fixture.download(&plan, Some(&registry)).unwrap();
-    let (chosen, _) = choose(Ok(plan.clone()), &at(refusing.to_string()), fixture.dir.path());
-    assert_eq!(chosen, SelectedSource::Release(plan));
-    let refused = Source::Release.select(
-        || Err(ReleaseError::NoLocation { binary: "x".into() }),
-        &mirrors,
-        &options(),
-        &Cache::new(fixture.dir.path()),
-    );
-    assert!(
-        refused
-            .unwrap_err()
-            .to_string()
-            .contains("where `x` is published")
-    );
 }

@@ -40,6 +40,7 @@ use super::error::AddonError;
 /// [images.local-path-provisioner]       # as in a provider file; packages are pinned by the provider's lock
 /// reference = "docker.io/rancher/local-path-provisioner:v0.0.30"
 /// files = { "/usr/bin/local-path-provisioner" = "local-path-provisioner" }
+/// published = true                      # the image of that name in its registry serves the manifests, too: no build is needed
 ///
 /// [images.busybox]                      # only a reference: a published image, pinned by the provider's lock
 /// reference = "docker.io/library/busybox:1.37.0"
@@ -69,8 +70,10 @@ pub struct AddonRecipe {
 pub struct AddonImage {
     /// The full name that pods use.
     pub reference: String,
-    /// Empty for a published image.
+    /// Empty for an image that is always pulled.
     pub recipe: ImageRecipe,
+    /// True if the image of that name in its registry serves, too.
+    pub published: bool,
 }
 
 /// An add-on's file. Required fields are optional here, so that all that are missing are reported at once.
@@ -106,10 +109,15 @@ impl AddonFile {
                 let path = ValuePath::of(["images", &name, "reference"]);
                 document.report(&path, format!("`{path}`: {message}"));
             }
-            let (reference, recipe) = (reference.unwrap_or_default(), table.into());
-            images.insert(name, AddonImage { reference, recipe });
+            let published = std::mem::take(&mut table.published);
+            let image = AddonImage {
+                reference: reference.unwrap_or_default(),
+                recipe: table.into(),
+                published,
+            };
+            images.insert(name, image);
         }
-        let built = images.iter().filter(|(_, image)| !image.is_published());
+        let built = images.iter().filter(|(_, image)| image.is_buildable());
         let built = built.map(|(name, image)| (name.clone(), image.recipe.clone()));
         let built: BTreeMap<_, _> = built.collect();
         if document.is_intact(["modules"]) && document.is_intact(["components"]) {
@@ -149,9 +157,9 @@ impl Rule for FullImageName {
 }
 
 impl AddonImage {
-    /// True if the image is not built, but pulled.
-    pub fn is_published(&self) -> bool {
-        self.recipe.is_empty()
+    /// True if the image can be built.
+    pub fn is_buildable(&self) -> bool {
+        !self.recipe.is_empty()
     }
 }
 
@@ -176,10 +184,10 @@ impl AddonRecipe {
         document.finish(recipe)
     }
 
-    /// Short and full names of the published images.
-    pub(crate) fn published(&self) -> impl Iterator<Item = (&str, &str)> {
-        let images = self.images.iter().filter(|(_, image)| image.is_published());
-        images.map(|(name, image)| (name.as_str(), image.reference.as_str()))
+    /// The images that can be pulled, by short name; some can be built, too.
+    pub(crate) fn published(&self) -> impl Iterator<Item = (&String, &AddonImage)> {
+        let images = self.images.iter();
+        images.filter(|(_, image)| image.published || !image.is_buildable())
     }
 
     /// The options with the values in `selected`.
