@@ -4,6 +4,7 @@
 //!   differences between Kubernetes versions and container runtimes follow from it. Pure functions, except where files of
 //!   layers are read.
 //! - [`api`]: requests to a running cluster, and commands on its nodes.
+//! - [`etcd`]: requests to a running cluster's database.
 //! - [`readiness`]: waiting until a cluster, or a part of it, is ready.
 //! - [`sanitize`]: removing credentials and state before a freeze, and replacing them at a thaw.
 //! - [`launch`]: starting the machines of a cluster.
@@ -13,6 +14,7 @@
 pub mod api;
 pub mod diagnostics;
 mod error;
+pub mod etcd;
 pub mod launch;
 pub mod model;
 pub mod probe;

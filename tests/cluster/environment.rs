@@ -8,11 +8,17 @@ use std::process::{Command, Output};
 
 use parbake_test_support::place::{Outcome, PROVIDER, Place, below_run, check};
 
+use crate::fixtures::HOSTILE;
+
 /// The cluster that was started in a hostile environment.
 const NAME: &str = "hostile";
 /// Variables of a company's shell; nothing listens on that port.
 const PROXIES: &str = "export HTTPS_PROXY=http://127.0.0.1:9 https_proxy=http://127.0.0.1:9 HTTP_PROXY=127.0.0.1:9 \
     ALL_PROXY=socks5://127.0.0.1:9 all_proxy=socks5h://127.0.0.1:9; unset NO_PROXY no_proxy";
+/// A webhook that rejects all changes of config maps, because nothing answers for it, a full quota for them, a policy that
+/// rejects all deletions, and two leases.
+const ADMISSION: &str = include_str!("admission.yaml");
+
 fn text<E: std::fmt::Display>(error: E) -> String {
     error.to_string()
 }
@@ -166,4 +172,38 @@ pub(crate) fn relative_state_directories(place: &Place) -> Outcome {
         run(place, dir, "PARBAKE_DIR=.parbake \"$parbake\" down || true")?;
     }
     outcome.map(drop)
+}
+
+/// A cluster restarts, freezes and thaws although a webhook, a quota and a policy reject its changes, and leaders of the frozen
+/// cluster hold no lease.
+pub(crate) fn admission(place: &Place) -> Outcome {
+    place.feed(&["--name", NAME, "kubectl", "apply", "-f", "-"], ADMISSION)?;
+    let rejected = place
+        .command(&["kubectl", "--name", NAME, "create", "configmap", "probe"])
+        .output()
+        .map_err(text)?;
+    let message = String::from_utf8_lossy(&rejected.stderr).into_owned();
+    check(message.contains("failed calling webhook"), || {
+        format!("the webhook rejects nothing: {message}")
+    })?;
+    place.run(&["restart", "--name", NAME, "--wait", "90s"])?;
+    place.run(&["freeze", "admission", "--name", NAME])?;
+    place.run(&["down", "--name", NAME])?;
+    place.removed(&[&HOSTILE])?;
+    place.run(&["up", "admission", "--name", NAME, "--wait", "90s"])?;
+    let outcome = admission_after_thaw(place);
+    place.run(&["down", "--name", NAME])?;
+    place.run(&["artifact", "remove", "admission"])?;
+    outcome.map(drop)
+}
+
+/// The webhook is still there, and only the lease of a leader has lost its holder.
+fn admission_after_thaw(place: &Place) -> Outcome {
+    let get = |words: &[&str]| place.run(&[&["kubectl", "--name", NAME, "get"], words].concat());
+    get(&["validatingwebhookconfiguration", "policy.example.org"])?;
+    let holders = "jsonpath={range .items[*]}{.metadata.name}={.spec.holderIdentity} {end}";
+    let leases = get(&["leases", "--namespace=team", "--output", holders])?;
+    check(leases.trim() == "heartbeat=agent operator=", || {
+        format!("unexpected leases: {leases}")
+    })
 }

@@ -112,6 +112,7 @@ const TESTS: &[Test] = &[
     ("kubeconfig_replaces_only_regular_files", &[&HOSTILE], environment::special_files),
     ("closed_output_does_not_stop_up", &[&ARTIFACT], environment::closed_output),
     ("relative_state_directories_are_separate", &[&ARTIFACT], environment::relative_state_directories),
+    ("rejecting_webhook_and_full_quota_do_not_block", &[&HOSTILE], environment::admission),
     ("no_free_port_is_one_error", &[&ARTIFACT], bad_host::no_port),
     ("bad_input_in_the_store_is_one_error", &[&ARTIFACT], bad_input::in_the_store),
     ("damaged_artifact_is_one_error", &[&ARTIFACT], bad_artifact::config),

@@ -51,6 +51,8 @@ use token::ServiceAccounts;
 
 /// Validity of CA certificates: 10 years, as in kubeadm.
 const CA_VALIDITY: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+/// The name of parbake's own client of etcd.
+const ETCD_USER: &str = "parbake";
 /// Default validity of all other certificates: 1 year, as in kubeadm.
 const VALIDITY: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -101,6 +103,8 @@ pub struct Identity {
     front_proxy_ca: String,
     admin: Pair,
     super_admin: Pair,
+    etcd_ca: String,
+    etcd_client: Pair,
     service_accounts: ServiceAccounts,
     root_ca_maps: bool,
     files: BTreeMap<NodeName, Vec<SeedFile>>,
@@ -162,12 +166,17 @@ impl Identity {
         });
         let files = files.collect::<Result<_, IdentityError>>()?;
         let front_proxy_ca = control_plane.front_proxy_ca.certificate();
+        let etcd_ca = control_plane.etcd_ca.certificate();
+        let etcd_client = certificate::Leaf::new(ETCD_USER, Usage::Client, validity);
+        let etcd_client = control_plane.etcd_ca.sign(&etcd_client)?;
         Ok(Self {
             id: Uuid::new_v4(),
             ca: ca.certificate(),
             front_proxy_ca,
             admin,
             super_admin,
+            etcd_ca,
+            etcd_client,
             service_accounts,
             root_ca_maps: compat.has_root_ca_maps(),
             files,
@@ -219,6 +228,16 @@ impl Identity {
             user: "kubernetes-super-admin",
         }
         .with_pair(&self.super_admin)
+    }
+
+    /// The kubeconfig for etcd, for parbake itself. It is not stored. `server` is etcd's URL.
+    pub(crate) fn etcd_kubeconfig(&self, server: &str) -> String {
+        Kubeconfig {
+            server,
+            ca: &self.etcd_ca,
+            user: ETCD_USER,
+        }
+        .with_pair(&self.etcd_client)
     }
 }
 

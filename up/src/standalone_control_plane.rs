@@ -25,6 +25,8 @@ pub(crate) const KUBERNETES_UNITS: [&str; 4] = [
 ];
 /// The programs. Their pods and images have the same names.
 const PROGRAMS: [&str; 2] = ["etcd", "kube-apiserver"];
+/// Flags of the API server that select plugins. It does not start if both name the same.
+const ADMISSION_FLAGS: [&str; 2] = ["--enable-admission-plugins=", "--disable-admission-plugins="];
 /// The kubelet's directory of static pods.
 const MANIFESTS: &str = "etc/kubernetes/manifests";
 /// The directory of units with the highest precedence (systemd.unit(5), 'Unit File Load Path'). Masks here replace no file of
@@ -50,8 +52,11 @@ impl StandaloneControlPlane {
         Ok(Self([etcd?, api_server?]))
     }
 
-    pub(crate) fn with_api_server_flag(mut self, flag: &str) -> Self {
-        self.0[1].command.push(flag.to_owned());
+    /// Disables plugins of the API server's admission control. The cluster's own choice of plugins does not apply.
+    pub(crate) fn without_admission(mut self, plugins: &[&str]) -> Self {
+        let command = &mut self.0[1].command;
+        command.retain(|word| !ADMISSION_FLAGS.iter().any(|flag| word.starts_with(flag)));
+        command.push(format!("{}{}", ADMISSION_FLAGS[1], plugins.join(",")));
         self
     }
 
@@ -216,6 +221,32 @@ spec:
         ] {
             assert!(parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn choice_of_admission_plugins_is_replaced() {
+        let plane = |words: &[&str]| {
+            let container = |words: &[&str]| super::Container {
+                command: words.iter().map(ToString::to_string).collect(),
+                env: Vec::new(),
+            };
+            super::StandaloneControlPlane([container(&["etcd"]), container(words)])
+        };
+        let own = plane(&[
+            "kube-apiserver",
+            "--enable-admission-plugins=NodeRestriction,A",
+            "--secure-port=6443",
+            "--disable-admission-plugins=C",
+        ]);
+        let [_, api_server] = own.without_admission(&["A", "B"]).0;
+        assert_eq!(
+            api_server.command,
+            [
+                "kube-apiserver",
+                "--secure-port=6443",
+                "--disable-admission-plugins=A,B"
+            ]
+        );
     }
 
     #[test]

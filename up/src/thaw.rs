@@ -11,13 +11,14 @@
 //! | add nodes that were not baked (kubeadm join, still without network) | [`crate::nodes`] |
 //! | load images and apply manifests of the configuration | [`crate::workloads`] |
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use parbake_artifact::Tag;
 use parbake_cluster::api::nodes;
+use parbake_cluster::etcd::{self, Etcd};
 use parbake_cluster::model::machine_plan::Boot;
 use parbake_cluster::model::runtime_config;
 use parbake_cluster::readiness::{DnsProbe, Expected, Milestones};
@@ -295,6 +296,20 @@ impl Thaw<'_> {
         })
     }
 
+    /// A client of etcd on the first control plane. The port that leads there is closed with this process.
+    async fn connect_etcd(
+        &self,
+        cluster: &Description,
+        identity: &Identity,
+        running: &Running,
+    ) -> Result<Etcd, Error> {
+        let first = &cluster.nodes()[0];
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let etcd = SocketAddr::new(first.address, etcd::CLIENT_PORT);
+        let address = running.forward(first.name.as_str(), any, etcd)?;
+        Ok(Etcd::connect(&identity.etcd_kubeconfig(&format!("https://{address}"))).await?)
+    }
+
     /// The manifest of the pod for [`Options::probe`].
     fn probe_pod(&self) -> Result<Option<SeedFile>, Error> {
         if !self.options.probe {
@@ -329,12 +344,11 @@ impl Thaw<'_> {
     ) -> Result<Milestones, Error> {
         let left = self.left();
         let api_url = expected.cluster.api_url();
-        let (became_ready, readiness) = tokio::sync::oneshot::channel::<()>();
+        let etcd = self.connect_etcd(expected.cluster, identity, running).await?;
         let publish = async {
             let from = MonotonicTime::now();
             let authorities = identity.authorities(&api_url);
-            let until_ready = async { drop(readiness.await) };
-            let published = ca_publish::publish(client, authorities, left, until_ready).await;
+            let published = ca_publish::publish(client, &etcd, authorities, left).await;
             spans.record("publish the new CAs", from);
             published
         };
@@ -348,12 +362,7 @@ impl Thaw<'_> {
             log: self.log,
             limit: left,
         };
-        let ready = async {
-            let ready = starting.wait().await;
-            drop(became_ready);
-            ready
-        };
-        let (published, removed, ready) = tokio::join!(publish, remove, ready);
+        let (published, removed, ready) = tokio::join!(publish, remove, starting.wait());
         let ready = ready?;
         // All of them time out together. The readiness timeout is the most detailed, so report that one.
         let milestones = ready.milestones.map_err(|timed_out| Error::NotReady {

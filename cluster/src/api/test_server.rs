@@ -19,6 +19,13 @@ pub(crate) struct TestServer {
 impl TestServer {
     /// `answer` returns the status and body for a method and path without query.
     pub(crate) fn start(answer: impl Fn(&str, &str) -> (u16, Value) + Send + Sync + 'static) -> Self {
+        Self::with_bodies(move |method, path, _| answer(method, path))
+    }
+
+    /// As [`TestServer::start`]; `answer` gets the request's body, too.
+    pub(crate) fn with_bodies(
+        answer: impl Fn(&str, &str, &Value) -> (u16, Value) + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -34,12 +41,15 @@ impl TestServer {
     }
 
     pub(crate) async fn client(&self) -> Client {
-        let kubeconfig = format!(
+        connect(&self.kubeconfig()).await.unwrap()
+    }
+
+    pub(crate) fn kubeconfig(&self) -> String {
+        format!(
             "{{apiVersion: v1, kind: Config, current-context: c, contexts: [{{name: c, context: {{cluster: c, user: u}}}}], \
              users: [{{name: u, user: {{}}}}], clusters: [{{name: c, cluster: {{server: 'http://{}'}}}}]}}",
             self.address
-        );
-        connect(&kubeconfig).await.unwrap()
+        )
     }
 
     /// The requests so far, as `METHOD PATH`.
@@ -48,7 +58,7 @@ impl TestServer {
     }
 }
 
-fn serve(stream: TcpStream, answer: &dyn Fn(&str, &str) -> (u16, Value), log: &Mutex<Vec<String>>) {
+fn serve(stream: TcpStream, answer: &dyn Fn(&str, &str, &Value) -> (u16, Value), log: &Mutex<Vec<String>>) {
     let mut reader = BufReader::new(stream);
     let mut head = Vec::new();
     loop {
@@ -72,7 +82,8 @@ fn serve(stream: TcpStream, answer: &dyn Fn(&str, &str) -> (u16, Value), log: &M
     let (method, target) = (words.next().unwrap(), words.next().unwrap());
     let path = target.split('?').next().unwrap();
     log.lock().unwrap().push(format!("{method} {path}"));
-    let (status, body) = answer(method, path);
+    let body = serde_json::from_slice(&body).unwrap_or_default();
+    let (status, body) = answer(method, path, &body);
     let body = body.to_string();
     let mut stream = reader.into_inner();
     let _ = write!(

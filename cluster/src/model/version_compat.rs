@@ -12,6 +12,7 @@
 //! | 1.22 | kubeadm's `v1beta3`: patches, `imagePullPolicy`; etcd 3.5 with `etcdutl` and `--unsafe-no-fsync` |
 //! | 1.23 | the kubelet supports CRI v1; until 1.25 also v1alpha2 |
 //! | 1.23 | pod security admission is on by default; until 1.24 its configuration is `v1beta1` |
+//! | 1.26 | the admission plugin `ValidatingAdmissionPolicy`; since 1.32 also `MutatingAdmissionPolicy` |
 //! | 1.29 | administrators whose rights can be revoked (`super-admin.conf` is the one whose cannot) |
 //! | 1.30 | pods may use swap without a feature gate |
 //! | 1.31 | kubeadm's `v1beta4`: arguments as lists, `encryptionAlgorithm`, `timeouts`; the kubelet's `failCgroupV1` |
@@ -110,6 +111,21 @@ impl VersionCompat<'_> {
     /// True if etcd supports `--unsafe-no-fsync`.
     pub fn etcd_can_skip_fsync(&self) -> bool {
         self.version.at_least(22)
+    }
+
+    /// The plugins of admission control by which users can reject requests: webhooks, policies, quotas.
+    pub fn rejecting_admission_plugins(&self) -> Vec<&'static str> {
+        let plugins = [
+            ("MutatingAdmissionWebhook", 0),
+            ("ValidatingAdmissionWebhook", 0),
+            ("ResourceQuota", 0),
+            ("ValidatingAdmissionPolicy", 26),
+            ("MutatingAdmissionPolicy", 32),
+        ];
+        let known = plugins
+            .into_iter()
+            .filter(|(_, since)| self.version.at_least(*since));
+        known.map(|(name, _)| name).collect()
     }
 
     /// The version of the API server's `PodSecurityConfiguration`; `None` if it has none, or only behind a feature gate.

@@ -13,13 +13,14 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use futures::future::{join_all, try_join_all};
+use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use tokio::time::sleep;
 
+use super::leases;
 use super::tokens::{self, Signer};
 use crate::api::objects::{CLUSTER_INFO, SYSTEM_NAMESPACE};
 use crate::api::response::{
@@ -27,6 +28,8 @@ use crate::api::response::{
     request_failed,
 };
 use crate::error::Error;
+use crate::etcd::stored_object::{StoredObject, is_encrypted, new_object};
+use crate::etcd::{Change, Etcd};
 use crate::wait::Wait;
 
 /// The config map that pods verify the API with.
@@ -44,8 +47,10 @@ const DESCRIPTION: (&str, &str) = (
      Kubernetes clusters.",
 );
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// The pause between two attempts to write config maps that admission rejects.
-const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+/// How long the database may take to answer once the API does.
+const DATABASE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Where the database has namespaces: `NAME` below.
+const NAMESPACES: &str = "/registry/namespaces/";
 
 /// The certificate authorities of a thawed cluster.
 #[derive(Debug, Clone, Copy)]
@@ -63,97 +68,163 @@ pub struct CertificateAuthorities<'a> {
     pub root_ca_maps: bool,
 }
 
-/// Publishes the authorities, and renews the service-account tokens in secrets. May be called before the API answers:
-/// retries until `limit`. The client should be a super-admin's, which the API server authorizes before it has loaded its
-/// rules.
+/// Publishes the authorities, renews the service-account tokens in secrets, and releases the leases of former leaders. May be
+/// called before the API answers: retries until `limit`. The client should be a super-admin's, which the API server
+/// authorizes before it has loaded its rules.
 ///
-/// Admission control may reject the `kube-root-ca.crt` of a user's namespace: the pods of a fail-closed webhook do not run
-/// yet, or a quota is exhausted. These are retried until `ready` completes, and then left to the controller manager: no
-/// pod of such a namespace can start before the config map exists, and none can start with the old authority.
+/// Everything is written to the database, as soon as that answers: admission control would reject it while the pods of a
+/// fail-closed webhook do not run, or where a quota is exhausted. Then the API is asked whether it sees what was written. It
+/// gets what the database cannot take: config maps and secrets that the API server encrypts, and everything if the database
+/// does not answer.
 ///
 /// # Errors
 /// [`Error::TimedOut`] with the last failed request.
 pub async fn publish(
     client: &Client,
+    etcd: &Etcd,
     authorities: CertificateAuthorities<'_>,
     limit: Duration,
-    ready: impl Future<Output = ()>,
 ) -> Result<(), Error> {
-    let wait = Wait::new("the API to accept the new certificate authority", limit).interval(POLL_INTERVAL);
-    let mut rejected = wait.until_ok(|| publish_once(client, authorities)).await?;
-    let retries = async {
-        while !rejected.is_empty() {
-            sleep(RETRY_INTERVAL).await;
-            retry(client, authorities, &mut rejected).await;
+    let wait = |what| Wait::new(what, limit).interval(POLL_INTERVAL);
+    let written = wait("the database to accept the new certificate authority")
+        .until_ok(|| write_to_database(etcd, authorities));
+    let api_only = async {
+        let answered = wait("the API to answer").until_ok(|| client.apiserver_version());
+        if answered.await.is_ok() {
+            sleep(DATABASE_TIMEOUT).await;
         }
     };
     tokio::select! {
-        () = retries => {}
-        () = ready => {}
+        biased;
+        written = written => written?,
+        () = api_only => tracing::warn!("the cluster's database does not answer; everything is written through the API"),
     }
-    for (namespace, answer) in rejected {
-        tracing::warn!(
-            "admission control rejects the config map `{namespace}/{ROOT_CA}` ({answer}); the controller manager creates it \
-             as soon as it is accepted, and pods of the namespace start only then"
-        );
-    }
-    Ok(())
+    let wait = wait("the API to accept the new certificate authority");
+    Ok(wait.until_ok(|| publish_once(client, authorities)).await?)
 }
 
-/// The namespaces whose `kube-root-ca.crt` was rejected, with the API's answer.
-type Rejected = BTreeMap<String, String>;
+async fn write_to_database(etcd: &Etcd, authorities: CertificateAuthorities<'_>) -> Result<(), Error> {
+    let stored = etcd.list(NAMESPACES).await?;
+    let is_active =
+        |value: &[u8]| StoredObject::decode(value).is_none_or(|object| !object.is_being_deleted());
+    let active = stored.iter().filter(|entry| is_active(&entry.value));
+    let namespaces: Vec<String> = active
+        .map(|entry| entry.key.trim_start_matches(NAMESPACES).to_owned())
+        .collect();
+    let (maps, tokens, leases) = tokio::try_join!(
+        database_changes(etcd, &namespaces, authorities),
+        tokens::database_changes(etcd, &namespaces, authorities.signer, authorities.cluster),
+        leases::database_changes(etcd),
+    )?;
+    let changes: Vec<Change> = maps.into_iter().chain(tokens).chain(leases).collect();
+    etcd.commit(&changes).await
+}
 
-async fn publish_once(client: &Client, authorities: CertificateAuthorities<'_>) -> Result<Rejected, Error> {
-    let namespaces: Api<Namespace> = Api::all(client.clone());
-    let namespaces = namespaces.list_metadata(&ListParams::default()).await;
-    let namespaces = namespaces.map_err(request_failed("list namespaces"))?;
-    let active = namespaces
-        .items
-        .iter()
-        .filter(|namespace| authorities.root_ca_maps && namespace.metadata.deletion_timestamp.is_none())
-        .map(ResourceExt::name_any);
-    let root_cas = active.map(|namespace| put_root_ca(client, namespace, authorities));
-    let (root_cas, ..) = tokio::try_join!(
-        try_join_all(root_cas),
+async fn database_changes(
+    etcd: &Etcd,
+    namespaces: &[String],
+    authorities: CertificateAuthorities<'_>,
+) -> Result<Vec<Change>, Error> {
+    let authentication = etcd
+        .get(&[config_map_key(SYSTEM_NAMESPACE, AUTHENTICATION)])
+        .await?;
+    let Some(authentication) = authentication.first().filter(|entry| !is_encrypted(&entry.value)) else {
+        return Ok(Vec::new());
+    };
+    let root_cas = namespaces.iter().filter(|_| authorities.root_ca_maps);
+    let root_cas = root_cas.map(|namespace| root_ca(namespace, authorities));
+    let mut missing: BTreeMap<String, ConfigMap> = root_cas
+        .chain([cluster_info(authorities)])
+        .map(|map| {
+            (
+                config_map_key(&map.namespace().unwrap_or_default(), &map.name_any()),
+                map,
+            )
+        })
+        .collect();
+    let keys: Vec<String> = missing.keys().cloned().collect();
+    for existing in etcd.get(&keys).await? {
+        missing.remove(&existing.key);
+    }
+    let mut changes: Vec<Change> = missing
+        .into_iter()
+        .map(|(key, mut map)| new_object(key, &mut map))
+        .collect();
+    if let Some(mut object) = StoredObject::decode(&authentication.value) {
+        object.extend_data(&authentication_data(authorities));
+        changes.push(Change::replace(authentication, object.encode()));
+    }
+    Ok(changes)
+}
+
+fn config_map_key(namespace: &str, name: &str) -> String {
+    format!("/registry/configmaps/{namespace}/{name}")
+}
+
+async fn publish_once(client: &Client, authorities: CertificateAuthorities<'_>) -> Result<(), Error> {
+    tokio::try_join!(
+        put_root_cas(client, authorities),
         put(client, cluster_info(authorities)),
         replace_authentication(client, authorities),
         tokens::renew(client, authorities.signer, authorities.cluster),
     )?;
-    Ok(root_cas.into_iter().flatten().collect())
+    Ok(())
 }
 
-async fn retry(client: &Client, authorities: CertificateAuthorities<'_>, rejected: &mut Rejected) {
-    let namespaces = rejected.keys().cloned();
-    let retried = namespaces.map(|namespace| async {
-        let outcome = put_root_ca(client, namespace.clone(), authorities).await;
-        (namespace, outcome)
-    });
-    for (namespace, outcome) in join_all(retried.collect::<Vec<_>>()).await {
-        match outcome {
-            Ok(None) => drop(rejected.remove(&namespace)),
-            Ok(Some((namespace, answer))) => drop(rejected.insert(namespace, answer)),
-            Err(error) => drop(rejected.insert(namespace, error.line())),
-        }
+async fn put_root_cas(client: &Client, authorities: CertificateAuthorities<'_>) -> Result<(), Error> {
+    if !authorities.root_ca_maps {
+        return Ok(());
     }
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let maps: Api<ConfigMap> = Api::all(client.clone());
+    let (every, named) = (ListParams::default(), format!("metadata.name={ROOT_CA}"));
+    let named = ListParams::default().fields(&named);
+    let (namespaces, maps) = tokio::join!(namespaces.list_metadata(&every), maps.list(&named));
+    let namespaces = namespaces.map_err(request_failed("list namespaces"))?;
+    let maps = maps.map_err(request_failed("list config maps"))?;
+    let current: Vec<String> = maps
+        .iter()
+        .filter(|map| map.data == root_ca("", authorities).data)
+        .filter_map(ResourceExt::namespace)
+        .collect();
+    let active = namespaces
+        .iter()
+        .filter(|namespace| namespace.metadata.deletion_timestamp.is_none())
+        .map(ResourceExt::name_any);
+    let missing = active.filter(|namespace| !current.contains(namespace));
+    try_join_all(missing.map(|namespace| put_root_ca(client, namespace, authorities))).await?;
+    Ok(())
 }
 
-/// Returns the namespace and the API's answer if admission control rejects the config map in a user's namespace.
+/// A rejection in a user's namespace is not an error. No pod of the namespace can start before the config map exists, and none
+/// can start with the old authority.
 async fn put_root_ca(
     client: &Client,
     namespace: String,
     authorities: CertificateAuthorities<'_>,
-) -> Result<Option<(String, String)>, Error> {
+) -> Result<(), Error> {
     match write(client, &root_ca(&namespace, authorities)).await {
-        Ok(()) => Ok(None),
         Err(error) if is_admission_rejection(&error) && !namespace.starts_with(SYSTEM_PREFIX) => {
-            Ok(Some((namespace, explain(&error))))
+            let answer = explain(&error);
+            tracing::warn!(
+                "admission control rejects the config map `{namespace}/{ROOT_CA}` ({answer}); the controller manager \
+                 creates it as soon as it is accepted, and pods of the namespace start only then"
+            );
+            Ok(())
         }
-        Err(error) => Err(write_failed(&namespace, ROOT_CA, error)),
+        written => written.map_err(|error| write_failed(&namespace, ROOT_CA, error)),
     }
 }
 
+/// Creates or replaces a config map that differs.
 async fn put(client: &Client, map: ConfigMap) -> Result<(), Error> {
-    let failed = |error| write_failed(&map.namespace().unwrap_or_default(), &map.name_any(), error);
+    let (namespace, name) = (map.namespace().unwrap_or_default(), map.name_any());
+    let failed = |error| write_failed(&namespace, &name, error);
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), &namespace);
+    let current = api.get_opt(&name).await.map_err(failed)?;
+    if current.is_some_and(|current| current.data == map.data) {
+        return Ok(());
+    }
     write(client, &map).await.map_err(failed)
 }
 
@@ -179,14 +250,29 @@ async fn replace_authentication(
     client: &Client,
     authorities: CertificateAuthorities<'_>,
 ) -> Result<(), Error> {
+    let failed = |error| write_failed(SYSTEM_NAMESPACE, AUTHENTICATION, error);
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
-    let patch = Patch::Merge(json!({"data": {
-        "client-ca-file": authorities.cluster,
-        "requestheader-client-ca-file": authorities.front_proxy,
-    }}));
+    let wanted = BTreeMap::from(authentication_data(authorities));
+    let current = api.get_opt(AUTHENTICATION).await.map_err(failed)?;
     // Where it is missing, the API server creates it without old authorities.
+    let data = current.map(|current| current.data.unwrap_or_default());
+    let differs = |(key, value): (&&str, &&str)| {
+        data.as_ref()
+            .is_some_and(|data| data.get(*key).map(String::as_str) != Some(*value))
+    };
+    if !wanted.iter().any(differs) {
+        return Ok(());
+    }
+    let patch = Patch::Merge(json!({ "data": wanted }));
     let patched = api.patch(AUTHENTICATION, &PatchParams::default(), &patch).await;
-    ignore_not_found(patched).map_err(|error| write_failed(SYSTEM_NAMESPACE, AUTHENTICATION, error))
+    ignore_not_found(patched).map_err(failed)
+}
+
+fn authentication_data(authorities: CertificateAuthorities<'_>) -> [(&str, &str); 2] {
+    [
+        ("client-ca-file", authorities.cluster),
+        ("requestheader-client-ca-file", authorities.front_proxy),
+    ]
 }
 
 fn root_ca(namespace: &str, authorities: CertificateAuthorities<'_>) -> ConfigMap {

@@ -5,9 +5,11 @@ use std::fmt::Debug;
 use futures::future::try_join_all;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Event, Namespace, Secret};
-use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams};
-use kube::{Api, Client, ResourceExt};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use super::ca_publish::ROOT_CA;
 use super::tokens;
@@ -27,7 +29,8 @@ const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
 ///   requests;
 /// - the certificate authority in `kube-root-ca.crt` and `cluster-info`, so that no pod of a thawed cluster can start with
 ///   the old one;
-/// - the leases of leaders in `kube-system`, which would delay new leaders by their duration;
+/// - the leases of leaders in `kube-system`, which would delay new leaders by their duration, and the holders in annotations of
+///   leaders elsewhere (a thaw releases leases in all namespaces);
 /// - all events.
 ///
 /// The controller manager must be stopped before, or it recreates half of it. Deleted values stay in the database's file
@@ -68,6 +71,8 @@ pub async fn purge_database(client: &Client) -> Result<(), Error> {
             "leases of leaders",
         ),
         delete_leader_endpoints(client),
+        release_annotations::<ConfigMap>(client),
+        release_annotations::<Endpoints>(client),
         delete_signing_requests(client, "v1"),
         delete_signing_requests(client, "v1beta1"),
         tokens::strip_tokens(client),
@@ -110,6 +115,41 @@ async fn delete_leader_endpoints(client: &Client) -> Result<(), Error> {
     Ok(())
 }
 
+/// Releases the locks of leaders that are annotations of config maps or endpoints, outside of `kube-system`.
+async fn release_annotations<K>(client: &Client) -> Result<(), Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
+    let all: Api<K> = Api::all(client.clone());
+    let kind = K::kind(&());
+    let listed = all.list_metadata(&ListParams::default()).await;
+    let listed = listed.map_err(request_failed(format!("list all objects of kind `{kind}`")))?;
+    let locks = listed.items.iter().filter_map(|object| {
+        let released = released(object.annotations().get(LEADER)?)?;
+        let namespace = object.namespace()?;
+        (namespace != SYSTEM_NAMESPACE).then(|| (namespace, object.name_any(), released))
+    });
+    try_join_all(locks.map(|(namespace, name, released)| async move {
+        let api: Api<K> = Api::namespaced(client.clone(), &namespace);
+        let patch = Patch::Merge(json!({ "metadata": { "annotations": { LEADER: released } } }));
+        let patched = api.patch_metadata(&name, &PatchParams::default(), &patch).await;
+        ignore_not_found(patched).map_err(request_failed(format!("release the lock `{namespace}/{name}`")))
+    }))
+    .await?;
+    Ok(())
+}
+
+/// The record of a lock without its holder; `None` if it has none.
+fn released(record: &str) -> Option<String> {
+    let mut record: Value = serde_json::from_str(record).ok()?;
+    let holder = record.get_mut("holderIdentity")?;
+    if holder == "" {
+        return None;
+    }
+    *holder = json!("");
+    Some(record.to_string())
+}
+
 /// Deletes the requests through one version of their API; older and newer API servers have only one of them.
 async fn delete_signing_requests(client: &Client, version: &str) -> Result<(), Error> {
     let kind = GroupVersionKind::gvk("certificates.k8s.io", version, "CertificateSigningRequest");
@@ -133,4 +173,21 @@ where
 {
     let deleted = api.delete_collection(&DeleteParams::default(), &which).await;
     ignore_not_found(deleted).map_err(request_failed(format!("delete {what}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::released;
+
+    #[test]
+    fn only_held_locks_are_released() {
+        let held = r#"{"holderIdentity":"manager-x_1","leaseDurationSeconds":15,"leaderTransitions":3}"#;
+        let record = released(held).unwrap();
+        let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+        assert_eq!(record["holderIdentity"], "");
+        assert_eq!(record["leaderTransitions"], 3);
+        for other in [record.to_string().as_str(), "no JSON", "{}"] {
+            assert_eq!(released(other), None);
+        }
+    }
 }

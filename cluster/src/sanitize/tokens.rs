@@ -23,6 +23,8 @@ use crate::api::response::{
     ignore_not_found, is_conflict, is_namespace_terminating, is_not_found, request_failed,
 };
 use crate::error::Error;
+use crate::etcd::stored_object::{StoredObject, new_object};
+use crate::etcd::{Change, Etcd};
 
 /// The type of secrets with service-account tokens.
 pub(super) const TYPE: &str = "kubernetes.io/service-account-token";
@@ -30,6 +32,10 @@ pub(super) const TYPE: &str = "kubernetes.io/service-account-token";
 const STRIPPED: &str = "parbake-tokens";
 pub(super) const STRIPPED_TYPE: &str = "parbake.dev/tokens";
 const LIST: &str = "secrets.json";
+/// Where the database has secrets: `NAMESPACE/NAME` below.
+const SECRETS: &str = "/registry/secrets/";
+/// The number of the field with a secret's type (`k8s.io/api/core/v1/generated.proto`).
+const TYPE_FIELD: u64 = 3;
 /// The keys that a freeze strips.
 const TOKEN: &str = "token";
 const CA: &str = "ca.crt";
@@ -109,6 +115,55 @@ pub(super) async fn renew(client: &Client, signer: &dyn Signer, ca: &str) -> Res
     }))
     .await?;
     Ok(())
+}
+
+/// The changes to the database that restore the stripped secrets of `namespaces`, as [`renew`] does through the API.
+pub(super) async fn database_changes(
+    etcd: &Etcd,
+    namespaces: &[String],
+    signer: &dyn Signer,
+    ca: &str,
+) -> Result<Vec<Change>, Error> {
+    let stripped: Vec<String> = namespaces
+        .iter()
+        .map(|namespace| format!("{SECRETS}{namespace}/{STRIPPED}"))
+        .collect();
+    let mut changes = Vec::new();
+    for entry in etcd.get(&stripped).await? {
+        let Some(list) = StoredObject::decode(&entry.value).and_then(|object| stripped_list(&object)) else {
+            continue;
+        };
+        let prefix = entry.key.trim_end_matches(STRIPPED);
+        let namespace = prefix.trim_start_matches(SECRETS).trim_end_matches('/');
+        let keys: Vec<String> = list
+            .iter()
+            .map(|secret| format!("{prefix}{}", secret.name_any()))
+            .collect();
+        let existing: Vec<String> = etcd
+            .get(&keys)
+            .await?
+            .into_iter()
+            .map(|entry| entry.key)
+            .collect();
+        for (key, mut secret) in keys.into_iter().zip(list) {
+            secret.metadata.namespace = Some(namespace.to_owned());
+            let data = renewed(&secret.metadata, signer, ca);
+            secret.data.get_or_insert_default().extend(data);
+            if !existing.contains(&key) {
+                changes.push(new_object(key, &mut secret));
+            }
+        }
+        changes.push(Change::delete(&entry));
+    }
+    Ok(changes)
+}
+
+/// The secrets in a stored secret of the type [`STRIPPED_TYPE`].
+fn stripped_list(object: &StoredObject) -> Option<Vec<Secret>> {
+    if object.get(TYPE_FIELD)? != STRIPPED_TYPE.as_bytes() {
+        return None;
+    }
+    serde_json::from_slice(object.data().get(LIST)?).ok()
 }
 
 async fn restore(client: &Client, stripped: &Secret, signer: &dyn Signer, ca: &str) -> Result<(), Error> {

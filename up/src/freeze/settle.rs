@@ -28,8 +28,6 @@ use crate::state::ClusterLock;
 const REGISTRY_UNIT: &str = "parbake-registry.service";
 /// How long the API of the copy may take to answer.
 const API_TIMEOUT: Duration = Duration::from_secs(60);
-/// Flag of the API server: webhooks do not run on the copy, so their answers cannot be waited for.
-const NO_WEBHOOKS: &str = "--disable-admission-plugins=MutatingAdmissionWebhook,ValidatingAdmissionWebhook";
 /// Flag of etcd: one member of several has no majority. The others get a copy of its database in the end.
 const SINGLE_MEMBER: &str = "--force-new-cluster";
 /// Compacts the database to its newest revision, so that older ones do not contain deleted secrets. `etcdctl` is the node's own
@@ -83,7 +81,9 @@ pub(super) async fn settle(
     let mut layers = stacks.get(first);
     // Users may have changed the manifests.
     layers.push(upper(scratch, first));
-    let mut standalone = StandaloneControlPlane::read(&layers)?.with_api_server_flag(NO_WEBHOOKS);
+    // Webhooks do not run on the copy, and policies of users are not for what a freeze removes.
+    let admission = cluster.kubernetes().compat().rejecting_admission_plugins();
+    let mut standalone = StandaloneControlPlane::read(&layers)?.without_admission(&admission);
     if cluster.control_planes().nth(1).is_some() {
         standalone = standalone.with_etcd_flag(SINGLE_MEMBER);
     }

@@ -40,10 +40,22 @@ fn features_start_with_the_right_version() {
         since(|compat| compat.pod_security_api().is_some()),
         since(|compat| compat.pod_security_api().is_some_and(|api| api.ends_with("/v1"))),
         since(|compat| compat.supports_swap()),
+        since(|compat| {
+            compat
+                .rejecting_admission_plugins()
+                .contains(&"ValidatingAdmissionPolicy")
+        }),
+        since(|compat| {
+            compat
+                .rejecting_admission_plugins()
+                .contains(&"MutatingAdmissionPolicy")
+        }),
     ];
     assert_eq!(
         found,
-        [17, 22, 31, 19, 20, 21, 22, 22, 29, 23, 26, 37, 22, 23, 25, 30]
+        [
+            17, 22, 31, 19, 20, 21, 22, 22, 29, 23, 26, 37, 22, 23, 25, 30, 26, 32
+        ]
     );
 }
 
