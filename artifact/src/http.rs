@@ -9,6 +9,7 @@ mod credentials;
 mod download;
 mod error;
 mod helper;
+mod no_proxy;
 mod partial;
 mod retry;
 mod server;

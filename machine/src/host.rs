@@ -119,4 +119,6 @@ pub struct Limits {
     pub inotify_watches: Option<u64>,
     /// `kernel.keys.root_maxkeys`: each container takes a session keyring.
     pub root_keys: Option<u64>,
+    /// The hard limits of this process by name, such as `open files`, that are not unlimited (getrlimit(2)).
+    pub process: BTreeMap<String, u64>,
 }

@@ -6,6 +6,7 @@ pub(crate) mod forward;
 pub(crate) mod load_balancer;
 mod netns;
 pub(crate) mod network;
+mod routes;
 pub mod slirp;
 pub mod sysctl;
 mod tcp_proxy;

@@ -5,11 +5,11 @@
 
 mod foreground;
 mod inherited;
+pub(crate) mod limits;
 mod pid;
 mod stream;
 
-pub(crate) use inherited::raise_open_files_limit;
-pub use inherited::reset_inherited_state;
+pub use inherited::{is_ignored, reset_inherited_state};
 pub use pid::ProcessId;
 
 use std::ffi::{OsStr, OsString};
@@ -233,10 +233,13 @@ impl Cmd {
     }
 
     /// A command of the standard library that continues when this process or its terminal ends. It works in `/`, and
-    /// inherits no file but standard input, output and error.
+    /// inherits no file but standard input, output and error, and no environment variable but `PATH`: systemd-nspawn
+    /// would obey those that are meant for the caller, such as `NOTIFY_SOCKET`.
     pub(crate) fn detached(&self) -> Command {
         let mut command = self.untied();
-        command.current_dir("/");
+        command.current_dir("/").env_clear();
+        command.envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         // SAFETY: between fork and exec only setsid(2), close_range(2) and fcntl(2) are called, which are
         // async-signal-safe.
         #[expect(unsafe_code, reason = "pre_exec is the only hook between fork and exec")]
@@ -343,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn detached_command_inherits_no_file_and_works_in_the_root_directory() {
+    fn detached_command_inherits_no_file_or_variable_and_works_in_the_root_directory() {
         let file = File::open("/dev/null").unwrap();
         fcntl_setfd(&file, FdFlags::empty()).unwrap();
         let mut child = Cmd::new("sleep")
@@ -355,6 +358,11 @@ mod tests {
         let proc = format!("/proc/{}", child.id());
         assert!(!fs::exists(format!("{proc}/fd/{}", file.as_raw_fd())).unwrap());
         assert_eq!(fs::read_link(format!("{proc}/cwd")).unwrap().to_str(), Some("/"));
+        let environ = fs::read_to_string(format!("{proc}/environ")).unwrap();
+        assert!(
+            environ.starts_with("PATH=") && environ.matches('=').count() == 1,
+            "{environ}"
+        );
         child.kill().unwrap();
         child.wait().unwrap();
     }

@@ -29,6 +29,13 @@ pub(crate) fn failure(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Prints an error like [`failure`]; the exit code is that of a process that `signal` ended, as in shells.
+pub(crate) fn interrupted(error: &anyhow::Error, signal: i32) -> ExitCode {
+    let code = u8::try_from(128 + signal).unwrap_or(1);
+    failure(error);
+    ExitCode::from(code)
+}
+
 /// The error and its causes. Lines after the first of a message, such as remedies, are indented.
 fn chain(error: &anyhow::Error) -> String {
     let message = split_remedy(&error.to_string());

@@ -26,5 +26,8 @@ fn main() -> ExitCode {
     let progress = progress::start(cli.global.verbose);
     let result = cli.run();
     progress.finish(result.is_ok());
-    result.unwrap_or_else(|error| error_report::failure(&error))
+    result.unwrap_or_else(|error| match parbake_up::signals::received() {
+        Some(signal) => error_report::interrupted(&error, signal),
+        None => error_report::failure(&error),
+    })
 }

@@ -42,6 +42,18 @@ pub(crate) fn print<T: Serialize>(
 
 const NOT_SERIALIZABLE: &str = "could not serialize the result";
 
+/// Prints the outcome of work that is done. That it cannot be written is a warning: the work did not fail.
+pub(crate) fn report<T: Serialize>(
+    format: Format,
+    value: &T,
+    text: impl FnOnce(&T) -> String,
+) -> anyhow::Result<()> {
+    if let Err(error) = print(format, value, text) {
+        tracing::warn!("done, but {error:#}");
+    }
+    Ok(())
+}
+
 /// Prints `value` as one line of JSON, or as the text that `text` returns; returns false if nobody reads any more.
 pub(crate) fn print_line<T: Serialize>(
     format: Format,

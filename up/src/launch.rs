@@ -98,6 +98,7 @@ impl Launcher {
         if internet {
             self.host.require_internet()?;
             egress::require_ipv4(cluster)?;
+            egress::warn_of_hidden_networks(cluster);
         }
         Ok(())
     }

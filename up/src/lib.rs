@@ -25,7 +25,7 @@ mod readiness;
 mod recover;
 mod restart;
 mod services_ready;
-mod signals;
+pub mod signals;
 mod standalone_control_plane;
 mod state;
 mod static_pod_prestart;

@@ -50,15 +50,28 @@ const SUPER_ADMIN: &str = "super-admin.kubeconfig";
 /// Names on the host (cgroups, network namespaces) are derived from the path, so one directory must have one path.
 ///
 /// # Errors
-/// `dir` is relative and there is no working directory, or the path is invalid.
+/// `dir` is relative and there is no working directory, or the path is invalid or not UTF-8.
 pub fn resolve_state_dir(dir: &Path) -> Result<PathBuf, Error> {
     let failed = |source| Error::StateDir {
         path: dir.to_owned(),
         source,
     };
     let absolute = std::path::absolute(dir).map_err(failed)?;
+    let resolved = resolve_missing(&absolute).map_err(failed)?;
+    match resolved.to_str() {
+        Some(_) => Ok(resolved),
+        // It is part of files in JSON.
+        None => Err(failed(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is not UTF-8; choose another directory with `--dir`",
+        ))),
+    }
+}
+
+/// Resolves the symbolic links of `absolute`, whose last components may be missing.
+fn resolve_missing(absolute: &Path) -> io::Result<PathBuf> {
     let mut missing = Vec::new();
-    let mut existing = absolute.as_path();
+    let mut existing = absolute;
     loop {
         match (
             fs::canonicalize(existing),
@@ -73,8 +86,10 @@ pub fn resolve_state_dir(dir: &Path) -> Result<PathBuf, Error> {
                 existing = parent;
             }
             // Only root may use the directory. Let the command itself report that.
-            (Err(error), _, _) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(absolute),
-            (Err(error), _, _) => return Err(failed(error)),
+            (Err(error), _, _) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Ok(absolute.to_owned());
+            }
+            (Err(error), _, _) => return Err(error),
         }
     }
 }
@@ -132,7 +147,9 @@ pub(crate) fn remove_dir(dir: &Path) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use std::env;
+    use std::ffi::OsStr;
     use std::fs;
+    use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::symlink;
     use std::path::Path;
     use std::process::Command;
@@ -156,6 +173,9 @@ mod tests {
         let relative = resolve_state_dir(Path::new(".parbake")).unwrap();
         assert_eq!(relative, env::current_dir().unwrap().join(".parbake"));
         assert!(resolve_state_dir(&root.path().join("new/../dir")).is_err());
+        let error = resolve_state_dir(&root.path().join(OsStr::from_bytes(b"\xff"))).unwrap_err();
+        let reason = std::error::Error::source(&error).unwrap().to_string();
+        assert!(reason.starts_with("it is not UTF-8"), "{reason}");
     }
 
     #[test]

@@ -5,16 +5,14 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use reqwest::{Certificate, Client, ClientBuilder, NoProxy, Proxy, redirect};
+use reqwest::{Certificate, Client, ClientBuilder, Proxy, Url, redirect};
 
 use super::HttpError;
+use super::no_proxy::NoProxy;
 
 const USER_AGENT: &str = concat!("parbake/", env!("CARGO_PKG_VERSION"));
-/// Hosts that are never reached through a proxy, whatever `NO_PROXY` says.
-const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
-
-/// A constructor of a proxy for some URL schemes.
-type ProxyFor = fn(String) -> reqwest::Result<Proxy>;
+/// The port of a SOCKS proxy whose URL has none.
+const SOCKS_PORT: u16 = 1080;
 
 /// Settings of an HTTP client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,37 +73,89 @@ fn with_proxies(
     variable: impl Fn(&str) -> Option<String>,
 ) -> Result<ClientBuilder, HttpError> {
     let either = |name: &str| {
-        let values = [name.to_owned(), name.to_lowercase()].map(|name| variable(&name));
+        let values = [name.to_lowercase(), name.to_owned()].map(|name| variable(&name));
         values.into_iter().flatten().find(|value| !value.is_empty())
     };
-    let direct = format!("{},{LOOPBACK}", either("NO_PROXY").unwrap_or_default());
-    let proxies: [(&str, ProxyFor); 3] = [
-        ("HTTP_PROXY", Proxy::http),
-        ("HTTPS_PROXY", Proxy::https),
-        ("ALL_PROXY", Proxy::all),
-    ];
-    let mut builder = builder.no_proxy();
-    for (name, proxy) in proxies {
-        let Some(url) = either(name) else { continue };
-        let proxy = proxy(url).map_err(|source| HttpError::Proxy {
+    let proxy = |name: &'static str| {
+        let url = either(name).map(|value| proxy_url(&value)).transpose();
+        url.map_err(|problem| HttpError::Proxy {
             variable: name,
-            source,
-        })?;
-        builder = builder.proxy(proxy.no_proxy(NoProxy::from_string(&direct)));
+            problem,
+        })
+    };
+    let (http, https, all) = (proxy("HTTP_PROXY")?, proxy("HTTPS_PROXY")?, proxy("ALL_PROXY")?);
+    let direct = NoProxy::parse(&either("NO_PROXY").unwrap_or_default());
+    let choose = move |url: &Url| {
+        let own = match url.scheme() {
+            "https" => &https,
+            _ => &http,
+        };
+        let proxy = own.as_ref().or(all.as_ref())?;
+        (!direct.matches(url)).then(|| proxy.clone())
+    };
+    Ok(builder.no_proxy().proxy(Proxy::custom(choose)))
+}
+
+/// The URL of a proxy, which may lack its scheme.
+fn proxy_url(value: &str) -> Result<Url, String> {
+    let value = match value.contains("://") {
+        true => value.to_owned(),
+        false => format!("http://{value}"),
+    };
+    // The error must not show the value, which may hold a password.
+    let mut url = Url::parse(&value).map_err(|error| error.to_string())?;
+    match url.scheme() {
+        "http" | "https" => {}
+        "socks4" | "socks4a" | "socks5" | "socks5h" => {
+            let port = url.port().unwrap_or(SOCKS_PORT);
+            let _ = url.set_port(Some(port));
+        }
+        other => {
+            return Err(format!(
+                "it begins with `{other}://`; use `http`, `https`, `socks5` or `socks5h`"
+            ));
+        }
     }
-    Ok(builder)
+    match url.host_str() {
+        Some(host) if !host.is_empty() => Ok(url),
+        _ => Err("it has no host".to_owned()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use reqwest::Client;
 
-    use super::with_proxies;
+    use super::{proxy_url, with_proxies};
 
     #[test]
-    fn unusable_proxy_names_its_variable() {
-        let variable = |name: &str| (name == "https_proxy").then(|| "http://[".to_owned());
-        let error = with_proxies(Client::builder(), variable).unwrap_err().to_string();
-        assert!(error.contains("`HTTPS_PROXY`"), "{error}");
+    fn unusable_proxy_names_its_variable_and_not_its_password() {
+        for (value, problem) in [
+            ("http://[", "invalid IPv6 address"),
+            ("ftp://user:secret@proxy:21", "begins with `ftp://`"),
+            ("http://user:secret@proxy:port", "invalid port number"),
+            ("socks5://", "no host"),
+        ] {
+            let variable = |name: &str| (name == "https_proxy").then(|| value.to_owned());
+            let error = with_proxies(Client::builder(), variable).unwrap_err().to_string();
+            assert!(
+                error.contains("`HTTPS_PROXY`") && error.contains(problem),
+                "{error}"
+            );
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn proxies_may_lack_scheme_or_port() {
+        for (value, url) in [
+            ("proxy.example.org:3128", "http://proxy.example.org:3128/"),
+            ("10.0.0.1", "http://10.0.0.1/"),
+            ("user:secret@proxy:8080", "http://user:secret@proxy:8080/"),
+            ("HTTPS://proxy", "https://proxy/"),
+            ("socks5h://proxy", "socks5h://proxy:1080"),
+        ] {
+            assert_eq!(proxy_url(value).unwrap().as_str(), url);
+        }
     }
 }

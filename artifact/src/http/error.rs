@@ -17,11 +17,11 @@ pub enum HttpError {
     CaFile { path: PathBuf, source: io::Error },
     #[error("cannot set up HTTP; check the certificates of `--ca-file` and of this host")]
     Client(#[source] reqwest::Error),
-    #[error("the environment variable `{variable}` is not the URL of a proxy")]
+    #[error("the environment variable `{variable}` is not the URL of a proxy: {problem}")]
     Proxy {
         /// In upper case; the lower-case variable is read, too.
         variable: &'static str,
-        source: reqwest::Error,
+        problem: String,
     },
     #[error("cannot use the credentials in `{}`", .path.display())]
     CredentialFile {

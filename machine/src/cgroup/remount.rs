@@ -75,9 +75,12 @@ pub(crate) fn remount(hierarchies: &[CgroupMount]) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::env;
     use std::fs;
     use std::os::fd::AsRawFd;
+    use std::os::unix::fs::MetadataExt;
     use std::path::Path;
+    use std::process::Command;
     use std::thread;
     use std::time::{Duration, Instant};
 
@@ -88,55 +91,83 @@ mod tests {
     use super::{CgroupMount, remount};
     use crate::namespace::unshare;
 
+    const CONTAINER: &str = "PARBAKE_TEST_CGROUP";
+
+    /// The memory controller's hierarchy, or that of version 2 where version 1 is not mounted.
+    fn hierarchy() -> CgroupMount {
+        let v1 = Path::new("/sys/fs/cgroup/memory");
+        match v1.join("tasks").exists() {
+            true => CgroupMount {
+                mount_point: v1.to_owned(),
+                v1_options: Some("memory".to_owned()),
+            },
+            false => CgroupMount {
+                mount_point: "/sys/fs/cgroup".into(),
+                v1_options: None,
+            },
+        }
+    }
+
+    /// What a supervisor does in a container whose cgroup is at `container`.
+    fn in_container(container: &Path) {
+        let hierarchy = hierarchy();
+        let mount_point = hierarchy.mount_point.as_path();
+        unshare(UnshareFlags::FS | UnshareFlags::NEWNS).unwrap();
+        mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE).unwrap();
+        // A container's own directory of cgroups.
+        let subtree = openat(CWD, container, OFlags::PATH, Mode::empty()).unwrap();
+        mount(
+            "test",
+            mount_point.parent().unwrap(),
+            "tmpfs",
+            MountFlags::empty(),
+            None,
+        )
+        .unwrap();
+        fs::create_dir(mount_point).unwrap();
+        let subtree = format!("/proc/thread-self/fd/{}", subtree.as_raw_fd());
+        mount_bind(subtree, mount_point).unwrap();
+        let before = fs::metadata(mount_point).unwrap();
+        remount(std::slice::from_ref(&hierarchy)).unwrap();
+        let read = |file| fs::read_to_string(format!("/proc/thread-self/{file}")).unwrap();
+        let line = match &hierarchy.v1_options {
+            Some(name) => format!(":{name}:/"),
+            None => "0::/".to_owned(),
+        };
+        let groups = read("cgroup");
+        assert!(groups.lines().any(|group| group.ends_with(&line)), "{groups}");
+        let mounts = read("mountinfo");
+        let whole = format!(" / {} ", mount_point.display());
+        assert!(mounts.lines().any(|mount| mount.contains(&whole)), "{mounts}");
+        // The same directory, so it is the container's own.
+        let after = fs::metadata(mount_point).unwrap();
+        assert_eq!(after.ino(), before.ino());
+    }
+
+    /// In version 2 a whole process moves, so the check runs in a child.
     #[test]
     fn subtree_of_a_hierarchy_becomes_the_root_of_the_namespace() {
-        let mount_point = Path::new("/sys/fs/cgroup/memory");
-        if !mount_point.exists() {
-            // Hosts with v2 only have no such case.
-            return;
+        if let Some(container) = env::var_os(CONTAINER) {
+            return in_container(Path::new(&container));
         }
-        let container = mount_point.join(format!("test-remount-{}", std::process::id()));
+        let name = format!("test-remount-{}", std::process::id());
+        let container = hierarchy().mount_point.join(name);
         fs::create_dir(&container).unwrap();
-        let (group, is_whole) = thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                unshare(UnshareFlags::FS | UnshareFlags::NEWNS).unwrap();
-                mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE).unwrap();
-                // A container's own `/sys/fs/cgroup`.
-                let subtree = openat(CWD, &container, OFlags::PATH, Mode::empty()).unwrap();
-                mount("test", "/sys/fs/cgroup", "tmpfs", MountFlags::empty(), None).unwrap();
-                fs::create_dir(mount_point).unwrap();
-                mount_bind(
-                    format!("/proc/thread-self/fd/{}", subtree.as_raw_fd()),
-                    mount_point,
-                )
-                .unwrap();
-                let memory = CgroupMount {
-                    mount_point: mount_point.to_owned(),
-                    v1_options: Some("memory".to_owned()),
-                };
-                remount(&[memory]).unwrap();
-                let read = |file| fs::read_to_string(format!("/proc/thread-self/{file}")).unwrap();
-                let group = read("cgroup")
-                    .lines()
-                    .find_map(|line| line.split_once(":memory:").map(|(_, group)| group.to_owned()));
-                let mounts = read("mountinfo");
-                let last = mounts
-                    .lines()
-                    .rfind(|line| line.contains(" /sys/fs/cgroup/memory "));
-                (
-                    group,
-                    last.is_some_and(|line| line.contains(" / /sys/fs/cgroup/memory ")),
-                )
-            });
-            inside.join().unwrap_or_default()
-        });
-        // The kernel takes a moment to remove the thread.
+        let output = Command::new(env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "cgroup::remount::tests::subtree_of_a_hierarchy_becomes_the_root_of_the_namespace",
+            ])
+            .env(CONTAINER, &container)
+            .output()
+            .unwrap();
+        // The kernel takes a moment to remove the process.
         let deadline = Instant::now() + Duration::from_secs(10);
         while let Err(error) = fs::remove_dir(&container) {
             assert!(Instant::now() < deadline, "{error}");
             thread::sleep(Duration::from_millis(5));
         }
-        assert_eq!(group.as_deref(), Some("/"));
-        assert!(is_whole);
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
     }
 }

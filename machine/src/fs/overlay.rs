@@ -2,7 +2,6 @@
 
 use std::ffi::CString;
 use std::fs::{self, File};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{XattrFlags, setxattr};
@@ -32,14 +31,19 @@ impl Overlay {
         for dir in [upper, work, root] {
             fs::create_dir_all(dir).map_err(failed("create", dir))?;
         }
-        // By descriptor: mount options are limited to a page, which long paths would exceed.
-        let open = |path: &PathBuf| File::open(path).map_err(failed("open the layer", path));
-        let layers = layers.iter().rev().map(open).collect::<Result<Vec<_>, _>>()?;
+        // By descriptor: mount options are limited to a page, which long paths would exceed, and a comma or colon in a path
+        // would end it.
+        let open = |path: &Path| File::open(path).map_err(failed("open", path));
+        let layers = layers.iter().rev().map(|layer| open(layer));
+        let layers = layers.collect::<Result<Vec<_>, _>>()?;
         let lower: Vec<String> = layers.iter().map(fd_path).collect();
-        let mut options = format!("{SELF_CONTAINED},lowerdir={},upperdir=", lower.join(":")).into_bytes();
-        options.extend_from_slice(upper.as_os_str().as_bytes());
-        options.extend_from_slice(b",workdir=");
-        options.extend_from_slice(work.as_os_str().as_bytes());
+        let (upper, work) = (open(upper)?, open(work)?);
+        let options = format!(
+            "{SELF_CONTAINED},lowerdir={},upperdir={},workdir={}",
+            lower.join(":"),
+            fd_path(&upper),
+            fd_path(&work)
+        );
         let act = "mount an overlay at";
         let options = CString::new(options).map_err(failed(act, root))?;
         mount(
@@ -71,4 +75,46 @@ impl Drop for Overlay {
 /// See setxattr(2).
 pub fn mark_opaque(dir: &Path) -> Result<(), Error> {
     setxattr(dir, "trusted.overlay.opaque", b"y", XattrFlags::empty()).map_err(failed("mark as opaque", dir))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::thread;
+
+    use rustix::mount::{MountPropagationFlags, mount_change};
+    use rustix::thread::UnshareFlags;
+
+    use super::Overlay;
+    use crate::namespace::unshare;
+
+    #[test]
+    fn paths_may_have_any_characters() {
+        let dir = tempfile::tempdir().unwrap();
+        let long = "x".repeat(200);
+        for name in ["a,b", "a:b", "a\\b", "a b\n%s'\"", long.as_str()] {
+            let dir = dir.path().join(name);
+            let [lower, upper, work, root] = ["lower", "upper", "work", "root"].map(|name| dir.join(name));
+            fs::create_dir_all(&lower).unwrap();
+            fs::write(lower.join("file"), "lower").unwrap();
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    unshare(UnshareFlags::FS | UnshareFlags::NEWNS).unwrap();
+                    mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE).unwrap();
+                    let _mounted = Overlay::mount(&[lower], &upper, &work, &root).unwrap();
+                    assert_eq!(
+                        fs::read_to_string(root.join("file")).unwrap(),
+                        "lower",
+                        "{name:?}"
+                    );
+                    fs::write(root.join("file"), "upper").unwrap();
+                });
+            });
+            assert_eq!(
+                fs::read_to_string(upper.join("file")).unwrap(),
+                "upper",
+                "{name:?}"
+            );
+        }
+    }
 }

@@ -163,6 +163,7 @@ pub fn checks(host: &Host, purpose: Purpose) -> Vec<Check> {
         system::modules(host),
         resources::inotify(host),
         resources::keyrings(host),
+        resources::process_limits(host),
         system::selinux(host),
         resources::memory(host),
     ]);

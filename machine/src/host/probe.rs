@@ -11,6 +11,7 @@ use super::cgroup::Cgroups;
 use super::kernel::{self, Modules};
 use super::trial_cache::Trials;
 use super::{Host, Limits, Memory, Namespaces, Network, Overlay, StateDir};
+use crate::process::limits;
 
 impl Host {
     /// Probes the host. `state_dir` is where parbake keeps its state; it need not exist. Trials need root, take some tenths
@@ -82,6 +83,10 @@ impl Host {
                 inotify_instances: kernel::limit("fs.inotify.max_user_instances"),
                 inotify_watches: kernel::limit("fs.inotify.max_user_watches"),
                 root_keys: kernel::limit("kernel.keys.root_maxkeys"),
+                process: limits::NEEDED
+                    .iter()
+                    .filter_map(|needed| Some((needed.name.to_owned(), needed.current()?)))
+                    .collect(),
             },
             selinux: kernel::selinux(),
             apparmor: kernel::apparmor(),

@@ -18,6 +18,7 @@ pub(super) fn v2_systemd() -> Host {
         kernel: "6.12.30-cloud-amd64".to_owned(),
         systemd: true,
         capabilities: names(&[
+            "CAP_AUDIT_WRITE",
             "CAP_CHOWN",
             "CAP_DAC_OVERRIDE",
             "CAP_FOWNER",
@@ -25,6 +26,7 @@ pub(super) fn v2_systemd() -> Host {
             "CAP_KILL",
             "CAP_MKNOD",
             "CAP_NET_ADMIN",
+            "CAP_NET_BIND_SERVICE",
             "CAP_NET_RAW",
             "CAP_SETFCAP",
             "CAP_SETGID",
@@ -91,6 +93,7 @@ pub(super) fn v2_systemd() -> Host {
             inotify_instances: Some(1024),
             inotify_watches: Some(524_288),
             root_keys: Some(1_000_000),
+            process: BTreeMap::from([("open files".to_owned(), 524_288)]),
         },
         selinux: Selinux::Off,
         apparmor: false,

@@ -144,11 +144,9 @@ pub(super) fn find_one(name: &str) -> Option<Tool> {
     Some(Tool { path, version: None })
 }
 
-/// Searches `PATH`, then directories of administrators' programs and of Go's archive, which `su` and `sudo` remove from it.
+/// Searches `path`, as the start of a program does.
 fn find(name: &str, path: &OsStr) -> Option<PathBuf> {
-    let more = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/go/bin"].map(PathBuf::from);
     env::split_paths(path)
-        .chain(more)
         .map(|dir| dir.join(name))
         .find(|file| is_executable(file))
 }

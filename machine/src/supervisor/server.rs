@@ -74,7 +74,7 @@ fn run_and_report(plan: &Plan) -> Result<(), Error> {
     // Machines whose systemd-nspawn ended first become children of this process.
     let adopting = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
     adopting.map_err(failed("adopt orphaned processes"))?;
-    process::raise_open_files_limit().map_err(failed("raise the limit of open files"))?;
+    process::limits::raise();
     let terminated = Terminated::catch().map_err(failed("catch SIGTERM"))?;
     let cgroup = Cgroup::of_cluster(&plan.host.cgroups, &plan.id)?;
     let sweeper = start_sweeper(&cgroup).map_err(failed("start the sweeper"))?;

@@ -48,7 +48,7 @@ impl Args {
                 path.display()
             );
         }
-        output::print(global.output, &copied, text)?;
+        output::report(global.output, &copied, text)?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -40,7 +40,7 @@ impl Args {
             digest: record.artifact.to_string(),
             nodes: record.cluster.nodes().len(),
         };
-        output::print(global.output, &report, |report| {
+        output::report(global.output, &report, |report| {
             let (name, nodes) = (&report.name, count(report.nodes, "node"));
             format!("created cluster `{name}`: {nodes}\nstart it with `parbake start --name {name}`\n")
         })

@@ -22,7 +22,7 @@ impl Args {
     pub(crate) fn run(self, global: &GlobalArgs) -> anyhow::Result<()> {
         let removed = self.cluster.name;
         down(&global.dir, &removed)?;
-        output::print(global.output, &Report { removed }, |report| {
+        output::report(global.output, &Report { removed }, |report| {
             format!("removed cluster `{}`\n", report.removed)
         })
     }

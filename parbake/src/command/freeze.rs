@@ -74,7 +74,7 @@ impl Args {
             let path = path.display();
             tracing::warn!("excluded `{path}` on {node}: it contains a credential of the cluster");
         }
-        output::print(global.output, &report(name, frozen), text)
+        output::report(global.output, &report(name, frozen), text)
     }
 }
 

@@ -43,7 +43,7 @@ impl Command {
         let Self::Load(args) = self;
         let cluster = Cluster::find(&global.dir, &args.cluster.name)?;
         let loaded = images::load(&cluster, &args.path, args.image.as_ref())?;
-        output::print(global.output, &loaded, text)
+        output::report(global.output, &loaded, text)
     }
 }
 

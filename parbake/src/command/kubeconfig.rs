@@ -44,7 +44,7 @@ impl Args {
         if let Some(file) = self.merge {
             let file = file.map_or_else(|| default_path(variable("KUBECONFIG"), variable("HOME")), Ok)?;
             let merged = merge(&global.dir, name, &file)?;
-            return output::print(global.output, &merged, text);
+            return output::report(global.output, &merged, text);
         }
         if self.path {
             return output::write(format!("{}\n", path.display()).as_bytes()).map(drop);

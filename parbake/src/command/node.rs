@@ -117,7 +117,7 @@ impl AddArgs {
             nodes: added.nodes.into_iter().map(|node| node.name).collect(),
             seconds: added.after.as_secs_f64(),
         };
-        output::print(global.output, &report, |Added { name, nodes, seconds }| {
+        output::report(global.output, &report, |Added { name, nodes, seconds }| {
             let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
             let verb = if names.len() == 1 { "has" } else { "have" };
             let names = names.join(", ");
@@ -139,7 +139,7 @@ impl RemoveArgs {
             wait: self.wait,
             dir: global.dir.clone(),
         }))??;
-        output::print(global.output, &report, |Removed { name, node }| {
+        output::report(global.output, &report, |Removed { name, node }| {
             format!("removed {node} from cluster `{name}`\n")
         })
     }

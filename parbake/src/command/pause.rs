@@ -52,7 +52,7 @@ impl UnpauseArgs {
 }
 
 fn print(global: &GlobalArgs, report: Report, [changed, unchanged]: [&str; 2]) -> anyhow::Result<()> {
-    output::print(global.output, &report, |report| {
+    output::report(global.output, &report, |report| {
         let state = if report.changed { changed } else { unchanged };
         format!("cluster `{}` {state}\n", report.name)
     })

@@ -72,7 +72,7 @@ impl Args {
             artifact: now.artifact,
             before: before.map(|pin| pin.artifact),
         };
-        output::print(global.output, &report, text)
+        output::report(global.output, &report, text)
     }
 }
 

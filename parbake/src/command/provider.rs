@@ -188,7 +188,7 @@ impl Command {
                 })
             }
             Self::Show(args) => output::print(global.output, &args.info()?, text),
-            Self::Update(args) => output::print(global.output, &args.update(global)?, |updated| {
+            Self::Update(args) => output::report(global.output, &args.update(global)?, |updated| {
                 let version = updated.before.iter().map(|before| {
                     format!(
                         "`{}`: Kubernetes {before} -> {}\n",
@@ -208,7 +208,7 @@ impl Command {
                 };
                 format!("{version}{verb} `{}`{release}\n", updated.provider)
             }),
-            Self::New(args) => output::print(global.output, &args.create(global)?, |made| {
+            Self::New(args) => output::report(global.output, &args.create(global)?, |made| {
                 format!(
                     "created `{name}` with Kubernetes {}; bake it with `parbake provision {name}`\n",
                     made.kubernetes,

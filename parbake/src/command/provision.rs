@@ -169,7 +169,7 @@ impl Args {
             }
             Outcome::Unchanged(artifact) => report(artifact, true),
         };
-        output::print(global.output, &report, text)
+        output::report(global.output, &report, text)
     }
 
     fn options(self, global: &GlobalArgs) -> anyhow::Result<Options> {

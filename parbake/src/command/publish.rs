@@ -141,7 +141,7 @@ impl Args {
         }
         let mut report = report(self.artifact, self.reference, published, self.sign);
         report.latest = latest;
-        output::print(global.output, &report, text)
+        output::report(global.output, &report, text)
     }
 }
 

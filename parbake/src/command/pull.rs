@@ -57,7 +57,7 @@ impl Args {
         let options = self.registry.pull(global, self.deltas.enabled())?;
         let pulled = super::block_on(pull(&store, &self.reference, self.tag.as_ref(), &options))??;
         crate::args::resolve_artifact::record(global, &pulled, &self.reference);
-        output::print(global.output, &report(self.reference, pulled), text)
+        output::report(global.output, &report(self.reference, pulled), text)
     }
 }
 

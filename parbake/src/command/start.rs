@@ -87,7 +87,7 @@ fn print(global: &GlobalArgs, name: ClusterName, started: StartReport) -> anyhow
         started: started.milestones.is_some(),
         milestones: started.milestones,
     };
-    output::print(global.output, &report, text)
+    output::report(global.output, &report, text)
 }
 
 fn text(report: &Report) -> String {

@@ -32,7 +32,7 @@ impl Args {
             stopped: stop(&global.dir, &name)?,
             name,
         };
-        output::print(global.output, &report, |Report { name, stopped }| {
+        output::report(global.output, &report, |Report { name, stopped }| {
             let state = if *stopped { "is stopped" } else { "was not running" };
             format!("cluster `{name}` {state}; start it with `parbake start --name {name}`\n")
         })

@@ -68,7 +68,7 @@ impl Args {
             unchanged,
             seconds: after.as_secs_f64(),
         };
-        output::print(global.output, &report, text)
+        output::report(global.output, &report, text)
     }
 }
 

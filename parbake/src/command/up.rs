@@ -104,7 +104,7 @@ impl Args {
         if let (Some(Some(file)), Some(timeline)) = (&self.timings, &thawed.timeline) {
             file.write(timeline)?;
         }
-        output::print(global.output, &report(name, thawed), |report| {
+        output::report(global.output, &report(name, thawed), |report| {
             text(report, self.timings == Some(None))
         })
     }

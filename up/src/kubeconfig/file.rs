@@ -9,8 +9,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use parbake_machine::fs::files::{failed, replace};
-use rustix::fs::{XattrFlags, getxattr, setxattr};
-use rustix::io::Errno;
 
 use super::document::Document;
 use crate::error::KubeconfigError;
@@ -22,10 +20,6 @@ const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(50);
 const PRIVATE: u32 = 0o600;
 /// The permissions that an existing kubeconfig may keep: none for others.
 const OWNER_AND_GROUP: u32 = 0o660;
-/// The extended attribute with a file's access control list (acl(5)).
-const ACL: &str = "system.posix_acl_access";
-/// `ACL_OTHER`: the tag of the entry for others (linux/posix_acl.h).
-const ACL_OTHER: u16 = 0x20;
 
 /// The user and group that called sudo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +39,7 @@ impl SudoUser {
     }
 }
 
-/// The absolute path of `path`, with symbolic links resolved. The file need not exist; a missing directory is created.
+/// The absolute path of `path`, with symbolic links resolved. The file need not exist; missing directories are created.
 ///
 /// # Errors
 /// The path cannot be resolved or the directory not be created.
@@ -62,15 +56,23 @@ pub(super) fn resolve(path: &Path, sudo: Option<SudoUser>) -> Result<PathBuf, Ku
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    if !parent.exists() {
-        create_dir(parent, sudo).map_err(failed("create", parent))?;
-    }
+    create_dirs(parent, sudo).map_err(failed("create", parent))?;
     Ok(parent.canonicalize().map_err(unresolved)?.join(name))
 }
 
-fn create_dir(dir: &Path, sudo: Option<SudoUser>) -> io::Result<()> {
-    fs::create_dir(dir)?;
-    own_like_parent(&dir.canonicalize()?, sudo)
+/// Creates `dir` and its parents where they are missing.
+fn create_dirs(dir: &Path, sudo: Option<SudoUser>) -> io::Result<()> {
+    if dir.as_os_str().is_empty() || dir.exists() {
+        return Ok(());
+    }
+    if let Some(parent) = dir.parent() {
+        create_dirs(parent, sudo)?;
+    }
+    match fs::create_dir(dir) {
+        // Another command was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        created => created.and_then(|()| own_like_parent(&dir.canonicalize()?, sudo)),
+    }
 }
 
 /// Gives a new file or directory to the owner of its directory, so that a user's home stays the user's under sudo. In a
@@ -137,33 +139,12 @@ pub(super) fn edit<T>(
 }
 
 fn write(path: &Path, text: &str, old: Option<&Metadata>, sudo: Option<SudoUser>) -> io::Result<()> {
-    let acl = old.map(|_| read_acl(path)).transpose()?.flatten();
     let mode = if old.is_some() { OWNER_AND_GROUP } else { PRIVATE };
     replace(path, text.as_bytes(), mode)?;
     if old.is_none() {
         own_like_parent(path, sudo)?;
     }
-    if let Some(acl) = acl {
-        setxattr(path, ACL, &acl, XattrFlags::empty())?;
-    }
     Ok(())
-}
-
-/// The access control list of the file at `path`, without access for others.
-fn read_acl(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let mut acl = vec![0; 1 << 16];
-    match getxattr(path, ACL, acl.as_mut_slice()) {
-        Ok(length) => acl.truncate(length),
-        Err(Errno::NODATA | Errno::OPNOTSUPP) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    }
-    // A version of four bytes, then entries of tag, permissions and id.
-    for entry in acl.get_mut(4..).unwrap_or_default().chunks_exact_mut(8) {
-        if u16::from_le_bytes([entry[0], entry[1]]) == ACL_OTHER {
-            entry[2..4].fill(0);
-        }
-    }
-    Ok(Some(acl))
 }
 
 /// The lock file beside a kubeconfig that kubectl and other clients honour (`clientcmd.ModifyConfig`).
@@ -209,9 +190,10 @@ mod tests {
     use rustix::io::Errno;
 
     use super::super::document::Entry;
-    use super::{ACL, SudoUser, edit, resolve, write_new};
+    use super::{SudoUser, edit, resolve, write_new};
     use crate::error::KubeconfigError;
 
+    const ACL: &str = "system.posix_acl_access";
     const OWN: &str = "clusters: [{cluster: {server: x}}]\nusers: [{user: {}}]\n";
     const SUDO: Option<SudoUser> = Some(SudoUser { uid: 1000, gid: 1001 });
 
@@ -282,10 +264,12 @@ mod tests {
     fn new_file_is_private_and_owned_like_its_directory() {
         let dir = tempfile::tempdir().unwrap();
         chown(dir.path(), Some(1234), Some(4321)).unwrap();
-        let file = resolve(&dir.path().join(".kube/config"), SUDO).unwrap();
+        let file = resolve(&dir.path().join("new/.kube/config"), SUDO).unwrap();
         put(&file).unwrap();
         assert_eq!(owner_and_mode(&file), (1234, 4321, 0o600));
-        assert_eq!(owner_and_mode(&dir.path().join(".kube")).0, 1234);
+        for parent in ["new", "new/.kube"] {
+            assert_eq!(owner_and_mode(&dir.path().join(parent)).0, 1234);
+        }
     }
 
     #[test]

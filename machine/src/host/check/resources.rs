@@ -2,6 +2,7 @@
 
 use crate::host::Host;
 use crate::host::decide::{INOTIFY_INSTANCES, INOTIFY_WATCHES};
+use crate::process::limits::{NEEDED, NeededLimit};
 
 use super::{Check, Purpose, only_for};
 
@@ -48,6 +49,30 @@ pub(super) fn keyrings(host: &Host) -> Check {
         }
         Some(keys) => Check::ok("keyrings", format!("{keys} for root")),
         None => Check::ok("keyrings", "the kernel has none, and no limit"),
+    }
+}
+
+/// With CAP_SYS_RESOURCE the supervisor raises limits that are too low.
+pub(super) fn process_limits(host: &Host) -> Check {
+    let name = "process limits";
+    let value = |needed: &NeededLimit| host.limits.process.get(needed.name).copied();
+    let low = NEEDED
+        .iter()
+        .find(|needed| value(needed).is_some_and(|value| needed.is_too_low(value)));
+    match low {
+        Some(low) if !host.has_capability("CAP_SYS_RESOURCE") => {
+            let found = format!(
+                "{}: {} is too low for a cluster",
+                low.name,
+                value(low).unwrap_or_default()
+            );
+            let remedy = format!(
+                "raise the hard limit: `ulimit -{}` in the shell, `--ulimit` of the container",
+                low.option
+            );
+            Check::failed(name, found, remedy)
+        }
+        _ => Check::ok(name, "high enough"),
     }
 }
 

@@ -9,8 +9,9 @@ use super::{Check, outcome};
 
 /// The oldest kernel that kubeadm's preflight check accepts.
 const MIN_KERNEL: [u32; 2] = [4, 19];
-/// Capabilities that every machine needs, and why.
-const NEEDED_CAPABILITIES: [(&str, &str); 11] = [
+/// Capabilities that every machine needs, and why. containerd gives 14 of them to every container (its
+/// `oci.defaultUnixCaps`), which fails if one is missing.
+const NEEDED_CAPABILITIES: [(&str, &str); 16] = [
     ("CAP_SYS_ADMIN", "mounts and namespaces"),
     ("CAP_NET_ADMIN", "the cluster's network"),
     ("CAP_SYS_CHROOT", "containers"),
@@ -22,7 +23,13 @@ const NEEDED_CAPABILITIES: [(&str, &str); 11] = [
     ("CAP_SETUID", "users in containers"),
     ("CAP_SETGID", "groups in containers"),
     ("CAP_KILL", "stopping machines"),
+    ("CAP_AUDIT_WRITE", CONTAINERS),
+    ("CAP_FSETID", CONTAINERS),
+    ("CAP_NET_BIND_SERVICE", CONTAINERS),
+    ("CAP_NET_RAW", CONTAINERS),
+    ("CAP_SETPCAP", CONTAINERS),
 ];
+const CONTAINERS: &str = "containers have it by default";
 
 pub(super) fn user(host: &Host) -> Check {
     if host.root {

@@ -177,6 +177,21 @@ fn each_problem_has_a_remedy() {
 }
 
 #[test]
+fn low_process_limits_fail_only_if_they_cannot_be_raised() {
+    let mut host = v2_systemd();
+    host.limits.process.insert("open files".to_owned(), 64);
+    assert_eq!(problems(&host, Purpose::Up), []);
+    host.capabilities.remove("CAP_SYS_RESOURCE");
+    let failed = ("process limits".to_owned(), Status::Failed);
+    assert!(problems(&host, Purpose::Up).contains(&failed));
+    let error = host.require(Purpose::Up).unwrap_err().to_string();
+    assert!(
+        error.contains("open files: 64") && error.contains("`ulimit -n`"),
+        "{error}"
+    );
+}
+
+#[test]
 fn requirements_of_a_bake_affect_only_a_bake() {
     let mut host = v2_systemd();
     host.tools.remove("mmdebstrap");

@@ -86,7 +86,7 @@ impl Args {
             freed_bytes,
             dry_run: self.dry_run,
         };
-        output::print(global.output, &report, text)
+        output::report(global.output, &report, text)
     }
 }
 

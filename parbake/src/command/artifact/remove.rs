@@ -39,7 +39,7 @@ impl Args {
             freed_bytes,
             later,
         };
-        output::print(global.output, &report, text)
+        output::report(global.output, &report, text)
     }
 }
 
