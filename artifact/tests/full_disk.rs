@@ -88,6 +88,18 @@ fn on_the_disk(disk: &Path) {
     store.unpacked(&packed_only).unwrap();
     assert_intact(&store, 2);
 
+    // A read-only disk can be inspected.
+    let read_only = outside.path().join("read-only");
+    fs::create_dir(&read_only).unwrap();
+    for options in ["bind", "remount,bind,ro"] {
+        let mut mount = Command::new("mount");
+        let status = mount.args(["-o", options]).args([disk, &read_only]).status();
+        assert!(status.unwrap().success());
+    }
+    assert_intact(&Store::open(&read_only.join("store")).unwrap(), 2);
+    let status = Command::new("umount").arg(&read_only).status();
+    assert!(status.unwrap().success());
+
     // Layers of clusters stay; without clusters, unpacked layers make room.
     let filler = fill(disk, 0);
     let all = || Ok::<_, StoreError>(BTreeSet::from([os.digest.clone(), packed_only.digest.clone()]));

@@ -1,6 +1,7 @@
 //! Locks between processes: flock(2), which ends with the process.
 
 use std::fs::{File, OpenOptions};
+use std::io;
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
@@ -38,7 +39,12 @@ pub(super) fn downgrade(file: &File, path: &Path) -> Result<(), StoreError> {
 fn take(path: &Path, operation: FlockOperation) -> Result<File, StoreError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
-    let file = options.open(path).map_err(StoreError::io("open", path))?;
+    let opened = match options.open(path) {
+        // A store on a read-only file system can be inspected.
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => File::open(path),
+        opened => opened,
+    };
+    let file = opened.map_err(StoreError::io("open", path))?;
     retry(|| flock(&file, operation)).map_err(|errno| StoreError::io("lock", path)(errno.into()))?;
     Ok(file)
 }
