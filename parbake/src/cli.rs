@@ -24,7 +24,7 @@ Examples:
   parbake kubectl get pods -A       use it
   parbake down                      remove it
 
-Exit codes: 0 success, 1 failure, 2 wrong usage, 128 plus the number of the signal that interrupted it.";
+Exit codes: 0 success, 1 failure, 2 wrong usage, 128 + N interrupted by signal N.";
 
 /// Commands by topic, in the order in which help and reference list them.
 pub(crate) const TOPICS: [Topic; 4] = [
