@@ -4,6 +4,7 @@ pub mod client;
 pub mod drain;
 pub mod etc_hosts;
 pub mod join;
+pub mod local_registry;
 pub mod nodes;
 pub(crate) mod objects;
 pub mod pod_images;

@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
-use parbake_cluster::Description;
+use parbake_cluster::api::local_registry;
 use parbake_cluster::launch::{api_port, host_port};
+use parbake_cluster::{Client, Description};
 use parbake_machine::plan::Forward;
 
 use crate::state::Record;
@@ -20,6 +21,20 @@ pub(crate) fn forwards(record: &Record) -> Vec<Forward> {
 /// Which of the open `ports`, in the order of [`forwards`], leads to the registry.
 pub(crate) fn registry(cluster: &Description, ports: &[SocketAddr]) -> Option<SocketAddr> {
     cluster.registry().and_then(|_| ports.get(1).copied())
+}
+
+/// Publishes in the cluster where its registry is on the host, if it has one. A failure is a warning: only development tools
+/// look there.
+pub(crate) async fn publish_registry(client: &Client, cluster: &Description, ports: &[SocketAddr]) {
+    let (Some(host), Some(name)) = (registry(cluster, ports), cluster.registry_name()) else {
+        return;
+    };
+    if let Err(error) = local_registry::publish(client, &name, host).await {
+        tracing::warn!(
+            "development tools such as Tilt will not find the cluster's registry, which is at `{host}`: {}",
+            error.line()
+        );
+    }
 }
 
 #[cfg(test)]

@@ -69,13 +69,16 @@ pub fn default_path(variable: Option<OsString>, home: Option<OsString>) -> Resul
 /// replaced; all others are kept, but no comments. [`crate::down`] removes the entries again.
 ///
 /// # Errors
-/// There is no such cluster, another command works on it, or `file` is not a kubeconfig, is locked, or cannot be written.
-/// The file is unchanged then.
-pub fn merge(state: &Path, name: &ClusterName, file: &Path) -> Result<Merged, Error> {
+/// There is no such cluster, another command works on it, or `file` is not a kubeconfig, does not belong to the user `owner`,
+/// is locked, or cannot be written. The file is unchanged then.
+pub fn merge(state: &Path, name: &ClusterName, file: &Path, owner: Option<u32>) -> Result<Merged, Error> {
     let (lock, _) = ClusterLock::existing(state, name)?;
     let entry = cluster_entry(lock.dir())?;
     let sudo = SudoUser::from_env();
     let file = file::resolve(file, sudo)?;
+    if let Some(owner) = owner {
+        file::check_owner(&file, owner)?;
+    }
     let mut record = load(lock.dir())?;
     let known = record.files.contains(&file);
     if !known {

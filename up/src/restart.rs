@@ -181,6 +181,7 @@ pub(crate) async fn wait_until_ready(
     lock.write(&record)?;
     let milestones = milestones?;
     ready.configured?;
+    host_ports::publish_registry(&client, &record.cluster, running.ports()).await;
     recover(lock, &mut record, running.clone(), &client).await?;
     static_pod_prestart::renew(running, &record.cluster);
     Ok(StartReport {

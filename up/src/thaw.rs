@@ -243,6 +243,7 @@ impl Thaw<'_> {
             deadline: self.started.instant + self.options.wait,
         };
         workloads.deploy(&self.config).await?;
+        host_ports::publish_registry(&client, &cluster, running.ports()).await;
         match synced.await {
             Ok(outcome) => outcome?,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),

@@ -8,6 +8,8 @@ pub enum KubeconfigError {
     NoHome,
     #[error("`{}` is not a regular file; name another kubeconfig, or unset `KUBECONFIG`", path.display())]
     NotRegular { path: PathBuf },
+    #[error("`{}` does not belong to the user with id {owner}; name a file of that user", path.display())]
+    Owner { path: PathBuf, owner: u32 },
     #[error("could not change `{}`, since it is not a valid kubeconfig: {problem}", path.display())]
     Invalid { path: PathBuf, problem: String },
     #[error("`{}` is locked; if no other program is using it, remove `{}` and try again", path.display(), lock.display())]

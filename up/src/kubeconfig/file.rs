@@ -60,6 +60,26 @@ pub(super) fn resolve(path: &Path, sudo: Option<SudoUser>) -> Result<PathBuf, Ku
     Ok(parent.canonicalize().map_err(unresolved)?.join(name))
 }
 
+/// Checks that the resolved `path`, or its directory if it is missing, belongs to the user `owner`: links in a user's home must
+/// not lead root to files of others.
+///
+/// # Errors
+/// It belongs to another user, or cannot be read.
+pub(super) fn check_owner(path: &Path, owner: u32) -> Result<(), KubeconfigError> {
+    let existing = match path.parent() {
+        Some(parent) if !path.exists() => parent,
+        _ => path,
+    };
+    let found = existing.metadata().map_err(failed("read", existing))?;
+    match found.uid() == owner {
+        true => Ok(()),
+        false => Err(KubeconfigError::Owner {
+            path: existing.to_owned(),
+            owner,
+        }),
+    }
+}
+
 /// Creates `dir` and its parents where they are missing.
 fn create_dirs(dir: &Path, sudo: Option<SudoUser>) -> io::Result<()> {
     if dir.as_os_str().is_empty() || dir.exists() {
@@ -190,7 +210,7 @@ mod tests {
     use rustix::io::Errno;
 
     use super::super::document::Entry;
-    use super::{SudoUser, edit, resolve, write_new};
+    use super::{SudoUser, check_owner, edit, resolve, write_new};
     use crate::error::KubeconfigError;
 
     const ACL: &str = "system.posix_acl_access";
@@ -269,6 +289,26 @@ mod tests {
         assert_eq!(owner_and_mode(&file), (1234, 4321, 0o600));
         for parent in ["new", "new/.kube"] {
             assert_eq!(owner_and_mode(&dir.path().join(parent)).0, 1234);
+        }
+    }
+
+    #[test]
+    fn file_of_another_user_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("home");
+        fs::create_dir(&home).unwrap();
+        chown(&home, Some(1234), Some(4321)).unwrap();
+        check_owner(&resolve(&home.join(".kube/config"), None).unwrap(), 1234).unwrap();
+        let (theirs, link) = (dir.path().join("theirs"), home.join("link"));
+        fs::write(&theirs, "").unwrap();
+        symlink(&theirs, &link).unwrap();
+        symlink(dir.path(), home.join("linked")).unwrap();
+        for path in [link, home.join("linked/new")] {
+            let refused = check_owner(&resolve(&path, None).unwrap(), 1234);
+            assert!(
+                matches!(refused, Err(KubeconfigError::Owner { .. })),
+                "{refused:?}"
+            );
         }
     }
 
