@@ -281,7 +281,7 @@ fn deleted_directory_matters_only_to_relative_paths() {
     for command in [
         "list --dir relative",
         "up k8s --config relative.toml",
-        "provision k8s-1.34",
+        "provision k8s-1.34 --providers relative",
     ] {
         let output = script(&format!("{gone} $0 {command}"));
         let error = text(&output.stderr);

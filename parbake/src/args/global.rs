@@ -70,23 +70,54 @@ impl CacheArgs {
     }
 }
 
+/// Where the providers are, relative to the current directory.
+const PROVIDERS: &str = "providers";
+/// Where a package installs them, relative to the directory above the program's.
+const INSTALLED: &str = "share/parbake/providers";
+
 /// Selects the directory of providers.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ProvidersArgs {
-    /// Directory of providers
+    /// Directory of providers [default: ./providers, or else the installed ones]
     #[arg(
         long,
         env = "PARBAKE_PROVIDERS",
         hide_env_values = true,
         value_name = "DIR",
-        default_value = "providers",
         value_parser = path()
     )]
-    providers: PathBuf,
+    providers: Option<PathBuf>,
 }
 
 impl ProvidersArgs {
-    pub(crate) fn dir(&self) -> &Path {
-        &self.providers
+    pub(crate) fn dir(&self) -> PathBuf {
+        let local = Path::new(PROVIDERS);
+        let installed = || Some(local).filter(|local| !local.is_dir()).and(installed());
+        let given = self.providers.clone();
+        given.or_else(installed).unwrap_or_else(|| local.to_owned())
     }
+
+    /// The directory for a command that writes to it.
+    ///
+    /// # Errors
+    /// It would write to files of an installed package.
+    pub(crate) fn writable_dir(&self) -> anyhow::Result<PathBuf> {
+        let dir = self.dir();
+        if self.providers.is_none() && dir != Path::new(PROVIDERS) {
+            let package = dir.parent().unwrap_or(&dir).display();
+            anyhow::bail!(
+                "`{}` belongs to the installed package; copy it with `cp -r {package}/providers {package}/manifests .`, and \
+                 run the command again in the same directory",
+                dir.display()
+            );
+        }
+        Ok(dir)
+    }
+}
+
+/// The providers that were installed with this program.
+fn installed() -> Option<PathBuf> {
+    let program = std::env::current_exe().ok()?;
+    let dir = program.parent()?.parent()?.join(INSTALLED);
+    dir.is_dir().then_some(dir)
 }

@@ -60,7 +60,7 @@ impl Command {
     pub(crate) fn run(self, global: &GlobalArgs) -> anyhow::Result<()> {
         match self {
             Self::List(args) => {
-                let dir = Addon::folder(args.providers.dir());
+                let dir = Addon::folder(&args.providers.dir());
                 let names = Addon::list(&dir)?.into_iter();
                 let addons = names.map(|name| find(&name, &dir));
                 let addons = addons.collect::<anyhow::Result<Vec<_>>>()?;
@@ -77,7 +77,7 @@ impl Command {
                 })
             }
             Self::Show(args) => {
-                let dir = Addon::folder(args.providers.dir());
+                let dir = Addon::folder(&args.providers.dir());
                 output::print(global.output, &find(&args.addon, &dir)?, text)
             }
         }

@@ -138,7 +138,7 @@ impl Command {
             }
             Self::Provision(args) => {
                 let options = provision::Options {
-                    provider: Provider::find(&args.provider, args.providers.dir())?,
+                    provider: Provider::find(&args.provider, &args.providers.dir())?,
                     source: args.source,
                     nodes: args.nodes,
                     runs: args.runs,

@@ -172,9 +172,9 @@ impl Command {
         match self {
             Self::List(args) => {
                 let dir = args.providers.dir();
-                let names = Provider::list(dir)?;
+                let names = Provider::list(&dir)?;
                 let listed = |name: ProviderName| Listed {
-                    variants: Provider::find(name.as_str(), dir)
+                    variants: Provider::find(name.as_str(), &dir)
                         .ok()
                         .map(|provider| provider.recipe.variants.into_keys().collect()),
                     name,
@@ -216,7 +216,7 @@ impl Command {
                 )
             }),
             Self::Check(args) => {
-                let provider = Provider::find(&args.provider, args.providers.dir())?;
+                let provider = Provider::find(&args.provider, &args.providers.dir())?;
                 let untried = check(&provider)?;
                 let untested = provider.pinned_addons();
                 let untested = untested.filter(|addon| addon.recipe.status == Status::Untested);
@@ -258,7 +258,7 @@ impl Command {
 
 impl UpdateArgs {
     fn update(self, global: &GlobalArgs) -> anyhow::Result<Updated> {
-        let provider = Provider::find(&self.provider, self.providers.dir())?;
+        let provider = Provider::find(&self.provider, &self.providers.writable_dir()?)?;
         let update = LockUpdate {
             part: match self.only {
                 None => LockPart::All,
@@ -294,8 +294,8 @@ impl UpdateArgs {
 
 impl NewArgs {
     fn create(self, global: &GlobalArgs) -> anyhow::Result<Updated> {
-        let dir = self.providers.dir();
-        let from = Provider::find(&self.from, dir)?;
+        let dir = self.providers.writable_dir()?;
+        let from = Provider::find(&self.from, &dir)?;
         let update = LockUpdate {
             part: LockPart::All,
             architecture: ARCHITECTURE,
@@ -304,7 +304,7 @@ impl NewArgs {
             cache: &self.cache.dir(global),
         };
         let kubernetes = self.kubernetes.as_ref();
-        let made = upgrade::create(&self.provider, &from, dir, kubernetes, &update)?;
+        let made = upgrade::create(&self.provider, &from, &dir, kubernetes, &update)?;
         Ok(upgraded(made))
     }
 }
@@ -322,7 +322,7 @@ fn upgraded(upgraded: Upgraded) -> Updated {
 
 impl Args {
     fn info(&self) -> anyhow::Result<ProviderInfo> {
-        let provider = Provider::find(&self.provider, self.providers.dir())?;
+        let provider = Provider::find(&self.provider, &self.providers.dir())?;
         let cluster = provider.describe()?;
         let Provider {
             name, recipe, addons, ..

@@ -179,7 +179,7 @@ impl Args {
             inputs,
             ..
         } = self;
-        let mut provider = Provider::find(&self.provider, inputs.providers.dir())?;
+        let mut provider = Provider::find(&self.provider, &inputs.providers.dir())?;
         if let Some(variant) = &cluster.variant {
             provider.select_variant(variant)?;
         }
