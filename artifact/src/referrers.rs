@@ -13,7 +13,7 @@ use oci_spec::image::{ImageManifest, ImageManifestBuilder, MediaType};
 
 use crate::digest::Digest;
 use crate::manifest::{BlobRef, ManifestError, blob_ref, canonical_json, descriptor};
-use crate::signature;
+use crate::signature::{self, bundle};
 
 /// The annotation that other tools take a layer's file name from (OCI image-spec 1.1, annotations.md).
 const TITLE: &str = "org.opencontainers.image.title";
@@ -31,15 +31,18 @@ pub enum DocumentKind {
     Sbom,
     /// The artifact's sources and build: an in-toto Statement v1 with SLSA provenance v1.
     Provenance,
+    /// A signature: a Sigstore bundle v0.3.
+    Bundle,
 }
 
 impl DocumentKind {
-    pub const ALL: [Self; 2] = [Self::Sbom, Self::Provenance];
+    pub const ALL: [Self; 3] = [Self::Sbom, Self::Provenance, Self::Bundle];
 
     pub fn media_type(self) -> &'static str {
         match self {
             Self::Sbom => "application/vnd.cyclonedx+json",
             Self::Provenance => "application/vnd.in-toto+json",
+            Self::Bundle => bundle::MEDIA_TYPE,
         }
     }
 
@@ -47,6 +50,7 @@ impl DocumentKind {
         match self {
             Self::Sbom => "sbom.cdx.json",
             Self::Provenance => "provenance.intoto.json",
+            Self::Bundle => "bundle.sigstore.json",
         }
     }
 
@@ -89,12 +93,17 @@ impl Referrer {
         }
     }
 
-    /// True for the artifact's signatures.
+    /// True for signatures of the artifact in any format.
     pub fn is_signatures(&self) -> bool {
+        self.has_payloads() || self.document() == Some(DocumentKind::Bundle)
+    }
+
+    /// True for the manifest whose layers are signed payloads.
+    pub(crate) fn has_payloads(&self) -> bool {
         self.media_type == signature::MEDIA_TYPE
     }
 
-    /// The kind of the document; `None` for signatures.
+    /// The kind of the document; `None` for a manifest of signed payloads.
     pub fn document(&self) -> Option<DocumentKind> {
         DocumentKind::of(&self.media_type)
     }

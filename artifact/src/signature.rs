@@ -10,8 +10,10 @@
 //!  "optional": {"dev.parbake.attached.MEDIA-TYPE": "sha256:HEX"}}      documents, by their manifests
 //! ```
 //!
-//! The signatures of an artifact are the layers of one manifest, tagged `sha256-HEX.sig` in its repository.
+//! The signatures of an artifact are the layers of one manifest, tagged `sha256-HEX.sig` in its repository. Newer versions of
+//! cosign write bundles instead, which are referrers of the artifact and are read here, too.
 
+pub(crate) mod bundle;
 mod key;
 mod manifest;
 mod payload;

@@ -12,7 +12,9 @@ use super::repository::Repository;
 use super::sources::{Sources, pass_over};
 use crate::digest::Digest;
 use crate::manifest::{BlobRef, descriptor};
-use crate::referrers::{DocumentKind, DocumentManifest, MANIFEST_MEDIA_TYPE, MAX_DOCUMENT, Referrer};
+use crate::referrers::{
+    DocumentKind, DocumentManifest, EMPTY_MEDIA_TYPE, MANIFEST_MEDIA_TYPE, MAX_DOCUMENT, Referrer,
+};
 use crate::signature::{self, Payload, PrivateKey, SignatureManifest};
 use crate::store::{Store, StoreError};
 
@@ -175,7 +177,7 @@ impl<'a> ReferrerPublisher<'a> {
         let own = store.referrers(subject)?;
         let mut is_unchanged = true;
         let listed = repository.referrers(subject).await?;
-        for document in own.iter().filter(|referrer| !referrer.is_signatures()) {
+        for document in own.iter().filter(|referrer| !referrer.has_payloads()) {
             let is_same = |entry: &Descriptor| entry.digest().as_ref() == document.digest.as_str();
             if !listed.iter().any(is_same) {
                 self.publish_document(document).await?;
@@ -184,7 +186,7 @@ impl<'a> ReferrerPublisher<'a> {
         }
         let published = self.remote.signatures().await?.unwrap_or_default();
         let mut all = published.clone();
-        for signatures in own.iter().filter(|referrer| referrer.is_signatures()) {
+        for signatures in own.iter().filter(|referrer| referrer.has_payloads()) {
             all.merge(&store.signatures(signatures)?.unwrap_or_default());
         }
         if let Some(key) = key {
@@ -229,12 +231,7 @@ impl<'a> ReferrerPublisher<'a> {
     ) -> Result<(), RegistryError> {
         let reference = &self.remote.repository.reference;
         let name = format!("{}/{}", reference.registry(), reference.repository());
-        let documents: Vec<_> = own
-            .iter()
-            .filter(|referrer| !referrer.is_signatures())
-            .map(|referrer| (referrer.media_type.clone(), referrer.digest.clone()))
-            .collect();
-        let payload = Payload::new(&name, self.remote.subject, &documents).to_json();
+        let payload = Payload::new(&name, self.remote.subject, &documents(own)).to_json();
         let blob = self.remote.store.put_document(&payload)?;
         let public = key.public();
         let is_same =
@@ -269,7 +266,17 @@ impl<'a> ReferrerPublisher<'a> {
     }
 }
 
+/// Documents by media type and digest.
+fn documents(own: &[Referrer]) -> Vec<(String, Digest)> {
+    let documents = own.iter().filter(|referrer| !referrer.is_signatures());
+    documents
+        .map(|referrer| (referrer.media_type.clone(), referrer.digest.clone()))
+        .collect()
+}
+
+/// True if the entry may be a document. Tools that maintain the list themselves may write no type or that of the config; then
+/// the manifest tells.
 fn is_document(entry: &Descriptor) -> bool {
-    let kind = entry.artifact_type().as_ref();
-    kind.is_some_and(|kind| DocumentKind::of(kind.as_ref()).is_some())
+    let kind = entry.artifact_type().as_ref().map(AsRef::<str>::as_ref);
+    kind.is_none_or(|kind| kind == EMPTY_MEDIA_TYPE || DocumentKind::of(kind).is_some())
 }

@@ -12,7 +12,7 @@ use super::{Store, StoreError};
 use crate::digest::Digest;
 use crate::manifest::{BlobRef, ManifestError, blob_ref, descriptor};
 use crate::referrers::{Document, DocumentKind, DocumentManifest, EMPTY, MANIFEST_MEDIA_TYPE, Referrer};
-use crate::signature::{MAX_PAYLOAD, Payload, PublicKey, SignatureManifest, VerifiedSignature};
+use crate::signature::{MAX_PAYLOAD, Payload, PublicKey, SignatureManifest, VerifiedSignature, bundle};
 use crate::tag::Tag;
 
 /// The annotation with the digest of the manifest that a referrer belongs to.
@@ -71,7 +71,7 @@ impl Store {
         referrers: &[Referrer],
         keys: &[PublicKey],
     ) -> Result<Option<VerifiedSignature>, StoreError> {
-        for signatures in referrers.iter().filter(|referrer| referrer.is_signatures()) {
+        for signatures in referrers.iter().filter(|referrer| referrer.has_payloads()) {
             let Some(manifest) = self.signatures(signatures)? else {
                 continue;
             };
@@ -87,6 +87,16 @@ impl Store {
                     let documents = payload.documents();
                     return Ok(Some(VerifiedSignature { key, documents }));
                 }
+            }
+        }
+        let bundles = referrers
+            .iter()
+            .filter(|referrer| referrer.document() == Some(DocumentKind::Bundle));
+        for referrer in bundles {
+            let text = self.document_text(subject, referrer)?;
+            if let Some(key) = keys.iter().position(|key| bundle::verifies(&text, key, subject)) {
+                let documents = Vec::new();
+                return Ok(Some(VerifiedSignature { key, documents }));
             }
         }
         Ok(None)

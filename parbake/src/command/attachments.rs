@@ -40,7 +40,7 @@ fn kind(attached: &Referrer) -> &'static str {
     match attached.document() {
         Some(DocumentKind::Sbom) => "sbom",
         Some(DocumentKind::Provenance) => "provenance",
-        None => "signatures",
+        Some(DocumentKind::Bundle) | None => "signatures",
     }
 }
 

@@ -14,7 +14,7 @@ use crate::signature::{MEDIA_TYPE, Payload, PrivateKey, SignatureManifest};
 use crate::store::{Artifact, Store, StoreError};
 
 fn documents(text: &str) -> [Document; 2] {
-    DocumentKind::ALL.map(|kind| Document {
+    [DocumentKind::Sbom, DocumentKind::Provenance].map(|kind| Document {
         kind,
         text: format!("{text} {kind:?}").into_bytes(),
     })
