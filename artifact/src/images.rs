@@ -6,7 +6,7 @@
 
 mod archive;
 mod docker;
-mod document;
+pub(crate) mod document;
 mod error;
 mod extract;
 mod files;

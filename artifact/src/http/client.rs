@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use reqwest::header::{ACCEPT_ENCODING, HeaderValue};
 use reqwest::{Certificate, Client, ClientBuilder, Proxy, Url, redirect};
 
 use super::HttpError;
@@ -45,6 +46,12 @@ impl ClientOptions {
             .tls_certs_merge(self.certificates()?)
             .tls_danger_accept_invalid_certs(accept_any_certificate)
             .connect_timeout(self.connect_timeout)
+            // Without the header a server may choose, and lengths, ranges and digests are those of what is stored.
+            .default_headers(
+                [(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]
+                    .into_iter()
+                    .collect(),
+            )
             .user_agent(USER_AGENT);
         let builder = match redirects {
             Redirects::Follow => builder.read_timeout(self.read_timeout),

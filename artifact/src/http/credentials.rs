@@ -15,6 +15,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 
 use super::HttpError;
+use super::error::one_line;
 use super::helper;
 
 const DOCKER_HUB: &str = "docker.io";
@@ -36,16 +37,25 @@ pub(crate) enum Credential {
 #[derive(Debug)]
 pub(crate) struct Credentials {
     pub(crate) credential: Option<Credential>,
-    /// The file that has or names the credential, or all files that were searched.
-    found_in: Result<PathBuf, Vec<PathBuf>>,
+    origin: Origin,
+}
+
+#[derive(Debug)]
+enum Origin {
+    /// The file that has or names the credential.
+    File(PathBuf),
+    /// None of these files has one.
+    Nowhere(Vec<PathBuf>),
+    /// Why it could not be used.
+    Unusable(String),
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct AuthFile {
-    auths: BTreeMap<String, AuthEntry>,
+    auths: Option<BTreeMap<String, AuthEntry>>,
     creds_store: Option<String>,
-    cred_helpers: BTreeMap<String, String>,
+    cred_helpers: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -96,24 +106,33 @@ impl Credentials {
                 if credential.is_some() {
                     return Ok(Self {
                         credential,
-                        found_in: Ok(path.clone()),
+                        origin: Origin::File(path.clone()),
                     });
                 }
             }
         }
         Ok(Self {
             credential: None,
-            found_in: Err(files),
+            origin: Origin::Nowhere(files),
         })
+    }
+
+    /// No credential, because of a failure to find it.
+    pub(crate) fn unusable(error: &HttpError) -> Self {
+        Self {
+            credential: None,
+            origin: Origin::Unusable(one_line(error)),
+        }
     }
 }
 
 /// Says which credential was used, for error messages about a refused request.
 impl fmt::Display for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.found_in {
-            Ok(path) => write!(f, "the credential in `{}` was used", path.display()),
-            Err(files) => {
+        match &self.origin {
+            Origin::File(path) => write!(f, "the credential in `{}` was used", path.display()),
+            Origin::Unusable(problem) => f.write_str(problem),
+            Origin::Nowhere(files) => {
                 let files: Vec<_> = files.iter().map(|path| format!("`{}`", path.display())).collect();
                 write!(
                     f,
@@ -135,7 +154,7 @@ impl AuthFile {
             let parents = whole.rmatch_indices('/').map(|(end, _)| &whole[..end]);
             let all = [whole.as_str()].into_iter().chain(parents);
             // Helpers know registries only, and must not be asked for repositories.
-            let stored = all.filter(|key| *key != registry && self.auths.contains_key(*key));
+            let stored = all.filter(|key| *key != registry && self.entry(key).is_some());
             keys.extend(stored.map(str::to_owned));
         }
         keys.push(registry.to_owned());
@@ -145,24 +164,25 @@ impl AuthFile {
         keys
     }
 
+    fn entry(&self, key: &str) -> Option<&AuthEntry> {
+        self.auths.as_ref()?.get(key)
+    }
+
     /// The credential that is stored under `key`, or why it cannot be used.
     async fn credential(&self, key: &str, timeout: Duration) -> Result<Option<Credential>, String> {
-        if let Some(name) = self.cred_helpers.get(key).filter(|name| !name.is_empty()) {
+        let helper = self.cred_helpers.as_ref().and_then(|helpers| helpers.get(key));
+        if let Some(name) = helper.filter(|name| !name.is_empty()) {
             return helper::get(name, key, timeout).await;
         }
         let by_registry = || {
-            self.auths
-                .iter()
-                .find(|(other, _)| registry_of(other) == registry_of(key))
+            let mut entries = self.auths.iter().flatten();
+            entries.find(|(other, _)| registry_of(other) == registry_of(key))
         };
-        let entry = self
-            .auths
-            .get(key)
-            .or_else(|| by_registry().map(|(_, entry)| entry));
+        let entry = self.entry(key).or_else(|| by_registry().map(|(_, entry)| entry));
         if let Some(credential) = entry.map(AuthEntry::credential).transpose()?.flatten() {
             return Ok(Some(credential));
         }
-        match &self.creds_store {
+        match self.creds_store.as_ref().filter(|name| !name.is_empty()) {
             Some(name) => helper::get(name, key, timeout).await,
             None => Ok(None),
         }
@@ -171,12 +191,12 @@ impl AuthFile {
 
 impl AuthEntry {
     fn credential(&self) -> Result<Option<Credential>, String> {
-        if let Some(token) = &self.identitytoken {
+        if let Some(token) = self.identitytoken.as_ref().filter(|token| !token.is_empty()) {
             return Ok(Some(Credential::IdentityToken(token.clone())));
         }
         let pair = self.username.clone().zip(self.password.clone());
         let pair = pair.map(|(user, password)| Credential::Password { user, password });
-        let Some(auth) = &self.auth else {
+        let Some(auth) = self.auth.as_ref().filter(|auth| !auth.is_empty()) else {
             return Ok(pair);
         };
         let decoded = decode(auth).ok_or("`auth` is not `USER:PASSWORD` in base64")?;

@@ -1,11 +1,13 @@
 //! One download: resumed after interruptions, verified before use.
 
-use std::io;
+use std::io::{self, Write};
 
+use flate2::write::GzDecoder;
 use reqwest::header::CONTENT_RANGE;
 use reqwest::{Response, StatusCode};
 
 use super::retry::Backoff;
+use super::server::is_gzip;
 use super::{CompleteFile, HttpError, PartialFile, Server};
 use crate::digest::Digest;
 
@@ -46,6 +48,8 @@ pub(crate) struct Body {
     start: u64,
     /// As announced, in bytes.
     length: Option<u64>,
+    /// A proxy has compressed it, or it is stored like that.
+    is_gzip: bool,
     pub(crate) response: Response,
 }
 
@@ -64,10 +68,13 @@ impl Body {
             }
             _ => Some(0),
         };
+        let is_gzip = is_gzip(&response);
         match start {
-            Some(start) if start == offset || start == 0 => Ok(Self {
+            // A part of compressed content is of no use.
+            Some(start) if start == 0 || (start == offset && !is_gzip) => Ok(Self {
                 start,
                 length: response.content_length(),
+                is_gzip,
                 response,
             }),
             // Another range than the requested one is as useless as none.
@@ -79,6 +86,18 @@ impl Body {
                 message: String::new(),
             }),
         }
+    }
+}
+
+impl Body {
+    /// Decompresses the content, if a proxy has compressed it: then it has another length than it should have.
+    fn decoder(&self, expected: Size) -> Option<GzDecoder<Vec<u8>>> {
+        let is_as_stored = match expected {
+            Size::Exactly(size) => self.length == Some(size),
+            // The digests of files on web servers are those of what is transferred.
+            Size::AtMost(_) => true,
+        };
+        (self.is_gzip && !is_as_stored).then(|| GzDecoder::new(Vec::new()))
     }
 }
 
@@ -178,15 +197,29 @@ async fn receive(
         }),
         _ => Ok(()),
     };
-    if let Some(length) = body.length {
+    let mut decoder = body.decoder(expected.size);
+    if let Some(length) = body.length.filter(|_| decoder.is_none()) {
         check(body.start.saturating_add(length), true)?;
     }
     observer.started(body.start, body.length);
     let broken = |error: reqwest::Error| server.interrupted(&action, error.without_url());
     while let Some(chunk) = body.response.chunk().await.map_err(broken)? {
         observer.received(chunk.len() as u64);
+        let decoded = match &mut decoder {
+            Some(decoder) => {
+                let decoded = decoder.write_all(&chunk).and_then(|()| decoder.flush());
+                decoded.map_err(|error| server.interrupted(&action, error))?;
+                std::mem::take(decoder.get_mut())
+            }
+            None => Vec::new(),
+        };
+        let chunk = if decoder.is_some() {
+            &decoded[..]
+        } else {
+            &chunk[..]
+        };
         check(file.length() + chunk.len() as u64, false)?;
-        let written = file.append(&chunk);
+        let written = file.append(chunk);
         written.map_err(HttpError::file("write", file.path()))?;
     }
     match expected.size {

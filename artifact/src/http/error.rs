@@ -54,19 +54,35 @@ pub enum HttpError {
         credentials: String,
     },
     /// 404.
-    #[error("{server} could not {action}: not found; {hint}")]
+    #[error("{server} could not {action}: not found{}; {hint}", in_parentheses(.message))]
     NotFound {
         server: String,
         action: String,
+        message: String,
         hint: &'static str,
     },
-    #[error("{server} could not {action}: status {status}{}{}", in_parentheses(.message), retry_request(.retry_after.as_ref()))]
+    #[error(
+        "{server} could not {action}: status {status}{}{}{}",
+        in_parentheses(.message),
+        retry_request(.retry_after.as_ref()),
+        if *status == 413 { TOO_LARGE_HINT } else { "" }
+    )]
     Status {
         server: String,
         action: String,
         status: u16,
         message: String,
         retry_after: Option<Duration>,
+    },
+    /// An upload that the server no longer knows.
+    #[error(
+        "{server} could not {action}: it lost the upload (status {status}); if several servers share its address, they have \
+         to share their state"
+    )]
+    UploadLost {
+        server: String,
+        action: String,
+        status: u16,
     },
     #[error("could not get a token for {server} from `{realm}`: {problem}")]
     Token {
@@ -119,6 +135,10 @@ pub enum HttpError {
     },
 }
 
+/// Follows status 413, which registries themselves do not send.
+const TOO_LARGE_HINT: &str = "; a proxy in front of it limits the size of requests: raise that limit, which is \
+     `client_max_body_size` in nginx";
+
 impl HttpError {
     /// For `map_err`.
     pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
@@ -130,10 +150,15 @@ impl HttpError {
     pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { is_transient, .. } => *is_transient,
-            Self::Interrupted { .. } => true,
+            Self::Interrupted { .. } | Self::UploadLost { .. } => true,
             Self::Status { status, .. } => matches!(status, 408 | 429 | 500 | 502..=504 | 506..=599),
             _ => false,
         }
+    }
+
+    /// True if no credential could be read, or none was given by a helper.
+    pub(crate) fn is_credential(&self) -> bool {
+        matches!(self, Self::Credential { .. } | Self::CredentialFile { .. })
     }
 
     /// The delay that the server asked for.

@@ -65,13 +65,15 @@ pub(super) async fn get(name: &str, registry: &str, timeout: Duration) -> Result
     }
     let answer: Answer = serde_json::from_slice(&output.stdout)
         .map_err(|_| format!("the credential helper `{program}` did not print a credential; {again}"))?;
-    Ok(Some(match answer.username.as_str() {
-        TOKEN_USER => Credential::IdentityToken(answer.secret),
-        _ => Credential::Password {
+    Ok(match answer.username.as_str() {
+        TOKEN_USER => Some(Credential::IdentityToken(answer.secret)),
+        // Some helpers answer so where they have nothing.
+        "" if answer.secret.is_empty() => None,
+        _ => Some(Credential::Password {
             user: answer.username,
             password: answer.secret,
-        },
-    }))
+        }),
+    })
 }
 
 /// Runs the helper, which is killed if the future is dropped.

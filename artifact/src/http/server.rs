@@ -1,11 +1,13 @@
 //! Turning answers and failures of a server into errors that name it.
 
 use std::error::Error;
-use std::io;
+use std::io::{self, Read};
 use std::iter::successors;
 
+use flate2::read::GzDecoder;
 use jiff::Timestamp;
 use reqwest::Response;
+use reqwest::header::CONTENT_ENCODING;
 use serde::Deserialize;
 
 use super::HttpError;
@@ -23,6 +25,8 @@ struct ErrorDocument {
 #[derive(Deserialize)]
 struct ErrorDetail {
     #[serde(default)]
+    code: String,
+    #[serde(default)]
     message: String,
 }
 
@@ -33,6 +37,8 @@ pub struct Hints {
     pub unreachable: &'static str,
     /// Appended instead of `unreachable` if TLS failed.
     pub tls: &'static str,
+    /// Appended instead if the server's certificate is not valid at this time.
+    pub expired: &'static str,
     /// Follows "not found; ".
     pub not_found: &'static str,
 }
@@ -50,15 +56,15 @@ pub(crate) struct Server {
 impl Server {
     /// A request that got no answer.
     pub(crate) fn unreachable(&self, source: reqwest::Error) -> HttpError {
-        let is_tls = is_tls(&source);
+        let tls = tls_error(&source);
         HttpError::Unreachable {
             server: self.name.clone(),
-            hint: if is_tls {
-                self.hints.tls
-            } else {
-                self.hints.unreachable
+            hint: match tls {
+                Some(error) if is_outside_validity(error) => self.hints.expired,
+                Some(_) => self.hints.tls,
+                None => self.hints.unreachable,
             },
-            is_transient: !is_tls && !source.is_builder() && !source.is_redirect(),
+            is_transient: tls.is_none() && !source.is_builder() && !source.is_redirect(),
             source: source.without_url(),
         }
     }
@@ -123,6 +129,7 @@ impl Server {
             404 => HttpError::NotFound {
                 server,
                 action,
+                message,
                 hint: self.hints.not_found,
             },
             status => HttpError::Status {
@@ -144,6 +151,7 @@ impl Server {
         limit: usize,
     ) -> Result<Vec<u8>, HttpError> {
         let mut bytes = Vec::new();
+        let is_gzip = is_gzip(&response);
         let broken = |error: reqwest::Error| self.interrupted(action, error.without_url());
         while let Some(chunk) = response.chunk().await.map_err(broken)? {
             if bytes.len() + chunk.len() > limit {
@@ -155,15 +163,34 @@ impl Server {
             }
             bytes.extend_from_slice(&chunk);
         }
+        if is_gzip {
+            let (packed, mut plain) = (bytes, Vec::new());
+            let mut decoder = GzDecoder::new(&packed[..]).take(limit as u64);
+            let read = decoder.read_to_end(&mut plain);
+            read.map_err(|error| self.interrupted(action, error))?;
+            bytes = plain;
+        }
         Ok(bytes)
     }
+}
+
+/// True if a proxy has compressed the answer, which no request asks for.
+pub(super) fn is_gzip(response: &Response) -> bool {
+    let encoding = response.headers().get(CONTENT_ENCODING);
+    encoding.is_some_and(|encoding| encoding == "gzip" || encoding == "x-gzip")
 }
 
 /// The messages of an error document, or else the text itself.
 fn message(body: &[u8]) -> String {
     match serde_json::from_slice::<ErrorDocument>(body) {
         Ok(document) => {
-            let messages = document.errors.into_iter().map(|error| error.message);
+            let messages = document
+                .errors
+                .into_iter()
+                .map(|error| match error.message.as_str() {
+                    "" => error.code,
+                    _ => error.message,
+                });
             messages
                 .filter(|message| !message.is_empty())
                 .collect::<Vec<_>>()
@@ -173,18 +200,29 @@ fn message(body: &[u8]) -> String {
     }
 }
 
-/// True if a server answered, but no TLS session came about.
-fn is_tls(error: &reqwest::Error) -> bool {
+/// Why no TLS session came about with a server that answered.
+fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
     let first: &(dyn Error + 'static) = error;
     successors(Some(first), |&error| error.source())
-        .any(|error| error.downcast_ref().is_some_and(holds_tls_error))
+        .find_map(|error| error.downcast_ref().and_then(wrapped_tls_error))
 }
 
 /// Looks inside I/O errors, which do not report what they wrap as their source (`std::io::Error::get_ref`).
-fn holds_tls_error(error: &io::Error) -> bool {
-    error
-        .get_ref()
-        .is_some_and(|inner| inner.is::<rustls::Error>() || inner.downcast_ref().is_some_and(holds_tls_error))
+fn wrapped_tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    let inner = error.get_ref()?;
+    let wrapped = || inner.downcast_ref().and_then(wrapped_tls_error);
+    inner.downcast_ref().or_else(wrapped)
+}
+
+fn is_outside_validity(error: &rustls::Error) -> bool {
+    use rustls::CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
+    let rustls::Error::InvalidCertificate(problem) = error else {
+        return false;
+    };
+    matches!(
+        problem,
+        Expired | ExpiredContext { .. } | NotValidYet | NotValidYetContext { .. }
+    )
 }
 
 #[cfg(test)]
@@ -198,6 +236,8 @@ mod tests {
         assert_eq!(message(document), "no, never");
         let unknown = br#"{"errors":[{"code":"SOMETHING_ELSE","message":"odd"}]}"#;
         assert_eq!(message(unknown), "odd");
+        let code = br#"{"errors":[{"code":"TAG_INVALID","message":""}]}"#;
+        assert_eq!(message(code), "TAG_INVALID");
         assert_eq!(message(b"slow down"), "slow down");
         assert_eq!(message(b""), "");
     }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use crate::config::host_architecture;
@@ -26,13 +26,15 @@ pub(crate) const MAX_DEPTH: usize = 3;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Document {
+    #[serde(default)]
+    pub(crate) schema_version: u64,
     pub(crate) media_type: Option<String>,
     pub(crate) artifact_type: Option<String>,
     pub(crate) subject: Option<Value>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub(crate) manifests: Vec<Descriptor>,
     pub(crate) config: Option<Descriptor>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub(crate) layers: Vec<Descriptor>,
 }
 
@@ -45,20 +47,29 @@ pub(crate) struct Descriptor {
     pub(crate) size: u64,
     pub(crate) platform: Option<Platform>,
     /// Other places that serve the content: with them it need not be in the archive.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub(crate) urls: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub(crate) annotations: Map<String, Value>,
 }
 
 /// What a program runs on, in a descriptor or in an image's config.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Platform {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     architecture: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     os: String,
     variant: Option<String>,
+}
+
+/// Reads `null`, which Go's tools write for an empty list, as the default.
+pub(super) fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 impl Document {
@@ -69,6 +80,12 @@ impl Document {
 }
 
 impl Descriptor {
+    /// True if the media type is that of a layer of an image's files.
+    pub(crate) fn is_file_system_layer(&self) -> bool {
+        let media_type = self.media_type.as_deref().unwrap_or_default();
+        media_type.contains(".tar")
+    }
+
     /// True if the descriptor itself says that it is no container image.
     pub(crate) fn is_artifact(&self) -> bool {
         self.artifact_type.is_some()
@@ -78,7 +95,8 @@ impl Descriptor {
 
     /// The name in the annotations: a full name, or else a bare tag.
     pub(crate) fn name(&self) -> Option<String> {
-        let text = |key: &str| self.annotations.get(key)?.as_str().map(str::to_owned);
+        let text = |key: &str| self.annotations.get(key)?.as_str();
+        let text = |key: &str| text(key).filter(|text| !text.is_empty()).map(str::to_owned);
         text(CONTAINERD_NAME).or_else(|| text(REF_NAME))
     }
 }
@@ -86,7 +104,12 @@ impl Descriptor {
 impl Platform {
     /// True for what nothing runs on, as attestations have it.
     pub(crate) fn is_unknown(&self) -> bool {
-        matches!(self.architecture.as_str(), "" | "unknown")
+        self.is_missing() || self.architecture == "unknown"
+    }
+
+    /// True if no platform is named.
+    pub(crate) fn is_missing(&self) -> bool {
+        self.architecture.is_empty()
     }
 
     /// How well programs for this platform suit `architecture` (Go's name for it): lower is better, `None` if they do not

@@ -7,7 +7,7 @@ use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 use serde::Deserialize;
 use tokio::time;
 
-use crate::http::{ClientOptions, Credential, Credentials, HttpError, Redirects, Server};
+use crate::http::{ClientOptions, Credential, HttpError, Redirects, Server};
 
 /// The largest answer of a token server that is read, in bytes.
 const MAX_ANSWER: usize = 1 << 20;
@@ -22,7 +22,7 @@ pub(super) enum Authorization {
 }
 
 /// A registry's demand for authentication.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Challenge {
     Basic,
     Bearer {
@@ -87,7 +87,8 @@ pub(super) struct TokenRequest<'a> {
     pub(super) options: &'a ClientOptions,
     pub(super) registry: &'a Server,
     pub(super) registry_has_tls: bool,
-    pub(super) credentials: &'a Credentials,
+    /// Without it, the token is for anybody.
+    pub(super) credential: Option<&'a Credential>,
     pub(super) realm: &'a str,
     pub(super) service: Option<&'a str>,
     pub(super) scopes: Vec<String>,
@@ -114,7 +115,8 @@ impl TokenRequest<'_> {
         let body = server.read(response, "a token", action, MAX_ANSWER).await?;
         let answer: Answer =
             serde_json::from_slice(&body).map_err(|_| self.failed("its answer is not valid JSON"))?;
-        let token = answer.token.or(answer.access_token);
+        let token = [answer.token, answer.access_token].into_iter().flatten();
+        let token = token.filter(|token| !token.is_empty()).next();
         token
             .map(Authorization::Bearer)
             .ok_or_else(|| self.failed("its answer has no token"))
@@ -122,7 +124,7 @@ impl TokenRequest<'_> {
 
     fn request(&self) -> Result<RequestBuilder, HttpError> {
         let service = self.service.map(|service| ("service", service));
-        if let Some(Credential::IdentityToken(identity)) = &self.credentials.credential {
+        if let Some(Credential::IdentityToken(identity)) = self.credential {
             let scope = self.scopes.join(" ");
             let form = [
                 ("grant_type", "refresh_token"),
@@ -138,7 +140,7 @@ impl TokenRequest<'_> {
         let scopes = self.scopes.iter().map(|scope| ("scope", scope.as_str()));
         let query: Vec<_> = scopes.chain(service).collect();
         let request = self.http.get(self.realm).query(&query);
-        Ok(match &self.credentials.credential {
+        Ok(match self.credential {
             Some(Credential::Password { user, password }) => request.basic_auth(user, Some(password)),
             _ => request,
         })
@@ -187,11 +189,22 @@ mod tests {
         });
         let text =
             r#"Bearer realm="https://auth.example.org/token",service="registry",scope="repository:a:pull""#;
+        let both = r#"Basic realm="here", Bearer realm="https://auth.example.org/token",service="registry",scope="repository:a:pull""#;
         let cases = [
             (vec![], None),
             (vec!["Negotiate"], None),
             (vec!["Bearer service=\"registry\""], None),
             (vec!["basic realm=\"here\""], Some(Challenge::Basic)),
+            (vec!["Basic"], Some(Challenge::Basic)),
+            (
+                vec!["Negotiate, Basic realm=\"with spaces, and a comma\""],
+                Some(Challenge::Basic),
+            ),
+            (
+                vec!["Bearer service=\"registry\"", "Basic realm=\"here\""],
+                Some(Challenge::Basic),
+            ),
+            (vec![both], bearer.clone()),
             (vec![text], bearer),
         ];
         for (texts, expected) in cases {

@@ -1,12 +1,12 @@
 //! HTTP with one registry, with the credentials for it.
 
-use reqwest::header::HeaderMap;
+use reqwest::header::{HeaderMap, LOCATION};
 use reqwest::{Body, Method, RequestBuilder, Response, StatusCode, Url};
 use tokio::sync::{OnceCell, RwLock};
 
 use super::Options;
 use super::auth::{Authorization, Challenge, TokenRequest, merge_scopes};
-use crate::http::{ClientOptions, Credential, Credentials, Hints, HttpError, Redirects, Server};
+use crate::http::{ClientOptions, Credential, Credentials, Hints, HttpError, Redirects, Server, one_line};
 use crate::reference::Reference;
 
 /// The host that serves the registry API of Docker Hub.
@@ -14,8 +14,12 @@ const DOCKER_HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
 const HINTS: Hints = Hints {
     unreachable: "",
     tls: " over TLS; use `--plain-http` if it has none, or `--ca-file` if it has its own certificate authority",
+    expired: " over TLS; renew its certificate, or correct the clock of this host",
     not_found: "check the reference, and that it was published",
 };
+/// Follows "not found; " in answers to a publish.
+const NO_REPOSITORY: &str =
+    "check the reference, and create the repository if the registry does not do so itself";
 
 /// A client of one registry.
 pub(super) struct Client {
@@ -29,6 +33,7 @@ pub(super) struct Client {
     is_insecure: bool,
     pub(super) server: Server,
     credentials: Credentials,
+    only_reads: bool,
     /// The rights to request in tokens: `repository:NAME:pull,push` (distribution, "Token Scope Documentation").
     scopes: Vec<String>,
     authorization: RwLock<Option<Authorization>>,
@@ -72,7 +77,20 @@ impl Client {
         } else {
             registry
         };
-        let credentials = Credentials::find(registry, Some(reference.repository()), options.timeout).await?;
+        let only_reads = scopes.iter().all(|scope| scope.ends_with(":pull"));
+        let credentials = Credentials::find(registry, Some(reference.repository()), options.timeout).await;
+        let credentials = match credentials {
+            // Most of what is read is public.
+            Err(error) if only_reads && error.is_credential() => {
+                tracing::warn!("{}; reading without a credential", one_line(&error));
+                Credentials::unusable(&error)
+            }
+            credentials => credentials?,
+        };
+        let mut hints = HINTS;
+        if !only_reads {
+            hints.not_found = NO_REPOSITORY;
+        }
         let http = options.http();
         let mut client = Self {
             http: http.build(Redirects::Follow, is_insecure)?,
@@ -83,8 +101,9 @@ impl Client {
             server: Server {
                 name: format!("the registry `{registry}`"),
                 credentials: credentials.to_string(),
-                hints: HINTS,
+                hints,
             },
+            only_reads,
             credentials,
             scopes,
             authorization: RwLock::new(None),
@@ -114,8 +133,8 @@ impl Client {
         self.server.check(response, request.action).await
     }
 
-    /// Sends a body that cannot be sent twice. After a challenge, which is answered for the next attempt, the error is
-    /// [`HttpError::Denied`] with status 401.
+    /// Sends a body that cannot be sent twice. The answer is one of success or a redirect. After a challenge, which is
+    /// answered for the next attempt, the error is [`HttpError::Denied`] with status 401.
     pub(super) async fn put_stream(
         &self,
         url: Url,
@@ -133,6 +152,9 @@ impl Client {
             .send()
             .await
             .map_err(|error| self.server.unreachable(error))?;
+        if response.status().is_redirection() && response.headers().contains_key(LOCATION) {
+            return Ok(response);
+        }
         if response.status() != StatusCode::UNAUTHORIZED || !is_own {
             return self.server.check(response, action).await;
         }
@@ -190,17 +212,31 @@ impl Client {
                 }),
                 _,
             ) => {
-                let request = TokenRequest {
+                let mut request = TokenRequest {
                     http: &self.http,
                     options: &self.options,
                     registry: &self.server,
                     registry_has_tls: self.base.starts_with("https:"),
-                    credentials: &self.credentials,
+                    credential: self.credentials.credential.as_ref(),
                     realm: &realm,
                     service: service.as_deref(),
                     scopes: merge_scopes(&self.scopes, scope.as_deref()),
                 };
-                Some(request.send().await?)
+                match request.send().await {
+                    // An expired credential is no reason not to read what is public.
+                    Err(refused @ HttpError::Denied { .. })
+                        if self.only_reads && request.credential.is_some() =>
+                    {
+                        request.credential = None;
+                        let token = request.send().await.map_err(|_| refused)?;
+                        tracing::warn!(
+                            "the token server `{realm}` refuses the credential for {}; reading without it",
+                            self.server.name
+                        );
+                        Some(token)
+                    }
+                    token => Some(token?),
+                }
             }
             (Some(Challenge::Basic), Some(Credential::Password { user, password })) => {
                 Some(Authorization::Basic {

@@ -113,7 +113,14 @@ async fn check_in(repository: &Repository, architecture: &str) -> Result<(), Reg
 }
 
 fn parse(bytes: &[u8], reference: &Reference) -> Result<Document, RegistryError> {
-    serde_json::from_slice(bytes).map_err(|error| unusable(reference, &error.to_string()))
+    let document: Document =
+        serde_json::from_slice(bytes).map_err(|error| unusable(reference, &error.to_string()))?;
+    if document.schema_version == 1 {
+        let problem =
+            "it has Docker's old format, schema 1; push it again with a current version of the tool";
+        return Err(unusable(reference, problem));
+    }
+    Ok(document)
 }
 
 /// The entry of an index that suits Linux on `architecture` best. One without a platform may.
@@ -126,7 +133,8 @@ fn select<'a>(
         Some(platform) => platform.rank(architecture),
         None => Some(u8::MAX),
     };
-    let suitable = index.manifests.iter().filter(|entry| rank(entry).is_some());
+    let images = index.manifests.iter().filter(|entry| !entry.is_artifact());
+    let suitable = images.filter(|entry| rank(entry).is_some());
     let best = suitable.min_by_key(rank);
     best.ok_or_else(|| unusable(reference, &format!("there is none for {architecture}")))
 }

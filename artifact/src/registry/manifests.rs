@@ -38,7 +38,8 @@ impl Repository {
         bytes: Result<Vec<u8>, HttpError>,
     ) -> Result<Option<Vec<u8>>, RegistryError> {
         let bytes = match bytes {
-            Err(HttpError::NotFound { .. } | HttpError::Denied { .. }) => return Ok(None),
+            // Registries reject tags that they do not have in different ways.
+            Err(error) if error.status().is_some() && !error.is_transient() => return Ok(None),
             bytes => bytes?,
         };
         let found = Digest::of(&bytes);
@@ -63,8 +64,8 @@ impl Repository {
         });
         let index = match listed.await {
             Ok(bytes) => parse_index(&bytes),
-            // Registries without the API answer in different ways.
-            Err(error) if matches!(error.status(), Some(400 | 401 | 403 | 404 | 405 | 501)) => None,
+            // Registries without the API answer in different ways, even with 500.
+            Err(error) if error.status().is_some() => None,
             Err(error) => return Err(error.into()),
         };
         let index = match index {
@@ -117,7 +118,7 @@ impl Repository {
     ) -> Result<bool, HttpError> {
         let (path, action) = (
             self.path("manifests", which),
-            format!("take the manifest `{which}`"),
+            format!("take the manifest `{which}` of the type `{media_type}`"),
         );
         retry(|| async {
             let mut request = Request::new(Method::PUT, &path, &action);

@@ -120,7 +120,7 @@ impl Repository {
             Ok(_) => return Ok(true),
             Err((Some(404), _)) => return Ok(false),
             // Some registries and proxies do not support HEAD.
-            Err((Some(400 | 403 | 405 | 501), _)) => {}
+            Err((Some(400 | 401 | 403 | 405 | 501), _)) => {}
             Err((_, error)) => return Err(error),
         }
         let first_byte = || {

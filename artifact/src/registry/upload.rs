@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
-use reqwest::{Body, Method, StatusCode, Url};
+use reqwest::{Body, Method, Response, StatusCode, Url};
 use tokio::fs::File;
 use tokio_util::io::ReaderStream;
 
@@ -22,6 +22,9 @@ use crate::reference::Reference;
 const CHUNK: usize = 256 * 1024;
 /// How many times longer a registry may take for its answer when it has all of a blob, which it hashes or moves then.
 const STORING_FACTOR: u32 = 10;
+/// How many redirects of an upload are followed.
+const MAX_REDIRECTS: usize = 5;
+const HTTP_PORT: u16 = 80;
 
 impl Repository {
     /// Sends the blob in the file at `path`; the registry checks its digest. `sent` is called with the length of each chunk.
@@ -51,9 +54,40 @@ impl Repository {
         path: &Path,
         blob: &BlobRef,
         action: &str,
-        sent: impl Fn(u64) + Send + Sync + 'static,
+        sent: impl Fn(u64) + Clone + Send + Sync + 'static,
     ) -> Result<(), HttpError> {
-        let url = self.start_upload(&blob.digest, action).await?;
+        let mut url = self.start_upload(&blob.digest, action).await?;
+        for _ in 0..MAX_REDIRECTS {
+            let response = self.put_blob(url, path, blob, action, sent.clone()).await;
+            let response = response.map_err(|error| self.lost_upload(error, action))?;
+            if response.status().is_success() {
+                return Ok(());
+            }
+            url = self.location(&response, action)?;
+        }
+        Err(self.client.server.protocol(action, "it redirects too often"))
+    }
+
+    /// An upload that the registry has forgotten can be started again.
+    fn lost_upload(&self, error: HttpError, action: &str) -> HttpError {
+        match error.status() {
+            Some(status @ (404 | 410 | 416)) => HttpError::UploadLost {
+                server: self.client.server.name.clone(),
+                action: action.to_owned(),
+                status,
+            },
+            _ => error,
+        }
+    }
+
+    async fn put_blob(
+        &self,
+        url: Url,
+        path: &Path,
+        blob: &BlobRef,
+        action: &str,
+        sent: impl Fn(u64) + Send + Sync + 'static,
+    ) -> Result<Response, HttpError> {
         let file = File::open(path).await.map_err(HttpError::file("read", path))?;
         let count = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&count);
@@ -69,7 +103,7 @@ impl Repository {
             .client
             .put_stream(url, Body::wrap_stream(stream), headers, action);
         tokio::select! {
-            outcome = put => outcome.map(drop),
+            outcome = put => outcome,
             () = self.stalled(&count, blob.size) => Err(self.client.server.timed_out(action)),
         }
     }
@@ -81,14 +115,24 @@ impl Repository {
             .client
             .send(Request::new(Method::POST, &path, action))
             .await?;
-        let location = response.headers().get(LOCATION);
-        // It may be relative, and have a query that must be kept.
-        let url = location.and_then(|location| response.url().join(location.to_str().ok()?).ok());
+        let mut url = self.location(&response, action)?;
+        url.query_pairs_mut().append_pair("digest", digest.as_str());
+        Ok(url)
+    }
+
+    /// Where to send the data. It may be relative, and have a query that must be kept.
+    fn location(&self, response: &Response, action: &str) -> Result<Url, HttpError> {
+        let (from, location) = (response.url(), response.headers().get(LOCATION));
+        let url = location.and_then(|location| from.join(location.to_str().ok()?).ok());
         let mut url = url.ok_or_else(|| {
             let problem = "it did not say where to send the data";
             self.client.server.protocol(action, problem)
         })?;
-        url.query_pairs_mut().append_pair("digest", digest.as_str());
+        // A registry behind a proxy that adds TLS may not know of it.
+        if from.scheme() == "https" && url.scheme() == "http" && url.host() == from.host() {
+            let port = url.port().filter(|port| *port != HTTP_PORT).or(from.port());
+            let _ = url.set_scheme("https").and_then(|()| url.set_port(port));
+        }
         Ok(url)
     }
 

@@ -175,7 +175,7 @@ async fn layers_are_downloaded_in_full_after_a_failed_delta() {
     let pulled = target.pull(&proxy.reference("broken")).await.unwrap();
     target.assert_both_intact();
     assert_eq!(pulled.stats.rebuilt, size(&changed(&source)));
-    // The list of deltas fails.
+    // The referrers API fails; the list is under a tag, too.
     let target = TestStore::with_older();
     let proxy = Proxy::start(&server.address, |request| {
         match request.path.contains("/referrers/") {
@@ -184,11 +184,8 @@ async fn layers_are_downloaded_in_full_after_a_failed_delta() {
         }
     });
     let reference = proxy.reference("broken");
-    if let Ok(pulled) = target.pull(&reference).await {
-        assert_downloaded_in_full(&target, &pulled, &source);
-    }
-    proxy.heal();
-    target.pull(&reference).await.unwrap();
+    let pulled = target.pull(&reference).await.unwrap();
+    assert!(pulled.stats.rebuilt > 0);
     target.assert_both_intact();
 }
 

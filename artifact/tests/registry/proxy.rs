@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::spawn;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
 /// How much is forwarded at once, in bytes.
 const PIECE: usize = 4096;
 
@@ -31,6 +34,8 @@ pub(crate) enum Fault {
     Truncate(u64),
     /// The answer announces this many bytes more than it has.
     Overstate(u64),
+    /// The body is compressed, though nobody asked for it.
+    Gzip,
     /// An additional header.
     Header(&'static str),
     /// The answer lacks these headers, in lower case.
@@ -233,6 +238,7 @@ impl State {
                 );
             }
             Fault::Redirect(url) => {
+                io::copy(&mut from.take(length), &mut io::sink())?;
                 return write!(
                     client,
                     "HTTP/1.1 307 There\r\nLocation: {url}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -255,6 +261,9 @@ impl State {
         };
         let mut server = BufReader::new(server);
         let head = read_head(&mut server)?;
+        if matches!(fault, Fault::Gzip) && request.method != "HEAD" {
+            return gzip(&head, &mut server, client);
+        }
         client.write_all(changed(&head, fault).as_bytes())?;
         if request.method == "HEAD" {
             return Ok(());
@@ -304,6 +313,26 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// Sends an answer with its body compressed.
+fn gzip(head: &str, body: &mut impl Read, mut client: &TcpStream) -> io::Result<()> {
+    let mut plain = Vec::new();
+    body.take(length(head).unwrap_or(u64::MAX))
+        .read_to_end(&mut plain)?;
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(&plain)?;
+    let packed = packed.finish()?;
+    let lines = head.trim_end().lines();
+    let kept: Vec<_> = lines
+        .filter(|line| !line.to_lowercase().starts_with("content-length:"))
+        .collect();
+    let (head, length) = (kept.join("\r\n"), packed.len());
+    let head = closing(&format!(
+        "{head}\r\nContent-Encoding: gzip\r\nContent-Length: {length}\r\n\r\n"
+    ));
+    client.write_all(head.as_bytes())?;
+    client.write_all(&packed)
 }
 
 /// The first line and the headers, with the empty line.

@@ -25,7 +25,8 @@ impl Server {
     /// Starts a registry with `more` in its configuration.
     pub(crate) fn with(more: &Value) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let address = free_address();
+        let given = more["http"]["addr"].as_str().map(str::to_owned);
+        let address = given.unwrap_or_else(free_address);
         let mut config = json!({
             "version": 0.1,
             "log": {"level": "error", "accesslog": {"disabled": true}},

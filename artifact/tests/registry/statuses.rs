@@ -14,7 +14,7 @@ use crate::server::Server;
 const STATUSES: [(u16, &str); 6] = [
     (401, "refuses to"),
     (403, "refuses to"),
-    (404, "not found; check the reference"),
+    (404, "not found (no); check the reference"),
     (429, "status 429 (no); it asks to retry after 1 s"),
     (500, "status 500 (no)"),
     (503, "status 503 (no)"),

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use parbake_artifact::registry::{Options, publish, pull};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use serde_json::json;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::fixture::{TestStore, chain, tag};
@@ -20,12 +20,18 @@ struct Certificates {
 
 impl Certificates {
     fn new() -> Self {
+        Self::valid_until(2100)
+    }
+
+    /// Expired or not: at the beginning of `year`.
+    fn valid_until(year: i32) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut params = CertificateParams::new([]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        let mut params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        params.not_after = date_time_ymd(year, 1, 1);
         let certificate = params.signed_by(&key, &authority).unwrap();
         fs::write(dir.path().join("certificate"), certificate.pem()).unwrap();
         fs::write(dir.path().join("key"), key.serialize_pem()).unwrap();
@@ -34,8 +40,14 @@ impl Certificates {
     }
 
     fn server(&self) -> Server {
+        self.server_with(&json!({}))
+    }
+
+    fn server_with(&self, http: &Value) -> Server {
         let file = |name: &str| self.dir.path().join(name);
-        Server::with(&json!({"http": {"tls": {"certificate": file("certificate"), "key": file("key")}}}))
+        let mut http = http.clone();
+        http["tls"] = json!({"certificate": file("certificate"), "key": file("key")});
+        Server::with(&json!({"http": http}))
     }
 
     /// Options that trust these authorities.
@@ -88,6 +100,44 @@ async fn private_authority_is_trusted_if_named() {
         }
         target.assert_no_artifact();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn expired_certificate_is_reported_as_such() {
+    let certificates = Certificates::valid_until(2020);
+    let (server, target) = (certificates.server(), TestStore::empty());
+    let trusting = certificates.trusting("only_own", &[&certificates.authority]);
+    let pulled = pull(
+        &target.store,
+        &server.reference("closed"),
+        Some(&tag()),
+        &trusting,
+    )
+    .await;
+    let error = chain(&pulled.unwrap_err());
+    assert!(error.contains("renew its certificate"), "{error}");
+}
+
+/// As behind a proxy that adds TLS, of which the registry does not know.
+#[tokio::test(flavor = "multi_thread")]
+async fn upload_location_without_tls_is_corrected() {
+    let certificates = Certificates::new();
+    let address = free_address();
+    let http = json!({"addr": address, "host": format!("http://{address}")});
+    let (server, source, target) = (
+        certificates.server_with(&http),
+        TestStore::with_artifact(),
+        TestStore::empty(),
+    );
+    let trusting = certificates.trusting("only_own", &[&certificates.authority]);
+    let reference = server.reference("small");
+    publish(&source.store, &tag(), &reference, &trusting)
+        .await
+        .unwrap();
+    pull(&target.store, &reference, Some(&tag()), &trusting)
+        .await
+        .unwrap();
+    target.assert_intact();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -36,6 +36,11 @@ struct TokenServer {
 impl TokenServer {
     /// Starts a server whose first `failures` answers are errors.
     fn start(failures: usize) -> Self {
+        Self::start_with(failures, false)
+    }
+
+    /// With `is_public`, anybody gets a token to pull, but nobody with a wrong password.
+    fn start_with(failures: usize, is_public: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (signer, asked) = (Arc::new(Signer::new()), Arc::<Mutex<Vec<String>>>::default());
@@ -43,7 +48,7 @@ impl TokenServer {
         spawn(move || {
             for client in listener.incoming().flatten() {
                 // An error means that the client has closed the connection.
-                let _ = answer(&client, &signing, &noting, failures);
+                let _ = answer(&client, &signing, &noting, failures, is_public);
             }
         });
         Self {
@@ -75,6 +80,7 @@ fn answer(
     signer: &Signer,
     asked: &Mutex<Vec<String>>,
     failures: usize,
+    is_public: bool,
 ) -> io::Result<()> {
     let mut from = BufReader::new(client);
     let head = read_head(&mut from)?;
@@ -100,7 +106,10 @@ fn answer(
     let password = format!("authorization: Basic {}", STANDARD.encode(PASSWORD));
     let known = match head.starts_with("POST ") {
         true => get("grant_type") == ["refresh_token"] && get("refresh_token") == [IDENTITY],
-        false => head.contains(&password),
+        false => {
+            let is_anonymous = !head.contains("authorization:") && scopes.ends_with(":pull");
+            head.contains(&password) || (is_public && is_anonymous)
+        }
     };
     let (status, answer) = if number <= failures {
         ("503 No", json!({}))
@@ -115,7 +124,8 @@ fn answer(
         let token = signer.token(&scopes);
         (
             "200 Yes",
-            json!({"token": token, "access_token": token, "expires_in": 300}),
+            // Some servers send an empty one of both.
+            json!({"token": "", "access_token": token, "expires_in": 300}),
         )
     };
     let answer = answer.to_string();
@@ -241,6 +251,31 @@ fn unknown_users_are_refused() {
             assert!(error.contains(hint), "{error}");
         }
     }
+}
+
+#[test]
+fn refused_credential_does_not_prevent_reading_what_is_public() {
+    let (tokens, source, target) = (
+        TokenServer::start_with(0, true),
+        TestStore::with_artifact(),
+        TestStore::empty(),
+    );
+    let server = tokens.registry(&source);
+    let reference = server.reference("open/small").to_string();
+    run(
+        &["publish", &reference],
+        source.dir.path(),
+        &with_password(&server, PASSWORD),
+    )
+    .unwrap();
+    let expired = with_password(&server, "me:expired");
+    run(&["pull", &reference], target.dir.path(), &expired).unwrap();
+    target.assert_intact();
+    let error = run(&["publish", &reference], source.dir.path(), &expired).unwrap_err();
+    assert!(
+        error.contains("status 401 (who are you?); the credential in"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -26,6 +26,7 @@ const INDEX: &str = "index.json";
 /// Advice in errors about web servers.
 pub(super) const HINTS: Hints = Hints {
     unreachable: "; `--binary-mirror` names another server",
+    expired: " over TLS; its certificate has expired, or the clock of this host is wrong",
     tls: " over TLS; `--ca-file` names certificate authorities to trust, `--binary-mirror` another server",
     not_found: "check that the version is published, and that the mirror has it",
 };
