@@ -51,6 +51,7 @@ mod referrers;
 pub mod registry;
 pub mod rootfs;
 mod signature;
+mod sparse;
 pub mod store;
 pub mod tag;
 

@@ -42,7 +42,7 @@ pub struct LoadedImage {
 }
 
 /// Loads all images of `path` into all nodes of `cluster`. `path` is an OCI image layout (directory or archive) or the output
-/// of `docker save`; archives may be compressed with gzip, xz or zstd. `name` overrides the name of a single image.
+/// of `docker save`; archives may be compressed with gzip, xz, zstd or bzip2. `name` overrides the name of a single image.
 ///
 /// # Errors
 /// `path` has no images, or they are damaged or have no names: nothing is changed then. Or a node failed to import them.

@@ -1,14 +1,17 @@
 //! Image archives: read in full, and written as an OCI image layout of nothing but the images for this host.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use super::error::ImageError;
 use super::files::{Files, INDEX, decompressed};
 use super::image::{Blob, Image, Manifest};
 use super::layout::{self, Layout};
-use super::name::ImageName;
+use super::name::{ImageName, is_full_name};
 use super::{docker, oci};
 use crate::digest::Digest;
 
@@ -30,9 +33,21 @@ struct Named {
     below: Vec<Manifest>,
 }
 
+impl Named {
+    /// A name of the document `position` of `chain`, which leads from an index to the manifest. CRI-O insists on the very
+    /// document that a digest is of, even if it is an index.
+    fn pinned(name: &ImageName, chain: &[&Manifest], position: usize) -> Self {
+        Self {
+            name: name.pinned_to(&chain[position].digest),
+            target: chain[position].clone(),
+            below: chain[position + 1..].iter().copied().cloned().collect(),
+        }
+    }
+}
+
 impl Archive {
     /// Reads all of `path`: an OCI image layout in a directory or an archive, or the output of `docker save`, plain or
-    /// compressed with gzip, xz or zstd. `name` replaces the names of the only image.
+    /// compressed with gzip, xz, zstd or bzip2, in a file or a pipe. `name` replaces the names of the only image.
     ///
     /// # Errors
     /// See [`ImageError`].
@@ -53,7 +68,8 @@ impl Archive {
 
     fn new(files: Files, images: Vec<Image>, named: Vec<Named>) -> Self {
         let mut layout = Layout::default();
-        for Named { name, target, below } in &named {
+        let aliases = aliases(&images, &named);
+        for Named { name, target, below } in named.iter().chain(&aliases) {
             layout.name(target.descriptor(), name);
             for Manifest { digest, text, .. } in below.iter().chain([target]) {
                 layout.blobs.insert(digest.clone(), text.clone());
@@ -157,15 +173,27 @@ impl Archive {
 }
 
 fn read(path: &Path) -> Result<Files, ImageError> {
-    let metadata = path.metadata().map_err(|source| ImageError::Read {
+    let failed = |source| ImageError::Read {
         path: path.to_owned(),
         source,
-    })?;
-    if !metadata.is_file() && !metadata.is_dir() {
-        let why = "it is not a regular file or a directory, and has to be read twice";
+    };
+    let kind = path.metadata().map_err(failed)?.file_type();
+    if kind.is_fifo() || kind.is_socket() {
+        return Files::read(path, Some(spool(path).map_err(failed)?));
+    }
+    if !kind.is_file() && !kind.is_dir() {
+        let why = "it is not a regular file, a directory or a pipe";
         return Err(ImageError::not_an_archive(path, why));
     }
-    Files::read(path)
+    Files::read(path, None)
+}
+
+/// Copies a stream into a file without a name, since archives are read twice.
+fn spool(path: &Path) -> io::Result<File> {
+    let dir = env::var_os("TMPDIR").filter(|dir| !dir.is_empty());
+    let mut spooled = tempfile::tempfile_in(dir.unwrap_or_else(|| "/var/tmp".into()))?;
+    io::copy(&mut File::open(path)?, &mut spooled)?;
+    Ok(spooled)
 }
 
 fn images(files: &Files) -> Result<Vec<Image>, ImageError> {
@@ -212,7 +240,7 @@ fn names(path: &Path, images: &[Image], name: Option<&ImageName>) -> Result<Vec<
     for image in images {
         for label in labels(image) {
             // A bare tag would be a name on Docker Hub.
-            let is_full = image.tags.contains(&label) && label.contains(['/', ':']);
+            let is_full = image.tags.contains(&label) && is_full_name(&label);
             match label.parse::<ImageName>().ok().filter(|_| is_full) {
                 Some(name) => all.extend(named(path, image, &name)?),
                 None => unnamed.push(format!("`{label}`")),
@@ -244,17 +272,12 @@ fn named(path: &Path, image: &Image, name: &ImageName) -> Result<Vec<Named>, Ima
         return Ok(vec![plain(name.whole())]);
     };
     let mut names: Vec<Named> = name.tagged().map(plain).into_iter().collect();
-    let chain: Vec<&Manifest> = image.indexes.iter().chain([&image.manifest]).collect();
+    let chain = image.chain();
     let target = chain
         .iter()
         .position(|manifest| manifest.digest.as_str() == digest);
     match target {
-        // CRI-O insists on the very document that the digest is of, even if it is an index.
-        Some(position) => names.push(Named {
-            name: name.pinned(),
-            target: chain[position].clone(),
-            below: chain[position + 1..].iter().copied().cloned().collect(),
-        }),
+        Some(position) => names.push(Named::pinned(name, &chain, position)),
         None if names.is_empty() => {
             return Err(ImageError::WrongDigest {
                 path: path.to_owned(),
@@ -270,4 +293,22 @@ fn named(path: &Path, image: &Image, name: &ImageName) -> Result<Vec<Named>, Ima
         ),
     }
     Ok(names)
+}
+
+/// Further names: pods may also call an image by its digest or by that of its index, which containerd looks up as names.
+/// CRI-O and Docker know an image's digests by themselves.
+fn aliases(images: &[Image], named: &[Named]) -> Vec<Named> {
+    let mut known: BTreeSet<String> = named.iter().map(|named| named.name.clone()).collect();
+    let mut aliases = Vec::new();
+    for Named { name, target, .. } in named {
+        let Ok(name) = name.parse::<ImageName>() else {
+            continue;
+        };
+        let original = images.iter().find(|image| image.manifest.digest == target.digest);
+        // An index does not lead to a corrected manifest.
+        let chain = original.map_or_else(|| vec![target], Image::chain);
+        let all = (0..chain.len()).map(|position| Named::pinned(&name, &chain, position));
+        aliases.extend(all.filter(|alias| known.insert(alias.name.clone())));
+    }
+    aliases
 }

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::document::Platform;
+use super::document::{Platform, or_default};
 use super::error::ImageError;
 use super::files::Files;
 use super::image::{Blob, Image};
+use super::name::ImageName;
 use crate::config::host_architecture;
 
 /// The file that lists the images.
@@ -18,8 +19,10 @@ pub(crate) const MANIFEST: &str = "manifest.json";
 #[serde(rename_all = "PascalCase")]
 struct Listed {
     config: String,
-    #[serde(default)]
-    repo_tags: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "or_default")]
+    repo_tags: Vec<String>,
+    /// `null` for an image without files.
+    #[serde(default, deserialize_with = "or_default")]
     layers: Vec<String>,
 }
 
@@ -35,7 +38,9 @@ pub(super) fn images(files: &Files) -> Result<Vec<Image>, ImageError> {
 }
 
 fn image(files: &Files, listed: Listed) -> Result<Image, ImageError> {
-    let tags = listed.repo_tags.unwrap_or_default();
+    // Unlike in a layout, a bare word is a repository.
+    let full = |tag: String| tag.parse::<ImageName>().map_or(tag, |name| name.whole());
+    let tags: Vec<String> = listed.repo_tags.into_iter().map(full).collect();
     let name = tags.first().unwrap_or(&listed.config).clone();
     let blob = |path: &String| {
         let file = files.file(Path::new(path));

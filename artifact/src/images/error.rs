@@ -10,7 +10,7 @@ pub enum ImageError {
     Read { path: PathBuf, source: io::Error },
     #[error(
         "`{}` is not an image archive: {why}; supported are the output of `docker save` or `podman save`, \
-         an archive or a directory with an OCI image layout, and archives compressed with gzip, xz or zstd",
+         an archive or a directory with an OCI image layout, and archives compressed with gzip, xz, zstd or bzip2",
         path.display()
     )]
     NotAnArchive { path: PathBuf, why: String },

@@ -9,6 +9,7 @@ use tar::EntryType;
 
 use super::archive::Archive;
 use super::error::ImageError;
+use crate::sparse::Sparse;
 
 /// Copies files out of the single image in the archive or layout `path`. `wanted` maps absolute paths in the image to the
 /// new files. Of a file in several layers, the uppermost is copied.
@@ -49,7 +50,11 @@ fn extract_from<'w>(
 ) -> io::Result<()> {
     for entry in tar::Archive::new(layer).entries()? {
         let mut entry = entry?;
-        let path = entry.path()?;
+        let sparse = Sparse::of(&mut entry)?;
+        let path = match sparse.as_ref().and_then(|sparse| sparse.name.as_ref()) {
+            Some(name) => name.clone(),
+            None => entry.path()?.into_owned(),
+        };
         let path = Path::new("/").join(path.strip_prefix("./").unwrap_or(&path));
         let kind = entry.header().entry_type();
         if let Some((file, to)) = wanted.iter().find(|(file, _)| Path::new(file) == path)
@@ -59,7 +64,11 @@ fn extract_from<'w>(
             )
             && accept(file)
         {
-            io::copy(&mut entry, &mut File::create(to)?)?;
+            let mut to = File::create(to)?;
+            match sparse {
+                Some(sparse) => io::copy(&mut sparse.expand(&mut entry)?, &mut to)?,
+                None => io::copy(&mut entry, &mut to)?,
+            };
         }
     }
     Ok(())

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::os::fd::AsRawFd;
 use std::path::{Component, Path, PathBuf};
 
+use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::MultiGzDecoder;
 use liblzma::bufread::XzDecoder;
 use tar::EntryType;
@@ -12,18 +14,21 @@ use walkdir::WalkDir;
 
 use super::error::ImageError;
 use crate::digest::{Digest, HashingStream};
+use crate::sparse::Sparse;
 
+/// The signature of bzip2, which the block size follows.
+const BZIP2: [u8; 3] = *b"BZh";
 /// RFC 1952, 2.3.1.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// The .xz file format, 2.1.1.1.
 const XZ: [u8; 6] = *b"\xfd7zXZ\0";
 /// RFC 8878, 3.1.1.
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// RFC 8878, 3.1.2: the end of a skippable frame's magic number, before which is 0x50 to 0x5f. `pzstd` begins with such frames.
+const ZSTD_SKIPPABLE: [u8; 3] = [0x2a, 0x4d, 0x18];
 /// The files that mark an OCI image layout (OCI image-spec 1.1, image-layout.md).
 pub(crate) const LAYOUT: [&str; 2] = ["oci-layout", INDEX];
 pub(super) const INDEX: &str = "index.json";
-/// Pax records of sparse files in a format that the tar reader does not know.
-const PAX_SPARSE: &str = "GNU.sparse.";
 /// Maximum size of a document in bytes.
 const MAX_DOCUMENT: u64 = 4 << 20;
 /// Maximum size of all documents of an archive in bytes.
@@ -35,7 +40,10 @@ const BUFFER: usize = 1 << 18;
 /// All files of an archive, after one pass over it. Of several entries with one name the last counts, as in tar.
 #[derive(Debug)]
 pub(super) struct Files {
+    /// For messages.
     path: PathBuf,
+    /// What is read instead, if it can be read only once.
+    spooled: Option<File>,
     entries: BTreeMap<PathBuf, Item>,
     /// Bytes of all documents that are held.
     held: usize,
@@ -62,6 +70,7 @@ pub(super) struct FileInfo {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Compression {
     None,
+    Bzip2,
     Gzip,
     Xz,
     Zstd,
@@ -78,14 +87,16 @@ enum Entry<'a> {
 type Visit<'v> = dyn FnMut(usize, &Path, Entry<'_>) -> io::Result<()> + 'v;
 
 impl Files {
-    /// Reads all of `path`.
-    pub(super) fn read(path: &Path) -> Result<Self, ImageError> {
+    /// Reads all of `path`, or of `spooled` instead.
+    pub(super) fn read(path: &Path, spooled: Option<File>) -> Result<Self, ImageError> {
         let mut files = Self {
             path: path.to_owned(),
+            spooled,
             entries: BTreeMap::new(),
             held: 0,
         };
-        let walked = walk(path, &mut |number, name, entry| files.add(number, name, entry));
+        let from = files.source();
+        let walked = walk(&from, &mut |number, name, entry| files.add(number, name, entry));
         match walked {
             Ok(()) => Ok(files),
             Err(error) if files.entries.is_empty() => {
@@ -104,9 +115,17 @@ impl Files {
         &self.path
     }
 
+    /// The path to read.
+    fn source(&self) -> PathBuf {
+        match &self.spooled {
+            Some(file) => format!("/proc/self/fd/{}", file.as_raw_fd()).into(),
+            None => self.path.clone(),
+        }
+    }
+
     /// The file `name`, after links.
     pub(super) fn file(&self, name: &Path) -> Option<&FileInfo> {
-        let mut item = self.entries.get(name)?;
+        let mut item = self.entries.get(&relative(name))?;
         for _ in 0..MAX_LINKS {
             match item {
                 Item::File(file) => return Some(file),
@@ -143,7 +162,7 @@ impl Files {
         wanted: impl Fn(usize) -> bool,
         visit: &mut dyn FnMut(usize, u64, &mut dyn Read) -> io::Result<()>,
     ) -> io::Result<()> {
-        walk(&self.path, &mut |number, _, entry| match entry {
+        walk(&self.source(), &mut |number, _, entry| match entry {
             Entry::File(size, content) if wanted(number) => visit(number, size, content),
             _ => Ok(()),
         })
@@ -189,7 +208,9 @@ impl Compression {
     fn of(start: &[u8]) -> Self {
         if start.starts_with(&GZIP) {
             Self::Gzip
-        } else if start.starts_with(&ZSTD) {
+        } else if start.starts_with(&BZIP2) {
+            Self::Bzip2
+        } else if start.starts_with(&ZSTD) || is_skippable(start) {
             Self::Zstd
         } else if start.starts_with(&XZ) {
             Self::Xz
@@ -197,6 +218,10 @@ impl Compression {
             Self::None
         }
     }
+}
+
+fn is_skippable(start: &[u8]) -> bool {
+    matches!(start, [0x50..=0x5f, rest @ ..] if rest.starts_with(&ZSTD_SKIPPABLE))
 }
 
 /// OCI image-spec 1.1, image-layout.md, "Blobs".
@@ -247,34 +272,28 @@ fn walk_archive(from: &mut dyn Read, visit: &mut Visit<'_>) -> io::Result<()> {
     let mut archive = tar::Archive::new(from);
     for (number, entry) in archive.entries()?.enumerate() {
         let mut entry = entry?;
-        let name = without_dot(&entry.path()?);
+        let sparse = Sparse::of(&mut entry)?;
+        let name = match sparse.as_ref().and_then(|sparse| sparse.name.as_ref()) {
+            Some(name) => relative(name),
+            None => relative(&entry.path()?),
+        };
         match entry.header().entry_type() {
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                refuse_pax_sparse(&mut entry, &name)?;
-                let size = entry.size();
-                visit(number, &name, Entry::File(size, &mut entry))?;
-            }
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => match sparse {
+                Some(sparse) => {
+                    let size = sparse.size;
+                    visit(number, &name, Entry::File(size, &mut sparse.expand(&mut entry)?))?;
+                }
+                None => {
+                    let size = entry.size();
+                    visit(number, &name, Entry::File(size, &mut entry))?;
+                }
+            },
             kind @ (EntryType::Link | EntryType::Symlink) => {
                 let to = entry.link_name()?.unwrap_or_default();
                 let to = target(&name, kind, &to);
                 visit(number, &name, Entry::Link(to))?;
             }
             _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn refuse_pax_sparse(entry: &mut tar::Entry<'_, impl Read>, name: &Path) -> io::Result<()> {
-    for record in entry.pax_extensions()?.into_iter().flatten() {
-        if record?.key().is_ok_and(|key| key.starts_with(PAX_SPARSE)) {
-            return Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                format!(
-                    "`{}` is a sparse file in pax format, which is not supported; archive it without `--sparse`",
-                    name.display()
-                ),
-            ));
         }
     }
     Ok(())
@@ -290,22 +309,24 @@ fn target(name: &Path, kind: EntryType, to: &Path) -> PathBuf {
         match component {
             Component::Normal(part) => target.push(part),
             Component::ParentDir => drop(target.pop()),
-            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+            Component::RootDir => target.clear(),
+            Component::CurDir | Component::Prefix(_) => {}
         }
     }
     target
 }
 
-fn without_dot(path: &Path) -> PathBuf {
-    let is_dot = |component: &Component<'_>| *component == Component::CurDir;
-    path.components().skip_while(is_dot).collect()
+/// The path below the root of the archive: without a leading `./` or `/`.
+fn relative(path: &Path) -> PathBuf {
+    let is_root = |component: &Component<'_>| matches!(component, Component::CurDir | Component::RootDir);
+    path.components().skip_while(is_root).collect()
 }
 
-/// Calls `visit` with the names of all entries of the archive `path`, without a leading `./`.
+/// Calls `visit` with the names of all entries of the archive `path`, without a leading `./` or `/`.
 pub(crate) fn walk_names(path: &Path, visit: &mut dyn FnMut(&Path)) -> io::Result<()> {
     let mut archive = tar::Archive::new(open(path)?);
     for entry in archive.entries()? {
-        visit(&without_dot(&entry?.path()?));
+        visit(&relative(&entry?.path()?));
     }
     Ok(())
 }
@@ -326,6 +347,7 @@ pub(super) fn decompressed<'r>(mut from: impl Read + 'r) -> io::Result<Box<dyn R
 fn decoder<'r>(compression: Compression, whole: impl BufRead + 'r) -> io::Result<Box<dyn Read + 'r>> {
     Ok(match compression {
         Compression::None => Box::new(whole),
+        Compression::Bzip2 => Box::new(MultiBzDecoder::new(whole)),
         Compression::Gzip => Box::new(MultiGzDecoder::new(whole)),
         Compression::Xz => Box::new(XzDecoder::new_multi_decoder(whole)),
         Compression::Zstd => Box::new(zstd::Decoder::with_buffer(whole)?),

@@ -64,6 +64,11 @@ impl From<&FileInfo> for Blob {
 }
 
 impl Image {
+    /// The indexes that lead to the manifest, outermost first, and the manifest.
+    pub(super) fn chain(&self) -> Vec<&Manifest> {
+        self.indexes.iter().chain([&self.manifest]).collect()
+    }
+
     /// The manifest of an image that has none.
     pub(super) fn manifest_of(config: &Blob, layers: &[Blob]) -> Manifest {
         let descriptor = |media_type: &str, blob: &Blob| json!({"mediaType": media_type, "digest": blob.digest, "size": blob.size});
@@ -103,7 +108,7 @@ fn layer_media_type(compression: Compression) -> String {
     let suffix = match compression {
         Compression::Gzip => "+gzip",
         Compression::Zstd => "+zstd",
-        Compression::None | Compression::Xz => "",
+        Compression::None | Compression::Bzip2 | Compression::Xz => "",
     };
     format!("{LAYER_MEDIA_TYPE}{suffix}")
 }

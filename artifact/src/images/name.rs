@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use oci_spec::distribution::Reference;
 
+use crate::digest::Digest;
 use crate::printable::printable;
 use crate::reference::parse_reference;
 
@@ -48,6 +49,11 @@ impl ImageName {
         Some(format!("{}/{}:{tag}", self.registry(), self.repository()))
     }
 
+    /// The name with `digest` instead of its tag.
+    pub(super) fn pinned_to(&self, digest: &Digest) -> String {
+        self.0.clone_with_digest(digest.to_string()).whole()
+    }
+
     /// The name without its tag if it has a digest: what runtimes look for.
     pub(super) fn pinned(&self) -> String {
         match self.digest() {
@@ -72,6 +78,11 @@ impl fmt::Display for ImageName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
+}
+
+/// True for a name with a registry, a repository or a tag: a bare word in an OCI layout is a tag.
+pub(super) fn is_full_name(text: &str) -> bool {
+    text.contains(['/', ':'])
 }
 
 /// The name under which a container runtime looks for an image that a pod calls `name`: in full, and without its tag if it

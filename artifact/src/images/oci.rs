@@ -2,10 +2,12 @@
 
 use serde::de::DeserializeOwned;
 
+use super::docker;
 use super::document::{Descriptor, Document, MAX_DEPTH, Platform};
 use super::error::ImageError;
 use super::files::{Compression, FileInfo, Files, INDEX};
 use super::image::{Blob, Image, Manifest};
+use super::name::is_full_name;
 use crate::config::host_architecture;
 
 /// What a descriptor leads to.
@@ -30,7 +32,10 @@ pub(super) fn images(files: &Files) -> Result<Vec<Image>, ImageError> {
         let label = tag.clone().unwrap_or_else(|| descriptor.digest.to_string());
         match layout.find(descriptor, &label, MAX_DEPTH)? {
             Found::Image(mut image) => {
-                image.tags = tag.into_iter().collect();
+                image.tags = match tag {
+                    Some(tag) if is_full_name(&tag) => vec![tag],
+                    tag => layout.docker_names(&image).unwrap_or(tag.into_iter().collect()),
+                };
                 images.push(*image);
             }
             Found::OtherPlatforms(found) => others.push((tag, label, found)),
@@ -60,6 +65,13 @@ struct Layout<'a> {
 }
 
 impl Layout<'_> {
+    /// The names that the archive's `manifest.json`, if it has one, gives the image: Docker reads names from there only.
+    fn docker_names(&self, image: &Image) -> Option<Vec<String>> {
+        let listed = docker::images(self.files).ok()?.into_iter();
+        let names = listed.filter(|other| other.config.digest == image.config.digest);
+        Some(names.flat_map(|image| image.tags).collect::<Vec<_>>()).filter(|names| !names.is_empty())
+    }
+
     fn damaged(&self, problem: String) -> ImageError {
         ImageError::damaged(self.files.path(), problem)
     }
@@ -131,7 +143,10 @@ impl Layout<'_> {
     ) -> Result<Found, ImageError> {
         let file = self.blob(config, name)?;
         let text = file.text.as_deref().unwrap_or_default();
+        // Tools that write no platform have layers of files; signatures have neither.
+        let has_files = layers.iter().any(Descriptor::is_file_system_layer);
         match serde_json::from_slice::<Platform>(text) {
+            Ok(platform) if platform.is_missing() && has_files => {}
             Ok(platform) if platform.is_unknown() => return Ok(Found::NotAnImage),
             Ok(platform) if platform.rank_on_host().is_none() => {
                 return Ok(Found::OtherPlatforms(vec![platform.to_string()]));

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
 use tempfile::TempDir;
 
+use super::document::CONTAINERD_NAME;
 use super::{Archive, ImageName, extract_files};
 use crate::config::host_architecture;
 use crate::digest::Digest;
@@ -129,13 +130,25 @@ fn check_written(files: &[(String, Vec<u8>)], layer: &[u8]) -> Value {
         blob.clone()
     };
     let index: Value = serde_json::from_slice(by_name["index.json"]).unwrap();
+    let mut indexes = BTreeSet::new();
     for entry in index["manifests"].as_array().unwrap() {
         let manifest: Value = serde_json::from_slice(&blob(entry)).unwrap();
+        // Only names with digests may lead to indexes.
+        if manifest.get("manifests").is_some() {
+            assert!(
+                entry["annotations"][CONTAINERD_NAME]
+                    .as_str()
+                    .unwrap()
+                    .contains('@')
+            );
+            indexes.insert(entry["digest"].to_string());
+            continue;
+        }
         assert_eq!(blob(&manifest["layers"][0]), layer);
         blob(&manifest["config"]);
     }
     // Marker, index, manifest, config and layer.
-    assert_eq!(files.len(), 5, "{:?}", by_name.keys());
+    assert_eq!(files.len(), 5 + indexes.len(), "{:?}", by_name.keys());
     index
 }
 
@@ -435,7 +448,7 @@ fn repacked_archives_may_repeat_and_link_entries() {
 }
 
 #[test]
-fn sparse_entries_are_read_in_gnu_format() {
+fn sparse_entries_are_expanded() {
     let layout = Layout::new();
     let mut layer = vec![0; 1 << 20];
     layer[700_000] = 7;
@@ -444,11 +457,12 @@ fn sparse_entries_are_read_in_gnu_format() {
     let sparse = File::create(&blob).unwrap();
     sparse.set_len(layer.len() as u64).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&sparse, &[7], 700_000).unwrap();
-    let pack = |format: &str| {
+    let pack = |format: &[&str]| {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("image.tar");
         let tar = std::process::Command::new("tar")
-            .args(["--sparse", format, "--create", "--file"])
+            .args(format)
+            .args(["--sparse", "--create", "--file"])
             .arg(&path)
             .arg("--directory")
             .arg(layout.path())
@@ -457,15 +471,138 @@ fn sparse_entries_are_read_in_gnu_format() {
         assert!(tar.unwrap().success());
         (dir, path)
     };
-    let (_dir, path) = pack("--format=gnu");
-    assert!(fs::metadata(&path).unwrap().len() < 200_000, "it is not sparse");
-    check_written(&written(&path, Some("x")), &layer);
-    let (_dir, path) = pack("--format=pax");
-    let error = problem(&path, Some("x"));
-    assert!(
-        error.contains("sparse file in pax format") && error.contains("without `--sparse`"),
-        "{error}"
-    );
+    for format in [
+        &["--format=gnu"][..],
+        &["--format=pax", "--sparse-version=0.0"],
+        &["--format=pax", "--sparse-version=0.1"],
+        &["--format=pax", "--sparse-version=1.0"],
+    ] {
+        let (_dir, path) = pack(format);
+        assert!(fs::metadata(&path).unwrap().len() < 200_000, "it is not sparse");
+        check_written(&written(&path, Some("x")), &layer);
+    }
+}
+
+#[test]
+fn names_of_entries_may_be_absolute() {
+    let layout = Layout::with_image();
+    let (_dir, path) = layout.archive();
+    let packed = fs::read(&path).unwrap();
+    let mut absolute = Builder::new(Vec::new());
+    for entry in tar::Archive::new(&packed[..]).entries().unwrap() {
+        let entry = entry.unwrap();
+        let mut header = entry.header().clone();
+        let name = format!("/{}", entry.path().unwrap().display());
+        // The builder refuses such names.
+        header.as_old_mut().name.fill(0);
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_cksum();
+        absolute.append(&header, entry).unwrap();
+    }
+    let (_dir, path) = file(&absolute.into_inner().unwrap());
+    check_written(&written(&path, Some("x")), b"layer");
+}
+
+#[test]
+fn archives_come_through_pipes_too() {
+    let layout = Layout::with_image();
+    let (dir, path) = layout.archive();
+    let pipe = dir.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let writer = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || fs::copy(path, pipe).unwrap()
+    });
+    check_written(&written(&pipe, Some("x")), b"layer");
+    writer.join().unwrap();
+}
+
+#[test]
+fn archives_are_decompressed() {
+    let layout = Layout::with_image();
+    let (dir, path) = layout.archive();
+    for tool in ["bzip2", "gzip", "xz", "zstd"] {
+        let packed = dir.path().join(tool);
+        let status = std::process::Command::new(tool)
+            .arg("-c")
+            .stdin(File::open(&path).unwrap())
+            .stdout(File::create(&packed).unwrap())
+            .status();
+        assert!(status.unwrap().success(), "{tool}");
+        check_written(&written(&packed, Some("x")), b"layer");
+    }
+    // As `pzstd` writes it, with the length of each frame in a frame to be skipped.
+    let plain = fs::read(&path).unwrap();
+    let frame = zstd::encode_all(&plain[..], 1).unwrap();
+    let mut frames = vec![0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0];
+    frames.extend(u32::try_from(frame.len()).unwrap().to_le_bytes());
+    frames.extend(frame);
+    let (_dir, path) = file(&frames);
+    check_written(&written(&path, Some("x")), b"layer");
+}
+
+/// As containerd looks images up: pods may name the digest that `image load` prints, or that of the index in a registry.
+#[test]
+fn images_are_also_known_by_their_digests() {
+    let layout = Layout::new();
+    let mut layer = layout.blob(b"layer");
+    layer["mediaType"] = json!("application/vnd.oci.image.layer.v1.tar+gzip");
+    let manifest = layout.image_of(layer.clone(), host_architecture());
+    let index = layout.document(&json!({"manifests": [on(manifest.clone(), host_architecture())]}));
+    layout.index(&[named(index.clone(), "example.org/app:v1")]);
+    assert_eq!(examine(layout.path(), None).unwrap(), ["example.org/app:v1"]);
+    let listed = check_written(&written(layout.path(), None), b"layer");
+    let corrected = listed["manifests"][0]["digest"].as_str().unwrap();
+    let names = |listed: &Value| -> BTreeSet<String> {
+        let name = |entry: &Value| entry["annotations"][CONTAINERD_NAME].as_str().unwrap().to_owned();
+        listed["manifests"].as_array().unwrap().iter().map(name).collect()
+    };
+    // The layer has the wrong media type, and an index does not lead to the corrected manifest.
+    let expected = [
+        "example.org/app:v1".to_owned(),
+        format!("example.org/app@{corrected}"),
+    ];
+    assert_eq!(names(&listed), BTreeSet::from(expected));
+
+    layer["mediaType"] = json!("application/vnd.oci.image.layer.v1.tar");
+    let manifest = layout.image_of(layer, host_architecture());
+    let index = layout.document(&json!({"manifests": [on(manifest.clone(), host_architecture())]}));
+    layout.index(&[named(index.clone(), "example.org/app:v1")]);
+    let listed = check_written(&written(layout.path(), None), b"layer");
+    let digests = [&manifest, &index].map(|document| document["digest"].as_str().unwrap());
+    let expected = digests.map(|digest| format!("example.org/app@{digest}"));
+    let expected = expected.into_iter().chain(["example.org/app:v1".to_owned()]);
+    assert_eq!(names(&listed), expected.collect());
+}
+
+#[test]
+fn go_tools_write_null_for_nothing() {
+    let layout = Layout::new();
+    let config = layout.document(&json!({"architecture": host_architecture(), "os": "linux"}));
+    let empty =
+        json!({"schemaVersion": 2, "config": config, "layers": null, "manifests": null, "annotations": null});
+    let mut empty = layout.document(&empty);
+    empty["annotations"] = json!(null);
+    empty["urls"] = json!(null);
+    layout.index(&[empty]);
+    let names = examine(layout.path(), Some("empty")).unwrap();
+    assert_eq!(names, ["docker.io/library/empty:latest"]);
+}
+
+#[test]
+fn config_may_lack_the_platform() {
+    let layout = Layout::new();
+    let of = |media_type: &str| {
+        let mut layer = layout.blob(b"layer");
+        layer["mediaType"] = json!(media_type);
+        layout.image_of(layer, "")
+    };
+    layout.index(&[of("application/vnd.docker.image.rootfs.diff.tar.gzip")]);
+    check_written(&written(layout.path(), Some("x")), b"layer");
+    // So do signatures.
+    layout.index(&[of("application/vnd.dev.cosign.simplesigning.v1+json")]);
+    assert!(problem(layout.path(), Some("x")).contains("lists no image"));
 }
 
 #[test]
@@ -522,7 +659,9 @@ fn other_files_are_rejected() {
         assert!(!problem.contains("xxx"), "{problem}");
     }
     assert!(problem(dir.path(), None).contains("it has neither `index.json` nor `manifest.json`"));
-    assert!(problem(Path::new("/dev/zero"), None).contains("it is not a regular file or a directory"));
+    assert!(
+        problem(Path::new("/dev/zero"), None).contains("it is not a regular file, a directory or a pipe")
+    );
 }
 
 #[test]
@@ -566,8 +705,36 @@ fn docker_archives_are_written_as_layouts() {
     let (_dir, path) = archive(Value::Null, &[config, layer]);
     assert!(problem(&path, None).contains("without a full name"));
     let (_dir, path) = archive(json!(["app:v1"]), &[config]);
-    assert!(problem(&path, None).contains("`l/layer.tar` of `app:v1` is missing"));
+    assert!(problem(&path, None).contains("`l/layer.tar` of `docker.io/library/app:v1` is missing"));
     let foreign = ("c.json", EntryType::Regular, &br#"{"architecture":"s390x"}"#[..]);
     let (_dir, path) = archive(json!(["app:v1"]), &[foreign, layer]);
     assert!(problem(&path, None).contains("is for s390x"));
+}
+
+#[test]
+fn names_may_be_in_the_docker_manifest_only() {
+    let layout = Layout::with_image();
+    let index: Value = serde_json::from_slice(&fs::read(layout.path().join("index.json")).unwrap()).unwrap();
+    let blob = |digest: &Value| digest.as_str().unwrap().replace("sha256:", "blobs/sha256/");
+    let manifest = fs::read(layout.path().join(blob(&index["manifests"][0]["digest"]))).unwrap();
+    let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+    let listed = json!([{
+        "Config": blob(&manifest["config"]["digest"]),
+        "RepoTags": ["app:v1"],
+        "Layers": [blob(&manifest["layers"][0]["digest"])],
+    }]);
+    fs::write(layout.path().join("manifest.json"), listed.to_string()).unwrap();
+    let (_dir, path) = layout.archive();
+    check_written(&written(&path, None), b"layer");
+    assert_eq!(examine(&path, None).unwrap(), ["docker.io/library/app:v1"]);
+}
+
+#[test]
+fn bare_words_in_docker_archives_are_repositories() {
+    let listed = json!([{"Config": "./c.json", "RepoTags": ["app"], "Layers": null}]).to_string();
+    let (_dir, path) = file(&tar_archive(&[
+        ("c.json", EntryType::Regular, b"{}"),
+        ("manifest.json", EntryType::Regular, listed.as_bytes()),
+    ]));
+    assert_eq!(examine(&path, None).unwrap(), ["docker.io/library/app:latest"]);
 }

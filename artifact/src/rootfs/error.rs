@@ -11,7 +11,7 @@ use crate::printable::printable;
 pub enum RootFsError {
     #[error("could not read `{}`", path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("`{}` is compressed with {tool}, which is not supported; decompress it with `{tool} -dk`, or use gzip, xz or zstd", path.display())]
+    #[error("`{}` is compressed with {tool}, which is not supported; decompress it with `{tool} -dk`, or use gzip, xz, zstd or bzip2", path.display())]
     Compressed { path: PathBuf, tool: &'static str },
     #[error("`{}` is not a directory, tar archive or container image: {why}", path.display())]
     Unknown { path: PathBuf, why: String },

@@ -12,7 +12,7 @@ use crate::digest::{Digest, HashingStream};
 use crate::images::{self, Archive, ImageError};
 
 /// Compression formats that are not supported: first bytes, and the tool.
-const UNSUPPORTED: [(&[u8], &str); 2] = [(b"BZh", "bzip2"), (b"\x04\x22\x4d\x18", "lz4")];
+const UNSUPPORTED: [(&[u8], &str); 1] = [(b"\x04\x22\x4d\x18", "lz4")];
 
 /// A root file system that can be read.
 #[derive(Debug)]
@@ -25,14 +25,14 @@ pub struct RootFs {
 #[derive(Debug)]
 enum Source {
     Directory,
-    /// Plain, or compressed with gzip, xz or zstd.
+    /// Plain, or compressed with gzip, xz, zstd or bzip2.
     TarArchive,
     Image(Box<Archive>),
 }
 
 impl RootFs {
     /// Reads all of `path`: a directory, a tar archive, an OCI image layout in a directory or an archive, or the output of
-    /// `docker save`; archives may be compressed with gzip, xz or zstd. A directory or archive that looks like an image is
+    /// `docker save`; archives may be compressed with gzip, xz, zstd or bzip2. A directory or archive that looks like an image is
     /// one.
     ///
     /// # Errors

@@ -12,15 +12,15 @@ use super::error::RootFsError;
 use super::writer::Tree;
 use super::{Entry, Kind, is_device_path};
 use crate::layer::may_unpack;
+use crate::sparse::Sparse;
 
 /// Two blocks of zeros end an archive; the reader stops after the first.
 const BLOCK: usize = 512;
 /// Prefix of names that are deletions (OCI image-spec 1.1, layer.md, "Whiteouts").
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
-/// Pax records of extended attributes, and of a sparse format that is not supported.
+/// Pax records of extended attributes.
 const XATTR: &[u8] = b"SCHILY.xattr.";
-const SPARSE: &[u8] = b"GNU.sparse.";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
@@ -41,7 +41,9 @@ pub(super) fn unpack(from: impl Read, tree: &Tree, form: Form, path: &Path) -> R
         let mut archive = tar::Archive::new(&mut from);
         for entry in archive.entries().map_err(damaged)? {
             let mut entry = entry.map_err(damaged)?;
-            let Some(described) = describe(&mut entry, path, damaged)? else {
+            let sparse = Sparse::of(&mut entry).map_err(damaged)?;
+            let name = sparse.as_ref().and_then(|sparse| sparse.name.as_deref());
+            let Some(described) = describe(&mut entry, name, path, damaged)? else {
                 continue;
             };
             let at = described.path.clone();
@@ -56,8 +58,13 @@ pub(super) fn unpack(from: impl Read, tree: &Tree, form: Form, path: &Path) -> R
             }
             // A read error is the archive's, not that of the file being written.
             let mut broken = None;
-            let data = RecordError(&mut entry, &mut broken);
-            let made = tree.put(&described, data);
+            let made = match sparse {
+                Some(sparse) => {
+                    let expanded = sparse.expand(&mut entry).map_err(damaged)?;
+                    tree.put(&described, RecordError(expanded, &mut broken))
+                }
+                None => tree.put(&described, RecordError(&mut entry, &mut broken)),
+            };
             if let Some(kind) = broken {
                 return Err(damaged(kind.into()));
             }
@@ -74,14 +81,15 @@ pub(super) fn unpack(from: impl Read, tree: &Tree, form: Form, path: &Path) -> R
     Ok(())
 }
 
-/// The entry; `None` if it is not unpacked.
+/// The entry, with `name` instead of its own; `None` if it is not unpacked.
 fn describe<R: Read>(
     entry: &mut tar::Entry<'_, R>,
+    name: Option<&Path>,
     archive: &Path,
     damaged: impl Fn(io::Error) -> RootFsError + Copy,
 ) -> Result<Option<Entry>, RootFsError> {
     let raw = entry.path_bytes().into_owned();
-    let raw = Path::new(OsStr::from_bytes(&raw));
+    let raw = name.unwrap_or(Path::new(OsStr::from_bytes(&raw)));
     let refused = |reason: &str| RootFsError::refused(archive, raw, reason);
     let path = plain(raw).ok_or_else(|| refused("would leave the directory that it is unpacked into"))?;
     let header = entry.header();
@@ -125,11 +133,6 @@ fn describe<R: Read>(
     let mut xattrs = BTreeMap::new();
     for record in entry.pax_extensions().map_err(damaged)?.into_iter().flatten() {
         let record = record.map_err(damaged)?;
-        if record.key_bytes().starts_with(SPARSE) {
-            return Err(refused(
-                "is a sparse file in a form that is not read here; make the archive without `--sparse`",
-            ));
-        }
         if let Some(name) = record.key_bytes().strip_prefix(XATTR)
             && may_unpack(name)
             && matches!(kind, Kind::File | Kind::Directory)

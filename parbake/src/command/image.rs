@@ -1,6 +1,6 @@
 //! `parbake image`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use parbake_artifact::images::ImageName;
 use parbake_up::Cluster;
@@ -11,11 +11,11 @@ use crate::output::{self, count, table};
 
 const EXAMPLES: &str = "\
 Examples:
-  docker save app:v1 -o app.tar && parbake image load app.tar
+  docker save app:v1 | parbake image load -
   skopeo copy docker://example.org/app:v1 oci-archive:app.tar:example.org/app:v1
   parbake image load build/ --as app:v1      a directory with an OCI image layout
 
-Archives may be compressed with gzip, xz or zstd. Everything is checked before anything changes.
+Archives may be compressed with gzip, xz, zstd or bzip2. Everything is checked before anything changes.
 Pods need `imagePullPolicy: Never` or `IfNotPresent`, which is the default unless the tag is `latest`.";
 
 /// Load container images into a running cluster
@@ -28,7 +28,7 @@ pub(crate) enum Command {
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct LoadArgs {
-    /// An image archive, or a directory with an OCI image layout
+    /// An image archive, or a directory with an OCI image layout; `-` reads an archive from standard input
     #[arg(value_parser = path())]
     path: PathBuf,
     #[command(flatten)]
@@ -42,7 +42,11 @@ impl Command {
     pub(crate) fn run(self, global: &GlobalArgs) -> anyhow::Result<()> {
         let Self::Load(args) = self;
         let cluster = Cluster::find(&global.dir, &args.cluster.name)?;
-        let loaded = images::load(&cluster, &args.path, args.image.as_ref())?;
+        let path = match args.path.as_os_str() == "-" {
+            true => Path::new("/dev/stdin"),
+            false => &args.path,
+        };
+        let loaded = images::load(&cluster, path, args.image.as_ref())?;
         output::report(global.output, &loaded, text)
     }
 }

@@ -121,7 +121,7 @@ struct InputArgs {
     /// Use this binary, on nodes or in the image that contains it; repeatable
     #[arg(long = "binary", value_name = "NAME=FILE")]
     binaries: Vec<BinaryOverride>,
-    /// Use this node OS instead of Debian packages: a directory, a tar archive (plain, gzip, xz, zstd),
+    /// Use this node OS instead of Debian packages: a directory, a tar archive (plain, gzip, xz, zstd, bzip2),
     /// an image as for `parbake image load`, or REFERENCE@DIGEST in a registry
     #[arg(long, value_name = "OS")]
     os: Option<CustomOs>,
