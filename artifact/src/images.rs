@@ -6,7 +6,7 @@
 
 mod archive;
 mod docker;
-pub(crate) mod document;
+mod document;
 mod error;
 mod extract;
 mod files;

@@ -48,6 +48,7 @@ mod tests {
     const CHILD: &str = "PARBAKE_TEST_SIGNALS";
 
     /// Signals belong to the whole process, so the check runs in a child.
+    #[expect(clippy::exit, reason = "the test harness must not decide the exit code")]
     fn child() {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -115,8 +115,8 @@ impl TokenRequest<'_> {
         let body = server.read(response, "a token", action, MAX_ANSWER).await?;
         let answer: Answer =
             serde_json::from_slice(&body).map_err(|_| self.failed("its answer is not valid JSON"))?;
-        let token = [answer.token, answer.access_token].into_iter().flatten();
-        let token = token.filter(|token| !token.is_empty()).next();
+        let mut tokens = [answer.token, answer.access_token].into_iter().flatten();
+        let token = tokens.find(|token| !token.is_empty());
         token
             .map(Authorization::Bearer)
             .ok_or_else(|| self.failed("its answer has no token"))

@@ -85,7 +85,7 @@ impl Host {
                 root_keys: kernel::limit("kernel.keys.root_maxkeys"),
                 process: limits::NEEDED
                     .iter()
-                    .filter_map(|needed| Some((needed.name.to_owned(), needed.current()?)))
+                    .filter_map(|needed| Some((needed.name.to_owned(), needed.hard_limit()?)))
                     .collect(),
             },
             selinux: kernel::selinux(),

@@ -36,7 +36,7 @@ const fn needed(resource: Resource, name: &'static str, option: char, least: Opt
 
 impl NeededLimit {
     /// The hard limit; `None` if it is unlimited.
-    pub(crate) fn current(&self) -> Option<u64> {
+    pub(crate) fn hard_limit(&self) -> Option<u64> {
         getrlimit(self.resource).maximum
     }
 
@@ -50,7 +50,7 @@ impl NeededLimit {
 /// and this process may.
 pub(crate) fn raise() {
     for needed in NEEDED {
-        let maximum = needed.current();
+        let maximum = needed.hard_limit();
         let raised = match maximum {
             Some(value) if needed.is_too_low(value) => needed.least,
             _ => maximum,

@@ -182,7 +182,7 @@ impl Downloader<'_> {
         let dir = self.cache.plain_dir(PARTIAL)?;
         let runtime = Runtime::new().map_err(failed("start threads for", &dir))?;
         let fetched = runtime.block_on(fetch_all(items, self.options, &dir));
-        fetched.map_err(|(name, error)| self.plan.explained(name, error))
+        fetched.map_err(|failure| self.plan.explained(*failure))
     }
 
     fn file(&self, name: &str, file: &PinnedFile) -> Result<Binary, Error> {

@@ -100,16 +100,15 @@ impl Item {
     }
 }
 
+/// The name of what failed, empty if it is nothing in particular, and why.
+pub(super) type Failure = Box<(String, Error)>;
+
 /// Downloads all of `items` into `dir`. Complete and partial downloads stay there, also after a failure.
 ///
 /// # Errors
 /// The first failure, and what could not be downloaded; the other downloads are aborted.
-pub(super) async fn fetch_all(
-    items: Vec<Item>,
-    options: &Options,
-    dir: &Path,
-) -> Result<(), (String, Error)> {
-    let web = web_client(options).map_err(|error| (String::new(), error.into()))?;
+pub(super) async fn fetch_all(items: Vec<Item>, options: &Options, dir: &Path) -> Result<(), Failure> {
+    let web = web_client(options).map_err(|error| Box::new((String::new(), error.into())))?;
     let permits = Arc::new(Semaphore::new(PARALLEL_DOWNLOADS));
     let mut tasks = JoinSet::new();
     for item in items {
@@ -118,7 +117,7 @@ pub(super) async fn fetch_all(
         tasks.spawn(async move {
             let _permit = permits.acquire().await;
             let fetched = item.fetch(&web, &options, &dir).await;
-            fetched.map_err(|error| (item.published_name().to_owned(), error))
+            fetched.map_err(|error| Box::new((item.published_name().to_owned(), error)))
         });
     }
     while let Some(outcome) = tasks.join_next().await {

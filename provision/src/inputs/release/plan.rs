@@ -189,7 +189,7 @@ impl Plan {
 
     /// Adds the lock to an error about `name`, the URL of a file or the full name of an image, if its content is not what is
     /// pinned.
-    pub(super) fn explained(&self, name: String, error: Error) -> Error {
+    pub(super) fn explained(&self, (name, error): (String, Error)) -> Error {
         let Some(lock) = self.lock.clone().filter(|_| is_wrong_digest(&error)) else {
             return error;
         };

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::super::cache::Cache;
 use super::super::error::Error;
-use super::fetch::HINTS;
+use super::fetch::{Failure, HINTS};
 use super::plan::{Plan, is_wrong_digest};
 use super::{ReleaseError, ReleaseMirrors};
 
@@ -60,7 +60,7 @@ pub(in crate::inputs) fn remove_unreachable(
                 architecture,
             });
     }
-    let unreachable = check(samples, options).map_err(|(name, error)| plan.explained(name, error))?;
+    let unreachable = check(samples, options).map_err(|failure| plan.explained(*failure))?;
     let reachable = |host: &str| !unreachable.contains_key(host);
     plan.retain(
         |file| {
@@ -81,11 +81,8 @@ pub(in crate::inputs) fn remove_unreachable(
 ///
 /// # Errors
 /// Other content than is pinned, and its name.
-fn check(
-    samples: BTreeMap<String, Sample>,
-    options: &Options,
-) -> Result<BTreeMap<String, Error>, (String, Error)> {
-    let unnamed = |error| (String::new(), error);
+fn check(samples: BTreeMap<String, Sample>, options: &Options) -> Result<BTreeMap<String, Error>, Failure> {
+    let unnamed = |error| Box::new((String::new(), error));
     let web = web_client(options).map_err(|error| unnamed(error.into()))?;
     let outcomes = run(async {
         let mut checks = JoinSet::new();
@@ -110,7 +107,9 @@ fn check(
     for (host, sample, outcome) in outcomes.map_err(unnamed)? {
         match (outcome, sample) {
             (Ok(()), _) => {}
-            (Err(error), Sample::Image { name, .. }) if is_wrong_digest(&error) => return Err((name, error)),
+            (Err(error), Sample::Image { name, .. }) if is_wrong_digest(&error) => {
+                return Err(Box::new((name, error)));
+            }
             (Err(error), _) => {
                 unreachable.insert(host, error);
             }
@@ -127,7 +126,7 @@ pub(in crate::inputs) fn unreachable(
     let samples = urls
         .into_iter()
         .map(|url| (host_and_port(&url), Sample::File(url)));
-    check(samples.collect(), options).map_err(|(_, error)| error)
+    check(samples.collect(), options).map_err(|failure| failure.1)
 }
 
 /// The digest of `reference` in its registry.
