@@ -4,7 +4,7 @@
 #   release/build.sh OUTPUT ARCHITECTURE...
 #
 # OUTPUT gets packages, a tarball and an SBOM for each ARCHITECTURE (amd64, arm64), and the provenance and checksums of all.
-# The same commit gives the same bytes, wherever and by whomever it is built; signatures differ. They are made with the
+# The same commit should give the same bytes, wherever it is built; signatures differ. They are made with the
 # key in COSIGN_KEY, or in a GitHub workflow with its identity.
 set -euo pipefail
 shopt -s inherit_errexit
@@ -35,7 +35,7 @@ main() {
     VERSION=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
     export VERSION
     # cargo goes by the files' times, which are those of the commit.
-    rm -rf "$CARGO_TARGET_DIR"/*/release/.fingerprint/$NAME-*
+    rm -rf "$CARGO_TARGET_DIR"/*/dist/.fingerprint/$NAME-*
 
     compile "$(dpkg --print-architecture)"
     cp "$binary" "$work/native"
@@ -67,8 +67,8 @@ compile() {
         "--remap-path-prefix=$CARGO_TARGET_DIR=/target")
     CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f'; echo "${flags[*]}") \
         CFLAGS="-ffile-prefix-map=$cargo_home=/cargo -ffile-prefix-map=$CARGO_TARGET_DIR=/target -g0" \
-        cargo zigbuild --quiet --release --locked --package $NAME --target "$target.$GLIBC"
-    binary=$CARGO_TARGET_DIR/$target/release/$NAME
+        cargo zigbuild --quiet --profile dist --locked --package $NAME --target "$target.$GLIBC"
+    binary=$CARGO_TARGET_DIR/$target/dist/$NAME
 }
 
 package() {
