@@ -17,17 +17,7 @@ pub(crate) fn before_a_bake(place: &Place) -> Outcome {
         &["provision", PROVIDER, "--nodes", "300"],
         &["10.89.0.0/24", "has no room for node `node245`"],
     )?;
-    // A bake without its tools does not start.
-    let mut command = place.command(&["provision", PROVIDER]);
-    let output = command
-        .env("PATH", "/nowhere")
-        .output()
-        .map_err(|error| error.to_string())?;
-    let text = String::from_utf8_lossy(&output.stderr);
-    check(
-        output.status.code() == Some(1) && text.contains("apt-get install mmdebstrap"),
-        || text.into_owned(),
-    )?;
+    missing_tool(place)?;
     disk_full(place)?;
     let left = fs::read_dir(place.dir())
         .into_iter()
@@ -40,30 +30,37 @@ pub(crate) fn before_a_bake(place: &Place) -> Outcome {
     check(left.is_empty(), || format!("{left:?} was left behind"))
 }
 
+/// A bake without its tools does not start.
+fn missing_tool(place: &Place) -> Outcome {
+    let script = "mount --bind /dev/null \"$(command -v mmdebstrap)\" && exec \"$0\" provision k8s-1.34";
+    let (code, text) = in_mount_namespace(place, script)?;
+    check(
+        code == Some(1) && text.contains("apt-get install mmdebstrap"),
+        || text.clone(),
+    )
+}
+
 /// A state directory on a file system of 64 MiB is rejected before anything is done.
 fn disk_full(place: &Place) -> Outcome {
     let script = "set -e; mkdir -p \"$PARBAKE_DIR.small\"; mount -t tmpfs -o size=64M tmpfs \"$PARBAKE_DIR.small\"; \
         exec \"$0\" --dir \"$PARBAKE_DIR.small\" provision k8s-1.34";
+    let (code, text) = in_mount_namespace(place, script)?;
+    let _ = fs::remove_dir(format!("{}.small", place.dir().display()));
+    check(code == Some(1) && text.contains("disk space"), || text.clone())
+}
+
+/// Runs a shell script, in which `$0` is parbake, with mounts of its own. Returns its exit code and standard error.
+fn in_mount_namespace(place: &Place, script: &str) -> Result<(Option<i32>, String), String> {
     let parbake = place.command(&[]);
     let mut command = Command::new("unshare");
     command
         .args(["--mount", "sh", "-c", script])
         .arg(parbake.get_program());
-    for (name, value) in parbake
-        .get_envs()
-        .filter_map(|(name, value)| Some((name, value?)))
-    {
-        command.env(name, value);
-    }
+    let variables = parbake.get_envs();
+    command.envs(variables.filter_map(|(name, value)| Some((name, value?))));
     let output = command.output().map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    let small = place.dir().with_extension("small");
-    let _ = fs::remove_dir(format!("{}.small", place.dir().display()));
-    drop(small);
-    check(
-        output.status.code() == Some(1) && text.contains("disk space"),
-        || text.clone(),
-    )
+    Ok((output.status.code(), text))
 }
 
 /// A disk that fills up during a bake: one error, and nothing is left.
