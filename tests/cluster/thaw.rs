@@ -164,7 +164,7 @@ pub(crate) fn interrupted(place: &Place) -> Outcome {
     let output = child.wait_with_output().map_err(|error| error.to_string())?;
     let message = String::from_utf8_lossy(&output.stderr).into_owned();
     check(
-        output.status.code() == Some(1) && message.contains("error: interrupted"),
+        output.status.code() == Some(130) && message.contains("error: interrupted"),
         || message.clone(),
     )?;
     Leftovers::list(place.dir())?.nothing_new_since(&before)

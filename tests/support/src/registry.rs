@@ -303,7 +303,7 @@ pub fn mistakes(place: &Place) -> Outcome {
     let absent = registry.reference("clusters/absent");
     place.refused(
         &["pull", &absent, "--plain-http"],
-        &["not found; check the reference", "clusters/absent:latest"],
+        &["not found", "; check the reference", "clusters/absent:latest"],
     )?;
     place.refused(&["pull", &reference], &["over TLS", "--plain-http"])?;
     let digest = format!("{reference}@sha256:{}", "0".repeat(64));
