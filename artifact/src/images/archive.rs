@@ -296,7 +296,8 @@ fn named(path: &Path, image: &Image, name: &ImageName) -> Result<Vec<Named>, Ima
 }
 
 /// Further names: pods may also call an image by its digest or by that of its index, which containerd looks up as names.
-/// CRI-O and Docker know an image's digests by themselves.
+/// All lead to the manifest: containerd does not compare the two, and refuses an index of which the archive lacks other
+/// platforms. CRI-O and Docker know an image's digests by themselves.
 fn aliases(images: &[Image], named: &[Named]) -> Vec<Named> {
     let mut known: BTreeSet<String> = named.iter().map(|named| named.name.clone()).collect();
     let mut aliases = Vec::new();
@@ -307,7 +308,11 @@ fn aliases(images: &[Image], named: &[Named]) -> Vec<Named> {
         let original = images.iter().find(|image| image.manifest.digest == target.digest);
         // An index does not lead to a corrected manifest.
         let chain = original.map_or_else(|| vec![target], Image::chain);
-        let all = (0..chain.len()).map(|position| Named::pinned(&name, &chain, position));
+        let all = chain.iter().map(|document| Named {
+            name: name.pinned_to(&document.digest),
+            target: target.clone(),
+            below: Vec::new(),
+        });
         aliases.extend(all.filter(|alias| known.insert(alias.name.clone())));
     }
     aliases
