@@ -87,7 +87,7 @@ try_suite() {
     local suite=$1 work=$2 root=$2/$1
     remove_root "$root"
     # Without recommended packages: the worst case.
-    mmdebstrap --quiet --variant=minbase --skip=check/empty "$suite" "$root" "$(mirror)"
+    mmdebstrap --quiet --variant=minbase --skip=check/empty "$suite" "$root" "$("$(dirname "${BASH_SOURCE[0]}")/debian_mirror.sh")"
     cp "$package" "$root/parbake.deb"
     # Proxies and the like.
     apt-config dump Acquire >"$root/etc/apt/apt.conf.d/99host"
@@ -153,17 +153,6 @@ ci_script() {
 
 remove_root() {
     rm -rf --one-file-system "$1"
-}
-
-# The mirror that parbake itself would use.
-mirror() {
-    local url=${PARBAKE_DEBIAN_MIRROR-}
-    if [[ -z $url ]]; then
-        # shellcheck disable=SC2016 # these are apt's variables
-        url=$(apt-get indextargets --format '$(ORIGIN) $(COMPONENT) $(RELEASE) $(REPO_URI)' "Created-By: Packages" |
-            awk '$1 == "Debian" && $2 == "main" && $3 !~ /-security/ && !found++ { print $4 }')
-    fi
-    echo "${url%%,*}"
 }
 
 finish() {

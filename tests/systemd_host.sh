@@ -51,7 +51,7 @@ make_system() {
     local work=$1 root=$1/system packages
     packages=$(IFS=,; echo "${PACKAGES[*]}")
     rm -rf "$root"
-    mmdebstrap --quiet --variant=minbase --include="$packages" trixie "$root" "$(mirror)"
+    mmdebstrap --quiet --variant=minbase --include="$packages" trixie "$root" "$("$(dirname "${BASH_SOURCE[0]}")/debian_mirror.sh")"
     printf '%s\n' "/dev/vda / ext4 defaults 0 0" "/dev/vdb $STATE_DIR ext4 defaults 0 0" >"$root/etc/fstab"
     echo ordinary >"$root/etc/hostname"
     # Only after all that an ordinary boot starts: what starts later would look like something a cluster left.
@@ -74,17 +74,6 @@ END
     mke2fs -q -F -t ext4 -d "$root" "$work/system.partial" 4G >"$work/log"
     mv "$work/system.partial" "$work/system.ext4"
     rm -rf "$root"
-}
-
-# The mirror that parbake itself would use.
-mirror() {
-    local url=${PARBAKE_DEBIAN_MIRROR-}
-    if [[ -z $url ]]; then
-        # shellcheck disable=SC2016 # these are apt's variables
-        url=$(apt-get indextargets --format '$(ORIGIN) $(COMPONENT) $(RELEASE) $(REPO_URI)' "Created-By: Packages" |
-            awk '$1 == "Debian" && $2 == "main" && $3 !~ /-security/ && !found++ { print $4 }')
-    fi
-    echo "${url%%,*}"
 }
 
 # The disk with the state: of the store, a copy with whiteouts and extended attributes, which mke2fs keeps; the program;

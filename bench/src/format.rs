@@ -19,7 +19,7 @@ pub fn table<const COLUMNS: usize>(
 }
 
 /// A row of a Markdown table.
-pub fn markdown_row(cells: &[String]) -> String {
+pub(crate) fn markdown_row(cells: &[String]) -> String {
     format!("| {} |\n", cells.join(" | "))
 }
 

@@ -36,7 +36,7 @@ pub(crate) struct Entry {
     revision: String,
 }
 
-/// A change of one key, which fails if somebody else changes the key meanwhile.
+/// A change of one key. It fails if another client changes the key in the meantime.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Change {
     key: String,

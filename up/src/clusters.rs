@@ -1,6 +1,5 @@
 //! The clusters of a state directory: list, find, remove.
 
-use std::env;
 use std::fmt;
 use std::fs;
 use std::net::SocketAddr;
@@ -316,23 +315,15 @@ impl Cluster {
     /// The artifact contains no kubectl.
     pub fn kubectl(&self, state: &Path, words: &[String]) -> Result<Cmd, Error> {
         let kubeconfig = restore_kubeconfig(&self.dir)?.unwrap_or_else(|| admin_kubeconfig(&self.dir));
-        kubectl(
-            state,
-            &self.record.layers,
-            kubeconfig,
-            self.running.ports()[0],
-            words,
-        )
+        kubectl(state, &self.record.layers, kubeconfig, words)
     }
 }
 
-/// The kubectl in one of `layers`, which reaches the API at `api` without a proxy. The artifact's name does not help: it may
-/// refer to another artifact now.
+/// The kubectl in one of `layers`. The artifact's name does not help: it may refer to another artifact now.
 pub(crate) fn kubectl(
     state: &Path,
     layers: &[Digest],
     kubeconfig: PathBuf,
-    api: SocketAddr,
     words: &[String],
 ) -> Result<Cmd, Error> {
     let store = Store::open(&state.join("store"))?;
@@ -343,16 +334,12 @@ pub(crate) fn kubectl(
     let program = program.ok_or(Error::NoKubectl)?;
     // In the user's home, the caches of removed clusters would pile up.
     let cache = kubeconfig.with_file_name("kubectl");
-    let mut direct = env::var_os("NO_PROXY").unwrap_or_default();
-    direct.push(format!(",{}", api.ip()));
     let mut kubectl = Cmd::new(program);
     // `KUBECONFIG` is a list of paths.
     if kubeconfig.as_os_str().as_encoded_bytes().contains(&b':') {
         kubectl = kubectl.arg("--kubeconfig").arg(&kubeconfig);
     }
     Ok(kubectl
-        .env("NO_PROXY", &direct)
-        .env("no_proxy", direct)
         .env("KUBECACHEDIR", cache)
         .env("KUBECONFIG", kubeconfig)
         .args(words))

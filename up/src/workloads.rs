@@ -71,13 +71,7 @@ impl Workloads<'_> {
 
     fn kubectl(&self, words: &[&str], files: &[PathBuf]) -> Result<Cmd, Error> {
         let words = words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-        let mut cmd = kubectl(
-            self.state,
-            self.layers,
-            self.kubeconfig.clone(),
-            self.running.ports()[0],
-            &words,
-        )?;
+        let mut cmd = kubectl(self.state, self.layers, self.kubeconfig.clone(), &words)?;
         for file in files {
             cmd = cmd.arg("--filename").arg(file);
         }

@@ -70,7 +70,7 @@ impl Body {
         };
         let is_gzip = is_gzip(&response);
         match start {
-            // A part of compressed content is of no use.
+            // Compressed content cannot be continued in the middle.
             Some(start) if start == 0 || (start == offset && !is_gzip) => Ok(Self {
                 start,
                 length: response.content_length(),
@@ -87,9 +87,7 @@ impl Body {
             }),
         }
     }
-}
 
-impl Body {
     /// Decompresses the content, if a proxy has compressed it: then it has another length than it should have.
     fn decoder(&self, expected: Size) -> Option<GzDecoder<Vec<u8>>> {
         let is_as_stored = match expected {

@@ -33,18 +33,6 @@ struct Named {
     below: Vec<Manifest>,
 }
 
-impl Named {
-    /// A name of the document `position` of `chain`, which leads from an index to the manifest. CRI-O insists on the very
-    /// document that a digest is of, even if it is an index.
-    fn pinned(name: &ImageName, chain: &[&Manifest], position: usize) -> Self {
-        Self {
-            name: name.pinned_to(&chain[position].digest),
-            target: chain[position].clone(),
-            below: chain[position + 1..].iter().copied().cloned().collect(),
-        }
-    }
-}
-
 impl Archive {
     /// Reads all of `path`: an OCI image layout in a directory or an archive, or the output of `docker save`, plain or
     /// compressed with gzip, xz, zstd or bzip2, in a file or a pipe. `name` replaces the names of the only image.
@@ -277,7 +265,12 @@ fn named(path: &Path, image: &Image, name: &ImageName) -> Result<Vec<Named>, Ima
         .iter()
         .position(|manifest| manifest.digest.as_str() == digest);
     match target {
-        Some(position) => names.push(Named::pinned(name, &chain, position)),
+        // CRI-O insists on the very document that the digest is of, even if it is an index.
+        Some(position) => names.push(Named {
+            name: name.pinned_to(&chain[position].digest),
+            target: chain[position].clone(),
+            below: chain[position + 1..].iter().copied().cloned().collect(),
+        }),
         None if names.is_empty() => {
             return Err(ImageError::WrongDigest {
                 path: path.to_owned(),

@@ -34,7 +34,7 @@ pub(crate) enum Fault {
     Truncate(u64),
     /// The answer announces this many bytes more than it has.
     Overstate(u64),
-    /// The body is compressed, though nobody asked for it.
+    /// The body is compressed although the request does not accept that.
     Gzip,
     /// An additional header.
     Header(&'static str),

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use parbake_artifact::Reference;
 use parbake_artifact::registry::{Options, publish, pull};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use serde_json::{Value, json};
@@ -56,6 +57,12 @@ impl Certificates {
         fs::write(&path, authorities.concat()).unwrap();
         with(Some(path))
     }
+}
+
+/// Publishes an artifact.
+async fn publish_to(reference: &Reference, options: &Options) {
+    let source = TestStore::with_artifact();
+    publish(&source.store, &tag(), reference, options).await.unwrap();
 }
 
 fn with(ca_file: Option<PathBuf>) -> Options {
@@ -124,16 +131,10 @@ async fn upload_location_without_tls_is_corrected() {
     let certificates = Certificates::new();
     let address = free_address();
     let http = json!({"addr": address, "host": format!("http://{address}")});
-    let (server, source, target) = (
-        certificates.server_with(&http),
-        TestStore::with_artifact(),
-        TestStore::empty(),
-    );
+    let (server, target) = (certificates.server_with(&http), TestStore::empty());
     let trusting = certificates.trusting("only_own", &[&certificates.authority]);
     let reference = server.reference("small");
-    publish(&source.store, &tag(), &reference, &trusting)
-        .await
-        .unwrap();
+    publish_to(&reference, &trusting).await;
     pull(&target.store, &reference, Some(&tag()), &trusting)
         .await
         .unwrap();
@@ -143,16 +144,9 @@ async fn upload_location_without_tls_is_corrected() {
 #[tokio::test(flavor = "multi_thread")]
 async fn insecure_mirror_may_have_any_certificate() {
     let certificates = Certificates::new();
-    let (server, source, target) = (
-        certificates.server(),
-        TestStore::with_artifact(),
-        TestStore::empty(),
-    );
+    let (server, target) = (certificates.server(), TestStore::empty());
     let trusting = certificates.trusting("only_own", &[&certificates.authority]);
-    let reference = server.reference("small");
-    publish(&source.store, &tag(), &reference, &trusting)
-        .await
-        .unwrap();
+    publish_to(&server.reference("small"), &trusting).await;
     let registry = free_address();
     let reference = format!("{registry}/small:latest");
     mirrors::pull(&target, &reference, &registry, &[&server.address]).unwrap();

@@ -39,7 +39,7 @@ impl TokenServer {
         Self::start_with(failures, false)
     }
 
-    /// With `is_public`, anybody gets a token to pull, but nobody with a wrong password.
+    /// With `is_public`, a request without credentials gets a token to pull; one with a wrong password is refused.
     fn start_with(failures: usize, is_public: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

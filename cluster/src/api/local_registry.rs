@@ -15,8 +15,8 @@ const NAME: &str = "local-registry-hosting";
 /// The owner of the fields that parbake writes.
 const MANAGER: &str = "parbake";
 
-/// Publishes that the registry `name`, as nodes and pods call it, is at `host` on the host. A config map that somebody else
-/// wrote is kept.
+/// Publishes that the registry `name`, as nodes and pods call it, is at `host` on the host. A config map that another
+/// tool wrote is kept.
 ///
 /// # Errors
 /// The API did not accept it.

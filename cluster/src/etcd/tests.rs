@@ -128,7 +128,7 @@ async fn concurrent_change_is_not_overwritten() {
     database.put("/k", "old");
     let etcd = database.client().await;
     let entry = etcd.list("/").await.unwrap().remove(0);
-    database.put("/k", "of somebody else");
+    database.put("/k", "concurrent");
     let error = etcd
         .commit(&[Change::replace(&entry, b"mine".to_vec())])
         .await
@@ -143,5 +143,5 @@ async fn concurrent_change_is_not_overwritten() {
             .is_err()
     );
     assert!(etcd.commit(&[Change::delete(&entry)]).await.is_err());
-    assert_eq!(database.value("/k").unwrap(), b"of somebody else");
+    assert_eq!(database.value("/k").unwrap(), b"concurrent");
 }

@@ -24,7 +24,7 @@ pub(super) async fn database_changes(etcd: &Etcd) -> Result<Vec<Change>, Error> 
     Ok(others.filter_map(release).collect())
 }
 
-/// `None` if nobody holds the lease, or it is a heartbeat: only leaders note when they acquired it.
+/// `None` if the lease has no holder, or is a heartbeat: only leaders record when they acquired it.
 fn release(lease: &Entry) -> Option<Change> {
     let mut object = StoredObject::decode(&lease.value)?;
     let mut spec = Message::decode(object.get(SPEC)?)?;

@@ -85,7 +85,7 @@ fn follow_links(path: &Path) -> io::Result<Option<PathBuf>> {
     let mut path = path.to_owned();
     // As many as the kernel follows (path_resolution(7)).
     for _ in 0..40 {
-        // It is no link, or does not exist.
+        // Not a link, or missing.
         let Ok(target) = fs::read_link(&path) else {
             return Ok(Some(path));
         };

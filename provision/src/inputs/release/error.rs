@@ -23,7 +23,7 @@ pub enum ReleaseError {
     )]
     NoLocation { binary: String },
     #[error(
-        "`{name}` does not have the digest in the lock `{}`; if it was published anew, run `parbake provider update`",
+        "`{name}` does not have the digest in the lock `{}`; if it was published again, run `parbake provider update`",
         lock.display()
     )]
     WrongDigest {
